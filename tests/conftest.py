@@ -1,0 +1,27 @@
+"""Shared set-up: a quiet, seeded TensorFlow, and the optional data beside the project."""
+
+import os
+import pathlib
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+import pytest
+
+SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> pathlib.Path:
+    """The folder of real models and data that may lie beside the project."""
+    if not SHARED.is_dir():
+        pytest.skip(f"needs the shared models and data in {SHARED.name}/ beside the project")
+    return SHARED
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """Seed Python, NumPy and Keras anew for every test."""
+    import keras
+
+    keras.utils.set_random_seed(0)

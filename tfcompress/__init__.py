@@ -1,0 +1,34 @@
+"""Prune, quantize and distil Keras 3 models during ``fit``, for phones and boards.
+
+Importing this package loads neither TensorFlow nor Keras: each name is imported when it is first used.
+"""
+
+import importlib
+
+import lazy_loader
+import wrapt
+
+__version__ = "0.1.0"
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "distillation": ["Distiller"],
+        "pruning": ["ConstantSparsity", "PolynomialDecay"],
+        "quantization": ["Scheme", "quantize_aware"],
+    },
+)
+
+
+_SERIALIZABLE = (
+    "tfcompress.pruning.masks",
+    "tfcompress.pruning.schedules",
+    "tfcompress.quantization.quantize_aware",
+)
+
+
+@wrapt.when_imported("keras")
+def _register_serializable_classes(_keras):
+    """Let ``keras.saving.load_model`` find our classes, whichever package is imported first."""
+    for module in _SERIALIZABLE:
+        importlib.import_module(module)

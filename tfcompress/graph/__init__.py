@@ -1,0 +1,1 @@
+"""Reading Keras models: their layers, their kernels and the calls that they make."""
