@@ -1,0 +1,479 @@
+"""Reading a .tflite file as plain frozen data, without an interpreter.
+
+The schema that ai-edge-litert carries names the fields; this module bounds them. A file is data
+from anywhere: every length is charged against the size of the file, every index is checked against
+the table that it points into, and whatever is wrong ends in one exception, ``FlatbufferError``.
+
+Source: https://ai.google.dev/edge/litert/conversion/tensorflow/schema (schema.fbs).
+"""
+
+import dataclasses
+import os
+import re
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+IDENTIFIER = b"TFL3"
+
+# A shared vector may be read more than once, a bomb of vectors that point at each other may not.
+_BYTES_READ_PER_BYTE = 4
+_BYTES_READ_ALWAYS = 1 << 16
+
+
+class FlatbufferError(ValueError):
+    """The bytes are no readable .tflite file."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Quantization:
+    """How a tensor's integers mean real numbers: ``real = scale * (integer - zero_point)``.
+
+    Attributes:
+        scales: one scale, or one for each index along ``axis``; empty for blockwise quantization.
+        zero_points: as many as ``scales``.
+        axis: the dimension that the scales run along; meaningless with one scale.
+        block_size: how many values share a scale in blockwise quantization, otherwise 0.
+    """
+
+    scales: tuple[float, ...]
+    zero_points: tuple[int, ...]
+    axis: int
+    block_size: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Tensor:
+    """A tensor of a subgraph.
+
+    Attributes:
+        index: its place in the subgraph.
+        name: its name in the file.
+        shape: its dimensions; those that are free until run time hold 1 here.
+        dtype: the schema's TensorType, such as "INT8", "FLOAT32" or "INT4".
+        quantization: its scales, or None.
+        constant: whether the file holds its value.
+        size: bytes that the file holds for it, 0 if none.
+        sparse: whether those bytes are a sparse encoding.
+        shape_signature: its dimensions with -1 where free; equal to ``shape`` if none is.
+        variable: whether it keeps its value between runs.
+        buffer: its buffer's index in ``TFLiteModel.buffers``.
+        sparsity: the encoding of a sparse tensor, or None.
+    """
+
+    index: int
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    quantization: Quantization | None
+    constant: bool
+    size: int
+    sparse: bool
+    shape_signature: tuple[int, ...]
+    variable: bool = False
+    buffer: int = 0
+    sparsity: "Sparsity | None" = None
+
+
+@dataclasses.dataclass(frozen=True)
+class SparseDimension:
+    """One dimension of a sparse encoding: dense with ``size`` entries, or compressed (CSR).
+
+    Attributes:
+        size: the number of entries of a dense dimension.
+        segments: where each parent's entries begin and end in ``indices``; None if dense.
+        indices: the coordinate of each stored entry; None if dense.
+    """
+
+    size: int
+    segments: tuple[int, ...] | None = None
+    indices: tuple[int, ...] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Sparsity:
+    """The encoding of a sparse tensor: the order of its dimensions, blocked ones last."""
+
+    traversal_order: tuple[int, ...]
+    block_map: tuple[int, ...]
+    dimensions: tuple[SparseDimension, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Operation:
+    """An operation of a subgraph.
+
+    Attributes:
+        index: its place in the subgraph; operations run in this order.
+        name: the built-in operation, such as "CONV_2D", or the custom code.
+        version: the operation's version.
+        inputs: tensor indices; -1 for an optional input that is absent.
+        outputs: tensor indices.
+        options: the operation's options in snake_case, enumerations as the schema's words.
+        custom: whether ``name`` is a custom code.
+        subgraph: the index of its subgraph.
+        intermediates: tensor indices of inner values whose scales a fused operation needs.
+    """
+
+    index: int
+    name: str
+    version: int
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    options: dict[str, Any]
+    custom: bool = False
+    subgraph: int = 0
+    intermediates: tuple[int, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Subgraph:
+    """A graph of operations; the first is the model, others are bodies or further entries."""
+
+    index: int
+    name: str
+    tensors: tuple[Tensor, ...]
+    operations: tuple[Operation, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Signature:
+    """A named entry: the names of its inputs and outputs, each with its tensor index."""
+
+    key: str
+    subgraph: int
+    inputs: dict[str, int]
+    outputs: dict[str, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class TFLiteModel:
+    """Everything that a .tflite file says.
+
+    Attributes:
+        subgraphs: the graphs, the main one first.
+        signatures: the named entries.
+        metadata: each metadata entry's name and its bytes.
+        version: the schema version, 3.
+        description: the converter's own words.
+        size: the file's size in bytes.
+        buffers: the constants' raw bytes; read them with ``constant_value``.
+    """
+
+    subgraphs: tuple[Subgraph, ...]
+    signatures: tuple[Signature, ...]
+    metadata: Mapping[str, bytes]
+    version: int
+    description: str
+    size: int
+    buffers: tuple[memoryview, ...] = dataclasses.field(repr=False)
+
+    def entry_subgraphs(self) -> tuple[int, ...]:
+        """Subgraphs that a caller can run: the main one and those that a signature names."""
+        return tuple(sorted({0} | {signature.subgraph for signature in self.signatures}))
+
+
+def read_model(source: bytes | str | os.PathLike) -> TFLiteModel:
+    """Read a .tflite file.
+
+    Args:
+        source: the file's bytes, or its path.
+
+    Returns:
+        Its subgraphs, tensors, operations, signatures and metadata as frozen data.
+
+    Raises:
+        FlatbufferError: the bytes are not a TFLite flatbuffer, end too early, point outside
+            themselves, or use codes that the schema does not have.
+        OSError: the path cannot be read.
+
+    Example:
+    ```python
+    model = read_model("model.tflite")
+    print([operation.name for operation in model.subgraphs[0].operations])
+    ```
+    """
+    if isinstance(source, bytes | bytearray | memoryview):
+        data, origin = bytes(source), "the bytes given"
+    else:
+        with open(source, "rb") as file:
+            data = file.read()
+        origin = os.fspath(source)
+    if data[4:8] != IDENTIFIER:
+        raise FlatbufferError(
+            f"{origin}: not a .tflite file: bytes 4 to 7 must be {IDENTIFIER!r}. "
+            f"Received: {len(data)} bytes that start with {data[:8]!r}"
+        )
+    try:
+        return _Reader(data).model()
+    except FlatbufferError as error:
+        raise FlatbufferError(f"{origin}: {error}") from error
+    except (struct.error, IndexError, TypeError, ValueError, OverflowError, MemoryError) as error:
+        raise FlatbufferError(
+            f"{origin}: damaged .tflite file: an offset or a length points outside its "
+            f"{len(data)} bytes ({type(error).__name__}: {error})"
+        ) from error
+
+
+def _words(enumeration: type) -> dict[int, str]:
+    return {code: word for word, code in vars(enumeration).items() if isinstance(code, int)}
+
+
+_TENSOR_TYPES = _words(schema.TensorType)
+_OPERATIONS = _words(schema.BuiltinOperator)
+_OPTIONS = _words(schema.BuiltinOptions)
+_OPTIONS_2 = _words(schema.BuiltinOptions2)
+_OPTION_WORDS = {
+    "padding": _words(schema.Padding),
+    "fused_activation_function": _words(schema.ActivationFunctionType),
+    "weights_format": _words(schema.FullyConnectedOptionsWeightsFormat),
+    "in_data_type": _TENSOR_TYPES,
+    "out_data_type": _TENSOR_TYPES,
+    "quantized_bias_type": _TENSOR_TYPES,
+}
+
+
+def _word(words: dict[int, str], code: int, what: str) -> str:
+    try:
+        return words[code]
+    except KeyError:
+        raise FlatbufferError(
+            f"{what} has code {code}, which the schema of the installed ai-edge-litert does not "
+            "have: the file is damaged, or newer than the schema"
+        ) from None
+
+
+def _checked(indices: tuple[int, ...], count: int, what: str, optional: bool = False):
+    lowest = -1 if optional else 0
+    for index in indices:
+        if not lowest <= index < count:
+            raise FlatbufferError(f"{what} points at {index}, but there are only {count}")
+    return indices
+
+
+class _Reader:
+    """One pass over the tables of a file, with a budget of bytes."""
+
+    def __init__(self, data: bytes):
+        self.data = data
+        self.budget = _BYTES_READ_PER_BYTE * len(data) + _BYTES_READ_ALWAYS
+
+    def spend(self, size: int) -> None:
+        self.budget -= size
+        if self.budget < 0:
+            raise FlatbufferError(
+                f"its vectors claim more data than the {len(self.data)} bytes of the file can hold"
+            )
+
+    def tables(self, parent: Any, field: str) -> list[Any]:
+        count = getattr(parent, field + "Length")()
+        if count > len(self.data) // 4:
+            raise FlatbufferError(f"{field} claims {count} entries in {len(self.data)} bytes")
+        self.spend(4 * count)
+        return [getattr(parent, field)(index) for index in range(count)]
+
+    def numbers(self, parent: Any, field: str) -> tuple:
+        values = getattr(parent, field + "AsNumpy")()
+        if not isinstance(values, np.ndarray):  # the generated accessor returns 0 for "absent"
+            return ()
+        self.spend(values.nbytes)
+        return tuple(values.tolist())
+
+    def text(self, value: bytes | None) -> str:
+        self.spend(len(value or b""))
+        return (value or b"").decode("utf-8", errors="replace")
+
+    def model(self) -> TFLiteModel:
+        model = schema.Model.GetRootAs(self.data, 0)
+        buffers = tuple(self.buffer(table) for table in self.tables(model, "Buffers"))
+        codes = [self.operation_code(table) for table in self.tables(model, "OperatorCodes")]
+        subgraphs = tuple(
+            self.subgraph(index, table, codes, buffers)
+            for index, table in enumerate(self.tables(model, "Subgraphs"))
+        )
+        metadata = {}
+        for entry in self.tables(model, "Metadata"):
+            name = self.text(entry.Name())
+            _checked((entry.Buffer(),), len(buffers), f"the metadata {name!r}")
+            self.spend(len(buffers[entry.Buffer()]))
+            metadata[name] = bytes(buffers[entry.Buffer()])
+        return TFLiteModel(
+            subgraphs=subgraphs,
+            signatures=tuple(
+                self.signature(table, subgraphs) for table in self.tables(model, "SignatureDefs")
+            ),
+            metadata=metadata,
+            version=model.Version(),
+            description=self.text(model.Description()),
+            size=len(self.data),
+            buffers=buffers,
+        )
+
+    def buffer(self, table: schema.Buffer) -> memoryview:
+        if table.Offset() > 1:  # a file above 2 GB keeps its constants behind the flatbuffer
+            end = table.Offset() + table.Size()
+            if end > len(self.data):
+                raise FlatbufferError(
+                    f"a buffer ends at byte {end}, past the file's {len(self.data)} bytes"
+                )
+            return memoryview(self.data)[table.Offset() : end]
+        values = table.DataAsNumpy()
+        return memoryview(values if isinstance(values, np.ndarray) else b"")
+
+    def operation_code(self, table: schema.OperatorCode) -> tuple[str, int, bool]:
+        # Codes up to 127 were once a byte; files fill both fields, old files the first alone.
+        code = max(table.BuiltinCode(), table.DeprecatedBuiltinCode())
+        name = _word(_OPERATIONS, code, "an operation")
+        if name == "CUSTOM":
+            return self.text(table.CustomCode()) or "CUSTOM", table.Version(), True
+        return name, table.Version(), False
+
+    def subgraph(self, index, table, codes, buffers) -> Subgraph:
+        tensors = tuple(
+            self.tensor(place, entry, buffers)
+            for place, entry in enumerate(self.tables(table, "Tensors"))
+        )
+        what = f"subgraph {index}"
+        return Subgraph(
+            index=index,
+            name=self.text(table.Name()),
+            tensors=tensors,
+            operations=tuple(
+                self.operation(place, index, entry, codes, len(tensors))
+                for place, entry in enumerate(self.tables(table, "Operators"))
+            ),
+            inputs=_checked(self.numbers(table, "Inputs"), len(tensors), f"{what}: an input"),
+            outputs=_checked(self.numbers(table, "Outputs"), len(tensors), f"{what}: an output"),
+        )
+
+    def tensor(self, index: int, table: schema.Tensor, buffers) -> Tensor:
+        name = self.text(table.Name())
+        what = f"tensor {index} ({name!r})"
+        shape = self.numbers(table, "Shape")
+        if any(size < -1 for size in shape):
+            raise FlatbufferError(f"{what} has a negative dimension: {shape}")
+        _checked((table.Buffer(),), max(1, len(buffers)), f"{what}: its buffer")
+        size = len(buffers[table.Buffer()]) if buffers else 0
+        sparsity = table.Sparsity()
+        return Tensor(
+            index=index,
+            name=name,
+            shape=shape,
+            dtype=_word(_TENSOR_TYPES, table.Type(), what),
+            quantization=self.quantization(table.Quantization(), what),
+            constant=size > 0 or table.ExternalBuffer() > 0,
+            size=size,
+            sparse=sparsity is not None,
+            shape_signature=self.numbers(table, "ShapeSignature") or shape,
+            variable=table.IsVariable(),
+            buffer=table.Buffer(),
+            sparsity=None if sparsity is None else self.sparsity(sparsity, what),
+        )
+
+    def quantization(self, table: schema.QuantizationParameters | None, what: str):
+        if table is None:
+            return None
+        scales = self.numbers(table, "Scale")
+        block_size = 0
+        if table.DetailsType() == schema.QuantizationDetails.BlockwiseQuantization:
+            details = schema.BlockwiseQuantization()
+            details.Init(table.Details().Bytes, table.Details().Pos)
+            block_size = details.BlockSize()
+        if not scales and not block_size:
+            return None
+        zero_points = self.numbers(table, "ZeroPoint") or (0,) * len(scales)
+        if len(zero_points) == 1:
+            zero_points *= max(1, len(scales))
+        if scales and len(zero_points) != len(scales):
+            raise FlatbufferError(f"{what}: {len(scales)} scales, {len(zero_points)} zero points")
+        return Quantization(scales, zero_points, table.QuantizedDimension(), block_size)
+
+    def sparsity(self, table: schema.SparsityParameters, what: str) -> Sparsity:
+        dimensions = []
+        for entry in self.tables(table, "DimMetadata"):
+            if entry.Format() == schema.DimensionType.DENSE:
+                dimensions.append(SparseDimension(entry.DenseSize()))
+                continue
+            segments = self.sparse_indices(entry.ArraySegmentsType(), entry.ArraySegments(), what)
+            indices = self.sparse_indices(entry.ArrayIndicesType(), entry.ArrayIndices(), what)
+            dimensions.append(SparseDimension(0, segments, indices))
+        return Sparsity(
+            self.numbers(table, "TraversalOrder"),
+            self.numbers(table, "BlockMap"),
+            tuple(dimensions),
+        )
+
+    def sparse_indices(self, kind: int, table: Any, what: str) -> tuple[int, ...]:
+        vectors = {1: schema.Int32Vector, 2: schema.Uint16Vector, 3: schema.Uint8Vector}
+        if kind not in vectors or table is None:
+            raise FlatbufferError(f"{what}: its sparse encoding lacks indices")
+        vector = vectors[kind]()
+        vector.Init(table.Bytes, table.Pos)
+        return self.numbers(vector, "Values")
+
+    def operation(self, index, subgraph, table: schema.Operator, codes, tensors) -> Operation:
+        what = f"operation {index} of subgraph {subgraph}"
+        _checked((table.OpcodeIndex(),), len(codes), f"{what}: its code")
+        name, version, custom = codes[table.OpcodeIndex()]
+        what = f"{what} ({name})"
+        return Operation(
+            index=index,
+            name=name,
+            version=version,
+            inputs=_checked(self.numbers(table, "Inputs"), tensors, f"{what}: an input", True),
+            outputs=_checked(self.numbers(table, "Outputs"), tensors, f"{what}: an output", True),
+            options=self.options(table, what),
+            custom=custom,
+            subgraph=subgraph,
+            intermediates=_checked(
+                self.numbers(table, "Intermediates"), tensors, f"{what}: an intermediate", True
+            ),
+        )
+
+    def options(self, table: schema.Operator, what: str) -> dict[str, Any]:
+        options: dict[str, Any] = {}
+        if not table.CustomOptionsIsNone():
+            custom_options = np.asarray(table.CustomOptionsAsNumpy(), np.uint8)
+            self.spend(custom_options.nbytes)
+            options["custom_options"] = custom_options.tobytes()
+        for kind, words, union in (
+            (table.BuiltinOptionsType(), _OPTIONS, table.BuiltinOptions),
+            (table.BuiltinOptions2Type(), _OPTIONS_2, table.BuiltinOptions2),
+        ):
+            place = union() if kind else None
+            if place is None:
+                continue
+            unpacked = getattr(schema, _word(words, kind, what) + "T")
+            fields = vars(unpacked.InitFromBuf(place.Bytes, place.Pos))
+            for field, value in fields.items():
+                key = re.sub(r"(?<!^)(?=[A-Z])", "_", field).lower()
+                options[key] = self.option(key, value, what)
+        return options
+
+    def option(self, key: str, value: Any, what: str) -> Any:
+        if key in _OPTION_WORDS:
+            return _word(_OPTION_WORDS[key], value, f"{what}: {key}")
+        if isinstance(value, np.ndarray):
+            self.spend(value.nbytes)
+            return tuple(value.tolist())
+        return self.text(value) if isinstance(value, bytes) else value
+
+    def signature(self, table: schema.SignatureDef, subgraphs) -> Signature:
+        key = self.text(table.SignatureKey())
+        what = f"signature {key!r}"
+        _checked((table.SubgraphIndex(),), len(subgraphs), f"{what}: its subgraph")
+        tensors = len(subgraphs[table.SubgraphIndex()].tensors)
+
+        def names(field: str) -> dict[str, int]:
+            found = {}
+            for entry in self.tables(table, field):
+                _checked((entry.TensorIndex(),), tensors, f"{what}: one of its {field.lower()}")
+                found[self.text(entry.Name())] = entry.TensorIndex()
+            return found
+
+        return Signature(key, table.SubgraphIndex(), names("Inputs"), names("Outputs"))

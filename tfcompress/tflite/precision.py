@@ -1,0 +1,52 @@
+"""Which operations of a .tflite file compute in floating point."""
+
+from tfcompress.tflite.flatbuffer import Operation, Subgraph, TFLiteModel
+
+FLOAT_TYPES = frozenset({"FLOAT16", "FLOAT32", "FLOAT64", "BFLOAT16"})
+
+
+def float_operations(model: TFLiteModel) -> tuple[Operation, ...]:
+    """List the operations that compute in float: empty for an integer file.
+
+    An operation counts when one of its outputs, or an input that is no constant, is a float
+    tensor. So a hybrid operation (int8 weights, float activations: dynamic range) counts.
+
+    Boundary rule: a QUANTIZE that reads an input of the model, and a DEQUANTIZE that writes an
+    output of it, do not count: they are how an integer file takes and gives floats. "Of the model"
+    means of a subgraph that a caller can run (the main one, or one that a signature names); inside
+    the graph, or in the body of a loop, both count: they mark the edges of a float island.
+
+    Args:
+        model: the file, from ``read_model``.
+
+    Returns:
+        The operations, in the order of the file.
+
+    Example:
+    ```python
+    {operation.name for operation in float_operations(read_model("model.tflite"))}
+    ```
+    """
+    entries = model.entry_subgraphs()
+    return tuple(
+        operation
+        for subgraph in model.subgraphs
+        for operation in subgraph.operations
+        if _touches_float(operation, subgraph)
+        and not (subgraph.index in entries and _at_boundary(operation, subgraph))
+    )
+
+
+def _touches_float(operation: Operation, subgraph: Subgraph) -> bool:
+    used = [subgraph.tensors[index] for index in operation.inputs if index >= 0]
+    computed = [subgraph.tensors[index] for index in operation.outputs if index >= 0]
+    values = [tensor for tensor in used if not tensor.constant] + computed
+    return any(tensor.dtype in FLOAT_TYPES for tensor in values)
+
+
+def _at_boundary(operation: Operation, subgraph: Subgraph) -> bool:
+    if operation.name == "QUANTIZE":
+        return set(operation.inputs) <= set(subgraph.inputs)
+    if operation.name == "DEQUANTIZE":
+        return set(operation.outputs) <= set(subgraph.outputs)
+    return False
