@@ -6,7 +6,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "constants": ["constant_value"],
-        "flatbuffer": [
+        "flatbuffer": ["read_model"],
+        "model": [
             "FlatbufferError",
             "Operation",
             "Quantization",
@@ -14,7 +15,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "Subgraph",
             "Tensor",
             "TFLiteModel",
-            "read_model",
         ],
         "precision": ["float_operations"],
     },

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from tfcompress.tflite.flatbuffer import FlatbufferError, Sparsity, Tensor, TFLiteModel
+from tfcompress.tflite.model import FlatbufferError, Sparsity, Tensor, TFLiteModel
 
 _NUMPY_TYPES = {
     "FLOAT32": np.float32,

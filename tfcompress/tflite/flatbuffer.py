@@ -7,175 +7,31 @@ the table that it points into, and whatever is wrong ends in one exception, ``Fl
 Source: https://ai.google.dev/edge/litert/conversion/tensorflow/schema (schema.fbs).
 """
 
-import dataclasses
 import os
 import re
 import struct
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
+
+from tfcompress.tflite.model import (
+    FlatbufferError,
+    Operation,
+    Quantization,
+    Signature,
+    SparseDimension,
+    Sparsity,
+    Subgraph,
+    Tensor,
+    TFLiteModel,
+)
 
 IDENTIFIER = b"TFL3"
 
 # A shared vector may be read more than once, a bomb of vectors that point at each other may not.
 _BYTES_READ_PER_BYTE = 4
 _BYTES_READ_ALWAYS = 1 << 16
-
-
-class FlatbufferError(ValueError):
-    """The bytes are no readable .tflite file."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Quantization:
-    """How a tensor's integers mean real numbers: ``real = scale * (integer - zero_point)``.
-
-    Attributes:
-        scales: one scale, or one for each index along ``axis``; empty for blockwise quantization.
-        zero_points: as many as ``scales``.
-        axis: the dimension that the scales run along; meaningless with one scale.
-        block_size: how many values share a scale in blockwise quantization, otherwise 0.
-    """
-
-    scales: tuple[float, ...]
-    zero_points: tuple[int, ...]
-    axis: int
-    block_size: int = 0
-
-
-@dataclasses.dataclass(frozen=True)
-class Tensor:
-    """A tensor of a subgraph.
-
-    Attributes:
-        index: its place in the subgraph.
-        name: its name in the file.
-        shape: its dimensions; those that are free until run time hold 1 here.
-        dtype: the schema's TensorType, such as "INT8", "FLOAT32" or "INT4".
-        quantization: its scales, or None.
-        constant: whether the file holds its value.
-        size: bytes that the file holds for it, 0 if none.
-        sparse: whether those bytes are a sparse encoding.
-        shape_signature: its dimensions with -1 where free; equal to ``shape`` if none is.
-        variable: whether it keeps its value between runs.
-        buffer: its buffer's index in ``TFLiteModel.buffers``.
-        sparsity: the encoding of a sparse tensor, or None.
-    """
-
-    index: int
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    quantization: Quantization | None
-    constant: bool
-    size: int
-    sparse: bool
-    shape_signature: tuple[int, ...]
-    variable: bool = False
-    buffer: int = 0
-    sparsity: "Sparsity | None" = None
-
-
-@dataclasses.dataclass(frozen=True)
-class SparseDimension:
-    """One dimension of a sparse encoding: dense with ``size`` entries, or compressed (CSR).
-
-    Attributes:
-        size: the number of entries of a dense dimension.
-        segments: where each parent's entries begin and end in ``indices``; None if dense.
-        indices: the coordinate of each stored entry; None if dense.
-    """
-
-    size: int
-    segments: tuple[int, ...] | None = None
-    indices: tuple[int, ...] | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Sparsity:
-    """The encoding of a sparse tensor: the order of its dimensions, blocked ones last."""
-
-    traversal_order: tuple[int, ...]
-    block_map: tuple[int, ...]
-    dimensions: tuple[SparseDimension, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class Operation:
-    """An operation of a subgraph.
-
-    Attributes:
-        index: its place in the subgraph; operations run in this order.
-        name: the built-in operation, such as "CONV_2D", or the custom code.
-        version: the operation's version.
-        inputs: tensor indices; -1 for an optional input that is absent.
-        outputs: tensor indices.
-        options: the operation's options in snake_case, enumerations as the schema's words.
-        custom: whether ``name`` is a custom code.
-        subgraph: the index of its subgraph.
-        intermediates: tensor indices of inner values whose scales a fused operation needs.
-    """
-
-    index: int
-    name: str
-    version: int
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-    options: dict[str, Any]
-    custom: bool = False
-    subgraph: int = 0
-    intermediates: tuple[int, ...] = ()
-
-
-@dataclasses.dataclass(frozen=True)
-class Subgraph:
-    """A graph of operations; the first is the model, others are bodies or further entries."""
-
-    index: int
-    name: str
-    tensors: tuple[Tensor, ...]
-    operations: tuple[Operation, ...]
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class Signature:
-    """A named entry: the names of its inputs and outputs, each with its tensor index."""
-
-    key: str
-    subgraph: int
-    inputs: dict[str, int]
-    outputs: dict[str, int]
-
-
-@dataclasses.dataclass(frozen=True)
-class TFLiteModel:
-    """Everything that a .tflite file says.
-
-    Attributes:
-        subgraphs: the graphs, the main one first.
-        signatures: the named entries.
-        metadata: each metadata entry's name and its bytes.
-        version: the schema version, 3.
-        description: the converter's own words.
-        size: the file's size in bytes.
-        buffers: the constants' raw bytes; read them with ``constant_value``.
-    """
-
-    subgraphs: tuple[Subgraph, ...]
-    signatures: tuple[Signature, ...]
-    metadata: Mapping[str, bytes]
-    version: int
-    description: str
-    size: int
-    buffers: tuple[memoryview, ...] = dataclasses.field(repr=False)
-
-    def entry_subgraphs(self) -> tuple[int, ...]:
-        """Subgraphs that a caller can run: the main one and those that a signature names."""
-        return tuple(sorted({0} | {signature.subgraph for signature in self.signatures}))
 
 
 def read_model(source: bytes | str | os.PathLike) -> TFLiteModel:

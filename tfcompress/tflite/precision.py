@@ -1,6 +1,6 @@
 """Which operations of a .tflite file compute in floating point."""
 
-from tfcompress.tflite.flatbuffer import Operation, Subgraph, TFLiteModel
+from tfcompress.tflite.model import Operation, Subgraph, TFLiteModel
 
 FLOAT_TYPES = frozenset({"FLOAT16", "FLOAT32", "FLOAT64", "BFLOAT16"})
 
