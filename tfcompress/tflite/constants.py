@@ -39,6 +39,27 @@ def bits_per_value(dtype: str) -> int:
     return np.dtype(_NUMPY_TYPES[dtype]).itemsize * 8 if dtype in _NUMPY_TYPES else 0
 
 
+def numpy_type(dtype: str) -> np.dtype:
+    """Find the NumPy type in which a runtime takes and gives a schema type.
+
+    Args:
+        dtype: the schema's TensorType, such as "INT8".
+
+    Returns:
+        The NumPy type; object for strings, int8 for 4-bit and 2-bit values.
+
+    Raises:
+        FlatbufferError: NumPy has no such type.
+    """
+    if dtype == "STRING":
+        return np.dtype(object)
+    if dtype in _PACKED_BITS:
+        return np.dtype(np.int8 if dtype.startswith("INT") else np.uint8)
+    if dtype not in _NUMPY_TYPES:
+        raise FlatbufferError(f"NumPy has no type for {dtype}")
+    return np.dtype(_NUMPY_TYPES[dtype])
+
+
 def constant_value(model: TFLiteModel, tensor: Tensor) -> np.ndarray:
     """Read the value that a file holds for a tensor.
 

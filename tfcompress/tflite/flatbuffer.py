@@ -34,11 +34,12 @@ _BYTES_READ_PER_BYTE = 4
 _BYTES_READ_ALWAYS = 1 << 16
 
 
-def read_model(source: bytes | str | os.PathLike) -> TFLiteModel:
+def read_model(source: bytes | str | os.PathLike, name: str | None = None) -> TFLiteModel:
     """Read a .tflite file.
 
     Args:
         source: the file's bytes, or its path.
+        name: what errors call the file; by default its path.
 
     Returns:
         Its subgraphs, tensors, operations, signatures and metadata as frozen data.
@@ -55,11 +56,11 @@ def read_model(source: bytes | str | os.PathLike) -> TFLiteModel:
     ```
     """
     if isinstance(source, bytes | bytearray | memoryview):
-        data, origin = bytes(source), "the bytes given"
+        data, origin = bytes(source), name or "the bytes given"
     else:
         with open(source, "rb") as file:
             data = file.read()
-        origin = os.fspath(source)
+        origin = name or os.fspath(source)
     if data[4:8] != IDENTIFIER:
         raise FlatbufferError(
             f"{origin}: not a .tflite file: bytes 4 to 7 must be {IDENTIFIER!r}. "
