@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "distillation": ["Distiller"],
+        "distillation": ["Distiller", "HardLabels", "LogitsMSE", "SoftLabels"],
         "pruning": ["ConstantSparsity", "PolynomialDecay"],
         "quantization": ["Scheme", "quantize_aware"],
     },
@@ -21,6 +21,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
 
 
 _SERIALIZABLE = (
+    "tfcompress.distillation",
     "tfcompress.pruning.masks",
     "tfcompress.pruning.schedules",
     "tfcompress.quantization.quantize_aware",

@@ -1,0 +1,329 @@
+"""The distiller: a model that trains its student with a teacher inside Keras's own ``fit``."""
+
+import contextlib
+import contextvars
+import dataclasses
+
+import keras
+import tensorflow as tf
+
+from tfcompress.distillation import comparison
+from tfcompress.distillation.capture import captured_outputs, find_layer
+from tfcompress.distillation.heads import detect_heads
+from tfcompress.distillation.losses import FeatureLoss
+from tfcompress.distillation.schedules import (
+    Schedule,
+    checked_schedule,
+    schedule_config,
+    schedule_from_config,
+    value_at,
+)
+from tfcompress.distillation.teachers import Signals, Teacher, as_teacher, frozen_copy
+from tfcompress.distillation.terms import as_terms, pair_from_config
+from tfcompress.graph.wrapper import ModelWrapper, unwrap
+
+
+@dataclasses.dataclass
+class _Lesson:
+    """One training step: what the teacher said, and what the student's layers say."""
+
+    teacher: Signals
+    student_layers: dict = dataclasses.field(default_factory=dict)
+
+
+# The replicas of a distribution strategy trace in threads of their own: each has its own lesson.
+_LESSON: contextvars.ContextVar[_Lesson | None] = contextvars.ContextVar("lesson", default=None)
+
+
+@keras.saving.register_keras_serializable(package="tfcompress")
+class Distiller(ModelWrapper):
+    """Trains a student on its labels and on what a teacher says.
+
+    The loss of a training step is
+
+        task_weight * (loss given to compile) + sum of weight * distillation loss + the student's
+        regularization losses.
+
+    The student runs once per step. The teacher runs in inference mode outside the gradient tape; it
+    is neither trained nor changed, and belongs neither to the distiller's weights nor to what it
+    saves. ``evaluate`` and ``predict`` are the student's alone. Sample weights, class weights and
+    masks count in every term. The logs of ``fit`` show each term under its own name.
+
+    Args:
+        student: the built Keras model to train: plain, pruned by a callback, or ``quantize_aware``.
+            It is the caller's own object: export or save that one after training.
+        teacher: a built Keras model; or "self" for a frozen copy of the student's float model as it
+            is now. ``None`` makes a distiller that cannot train until ``set_teacher``: what loading
+            a saved one gives.
+        losses: a loss, a list of losses and (loss, weight) pairs, or a dictionary from loss to
+            weight; ``SoftLabels()`` by default. A weight is a number or a schedule: a callable from
+            the step, such as a ``keras.optimizers.schedules`` object.
+        task_weight: the weight of the loss given to ``compile``; a number or a schedule.
+        from_logits: whether the outputs of student and teacher are logits (True) or probabilities
+            (False). By default the last layers tell; where they do not, logits are assumed.
+        name: name of the distiller; the student's name when not given.
+
+    Raises:
+        TypeError: ``student``, ``teacher`` or a loss is of a kind that is not supported, or a
+            weight is neither a number nor a callable.
+        ValueError: the student or the teacher is not built; the teacher has NaN weights; student
+            and teacher disagree on their outputs; a layer is missing; a weight is negative.
+
+    Example:
+    >>> distiller = tfc.Distiller(student, teacher, losses=[SoftLabels(temperature=4.0)])
+    >>> distiller.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    >>> distiller.fit(x, y, epochs=10)
+    >>> distiller.student.save("student.keras")
+    """
+
+    def __init__(
+        self,
+        student,
+        teacher,
+        losses=None,
+        task_weight: Schedule = 1.0,
+        *,
+        from_logits: bool | None = None,
+        name=None,
+        **kwargs,
+    ):
+        if not isinstance(student, keras.Model):
+            raise TypeError(
+                f"`student` must be a Keras 3 model. Received: student={student!r} of type "
+                f"{type(student).__name__}"
+            )
+        super().__init__(student, name=name, **kwargs)
+        self.terms = as_terms(losses)
+        self.task_weight = checked_schedule("task_weight", task_weight)
+        self.from_logits = from_logits
+        self.projections: dict[str, keras.layers.Layer] = {}
+        self._matches: dict[str, list] = {}
+        self._trackers = _Trackers(["task", *(term.name for term in self.terms)])
+        self._teacher = None
+        for layer in self._feature_layers("student_layers"):
+            find_layer(self.model, layer)
+        if teacher is not None:
+            self.set_teacher(teacher)
+
+    @property
+    def student(self) -> keras.Model:
+        """The caller's own model, the one that is trained."""
+        return self.model
+
+    @property
+    def teacher(self) -> Teacher | None:
+        """What teaches; ``None`` after loading, until ``set_teacher``."""
+        return self._teacher
+
+    def set_teacher(self, teacher) -> None:
+        """Give the distiller its teacher, or another one.
+
+        A method, not a settable attribute: Keras would make the teacher's weights the distiller's.
+
+        Args:
+            teacher: whatever the constructor takes as ``teacher``.
+
+        Raises:
+            TypeError: ``teacher`` is of a kind that is not supported.
+            ValueError: as for the constructor.
+        """
+        if isinstance(teacher, str) and teacher == "self":
+            teacher = frozen_copy(self.model)
+        self._teacher = as_teacher(teacher)
+        self._matches = {}
+        self.supports_jit = self._teacher.supports_jit
+        self._teacher.check_layers(self._feature_layers("teacher_layers"))
+        inputs = _symbolic_inputs(self.model)
+        if inputs is not None:
+            self._rehearse(inputs)
+
+    def call(self, inputs, training=None, **kwargs):
+        """Run the student; during a lesson, listen to its layers."""
+        lesson = _LESSON.get()
+        if lesson is None:
+            return self.model(inputs, training=training, **kwargs)
+        with captured_outputs(self.model, self._feature_layers("student_layers")) as captured:
+            outputs = self.model(inputs, training=training, **kwargs)
+        lesson.student_layers = captured
+        return outputs
+
+    def train_step(self, data):
+        """Ask the teacher, then run Keras's own training step with the answer at hand."""
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        if self._teacher is None:
+            raise ValueError(
+                f"Distiller {self.name!r} has no teacher: teachers are not saved. Set one before "
+                "`fit`: `distiller.set_teacher(teacher)`. Received: teacher=None"
+            )
+        with self._lesson(self._ask_teacher(x)):
+            if not self._matches:
+                self._rehearse(keras.tree.map_structure(tf.TensorSpec.from_tensor, x))
+            return super().train_step((x, y, sample_weight))
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Compute the student's own loss and, during a lesson, the weighted sum of all terms."""
+        lesson = _LESSON.get()
+        if lesson is None:
+            return super().compute_loss(x, y, y_pred, sample_weight, training)
+        step = self.optimizer.iterations
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        total = 0.0
+        if self._compile_loss is not None:
+            task = self._compile_loss(y, y_pred, sample_weight)
+            self._trackers.update("task", task * replicas, y_pred)
+            total += value_at(self.task_weight, step) * task
+        student = Signals(y_pred, lesson.student_layers)
+        for term in self.terms:
+            value = self._compare(term, lesson.teacher, student, sample_weight, step)
+            self._trackers.update(term.name, value, y_pred)
+            # Keras averages its losses over the replicas by the same division.
+            total += value_at(term.weight, step) * value / replicas
+        return total + sum(keras.ops.sum(loss) for loss in self.losses)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        """Compute the compiled metrics and, during a lesson, the running mean of each term."""
+        results = super().compute_metrics(x, y, y_pred, sample_weight)
+        return results if _LESSON.get() is None else {**results, **self._trackers.results()}
+
+    def reset_metrics(self):
+        """Reset the metrics, those of the terms included."""
+        super().reset_metrics()
+        self._trackers.reset()
+
+    def get_config(self):
+        """Return what rebuilds the distiller, but for the teacher."""
+        return {
+            **super().get_config(),
+            "losses": [term.get_config() for term in self.terms],
+            "task_weight": schedule_config(self.task_weight),
+            "from_logits": self.from_logits,
+            "projections": {
+                name: keras.saving.serialize_keras_object(layer)
+                for name, layer in self.projections.items()
+            },
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        """Rebuild a distiller; call its ``set_teacher`` before training."""
+        config = dict(config)
+        student = keras.saving.deserialize_keras_object(config.pop("model"))
+        projections = config.pop("projections")
+        config["losses"] = [pair_from_config(pair) for pair in config["losses"]]
+        config["task_weight"] = schedule_from_config(config["task_weight"])
+        distiller = cls(student, teacher=None, **config)
+        for name, layer in projections.items():
+            distiller.projections[name] = keras.saving.deserialize_keras_object(layer)
+        return distiller
+
+    @contextlib.contextmanager
+    def _lesson(self, teacher: Signals):
+        token = _LESSON.set(_Lesson(teacher))
+        try:
+            yield
+        finally:
+            _LESSON.reset(token)
+
+    def _feature_layers(self, attribute):
+        feature_losses = [term.loss for term in self.terms if isinstance(term.loss, FeatureLoss)]
+        return list(
+            dict.fromkeys(name for loss in feature_losses for name in getattr(loss, attribute))
+        )
+
+    def _ask_teacher(self, x):
+        signals = self._teacher.signals(x, self._feature_layers("teacher_layers"))
+        message = f"Teacher {self._teacher.name!r} returned NaN or infinite values"
+        return Signals(
+            *keras.tree.map_structure(
+                lambda tensor: tf.debugging.check_numerics(tensor, message),
+                (signals.outputs, signals.layers),
+            )
+        )
+
+    def _rehearse(self, inputs):
+        """Run both models on symbolic inputs: every disagreement shows here, before any step."""
+        seen = {}
+
+        def run(x):
+            seen["teacher"] = self._teacher.signals(x, self._feature_layers("teacher_layers"))
+            with captured_outputs(self.model, self._feature_layers("student_layers")) as captured:
+                seen["student"] = Signals(self.model(x, training=False), captured)
+
+        tf.function(run, autograph=False).get_concrete_function(inputs)
+        for term in self.terms:
+            self._prepare(term, seen["teacher"], seen["student"])
+
+    def _prepare(self, term, teacher, student):
+        loss = term.loss
+        if not isinstance(loss, FeatureLoss):
+            heads = (detect_heads(self.model), self._teacher.heads)
+            names = _output_names(self.model, student.outputs)
+            self._matches[term.name] = comparison.match_outputs(
+                loss, teacher, student, heads=heads, from_logits=self.from_logits, names=names
+            )
+            return
+        self._matches[term.name] = []
+        theirs = comparison.feature_shapes(loss.teacher_layers, teacher.layers, self._teacher.name)
+        ours = comparison.feature_shapes(loss.student_layers, student.layers, self.model.name)
+        loss.check(theirs, ours)
+        width = loss.projected_width(theirs, ours)
+        if width is not None and term.name not in self.projections:
+            projection = keras.layers.Dense(
+                width, dtype=self.model.dtype_policy, name=f"{term.name}_projection"
+            )
+            with tf.init_scope():
+                projection.build(ours[0])
+            self.projections[term.name] = projection
+
+    def _compare(self, term, teacher, student, sample_weight, step):
+        if isinstance(term.loss, FeatureLoss):
+            projection = self.projections.get(term.name)
+            return comparison.compare_features(
+                term.loss, teacher, student, sample_weight, projection
+            )
+        return comparison.compare_outputs(
+            term.loss,
+            self._matches[term.name],
+            teacher,
+            student,
+            sample_weight=sample_weight,
+            step=step,
+        )
+
+
+class _Trackers:
+    """Running means of the terms for the logs of ``fit``.
+
+    They are kept out of ``Model.metrics``, since ``evaluate`` is the student's alone.
+    """
+
+    def __init__(self, names):
+        self._means = {name: keras.metrics.Mean(name=f"{name}_loss") for name in names}
+
+    def update(self, name, value, y_pred):
+        batch_size = keras.ops.shape(keras.tree.flatten(y_pred)[0])[0]
+        self._means[name].update_state(value, sample_weight=batch_size)
+
+    def results(self):
+        return {mean.name: mean.result() for mean in self._means.values()}
+
+    def reset(self):
+        for mean in self._means.values():
+            mean.reset_state()
+
+
+def _symbolic_inputs(model):
+    """Return the specifications of a model's inputs, or None where only a call will tell."""
+    model = unwrap(model)
+    if not getattr(model, "inputs", None):
+        return None
+    inputs = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+    return keras.tree.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype), inputs)
+
+
+def _output_names(model, outputs):
+    names = getattr(unwrap(model), "output_names", None)
+    paths = ["/".join(map(str, path)) for path, _ in keras.tree.flatten_with_path(outputs)]
+    if isinstance(outputs, dict) or not names:
+        return paths
+    return list(names)
