@@ -1,0 +1,58 @@
+"""Files that are written whole or not at all."""
+
+import contextlib
+import os
+import pathlib
+import tempfile
+
+
+def require_writable(path: str | os.PathLike) -> pathlib.Path:
+    """Check before long work that a file can be written at its end.
+
+    Args:
+        path: where the file will be; its folder must exist.
+
+    Returns:
+        The path.
+
+    Raises:
+        OSError: the folder is missing or cannot be written to, or the path is a folder.
+    """
+    path = pathlib.Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"A file cannot take the place of a folder. Received: {path}")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"Folder {path.parent} does not exist: create it first.")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise type(error)(f"Folder {path.parent} cannot be written to: {error.strerror}") from error
+    return path
+
+
+def write_whole(path: str | os.PathLike, content: bytes) -> None:
+    """Write a file so that it is complete under its name, or not there at all.
+
+    Args:
+        path: where the file goes; an existing file is replaced in one step.
+        content: its bytes.
+
+    Raises:
+        OSError: it cannot be written. What was at ``path`` is untouched, and nothing else is left.
+    """
+    path = pathlib.Path(path)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)  # mkstemp's files are private
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise

@@ -1,0 +1,260 @@
+"""Which tensors of a model need a range: those that the deployed graph stores.
+
+The TFLite converter fuses, folds and removes; no list of layer patterns keeps up with it. So the
+float model is converted once, the file is run once beside the Keras model on the same input, and
+each tensor of the file is recognised by its values among the tensors that Keras operations hand
+out. What a stored tensor needs then depends only on the TFLite operation that makes it, as the
+8-bit quantization specification says
+(https://ai.google.dev/edge/litert/conversion/tensorflow/quantization/quantization_spec).
+"""
+
+import dataclasses
+import re
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfcompress.graph.interception import VariableSwap
+from tfcompress.graph.taps import TappedCalls, TapPoint
+from tfcompress.quantization.weights import QuantizedWeights
+from tfcompress.tflite import conversion
+from tfcompress.tflite.flatbuffer import read_model
+from tfcompress.tflite.probing import tensor_values
+
+# The output has the scale of the input, which the converter carries over by itself.
+SAME_SCALE = frozenset(
+    "AVERAGE_POOL_2D BATCH_TO_SPACE_ND BROADCAST_TO DEPTH_TO_SPACE EXPAND_DIMS GATHER GATHER_ND "
+    "MAX_POOL_2D MIRROR_PAD PACK PAD PADV2 REDUCE_MAX REDUCE_MIN RESHAPE RESIZE_BILINEAR "
+    "RESIZE_NEAREST_NEIGHBOR REVERSE_V2 SLICE SPACE_TO_BATCH_ND SPACE_TO_DEPTH SPLIT SPLIT_V "
+    "SQUEEZE STRIDED_SLICE TILE TRANSPOSE UNPACK".split()
+)
+
+# How the converter writes a rounded kernel in a graph without ranges.
+CONSTANT_WEIGHTS = frozenset({"QUANTIZE", "DEQUANTIZE"})
+
+# The scale of the output is part of the operation's definition.
+FIXED_RANGE = {
+    "L2_NORMALIZATION": (-1.0, 127 / 128),
+    "LOGISTIC": (0.0, 255 / 256),
+    "LOG_SOFTMAX": (-255 / 16, 0.0),
+    "SOFTMAX": (0.0, 255 / 256),
+    "TANH": (-1.0, 127 / 128),
+}
+
+# Relative to the largest value: what float rounding alone can make of a tensor, and what it cannot.
+_SAME = 1e-6
+_DIFFERENT = 1e-2
+_PROBE_SEED = 20240229
+
+
+class PlacementError(ValueError):
+    """The model stores tensors on the device that training cannot see."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Placement:
+    """Where a model's ranges belong.
+
+    Attributes:
+        learnt: points whose range is learnt in training, in the order of the model.
+        fixed: points whose range the operation defines, as (point, (smallest, largest)) pairs.
+    """
+
+    learnt: tuple[TapPoint, ...]
+    fixed: tuple[tuple[TapPoint, tuple[float, float]], ...]
+
+    def get_config(self) -> dict:
+        """Return the placement as plain data."""
+        return {
+            "learnt": [dataclasses.astuple(point) for point in self.learnt],
+            "fixed": [[dataclasses.astuple(point), list(ends)] for point, ends in self.fixed],
+        }
+
+    @classmethod
+    def from_config(cls, config: dict) -> "Placement":
+        """Build a placement from ``get_config``'s data."""
+        return cls(
+            tuple(TapPoint(*point) for point in config["learnt"]),
+            tuple((TapPoint(*point), tuple(ends)) for point, ends in config["fixed"]),
+        )
+
+
+def input_point(index: int) -> TapPoint:
+    """Name the model's own input of that index."""
+    return TapPoint("", "input", 0, index)
+
+
+def read_placement(model: keras.Model, weights: QuantizedWeights) -> Placement:
+    """Find out which tensors the deployed form of a float model stores.
+
+    Args:
+        model: a built Keras model with declared inputs.
+        weights: how its kernels will be rounded in training. The converter folds less into a
+            kernel that is rounded, so that the deployed graph depends on it.
+
+    Returns:
+        Where ranges belong.
+
+    Raises:
+        PlacementError: a stored tensor is none that a Keras operation hands out.
+        ConversionError: the converter refuses the float model.
+        ValueError: see ``tfcompress.tflite.conversion.input_specs``.
+    """
+    specs = conversion.input_specs(model)
+    probe = _Probe(model, weights, specs)
+    flatbuffer = conversion.convert_plainly(probe.outputs_alone())
+    inputs = _probe_inputs(specs)
+    handed_out = probe.run(inputs)
+    graph = read_model(flatbuffer).subgraphs[0]
+    stored = tensor_values(flatbuffer, inputs)
+
+    learnt, fixed, unseen = {}, {}, []
+    for index, spec in enumerate(specs):
+        if spec.dtype.is_floating:
+            learnt[input_point(index)] = None
+    for operation in graph.operations:
+        for index in operation.outputs:
+            tensor = graph.tensors[index]
+            if tensor.dtype != "FLOAT32" or operation.name in SAME_SCALE | CONSTANT_WEIGHTS:
+                continue
+            if _is_barrier(operation, stored):
+                continue
+            point = _recognise(stored.get(index), handed_out)
+            if operation.name in FIXED_RANGE:
+                if point is not None:
+                    fixed[point] = FIXED_RANGE[operation.name]
+            elif point is None:
+                unseen.append((operation.name, tensor.name))
+            else:
+                learnt[point] = None
+    if unseen:
+        raise PlacementError(_unseen_message(model, unseen))
+    return Placement(tuple(learnt), tuple(fixed.items()))
+
+
+class _Probe:
+    """The float model, frozen, with every handed-out tensor within reach.
+
+    Its variables are disturbed a little: a fresh BatchNormalization or a zero bias would leave a
+    tensor looking like its neighbour.
+    """
+
+    def __init__(self, model, weights, specs):
+        self._names: dict[TapPoint, str] = {}
+
+        def tap(point, tensor):
+            if tensor.dtype.is_floating:
+                self._names.setdefault(point, tensor.name)
+            return tensor
+
+        def wrap(path, layer, call, tap):
+            run = weights.wrap(path, layer, call, tap)
+            if layer not in weights:
+                return run
+            return lambda inputs, *args, **kwargs: run(
+                keras.tree.map_structure(_barrier, inputs), *args, **kwargs
+            )
+
+        taps = TappedCalls(model, wrap)
+        swaps = _disturbed(model, weights)
+
+        def infer(*tensors):
+            with taps.active(tap), VariableSwap(swaps):
+                return model(conversion.arrange_inputs(model, tensors), training=False)
+
+        frozen = conversion.freeze(infer, specs)
+        graph = frozen.graph.as_graph_def()
+        self._whole = tf.compat.v1.wrap_function(
+            lambda: tf.compat.v1.import_graph_def(graph, name=""), []
+        )
+        self._inputs = [tensor.name for tensor in frozen.inputs]
+        self._outputs = [tensor.name for tensor in frozen.outputs]
+
+    def outputs_alone(self):
+        return self._whole.prune(self._inputs, self._outputs)
+
+    def run(self, inputs):
+        known = {
+            point: name
+            for point, name in self._names.items()
+            if name.split(":")[0] in self._whole.graph._nodes_by_name
+        }
+        function = self._whole.prune(self._inputs, list(known.values()))
+        values = function(*[tf.constant(value) for value in inputs])
+        return {point: value.numpy() for point, value in zip(known, values, strict=True)}
+
+
+def _barrier(tensor):
+    """Return the tensor unchanged, in a way that the converter does not see through.
+
+    A layer with a kernel reads a stored tensor. Without a range in between, the converter moves a
+    multiplication before the layer into the rounded kernel, and rounds it wrongly.
+    """
+    return tf.maximum(tensor, tensor.dtype.min) if tensor.dtype.is_floating else tensor
+
+
+def _is_barrier(operation, stored):
+    if operation.name != "MAXIMUM":
+        return False
+    return any(np.all(stored[index] == tf.float32.min) for index in operation.inputs)
+
+
+def _disturbed(model, weights):
+    generator = np.random.default_rng(_PROBE_SEED)
+    swaps = []
+    for variable in model.variables:
+        if not keras.backend.is_float_dtype(variable.dtype):
+            continue
+        value = keras.ops.convert_to_numpy(variable).astype(np.float32)
+        size = 0.1 * np.abs(value) + 0.02 * np.std(value) + (0.02 if not value.any() else 0.0)
+        noise = size * generator.uniform(-1.0, 1.0, value.shape)
+        # What cannot be negative, such as a variance, stays so.
+        swaps.append((variable, value + (noise if np.min(value, initial=0) < 0 else np.abs(noise))))
+    # A kernel that is on its grid already is rounded alike by TensorFlow and by the converter.
+    with VariableSwap(swaps):
+        rounded = weights.rounded()
+    return list({id(variable): (variable, value) for variable, value in swaps + rounded}.values())
+
+
+def _probe_inputs(specs):
+    generator = np.random.default_rng(_PROBE_SEED)
+    values = []
+    for spec in specs:
+        shape = tuple(spec.shape)
+        if spec.dtype.is_floating:
+            values.append(generator.standard_normal(shape).astype(spec.dtype.as_numpy_dtype))
+        else:
+            values.append(np.zeros(shape, spec.dtype.as_numpy_dtype))
+    return values
+
+
+def _recognise(value, handed_out):
+    """Return the first of the points that hand out a value: later ones only pass it on."""
+    if value is None:
+        return None
+    flat = value.ravel()
+    size = max(float(np.max(np.abs(flat), initial=0.0)), 1e-6)
+    differences = {
+        point: float(np.max(np.abs(candidate.ravel() - flat), initial=0.0)) / size
+        for point, candidate in handed_out.items()
+        if candidate.size == flat.size
+    }
+    least = min(differences.values(), default=np.inf)
+    if not least <= _DIFFERENT:
+        return None
+    return next(point for point, found in differences.items() if found <= least + _SAME)
+
+
+def _unseen_message(model, unseen):
+    lines = []
+    for operation, name in unseen:
+        scope = re.sub(r"^[^/]*/", "", name.split(";")[0])
+        lines.append(f"  {operation} in {scope}")
+    return (
+        f"Model {model.name!r} would store tensors on the device that quantization-aware training "
+        "cannot give a range, so these operations would run in float:\n"
+        + "\n".join(lines)
+        + "\nRewrite the layers with ones that are supported, or quantize after training with "
+        '`export_tflite(model, path, quantization="int8", representative_data=...)`.'
+    )
