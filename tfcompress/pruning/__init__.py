@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "masks": ["MaskConstraint"],
         "patterns": ["Element"],
+        "pruner": ["remove_masks"],
         "schedules": [
             "ConstantSparsity",
             "CosineDecay",

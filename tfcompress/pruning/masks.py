@@ -92,7 +92,7 @@ class MaskConstraint(keras.constraints.Constraint):
     Attributes:
         mask: the variable that holds the mask.
         constraint: as given.
-        threshold: the score up to which weights were masked at the last update; None before it.
+        threshold: the smallest score that was kept at the last update of the mask; None before it.
 
     Example:
     >>> diagonal = MaskConstraint(np.eye(3, dtype=bool))

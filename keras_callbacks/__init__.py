@@ -1,0 +1,15 @@
+"""Callbacks that compress a model while ``fit`` trains it, and that report on it.
+
+Importing this package loads neither TensorFlow nor Keras: each name is imported when it is first
+used.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "pruning": ["MagnitudePruning"],
+        "summary": ["CompressionSummary"],
+    },
+)

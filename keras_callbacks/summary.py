@@ -1,0 +1,91 @@
+"""Reports of how far a model is compressed, while it is being trained."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from tfcompress.graph.kernels import find_kernels
+from tfcompress.graph.selection import LayerSelector
+from tfcompress.pruning.masks import MaskConstraint
+
+
+class CompressionSummary(keras.callbacks.Callback):
+    """Report the sparsity of each kernel and of all, after each epoch.
+
+    The numbers are counted on the weights themselves. They go into ``logs``, and so into the
+    progress bar, ``History`` and ``CSVLogger``, and into TensorBoard where ``log_dir`` is given:
+
+    - ``sparsity/<layer>/<kernel>``: the share of zeros of a kernel;
+    - ``sparsity/all``: the share of zeros over all kernels;
+    - ``threshold/<layer>/<kernel>``: the smallest score that the last update of the mask kept,
+      for kernels that are pruned.
+
+    Args:
+        log_dir: the directory of the TensorBoard logs; none are written without it.
+        layers: which layers: a regular expression, a list of names or layers, or a callable; all
+            by default.
+
+    Raises:
+        ValueError: when training begins: ``layers`` matches nothing, or nothing with a kernel.
+
+    Example:
+    >>> model.fit(x, y, callbacks=[pruning, CompressionSummary("logs")])
+    """
+
+    def __init__(self, log_dir=None, layers: LayerSelector = None):
+        super().__init__()
+        self.log_dir = log_dir
+        self.layers = layers
+        self._writer = None
+
+    def on_train_begin(self, logs=None):
+        """Find the kernels and open the log."""
+        self._kernels = find_kernels(self.model, self.layers)
+        if not self._kernels:
+            raise ValueError(
+                f"`layers` selects no layer with a kernel in model {self.model.name!r}. "
+                f"Received: layers={self.layers!r}"
+            )
+        if self.log_dir is not None:
+            self._writer = tf.summary.create_file_writer(str(self.log_dir))
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Count zeros and write them down."""
+        entries = self._entries()
+        if logs is not None:
+            logs.update(entries)
+        if self._writer is not None:
+            with self._writer.as_default(step=epoch):
+                for name, value in entries.items():
+                    _write_scalar(name, value)
+            self._writer.flush()
+
+    def on_train_end(self, logs=None):
+        """Close the log."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def _entries(self):
+        entries, zeros, size = {}, 0, 0
+        for kernel in self._kernels:
+            weights = ops.convert_to_numpy(kernel.variable)
+            zero = int(np.count_nonzero(weights == 0))
+            entries[f"sparsity/{kernel.path}"] = zero / weights.size
+            zeros += zero
+            size += weights.size
+            constraint = kernel.variable.constraint
+            if isinstance(constraint, MaskConstraint) and constraint.threshold is not None:
+                entries[f"threshold/{kernel.path}"] = constraint.threshold
+        entries["sparsity/all"] = zeros / size
+        return entries
+
+
+def _write_scalar(name, value):
+    # `tf.summary.scalar` needs the tensorboard package, to write as to read; this does not.
+    metadata = tf.compat.v1.SummaryMetadata(
+        plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars"),
+        data_class=1,  # DATA_CLASS_SCALAR of tensorflow/core/framework/summary.proto
+    )
+    tf.summary.write(name, tf.constant(value, tf.float32), metadata=metadata)

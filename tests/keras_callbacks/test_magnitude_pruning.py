@@ -1,0 +1,382 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_callbacks import MagnitudePruning
+from tfcompress.graph.kernels import find_kernels
+from tfcompress.pruning import ConstantSparsity, MaskConstraint, PolynomialDecay, remove_masks
+
+STEPS = 10  # an epoch of 80 examples in batches of 8
+
+
+def make_model(optimizer="adam", **compile_arguments):
+    model = keras.Sequential(
+        [
+            keras.layers.Input((8,)),
+            keras.layers.Dense(16, activation="tanh", name="hidden"),
+            keras.layers.Dense(3, name="head"),
+        ]
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer, loss, **compile_arguments)
+    return model
+
+
+def fit(model, *callbacks, epochs=3, shape=(8,), **arguments):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(80, *shape)).astype("float32")
+    y = rng.integers(0, 3, size=80)
+    return model.fit(
+        x, y, batch_size=8, epochs=epochs, verbose=0, callbacks=list(callbacks), **arguments
+    )
+
+
+def zeros(model):
+    return [int(np.count_nonzero(kernel.variable.numpy() == 0)) for kernel in find_kernels(model)]
+
+
+def expected(model, sparsity):
+    return [round(kernel.size * sparsity) for kernel in find_kernels(model)]
+
+
+class ZerosPerStep(keras.callbacks.Callback):
+    def __init__(self):
+        super().__init__()
+        self.history = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.history.append(zeros(self.model))
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("steps_per_execution", [1, 4])
+def test_hits_the_target_to_the_last_weight(jit_compile, steps_per_execution):
+    model = make_model(jit_compile=jit_compile, steps_per_execution=steps_per_execution)
+    schedule = PolynomialDecay(0.0, 0.75, begin_step=3, end_step=21, frequency=7)
+    fit(model, MagnitudePruning(schedule))
+    assert zeros(model) == [96, 36]
+
+
+def test_runs_eagerly():
+    model = make_model(run_eagerly=True)
+    fit(model, MagnitudePruning(ConstantSparsity(0.75, begin_step=4)), epochs=1)
+    assert zeros(model) == [96, 36]
+
+
+def test_follows_the_schedule_step_by_step():
+    model = make_model()
+    schedule = PolynomialDecay(0.0, 0.5, begin_step=4, end_step=15, power=1, frequency=5)
+    seen = ZerosPerStep()
+    fit(model, MagnitudePruning(schedule), seen, epochs=2)
+    updates = {4: 0.0, 9: schedule(9), 14: schedule(14), 15: 0.5}
+    sparsity = 0.0
+    for step, found in enumerate(seen.history, start=1):
+        sparsity = updates.get(step, sparsity)
+        assert found == expected(model, sparsity), step
+
+
+def test_constant_sparsity_from_step_0_masks_before_the_first_batch():
+    model = make_model(optimizer=keras.optimizers.SGD(0.0))
+    before = model.get_layer("hidden").kernel.numpy()
+    fit(model, MagnitudePruning(ConstantSparsity(0.5, begin_step=0)), epochs=1)
+    after = model.get_layer("hidden").kernel.numpy()
+    kept = np.abs(before) > np.sort(np.abs(before).ravel())[63]
+    np.testing.assert_array_equal(after, np.where(kept, before, 0))
+
+
+def test_masked_weights_stay_zero_and_the_others_learn():
+    model = make_model()
+    seen = ZerosPerStep()
+    fit(model, MagnitudePruning(ConstantSparsity(0.5, 0, end_step=0)), seen, epochs=2)
+    assert seen.history == [[64, 24]] * 20
+    kernel = model.get_layer("head").kernel
+    mask = kernel.constraint.mask.numpy()
+    before = kernel.numpy()
+    fit(model)  # a later fit, without the callback, keeps the masks
+    assert not kernel.numpy()[~mask].any()
+    assert (kernel.numpy()[mask] != before[mask]).all()
+
+
+def test_end_of_training_is_reached_when_training_stops_early():
+    class StopAt12(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            self.model.stop_training = self.model.optimizer.iterations >= 12
+
+    model = make_model()
+    fit(model, MagnitudePruning(PolynomialDecay(0.0, 0.75, begin_step=0)), StopAt12())
+    assert zeros(model) == [96, 36]
+
+
+def test_needs_an_end_when_the_length_is_unknown():
+    def batches():
+        for _ in range(5):
+            yield np.ones((4, 8), "float32"), np.zeros(4, "int32")
+
+    with pytest.raises(ValueError, match=r"`steps_per_epoch`.*`end_step`"):
+        make_model().fit(
+            batches(), verbose=0, callbacks=[MagnitudePruning(PolynomialDecay(0, 0.5, 0))]
+        )
+    model = make_model()
+    model.fit(batches(), verbose=0, callbacks=[MagnitudePruning(ConstantSparsity(0.5, 2))])
+    assert zeros(model) == [64, 24]
+
+
+def test_warns_when_the_fit_ends_before_the_schedule():
+    model = make_model()
+    schedule = PolynomialDecay(0.0, 0.8, begin_step=0, end_step=40, power=1, frequency=10)
+    pruning = MagnitudePruning(schedule)
+    with pytest.warns(UserWarning, match=r"ends at step 40.*ends at step 20.*0\.4 instead of 0\.8"):
+        fit(model, pruning, epochs=2)
+    assert zeros(model) == expected(model, 0.4)
+    fit(model, pruning, epochs=2)  # the same callback goes on where it stopped
+    assert zeros(model) == expected(model, 0.8)
+
+
+def test_steps_count_from_the_start_of_pruning():
+    model = make_model()
+    fit(model)  # 30 steps, dense
+    pruning = MagnitudePruning(PolynomialDecay(0.0, 0.75, begin_step=5, end_step=25, frequency=1))
+    seen = ZerosPerStep()
+    fit(model, pruning, seen)
+    assert seen.history[4] == [0, 0]
+    assert seen.history[5] != [0, 0]
+    assert seen.history[24] == seen.history[-1] == [96, 36]
+
+
+def test_goes_on_under_a_new_optimizer():
+    model = make_model()
+    pruning = MagnitudePruning(PolynomialDecay(0.0, 0.75, 0, end_step=20, frequency=1))
+    with pytest.warns(UserWarning, match="ends at step 20"):
+        fit(model, pruning, epochs=1)
+    model.compile("sgd", model.loss)
+    fit(model, pruning, epochs=1)
+    assert zeros(model) == [96, 36]
+
+
+def test_traces_the_step_anew_only_for_new_masks():
+    traces = []
+
+    class Traced(keras.Model):
+        def train_step(self, data):
+            traces.append(1)
+            return super().train_step(data)
+
+    inputs = keras.Input((8,))
+    model = Traced(inputs, keras.layers.Dense(3, name="head")(inputs))
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    fit(model, epochs=1)
+    traces.clear()
+    fit(model, MagnitudePruning(ConstantSparsity(0.5, 0)))
+    assert (zeros(model), len(traces)) == ([12], 1)
+    fit(model, MagnitudePruning(ConstantSparsity(0.75, 0)))
+    assert (zeros(model), len(traces)) == ([18], 1)
+
+
+@pytest.mark.parametrize("checkpoint_first", [True, False])
+@pytest.mark.parametrize("save_freq", ["epoch", 5])
+@pytest.mark.parametrize("extension", [".keras", ".weights.h5"])
+def test_every_checkpoint_is_sparse(tmp_path, checkpoint_first, save_freq, extension):
+    model = make_model()
+    schedule = PolynomialDecay(0.0, 0.75, begin_step=0, end_step=30, frequency=5)
+    callbacks = [
+        MagnitudePruning(schedule),
+        keras.callbacks.ModelCheckpoint(
+            str(tmp_path / ("at_{epoch}_{batch}" if save_freq == 5 else "at_{epoch}")) + extension,
+            save_freq=save_freq,
+            save_weights_only=extension == ".weights.h5",
+        ),
+    ]
+    fit(model, *callbacks[:: -1 if checkpoint_first else 1])
+    names = {
+        "epoch": {"at_1": 10, "at_2": 20, "at_3": 30},
+        5: {"at_1_5": 5, "at_1_10": 10, "at_2_5": 15, "at_2_10": 20, "at_3_5": 25, "at_3_10": 30},
+    }[save_freq]
+    assert len(list(tmp_path.iterdir())) == len(names)
+    for name, step in names.items():
+        path = tmp_path / (name + extension)
+        if extension == ".keras":
+            saved = keras.saving.load_model(path)
+        else:
+            saved = make_model()
+            saved.optimizer.build(saved.trainable_variables)
+            saved.load_weights(path)
+        assert zeros(saved) == expected(saved, schedule(step)), name
+
+
+def test_leaves_nothing_on_the_model_but_the_masks(tmp_path):
+    model = make_model()
+    fit(model, epochs=1)
+    attributes = set(dir(model))
+    weights = len(model.weights)
+    fit(model, MagnitudePruning(ConstantSparsity(0.5, 0)), epochs=1)
+    assert set(dir(model)) == attributes
+    assert len(model.weights) == weights
+    model.save(tmp_path / "model.keras")
+    copy = keras.saving.load_model(tmp_path / "model.keras")
+    assert copy.get_layer("hidden").kernel.constraint is None
+    remove_masks(model)
+    assert model.get_layer("hidden").kernel.constraint is None
+    fit(model, epochs=1)
+    assert zeros(model) == [0, 0]
+
+
+def test_keeps_the_users_constraint():
+    model = make_model()
+    layer = keras.layers.Dense(3, kernel_constraint="non_neg", name="positive")
+    model.add(layer)
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    fit(model, MagnitudePruning(ConstantSparsity(0.5, 0, frequency=1)), epochs=1)
+    kernel = layer.kernel.numpy()
+    assert (kernel >= 0).all()
+    assert np.count_nonzero(kernel) <= 5
+    assert isinstance(layer.kernel.constraint.constraint, keras.constraints.NonNeg)
+
+
+def test_averaged_weights_are_masked_too():
+    optimizer = keras.optimizers.Adam(use_ema=True, ema_momentum=0.5)
+    model = make_model(optimizer)
+    fit(model, MagnitudePruning(PolynomialDecay(0.0, 0.75, 0, end_step=25)))
+    assert zeros(model) == [96, 36]
+
+
+def test_mixed_precision_and_gradient_accumulation():
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        optimizer = keras.optimizers.Adam(gradient_accumulation_steps=4)
+        model = make_model(keras.optimizers.LossScaleOptimizer(optimizer))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    schedule = PolynomialDecay(0.0, 0.75, begin_step=0, end_step=30, frequency=3)
+    fit(model, MagnitudePruning(schedule))
+    assert zeros(model) == [96, 36]
+
+
+def test_steps_that_loss_scaling_skips_do_not_leave_the_target_unmet():
+    inner = keras.optimizers.SGD(0.01)
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = make_model(keras.optimizers.LossScaleOptimizer(inner, initial_scale=2.0**30))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    fit(model, MagnitudePruning(PolynomialDecay(0.0, 0.75, begin_step=0, end_step=30)))
+    assert inner.iterations < 30
+    assert zeros(model) == [96, 36]
+
+
+def test_progress_is_in_the_logs():
+    history = fit(make_model(), MagnitudePruning(PolynomialDecay(0.0, 0.75, 0, 30, frequency=5)))
+    assert history.history["sparsity"][-1] == 0.75
+    assert history.history["sparsity"] == sorted(history.history["sparsity"])
+
+
+class Encoder(keras.layers.Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.project = keras.layers.Dense(6, name="project")
+
+    def call(self, x):
+        return self.project(x)
+
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.encoder = Encoder(name="encoder")
+        self.head = keras.layers.Dense(3, name="head")
+
+    def call(self, x):
+        return self.head(self.encoder(x))
+
+
+def test_subclassed_model():
+    model = Subclassed()
+    model(np.zeros((1, 8), "float32"))
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    fit(model, MagnitudePruning(ConstantSparsity(0.5, 0), layers="project"), epochs=1)
+    assert zeros(model) == [24, 0]
+
+
+def test_nested_and_shared_layers_are_pruned_once():
+    inner_input = keras.Input((6,))
+    shared = keras.layers.Dense(6, name="shared")
+    inner = keras.Model(inner_input, shared(shared(inner_input)), name="inner")
+    inputs = keras.Input((6,))
+    model = keras.Model(inputs, keras.layers.Dense(3, name="head")(shared(inner(inputs))))
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    fit(model, MagnitudePruning(ConstantSparsity(0.75, 0)), shape=(6,), epochs=1)
+    assert zeros(model) == [27, 14]  # 13.5 rounds to the even 14
+
+
+KINDS = {
+    "Conv1D": ((6, 4), lambda: [keras.layers.Conv1D(8, 3)]),
+    "Conv2D": ((6, 6, 2), lambda: [keras.layers.Conv2D(8, 3)]),
+    "Conv3D": ((3, 4, 4, 2), lambda: [keras.layers.Conv3D(4, 2)]),
+    "Conv1DTranspose": ((6, 4), lambda: [keras.layers.Conv1DTranspose(8, 3)]),
+    "Conv2DTranspose": ((6, 6, 2), lambda: [keras.layers.Conv2DTranspose(8, 3)]),
+    "SeparableConv2D": ((6, 6, 4), lambda: [keras.layers.SeparableConv2D(8, 3)]),
+    "EinsumDense": ((6, 4), lambda: [keras.layers.EinsumDense("abc,cd->abd", (6, 8))]),
+    "MultiHeadAttention": ((6, 4), lambda: [SelfAttention()]),
+    "LSTM": ((6, 4), lambda: [keras.layers.LSTM(8)]),
+    "GRU": ((6, 4), lambda: [keras.layers.GRU(8)]),
+    "SimpleRNN": ((6, 4), lambda: [keras.layers.SimpleRNN(8)]),
+    "Bidirectional": ((6, 4), lambda: [keras.layers.Bidirectional(keras.layers.LSTM(4))]),
+    "Embedding": ((6,), lambda: [keras.layers.Embedding(10, 8)]),
+}
+
+
+class SelfAttention(keras.layers.Layer):
+    def __init__(self):
+        super().__init__()
+        self.attention = keras.layers.MultiHeadAttention(2, 4)
+
+    def build(self, shape):
+        self.attention.build(shape, shape)
+
+    def call(self, x):
+        return self.attention(x, x)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_prunes_every_kernel_of_every_kind_of_layer(kind):
+    shape, layers = KINDS[kind]
+    model = keras.Sequential(
+        [keras.Input(shape), *layers(), keras.layers.Flatten(), keras.layers.Dense(3, name="head")]
+    )
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    schedule = PolynomialDecay(0.0, 0.75, begin_step=0, end_step=8, frequency=4)
+    fit(model, MagnitudePruning(schedule), shape=shape, epochs=1)
+    counts = {
+        kernel.path: (np.count_nonzero(kernel.variable.numpy() == 0), kernel.size)
+        for kernel in find_kernels(model)
+        if not kernel.depthwise
+    }
+    # Four projections; kernels and recurrent kernels; everything else has one kernel.
+    assert len(counts) == {"MultiHeadAttention": 5, "LSTM": 3, "GRU": 3, "SimpleRNN": 3}.get(
+        kind, 5 if kind == "Bidirectional" else 2
+    )
+    for path, (zero, size) in counts.items():
+        assert zero == round(size * 0.75), path
+
+
+@pytest.mark.parametrize("prune_depthwise", [False, True])
+def test_depthwise_kernels_are_pruned_on_request(prune_depthwise):
+    model = keras.Sequential(
+        [
+            keras.Input((6, 6, 4)),
+            keras.layers.DepthwiseConv2D(3, name="depthwise"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(3, name="head"),
+        ]
+    )
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    pruning = MagnitudePruning(ConstantSparsity(0.5, 0), prune_depthwise=prune_depthwise)
+    fit(model, pruning, shape=(6, 6, 4), epochs=1)
+    assert zeros(model) == [18 if prune_depthwise else 0, 96]
+
+
+def test_masks_take_one_byte_a_weight():
+    model = make_model()
+    fit(model, MagnitudePruning(ConstantSparsity(0.5, 0)), epochs=1)
+    for kernel in find_kernels(model):
+        assert isinstance(kernel.variable.constraint, MaskConstraint)
+        assert kernel.variable.constraint.mask.value.numpy().nbytes == kernel.size

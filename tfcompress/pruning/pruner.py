@@ -1,0 +1,185 @@
+"""The kernels of one model under their masks."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfcompress.graph.kernels import Kernel, find_kernels
+from tfcompress.graph.selection import LayerSelector
+from tfcompress.pruning.criteria import Criterion
+from tfcompress.pruning.masks import MaskConstraint, count_masked, smallest
+from tfcompress.pruning.patterns import Pattern
+
+
+def prunable_kernels(
+    model: keras.Model, layers: LayerSelector = None, depthwise: bool = False
+) -> list[Kernel]:
+    """List the kernels that pruning may work on, checked.
+
+    Args:
+        model: a built Keras model, or one wrapped for quantization or distillation.
+        layers: which layers; see ``select_layers``.
+        depthwise: whether depthwise kernels, which hold few weights and much accuracy, count.
+
+    Raises:
+        TypeError: ``layers`` is not a selector.
+        ValueError: the model is not built, ``layers`` matches nothing or nothing with a kernel,
+            a layer is frozen, or a kernel holds NaN or infinity.
+    """
+    if not model.built:
+        raise ValueError(
+            f"Model {model.name!r} is not built, so it has no weights to prune. Call it once on a "
+            "batch, give it an `Input`, or call `model.build(input_shape)` first."
+        )
+    found = find_kernels(model, layers)
+    kernels = [kernel for kernel in found if depthwise or not kernel.depthwise]
+    if not kernels:
+        hint = "depthwise ones take `prune_depthwise=True`" if found else "none has a kernel"
+        raise ValueError(
+            f"`layers` selects no kernel to prune in model {model.name!r}: {hint}. "
+            f"Received: layers={layers!r}"
+        )
+    for kernel in kernels:
+        if not kernel.variable.trainable:
+            layer_path = kernel.path.rpartition("/")[0]
+            raise ValueError(
+                f"Layer {layer_path!r} is frozen, so its kernel of shape "
+                f"{tuple(kernel.variable.shape)} cannot adapt to pruning. Set "
+                "`layer.trainable = True`, or leave the layer out with `layers=`. "
+                "Received: trainable=False"
+            )
+        _read(kernel)
+    return kernels
+
+
+class Pruner:
+    """Masks on a model's kernels: made by ``update``, kept by constraints in the compiled step.
+
+    The constraints stay on the variables after training, so that the model stays sparse if it is
+    trained further; they are not part of what Keras saves. ``remove_masks`` takes them off.
+
+    Args:
+        model: the model, for its distribution strategy.
+        kernels: as returned by ``prunable_kernels``.
+        pattern: which weights go together.
+        criterion: which go first.
+
+    Attributes:
+        kernels: as given.
+        sparsity: the share of weights that the masks keep at zero.
+        needs_tracing: whether a kernel got its constraint only now, so that a training step that
+            was compiled before does not know it.
+    """
+
+    def __init__(
+        self, model: keras.Model, kernels: list[Kernel], pattern: Pattern, criterion: Criterion
+    ):
+        self.kernels = kernels
+        self._strategy = model.distribute_strategy
+        self._pattern = pattern
+        self._criterion = criterion
+        self.needs_tracing = False
+        self._constraints = []
+        with self._strategy.scope():
+            for kernel in kernels:
+                constraint = kernel.variable.constraint
+                if not isinstance(constraint, MaskConstraint):
+                    shape = tuple(kernel.variable.shape)
+                    constraint = MaskConstraint(np.ones(shape, dtype=bool), constraint)
+                    kernel.variable.constraint = constraint
+                    self.needs_tracing = True
+                self._constraints.append(constraint)
+        self.sparsity = _share_of_zeros(self.masks())
+
+    def masks(self) -> list[np.ndarray]:
+        """Return the masks, one for each kernel."""
+        return [ops.convert_to_numpy(constraint.mask) for constraint in self._constraints]
+
+    def update(self, sparsity: float) -> None:
+        """Choose new masks at a sparsity from the present weights, and apply them at once.
+
+        Raises:
+            ValueError: a kernel holds NaN or infinity.
+        """
+        masks, thresholds = self._choose(sparsity)
+        for constraint, threshold in zip(self._constraints, thresholds, strict=True):
+            constraint.threshold = threshold
+        self.set_masks(masks)
+
+    def _choose(self, sparsity):
+        """Return for each kernel its mask at a sparsity and the smallest score that is kept."""
+        masks, thresholds = [], []
+        for index, kernel in enumerate(self.kernels):
+            weights = _read(kernel)
+            scores = self._pattern.pool(self._criterion.scores(weights, index), kernel.output_axes)
+            masked = smallest(scores, count_masked(scores.size, sparsity))
+            masks.append(self._pattern.spread(~masked, weights.shape))
+            thresholds.append(float(scores[~masked].min()))
+        return masks, thresholds
+
+    def set_masks(self, masks: list[np.ndarray]) -> None:
+        """Set the masks and zero the weights outside them now, so that any checkpoint is sparse."""
+        with self._strategy.scope():
+            for constraint, mask in zip(self._constraints, masks, strict=True):
+                constraint.mask.assign(mask)
+        self.sparsity = _share_of_zeros(masks)
+        self.apply()
+
+    def apply(self) -> None:
+        """Zero the weights outside the masks."""
+        with self._strategy.scope():
+            for kernel, mask in zip(self.kernels, self.masks(), strict=True):
+                weights = ops.convert_to_numpy(kernel.variable)
+                kernel.variable.assign(np.where(mask, weights, np.zeros((), weights.dtype)))
+
+    def recover(self, sparsity: float) -> bool:
+        """Take the zeros among the weights for masks, if they are what an update would leave.
+
+        Args:
+            sparsity: what the schedule asked for when the weights were saved.
+
+        Returns:
+            Whether the model holds exactly as many zeros as that update masks, and some.
+        """
+        zeros = [_read(kernel) == 0 for kernel in self.kernels]
+        found = sum(map(np.count_nonzero, zeros))
+        masks, _ = self._choose(sparsity)
+        expected = sum(np.count_nonzero(~mask) for mask in masks)
+        recovered = 0 < found == expected
+        if recovered:
+            self.set_masks([~zero for zero in zeros])
+        return recovered
+
+
+def _share_of_zeros(masks):
+    kept = sum(int(np.count_nonzero(mask)) for mask in masks)
+    return 1.0 - kept / sum(mask.size for mask in masks)
+
+
+def _read(kernel):
+    """Return a kernel's weights as float32 or wider, checked."""
+    weights = ops.convert_to_numpy(kernel.variable)
+    weights = weights.astype(np.promote_types(weights.dtype, np.float32), copy=False)
+    finite = np.isfinite(weights)
+    if not finite.all():
+        raise ValueError(
+            f"Kernel {kernel.path!r} holds {np.count_nonzero(~finite)} weights that are no finite "
+            "numbers, so they cannot be ranked: the training has diverged, or the model was loaded "
+            f"from a broken file. Received: {weights[~finite][0]} in shape {weights.shape}"
+        )
+    return weights
+
+
+def remove_masks(model: keras.Model) -> None:
+    """Take the masks off a model's kernels, so that further training may use every weight.
+
+    The constraints that the user had set stay. There is no need for this before saving or export.
+
+    Args:
+        model: a model that was pruned.
+    """
+    for kernel in find_kernels(model):
+        if isinstance(kernel.variable.constraint, MaskConstraint):
+            kernel.variable.constraint = kernel.variable.constraint.constraint
+    # A training step compiled before still applies them.
+    model.train_function = None
