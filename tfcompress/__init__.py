@@ -13,7 +13,16 @@ __version__ = "0.1.0"
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "distillation": ["Distiller", "HardLabels", "LogitsMSE", "SoftLabels"],
+        "distillation": [
+            "FSP",
+            "AttentionTransfer",
+            "Distiller",
+            "Features",
+            "HardLabels",
+            "LogitsMSE",
+            "Relational",
+            "SoftLabels",
+        ],
         "pruning": ["ConstantSparsity", "PolynomialDecay"],
         "quantization": ["Scheme", "quantize_aware"],
     },

@@ -82,8 +82,8 @@ def test_it_trains_the_callers_own_student_to_say_what_the_teacher_says(student,
     student.get_layer("norm").trainable = False
     before = np.mean((student.predict(x, verbose=0) - teacher.predict(x, verbose=0)) ** 2)
     distiller = tfc.Distiller(student, teacher, losses=LogitsMSE())
-    distiller.compile(keras.optimizers.Adam(0.05))
-    distiller.fit(x, epochs=150, batch_size=24, verbose=0)
+    distiller.compile(keras.optimizers.Adam(0.1))
+    distiller.fit(x, epochs=80, batch_size=24, verbose=0)
     after = np.mean((student.predict(x, verbose=0) - teacher.predict(x, verbose=0)) ** 2)
     assert distiller.student is student
     assert after < before / 10

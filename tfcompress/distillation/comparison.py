@@ -1,55 +1,103 @@
 """Comparing what student and teacher say: matching their outputs and features, averaging values."""
 
+import abc
 import dataclasses
-from typing import Any
+from collections.abc import Sequence
 
 import keras
 
 from tfcompress.distillation.arithmetic import weighted_mean
+from tfcompress.distillation.base import FeatureLoss, OutputLoss
 from tfcompress.distillation.heads import resolve_from_logits
-from tfcompress.distillation.losses import FeatureLoss, OutputLoss
 from tfcompress.distillation.teachers import Signals
 
 
+class Comparison(abc.ABC):
+    """How one loss compares the signals of two given models."""
+
+    @abc.abstractmethod
+    def value(self, teacher: Signals, student: Signals, sample_weight, step):
+        """Return the loss of a batch, averaged with sample weights and masks, a scalar."""
+
+
 @dataclasses.dataclass(frozen=True)
-class OutputMatch:
-    """One output that student and teacher both have.
+class OutputComparison(Comparison):
+    """A loss on outputs, summed over them.
 
     Attributes:
-        index: its position among the flattened outputs.
-        from_logits: whether it is logits or probabilities.
+        loss: the loss.
+        outputs: (position among the flattened outputs, whether it is logits), for each output.
     """
 
-    index: int
-    from_logits: bool
+    loss: OutputLoss
+    outputs: tuple[tuple[int, bool], ...]
+
+    def value(self, teacher, student, sample_weight, step):
+        """Sum the loss over the outputs, each with its own sample weights and mask."""
+        theirs, ours = keras.tree.flatten(teacher.outputs), keras.tree.flatten(student.outputs)
+        weights = keras.tree.flatten(sample_weight)
+        total = 0.0
+        for index, from_logits in self.outputs:
+            weight = weights[index] if len(weights) == len(ours) else weights[0]
+            values = self.loss.values(theirs[index], ours[index], step, from_logits)
+            total += weighted_mean(values, weight, getattr(ours[index], "_keras_mask", None))
+        return total
 
 
-def match_outputs(
+@dataclasses.dataclass(frozen=True)
+class FeatureComparison(Comparison):
+    """A loss on features.
+
+    Attributes:
+        loss: the loss.
+        projection: a built layer that the student's features pass first, or ``None``.
+    """
+
+    loss: FeatureLoss
+    projection: keras.Layer | None
+
+    def value(self, teacher, student, sample_weight, step):
+        """Average the loss over the examples.
+
+        Sample weights given per output have no meaning for a layer between, and are not used here;
+        nor is a mask over positions by a loss that gives one value per example.
+        """
+        features = [student.layers[name] for name in self.loss.student_layers]
+        mask = getattr(features[0], "_keras_mask", None)
+        if self.projection is not None:
+            features = [self.projection(feature) for feature in features]
+        theirs = [_float32(teacher.layers[name]) for name in self.loss.teacher_layers]
+        values = self.loss.values(theirs, [_float32(feature) for feature in features])
+        if mask is not None and len(mask.shape) > len(values.shape):
+            mask = None
+        if keras.tree.is_nested(sample_weight):
+            sample_weight = None
+        return weighted_mean(values, sample_weight, mask)
+
+
+def plan_outputs(
     loss: OutputLoss,
     teacher: Signals,
     student: Signals,
     *,
-    heads: tuple,
+    names: Sequence[str],
+    heads: tuple[Sequence, Sequence],
     from_logits: bool | None,
-    names: list[str],
-) -> list[OutputMatch]:
-    """Find the outputs that a loss compares.
+) -> OutputComparison:
+    """Match the outputs of student and teacher that a loss compares.
 
     Args:
         loss: the loss.
         teacher: the teacher's signals; only shapes are read.
         student: the student's signals; only shapes are read.
-        heads: how the outputs of the student and of the teacher end: two lists.
-        from_logits: the user's word on them, or ``None``.
         names: the names of the student's outputs, flattened.
-
-    Returns:
-        The matches, in the order of the outputs.
+        heads: how the outputs of the student and of the teacher end; see ``detect_heads``.
+        from_logits: the user's word on them, or ``None``.
 
     Raises:
         ValueError: the number or the shapes of the outputs differ, the loss wants an output that
-            the student does not have, the outputs end in different activations, or a softmax would
-            be taken over a single unit or over the units of a sigmoid head.
+            the student does not have, the outputs end in different activations, or an output does
+            not fit the loss's own activation.
     """
     theirs, ours = keras.tree.flatten(teacher.outputs), keras.tree.flatten(student.outputs)
     if len(theirs) != len(ours):
@@ -58,64 +106,55 @@ def match_outputs(
             f"teacher {len(theirs)}. Give the teacher as a callable that returns the student's "
             f"outputs. Received: student shapes {_shapes(ours)}, teacher shapes {_shapes(theirs)}"
         )
-    matches = []
+    outputs = []
     for index in _selected(loss, names):
         name = names[index]
         _check_same_shape(name, theirs[index].shape, ours[index].shape)
         ends = [part[index] if index < len(part) else None for part in heads]
-        _check_activation(loss, name, ours[index].shape, ends)
-        matches.append(OutputMatch(index, resolve_from_logits(from_logits, *ends, output=name)))
-    return matches
+        loss.check(name, tuple(ours[index].shape), ends)
+        outputs.append((index, resolve_from_logits(from_logits, *ends, output=name)))
+    return OutputComparison(loss, tuple(outputs))
 
 
-def compare_outputs(loss, matches, teacher, student, *, sample_weight, step):
-    """Sum a loss over the outputs it compares, each averaged with its sample weights and mask."""
-    theirs, ours = keras.tree.flatten(teacher.outputs), keras.tree.flatten(student.outputs)
-    weights = keras.tree.flatten(sample_weight)
-    total = 0.0
-    for match in matches:
-        weight = weights[match.index] if len(weights) == len(ours) else weights[0]
-        mine = ours[match.index]
-        values = loss.values(theirs[match.index], mine, step, match.from_logits)
-        total += weighted_mean(values, weight, getattr(mine, "_keras_mask", None))
-    return total
+def plan_features(
+    loss: FeatureLoss, teacher: Signals, student: Signals, projection: keras.Layer | None
+) -> FeatureComparison:
+    """Match the features of student and teacher, with a built projection where they need one.
 
-
-def compare_features(loss: FeatureLoss, teacher, student, sample_weight, projection=None):
-    """Average a feature loss over the examples.
-
-    Sample weights given per output have no meaning for a layer between, and are not used here.
-    """
-    theirs = [_float32(teacher.layers[name]) for name in loss.teacher_layers]
-    features = [student.layers[name] for name in loss.student_layers]
-    ours = [_float32(x if projection is None else projection(x)) for x in features]
-    values = loss.values(theirs, ours)
-    mask = getattr(features[0], "_keras_mask", None)
-    if mask is not None and len(mask.shape) > len(values.shape):
-        mask = None
-    if keras.tree.is_nested(sample_weight):
-        sample_weight = None
-    return weighted_mean(values, sample_weight, mask)
-
-
-def feature_shapes(names: list[str], layers: dict[str, Any], model: str) -> list[tuple]:
-    """Return the static shapes of features.
+    Args:
+        loss: the loss.
+        teacher: the teacher's signals; only shapes are read.
+        student: the student's signals; only shapes are read.
+        projection: one that was built before, to be used again, or ``None``.
 
     Raises:
-        ValueError: a layer's output is not a single tensor.
+        ValueError: a layer gives several tensors, or the features' shapes do not fit the loss.
     """
+    theirs = _feature_shapes(loss.teacher_layers, teacher, "teacher")
+    ours = _feature_shapes(loss.student_layers, student, "student")
+    if projection is None:
+        projection = loss.new_projection(theirs[0], ours[0])
+    if projection is not None:
+        if not projection.built:
+            projection.build(ours[0])
+        ours = [projection.compute_output_shape(shape) for shape in ours]
+    loss.check(theirs, ours)
+    return FeatureComparison(loss, projection)
+
+
+def _feature_shapes(names, signals, role):
     for name in names:
-        if keras.tree.is_nested(layers[name]):
+        if keras.tree.is_nested(signals.layers[name]):
             raise ValueError(
-                f"Layer {name!r} of model {model!r} returns several tensors; distil from a layer "
-                f"that returns one. Received: {keras.tree.map_structure(_shape, layers[name])}"
+                f"Layer {name!r} of the {role} returns several tensors; distil from a layer that "
+                f"returns one. Received: shapes {_shapes(signals.layers[name])}"
             )
-    return [_shape(layers[name]) for name in names]
+    return [tuple(signals.layers[name].shape) for name in names]
 
 
 def _selected(loss, names):
     if loss.output is None:
-        return range(len(names))
+        return list(range(len(names)))
     if loss.output in names:
         return [names.index(loss.output)]
     if isinstance(loss.output, int) and 0 <= loss.output < len(names):
@@ -136,28 +175,9 @@ def _check_same_shape(name, teacher, student):
         )
 
 
-def _check_activation(loss, name, shape, ends):
-    if loss.activation != "softmax":
-        return
-    if "sigmoid" in ends:
-        problem = "ends in a sigmoid"
-    elif shape[-1] == 1 and loss.name != "logits_mse":
-        problem = "has a single unit, over which a softmax is always 1"
-    else:
-        return
-    raise ValueError(
-        f"Output {name!r} {problem}: use {type(loss).__name__}(activation='sigmoid'). "
-        f"Received: activation={loss.activation!r}"
-    )
-
-
 def _float32(x):
     return keras.ops.cast(x, "float32")
 
 
-def _shape(tensor):
-    return tuple(tensor.shape)
-
-
 def _shapes(tensors):
-    return [_shape(tensor) for tensor in tensors]
+    return [tuple(tensor.shape) for tensor in keras.tree.flatten(tensors)]

@@ -7,10 +7,11 @@ import dataclasses
 import keras
 import tensorflow as tf
 
-from tfcompress.distillation import comparison
+from tfcompress.distillation.base import FeatureLoss
 from tfcompress.distillation.capture import captured_outputs, find_layer
+from tfcompress.distillation.comparison import Comparison, plan_features, plan_outputs
 from tfcompress.distillation.heads import detect_heads
-from tfcompress.distillation.losses import FeatureLoss
+from tfcompress.distillation.rehearsal import output_names, rehearse, symbolic_inputs
 from tfcompress.distillation.schedules import (
     Schedule,
     checked_schedule,
@@ -20,7 +21,8 @@ from tfcompress.distillation.schedules import (
 )
 from tfcompress.distillation.teachers import Signals, Teacher, as_teacher, frozen_copy
 from tfcompress.distillation.terms import as_terms, pair_from_config
-from tfcompress.graph.wrapper import ModelWrapper, unwrap
+from tfcompress.distillation.trackers import Trackers
+from tfcompress.graph.wrapper import ModelWrapper
 
 
 @dataclasses.dataclass
@@ -97,8 +99,8 @@ class Distiller(ModelWrapper):
         self.task_weight = checked_schedule("task_weight", task_weight)
         self.from_logits = from_logits
         self.projections: dict[str, keras.layers.Layer] = {}
-        self._matches: dict[str, list] = {}
-        self._trackers = _Trackers(["task", *(term.name for term in self.terms)])
+        self._comparisons: dict[str, Comparison] = {}
+        self._trackers = Trackers(["task", *(term.name for term in self.terms)])
         self._teacher = None
         for layer in self._feature_layers("student_layers"):
             find_layer(self.model, layer)
@@ -130,12 +132,12 @@ class Distiller(ModelWrapper):
         if isinstance(teacher, str) and teacher == "self":
             teacher = frozen_copy(self.model)
         self._teacher = as_teacher(teacher)
-        self._matches = {}
+        self._comparisons = {}
         self.supports_jit = self._teacher.supports_jit
         self._teacher.check_layers(self._feature_layers("teacher_layers"))
-        inputs = _symbolic_inputs(self.model)
+        inputs = symbolic_inputs(self.model)
         if inputs is not None:
-            self._rehearse(inputs)
+            self._plan(inputs)
 
     def call(self, inputs, training=None, **kwargs):
         """Run the student; during a lesson, listen to its layers."""
@@ -156,8 +158,8 @@ class Distiller(ModelWrapper):
                 "`fit`: `distiller.set_teacher(teacher)`. Received: teacher=None"
             )
         with self._lesson(self._ask_teacher(x)):
-            if not self._matches:
-                self._rehearse(keras.tree.map_structure(tf.TensorSpec.from_tensor, x))
+            if not self._comparisons:
+                self._plan(keras.tree.map_structure(tf.TensorSpec.from_tensor, x))
             return super().train_step((x, y, sample_weight))
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
@@ -174,7 +176,8 @@ class Distiller(ModelWrapper):
             total += value_at(self.task_weight, step) * task
         student = Signals(y_pred, lesson.student_layers)
         for term in self.terms:
-            value = self._compare(term, lesson.teacher, student, sample_weight, step)
+            comparison = self._comparisons[term.name]
+            value = comparison.value(lesson.teacher, student, sample_weight, step)
             self._trackers.update(term.name, value, y_pred)
             # Keras averages its losses over the replicas by the same division.
             total += value_at(term.weight, step) * value / replicas
@@ -240,90 +243,26 @@ class Distiller(ModelWrapper):
             )
         )
 
-    def _rehearse(self, inputs):
-        """Run both models on symbolic inputs: every disagreement shows here, before any step."""
-        seen = {}
-
-        def run(x):
-            seen["teacher"] = self._teacher.signals(x, self._feature_layers("teacher_layers"))
-            with captured_outputs(self.model, self._feature_layers("student_layers")) as captured:
-                seen["student"] = Signals(self.model(x, training=False), captured)
-
-        tf.function(run, autograph=False).get_concrete_function(inputs)
+    def _plan(self, inputs):
+        """Plan every comparison by a rehearsal: what does not fit shows here, before any step."""
+        layers = [self._feature_layers(f"{role}_layers") for role in ("teacher", "student")]
+        teacher, student = rehearse(self._teacher, self.model, inputs, layers)
+        heads = (detect_heads(self.model), self._teacher.heads)
+        names = output_names(self.model, student.outputs)
         for term in self.terms:
-            self._prepare(term, seen["teacher"], seen["student"])
-
-    def _prepare(self, term, teacher, student):
-        loss = term.loss
-        if not isinstance(loss, FeatureLoss):
-            heads = (detect_heads(self.model), self._teacher.heads)
-            names = _output_names(self.model, student.outputs)
-            self._matches[term.name] = comparison.match_outputs(
-                loss, teacher, student, heads=heads, from_logits=self.from_logits, names=names
-            )
-            return
-        self._matches[term.name] = []
-        theirs = comparison.feature_shapes(loss.teacher_layers, teacher.layers, self._teacher.name)
-        ours = comparison.feature_shapes(loss.student_layers, student.layers, self.model.name)
-        loss.check(theirs, ours)
-        width = loss.projected_width(theirs, ours)
-        if width is not None and term.name not in self.projections:
-            projection = keras.layers.Dense(
-                width, dtype=self.model.dtype_policy, name=f"{term.name}_projection"
-            )
-            with tf.init_scope():
-                projection.build(ours[0])
-            self.projections[term.name] = projection
-
-    def _compare(self, term, teacher, student, sample_weight, step):
-        if isinstance(term.loss, FeatureLoss):
-            projection = self.projections.get(term.name)
-            return comparison.compare_features(
-                term.loss, teacher, student, sample_weight, projection
-            )
-        return comparison.compare_outputs(
-            term.loss,
-            self._matches[term.name],
-            teacher,
-            student,
-            sample_weight=sample_weight,
-            step=step,
-        )
-
-
-class _Trackers:
-    """Running means of the terms for the logs of ``fit``.
-
-    They are kept out of ``Model.metrics``, since ``evaluate`` is the student's alone.
-    """
-
-    def __init__(self, names):
-        self._means = {name: keras.metrics.Mean(name=f"{name}_loss") for name in names}
-
-    def update(self, name, value, y_pred):
-        batch_size = keras.ops.shape(keras.tree.flatten(y_pred)[0])[0]
-        self._means[name].update_state(value, sample_weight=batch_size)
-
-    def results(self):
-        return {mean.name: mean.result() for mean in self._means.values()}
-
-    def reset(self):
-        for mean in self._means.values():
-            mean.reset_state()
-
-
-def _symbolic_inputs(model):
-    """Return the specifications of a model's inputs, or None where only a call will tell."""
-    model = unwrap(model)
-    if not getattr(model, "inputs", None):
-        return None
-    inputs = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
-    return keras.tree.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype), inputs)
-
-
-def _output_names(model, outputs):
-    names = getattr(unwrap(model), "output_names", None)
-    paths = ["/".join(map(str, path)) for path, _ in keras.tree.flatten_with_path(outputs)]
-    if isinstance(outputs, dict) or not names:
-        return paths
-    return list(names)
+            if isinstance(term.loss, FeatureLoss):
+                known = self.projections.get(term.name)
+                with tf.init_scope():
+                    comparison = plan_features(term.loss, teacher, student, known)
+                if comparison.projection is not None:
+                    self.projections[term.name] = comparison.projection
+            else:
+                comparison = plan_outputs(
+                    term.loss,
+                    teacher,
+                    student,
+                    names=names,
+                    heads=heads,
+                    from_logits=self.from_logits,
+                )
+            self._comparisons[term.name] = comparison

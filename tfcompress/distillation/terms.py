@@ -5,7 +5,9 @@ from collections.abc import Mapping
 
 import keras
 
-from tfcompress.distillation.losses import DistillationLoss, SoftLabels
+from tfcompress.distillation.base import DistillationLoss
+from tfcompress.distillation.keras_losses import adapt
+from tfcompress.distillation.output_losses import SoftLabels
 from tfcompress.distillation.schedules import (
     Schedule,
     checked_schedule,
@@ -44,8 +46,9 @@ def as_terms(losses) -> tuple[Term, ...]:
     """Read the ``losses`` argument of a distiller.
 
     Args:
-        losses: a loss; a list of losses and (loss, weight) pairs; a dictionary from loss to weight;
-            or ``None`` for ``SoftLabels()``. A loss without a weight weighs 1.
+        losses: a loss of this package or of ``keras.distillation``; a list of losses and (loss,
+            weight) pairs; a dictionary from loss to weight; or ``None`` for ``SoftLabels()``. A
+            loss without a weight weighs 1.
 
     Returns:
         The terms, named after their losses, numbered where a name comes twice.
@@ -67,12 +70,7 @@ def as_terms(losses) -> tuple[Term, ...]:
     terms: list[Term] = []
     for item in losses:
         loss, weight = item if isinstance(item, (list, tuple)) and len(item) == 2 else (item, 1.0)
-        if not isinstance(loss, DistillationLoss):
-            raise TypeError(
-                "`losses` must be a distillation loss such as SoftLabels(), a list of losses and "
-                "(loss, weight) pairs, or a dictionary from loss to weight. "
-                f"Received: {loss!r} of type {type(loss).__name__}"
-            )
+        loss = adapt(loss)
         same = sum(term.loss.name == loss.name for term in terms)
         name = f"{loss.name}_{same}" if same else loss.name
         terms.append(Term(name, loss, checked_schedule("weight", weight)))

@@ -1,0 +1,155 @@
+"""Loss objects of ``keras.distillation``, accepted wherever this package's own are."""
+
+import re
+
+import keras
+import tensorflow as tf
+
+from tfcompress.distillation.base import DistillationLoss, FeatureLoss, OutputLoss
+
+
+def adapt(loss) -> DistillationLoss:
+    """Return a loss of this package, wrapping one of Keras's.
+
+    Args:
+        loss: any object.
+
+    Raises:
+        TypeError: ``loss`` is no distillation loss.
+    """
+    if isinstance(loss, DistillationLoss):
+        return loss
+    if isinstance(loss, keras.distillation.FeatureDistillation) and (
+        loss.student_layer_name or loss.teacher_layer_name
+    ):
+        return KerasFeatureLoss(loss)
+    if isinstance(loss, keras.distillation.DistillationLoss):
+        return KerasOutputLoss(loss)
+    raise TypeError(
+        "`losses` must be a distillation loss such as SoftLabels(), a list of losses and (loss, "
+        "weight) pairs, or a dictionary from loss to weight. "
+        f"Received: {loss!r} of type {type(loss).__name__}"
+    )
+
+
+@keras.saving.register_keras_serializable(package="tfcompress")
+class KerasOutputLoss(OutputLoss):
+    """A ``keras.distillation`` loss on the models' outputs.
+
+    Args:
+        loss: the loss. Its own structure of losses per output is not supported: give one loss, and
+            several of them in the distiller's ``losses`` where the outputs need different ones.
+
+    Raises:
+        ValueError: ``loss`` holds a structure of losses.
+    """
+
+    compares_classes = False
+
+    def __init__(self, loss):
+        super().__init__()
+        if keras.tree.is_nested(getattr(loss, "loss", None)):
+            raise ValueError(
+                f"{type(loss).__name__} with a loss per output is not supported: list one loss per "
+                "output instead, such as SoftLabels(output='name'). "
+                f"Received: loss={loss.loss!r}"
+            )
+        self.loss = loss
+        self.name = _snake_case(type(loss).__name__)
+
+    def values(self, teacher, student, step, from_logits):
+        """Compute Keras's loss for each example; logits losses get logits, others the outputs."""
+        if isinstance(self.loss, keras.distillation.LogitsDistillation):
+            return super().values(teacher, student, step, from_logits)
+        return self.compare(_float32(teacher), _float32(student), step)
+
+    def compare(self, teacher, student, step):
+        """Compute Keras's loss for each example."""
+        return _per_example(_as_documented(self.loss), teacher, student)
+
+    def get_config(self):
+        """Return the constructor's arguments."""
+        return {"loss": keras.saving.serialize_keras_object(self.loss)}
+
+    @classmethod
+    def from_config(cls, config):
+        """Rebuild the loss from ``get_config``."""
+        return cls(keras.saving.deserialize_keras_object(config["loss"]))
+
+
+@keras.saving.register_keras_serializable(package="tfcompress")
+class KerasFeatureLoss(FeatureLoss):
+    """A ``keras.distillation.FeatureDistillation`` on layers.
+
+    Args:
+        loss: the loss, with both layers named.
+
+    Raises:
+        ValueError: only one of the layers is named.
+    """
+
+    name = "feature_distillation"
+
+    def __init__(self, loss):
+        super().__init__(loss.student_layer_name or (), loss.teacher_layer_name or ())
+        if not (self.student_layers and self.teacher_layers):
+            raise ValueError(
+                "FeatureDistillation needs the name of a layer of both models, or of neither. "
+                f"Received: student_layer_name={loss.student_layer_name!r}, "
+                f"teacher_layer_name={loss.teacher_layer_name!r}"
+            )
+        self.loss = loss
+
+    def check(self, teacher_shapes, student_shapes):
+        """Let Keras's own function broadcast, or refuse, the shapes."""
+        tf.function(lambda *pair: self.values([pair[0]], [pair[1]])).get_concrete_function(
+            tf.TensorSpec(teacher_shapes[0]), tf.TensorSpec(student_shapes[0])
+        )
+
+    def values(self, teacher, student):
+        """Compute Keras's loss for each example."""
+        return _per_example(self.loss, teacher[0], student[0])
+
+    def get_config(self):
+        """Return the constructor's arguments."""
+        return {"loss": keras.saving.serialize_keras_object(self.loss)}
+
+    @classmethod
+    def from_config(cls, config):
+        """Rebuild the loss from ``get_config``."""
+        return cls(keras.saving.deserialize_keras_object(config["loss"]))
+
+
+def _per_example(loss, teacher, student):
+    """Compute a loss on each example alone, so that sample weights and masks can count.
+
+    The mean of these values is the loss of the batch wherever that is a mean over examples, as it
+    is for Keras's own classes.
+    """
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+
+    def one(pair):
+        # Keras's losses divide by the number of replicas, which the distiller does for all.
+        return replicas * loss.compute_loss(pair[0][None], pair[1][None])
+
+    return tf.vectorized_map(one, (teacher, student))
+
+
+def _as_documented(loss):
+    """Return the loss that Keras documents.
+
+    Keras 3.15 softens the logits only for an object of class KLDivergence. Its default, the string,
+    becomes a function, and the divergence is taken of raw logits clipped to [0, 1].
+    """
+    is_logits = isinstance(loss, keras.distillation.LogitsDistillation)
+    if is_logits and loss.loss is keras.losses.kl_divergence:
+        return keras.distillation.LogitsDistillation(loss.temperature, keras.losses.KLDivergence())
+    return loss
+
+
+def _float32(x):
+    return keras.ops.cast(x, "float32")
+
+
+def _snake_case(name):
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
