@@ -109,6 +109,11 @@ class Operation:
     subgraph: int = 0
     intermediates: tuple[int, ...] = ()
 
+    @property
+    def label(self) -> str:
+        """The name that tells a custom operation from a built-in one: "CUSTOM:Sinh"."""
+        return f"CUSTOM:{self.name}" if self.custom else self.name
+
 
 @dataclasses.dataclass(frozen=True)
 class Subgraph:

@@ -1,0 +1,61 @@
+"""From a tensor's name back to the Keras layer that it comes from.
+
+The converter names a tensor after the TensorFlow nodes that it fused, outermost first, separated by
+";": "toy_1/stem_1/Relu;toy_1/stem_1/convolution". A node's name is the model's scope, the scopes of
+the nested layers, and the node. TensorFlow makes a scope unique by a number at its end, so that the
+layer "stem" may appear as "stem_1"; only someone who knows the layers can tell the number from a
+name that ends in one.
+"""
+
+import re
+from collections.abc import Iterable
+
+
+def layer_scope(name: str) -> str | None:
+    """Find the scope of the layer that produced a tensor.
+
+    Args:
+        name: the tensor's name in the file.
+
+    Returns:
+        The layer's scope, nested ones joined by "/", without the model's own; None if the name
+        says nothing about a layer.
+
+    Example:
+    ```python
+    layer_scope("toy_1/encoder_1/act_1/Relu6;toy_1/encoder_1/conv_1/convolution")
+    # "encoder_1/act_1"
+    ```
+    """
+    parts = name.split(";", maxsplit=1)[0].split(":", maxsplit=1)[0].split("/")
+    return "/".join(parts[1:-1]) or None
+
+
+def match_layer(scope: str | None, paths: Iterable[str]) -> str | None:
+    """Tell which of the known layers a scope means.
+
+    Args:
+        scope: from ``layer_scope``.
+        paths: the paths of the model's layers, nested names joined by "/".
+
+    Returns:
+        The innermost layer whose path begins the scope, equal names before numbered ones; None if
+        none does.
+
+    Example:
+    ```python
+    match_layer("encoder_1/act_1", ["encoder", "encoder/act"])  # "encoder/act"
+    ```
+    """
+    if scope is None:
+        return None
+    scopes = scope.split("/")
+    matches = []
+    for path in paths:
+        names = path.split("/")
+        if len(names) > len(scopes):
+            continue
+        pairs = list(zip(names, scopes, strict=False))
+        if all(re.fullmatch(re.escape(name) + r"(_\d+)?", found) for name, found in pairs):
+            matches.append((len(names), sum(name == found for name, found in pairs), path))
+    return max(matches)[2] if matches else None
