@@ -4,8 +4,9 @@ import numpy as np
 
 from keras_callbacks.scheduled import ScheduledCallback
 from tfcompress.graph.selection import LayerSelector
+from tfcompress.pruning.budget import PerLayerValue, allocate
 from tfcompress.pruning.criteria import as_criterion
-from tfcompress.pruning.patterns import Element
+from tfcompress.pruning.patterns import as_pattern
 from tfcompress.pruning.pruner import Pruner, prunable_kernels
 
 
@@ -21,15 +22,27 @@ class MagnitudePruning(ScheduledCallback):
             ``end_step=-1`` the final sparsity is reached when the training ends.
         layers: which layers: a regular expression, a list of names or layers, or a callable; all
             by default.
-        pattern: which weights are masked together.
-        criterion: which go first: "l1" or "l2".
-        prune_depthwise: whether depthwise kernels are pruned too.
+        pattern: which weights are masked together: "element", "channel", "2:4" or another N:M, or
+            a pattern object such as ``Block((1, 4))``.
+        criterion: which go first: "l1", "l2", "taylor", "movement", "random", or an object.
+        scope: "layer" ranks the weights of each kernel by themselves, "global" over the model.
+        allocation: with scope "layer": "uniform" for the same sparsity everywhere, "erk" for the
+            Erdos-Renyi-Kernel rule, which leaves small kernels denser.
+        targets: with uniform allocation, final sparsities by regular expression of the layer's
+            path, for layers that shall differ from the schedule; they follow its course in
+            proportion. The first match counts.
+        floors: with scope "global", a lowest final sparsity, one number or by layer.
+        ceilings: with scope "global", a highest sparsity, one number or by layer.
+        prune_depthwise: whether depthwise kernels are pruned too. They hold few weights, each of
+            which matters much, so they are left alone unless asked for.
 
     Raises:
         TypeError: an argument is of the wrong type.
-        ValueError: before the first step of ``fit``: the model is not built or has no optimizer,
-            ``layers`` matches nothing, a layer is frozen, a kernel holds NaN, two callbacks prune
-            one kernel, or the training ends before pruning begins.
+        ValueError: a name is unknown, or a criterion needs gradients before there are any. Before
+            the first step of ``fit``: the model is not built or has no optimizer, a selector
+            matches nothing, a layer is frozen, a kernel holds NaN, the pattern does not fit a
+            kernel or the schedule, arguments do not go together, two callbacks prune one kernel,
+            or the training ends before pruning begins.
 
     Example:
     >>> pruning = MagnitudePruning(PolynomialDecay(0.0, 0.75, begin_step=100, end_step=1000))
@@ -40,23 +53,46 @@ class MagnitudePruning(ScheduledCallback):
         self,
         schedule,
         layers: LayerSelector = None,
-        pattern=None,
+        pattern="element",
         criterion="l1",
+        scope="layer",
+        *,
+        allocation="uniform",
+        targets: PerLayerValue = None,
+        floors: PerLayerValue = None,
+        ceilings: PerLayerValue = None,
         prune_depthwise=False,
     ):
         super().__init__(schedule)
         self.layers = layers
-        self.pattern = Element() if pattern is None else pattern
+        self.pattern = as_pattern(pattern)
         self.criterion = as_criterion(criterion)
         self.prune_depthwise = prune_depthwise
+        self._budget = {
+            "scope": scope,
+            "allocation": allocation,
+            "targets": targets,
+            "floors": floors,
+            "ceilings": ceilings,
+        }
         self._pruner = None
+        at_once = self.schedule.begin_step == 0 and self.schedule.initial > 0
+        if self.criterion.uses_gradients and at_once:
+            raise ValueError(
+                f"The criterion {self.criterion} ranks weights by gradients, and there are none "
+                "before the first batch: let the schedule begin later. "
+                f"Received: begin_step={self.schedule.begin_step}"
+            )
 
     def prepare(self):
         """Put masks on the kernels."""
         kernels = prunable_kernels(self.model, self.layers, self.prune_depthwise)
-        self._pruner = Pruner(self.model, kernels, self.pattern, self.criterion)
+        allocation = allocate(self.model, kernels, self.pattern, self.schedule, **self._budget)
+        self._pruner = Pruner(self.model, kernels, self.pattern, self.criterion, allocation)
+        if self._pruner.gradients is not None:
+            self._pruner.gradients.attach(self.model.optimizer)
         if self._pruner.needs_tracing:
-            # A step that an earlier fit has compiled does not know the constraints.
+            # A step that an earlier fit has compiled knows neither constraints nor gradient sums.
             self.model.make_train_function(force=True)
         return {kernel.path for kernel in kernels}
 
@@ -75,15 +111,18 @@ class MagnitudePruning(ScheduledCallback):
     def finish(self):
         """Mask once more: averages of weights, taken at the end of a training, are not sparse."""
         self._pruner.apply()
+        if self._pruner.gradients is not None:
+            self._pruner.gradients.detach()
+            self.model.train_function = None  # the next fit traces a step that does not add up
 
     def read_state(self):
-        """Return the masks, packed to a bit a weight."""
-        return {
-            f"mask_{index}": np.packbits(mask) for index, mask in enumerate(self._pruner.masks())
-        }
+        """Return the masks, packed to a bit a weight, and the sums of gradients."""
+        masks = {f"mask_{i}": np.packbits(mask) for i, mask in enumerate(self._pruner.masks())}
+        sums = self._pruner.gradients.read() if self._pruner.gradients is not None else []
+        return {**masks, **{f"gradients_{i}": total for i, total in enumerate(sums)}}
 
     def write_state(self, state):
-        """Set the masks."""
+        """Set the masks and the sums of gradients."""
         shapes = [tuple(kernel.variable.shape) for kernel in self._pruner.kernels]
         sizes = [int(np.prod(shape)) for shape in shapes]
         packed = [state.get(f"mask_{index}") for index in range(len(shapes))]
@@ -99,3 +138,5 @@ class MagnitudePruning(ScheduledCallback):
                 for bits, size, shape in zip(packed, sizes, shapes, strict=True)
             ]
         )
+        if self._pruner.gradients is not None:
+            self._pruner.gradients.write([state[f"gradients_{i}"] for i in range(len(shapes))])

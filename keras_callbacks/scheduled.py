@@ -12,7 +12,8 @@ import keras
 import numpy as np
 
 from keras_callbacks.saved_state import SavedState
-from tfcompress.pruning.schedules import TO_THE_END, as_schedule
+from tfcompress.pruning.schedule import TO_THE_END
+from tfcompress.pruning.schedules import as_schedule
 
 
 class ScheduledCallback(keras.callbacks.Callback):

@@ -23,7 +23,18 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "Relational",
             "SoftLabels",
         ],
-        "pruning": ["ConstantSparsity", "PolynomialDecay"],
+        "pruning": [
+            "Block",
+            "Channel",
+            "ConstantSparsity",
+            "CosineDecay",
+            "Element",
+            "ExponentialDecay",
+            "NofM",
+            "OneCycle",
+            "PolynomialDecay",
+            "remove_masks",
+        ],
         "quantization": ["Scheme", "quantize_aware"],
     },
 )
@@ -31,7 +42,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
 
 _SERIALIZABLE = (
     "tfcompress.distillation",
+    "tfcompress.pruning.criteria",
     "tfcompress.pruning.masks",
+    "tfcompress.pruning.patterns",
     "tfcompress.pruning.schedules",
     "tfcompress.quantization.quantize_aware",
 )

@@ -5,8 +5,9 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "criteria": ["L1", "L2", "Movement", "Random", "Taylor"],
         "masks": ["MaskConstraint"],
-        "patterns": ["Element"],
+        "patterns": ["Block", "Channel", "Element", "NofM"],
         "pruner": ["remove_masks"],
         "schedules": [
             "ConstantSparsity",

@@ -69,12 +69,15 @@ def smallest_by_size(scores: np.ndarray, sizes: np.ndarray, total: int) -> np.nd
     >>> smallest_by_size(np.array([1.0, 3.0, 2.0]), np.array([4, 4, 2]), 6)
     array([ True, False,  True])
     """
+    if sizes.min() == sizes.max():
+        free = int(np.count_nonzero(scores < np.inf))
+        return smallest(scores, min(round(total / int(sizes[0])), free))
     order = np.argsort(scores, kind="stable")
     held = np.cumsum(np.concatenate([[0], sizes[order]]))
     taken = np.argmin(np.abs(held - total))
     marked = np.zeros(scores.shape, dtype=bool)
     marked[order[:taken]] = True
-    return marked & np.isfinite(scores)
+    return marked & (scores < np.inf)
 
 
 @keras.saving.register_keras_serializable(package="tfcompress")

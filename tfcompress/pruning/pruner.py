@@ -6,9 +6,11 @@ from keras import ops
 
 from tfcompress.graph.kernels import Kernel, find_kernels
 from tfcompress.graph.selection import LayerSelector
+from tfcompress.pruning.allocation import Allocation
 from tfcompress.pruning.criteria import Criterion
-from tfcompress.pruning.masks import MaskConstraint, count_masked, smallest
-from tfcompress.pruning.patterns import Pattern
+from tfcompress.pruning.gradients import GradientSums
+from tfcompress.pruning.masks import MaskConstraint
+from tfcompress.pruning.pattern import Pattern
 
 
 def prunable_kernels(
@@ -63,22 +65,33 @@ class Pruner:
         kernels: as returned by ``prunable_kernels``.
         pattern: which weights go together.
         criterion: which go first.
+        allocation: how many of each kernel.
 
     Attributes:
         kernels: as given.
         sparsity: the share of weights that the masks keep at zero.
-        needs_tracing: whether a kernel got its constraint only now, so that a training step that
-            was compiled before does not know it.
+        gradients: the sums of a criterion that uses gradients; None for others.
+        needs_tracing: whether a constraint or a sum is new, so that a training step that was
+            compiled before does not know it.
     """
 
     def __init__(
-        self, model: keras.Model, kernels: list[Kernel], pattern: Pattern, criterion: Criterion
+        self,
+        model: keras.Model,
+        kernels: list[Kernel],
+        pattern: Pattern,
+        criterion: Criterion,
+        allocation: Allocation,
     ):
         self.kernels = kernels
         self._strategy = model.distribute_strategy
         self._pattern = pattern
         self._criterion = criterion
-        self.needs_tracing = False
+        self._allocation = allocation
+        self.gradients = None
+        if criterion.uses_gradients:
+            self.gradients = GradientSums(model, kernels, criterion)
+        self.needs_tracing = self.gradients is not None
         self._constraints = []
         with self._strategy.scope():
             for kernel in kernels:
@@ -105,17 +118,37 @@ class Pruner:
         for constraint, threshold in zip(self._constraints, thresholds, strict=True):
             constraint.threshold = threshold
         self.set_masks(masks)
+        if self._criterion.forgets:
+            self.gradients.reset()
 
     def _choose(self, sparsity):
         """Return for each kernel its mask at a sparsity and the smallest score that is kept."""
-        masks, thresholds = [], []
-        for index, kernel in enumerate(self.kernels):
+        sums = self.gradients.read() if self.gradients else [None] * len(self.kernels)
+        scores, sizes = [], []
+        for index, (kernel, accumulated) in enumerate(zip(self.kernels, sums, strict=True)):
             weights = _read(kernel)
-            scores = self._pattern.pool(self._criterion.scores(weights, index), kernel.output_axes)
-            masked = smallest(scores, count_masked(scores.size, sparsity))
-            masks.append(self._pattern.spread(~masked, weights.shape))
-            thresholds.append(float(scores[~masked].min()))
-        return masks, thresholds
+            score = self._criterion.scores(weights, index, accumulated)
+            if sparsity < self.sparsity:
+                score = self._ranked_to_regrow(score, index)
+            scores.append(self._pattern.pool(score, kernel.output_axes))
+            sizes.append(self._pattern.sizes(weights.shape, kernel.output_axes))
+        masked = self._allocation.choose(scores, sizes, sparsity)
+        masks = [
+            self._pattern.spread(~groups, tuple(kernel.variable.shape))
+            for kernel, groups in zip(self.kernels, masked, strict=True)
+        ]
+        kept = [score[~groups].min() for score, groups in zip(scores, masked, strict=True)]
+        # Infinite: all that the pattern allows to mask is masked, whatever its score.
+        return masks, [float(value) if np.isfinite(value) else None for value in kept]
+
+    def _ranked_to_regrow(self, score, index):
+        """Rank equal scores of masked weights at random, so that regrowth is not all in one corner.
+
+        Weights that are zero have magnitudes of zero, which say nothing of which to bring back.
+        """
+        masked = ~ops.convert_to_numpy(self._constraints[index].mask) & (score == 0)
+        draw = np.random.default_rng(index).random(score.shape, dtype=np.float32)
+        return np.where(masked, -draw, score)
 
     def set_masks(self, masks: list[np.ndarray]) -> None:
         """Set the masks and zero the weights outside them now, so that any checkpoint is sparse."""

@@ -1,139 +1,12 @@
-"""How sparse a model should be at each training step.
-
-A schedule is a frozen, serialisable description and a pure function of the step. Step ``t`` is the
-moment when ``t`` batches have been trained since pruning was started. Masks are updated at
-``begin_step``, at every ``frequency`` steps after it and at ``end_step``; from then on they stay.
-"""
+"""The courses that sparsity can take; ``schedule`` says what they share."""
 
 import dataclasses
 import math
-import numbers
 from typing import ClassVar
 
 import keras
 
-TO_THE_END = -1
-
-
-class Schedule:
-    """What all schedules share: when masks are updated. Subclasses, dataclasses, say how many.
-
-    Args:
-        begin_step: the first step, in batches, at which masks are updated.
-        end_step: the step at which the final sparsity is reached; -1 for the end of the training.
-        frequency: the number of steps between updates.
-
-    Raises:
-        ValueError: a sparsity lies outside [0, 1), a step is no non-negative integer, the end lies
-            before the beginning, or ``frequency`` is below 1.
-    """
-
-    begin_step: int
-    end_step: int
-    frequency: int
-    _sparsity_fields: ClassVar[tuple[str, ...]] = ()
-
-    def __post_init__(self):
-        for name in self._sparsity_fields:
-            _check_sparsity(type(self).__name__, name, getattr(self, name))
-        self._check_step("begin_step", minimum=0)
-        self._check_step("end_step", minimum=TO_THE_END)
-        self._check_step("frequency", minimum=1)
-        if self.end_step != TO_THE_END and self.end_step < self.begin_step:
-            raise ValueError(
-                f"`begin_step` of {type(self).__name__} must not come after `end_step`. Received: "
-                f"begin_step={self.begin_step}, end_step={self.end_step}"
-            )
-
-    def _check_step(self, name, minimum):
-        value = getattr(self, name)
-        integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-        if not integer or value < minimum:
-            raise ValueError(
-                f"`{name}` of {type(self).__name__} must be an integer of at least {minimum}. "
-                f"Received: {name}={value!r}"
-            )
-
-    @property
-    def initial(self) -> float:
-        """The sparsity at ``begin_step``."""
-        return self.at(0.0)
-
-    @property
-    def final(self) -> float:
-        """The sparsity from ``end_step`` on."""
-        return self.at(1.0)
-
-    @property
-    def highest(self) -> float:
-        """The largest sparsity on the way."""
-        return max(self.initial, self.final)
-
-    def at(self, progress: float) -> float:
-        """Return the sparsity when a share ``progress`` in [0, 1] of the schedule has passed."""
-        raise NotImplementedError
-
-    def __call__(self, step: int) -> float:
-        """Return the sparsity asked for at a step: 0 before ``begin_step``.
-
-        Args:
-            step: the number of batches trained.
-
-        Raises:
-            ValueError: the schedule lasts to the end of a training whose length is not known yet;
-                see ``ending_at``.
-        """
-        if step < self.begin_step:
-            return 0.0
-        if self.initial == self.final == self.highest:
-            return self.final
-        if self.end_step == TO_THE_END:
-            raise ValueError(
-                f"{type(self).__name__} lasts to the end of the training (end_step=-1), so its "
-                "sparsity is known only once the length of the training is: use `ending_at(step)`."
-            )
-        if step >= self.end_step:
-            return self.final
-        return self.at((step - self.begin_step) / (self.end_step - self.begin_step))
-
-    def last_update(self, step: int) -> int | None:
-        """Return the latest step, up to the given one, at which masks are to be updated.
-
-        Args:
-            step: the number of batches trained.
-
-        Returns:
-            That step, or None before ``begin_step``.
-        """
-        if step < self.begin_step:
-            return None
-        if self.end_step != TO_THE_END and step >= self.end_step:
-            return self.end_step
-        return step - (step - self.begin_step) % self.frequency
-
-    def ending_at(self, step: int) -> "Schedule":
-        """Return the schedule with "to the end of the training" replaced by a step.
-
-        Raises:
-            ValueError: the training ends before the schedule begins.
-        """
-        if self.end_step != TO_THE_END:
-            return self
-        if step < self.begin_step:
-            raise ValueError(
-                f"The training ends at step {step}, before {type(self).__name__} begins. Train "
-                f"longer or begin earlier. Received: begin_step={self.begin_step}"
-            )
-        return dataclasses.replace(self, end_step=step)
-
-    def get_config(self) -> dict:
-        """Return the arguments that rebuild the schedule."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_config(cls, config):
-        """Rebuild a schedule from its configuration."""
-        return cls(**config)
+from tfcompress.pruning.schedule import TO_THE_END, Schedule, is_number
 
 
 @keras.saving.register_keras_serializable(package="tfcompress")
@@ -203,7 +76,7 @@ class PolynomialDecay(Schedule):
 
     def __post_init__(self):
         super().__post_init__()
-        if not _is_number(self.power) or not self.power > 0:
+        if not is_number(self.power) or not self.power > 0:
             raise ValueError(
                 f"`power` of PolynomialDecay must be positive. Received: power={self.power!r}"
             )
@@ -338,7 +211,7 @@ class OneCycle(Schedule):
 
     def __post_init__(self):
         super().__post_init__()
-        if not _is_number(self.peak_at) or not 0 < self.peak_at < 1:
+        if not is_number(self.peak_at) or not 0 < self.peak_at < 1:
             raise ValueError(
                 "`peak_at` of OneCycle is a share of the schedule and must lie in (0, 1). "
                 f"Received: peak_at={self.peak_at!r}"
@@ -395,15 +268,3 @@ def _half_cosine(start, stop, progress):
     # Written as a weighted sum so that both ends are exact.
     weight = (1.0 - math.cos(math.pi * progress)) / 2.0
     return start * (1.0 - weight) + stop * weight
-
-
-def _is_number(value):
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-
-def _check_sparsity(owner, name, value):
-    if not _is_number(value) or not 0.0 <= value < 1.0:
-        raise ValueError(
-            f"`{name}` of {owner} is the share of zero weights and must lie in [0, 1). "
-            f"Received: {name}={value!r}"
-        )
