@@ -18,8 +18,8 @@ _MOST_BYTES_AT_ONCE = 64 << 20
 class RemoteSession:
     """A session that lives in a child process: the same methods as ``Session``."""
 
-    def __init__(self, child: Child):
-        self.child = child
+    def __init__(self, child: Child, owned: bool):
+        self.child, self._owned = child, owned
         self.peak_memory = 0
 
     def load(self, content: bytes, settings: dict) -> None:
@@ -39,8 +39,9 @@ class RemoteSession:
         return seconds.tolist()
 
     def close(self) -> None:
-        """End the process."""
-        self.child.close()
+        """End the process, if it was started for this session."""
+        if self._owned:
+            self.child.close()
 
 
 class LoadedModel:
@@ -68,7 +69,7 @@ class LoadedModel:
         self.close()
 
     def close(self) -> None:
-        """Let go of the interpreter, or end the child process."""
+        """Let go of the interpreter, and of the child process that was started for it."""
         if isinstance(self._backend, RemoteSession):
             self._backend.close()
         self._backend = None

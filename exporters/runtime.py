@@ -15,6 +15,7 @@ from tfcompress.tflite.model import TFLiteModel
 
 __all__ = [
     "KERNELS",
+    "Children",
     "Limits",
     "LoadedModel",
     "Port",
@@ -99,10 +100,10 @@ def load_isolated(
         signature: see ``load``.
         keep_all: see ``load``.
         limits: what the child process may use.
-        child: a process of that runtime to use again; by default a new one.
+        child: a process of that runtime to use, which stays open; by default a new one.
 
     Returns:
-        The loaded file. Closing it ends the child process.
+        The loaded file. Closing it ends a child process that was started for it.
 
     Raises:
         FlatbufferError: the file is damaged; no process is started.
@@ -121,12 +122,11 @@ def load_isolated(
     settings = _settings(
         runtime, model, kernels=kernels, threads=threads, signature=signature, keep_all=keep_all
     )
-    backend = RemoteSession(child or start_child(runtime, limits))
+    backend = RemoteSession(child or start_child(runtime, limits), owned=child is None)
     try:
         backend.load(content, settings)
     except RunError:
-        if child is None:
-            backend.close()
+        backend.close()
         raise
     return LoadedModel(runtime, kernels, model, signature, backend)
 
@@ -147,6 +147,38 @@ def start_child(runtime: Runtime | str | None = None, limits: Limits | None = No
     """
     runtime = find_runtime(runtime)
     return Child(runtime.python, runtime.module, limits or Limits())
+
+
+class Children:
+    """One child process for each runtime, started when needed and again when one has died.
+
+    Use it as a context manager: the processes end with it.
+
+    Args:
+        limits: what each may use.
+    """
+
+    def __init__(self, limits: Limits | None = None):
+        self._limits = limits
+        self._children: dict[Runtime, Child] = {}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for child in self._children.values():
+            child.close()
+
+    def of(self, runtime: Runtime) -> Child:
+        """Return the living child process of a runtime.
+
+        Raises:
+            RunError: the runtime cannot be imported there.
+        """
+        child = self._children.get(runtime)
+        if child is None or not child.alive:
+            child = self._children[runtime] = start_child(runtime, self._limits)
+        return child
 
 
 def run(source, inputs: Sequence[np.ndarray], **settings) -> list[np.ndarray]:

@@ -10,6 +10,9 @@ name that ends in one.
 import re
 from collections.abc import Iterable
 
+# Nodes that a SavedModel puts between a variable and the node that uses it.
+_READS = frozenset({"ReadVariableOp", "resource"})
+
 
 def layer_scope(name: str) -> str | None:
     """Find the scope of the layer that produced a tensor.
@@ -29,6 +32,25 @@ def layer_scope(name: str) -> str | None:
     """
     parts = name.split(";", maxsplit=1)[0].split(":", maxsplit=1)[0].split("/")
     return "/".join(parts[1:-1]) or None
+
+
+def layer_scopes(name: str) -> tuple[str, ...]:
+    """Find the scopes of all layers that were fused into a tensor, as ``layer_scope`` does.
+
+    Args:
+        name: the tensor's name in the file.
+
+    Returns:
+        The scopes, the last layer of the model first, each once.
+
+    Example:
+    ```python
+    layer_scopes("toy_1/encoder_1/act_1/Relu6;toy_1/encoder_1/conv_1/convolution")
+    # ("encoder_1/act_1", "encoder_1/conv_1")
+    ```
+    """
+    scopes = (layer_scope(part) for part in name.split(";"))
+    return tuple(dict.fromkeys(scope for scope in scopes if scope))
 
 
 def match_layer(scope: str | None, paths: Iterable[str]) -> str | None:

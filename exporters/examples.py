@@ -1,0 +1,105 @@
+"""Examples out of whatever data ``fit`` takes, as arrays."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+Inputs = list[np.ndarray] | dict[str, np.ndarray]
+
+
+def gather(data: Any, most: int | None = None) -> tuple[Inputs, np.ndarray | None]:
+    """Collect inputs, and labels where the data has them.
+
+    Args:
+        data: an array; a list of arrays, one an input; a dict of arrays by input name; a tuple of
+            one of these and labels; or batches: a tf.data.Dataset, a PyDataset, or any iterable,
+            whose batches are inputs, or tuples of inputs, labels and weights.
+        most: how many examples at most.
+
+    Returns:
+        (inputs, labels): arrays with an example a row; labels are None if there are none.
+
+    Raises:
+        TypeError: the data is none of the above.
+        ValueError: there is no example.
+    """
+    inputs, labels = _whole(data) if _is_whole(data) else _joined(_batches(data), most)
+    rows = next(iter(_arrays(inputs)), np.empty(0))
+    if not len(rows):
+        raise ValueError("At least one example is needed. Received: none")
+    if most is not None:
+        inputs = _mapped(inputs, lambda array: array[:most])
+        labels = None if labels is None else labels[:most]
+    return inputs, labels
+
+
+def first_examples(inputs: Inputs, count: int) -> Inputs:
+    """Return the first examples of gathered inputs."""
+    return _mapped(inputs, lambda array: array[:count])
+
+
+def _is_array(value: Any) -> bool:
+    return hasattr(value, "__array__") and hasattr(value, "shape")
+
+
+def _is_inputs(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(_is_array(array) for array in value.values())
+    return _is_array(value) or (isinstance(value, list) and all(_is_array(a) for a in value))
+
+
+def _is_whole(data: Any) -> bool:
+    return _is_inputs(data) or (isinstance(data, tuple) and bool(data) and _is_inputs(data[0]))
+
+
+def _whole(data: Any) -> tuple[Inputs, np.ndarray | None]:
+    if isinstance(data, tuple):
+        labels = data[1] if len(data) > 1 else None
+        return _whole(data[0])[0], None if labels is None else np.asarray(labels)
+    if isinstance(data, Mapping):
+        return {name: np.asarray(array) for name, array in data.items()}, None
+    arrays = data if isinstance(data, list) else [data]
+    return [np.asarray(array) for array in arrays], None
+
+
+def _batches(data: Any) -> Iterator[Any]:
+    if hasattr(data, "num_batches") and hasattr(data, "__getitem__"):  # keras.utils.PyDataset
+        return (data[index] for index in range(data.num_batches))
+    if isinstance(data, str | bytes) or not isinstance(data, Iterable):
+        raise TypeError(
+            "Examples come as an array, a list or dict of arrays, a tuple of these and labels, or "
+            f"as batches of them. Received: {type(data).__name__}"
+        )
+    return iter(data)
+
+
+def _joined(batches: Iterator[Any], most: int | None) -> tuple[Inputs, np.ndarray | None]:
+    collected, labels, count = [], [], 0
+    for batch in batches:
+        if not _is_whole(batch):
+            raise TypeError(f"A batch is made of arrays. Received: {type(batch).__name__}")
+        inputs, batch_labels = _whole(batch)
+        collected.append(inputs)
+        labels.append(batch_labels)
+        count += len(next(iter(_arrays(inputs))))
+        if most is not None and count >= most:
+            break
+    if not collected:
+        return [], None
+    if isinstance(collected[0], dict):
+        joined = {name: np.concatenate([b[name] for b in collected]) for name in collected[0]}
+    else:
+        joined = [np.concatenate(column) for column in zip(*collected, strict=True)]
+    unlabelled = any(batch_labels is None for batch_labels in labels)
+    return joined, None if unlabelled else np.concatenate(labels)
+
+
+def _arrays(inputs: Inputs) -> Iterable[np.ndarray]:
+    return inputs.values() if isinstance(inputs, dict) else inputs
+
+
+def _mapped(inputs: Inputs, function) -> Inputs:
+    if isinstance(inputs, dict):
+        return {name: function(array) for name, array in inputs.items()}
+    return [function(array) for array in inputs]
