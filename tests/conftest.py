@@ -19,6 +19,15 @@ def shared() -> pathlib.Path:
     return SHARED
 
 
+@pytest.fixture(scope="session", autouse=True)
+def two_devices():
+    """Split the processor into two logical devices, for the tests of distribution."""
+    import tensorflow as tf
+
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     """Seed Python, NumPy and Keras anew for every test."""

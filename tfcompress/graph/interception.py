@@ -37,6 +37,27 @@ def intercepted_calls(
                 operation.__dict__["call"] = previous
 
 
+@contextlib.contextmanager
+def float32_computation(model: keras.Model) -> Iterator[None]:
+    """Make a model that trains in mixed precision compute in float32, as its deployed form does.
+
+    Args:
+        model: the model; its layers and those of its nested models change for the block's duration.
+    """
+    policy = keras.DTypePolicy("float32")
+    layers = [
+        layer for layer in model._flatten_layers() if layer.compute_dtype in ("float16", "bfloat16")
+    ]
+    previous = [layer.dtype_policy for layer in layers]
+    try:
+        for layer in layers:
+            layer.dtype_policy = policy
+        yield
+    finally:
+        for layer, own in zip(layers, previous, strict=True):
+            layer.dtype_policy = own
+
+
 class VariableSwap(keras.StatelessScope):
     """A scope in which some variables read as given tensors; every other one keeps working.
 

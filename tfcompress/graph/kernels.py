@@ -52,7 +52,6 @@ def find_kernels(model: keras.Model, layers: LayerSelector = None) -> list[Kerne
         ValueError: ``layers`` matches nothing.
 
     Example:
-
     >>> [kernel.path for kernel in find_kernels(model)]
     ['conv/kernel', 'dense/kernel']
     """

@@ -40,7 +40,9 @@ def walk_layers(model: keras.Model) -> list[tuple[str, keras.Layer]]:
     return found
 
 
-def select_layers(model: keras.Model, layers: LayerSelector = None) -> list[tuple[str, keras.Layer]]:
+def select_layers(
+    model: keras.Model, layers: LayerSelector = None
+) -> list[tuple[str, keras.Layer]]:
     """Find the layers of a model that a selector means.
 
     Args:
@@ -57,7 +59,6 @@ def select_layers(model: keras.Model, layers: LayerSelector = None) -> list[tupl
             not a valid regular expression.
 
     Example:
-
     >>> select_layers(model, "^block1/")
     >>> select_layers(model, ["stem", model.get_layer("head")])
     >>> select_layers(model, lambda layer: isinstance(layer, keras.layers.Dense))

@@ -24,7 +24,7 @@ class TapPoint:
     Attributes:
         path: path of the layer or operation, see ``walk_layers``.
         role: "output", or the name of an inner tensor such as "preactivation".
-        call: 0 for the operation's first call in a run of the model, 1 for the next (shared layers).
+        call: 0 for the operation's first call in a run of the model, 1 for the next, and so on.
         index: position among the flattened outputs.
     """
 

@@ -18,11 +18,7 @@ class ModelWrapper(keras.Model):
     """
 
     def __init__(self, model, name=None, **kwargs):
-        if not model.built:
-            raise ValueError(
-                f"Model {model.name!r} is not built, so it has no weights to work on. Call it once "
-                "on a batch, give it an `Input`, or call `model.build(input_shape)` first."
-            )
+        require_built(model)
         super().__init__(name=name or model.name, **kwargs)
         self.model = model
         self.built = True
@@ -38,6 +34,22 @@ class ModelWrapper(keras.Model):
     def get_config(self):
         """Return what rebuilds the wrapper: its base configuration and the wrapped model."""
         return {**super().get_config(), "model": keras.saving.serialize_keras_object(self.model)}
+
+
+def require_built(model: keras.Model) -> None:
+    """Check that a model has its weights.
+
+    Args:
+        model: a Keras model.
+
+    Raises:
+        ValueError: it has not.
+    """
+    if not model.built:
+        raise ValueError(
+            f"Model {model.name!r} is not built, so it has no weights to work on. Call it once on "
+            "a batch, give it an `Input`, or call `model.build(input_shape)` first."
+        )
 
 
 def unwrap(model: keras.Model) -> keras.Model:

@@ -1,4 +1,4 @@
-"""The arithmetic of quantization-aware training: round to the deployed grid, pass gradients through.
+"""The arithmetic of quantization-aware training: round to the deployed grid, pass gradients on.
 
 The grids are those of the LiteRT 8-bit quantization specification
 (https://ai.google.dev/edge/litert/conversion/tensorflow/quantization/quantization_spec): weights
@@ -26,7 +26,6 @@ def fake_quantize_weights(weights, bits=8, output_axes=None):
         All-zero channels stay zero.
 
     Example:
-
     >>> fake_quantize_weights(tf.constant([[1.0, -0.3]]), bits=2).numpy()
     array([[ 1., -0.]], dtype=float32)
     """
@@ -67,7 +66,6 @@ def fake_quantize_activations(values, value_range, bits=8):
         than one step so that zero is on the grid.
 
     Example:
-
     >>> fake_quantize_activations(tf.constant([0.3, 9.0]), tf.constant([0.0, 3.0]), bits=2).numpy()
     array([0., 3.], dtype=float32)
     """
@@ -108,7 +106,6 @@ def moving_range(previous, observed, momentum):
         float32 tensor (2,).
 
     Example:
-
     >>> moving_range(tf.constant([0.0, 0.0]), tf.constant([-1.0, 2.0]), 0.9).numpy()
     array([-1.,  2.], dtype=float32)
     """

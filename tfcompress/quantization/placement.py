@@ -16,19 +16,24 @@ import numpy as np
 import tensorflow as tf
 
 from tfcompress.graph.interception import VariableSwap
+from tfcompress.graph.selection import LayerSelector
 from tfcompress.graph.taps import TappedCalls, TapPoint
+from tfcompress.quantization.scheme import Scheme
 from tfcompress.quantization.weights import QuantizedWeights
 from tfcompress.tflite import conversion
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.probing import tensor_values
 
 # The output has the scale of the input, which the converter carries over by itself.
-SAME_SCALE = frozenset(
-    "AVERAGE_POOL_2D BATCH_TO_SPACE_ND BROADCAST_TO DEPTH_TO_SPACE EXPAND_DIMS GATHER GATHER_ND "
-    "MAX_POOL_2D MIRROR_PAD PACK PAD PADV2 REDUCE_MAX REDUCE_MIN RESHAPE RESIZE_BILINEAR "
-    "RESIZE_NEAREST_NEIGHBOR REVERSE_V2 SLICE SPACE_TO_BATCH_ND SPACE_TO_DEPTH SPLIT SPLIT_V "
-    "SQUEEZE STRIDED_SLICE TILE TRANSPOSE UNPACK".split()
-)
+# fmt: off
+SAME_SCALE = frozenset({
+    "AVERAGE_POOL_2D", "BATCH_TO_SPACE_ND", "BROADCAST_TO", "DEPTH_TO_SPACE", "EXPAND_DIMS",
+    "GATHER", "GATHER_ND", "MAX_POOL_2D", "MIRROR_PAD", "PACK", "PAD", "PADV2", "REDUCE_MAX",
+    "REDUCE_MIN", "RESHAPE", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "REVERSE_V2", "SLICE",
+    "SPACE_TO_BATCH_ND", "SPACE_TO_DEPTH", "SPLIT", "SPLIT_V", "SQUEEZE", "STRIDED_SLICE", "TILE",
+    "TRANSPOSE", "UNPACK",
+})
+# fmt: on
 
 # How the converter writes a rounded kernel in a graph without ranges.
 CONSTANT_WEIGHTS = frozenset({"QUANTIZE", "DEQUANTIZE"})
@@ -85,13 +90,14 @@ def input_point(index: int) -> TapPoint:
     return TapPoint("", "input", 0, index)
 
 
-def read_placement(model: keras.Model, weights: QuantizedWeights) -> Placement:
+def read_placement(model: keras.Model, scheme: Scheme, layers: LayerSelector = None) -> Placement:
     """Find out which tensors the deployed form of a float model stores.
 
     Args:
         model: a built Keras model with declared inputs.
-        weights: how its kernels will be rounded in training. The converter folds less into a
-            kernel that is rounded, so that the deployed graph depends on it.
+        scheme: the numerics. The converter folds less into a kernel that is rounded, and less
+            still into one with a single scale, so that the deployed graph depends on it.
+        layers: the layers whose kernels are rounded; see ``select_layers``.
 
     Returns:
         Where ranges belong.
@@ -102,6 +108,8 @@ def read_placement(model: keras.Model, weights: QuantizedWeights) -> Placement:
         ValueError: see ``tfcompress.tflite.conversion.input_specs``.
     """
     specs = conversion.input_specs(model)
+    # Where tensors are stored does not depend on the bits; an interpreter rounds to 8 alone.
+    weights = QuantizedWeights(model, dataclasses.replace(scheme, weight_bits=8), layers)
     probe = _Probe(model, weights, specs)
     flatbuffer = conversion.convert_plainly(probe.outputs_alone())
     inputs = _probe_inputs(specs)
@@ -158,12 +166,8 @@ class _Probe:
 
         taps = TappedCalls(model, wrap)
         swaps = _disturbed(model, weights)
-
-        def infer(*tensors):
-            with taps.active(tap), VariableSwap(swaps):
-                return model(conversion.arrange_inputs(model, tensors), training=False)
-
-        frozen = conversion.freeze(infer, specs)
+        with taps.active(tap), VariableSwap(swaps):
+            frozen = conversion.freeze(model, specs)
         graph = frozen.graph.as_graph_def()
         self._whole = tf.compat.v1.wrap_function(
             lambda: tf.compat.v1.import_graph_def(graph, name=""), []

@@ -6,7 +6,7 @@ import tensorflow as tf
 from tfcompress.batches import iterate_inputs
 from tfcompress.graph.selection import LayerSelector, select_layers
 from tfcompress.graph.taps import TappedCalls
-from tfcompress.graph.wrapper import ModelWrapper
+from tfcompress.graph.wrapper import ModelWrapper, require_built
 from tfcompress.quantization.fake_quantization import (
     fake_quantize_activations,
     moving_range,
@@ -43,7 +43,8 @@ class QuantizeAware(ModelWrapper):
         self._layer_paths = layers
         self._rows = {point: row for row, point in enumerate(placement.learnt)}
         self._fixed = dict(placement.fixed)
-        self._taps = TappedCalls(model, QuantizedWeights(model, scheme, layers).wrap)
+        self._weights = QuantizedWeights(model, scheme, layers)
+        self._taps = TappedCalls(model, self._weights.wrap)
         self.ranges = self.add_weight(
             shape=(len(self._rows), 2),
             initializer="zeros",
@@ -73,9 +74,7 @@ class QuantizeAware(ModelWrapper):
             if row is None:
                 return tensor
             if observing:
-                ranges[row] = moving_range(
-                    ranges[row], observed_range(tensor), self.range_momentum
-                )
+                ranges[row] = moving_range(ranges[row], observed_range(tensor), self.range_momentum)
             return fake_quantize_activations(tensor, ranges[row], self.scheme.activation_bits)
 
         flat = [
@@ -116,9 +115,9 @@ class QuantizeAware(ModelWrapper):
 
     def _observed(self, inputs):
         inputs = keras.tree.map_structure(
-            lambda tensor: tf.cast(tensor, self.input_dtype)
-            if tensor.dtype.is_floating
-            else tensor,
+            lambda tensor: (
+                tf.cast(tensor, self.input_dtype) if tensor.dtype.is_floating else tensor
+            ),
             inputs,
         )
         self._run(inputs, training=False, mask=None, observing=True)
@@ -203,7 +202,6 @@ def quantize_aware(
         ConversionError: the TFLite converter refuses the model.
 
     Example:
-
     >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
     >>> q = tfc.quantize_aware(model)
     >>> q.compile("adam", "mse")
@@ -219,7 +217,8 @@ def quantize_aware(
         raise ValueError(
             f"`range_momentum` must be in [0, 1). Received: range_momentum={range_momentum!r}"
         )
+    require_built(model)
     scheme = scheme or Scheme.int8()
     paths = None if layers is None else [path for path, _ in select_layers(model, layers)]
-    placement = read_placement(model, QuantizedWeights(model, scheme, paths))
+    placement = read_placement(model, scheme, paths)
     return QuantizeAware(model, scheme, placement, paths, range_momentum)

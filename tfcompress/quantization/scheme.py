@@ -20,7 +20,6 @@ class Scheme:
         ValueError: a value that no runtime supports.
 
     Example:
-
     >>> Scheme.int8()
     Scheme(weight_bits=8, activation_bits=8, per_channel_weights=True)
     """

@@ -56,7 +56,7 @@ class QuantizedWeights:
     def _round(self, kernel):
         per_channel = self._scheme.per_channel_weights and isinstance(kernel.layer, _PER_CHANNEL)
         with AutocastScope(None):  # the stored float32 weight, also under mixed precision
-            weights = keras.ops.convert_to_tensor(kernel.variable)
+            weights = kernel.variable.value
         return fake_quantize_weights(
             weights, self._scheme.weight_bits, kernel.output_axes if per_channel else None
         )

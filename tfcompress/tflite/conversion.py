@@ -2,7 +2,9 @@
 
 import contextlib
 import io
+import logging
 import tempfile
+import warnings
 from collections.abc import Callable
 
 import keras
@@ -11,6 +13,7 @@ from tensorflow.python.framework.convert_to_constants import (
     convert_variables_to_constants_v2,
 )
 
+from tfcompress.graph.interception import float32_computation
 from tfcompress.graph.wrapper import unwrap
 
 
@@ -57,37 +60,23 @@ def arrange_inputs(model: keras.Model, tensors: list):
     return keras.tree.pack_sequence_as(structure, list(tensors))
 
 
-def freeze(infer: Callable, specs: list[tf.TensorSpec]):
-    """Trace a function of tensors into one whose variables are constants.
-
-    Args:
-        infer: takes one tensor per spec, returns a tensor or a structure of tensors.
-        specs: see ``input_specs``.
-
-    Returns:
-        A concrete function that returns the flat list of output tensors.
-    """
-    traced = tf.function(infer, autograph=False).get_concrete_function(*specs)
-    return convert_variables_to_constants_v2(traced)
-
-
-def freeze_model(model: keras.Model, batch_size: int | None = 1):
-    """Trace what a model computes at inference, with its weights as constants.
+def freeze(model: keras.Model, specs: list[tf.TensorSpec]):
+    """Trace what a model computes at inference in float32, with its weights as constants.
 
     Args:
         model: a built Keras model.
-        batch_size: see ``input_specs``. A fixed one spares the shape operations of a free one.
+        specs: see ``input_specs``. A fixed batch size spares the shape operations of a free one.
 
     Returns:
-        See ``freeze``.
-
-    Raises:
-        ValueError: see ``input_specs``.
+        A concrete function from the inputs to the flat list of outputs.
     """
-    return freeze(
-        lambda *tensors: model(arrange_inputs(model, tensors), training=False),
-        input_specs(model, batch_size),
-    )
+
+    def infer(*tensors):
+        return model(arrange_inputs(model, tensors), training=False)
+
+    with float32_computation(model):
+        traced = tf.function(infer, autograph=False).get_concrete_function(*specs)
+    return convert_variables_to_constants_v2(traced)
 
 
 def convert(
@@ -144,11 +133,14 @@ def _run(converter, configure):
 @contextlib.contextmanager
 def _silence():
     """Keep TensorFlow's own remarks about saving and converting off the user's terminal."""
-    logger = tf.get_logger()
-    level = logger.level
-    logger.setLevel("ERROR")
+    loggers = [tf.get_logger(), logging.getLogger("absl")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the converter's calibrator warns of its own age
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

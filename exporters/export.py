@@ -1,0 +1,254 @@
+"""From a Keras model to a .tflite file, with the evidence that it does what the model does."""
+
+import gzip
+import os
+import re
+from collections.abc import Iterable
+
+import keras
+import numpy as np
+
+from exporters import conversion_settings
+from exporters.report import ExportReport, ExportResult, describe
+from exporters.validation import validate
+from exporters.whole_file import require_writable, write_whole
+from tfcompress.batches import iterate_inputs
+from tfcompress.graph.interception import float32_computation
+from tfcompress.graph.selection import walk_layers
+from tfcompress.graph.wrapper import ModelWrapper, unwrap
+from tfcompress.quantization import QuantizeAware, Scheme, quantize_aware
+from tfcompress.tflite import conversion
+from tfcompress.tflite.flatbuffer import read_model
+from tfcompress.tflite.precision import float_operations
+
+_EVIDENCE_EXAMPLES = 64
+
+
+class FloatOperationError(ValueError):
+    """An integer export would compute something in float."""
+
+
+def export_tflite(
+    model: keras.Model,
+    path: str | os.PathLike,
+    quantization: str | Scheme | None = None,
+    *,
+    representative_data=None,
+    validation_data=None,
+    input_dtype: str = "int8",
+    output_dtype: str = "int8",
+    batch_size: int | None = 1,
+    allow_float: Iterable[str] = (),
+) -> ExportResult:
+    """Write a model as a .tflite file that has been loaded, run and compared with the model.
+
+    Args:
+        model: a built Keras model with declared inputs, or one of this package's wrappers around
+            one. What ``quantize_aware`` made is exported with the numerics that it trained with.
+        path: where the file goes; written whole or not at all.
+        quantization: "int8" (8-bit integers throughout), "int16x8" (16-bit activations), "dynamic"
+            (8-bit weights), "float16" (16-bit float weights), "float32", or a ``Scheme``. "int8"
+            when not given. Not for quantization-aware models, which bring their own.
+        representative_data: inputs like those in use, to observe ranges on: whatever ``fit`` takes.
+            Needed for "int8", "int16x8" and a ``Scheme``.
+        validation_data: (inputs, labels), inputs, or whatever ``fit`` takes: what the file is
+            compared with the model on. The representative data, or random numbers, when not given.
+        input_dtype: "int8", "uint8" or "float32", for integer exports.
+        output_dtype: likewise.
+        batch_size: the batch size that the file is fixed to; ``None`` for a free one.
+        allow_float: paths of layers that may compute in float in an integer export.
+
+    Returns:
+        The path, the report, and the sizes in bytes.
+
+    Raises:
+        ValueError: an argument is none of the above, data is missing, empty or not finite, or the
+            model is not built, does not declare its inputs, or has never seen data.
+        FloatOperationError: an integer export would compute in float; names the Keras layers.
+        ConversionError: the TFLite converter refuses the model.
+        RunError: the runtime refuses the file that was made.
+        OSError: the file cannot be written.
+
+    Example:
+    >>> result = export_tflite(model, "model.tflite", "int8", representative_data=x_train[:200])
+    >>> print(result.report)
+    """
+    path = require_writable(path)
+    model = _with_scheme(_deployable(model), quantization, representative_data)
+    settings = _settings(model, quantization, representative_data, input_dtype, output_dtype)
+    specs = conversion.input_specs(model, batch_size)
+    flatbuffer = conversion.convert(
+        conversion.freeze(model, specs), specs, _output_names(model), settings.configure
+    )
+    content = read_model(flatbuffer)
+    left = float_operations(content)
+    if settings.integer:
+        _require_integer(model, content, left, set(allow_float))
+    report = ExportReport(
+        quantization=settings.name,
+        size=len(flatbuffer),
+        gzip_size=len(gzip.compress(flatbuffer, mtime=0)),
+        float_operations=tuple(operation.name for operation in left),
+        # Loads and runs the file: what no runtime accepts is not written.
+        agreement=validate(
+            flatbuffer,
+            against=lambda inputs: _infer(model, inputs),
+            data=_evidence(specs, validation_data, representative_data),
+        ),
+        **describe(content),
+    )
+    write_whole(path, flatbuffer)
+    return ExportResult(path, report)
+
+
+def _deployable(model):
+    """Look through wrappers that change how a model trains, but not what it computes."""
+    while isinstance(model, ModelWrapper) and not isinstance(model, QuantizeAware):
+        model = model.model
+    return model
+
+
+def _with_scheme(model, quantization, representative_data):
+    """Turn a request for a scheme into a model that computes with it, its ranges observed."""
+    if isinstance(model, QuantizeAware):
+        if quantization not in (None, "int8", model.scheme):
+            raise ValueError(
+                f"Model {model.name!r} trained with {model.scheme}: it is exported with that. "
+                f"Received: quantization={quantization!r}. To export the float model inside, pass "
+                "`model.model`."
+            )
+        return model
+    if not isinstance(quantization, Scheme):
+        return model
+    _require_data(quantization, representative_data)
+    return quantize_aware(model, quantization).calibrate(representative_data)
+
+
+def _settings(model, quantization, representative_data, input_dtype, output_dtype):
+    for name, dtype in (("input_dtype", input_dtype), ("output_dtype", output_dtype)):
+        if dtype not in conversion_settings.IO_DTYPES:
+            raise ValueError(
+                f"`{name}` must be one of {sorted(conversion_settings.IO_DTYPES)}. "
+                f"Received: {name}={dtype!r}"
+            )
+    if isinstance(model, QuantizeAware):
+        return conversion_settings.learnt(input_dtype, output_dtype)
+    quantization = quantization or "int8"
+    if quantization not in conversion_settings.QUANTIZATIONS:
+        raise ValueError(
+            f"`quantization` must be one of {list(conversion_settings.QUANTIZATIONS)} or a Scheme. "
+            f"Received: quantization={quantization!r}"
+        )
+    if quantization in ("float32", "float16", "dynamic"):
+        return getattr(conversion_settings, quantization)()
+    _require_data(quantization, representative_data)
+    _refuse_loops(model)
+    samples = _samples(model, representative_data)
+    if quantization == "int16x8":
+        return conversion_settings.int16x8(samples)
+    return conversion_settings.int8(samples, input_dtype, output_dtype)
+
+
+def _require_data(quantization, representative_data):
+    if representative_data is None:
+        raise ValueError(
+            f"quantization={quantization!r} observes the ranges of activations on data: pass "
+            "`representative_data`, some hundred inputs like those in use. Received: None"
+        )
+
+
+def _refuse_loops(model):
+    """Name the recurrent layers on which the converter would end the process."""
+    for path, layer in walk_layers(model):
+        if isinstance(layer, keras.layers.RNN) and not layer.unroll:
+            raise ValueError(
+                f"Layer {path!r} is a {type(layer).__name__} that runs as a loop, which the TFLite "
+                "converter cannot quantize. Make it with `unroll=True`."
+            )
+
+
+def _samples(model, data):
+    """Return the converter's source of samples: one example at a time, by input name."""
+    names = [spec.name for spec in conversion.input_specs(model)]
+
+    def samples():
+        for inputs in iterate_inputs(data):
+            flat = [np.asarray(array) for array in keras.tree.flatten(inputs)]
+            for row in range(len(flat[0])):
+                yield {
+                    name: array[row : row + 1].astype(spec.dtype.as_numpy_dtype)
+                    for name, array, spec in zip(names, flat, specs, strict=True)
+                }
+
+    specs = conversion.input_specs(model)
+    for sample in _at_least_one(samples()):
+        for name, array in sample.items():
+            if not np.isfinite(array).all():
+                raise ValueError(
+                    f"The representative data for input {name!r} of model {model.name!r} holds NaN "
+                    "or infinite values, so no range can be observed on it."
+                )
+    return samples
+
+
+def _at_least_one(samples):
+    empty = True
+    for sample in samples:
+        empty = False
+        yield sample
+    if empty:
+        raise ValueError("The representative data is empty: some hundred inputs are needed.")
+
+
+def _output_names(model):
+    user_model = unwrap(model)
+    functional = getattr(user_model, "_functional", None) or user_model  # of a Sequential
+    return list(getattr(functional, "output_names", ["output_0"]))
+
+
+def _require_integer(model, content, left, allowed):
+    paths = sorted((path for path, _ in walk_layers(model)), key=len, reverse=True)
+    offending = {}
+    for operation in left:
+        names = [content.subgraphs[operation.subgraph].tensors[i].name for i in operation.outputs]
+        layer = _layer_of(names[0], paths)
+        if layer not in allowed:
+            offending.setdefault(layer, []).append(operation.name)
+    if offending:
+        lines = [f"  {layer}: {', '.join(names)}" for layer, names in offending.items()]
+        raise FloatOperationError(
+            f"Model {model.name!r} was to be exported with integers alone, but these layers would "
+            "compute in float on the device:\n" + "\n".join(lines) + "\nReplace them, or allow "
+            f"them with allow_float={sorted(offending)!r}."
+        )
+
+
+def _layer_of(tensor_name, paths):
+    """Return the path of the Keras layer whose name scope a tensor's name lies in."""
+    scopes = [re.sub(r"(_\d+)+$", "", part) for part in tensor_name.split(";")[0].split("/")]
+    for path in paths:
+        wanted = [re.sub(r"(_\d+)+$", "", part) for part in path.split("/")]
+        starts = range(len(scopes) - len(wanted) + 1)
+        if any(scopes[start : start + len(wanted)] == wanted for start in starts):
+            return path
+    return tensor_name
+
+
+def _infer(model, inputs):
+    with float32_computation(model):
+        return model(inputs, training=False)
+
+
+def _evidence(specs, validation_data, representative_data):
+    """Choose the examples that the file and the model are compared on."""
+    for data in (validation_data, representative_data):
+        if data is not None:
+            return data
+    generator = np.random.default_rng(0)
+    inputs = [
+        generator.standard_normal((_EVIDENCE_EXAMPLES, *spec.shape[1:])).astype(
+            spec.dtype.as_numpy_dtype
+        )
+        for spec in specs
+    ]
+    return inputs[0] if len(inputs) == 1 else inputs

@@ -1,0 +1,96 @@
+"""What an export knows about the file that it has written."""
+
+import collections
+import dataclasses
+import pathlib
+from typing import Any
+
+from exporters.agreement import Agreement
+from exporters.ports import ports
+from tfcompress.tflite.model import TFLiteModel
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportReport:
+    """The evidence for one exported file.
+
+    Attributes:
+        quantization: the kind of export.
+        size: the file's size in bytes.
+        gzip_size: its size in bytes after gzip, which is what a download costs.
+        operations: how many operations of each kind the file has, by name.
+        float_operations: the names of those that compute in float, one entry for each.
+        inputs: name, shape, dtype, scale and zero point of each input.
+        outputs: likewise of each output.
+        agreement: how the file agrees with the Keras model.
+    """
+
+    quantization: str
+    size: int
+    gzip_size: int
+    operations: dict[str, int]
+    float_operations: tuple[str, ...]
+    inputs: tuple[dict[str, Any], ...]
+    outputs: tuple[dict[str, Any], ...]
+    agreement: Agreement
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as JSON-able values."""
+        return dataclasses.asdict(self)
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{name} x{count}" for name, count in self.operations.items())
+        return "\n".join(
+            [
+                f"{self.quantization}: {self.size:,} bytes, {self.gzip_size:,} gzipped",
+                f"operations: {counts}",
+                f"in float: {', '.join(self.float_operations) or 'none'}",
+                self.agreement.to_text(),
+            ]
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportResult:
+    """A file that was written, and what is known about it.
+
+    Attributes:
+        path: where the file is.
+        report: the evidence.
+    """
+
+    path: pathlib.Path
+    report: ExportReport
+
+    @property
+    def size(self) -> int:
+        """The file's size in bytes."""
+        return self.report.size
+
+    @property
+    def gzip_size(self) -> int:
+        """The file's size in bytes after gzip."""
+        return self.report.gzip_size
+
+
+def describe(model: TFLiteModel) -> dict[str, Any]:
+    """Describe a file's operations, inputs and outputs, as ``ExportReport`` holds them."""
+    counts = collections.Counter(
+        operation.name for subgraph in model.subgraphs for operation in subgraph.operations
+    )
+    inputs, outputs = ports(model)
+    return {
+        "operations": dict(counts.most_common()),
+        "inputs": tuple(_plain(port) for port in inputs),
+        "outputs": tuple(_plain(port) for port in outputs),
+    }
+
+
+def _plain(port) -> dict[str, Any]:
+    return {
+        "name": port.name,
+        "shape": list(port.shape),
+        "dtype": port.dtype.name,
+        "scale": port.scale,
+        "zero_point": port.zero_point,
+    }

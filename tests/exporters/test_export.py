@@ -1,0 +1,223 @@
+import json
+
+import keras
+import numpy as np
+import pytest
+from keras import layers as kl
+
+import tfcompress as tfc
+from exporters import export_tflite, load
+from exporters.export import FloatOperationError
+from tfcompress.tflite.flatbuffer import read_model
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture
+def model():
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 3), name="image"),
+            kl.Conv2D(8, 3, use_bias=False, name="conv"),
+            kl.BatchNormalization(name="norm"),
+            kl.ReLU(name="relu"),
+            kl.Flatten(name="flat"),
+            kl.Dense(4, activation="softmax", name="head"),
+        ],
+        name="small",
+    )
+
+
+@pytest.fixture
+def images():
+    return RNG.random((32, 8, 8, 3), dtype="float32")
+
+
+def kernel_dtype(path, operation):
+    graph = read_model(path).subgraphs[0]
+    found = next(op for op in graph.operations if op.name == operation)
+    return graph.tensors[found.inputs[1]].dtype
+
+
+@pytest.mark.parametrize(
+    ("quantization", "kernel", "io", "largest"),
+    [
+        ("float32", "FLOAT32", "float32", 1e-6),
+        ("float16", "FLOAT16", "float32", 1e-3),
+        ("dynamic", "INT8", "float32", 0.02),
+        ("int8", "INT8", "int8", 0.02),
+        ("int16x8", "INT8", "float32", 0.02),
+    ],
+)
+def test_every_kind_of_export_stores_what_it_says(
+    model, images, tmp_path, quantization, kernel, io, largest
+):
+    path = tmp_path / "model.tflite"
+    result = export_tflite(model, path, quantization, representative_data=images)
+    graph = read_model(path).subgraphs[0]
+    dense = next(op for op in graph.operations if op.name == "FULLY_CONNECTED")
+    stored = graph.tensors[dense.inputs[1]]
+    if quantization == "float16":  # stored in half precision, widened when loaded
+        stored = next(t for t in graph.tensors if t.constant and t.size == stored_size(model) * 2)
+    assert stored.dtype == kernel
+    assert result.report.inputs[0]["dtype"] == io
+    assert result.size == path.stat().st_size == result.report.size
+    with load(str(path)) as loaded:
+        outputs = loaded.predict(images)[0]
+    assert np.abs(outputs - model(images).numpy()).max() <= largest
+
+
+def stored_size(model):
+    return model.get_layer("head").kernel.numpy().size
+
+
+def test_quantization_aware_model_is_exported_with_its_own_numerics(model, images, tmp_path):
+    q = tfc.quantize_aware(model).calibrate(images)
+    result = export_tflite(q, tmp_path / "q.tflite", validation_data=images)
+    assert result.report.quantization == "int8, quantization-aware"
+    assert result.report.float_operations == ()
+    assert result.report.operations == {
+        "CONV_2D": 1,
+        "RESHAPE": 1,
+        "FULLY_CONNECTED": 1,
+        "SOFTMAX": 1,
+    }
+    assert result.report.agreement.within_one == 1.0
+
+
+def test_scheme_quantizes_after_training(model, images, tmp_path):
+    scheme = tfc.Scheme.int4_weights()
+    result = export_tflite(model, tmp_path / "m.tflite", scheme, representative_data=images)
+    assert kernel_dtype(result.path, "CONV_2D") == "INT4"
+    assert result.report.float_operations == ()
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "float32"])
+def test_input_and_output_types(model, images, tmp_path, dtype):
+    result = export_tflite(
+        model,
+        tmp_path / "m.tflite",
+        representative_data=images,
+        input_dtype=dtype,
+        output_dtype=dtype,
+    )
+    assert [port["dtype"] for port in (*result.report.inputs, *result.report.outputs)] == [
+        dtype
+    ] * 2
+    assert result.report.float_operations == ()
+
+
+def test_wrappers_around_the_model_are_looked_through(model, images, tmp_path):
+    q = tfc.quantize_aware(model).calibrate(images)
+    distiller = tfc.Distiller(q, model)
+    direct = export_tflite(q, tmp_path / "q.tflite", validation_data=images)
+    through = export_tflite(distiller, tmp_path / "d.tflite", validation_data=images)
+    assert direct.path.read_bytes() == through.path.read_bytes()
+
+
+def test_same_model_gives_the_same_bytes(model, images, tmp_path):
+    files = [tmp_path / "a.tflite", tmp_path / "b.tflite"]
+    for path in files:
+        export_tflite(model, path, representative_data=images)
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_signature_carries_the_names_of_the_keras_inputs(model, images, tmp_path):
+    export_tflite(model, tmp_path / "m.tflite", "float32")
+    signature = read_model(tmp_path / "m.tflite").signatures[0]
+    assert signature.key == "serving_default"
+    assert list(signature.inputs) == ["image"]
+    assert list(signature.outputs) == ["head"]
+
+
+@pytest.mark.parametrize(("batch_size", "signature"), [(1, 1), (4, 4), (None, -1)])
+def test_batch_is_fixed_unless_asked_to_be_free(model, tmp_path, batch_size, signature):
+    export_tflite(model, tmp_path / "m.tflite", "float32", batch_size=batch_size)
+    graph = read_model(tmp_path / "m.tflite").subgraphs[0]
+    assert graph.tensors[graph.inputs[0]].shape_signature[0] == signature
+
+
+def test_several_inputs_and_labels(tmp_path):
+    left, right = keras.Input((4,), name="left"), keras.Input((6,), name="right")
+    x = kl.Concatenate()([kl.Dense(3)(left), kl.Dense(3)(right)])
+    model = keras.Model({"left": left, "right": right}, kl.Dense(2, name="out")(x))
+    data = {"left": RNG.random((8, 4), "float32"), "right": RNG.random((8, 6), "float32")}
+    labels = model.predict(data, verbose=0).argmax(-1)
+    result = export_tflite(
+        model, tmp_path / "m.tflite", representative_data=data, validation_data=(data, labels)
+    )
+    assert [port["name"] for port in result.report.inputs] == ["left", "right"]
+    assert result.report.agreement.reference_metric == 1.0
+
+
+def test_mixed_precision_model_is_deployed_in_float32(images, tmp_path):
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = keras.Sequential([keras.Input((8, 8, 3)), kl.Conv2D(2, 3), kl.Flatten()])
+    finally:
+        keras.config.set_dtype_policy("float32")
+    result = export_tflite(model, tmp_path / "m.tflite", "float32", validation_data=images)
+    assert kernel_dtype(result.path, "CONV_2D") == "FLOAT32"
+    assert result.report.agreement.largest < 1e-5
+    assert model.layers[0].compute_dtype == "float16"
+
+
+def test_report_is_plain_data_and_text(model, images, tmp_path):
+    report = export_tflite(model, tmp_path / "m.tflite", representative_data=images).report
+    assert json.loads(json.dumps(report.to_json()))["size"] == report.size
+    assert f"{report.size:,} bytes" in str(report)
+    assert "in float: none" in str(report)
+
+
+def test_float_operation_names_the_layer_and_writes_nothing(images, tmp_path):
+    inputs = keras.Input((8, 8, 3), name="image")
+    x = kl.Conv2D(2, 3, name="conv")(inputs)
+    outputs = kl.Lambda(lambda x: keras.ops.erf(x), name="odd")(x)
+    model = keras.Model(inputs, outputs)
+    with pytest.raises((FloatOperationError, RuntimeError), match="odd"):
+        export_tflite(model, tmp_path / "m.tflite", representative_data=images)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"quantization": "int7"}, r"Received: quantization='int7'"),
+        ({"quantization": "int8"}, r"pass `representative_data`"),
+        ({"input_dtype": "int4"}, r"Received: input_dtype='int4'"),
+        ({"representative_data": np.zeros((0, 8, 8, 3), "float32")}, "is empty"),
+        ({"representative_data": np.full((2, 8, 8, 3), np.nan, "float32")}, "'image'.*NaN"),
+    ],
+)
+def test_bad_arguments(model, tmp_path, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        export_tflite(model, tmp_path / "m.tflite", **arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_quantization_that_contradicts_the_training(model, images, tmp_path):
+    q = tfc.quantize_aware(model).calibrate(images)
+    with pytest.raises(ValueError, match=r"Received: quantization='float16'"):
+        export_tflite(q, tmp_path / "m.tflite", "float16")
+
+
+def test_model_that_has_seen_no_data(model, tmp_path):
+    with pytest.raises(ValueError, match="has not seen any data"):
+        export_tflite(tfc.quantize_aware(model), tmp_path / "m.tflite")
+
+
+def test_recurrent_loop_is_refused_before_the_converter_crashes(tmp_path):
+    model = keras.Sequential([keras.Input((5, 3)), kl.LSTM(4, name="memory")])
+    data = RNG.random((4, 5, 3), dtype="float32")
+    with pytest.raises(ValueError, match="'memory' is a LSTM.*unroll=True"):
+        export_tflite(model, tmp_path / "m.tflite", representative_data=data)
+
+
+def test_missing_folder(model, tmp_path):
+    with pytest.raises(FileNotFoundError, match="does not exist: create it first"):
+        export_tflite(model, tmp_path / "none" / "m.tflite", "float32")
+
+
+def test_folder_in_place_of_the_file(model, tmp_path):
+    with pytest.raises(IsADirectoryError, match="cannot take the place of a folder"):
+        export_tflite(model, tmp_path, "float32")
