@@ -32,6 +32,10 @@ class RemoteSession:
         """Run it there, see ``Session.run``."""
         return self.child.request({"do": "run", "tensors": list(tensors)}, inputs)[1]
 
+    def feed(self, row) -> None:
+        """Set the inputs there, see ``Session.feed``."""
+        self.child.request({"do": "feed"}, row)
+
     def time(self, runs: int) -> list[float]:
         """Time it there, see ``Session.time``."""
         answer, (seconds,) = self.child.request({"do": "time", "runs": runs})
@@ -87,17 +91,7 @@ class LoadedModel:
             ValueError: a number, shape or dtype of inputs does not fit.
             RunError: the runtime refuses to run it.
         """
-        if len(inputs) != len(self.inputs):
-            raise ValueError(
-                f"The file takes {len(self.inputs)} inputs: {[p.name for p in self.inputs]}. "
-                f"Received: {len(inputs)}"
-            )
-        for port, value in zip(self.inputs, inputs, strict=True):
-            if value.shape != port.shape or value.dtype != port.dtype:
-                raise ValueError(
-                    f"Input {port.name!r} takes shape {port.shape} of {port.dtype}. "
-                    f"Received: shape {value.shape} of {value.dtype}"
-                )
+        self._require_fit(inputs)
         return [column[0] for column in self._run_rows([value[None] for value in inputs], ())]
 
     def predict(self, examples: Examples, real: bool = True) -> list[np.ndarray]:
@@ -144,8 +138,20 @@ class LoadedModel:
         merged = [_merge(column, batch)[:count] for column in columns]
         return merged[: len(self.outputs)], merged[len(self.outputs) :]
 
+    def feed(self, inputs: Sequence[np.ndarray]) -> None:
+        """Set the main graph's inputs for ``time``.
+
+        Args:
+            inputs: an array for each input, of its shape and dtype.
+
+        Raises:
+            ValueError: a number, shape or dtype of inputs does not fit.
+        """
+        self._require_fit(inputs)
+        self._backend.feed(inputs)
+
     def time(self, runs: int) -> list[float]:
-        """Time the main graph on the inputs of the last run.
+        """Time the main graph on the inputs that were set last.
 
         Args:
             runs: how often.
@@ -165,6 +171,19 @@ class LoadedModel:
         if not isinstance(self._backend, RemoteSession):
             raise ValueError("Peak memory is that of a process: load the file with load_isolated")
         return self._backend.peak_memory, self._backend.child.base_memory
+
+    def _require_fit(self, inputs: Sequence[np.ndarray]) -> None:
+        if len(inputs) != len(self.inputs):
+            raise ValueError(
+                f"The file takes {len(self.inputs)} inputs: {[p.name for p in self.inputs]}. "
+                f"Received: {len(inputs)}"
+            )
+        for port, value in zip(self.inputs, inputs, strict=True):
+            if value.shape != port.shape or value.dtype != port.dtype:
+                raise ValueError(
+                    f"Input {port.name!r} takes shape {port.shape} of {port.dtype}. "
+                    f"Received: shape {value.shape} of {value.dtype}"
+                )
 
     def _batch(self) -> int:
         first = self.inputs[0].shape if self.inputs else ()

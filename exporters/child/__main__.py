@@ -45,6 +45,9 @@ def answer(state, body, arrays):
         return {"peak_memory": session.peak_memory()}, []
     if body["do"] == "run":
         return {}, state["session"].run(arrays, body["tensors"])
+    if body["do"] == "feed":
+        state["session"].feed(arrays)
+        return {}, []
     if body["do"] == "time":
         seconds = state["session"].time(body["runs"])
         return {"peak_memory": session.peak_memory()}, [np.array(seconds)]

@@ -77,13 +77,21 @@ class Session:
         if self._runner is not None:
             named = self._runner(**dict(zip(self._inputs, row, strict=True)))
             return [named[name] for name in self._outputs]
-        for index, value in zip(self._inputs, row, strict=True):
-            self._interpreter.set_tensor(index, value)
+        self.feed(row)
         self._interpreter.invoke()
         return [self._interpreter.get_tensor(index) for index in (*self._outputs, *tensors)]
 
+    def feed(self, row):
+        """Set the inputs of the main graph.
+
+        Args:
+            row: one array for each input, of its shape.
+        """
+        for index, value in zip(self._inputs, row, strict=True):
+            self._interpreter.set_tensor(index, value)
+
     def time(self, runs):
-        """Time the file on the inputs of the last run.
+        """Time the main graph on the inputs that were set last.
 
         Args:
             runs: how often.
@@ -100,5 +108,14 @@ class Session:
 
 
 def peak_memory():
-    """Return the most memory that this process has had in RAM, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Return the most memory that this process has had in RAM, in bytes.
+
+    Linux counts the memory of the process that started this one into ``ru_maxrss``, so its own
+    file is asked first.
+    """
+    try:
+        with open("/proc/self/status") as file:
+            lines = [line for line in file if line.startswith("VmHWM:")]
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return int(lines[0].split()[1]) * 1024
