@@ -1,0 +1,75 @@
+"""Prune one compiled model over a grid of schedules, and report every miss.
+
+Run as a program, it does so under a MirroredStrategy on two logical CPUs, which TensorFlow must be
+told about before anything else.
+"""
+
+import contextlib
+import itertools
+import json
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_callbacks import MagnitudePruning
+from tfcompress.graph.kernels import find_kernels
+from tfcompress.pruning import ConstantSparsity, PolynomialDecay
+
+EPOCHS = 2  # of 5 steps each
+BEGINS = (0, 3)
+ENDS = (7, 10, -1)
+FREQUENCIES = (1, 4, 100)
+TARGETS = [63, 31]  # 0.7 of 90 weights, and 0.7 * 45 = 31.5 in floating point, just below
+
+
+def run(strategy=None, steps_per_execution=1, jit_compile=False):
+    """Return the number of fits made, and the settings and zeros of those that missed."""
+    with strategy.scope() if strategy else contextlib.nullcontext():
+        model = keras.Sequential(
+            [
+                keras.Input((10,)),
+                keras.layers.Dense(9, activation="tanh"),
+                keras.layers.Dense(5),
+            ]
+        )
+        model.compile(
+            "adam", "mse", steps_per_execution=steps_per_execution, jit_compile=jit_compile
+        )
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(40, 10)).astype("float32"), rng.normal(size=(40, 5)).astype("float32")
+    initial = model.get_weights()
+    fits, misses = 0, []
+    schedules = [
+        PolynomialDecay(0.2, 0.7, begin, end, frequency=frequency)
+        for begin, end, frequency in itertools.product(BEGINS, ENDS, FREQUENCIES)
+    ] + [ConstantSparsity(0.7, begin, end) for begin, end in itertools.product(BEGINS, ENDS)]
+    for schedule in schedules:
+        model.set_weights(initial)
+        for kernel in find_kernels(model):
+            if kernel.variable.constraint is not None:
+                kernel.variable.constraint.mask.assign(np.ones(kernel.variable.shape, bool))
+        pruning = MagnitudePruning(schedule)
+        model.fit(x, y, batch_size=8, epochs=EPOCHS, verbose=0, callbacks=[pruning])
+        zeros = [int(np.count_nonzero(k.variable.numpy() == 0)) for k in find_kernels(model)]
+        fits += 1
+        if zeros != TARGETS:
+            misses.append([repr(schedule), zeros])
+    return fits, misses
+
+
+def main():
+    """Run the grid on two logical CPUs."""
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    strategy = tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])
+    # Keras's own fit, without any callback, fails here with steps_per_execution or jit_compile.
+    fits, misses = run(strategy)
+    json.dump(
+        {"replicas": strategy.num_replicas_in_sync, "fits": fits, "misses": misses}, sys.stdout
+    )
+
+
+if __name__ == "__main__":
+    main()
