@@ -132,7 +132,7 @@ class LoadedModel:
         known = len(self.model.subgraphs[0].tensors)
         if any(not 0 <= index < known for index in tensors):  # the runtimes do not check
             raise ValueError(f"The main graph has {known} tensors. Received: {list(tensors)}")
-        rows, count = self._rows(examples)
+        rows, count = self.rows(examples)
         batch = self._batch()
         columns = self._run_rows(rows, tensors)
         merged = [_merge(column, batch)[:count] for column in columns]
@@ -189,8 +189,19 @@ class LoadedModel:
         first = self.inputs[0].shape if self.inputs else ()
         return max(1, first[0]) if first else 1
 
-    def _rows(self, examples: Examples) -> tuple[list[np.ndarray], int]:
-        """Quantize the examples and cut them into runs of the file's own batch size."""
+    def rows(self, examples: Examples) -> tuple[list[np.ndarray], int]:
+        """Quantize examples and cut them into runs of the file's own batch size.
+
+        Args:
+            examples: as ``predict`` takes them.
+
+        Returns:
+            (rows, examples): for each input an array of shape (runs, *shape of the input), the last
+            run filled up with the last example; and how many examples there are.
+
+        Raises:
+            ValueError: as ``predict`` does.
+        """
         arrays = [
             port.to_file(np.asarray(values))
             for port, values in zip(self.inputs, self._in_order(examples), strict=True)

@@ -1,0 +1,171 @@
+#!/usr/bin/env python3
+"""Run the model of this folder on this device: does it give what it gave where it was made?
+
+Needs NumPy and one of tflite_runtime, ai_edge_litert or tensorflow. Exit status: 0 pass, 1 fail,
+2 could not run.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+import time
+
+import numpy as np
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def find_runtime():
+    """Import a runtime; return its name, its Interpreter and its load_delegate."""
+    try:
+        from tflite_runtime import interpreter
+
+        return "tflite_runtime", interpreter.Interpreter, interpreter.load_delegate
+    except ImportError:
+        pass
+    try:
+        from ai_edge_litert import interpreter
+
+        return "ai_edge_litert", interpreter.Interpreter, interpreter.load_delegate
+    except ImportError:
+        pass
+    try:
+        import tensorflow as tf
+    except ImportError:
+        sys.exit(
+            "No runtime found. Install one: pip install ai-edge-litert "
+            "(32-bit ARM: pip install tflite-runtime==2.14.0 'numpy<2')"
+        )
+    return "tensorflow", tf.lite.Interpreter, tf.lite.experimental.load_delegate
+
+
+def changed_files(manifest):
+    """List the files that are not what the manifest says."""
+    changed = []
+    for name, entry in manifest["files"].items():
+        digest = hashlib.sha256()
+        try:
+            with open(os.path.join(HERE, name), "rb") as file:
+                digest.update(file.read())
+        except OSError:
+            changed.append(name + " (missing)")
+            continue
+        if digest.hexdigest() != entry["sha256"]:
+            changed.append(name)
+    return changed
+
+
+def load(manifest, threads):
+    """Load the model, on the Edge TPU if it was compiled for one."""
+    name, interpreter, load_delegate = find_runtime()
+    delegates = []
+    if manifest["edgetpu"]:
+        try:
+            delegates = [load_delegate("libedgetpu.so.1")]
+        except (ValueError, OSError) as error:
+            sys.exit(f"The model is compiled for an Edge TPU, whose library is missing: {error}")
+    loaded = interpreter(
+        model_path=os.path.join(HERE, manifest["model"]),
+        num_threads=threads,
+        experimental_delegates=delegates,
+    )
+    loaded.allocate_tensors()
+    return name, loaded
+
+
+def run(loaded, golden, runs):
+    """Run every golden input; return the outputs and the seconds of each run."""
+    inputs = [detail["index"] for detail in loaded.get_input_details()]
+    outputs = [detail["index"] for detail in loaded.get_output_details()]
+    count = len(golden["output_0"])
+    rows, seconds = [], []
+    for place in range(max(count, runs)):
+        for number, index in enumerate(inputs):
+            loaded.set_tensor(index, golden[f"input_{number}"][place % count])
+        begin = time.perf_counter()
+        loaded.invoke()
+        seconds.append(time.perf_counter() - begin)
+        if place < count:
+            rows.append([loaded.get_tensor(index) for index in outputs])
+    columns = [np.stack([row[number] for row in rows]) for number in range(len(outputs))]
+    return columns, seconds
+
+
+def compare(port, output, golden):
+    """Compare an output with the golden one, in its own steps."""
+    steps = np.abs(output.astype(np.float64) - golden.astype(np.float64)) / port["step"]
+    within = float((steps <= port["tolerance"]).mean())
+    result = {
+        "output": port["name"],
+        "equal": float((steps == 0).mean()),
+        "within": within,
+        "largest": float(steps.max()) if steps.size else 0.0,
+        "pass": within >= port["share"],
+    }
+    if output.shape[-1] > 1:
+        result["same_class"] = float((output.argmax(-1) == golden.argmax(-1)).mean())
+    return result
+
+
+def sentence(result, port):
+    """Say how an output agrees."""
+    text = (
+        f"{result['output']}: {100 * result['equal']:.1f} % equal, "
+        f"{100 * result['within']:.1f} % within {port['tolerance']:g} steps of {port['step']:g}, "
+        f"largest {result['largest']:g} steps"
+    )
+    if "same_class" in result:
+        text += f", {100 * result['same_class']:.1f} % same class"
+    return text
+
+
+def main():
+    """Check, run, compare, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--runs", type=int, default=50)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    arguments = parser.parse_args()
+    with open(os.path.join(HERE, "manifest.json")) as file:
+        manifest = json.load(file)
+    changed = changed_files(manifest)
+    if changed:
+        print("FAIL: changed since the bundle was written: " + ", ".join(changed))
+        return 1
+    golden = np.load(os.path.join(HERE, "golden.npz"), allow_pickle=False)
+    try:
+        name, loaded = load(manifest, arguments.threads)
+        outputs, seconds = run(loaded, golden, arguments.runs)
+    except (RuntimeError, ValueError) as error:
+        print(f"FAIL: the runtime refuses the model: {error}")
+        return 2
+    results = [
+        compare(port, outputs[number], golden[f"output_{number}"])
+        for number, port in enumerate(manifest["outputs"])
+    ]
+    passed = all(result["pass"] for result in results)
+    later = sorted(seconds[1:]) or seconds
+    latency = {
+        "first": seconds[0],
+        "median": later[len(later) // 2],
+        "p90": later[min(len(later) - 1, int(0.9 * len(later)))],
+    }
+    if arguments.json:
+        report = {"pass": passed, "runtime": name, "outputs": results, "seconds": latency}
+        print(json.dumps(report))
+        return 0 if passed else 1
+    print("PASS" if passed else "FAIL", "on", name)
+    for number, port in enumerate(manifest["outputs"]):
+        print(sentence(results[number], port))
+    first, median, p90 = (1000 * latency[key] for key in ("first", "median", "p90"))
+    print(
+        f"latency: first {first:.3f} ms, median {median:.3f} ms, p90 {p90:.3f} ms "
+        f"({arguments.threads} threads)"
+    )
+    return 0 if passed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
