@@ -22,6 +22,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "LogitsMSE",
             "Relational",
             "SoftLabels",
+            "TeacherCache",
+            "cache_teacher",
         ],
         "pruning": [
             "Block",

@@ -59,8 +59,8 @@ def captured_outputs(model: keras.Model, names: Sequence[str]) -> Iterator[dict]
             for name in wanted[id(layer)]:
                 if name in outputs:
                     raise ValueError(
-                        f"Layer {name!r} of model {model.name!r} runs more than once in a call, so "
-                        "it has no single output to distil. Choose a layer that runs once. "
+                        f"Layer {name!r} of model {model.name!r} runs more than once in a call, or "
+                        "in a loop, so it has no single output to distil. Choose another layer. "
                         f"Received: {name!r}"
                     )
                 outputs[name] = result

@@ -9,7 +9,7 @@ import keras
 from tfcompress.distillation.arithmetic import weighted_mean
 from tfcompress.distillation.base import FeatureLoss, OutputLoss
 from tfcompress.distillation.heads import resolve_from_logits
-from tfcompress.distillation.teachers import Signals
+from tfcompress.distillation.teacher import Signals
 
 
 class Comparison(abc.ABC):

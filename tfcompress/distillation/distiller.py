@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from tfcompress.distillation.base import FeatureLoss
+from tfcompress.distillation.cache import Taught, TeacherCache
 from tfcompress.distillation.capture import captured_outputs, find_layer
 from tfcompress.distillation.comparison import Comparison, plan_features, plan_outputs
 from tfcompress.distillation.heads import detect_heads
@@ -19,7 +20,8 @@ from tfcompress.distillation.schedules import (
     schedule_from_config,
     value_at,
 )
-from tfcompress.distillation.teachers import Signals, Teacher, as_teacher, frozen_copy
+from tfcompress.distillation.teacher import Signals, Teacher
+from tfcompress.distillation.teachers import as_teacher, frozen_copy
 from tfcompress.distillation.terms import as_terms, pair_from_config
 from tfcompress.distillation.trackers import Trackers
 from tfcompress.graph.wrapper import ModelWrapper
@@ -54,9 +56,11 @@ class Distiller(ModelWrapper):
     Args:
         student: the built Keras model to train: plain, pruned by a callback, or ``quantize_aware``.
             It is the caller's own object: export or save that one after training.
-        teacher: a built Keras model; or "self" for a frozen copy of the student's float model as it
-            is now. ``None`` makes a distiller that cannot train until ``set_teacher``: what loading
-            a saved one gives.
+        teacher: a built Keras model; "self" for a frozen copy of the student's float model as it is
+            now; a ``TeacherCache``; a tf_keras model; the path of a SavedModel folder, a .tflite or
+            a .keras file; a callable from a batch to outputs; or a list of teachers, or of
+            (teacher, weight) pairs, whose outputs are averaged. ``None`` makes a distiller that
+            cannot train until ``set_teacher``: what loading a saved one gives.
         losses: a loss, a list of losses and (loss, weight) pairs, or a dictionary from loss to
             weight; ``SoftLabels()`` by default. A weight is a number or a schedule: a callable from
             the step, such as a ``keras.optimizers.schedules`` object.
@@ -141,6 +145,8 @@ class Distiller(ModelWrapper):
 
     def call(self, inputs, training=None, **kwargs):
         """Run the student; during a lesson, listen to its layers."""
+        if isinstance(inputs, Taught):
+            inputs = inputs.inputs
         lesson = _LESSON.get()
         if lesson is None:
             return self.model(inputs, training=training, **kwargs)
@@ -157,7 +163,8 @@ class Distiller(ModelWrapper):
                 f"Distiller {self.name!r} has no teacher: teachers are not saved. Set one before "
                 "`fit`: `distiller.set_teacher(teacher)`. Received: teacher=None"
             )
-        with self._lesson(self._ask_teacher(x)):
+        x, said = self._ask_teacher(x)
+        with self._lesson(said):
             if not self._comparisons:
                 self._plan(keras.tree.map_structure(tf.TensorSpec.from_tensor, x))
             return super().train_step((x, y, sample_weight))
@@ -234,14 +241,22 @@ class Distiller(ModelWrapper):
         )
 
     def _ask_teacher(self, x):
+        """Return the student's inputs and what the teacher says of them."""
+        if isinstance(x, Taught):
+            if not isinstance(self._teacher, TeacherCache):
+                raise ValueError(
+                    "The data carry cached outputs of a teacher, but the distiller's teacher is no "
+                    "cache. Make the cache its teacher: `Distiller(student, cache)`. "
+                    f"Received: teacher {self._teacher.name!r}"
+                )
+            return x.inputs, Signals(x.outputs, x.layers)
         signals = self._teacher.signals(x, self._feature_layers("teacher_layers"))
         message = f"Teacher {self._teacher.name!r} returned NaN or infinite values"
-        return Signals(
-            *keras.tree.map_structure(
-                lambda tensor: tf.debugging.check_numerics(tensor, message),
-                (signals.outputs, signals.layers),
-            )
+        outputs, layers = keras.tree.map_structure(
+            lambda tensor: tf.debugging.check_numerics(tensor, message),
+            (signals.outputs, signals.layers),
         )
+        return x, Signals(outputs, layers)
 
     def _plan(self, inputs):
         """Plan every comparison by a rehearsal: what does not fit shows here, before any step."""

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from tfcompress.distillation.capture import captured_outputs
-from tfcompress.distillation.teachers import Signals, Teacher
+from tfcompress.distillation.teacher import Signals, Teacher
 from tfcompress.graph.wrapper import unwrap
 
 
@@ -28,7 +28,7 @@ def rehearse(
     seen = []
 
     def run(x):
-        seen.append(teacher.signals(x, layers[0]))
+        seen.append(teacher.symbolic_signals(x, layers[0]))
         with captured_outputs(student, layers[1]) as captured:
             outputs = student(x, training=False)
         seen.append(Signals(outputs, captured))
@@ -47,8 +47,9 @@ def symbolic_inputs(model: keras.Model):
 
 
 def output_names(model: keras.Model, outputs) -> list[str]:
-    """Return a name for each output: the key, the layer's name, or else the position."""
-    names = getattr(unwrap(model), "output_names", None)
-    if names and not isinstance(outputs, dict):
-        return list(names)
-    return ["/".join(map(str, path)) for path, _ in keras.tree.flatten_with_path(outputs)]
+    """Return a name for each output: its key, its layer's name, or else its position."""
+    tensors = getattr(unwrap(model), "outputs", None)
+    if tensors and not isinstance(outputs, dict):
+        return [tensor._keras_history.operation.name for tensor in tensors]
+    paths = [path for path, _ in keras.tree.flatten_with_path(outputs)]
+    return ["/".join(map(str, path)) or "0" for path in paths]

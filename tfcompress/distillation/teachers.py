@@ -1,55 +1,18 @@
-"""Teachers: what gives outputs for a batch, whatever kind of model it is."""
+"""Teachers that are Python objects, and how to make a teacher of whatever the user has."""
 
-import abc
-import dataclasses
-from collections.abc import Sequence
-from typing import Any
+import json
+import sys
 
 import keras
+import numpy as np
 
 from tfcompress.distillation.capture import captured_outputs, find_layer
+from tfcompress.distillation.ensemble import Ensemble
+from tfcompress.distillation.file_teachers import as_path, file_teacher
+from tfcompress.distillation.hashing import hash_arrays
 from tfcompress.distillation.heads import detect_heads
+from tfcompress.distillation.teacher import Signals, Teacher
 from tfcompress.graph.wrapper import unwrap
-
-
-@dataclasses.dataclass(frozen=True)
-class Signals:
-    """What a model computes on a batch.
-
-    Attributes:
-        outputs: the model's outputs, in its own structure.
-        layers: the outputs of the layers asked for, by name.
-    """
-
-    outputs: Any
-    layers: dict[str, Any] = dataclasses.field(default_factory=dict)
-
-
-class Teacher(abc.ABC):
-    """A source of signals that is never trained and never saved.
-
-    Attributes:
-        name: how errors call it.
-        heads: how its outputs end, where that can be told; see ``detect_heads``.
-        supports_jit: whether XLA can compile it.
-    """
-
-    name: str
-    heads: Sequence[str | None] = ()
-    supports_jit: bool = True
-
-    @abc.abstractmethod
-    def signals(self, inputs, layers: Sequence[str]) -> Signals:
-        """Run on a batch in inference mode; return outputs and the chosen layers' outputs."""
-
-    def check_layers(self, layers: Sequence[str]) -> None:
-        """Raise a ``ValueError`` unless the outputs of all these layers can be read."""
-        if layers:
-            raise ValueError(
-                f"Teacher {self.name!r} is no Keras 3 model, so its layers cannot be read. Use a "
-                "loss on the outputs, or give the teacher as a Keras model. Received: "
-                f"teacher_layer={layers[0]!r}"
-            )
 
 
 class KerasTeacher(Teacher):
@@ -63,11 +26,7 @@ class KerasTeacher(Teacher):
     """
 
     def __init__(self, model: keras.Model):
-        if not model.built:
-            raise ValueError(
-                f"Teacher {model.name!r} is not built, so it has nothing to teach. Train it or load"
-                " its weights first. Received: teacher.built=False"
-            )
+        _check_built(model)
         _check_finite(model)
         self.model = model
         self.name = model.name
@@ -85,6 +44,66 @@ class KerasTeacher(Teacher):
             outputs = self.model(inputs, training=False)
         return Signals(outputs, captured)
 
+    def fingerprint(self):
+        """Hash the architecture and the weights."""
+        return _hash_model(self.model.get_config(), self.model.get_weights())
+
+
+class TFKerasTeacher(Teacher):
+    """A tf_keras (Keras 2) model, run in inference mode.
+
+    Args:
+        model: a built tf_keras model.
+
+    Raises:
+        ValueError: the model is not built, or a weight is NaN or infinite.
+    """
+
+    def __init__(self, model):
+        _check_built(model)
+        _check_finite(model)
+        self.model = model
+        self.name = model.name
+
+    def signals(self, inputs, layers):
+        """Run the model with ``training=False``."""
+        return Signals(self.model(inputs, training=False))
+
+    def fingerprint(self):
+        """Hash the architecture and the weights."""
+        return _hash_model(self.model.get_config(), self.model.get_weights())
+
+
+class CallableTeacher(Teacher):
+    """A function from a batch to outputs.
+
+    Args:
+        function: is called with the student's inputs inside the compiled step.
+    """
+
+    def __init__(self, function):
+        self.function = function
+        self.name = getattr(function, "__name__", type(function).__name__)
+
+    def signals(self, inputs, layers):
+        """Call the function."""
+        try:
+            return Signals(self.function(inputs))
+        except NotImplementedError as error:
+            raise TypeError(
+                f"Teacher {self.name!r} does not run inside a compiled step. Write it in "
+                "TensorFlow or Keras operations, or call NumPy code through `tf.numpy_function`. "
+                f"Received: {error}"
+            ) from error
+
+    def fingerprint(self):
+        """Refuse: a function's content cannot be known."""
+        raise ValueError(
+            f"Teacher {self.name!r} is a callable, so a change of what it teaches cannot be seen. "
+            "Name its version yourself: `cache_teacher(..., teacher_version='2024-05')`. "
+            "Received: teacher_version=None"
+        )
+
 
 def frozen_copy(student: keras.Model) -> keras.Model:
     """Copy the float model inside a student, so that it can teach what becomes of the student.
@@ -100,12 +119,18 @@ def frozen_copy(student: keras.Model) -> keras.Model:
             weights only when it is called.
     """
     model = unwrap(student)
-    copy = keras.models.clone_model(model)
+    advice = (
+        "Make a copy yourself, call it once on a batch, give it the weights, and pass it as the "
+        "teacher. Received: teacher='self'"
+    )
+    try:
+        copy = keras.models.clone_model(model)
+    except (NotImplementedError, TypeError, ValueError) as error:
+        raise ValueError(f"Model {model.name!r} cannot be copied: {error}. {advice}") from error
     if len(copy.weights) != len(model.weights):
         raise ValueError(
             f"Model {model.name!r} cannot be copied: its clone has {len(copy.weights)} weights, not"
-            f" {len(model.weights)}. Make a copy yourself, call it once on a batch, give it the "
-            "weights, and pass it as the teacher. Received: teacher='self'"
+            f" {len(model.weights)}. {advice}"
         )
     copy.set_weights(model.get_weights())
     return copy
@@ -115,28 +140,64 @@ def as_teacher(teacher) -> Teacher:
     """Adapt whatever the user calls a teacher.
 
     Args:
-        teacher: a Keras model, or a ``Teacher``.
+        teacher: a Keras model; a tf_keras model; the path of a SavedModel folder, a .tflite or a
+            .keras file; a callable from a batch to outputs, in TensorFlow or Keras operations; a
+            list of these, or of (teacher, weight) pairs; or a ``Teacher``.
 
     Returns:
         A ``Teacher``.
 
     Raises:
         TypeError: ``teacher`` is none of these.
+        ValueError: it cannot teach; see the kinds.
     """
+    path = as_path(teacher)
+    if path is not None:
+        teacher = file_teacher(path)
     if isinstance(teacher, Teacher):
         return teacher
     if isinstance(teacher, keras.Model):
         return KerasTeacher(teacher)
+    if _is_tf_keras_model(teacher):
+        return TFKerasTeacher(teacher)
+    if isinstance(teacher, (list, tuple)):
+        pairs = [item if isinstance(item, tuple) else (item, 1.0) for item in teacher]
+        return Ensemble([as_teacher(one) for one, _ in pairs], [weight for _, weight in pairs])
+    if callable(teacher):
+        return CallableTeacher(teacher)
     raise TypeError(
-        f"`teacher` must be a Keras model. Received: teacher={teacher!r} of type "
-        f"{type(teacher).__name__}"
+        "`teacher` must be a Keras or tf_keras model, the path of a SavedModel, .tflite or .keras "
+        "file, a callable from a batch to outputs, a list of these, or 'self'. Received: "
+        f"teacher={teacher!r} of type {type(teacher).__name__}"
     )
+
+
+def _is_tf_keras_model(model):
+    # Not imported: a model of it can only exist where the user has imported it.
+    module = sys.modules.get("tf_keras")
+    return module is not None and isinstance(model, module.Model)
+
+
+def _hash_model(config, weights):
+    text = json.dumps(config, sort_keys=True, default=repr)
+    return hash_arrays(text, *(np.asarray(weight) for weight in weights))
+
+
+def _check_built(model):
+    if not model.built:
+        raise ValueError(
+            f"Teacher {model.name!r} is not built, so it has nothing to teach. Train it or load"
+            " its weights first. Received: teacher.built=False"
+        )
 
 
 def _check_finite(model):
     for variable in model.weights:
+        if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(variable.dtype)):
+            continue
         if not keras.ops.all(keras.ops.isfinite(variable)):
             raise ValueError(
                 f"Teacher {model.name!r} has NaN or infinite values in its weight "
-                f"{variable.path!r}, so it would teach NaN. Train it again or restore its weights."
+                f"{getattr(variable, 'path', variable.name)!r}, so it would teach NaN. Train it "
+                "again, or restore its weights."
             )
