@@ -219,10 +219,8 @@ def _readme(title: str, files: dict, inspection: Inspection, ports: dict, verdic
         if package == "tflite-runtime"
         else "pip install ai-edge-litert numpy"
     )
-    rows = [
-        "| | name | shape | type | scale | zero point | tolerance |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    heads = ("", "name", "shape", "type", "scale", "zero point", "tolerance")
+    rows = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for side in ("inputs", "outputs"):
         for port in ports[side]:
             tolerance = f"{port['tolerance'] * port['step']:.3g}" if "tolerance" in port else ""

@@ -3,8 +3,8 @@
 import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
 
-from tfcompress.tflite.flatbuffer import IDENTIFIER
-from tfcompress.tflite.model import TFLiteModel
+from tfcompress.tflite.flatbuffer import DAMAGE, IDENTIFIER
+from tfcompress.tflite.model import FlatbufferError, TFLiteModel
 
 
 class OperationCutter:
@@ -13,10 +13,16 @@ class OperationCutter:
     Args:
         content: the bytes of a file that ``read_model`` has accepted.
         model: what it read.
+
+    Raises:
+        FlatbufferError: a part that ``read_model`` does not read is damaged.
     """
 
     def __init__(self, content: bytes, model: TFLiteModel):
-        self._tree = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+        try:
+            self._tree = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+        except DAMAGE as error:
+            raise FlatbufferError(f"damaged .tflite file: {error}") from error
         self._model = model
 
     def cut(self, index: int) -> bytes | None:

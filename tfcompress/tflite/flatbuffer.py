@@ -29,6 +29,9 @@ from tfcompress.tflite.model import (
 
 IDENTIFIER = b"TFL3"
 
+# What the accessors of the schema raise when they follow an offset to nowhere.
+DAMAGE = (struct.error, IndexError, TypeError, ValueError, OverflowError, MemoryError)
+
 # A shared vector may be read more than once, a bomb of vectors that point at each other may not.
 _BYTES_READ_PER_BYTE = 4
 _BYTES_READ_ALWAYS = 1 << 16
@@ -70,7 +73,7 @@ def read_model(source: bytes | str | os.PathLike, name: str | None = None) -> TF
         return _Reader(data).model()
     except FlatbufferError as error:
         raise FlatbufferError(f"{origin}: {error}") from error
-    except (struct.error, IndexError, TypeError, ValueError, OverflowError, MemoryError) as error:
+    except DAMAGE as error:
         raise FlatbufferError(
             f"{origin}: damaged .tflite file: an offset or a length points outside its "
             f"{len(data)} bytes ({type(error).__name__}: {error})"
@@ -236,10 +239,11 @@ class _Reader:
         if table is None:
             return None
         scales = self.numbers(table, "Scale")
-        block_size = 0
-        if table.DetailsType() == schema.QuantizationDetails.BlockwiseQuantization:
+        block_size, place = 0, table.Details()
+        blockwise = schema.QuantizationDetails.BlockwiseQuantization
+        if place is not None and table.DetailsType() == blockwise:
             details = schema.BlockwiseQuantization()
-            details.Init(table.Details().Bytes, table.Details().Pos)
+            details.Init(place.Bytes, place.Pos)
             block_size = details.BlockSize()
         if not scales and not block_size:
             return None

@@ -31,6 +31,8 @@ def layer_scope(name: str) -> str | None:
     ```
     """
     parts = name.split(";", maxsplit=1)[0].split(":", maxsplit=1)[0].split("/")
+    while parts and parts[-1] in _READS:
+        parts.pop()
     return "/".join(parts[1:-1]) or None
 
 
@@ -81,3 +83,23 @@ def match_layer(scope: str | None, paths: Iterable[str]) -> str | None:
         if all(re.fullmatch(re.escape(name) + r"(_\d+)?", found) for name, found in pairs):
             matches.append((len(names), sum(name == found for name, found in pairs), path))
     return max(matches)[2] if matches else None
+
+
+def layer_behind(name: str, paths: Iterable[str]) -> str:
+    """Tell which of the known layers a tensor comes from.
+
+    Args:
+        name: the tensor's name in the file.
+        paths: the paths of the model's layers.
+
+    Returns:
+        The path of the last of the fused layers; the tensor's own name where none is known.
+
+    Example:
+    ```python
+    layer_behind("toy_1/act_1/Relu6;toy_1/conv_1/convolution", ["conv", "act"])  # "act"
+    ```
+    """
+    paths = list(paths)
+    layers = (match_layer(scope, paths) for scope in layer_scopes(name))
+    return next((layer for layer in layers if layer), name)
