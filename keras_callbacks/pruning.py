@@ -96,7 +96,7 @@ class MagnitudePruning(ScheduledCallback):
             self.model.make_train_function(force=True)
         return {kernel.path for kernel in kernels}
 
-    def update(self, sparsity):
+    def update(self, sparsity, last):
         """Choose new masks."""
         self._pruner.update(sparsity)
 

@@ -46,8 +46,8 @@ class ScheduledCallback(keras.callbacks.Callback):
         """Check the model and get ready; called before each training. Return the kernels' paths."""
         raise NotImplementedError
 
-    def update(self, sparsity: float) -> None:
-        """Bring the model to a sparsity."""
+    def update(self, sparsity: float, last: bool) -> None:
+        """Bring the model to a sparsity; to stay there if this is the schedule's last update."""
         raise NotImplementedError
 
     def recover(self, sparsity: float) -> bool:
@@ -196,7 +196,7 @@ class ScheduledCallback(keras.callbacks.Callback):
         self._last_step = max(self._step(), at_least)
         due = self._running.last_update(self._last_step)
         if due is not None and (self._last_update is None or due > self._last_update):
-            self.update(self._running(due))
+            self.update(self._running(due), last=due == self._running.end_step)
             self._last_update = due
 
     # Saving.

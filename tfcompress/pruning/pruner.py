@@ -158,6 +158,13 @@ class Pruner:
         self.sparsity = _share_of_zeros(masks)
         self.apply()
 
+    def open(self) -> None:
+        """Let all weights move again; those that are zero stay so until the next step."""
+        with self._strategy.scope():
+            for constraint in self._constraints:
+                constraint.mask.assign(np.ones(constraint.mask.shape, dtype=bool))
+        self.sparsity = 0.0
+
     def apply(self) -> None:
         """Zero the weights outside the masks."""
         with self._strategy.scope():
