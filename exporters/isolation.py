@@ -121,7 +121,10 @@ class Child:
     def _refusal(self, what: str, answer: dict) -> str:
         if answer.get("type") == "MemoryError":
             return f"the file needs more than its {self._limits.memory >> 20} MiB to {what}"
-        return f"the runtime refused to {what} the file: {answer['error']}"
+        reason = answer["error"] or (
+            f"it gave no reason; the file may need more than its {self._limits.memory >> 20} MiB"
+        )
+        return f"the runtime refused to {what} the file: {reason}"
 
     def _receive_message(self, deadline: float, what: str):
         try:
