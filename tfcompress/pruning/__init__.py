@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "masks": ["MaskConstraint"],
         "patterns": ["Block", "Channel", "Element", "NofM"],
         "pruner": ["remove_masks"],
+        "xnnpack": ["xnnpack_policy"],
         "schedules": [
             "ConstantSparsity",
             "CosineDecay",
