@@ -9,7 +9,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "benchmark": ["BenchmarkResult", "benchmark"],
+        "benchmarking": ["BenchmarkResult", "benchmark"],
         "bundle": ["write_bundle"],
         "export": ["export_tflite"],
         "inspection": ["Inspection", "inspect"],

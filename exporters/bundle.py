@@ -14,7 +14,7 @@ import numpy as np
 
 from exporters import snippets
 from exporters.arena import arena_estimate
-from exporters.benchmark import random_inputs
+from exporters.benchmarking import random_inputs
 from exporters.examples import gather
 from exporters.inspection import Inspection, inspect
 from exporters.runtime import (

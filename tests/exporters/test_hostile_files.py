@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import toy_files
 
-from exporters.benchmark import random_inputs
+from exporters.benchmarking import random_inputs
 from exporters.inspection import inspect
 from exporters.runtime import Children, Limits, RunError, find_runtime, load_isolated
 from exporters.target_check import check_target

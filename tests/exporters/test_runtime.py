@@ -271,3 +271,13 @@ def test_quantizing_agrees_with_the_runtimes_own_operation():
     np.testing.assert_array_equal(
         numerics.quantize(values, port.scale, port.zero_point, port.dtype), expected
     )
+
+
+def test_public_names_are_functions_whatever_was_imported_before():
+    """A module of the same name as a function would hide it."""
+    import exporters
+    import exporters.bundle
+
+    for name in exporters.__all__:
+        if name not in ("export_tflite",):
+            assert callable(getattr(exporters, name)), name

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import toy_files
 
-from exporters.benchmark import benchmark, random_inputs
+from exporters.benchmarking import benchmark, random_inputs
 from exporters.ports import Port
 
 
