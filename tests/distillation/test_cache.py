@@ -252,6 +252,19 @@ def test_seeded_views_can_be_cached(data, folder):
         np.testing.assert_allclose(taught.outputs[0], teacher(taught.inputs), rtol=1e-4, atol=1e-5)
 
 
+def test_inputs_may_be_augmented_after_the_teacher_has_seen_them(data, folder):
+    x, y = data
+    teacher = net(8)
+    attached = cached(teacher, x, folder).attach(x, y, shuffle=False)
+    augmented = attached.map(lambda taught, y: (taught._replace(inputs=-taught.inputs), y))
+    for (plain, _), (other, _) in zip(attached, augmented, strict=True):
+        np.testing.assert_array_equal(other.inputs, -plain.inputs)
+        np.testing.assert_allclose(other.outputs[0], teacher(plain.inputs), rtol=1e-4, atol=1e-6)
+    distiller = tfc.Distiller(net(5, "student"), TeacherCache(folder))
+    distiller.compile("sgd", CROSSENTROPY)
+    distiller.fit(augmented, verbose=0)
+
+
 def test_a_teacher_that_returns_nan_is_refused_with_the_example(data, folder):
     def teacher(x):
         return tf.where(x[:, :3] == data[0][23, :3], np.nan, x[:, :3])

@@ -215,3 +215,14 @@ def test_the_student_saves_and_loads_as_any_model(student, teacher, data, tmp_pa
     distiller.student.save(tmp_path / "student.keras")
     loaded = keras.saving.load_model(tmp_path / "student.keras")
     np.testing.assert_array_equal(loaded.predict(x, verbose=0), distiller.predict(x, verbose=0))
+
+
+def test_another_teacher_can_take_over(student, teacher, data):
+    x, _ = data
+    student.get_layer("norm").trainable = False
+    distiller = tfc.Distiller(student, dense_net(6, "first"), LogitsMSE())
+    distiller.compile(keras.optimizers.SGD(0.0))
+    first_loss(distiller, x)
+    distiller.set_teacher(teacher)
+    expected = np.mean((student.predict(x, verbose=0) - teacher.predict(x, verbose=0)) ** 2)
+    assert first_loss(distiller, x)["loss"][0] == pytest.approx(expected, rel=1e-4)

@@ -137,6 +137,7 @@ class Distiller(ModelWrapper):
             teacher = frozen_copy(self.model)
         self._teacher = as_teacher(teacher)
         self._comparisons = {}
+        self.train_function = None  # one that was traced before asks the teacher before
         self.supports_jit = self._teacher.supports_jit
         self._teacher.check_layers(self._feature_layers("teacher_layers"))
         inputs = symbolic_inputs(self.model)

@@ -1,0 +1,170 @@
+"""What distillation gains in accuracy: sign digits and spoken digits, over seeds.
+
+For each data set one teacher is trained. For each seed the same small student, from the same
+initial weights, is trained alone and with the teacher's cached outputs; then the student that was
+trained alone is fine-tuned quantization-aware, plainly and with its float self as the teacher.
+Reported are mean and standard deviation of the test accuracy over the seeds.
+
+    python benchmarks/distillation_accuracy.py                # five seeds, some minutes
+    python benchmarks/distillation_accuracy.py --fast         # two seeds, few epochs: does it run?
+
+The data lie in ../shared/data beside the project, or in the folder given by --data.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import tempfile
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+
+import tfcompress as tfc
+from tfcompress.distillation import SoftLabels
+
+DATA = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
+TASK = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+TEMPERATURE = 4.0
+
+
+def sign_digits(folder):
+    """Photos of hands at 32x32: (x_train, y_train), (x_test, y_test), the test a fifth."""
+    with np.load(folder / "sign_digits_64_rgb.npz") as file:
+        x, y = file["x"].astype("float32") / 127.5 - 1.0, file["y"].astype("int64")
+    x = x.reshape(len(x), 32, 2, 32, 2, 3).mean((2, 4))
+    order = np.random.default_rng(0).permutation(len(x))
+    test, train = np.split(order, [412])
+    return (x[train], y[train]), (x[test], y[test])
+
+
+def spoken_digits(folder):
+    """Log-mel spectrograms of one second, (61, 40, 1); the test takes are those numbered 0 to 4."""
+    with np.load(folder / "fsdd_3000_int16_8k.npz") as file:
+        wave, offsets, y, take = (file[k] for k in ("wave", "offsets", "y", "take"))
+    clips = np.zeros((len(y), 8000), "float32")
+    for clip, start, stop in zip(clips, offsets[:-1], offsets[1:], strict=True):
+        length = min(stop - start, 8000)
+        clip[:length] = wave[start : start + length] / 32768.0
+    spectra = tf.abs(tf.signal.stft(clips, 256, 128, fft_length=256))
+    mel = tf.signal.linear_to_mel_weight_matrix(40, 129, 8000, 40.0, 4000.0)
+    x = np.log(np.asarray(spectra @ mel)[..., None] + 1e-3)
+    test = take < 5
+    mean, deviation = x[~test].mean(), x[~test].std()
+    x, y = (x - mean) / deviation, y.astype("int64")
+    return (x[~test], y[~test]), (x[test], y[test])
+
+
+def separable_net(shape, widths, dropout=0.0, name=None):
+    """A DS-CNN: a convolution, then depthwise-separable blocks, then the mean over positions."""
+    inputs = keras.Input(shape)
+    x = layers.Conv2D(widths[0], 3, strides=2, padding="same", use_bias=False)(inputs)
+    x = layers.ReLU(6.0)(layers.BatchNormalization(momentum=0.9)(x))
+    for index, width in enumerate(widths[1:]):
+        x = layers.DepthwiseConv2D(3, strides=1 + index % 2, padding="same", use_bias=False)(x)
+        x = layers.ReLU(6.0)(layers.BatchNormalization(momentum=0.9)(x))
+        x = layers.Conv2D(width, 1, use_bias=False)(x)
+        x = layers.ReLU(6.0)(layers.BatchNormalization(momentum=0.9)(x))
+    x = layers.Dropout(dropout)(layers.GlobalAveragePooling2D()(x))
+    return keras.Model(inputs, layers.Dense(10)(x), name=name)
+
+
+def train(model, data, epochs, rate=3e-3):
+    """Fit with a rate that falls along a cosine; the order of the batches follows the seed."""
+    steps = epochs * -(-data_size(data) // 32)
+    schedule = keras.optimizers.schedules.CosineDecay(rate, steps)
+    model.compile(keras.optimizers.Adam(schedule), TASK, jit_compile=False)
+    model.fit(*data, epochs=epochs, verbose=0)
+
+
+def data_size(data):
+    return len(data[1]) if len(data) == 2 else int(data[0].cardinality()) * 32
+
+
+def accuracy(model, test):
+    """The share of test examples that get their label, in percent."""
+    logits = model.predict(test[0], batch_size=256, verbose=0)
+    return 100.0 * float(np.mean(logits.argmax(-1) == test[1]))
+
+
+def compare(load, folder, teacher_widths, student_widths, options):
+    """Return {method: the accuracies over the seeds} for one data set."""
+    train_data, test = load(folder)
+    shape = train_data[0].shape[1:]
+    keras.utils.set_random_seed(1000)
+    teacher = separable_net(shape, teacher_widths, dropout=0.3, name="teacher")
+    train(teacher, train_data, options.teacher_epochs)
+    results = {"teacher": [accuracy(teacher, test)]}
+    with tempfile.TemporaryDirectory() as path:
+        cache = tfc.cache_teacher(teacher, train_data[0], f"{path}/cache", progress=False)
+        for seed in range(options.seeds):
+            scores = one_seed(seed, shape, student_widths, cache, train_data, test, options)
+            for method, score in scores.items():
+                results.setdefault(method, []).append(score)
+    return results
+
+
+def one_seed(seed, shape, widths, cache, train_data, test, options):
+    """Return {method: accuracy} for one seed."""
+    scores = {}
+    keras.utils.set_random_seed(seed)
+    alone = separable_net(shape, widths, name="student")
+    initial = alone.get_weights()
+    train(alone, train_data, options.epochs)
+    scores["student alone"] = accuracy(alone, test)
+
+    keras.utils.set_random_seed(seed)
+    student = separable_net(shape, widths, name="student")
+    student.set_weights(initial)
+    distiller = tfc.Distiller(student, cache, SoftLabels(TEMPERATURE), task_weight=0.1)
+    train(distiller, (cache.attach(*train_data, seed=seed),), options.epochs)
+    scores["student distilled"] = accuracy(student, test)
+
+    for method in ("QAT", "QAT, self-distilled"):
+        keras.utils.set_random_seed(seed)
+        copy = keras.models.clone_model(alone)
+        copy.set_weights(alone.get_weights())
+        quantized = tfc.quantize_aware(copy)
+        model = quantized
+        if method != "QAT":
+            model = tfc.Distiller(quantized, "self", SoftLabels(TEMPERATURE), task_weight=0.1)
+        train(model, train_data, options.qat_epochs, rate=3e-4)
+        scores[method] = accuracy(quantized, test)
+    return scores
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=pathlib.Path, default=DATA)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--teacher-epochs", type=int, default=40)
+    parser.add_argument("--qat-epochs", type=int, default=6)
+    parser.add_argument("--fast", action="store_true", help="two seeds and few epochs")
+    parser.add_argument("--only", choices=["signs", "spoken"], help="one data set alone")
+    parser.add_argument("--json", help="also write the accuracies to this file")
+    options = parser.parse_args()
+    if options.fast:
+        options.seeds, options.epochs, options.teacher_epochs, options.qat_epochs = 2, 4, 6, 1
+    tasks = {
+        "signs": (sign_digits, [48, 96, 128, 160], [8, 16, 24]),
+        "spoken": (spoken_digits, [32, 64, 96, 96], [8, 12, 16]),
+    }
+    results = {}
+    for name, (load, teacher_widths, student_widths) in tasks.items():
+        if options.only in (None, name):
+            results[name] = compare(load, options.data, teacher_widths, student_widths, options)
+            for method, scores in results[name].items():
+                spread = np.std(scores, ddof=1) if len(scores) > 1 else 0.0
+                print(f"{name:<7} {method:<20} {np.mean(scores):6.2f} +- {spread:.2f}  {scores}")
+    if options.json:
+        with open(options.json, "w") as file:
+            json.dump(results, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()
