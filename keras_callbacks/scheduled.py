@@ -114,6 +114,8 @@ class ScheduledCallback(keras.callbacks.Callback):
             end = max(self._last_step, self.schedule.begin_step)
             if self._running.end_step == TO_THE_END or end < self._running.end_step:
                 self._running = self.schedule.ending_at(end)
+                # An update made at this step, with more to come, was not the last one.
+                self._last_update = None
             self._advance(at_least=end)
         self.finish()
         self._state.detach(self.model)

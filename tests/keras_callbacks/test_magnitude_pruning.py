@@ -97,13 +97,14 @@ def test_masked_weights_stay_zero_and_the_others_learn():
     assert (kernel.numpy()[mask] != before[mask]).all()
 
 
-def test_end_of_training_is_reached_when_training_stops_early():
-    class StopAt12(keras.callbacks.Callback):
+@pytest.mark.parametrize("step", [1, 12, 20])
+def test_end_of_training_is_reached_when_training_stops_early(step):
+    class Stop(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
-            self.model.stop_training = self.model.optimizer.iterations >= 12
+            self.model.stop_training = self.model.optimizer.iterations >= step
 
     model = make_model()
-    fit(model, MagnitudePruning(PolynomialDecay(0.0, 0.75, begin_step=0)), StopAt12())
+    fit(model, MagnitudePruning(PolynomialDecay(0.0, 0.75, begin_step=2, frequency=6)), Stop())
     assert zeros(model) == [96, 36]
 
 
@@ -380,3 +381,20 @@ def test_masks_take_one_byte_a_weight():
     for kernel in find_kernels(model):
         assert isinstance(kernel.variable.constraint, MaskConstraint)
         assert kernel.variable.constraint.mask.value.numpy().nbytes == kernel.size
+
+
+@pytest.mark.parametrize("end_step", [-1, 20])
+def test_weights_that_early_stopping_restores_are_masked(end_step):
+    model = make_model()
+    stopping = keras.callbacks.EarlyStopping("loss", patience=2, restore_best_weights=True)
+    schedule = PolynomialDecay(0.0, 0.75, begin_step=0, end_step=end_step, frequency=5)
+
+    class Worse(keras.callbacks.Callback):
+        """Make the first epoch the best, whose weights are denser."""
+
+        def on_epoch_end(self, epoch, logs=None):
+            logs["loss"] = float(epoch)
+
+    fit(model, Worse(), stopping, MagnitudePruning(schedule), epochs=6)
+    assert model.optimizer.iterations == 30
+    assert all(found >= wanted for found, wanted in zip(zeros(model), [96, 36], strict=True))

@@ -1,3 +1,4 @@
+import pathlib
 import re
 
 import keras
@@ -128,3 +129,19 @@ def test_refuses_what_cannot_be():
     with pytest.raises(ValueError, match=r"sparsity of 0\.5.*final sparsity of 0\.75"):
         NofM(2, 4).check_sparsity(0.75, 0.75)
     NofM(1, 3).check_sparsity(2 / 3, 2 / 3)
+
+
+def test_documentation_shows_what_happens():
+    text = (pathlib.Path(__file__).parents[2] / "docs" / "pruning.md").read_text(encoding="utf-8")
+    head = "    kernel      element     2:4         Block((1, 2))   channel\n"
+    lines = text[text.index(head) + len(head) :].splitlines()[:4]
+    columns = zip(*(re.split(r"\s{2,}", line.strip()) for line in lines), strict=True)
+    kernel, element, two_of_four, block, channel = (
+        np.array([[int(c) if c != "." else 0 for c in row.split()] for row in column])
+        for column in columns
+    )
+    np.testing.assert_array_equal(kernel, KERNEL)
+    np.testing.assert_array_equal(element, prune(Element(), KERNEL, 0.5))
+    np.testing.assert_array_equal(two_of_four, prune(NofM(2, 4), KERNEL, 0.5))
+    np.testing.assert_array_equal(block, prune(Block((1, 2)), KERNEL, 0.5))
+    np.testing.assert_array_equal(channel, prune(Channel(), KERNEL, 0.5))

@@ -1,0 +1,196 @@
+"""What pruning costs in accuracy: sign digits and MNIST, ours beside TFMOT's.
+
+For each seed a model is trained dense on Keras 3. Its weights are then the start of two trainings
+at each sparsity, with the same schedule, data, optimizer and number of epochs: MagnitudePruning on
+Keras 3, and TFMOT on tf_keras, in the same architecture. Reported is the accuracy on held-out data,
+mean and standard deviation over the seeds, and the sparsity of the kernels that both prune.
+
+    python benchmarks/pruning_accuracy.py --seeds 5 --json pruning_accuracy.json
+    python benchmarks/pruning_accuracy.py --fast
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import tensorflow_model_optimization as tfmot
+import tf_keras
+
+from keras_callbacks import MagnitudePruning
+from tfcompress.pruning import PolynomialDecay
+
+SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
+SPARSITIES = (0.5, 0.75, 0.9)
+FREQUENCY = 10
+
+
+def sign_digits():
+    """Return the photos at 64x64, a fixed fifth of them held out."""
+    with np.load(SHARED / "sign_digits_64_rgb.npz") as data:
+        x, y = data["x"].astype("float32") / 255, data["y"]
+    order = np.random.default_rng(0).permutation(len(x))
+    held_out, training = np.split(order, [len(x) // 5])
+    return (x[training], y[training]), (x[held_out], y[held_out])
+
+
+def mnist(size):
+    """Return the first training images, and all test images."""
+    with np.load(SHARED / "mnist_60k_train_3k_test.npz") as data:
+        training = data["x_train"][:size, ..., None] / np.float32(255), data["y_train"][:size]
+        return training, (data["x_test"][..., None] / np.float32(255), data["y_test"])
+
+
+def sign_net(library):
+    """Return a depthwise-separable network with BatchNorm and ReLU6, of about 40,000 weights."""
+    kl = library.layers
+    inputs = library.Input((64, 64, 3))
+    x = kl.Conv2D(16, 3, 2, padding="same", use_bias=False)(inputs)
+    for channels, stride in ((32, 2), (64, 2), (64, 1), (128, 2), (128, 1)):
+        x = kl.ReLU(6.0)(kl.BatchNormalization()(x))
+        x = kl.DepthwiseConv2D(3, stride, padding="same", use_bias=False)(x)
+        x = kl.ReLU(6.0)(kl.BatchNormalization()(x))
+        x = kl.Conv2D(channels, 1, use_bias=False)(x)
+    x = kl.ReLU(6.0)(kl.BatchNormalization()(x))
+    return library.Model(inputs, kl.Dense(10)(kl.GlobalAveragePooling2D()(x)))
+
+
+def lenet(library):
+    """Return LeNet-5 with rectifiers, of 61,706 weights."""
+    kl = library.layers
+    return library.Sequential(
+        [
+            kl.InputLayer((28, 28, 1)),
+            kl.Conv2D(6, 5, padding="same", activation="relu"),
+            kl.MaxPooling2D(),
+            kl.Conv2D(16, 5, activation="relu"),
+            kl.MaxPooling2D(),
+            kl.Flatten(),
+            kl.Dense(120, activation="relu"),
+            kl.Dense(84, activation="relu"),
+            kl.Dense(10),
+        ]
+    )
+
+
+def compiled(library, model):
+    model.compile(
+        library.optimizers.Adam(1e-3),
+        library.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    return model
+
+
+def kernel_sparsity(weights):
+    """Return the share of zeros in kernels that are not depthwise; those are (3, 3, n, 1)."""
+    kernels = [w for w in weights if w.ndim >= 2 and not (w.ndim == 4 and w.shape[3] == 1)]
+    return sum(np.count_nonzero(k == 0) for k in kernels) / sum(k.size for k in kernels)
+
+
+def prune_ours(build, weights, sparsity, data, test, epochs, batch, seed):
+    keras.utils.set_random_seed(seed)
+    model = compiled(keras, build(keras))
+    model.set_weights(weights)
+    steps = epochs * -(-len(data[0]) // batch)
+    schedule = PolynomialDecay(0.0, sparsity, 0, steps * 2 // 3, frequency=FREQUENCY)
+    model.fit(*data, batch, epochs, verbose=0, callbacks=[MagnitudePruning(schedule)])
+    return model.evaluate(*test, verbose=0)[1], kernel_sparsity(model.get_weights())
+
+
+def prune_tfmot(build, weights, sparsity, data, test, epochs, batch, seed):
+    tf_keras.utils.set_random_seed(seed)
+    model = build(tf_keras)
+    model.set_weights(weights)
+    steps = epochs * -(-len(data[0]) // batch)
+    # Its updates fall on multiples of the frequency alone: the end must be one.
+    end = steps * 2 // 3 // FREQUENCY * FREQUENCY
+    schedule = tfmot.sparsity.keras.PolynomialDecay(0.0, sparsity, 0, end, frequency=FREQUENCY)
+    wrapped = compiled(tf_keras, tfmot.sparsity.keras.prune_low_magnitude(model, schedule))
+    callbacks = [tfmot.sparsity.keras.UpdatePruningStep()]
+    wrapped.fit(*data, batch, epochs, verbose=0, callbacks=callbacks)
+    accuracy = wrapped.evaluate(*test, verbose=0)[1]
+    return accuracy, kernel_sparsity(tfmot.sparsity.keras.strip_pruning(wrapped).get_weights())
+
+
+def run(name, build, data, test, arguments, seeds):
+    """Return rows of (data set, sparsity, method, accuracy and sparsity of each seed)."""
+    found = {("dense", 0.0): []}
+    for seed in range(seeds):
+        keras.backend.clear_session()
+        tf_keras.backend.clear_session()
+        keras.utils.set_random_seed(seed)
+        dense = compiled(keras, build(keras))
+        dense.fit(*data, arguments["batch"], arguments["dense_epochs"], verbose=0)
+        weights = dense.get_weights()
+        found["dense", 0.0].append((dense.evaluate(*test, verbose=0)[1], 0.0))
+        for sparsity in SPARSITIES:
+            for method, prune in (("ours", prune_ours), ("TFMOT", prune_tfmot)):
+                result = prune(
+                    build,
+                    weights,
+                    sparsity,
+                    data,
+                    test,
+                    arguments["epochs"],
+                    arguments["batch"],
+                    seed,
+                )
+                found.setdefault((method, sparsity), []).append(result)
+    return [
+        {"data": name, "method": method, "target": sparsity, "runs": runs}
+        for (method, sparsity), runs in found.items()
+    ]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--fast", action="store_true", help="two seeds, shorter trainings")
+    parser.add_argument("--json", help="where to write the figures")
+    arguments = parser.parse_args()
+    if not SHARED.is_dir():
+        parser.error("needs the data sets in shared/data beside the project")
+    seeds = 2 if arguments.fast else arguments.seeds
+    start = time.perf_counter()
+    short = {"batch": 64, "dense_epochs": 2, "epochs": 2}
+    rows = run(
+        "MNIST, LeNet",
+        lenet,
+        *mnist(5000 if arguments.fast else 20000),
+        short if arguments.fast else {"batch": 128, "dense_epochs": 5, "epochs": 5},
+        seeds,
+    )
+    rows += run(
+        "sign digits, sign net",
+        sign_net,
+        *sign_digits(),
+        {"batch": 32, "dense_epochs": 8, "epochs": 6}
+        if arguments.fast
+        else {"batch": 32, "dense_epochs": 20, "epochs": 12},
+        seeds,
+    )
+    print(f"{'data':24}{'method':8}{'target':>8}{'sparsity':>10}{'accuracy':>10}{'deviation':>11}")
+    for row in rows:
+        accuracy, sparsity = zip(*row["runs"], strict=True)
+        row["accuracy"] = statistics.mean(accuracy)
+        row["deviation"] = statistics.stdev(accuracy) if seeds > 1 else 0.0
+        row["sparsity"] = statistics.mean(sparsity)
+        print(
+            f"{row['data']:24}{row['method']:8}{row['target']:8.0%}{row['sparsity']:10.2%}"
+            f"{row['accuracy']:10.2%}{row['deviation']:11.2%}"
+        )
+    print(f"{seeds} seeds, {time.perf_counter() - start:.0f} s")
+    if arguments.json:
+        with open(arguments.json, "w", encoding="utf-8") as file:
+            json.dump(rows, file, indent=2)
+
+
+if __name__ == "__main__":
+    main()
