@@ -2,7 +2,6 @@
 
 import gzip
 import os
-import re
 from collections.abc import Iterable
 
 import keras
@@ -19,7 +18,7 @@ from tfcompress.graph.wrapper import ModelWrapper, unwrap
 from tfcompress.quantization import QuantizeAware, Scheme, quantize_aware
 from tfcompress.tflite import conversion
 from tfcompress.tflite.flatbuffer import read_model
-from tfcompress.tflite.precision import float_operations
+from tfcompress.tflite.precision import float_layers, float_operations
 
 _EVIDENCE_EXAMPLES = 64
 
@@ -81,14 +80,13 @@ def export_tflite(
         conversion.freeze(model, specs), specs, _output_names(model), settings.configure
     )
     content = read_model(flatbuffer)
-    left = float_operations(content)
     if settings.integer:
-        _require_integer(model, content, left, set(allow_float))
+        _require_integer(model, content, {*allow_float, *getattr(model, "allow_float", ())})
     report = ExportReport(
         quantization=settings.name,
         size=len(flatbuffer),
         gzip_size=len(gzip.compress(flatbuffer, mtime=0)),
-        float_operations=tuple(operation.name for operation in left),
+        float_operations=tuple(operation.name for operation in float_operations(content)),
         # Loads and runs the file: what no runtime accepts is not written.
         agreement=validate(
             flatbuffer,
@@ -206,14 +204,9 @@ def _output_names(model):
     return list(getattr(functional, "output_names", ["output_0"]))
 
 
-def _require_integer(model, content, left, allowed):
-    paths = sorted((path for path, _ in walk_layers(model)), key=len, reverse=True)
-    offending = {}
-    for operation in left:
-        names = [content.subgraphs[operation.subgraph].tensors[i].name for i in operation.outputs]
-        layer = _layer_of(names[0], paths)
-        if layer not in allowed:
-            offending.setdefault(layer, []).append(operation.name)
+def _require_integer(model, content, allowed):
+    found = float_layers(content, [path for path, _ in walk_layers(model)])
+    offending = {layer: names for layer, names in found.items() if layer not in allowed}
     if offending:
         lines = [f"  {layer}: {', '.join(names)}" for layer, names in offending.items()]
         raise FloatOperationError(
@@ -221,17 +214,6 @@ def _require_integer(model, content, left, allowed):
             "compute in float on the device:\n" + "\n".join(lines) + "\nReplace them, or allow "
             f"them with allow_float={sorted(offending)!r}."
         )
-
-
-def _layer_of(tensor_name, paths):
-    """Return the path of the Keras layer whose name scope a tensor's name lies in."""
-    scopes = [re.sub(r"(_\d+)+$", "", part) for part in tensor_name.split(";")[0].split("/")]
-    for path in paths:
-        wanted = [re.sub(r"(_\d+)+$", "", part) for part in path.split("/")]
-        starts = range(len(scopes) - len(wanted) + 1)
-        if any(scopes[start : start + len(wanted)] == wanted for start in starts):
-            return path
-    return tensor_name
 
 
 def _infer(model, inputs):

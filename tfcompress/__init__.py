@@ -37,7 +37,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "PolynomialDecay",
             "remove_masks",
         ],
-        "quantization": ["Scheme", "quantize_aware"],
+        "quantization": ["PlacementError", "Scheme", "quantize_aware"],
     },
 )
 

@@ -172,7 +172,7 @@ def test_report_is_plain_data_and_text(model, images, tmp_path):
 def test_float_operation_names_the_layer_and_writes_nothing(images, tmp_path):
     inputs = keras.Input((8, 8, 3), name="image")
     x = kl.Conv2D(2, 3, name="conv")(inputs)
-    outputs = kl.Lambda(lambda x: keras.ops.erf(x), name="odd")(x)
+    outputs = kl.Lambda(keras.ops.erf, name="odd")(x)
     model = keras.Model(inputs, outputs)
     with pytest.raises((FloatOperationError, RuntimeError), match="odd"):
         export_tflite(model, tmp_path / "m.tflite", representative_data=images)
@@ -209,7 +209,7 @@ def test_model_that_has_seen_no_data(model, tmp_path):
 def test_recurrent_loop_is_refused_before_the_converter_crashes(tmp_path):
     model = keras.Sequential([keras.Input((5, 3)), kl.LSTM(4, name="memory")])
     data = RNG.random((4, 5, 3), dtype="float32")
-    with pytest.raises(ValueError, match="'memory' is a LSTM.*unroll=True"):
+    with pytest.raises(ValueError, match=r"'memory' is a LSTM.*unroll=True"):
         export_tflite(model, tmp_path / "m.tflite", representative_data=data)
 
 

@@ -8,6 +8,7 @@ import tensorflow as tf
 from keras import layers as kl
 
 import tfcompress as tfc
+from exporters import export_tflite
 from tfcompress.quantization.fake_quantization import fake_quantize_weights
 
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -229,9 +230,27 @@ def test_unknown_dimension():
 
 def test_layer_that_stores_hidden_tensors_is_named():
     inputs = keras.Input((6, 8))
-    model = keras.Model(inputs, kl.LayerNormalization(name="norm")(inputs))
-    with pytest.raises(ValueError, match=r"SQUARED_DIFFERENCE in norm"):
+    model = keras.Model(inputs, kl.LayerNormalization(rms_scaling=True, name="norm")(inputs))
+    with pytest.raises(tfc.PlacementError, match=r"(?s)norm: .*RSQRT.*allow_float=\['norm'\]"):
         tfc.quantize_aware(model)
+
+
+def test_layers_that_may_compute_in_float_are_let_through(tmp_path):
+    inputs = keras.Input((8, 8, 3))
+    x = kl.Activation("elu", name="odd")(kl.Conv2D(4, 3, name="conv")(inputs))
+    model = keras.Model(inputs, kl.Conv2D(2, 3, name="head")(x))
+    with pytest.raises(tfc.PlacementError, match=r"odd: ELU"):
+        tfc.quantize_aware(model)
+    examples = np.random.default_rng(0).random((8, 8, 8, 3), dtype="float32")
+    q = tfc.quantize_aware(model, allow_float=["odd"]).calibrate(examples)
+    report = export_tflite(q, tmp_path / "m.tflite", validation_data=examples).report
+    assert report.float_operations == ("DEQUANTIZE", "ELU", "QUANTIZE")
+    assert report.agreement.within_one == 1.0
+
+
+def test_allowing_a_layer_that_is_not_there(small_net):
+    with pytest.raises(ValueError, match="no layer 'odd'"):
+        tfc.quantize_aware(small_net(), allow_float=["odd"])
 
 
 @pytest.mark.parametrize("momentum", [-0.1, 1.0])

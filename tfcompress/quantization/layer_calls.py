@@ -90,8 +90,106 @@ def separable_convolution(layer, call, tap):
     return run
 
 
+def rescaling(layer, call, tap):
+    """Compute Rescaling; the device stores the product before the offset: "scaled"."""
+    del call
+
+    def run(inputs):
+        dtype = layer.compute_dtype
+        scaled = keras.ops.cast(inputs, dtype) * keras.ops.cast(layer.scale, dtype)
+        return tap("scaled", scaled) + keras.ops.cast(layer.offset, dtype)
+
+    return run
+
+
+def normalization(layer, call, tap):
+    """Compute Normalization; the device stores the input less the mean: "centred"."""
+    if layer.invert:
+        return call
+
+    def run(inputs):
+        inputs = keras.ops.cast(inputs, layer.compute_dtype)
+        mean, variance = (keras.ops.cast(x, inputs.dtype) for x in (layer.mean, layer.variance))
+        deviation = keras.ops.maximum(keras.ops.sqrt(variance), keras.config.epsilon())
+        return tap("centred", inputs - mean) / deviation
+
+    return run
+
+
+def average(layer, call, tap):
+    """Compute Average; the device stores each partial sum: "sum"."""
+    del layer, call
+
+    def run(inputs):
+        total = inputs[0]
+        for number, tensor in enumerate(inputs[1:], 2):
+            total = tap(f"sum of {number}", total + tensor)
+        return total / len(inputs)
+
+    return run
+
+
+def layer_normalization(layer, call, tap):
+    """Compute LayerNormalization one operation at a time: each is stored on the device."""
+    if layer.rms_scaling:
+        return call
+
+    def run(inputs):
+        x = tf.cast(inputs, tf.float32)
+        axes = [layer.axis] if isinstance(layer.axis, int) else list(layer.axis)
+        shape = [
+            size if i in [a % len(x.shape) for a in axes] else 1 for i, size in enumerate(x.shape)
+        ]
+        centred = tap("centred", x - tap("mean", tf.reduce_mean(x, axes, keepdims=True)))
+        squares = tap("squares", centred * centred)
+        variance = tap("variance", tf.reduce_mean(squares, axes, keepdims=True))
+        deviation = tap("variance and epsilon", variance + layer.epsilon)
+        outputs = centred * tap("reciprocal", tf.math.rsqrt(deviation))
+        if layer.scale:
+            outputs = tap("normalized", outputs)
+            outputs = outputs * tf.reshape(tf.cast(layer.gamma.value, tf.float32), shape)
+        if layer.center:
+            outputs = tap("scaled", outputs)
+            outputs = outputs + tf.reshape(tf.cast(layer.beta.value, tf.float32), shape)
+        return tf.cast(outputs, layer.compute_dtype)
+
+    return run
+
+
+def attention(layer, call, tap):
+    """Compute MultiHeadAttention with its two products, their scale and softmax in sight."""
+    stock = layer._compute_attention
+
+    def compute(query, key, value, attention_mask=None, training=None, *settings, **named):
+        special = [attention_mask is not None, *settings, *named.values()]  # scores, causal mask
+        if any(special) or len(query.shape) != 4:
+            return stock(query, key, value, attention_mask, training, *settings, **named)
+        query, value = (tf.transpose(x, (0, 2, 1, 3)) for x in (query, value))
+        products = tap("products", query @ tf.transpose(key, (0, 2, 3, 1)))
+        scale = tf.cast(layer._inverse_sqrt_key_dim, products.dtype)
+        scores = tf.nn.softmax(tap("scaled products", products * scale))
+        scores = tap("scores", scores)
+        if layer._dropout > 0.0:
+            scores = layer._dropout_layer(scores, training=training)
+        return tf.transpose(tap("heads", scores @ value), (0, 2, 1, 3)), None
+
+    def run(*args, **kwargs):
+        layer.__dict__["_compute_attention"] = compute
+        try:
+            return call(*args, **kwargs)
+        finally:
+            del layer.__dict__["_compute_attention"]
+
+    return run
+
+
 LAYER_CALLS = {
+    kl.Average: average,
     kl.BatchNormalization: batch_normalization,
+    kl.LayerNormalization: layer_normalization,
+    kl.MultiHeadAttention: attention,
+    kl.Normalization: normalization,
+    kl.Rescaling: rescaling,
     kl.SeparableConv2D: separable_convolution,
 }
 

@@ -9,7 +9,7 @@ out. What a stored tensor needs then depends only on the TFLite operation that m
 """
 
 import dataclasses
-import re
+from collections.abc import Collection
 
 import keras
 import numpy as np
@@ -17,11 +17,12 @@ import tensorflow as tf
 
 from tfcompress.graph.interception import VariableSwap
 from tfcompress.graph.selection import LayerSelector
-from tfcompress.graph.taps import TappedCalls, TapPoint
+from tfcompress.graph.taps import TappedCalls, TapPoint, walk_operations
 from tfcompress.quantization.scheme import Scheme
 from tfcompress.quantization.weights import QuantizedWeights
 from tfcompress.tflite import conversion
 from tfcompress.tflite.flatbuffer import read_model
+from tfcompress.tflite.names import layer_behind
 from tfcompress.tflite.probing import tensor_values
 
 # The output has the scale of the input, which the converter carries over by itself.
@@ -54,7 +55,7 @@ _PROBE_SEED = 20240229
 
 
 class PlacementError(ValueError):
-    """The model stores tensors on the device that training cannot see."""
+    """Layers of a model cannot be given the ranges that integer arithmetic needs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +91,12 @@ def input_point(index: int) -> TapPoint:
     return TapPoint("", "input", 0, index)
 
 
-def read_placement(model: keras.Model, scheme: Scheme, layers: LayerSelector = None) -> Placement:
+def read_placement(
+    model: keras.Model,
+    scheme: Scheme,
+    layers: LayerSelector = None,
+    allow_float: Collection[str] = (),
+) -> Placement:
     """Find out which tensors the deployed form of a float model stores.
 
     Args:
@@ -98,12 +104,14 @@ def read_placement(model: keras.Model, scheme: Scheme, layers: LayerSelector = N
         scheme: the numerics. The converter folds less into a kernel that is rounded, and less
             still into one with a single scale, so that the deployed graph depends on it.
         layers: the layers whose kernels are rounded; see ``select_layers``.
+        allow_float: paths of the layers that may go without ranges.
 
     Returns:
         Where ranges belong.
 
     Raises:
-        PlacementError: a stored tensor is none that a Keras operation hands out.
+        PlacementError: a stored tensor is none that a Keras operation hands out, in a layer that
+            is not in ``allow_float``.
         ConversionError: the converter refuses the float model.
         ValueError: see ``tfcompress.tflite.conversion.input_specs``.
     """
@@ -117,7 +125,8 @@ def read_placement(model: keras.Model, scheme: Scheme, layers: LayerSelector = N
     graph = read_model(flatbuffer).subgraphs[0]
     stored = tensor_values(flatbuffer, inputs)
 
-    learnt, fixed, unseen = {}, {}, []
+    learnt, fixed, unseen = {}, {}, {}
+    paths = [path for path, _ in walk_operations(model)]
     for index, spec in enumerate(specs):
         if spec.dtype.is_floating:
             learnt[input_point(index)] = None
@@ -133,11 +142,11 @@ def read_placement(model: keras.Model, scheme: Scheme, layers: LayerSelector = N
                 if point is not None:
                     fixed[point] = FIXED_RANGE[operation.name]
             elif point is None:
-                unseen.append((operation.name, tensor.name))
+                layer = layer_behind(tensor.name, paths)
+                unseen[layer] = (*unseen.get(layer, ()), operation.name)
             else:
                 learnt[point] = None
-    if unseen:
-        raise PlacementError(_unseen_message(model, unseen))
+    refuse_float(model, unseen, allow_float)
     return Placement(tuple(learnt), tuple(fixed.items()))
 
 
@@ -250,15 +259,23 @@ def _recognise(value, handed_out):
     return next(point for point, found in differences.items() if found <= least + _SAME)
 
 
-def _unseen_message(model, unseen):
-    lines = []
-    for operation, name in unseen:
-        scope = re.sub(r"^[^/]*/", "", name.split(";")[0])
-        lines.append(f"  {operation} in {scope}")
-    return (
-        f"Model {model.name!r} would store tensors on the device that quantization-aware training "
-        "cannot give a range, so these operations would run in float:\n"
-        + "\n".join(lines)
-        + "\nRewrite the layers with ones that are supported, or quantize after training with "
-        '`export_tflite(model, path, quantization="int8", representative_data=...)`.'
-    )
+def refuse_float(model: keras.Model, found: dict[str, tuple[str, ...]], allowed=()) -> None:
+    """Raise an error that names the layers that would compute in float on the device.
+
+    Args:
+        model: the Keras model.
+        found: names of TFLite operations by the path of the layer behind them.
+        allowed: paths of the layers that may.
+
+    Raises:
+        PlacementError: a layer is found that is not allowed.
+    """
+    offending = {layer: names for layer, names in found.items() if layer not in allowed}
+    if offending:
+        lines = [f"  {layer}: {', '.join(names)}" for layer, names in offending.items()]
+        raise PlacementError(
+            f"Model {model.name!r} has layers that cannot be given the ranges that integer "
+            "arithmetic needs; they would compute in float on the device:\n"
+            + "\n".join(lines)
+            + f"\nReplace them, or allow them with allow_float={sorted(offending)!r}."
+        )

@@ -1,10 +1,14 @@
 """Training with the numbers that will be deployed."""
 
+from collections.abc import Iterable
+
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfcompress.batches import iterate_inputs
-from tfcompress.graph.selection import LayerSelector, select_layers
+from tfcompress.graph.interception import VariableSwap
+from tfcompress.graph.selection import LayerSelector, select_layers, walk_layers
 from tfcompress.graph.taps import TappedCalls
 from tfcompress.graph.wrapper import ModelWrapper, require_built
 from tfcompress.quantization.fake_quantization import (
@@ -12,9 +16,17 @@ from tfcompress.quantization.fake_quantization import (
     moving_range,
     observed_range,
 )
-from tfcompress.quantization.placement import Placement, input_point, read_placement
+from tfcompress.quantization.placement import (
+    Placement,
+    input_point,
+    read_placement,
+    refuse_float,
+)
 from tfcompress.quantization.scheme import Scheme
 from tfcompress.quantization.weights import QuantizedWeights
+from tfcompress.tflite import conversion
+from tfcompress.tflite.flatbuffer import read_model
+from tfcompress.tflite.precision import float_layers
 
 
 @keras.saving.register_keras_serializable(package="tfcompress")
@@ -30,13 +42,23 @@ class QuantizeAware(ModelWrapper):
         placement: which tensors have a range.
         layers: paths of the layers whose kernels are rounded; ``None`` for all.
         range_momentum: the weight of the past in the moving average of the ranges, 0 to 1.
+        allow_float: paths of the layers that may compute in float on the device.
         name: name of the wrapper.
     """
 
     def __init__(
-        self, model, scheme, placement, layers=None, range_momentum=0.95, name=None, **kwargs
+        self,
+        model,
+        scheme,
+        placement,
+        layers=None,
+        range_momentum=0.95,
+        allow_float=(),
+        name=None,
+        **kwargs,
     ):
         super().__init__(model, name=name, **kwargs)
+        self.allow_float = tuple(allow_float)
         self.scheme = scheme
         self.placement = placement
         self.range_momentum = range_momentum
@@ -154,6 +176,7 @@ class QuantizeAware(ModelWrapper):
             "placement": self.placement.get_config(),
             "layers": self._layer_paths,
             "range_momentum": self.range_momentum,
+            "allow_float": list(self.allow_float),
         }
 
     @classmethod
@@ -172,7 +195,9 @@ def quantize_aware(
     model: keras.Model,
     scheme: Scheme | None = None,
     layers: LayerSelector = None,
+    *,
     range_momentum: float = 0.95,
+    allow_float: Iterable[str] = (),
 ) -> QuantizeAware:
     """Make a model train with the numerics of its deployed form.
 
@@ -186,19 +211,21 @@ def quantize_aware(
     Args:
         model: a built Sequential or Functional model, or one nested of them.
         scheme: the numerics; 8-bit weights and activations when not given.
-        layers: the layers whose kernels are rounded; see ``select_layers``. All when not given.
+        layers: the layers whose kernels are rounded in training; see ``select_layers``. All when
+            not given; the kernels of the others are rounded at export alone.
         range_momentum: the weight of the past in the moving average of the ranges, 0 to 1. The
             average starts from the first batch.
+        allow_float: paths of layers that may compute in float on the device.
 
     Returns:
         The model to compile, fit and hand to ``export_tflite``.
 
     Raises:
         ValueError: ``model`` is quantization-aware already, is not built, does not declare its
-            inputs or leaves a dimension besides the batch unknown; ``layers`` matches nothing; or
-            ``range_momentum`` is not in [0, 1).
-        PlacementError: the model stores tensors on the device that cannot be given a range; the
-            message names the layers.
+            inputs or leaves a dimension besides the batch unknown; ``layers`` matches nothing;
+            ``range_momentum`` is not in [0, 1); or ``allow_float`` names no layer.
+        PlacementError: layers that are not in ``allow_float`` would compute in float on the device;
+            the message names them.
         ConversionError: the TFLite converter refuses the model.
 
     Example:
@@ -220,5 +247,27 @@ def quantize_aware(
     require_built(model)
     scheme = scheme or Scheme.int8()
     paths = None if layers is None else [path for path, _ in select_layers(model, layers)]
-    placement = read_placement(model, scheme, paths)
-    return QuantizeAware(model, scheme, placement, paths, range_momentum)
+    allowed = list(allow_float)
+    if allowed:
+        select_layers(model, allowed)
+    placement = read_placement(model, scheme, paths, allowed)
+    wrapped = QuantizeAware(model, scheme, placement, paths, range_momentum, allowed)
+    _require_integer(wrapped)
+    return wrapped
+
+
+def _require_integer(wrapped):
+    """Let the converter say, before any training, whether the ranges are where it needs them."""
+    made_up = np.tile(np.float32([-8.0, 8.0]), (wrapped.ranges.shape[0], 1))
+    with VariableSwap([(wrapped.ranges, made_up)]):
+        frozen = conversion.freeze(wrapped, conversion.input_specs(wrapped))
+    content = read_model(conversion.convert_plainly(frozen, _quantized))
+    refuse_float(
+        wrapped,
+        float_layers(content, [path for path, _ in walk_layers(wrapped)]),
+        wrapped.allow_float,
+    )
+
+
+def _quantized(converter):
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]

@@ -14,7 +14,7 @@ from tensorflow.python.framework.convert_to_constants import (
 )
 
 from tfcompress.graph.interception import float32_computation
-from tfcompress.graph.wrapper import unwrap
+from tfcompress.graph.wrapper import ModelWrapper, unwrap
 
 
 class ConversionError(RuntimeError):
@@ -71,8 +71,11 @@ def freeze(model: keras.Model, specs: list[tf.TensorSpec]):
         A concrete function from the inputs to the flat list of outputs.
     """
 
+    # A wrapper's own name scope would stand before the names of the user's layers.
+    run = model.call if isinstance(model, ModelWrapper) else model
+
     def infer(*tensors):
-        return model(arrange_inputs(model, tensors), training=False)
+        return run(arrange_inputs(model, tensors), training=False)
 
     with float32_computation(model):
         traced = tf.function(infer, autograph=False).get_concrete_function(*specs)
@@ -116,10 +119,12 @@ def convert(
         return _run(converter, configure)
 
 
-def convert_plainly(function) -> bytes:
-    """Convert a frozen function to a float flatbuffer without signatures, for a quick look."""
+def convert_plainly(
+    function, configure: Callable[[tf.lite.TFLiteConverter], None] = lambda converter: None
+) -> bytes:
+    """Convert a frozen function without signatures, for a quick look at what becomes of it."""
     with _silence():
-        return _run(tf.lite.TFLiteConverter.from_concrete_functions([function]), lambda _: None)
+        return _run(tf.lite.TFLiteConverter.from_concrete_functions([function]), configure)
 
 
 def _run(converter, configure):

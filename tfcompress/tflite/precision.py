@@ -1,6 +1,9 @@
 """Which operations of a .tflite file compute in floating point."""
 
+from collections.abc import Iterable
+
 from tfcompress.tflite.model import Operation, Subgraph, TFLiteModel
+from tfcompress.tflite.names import layer_behind
 
 FLOAT_TYPES = frozenset({"FLOAT16", "FLOAT32", "FLOAT64", "BFLOAT16"})
 
@@ -35,6 +38,34 @@ def float_operations(model: TFLiteModel) -> tuple[Operation, ...]:
         if _touches_float(operation, subgraph)
         and not (subgraph.index in entries and _at_boundary(operation, subgraph))
     )
+
+
+def float_layers(model: TFLiteModel, paths: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Find the Keras layers that compute in float.
+
+    Args:
+        model: the file, from ``read_model``.
+        paths: the paths of the Keras model's layers.
+
+    Returns:
+        The names of the float operations by the path of the layer behind them, or by the name of
+        the operation's output where no layer is known. The QUANTIZE and DEQUANTIZE at the edges of
+        a float island are left out: they go with the island.
+
+    Example:
+    ```python
+    float_layers(read_model("model.tflite"), ["conv", "elu"])  # {"elu": ("ELU",)}
+    ```
+    """
+    paths = list(paths)
+    found: dict[str, tuple[str, ...]] = {}
+    for operation in float_operations(model):
+        if operation.name in ("QUANTIZE", "DEQUANTIZE"):
+            continue
+        name = model.subgraphs[operation.subgraph].tensors[operation.outputs[0]].name
+        layer = layer_behind(name, paths)
+        found[layer] = (*found.get(layer, ()), operation.name)
+    return found
 
 
 def _touches_float(operation: Operation, subgraph: Subgraph) -> bool:

@@ -1,0 +1,36 @@
+# make quickstart   the whole path on real data, in its own virtual environment
+# make test         the test suite, likewise
+# make lint         ruff, and the floors of the house (import-linter)
+
+PYTHON ?= python3
+VENV ?= .venv
+OUT ?= quickstart_out
+BIN := $(VENV)/bin
+
+.PHONY: quickstart test lint format clean
+
+quickstart: $(VENV)/installed
+	$(BIN)/tfcompress quickstart --out $(OUT)
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+format: $(VENV)/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(VENV)/installed: setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+	  echo "tfcompress needs Python 3.11, 3.12 or 3.13: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[report,test]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) $(OUT) build dist *.egg-info

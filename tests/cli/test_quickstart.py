@@ -1,0 +1,44 @@
+import functools
+import json
+
+import pytest
+
+from tfcompress.cli import quickstart as module
+from tfcompress.datasets import sign_digits
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """Make a quickstart of seconds: few photos, few epochs, narrow networks."""
+    (x_train, y_train), (x_test, y_test) = sign_digits.load_data()
+    few = (x_train[::16], y_train[::16]), (x_test[::16], y_test[::16])
+    monkeypatch.setattr(sign_digits, "load_data", lambda: few)
+    monkeypatch.setattr(module, "TEACHER_EPOCHS", 1)
+    monkeypatch.setattr(module, "STUDENT_EPOCHS", 1)
+    monkeypatch.setattr(module, "COMPRESSION_EPOCHS", 5)
+    for name in ("make_teacher", "make_student"):
+        monkeypatch.setattr(module, name, functools.partial(getattr(module, name), width=8))
+
+
+def test_quickstart_writes_what_it_measured(short, tmp_path, capsys):
+    report = module.quickstart(tmp_path, seed=0, html=True)
+    written = {path.name for path in tmp_path.iterdir()}
+    assert written == {"model_float.tflite", "model_int8.tflite", "report.json", "report.html"}
+    assert report.int8_file.float_operations == ()
+    assert report.int8_file.size == (tmp_path / "model_int8.tflite").stat().st_size
+    assert report.sparsity == pytest.approx(module.FINAL_SPARSITY, abs=0.01)
+    assert report.int8_file.agreement.examples == 26
+
+    stored = json.loads((tmp_path / "report.json").read_text())
+    assert stored["int8_file"]["gzip_size"] == report.int8_file.gzip_size
+    assert stored["compression_ratio"] == report.compression_ratio
+    assert [len(t["history"]["loss"]) for t in stored["trained"]] == [1, 1, 5]
+
+    page = (tmp_path / "report.html").read_text()
+    assert f"{report.int8_file.gzip_size:,}" in page
+    assert "<svg" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+
+    printed = capsys.readouterr().out
+    assert "compressed student: epoch 5/5" in printed
+    assert f"{report.int8_file.size:,}" in printed

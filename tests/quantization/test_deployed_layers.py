@@ -1,0 +1,110 @@
+"""Each layer, trained with its deployed numerics, against the interpreter that runs its file."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers as kl
+
+import tfcompress as tfc
+from exporters import export_tflite
+
+IMAGE, SERIES, VECTOR = (8, 8, 4), (12, 4), (16,)
+
+
+def chain(*layers):
+    def build(inputs):
+        for layer in layers:
+            inputs = layer(inputs)
+        return inputs
+
+    return build
+
+
+def two_branches(join):
+    def build(inputs):
+        return join([kl.Conv2D(4, 1)(inputs), kl.Conv2D(4, 1, activation="relu")(inputs)])
+
+    return build
+
+
+CASES = {
+    "convolution": (IMAGE, lambda: chain(kl.Conv2D(6, 3, strides=2, padding="same"))),
+    "convolution with relu": (IMAGE, lambda: chain(kl.Conv2D(6, 3, activation="relu"))),
+    "convolution with swish": (IMAGE, lambda: chain(kl.Conv2D(6, 3, activation="swish"))),
+    "convolution with sigmoid": (IMAGE, lambda: chain(kl.Conv2D(6, 3, activation="sigmoid"))),
+    "convolution, norm, relu6": (
+        IMAGE,
+        lambda: chain(kl.Conv2D(6, 3, use_bias=False), kl.BatchNormalization(), kl.ReLU(6.0)),
+    ),
+    "depthwise": (IMAGE, lambda: chain(kl.DepthwiseConv2D(3, depth_multiplier=2))),
+    "separable": (IMAGE, lambda: chain(kl.SeparableConv2D(6, 3, activation="relu"))),
+    "transposed": (IMAGE, lambda: chain(kl.Conv2DTranspose(3, 2, strides=2))),
+    "dilated": (IMAGE, lambda: chain(kl.Conv2D(3, 3, dilation_rate=2))),
+    "convolution in one dimension": (SERIES, lambda: chain(kl.Conv1D(6, 3, activation="relu"))),
+    "dense": (VECTOR, lambda: chain(kl.Dense(8))),
+    "dense with softmax": (VECTOR, lambda: chain(kl.Dense(8, activation="softmax"))),
+    "dense with tanh": (VECTOR, lambda: chain(kl.Dense(8, activation="tanh"))),
+    "dense, norm, relu": (
+        VECTOR,
+        lambda: chain(kl.Dense(8), kl.BatchNormalization(), kl.ReLU()),
+    ),
+    "dense on a series": (SERIES, lambda: chain(kl.Dense(8, activation="relu"))),
+    "norm alone": (IMAGE, lambda: chain(kl.MaxPooling2D(), kl.BatchNormalization())),
+    "leaky relu": (IMAGE, lambda: chain(kl.Conv2D(4, 3), kl.LeakyReLU(0.1))),
+    "parametric relu": (
+        IMAGE,
+        lambda: chain(kl.Conv2D(4, 3), kl.PReLU("uniform", shared_axes=[1, 2])),
+    ),
+    "hard swish": (IMAGE, lambda: chain(kl.Conv2D(4, 3), kl.Activation("hard_swish"))),
+    "gelu": (IMAGE, lambda: chain(kl.Conv2D(4, 3), kl.Activation("gelu"))),
+    "max pooling": (IMAGE, lambda: chain(kl.Conv2D(4, 3), kl.MaxPooling2D())),
+    "average pooling": (IMAGE, lambda: chain(kl.Conv2D(4, 3), kl.AveragePooling2D(2))),
+    "global average pooling": (IMAGE, lambda: chain(kl.Conv2D(4, 3), kl.GlobalAveragePooling2D())),
+    "global max pooling": (IMAGE, lambda: chain(kl.Conv2D(4, 3), kl.GlobalMaxPooling2D())),
+    "nearest upsampling": (IMAGE, lambda: chain(kl.Conv2D(4, 3), kl.UpSampling2D())),
+    "bilinear upsampling": (
+        IMAGE,
+        lambda: chain(kl.Conv2D(4, 3), kl.UpSampling2D(interpolation="bilinear")),
+    ),
+    "padding": (IMAGE, lambda: chain(kl.ZeroPadding2D(), kl.Conv2D(4, 3))),
+    "cropping": (IMAGE, lambda: chain(kl.Conv2D(4, 3), kl.Cropping2D())),
+    "rescaling": (IMAGE, lambda: chain(kl.Rescaling(2.0, -1.0), kl.Conv2D(4, 3))),
+    "normalization": (
+        IMAGE,
+        lambda: chain(kl.Normalization(mean=[0.4] * 4, variance=[0.1] * 4), kl.Conv2D(4, 3)),
+    ),
+    "reshape and permute": (
+        IMAGE,
+        lambda: chain(kl.Reshape((16, 16)), kl.Permute((2, 1)), kl.Flatten(), kl.Dense(4)),
+    ),
+    "layer norm": (SERIES, lambda: chain(kl.Dense(8), kl.LayerNormalization())),
+    "attention": (SERIES, lambda: lambda x: kl.MultiHeadAttention(2, 4, dropout=0.1)(x, x)),
+    "add": (IMAGE, lambda: two_branches(kl.Add())),
+    "subtract": (IMAGE, lambda: two_branches(kl.Subtract())),
+    "multiply": (IMAGE, lambda: two_branches(kl.Multiply())),
+    "average": (IMAGE, lambda: two_branches(kl.Average())),
+    "maximum": (IMAGE, lambda: two_branches(kl.Maximum())),
+    "concatenate": (IMAGE, lambda: two_branches(kl.Concatenate())),
+    "add and relu": (IMAGE, lambda: lambda x: kl.ReLU()(two_branches(kl.Add())(x))),
+    "operations without layers": (
+        IMAGE,
+        lambda: lambda x: kl.Conv2D(4, 1)(kl.Conv2D(4, 1)(x) * 2.0 + 1.0),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_file_computes_what_was_trained(case, tmp_path):
+    shape, build = CASES[case]
+    inputs = keras.Input(shape)
+    model = keras.Model(inputs, build()(inputs))
+    examples = np.random.default_rng(0).random((64, *shape), dtype="float32")
+    q = tfc.quantize_aware(model)
+    q.compile(keras.optimizers.SGD(0.01), "mse", jit_compile=False)
+    q.fit(examples, np.zeros((64, *model.output_shape[1:])), epochs=2, verbose=0)
+    report = export_tflite(q, tmp_path / "m.tflite", validation_data=examples).report
+    assert report.float_operations == ()
+    # Each tensor that is rounded on the way can move the next one by a step, though seldom.
+    roundings = len(q.placement.learnt) + len(q.placement.fixed) - len(q.model.inputs)
+    assert report.agreement.largest <= roundings
+    assert report.agreement.within_one >= 0.99

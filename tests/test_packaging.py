@@ -1,0 +1,71 @@
+"""What importing and installing the packages does, and does not do."""
+
+import importlib.metadata
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+HEAVY = ("tensorflow", "keras", "tf_keras", "tensorflow_model_optimization", "ai_edge_litert")
+
+
+def python(script):
+    return subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    ).stdout.split()
+
+
+@pytest.mark.process
+def test_importing_the_packages_loads_nothing_heavy():
+    script = (
+        "import sys, tfcompress, exporters, keras_callbacks, tfcompress.cli.main\n"
+        f"print(*[name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    assert python(script) == []
+
+
+@pytest.mark.process
+def test_names_appear_when_they_are_used():
+    script = (
+        "import os; os.environ['TF_CPP_MIN_LOG_LEVEL'] = '3'\n"
+        "import sys, tfcompress\n"
+        "tfcompress.quantize_aware\n"
+        "print('keras' in sys.modules, 'tensorflow_model_optimization' in sys.modules)"
+    )
+    assert python(script) == ["True", "False"]
+
+
+@pytest.mark.process
+def test_importing_changes_no_global_state_of_keras():
+    state = (
+        "keras.config.floatx(), keras.config.image_data_format(), keras.mixed_precision"
+        ".dtype_policy().name, keras.config.backend()"
+    )
+    alone = python(f"import keras; print({state})")
+    both = python(f"import tfcompress, keras, tfcompress.quantization, exporters; print({state})")
+    assert both == alone
+
+
+@pytest.mark.parametrize("package", ["tfcompress", "exporters", "keras_callbacks"])
+def test_every_public_name_resolves(package):
+    module = importlib.import_module(package)
+    for name in module.__all__:
+        assert getattr(module, name).__doc__
+
+
+def test_version_is_the_one_that_is_installed():
+    import tfcompress
+
+    assert importlib.metadata.version("tfcompress") == tfcompress.__version__
+
+
+def test_no_module_is_long():
+    for package in ("tfcompress", "exporters", "keras_callbacks"):
+        for path in (ROOT / package).rglob("*.py"):
+            assert len(path.read_text().splitlines()) <= 400, f"{path}: is it still one idea?"
+
+
+def test_example_is_short_enough_to_copy():
+    assert len((ROOT / "examples/image_classification.py").read_text().splitlines()) < 80

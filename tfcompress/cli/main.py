@@ -1,0 +1,58 @@
+"""The entry point of the command: reads the arguments and hands over to a subcommand.
+
+Exit codes: 0 when the command did what was asked, 2 for arguments or surroundings that the user can
+put right (one line says how), 130 after Ctrl-C.
+"""
+
+import sys
+
+from absl.flags import argparse_flags
+
+import tfcompress
+from tfcompress.cli import quickstart_command
+from tfcompress.cli.errors import EXIT_INTERRUPTED, EXIT_USAGE, CommandError
+
+_COMMANDS = (quickstart_command,)
+
+
+class _Parser(argparse_flags.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message):
+        """Say what is wrong, and where to read on."""
+        self.exit(EXIT_USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def make_parser() -> _Parser:
+    """Build the parser with every subcommand."""
+    parser = _Parser(
+        prog="tfcompress",
+        description="Prune, quantize, distil and export Keras models.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"tfcompress {tfcompress.__version__}"
+    )
+    commands = parser.add_subparsers(
+        title="commands", metavar="COMMAND", required=True, parser_class=_Parser
+    )
+    for command in _COMMANDS:
+        command.add_to(commands)
+    return parser
+
+
+def run(arguments: list[str] | None = None) -> None:
+    """Run the command and end the process with its exit code.
+
+    Args:
+        arguments: the arguments without the command's name; those of the process by default.
+    """
+    parsed = make_parser().parse_args(sys.argv[1:] if arguments is None else arguments)
+    try:
+        parsed.run(parsed)
+    except CommandError as error:
+        print(f"tfcompress: {error}", file=sys.stderr)
+        sys.exit(EXIT_USAGE)
+    except KeyboardInterrupt:
+        print("tfcompress: interrupted", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
