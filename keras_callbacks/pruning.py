@@ -88,8 +88,11 @@ class MagnitudePruning(ScheduledCallback):
         """Put masks on the kernels."""
         kernels = prunable_kernels(self.model, self.layers, self.prune_depthwise)
         allocation = allocate(self.model, kernels, self.pattern, self.schedule, **self._budget)
+        previous = self._pruner
         self._pruner = Pruner(self.model, kernels, self.pattern, self.criterion, allocation)
         if self._pruner.gradients is not None:
+            if previous is not None and previous.prunes_the_same(self._pruner):
+                self._pruner.gradients.write(previous.gradients.read())
             self._pruner.gradients.attach(self.model.optimizer)
         if self._pruner.needs_tracing:
             # A step that an earlier fit has compiled knows neither constraints nor gradient sums.

@@ -78,6 +78,26 @@ def test_taylor_masks_inputs_that_carry_nothing():
     np.testing.assert_array_equal(rows, [16, 0] * 4)
 
 
+def test_movement_is_summed_over_several_fits():
+    def weights(*epochs):
+        keras.utils.set_random_seed(0)
+        model = make_model()
+        schedule = PolynomialDecay(0.0, 0.5, begin_step=1, end_step=14, frequency=100)
+        pruning = MagnitudePruning(schedule, criterion="movement")
+        for count in epochs:
+            rng = np.random.default_rng(0)
+            x, y = rng.normal(size=(40, 8)), rng.normal(size=(40, 4))
+            model.fit(
+                x, y, batch_size=8, epochs=count, shuffle=False, verbose=0, callbacks=[pruning]
+            )
+        return kernels(model)
+
+    with pytest.warns(UserWarning, match="ends at step 14"):
+        in_parts = weights(2, 1)
+    for name, kernel in weights(3).items():
+        np.testing.assert_array_equal(in_parts[name], kernel)
+
+
 def test_global_scope_meets_the_total_within_bounds():
     model = make_model(learning_rate=0.0)
     kernel = model.get_layer("head").kernel
