@@ -14,9 +14,9 @@ import numpy as np
 
 from exporters import snippets
 from exporters.arena import arena_estimate
-from exporters.benchmarking import random_inputs
 from exporters.examples import gather
 from exporters.inspection import Inspection, inspect
+from exporters.random_inputs import random_inputs
 from exporters.runtime import (
     KERNELS,
     Children,

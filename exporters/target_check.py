@@ -3,9 +3,11 @@
 import collections
 import dataclasses
 import os
+import pathlib
 from typing import Any
 
 from exporters.arena import arena_estimate
+from exporters.target_fixes import fixed_content
 from exporters.target_rules import Site, allowed_types, broken_rules
 from tfcompress.targets.target import Delegate, Target, load_target
 from tfcompress.targets.versions import oldest_runtime, version_key
@@ -28,6 +30,8 @@ class Verdict:
             (tflite-runtime shares the numbers); None if an operation is unknown to it.
         notes: what to know before deploying there, and what an optional delegate would not take.
         arena: estimated bytes of the tensors on a microcontroller, otherwise None.
+        changes: what was rewritten.
+        fixed: the rewritten file, None if nothing was.
     """
 
     target: str
@@ -37,20 +41,31 @@ class Verdict:
     min_runtime: str | None
     notes: tuple[str, ...] = ()
     arena: int | None = None
+    changes: tuple[str, ...] = ()
+    fixed: bytes | None = dataclasses.field(default=None, repr=False)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the verdict as JSON-able values."""
-        return dataclasses.asdict(self)
+        """Return the verdict as JSON-able values, without the bytes of a rewritten file."""
+        report = dataclasses.asdict(self)
+        del report["fixed"]
+        return report
 
 
-def check_target(source: bytes | str | os.PathLike, target: str | Target) -> Verdict:
+def check_target(
+    source: bytes | str | os.PathLike, target: str | Target, *, fix: bool = False
+) -> Verdict:
     r"""Judge whether a device runs a file.
 
-    The file is read as data, not run.
+    The file is read as data, not run; except with ``fix``, where a child process runs the given and
+    the rewritten file to see that they agree.
 
     Args:
         source: the file's bytes, or its path.
         target: a device of ``tfcompress.targets.list_targets()``, or a ``Target``.
+        fix: rewrite the file where that removes reasons against it and its meaning stays: dynamic
+            range dense layers for runtimes before 2.17, activations of transposed convolutions for
+            those before 2.13, shapes computed from a free batch. The verdict is then that of the
+            rewritten file, which is ``verdict.fixed``; the given file is left alone.
 
     Returns:
         The verdict.
@@ -58,6 +73,7 @@ def check_target(source: bytes | str | os.PathLike, target: str | Target) -> Ver
     Raises:
         FlatbufferError: the file is damaged.
         OSError: the path cannot be read.
+        RunError: with ``fix``, the file does not run here.
         ValueError: the target is unknown.
 
     Example:
@@ -68,7 +84,20 @@ def check_target(source: bytes | str | os.PathLike, target: str | Target) -> Ver
     ```
     """
     target = load_target(target) if isinstance(target, str) else target
-    model = read_model(source)
+    verdict = _judge(read_model(source), target)
+    if not fix or verdict.ok:
+        return verdict
+    content, changes = fixed_content(
+        source if isinstance(source, bytes) else pathlib.Path(source).read_bytes(),
+        lambda candidate: len(_judge(read_model(candidate), target).reasons),
+    )
+    if not changes:
+        return verdict
+    verdict = _judge(read_model(content), target)
+    return dataclasses.replace(verdict, changes=changes, fixed=content)
+
+
+def _judge(model: TFLiteModel, target: Target) -> Verdict:
     min_runtime, reasons = _runtime_verdict(model, target)
     notes = list(target.notes)
     left, arena = {}, None

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import toy_files
 
-from exporters.benchmarking import benchmark, random_inputs
+from exporters.benchmarking import benchmark
 from exporters.ports import Port
+from exporters.random_inputs import random_inputs
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import types
-import venv
 
 import numpy as np
 import pytest
@@ -227,27 +226,6 @@ def test_a_failing_disk_leaves_nothing_behind(int8_path, tmp_path, monkeypatch):
 def test_a_file_that_does_not_run_is_no_bundle(shared, tmp_path):
     with pytest.raises(RunError, match="Sinh"):
         write_bundle(shared / "models" / "litert_testdata" / "custom_sinh.bin", tmp_path / "bundle")
-
-
-@pytest.fixture(scope="session")
-def old_runtime():
-    """A Python with tflite-runtime 2.14.0 and nothing newer, made once and kept in the cache."""
-    if sys.version_info >= (3, 12):
-        pytest.skip("tflite-runtime 2.14.0 has no wheel for this Python; it needs 3.11 at most")
-    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache"))
-    folder = cache / "tfcompress" / f"tflite-runtime-2.14.0-py{sys.version_info.minor}"
-    python = folder / "bin" / "python"
-    if not (folder / "complete").exists():
-        venv.create(folder, with_pip=True, clear=True)
-        command = [str(python), "-m", "pip", "install", "-q", "tflite-runtime==2.14.0", "numpy<2"]
-        answer = subprocess.run(command, capture_output=True, text=True, check=False)
-        if answer.returncode:
-            shutil.rmtree(folder)
-            pytest.skip(
-                f"tflite-runtime 2.14.0 cannot be installed: {answer.stderr.strip()[-200:]}"
-            )
-        (folder / "complete").touch()
-    return python
 
 
 @pytest.mark.process

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import toy_files
 
-from exporters.benchmarking import random_inputs
 from exporters.inspection import inspect
+from exporters.random_inputs import random_inputs
 from exporters.runtime import Children, Limits, RunError, find_runtime, load_isolated
 from exporters.target_check import check_target
 from exporters.validation import validate
