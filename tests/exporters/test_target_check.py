@@ -8,9 +8,11 @@ import toy_files
 
 from exporters import target_rules
 from exporters.arena import ALIGNMENT, plan_tensors
+from exporters.runtime import Children, RunError, find_runtimes, load_isolated
 from exporters.target_check import check_target, first_segment
 from exporters.target_rules import Site, allowed_types, broken_rules
 from tfcompress.targets import list_targets, load_target, oldest_runtime
+from tfcompress.targets.versions import operation_versions
 from tfcompress.tflite.model import (
     FlatbufferError,
     Operation,
@@ -371,3 +373,24 @@ def test_bad_input():
         check_target(toy_files.content("int8"), "toaster")
     with pytest.raises(FlatbufferError):
         check_target(b"PK", "generic-cpu")
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("target", ["raspberry-pi-zero", "raspberry-pi-4"])
+def test_the_runtimes_accept_the_versions_that_the_table_says(target, old_runtime):
+    """Operations of the toy file in every version: what the target's runtime really loads."""
+    python = old_runtime if target == "raspberry-pi-zero" else None
+    runtime = find_runtimes(python)[0]
+    assert runtime.name == load_target(target).runtime.package
+    with Children() as children:
+        for operation in ("CONV_2D", "ADD", "FULLY_CONNECTED"):
+            for version in operation_versions()[operation]:
+                content = edits.with_version(toy_files.content("float32"), operation, version)
+                try:
+                    load_isolated(content, runtime, child=children.of(runtime))
+                except RunError as error:
+                    assert "Didn't find op for builtin opcode" in str(error)
+                    loaded = False
+                else:
+                    loaded = True
+                assert loaded == check_target(content, target).ok, (operation, version)
