@@ -4,7 +4,7 @@ import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
 
 from tfcompress.tflite.flatbuffer import DAMAGE, IDENTIFIER
-from tfcompress.tflite.model import FlatbufferError, TFLiteModel
+from tfcompress.tflite.model import FlatbufferError, Operation, TFLiteModel
 
 
 class OperationCutter:
@@ -46,7 +46,7 @@ class OperationCutter:
         if resources or any(key.endswith("subgraph_index") for key in operation.options):
             return None
         places = {old: new for new, old in enumerate(used)}
-        return _packed(self._tree, index, places, self._fed(operation, tensors))
+        return _packed(self._tree, operation, places, self._fed(operation, tensors))
 
     @staticmethod
     def _fed(operation, tensors) -> list[int]:
@@ -57,10 +57,12 @@ class OperationCutter:
         ]
 
 
-def _packed(tree: schema.ModelT, index: int, places: dict[int, int], fed: list[int]) -> bytes:
+def _packed(
+    tree: schema.ModelT, operation: Operation, places: dict[int, int], fed: list[int]
+) -> bytes:
     source = tree.subgraphs[0]
     model, graph = schema.ModelT(), schema.SubGraphT()
-    operator = _copied(source.operators[index])
+    operator = _copied(source.operators[operation.index])
     model.version = tree.version
     model.description = "one operation"
     model.operatorCodes = [tree.operatorCodes[operator.opcodeIndex]]
@@ -75,15 +77,12 @@ def _packed(tree: schema.ModelT, index: int, places: dict[int, int], fed: list[i
             tensor.buffer = len(model.buffers) - 1
         graph.tensors.append(tensor)
 
-    def moved(indices):
-        return None if indices is None else [places.get(int(i), -1) for i in indices]
-
     operator.opcodeIndex = 0
-    operator.inputs = moved(operator.inputs)
-    operator.outputs = moved(operator.outputs)
-    operator.intermediates = moved(operator.intermediates)
+    operator.inputs = [places.get(i, -1) for i in operation.inputs]
+    operator.outputs = [places.get(i, -1) for i in operation.outputs]
+    operator.intermediates = [places.get(i, -1) for i in operation.intermediates]
     graph.inputs = [places[i] for i in fed]
-    graph.outputs = [i for i in operator.outputs if i >= 0]
+    graph.outputs = [places[i] for i in operation.outputs if i >= 0]
     graph.operators = [operator]
     model.subgraphs = [graph]
     builder = flatbuffers.Builder(1024)

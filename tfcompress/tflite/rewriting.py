@@ -46,7 +46,7 @@ def fix_batch_to_one(content: bytes) -> tuple[bytes, tuple[str, ...]]:
             changes.append(tensor.name)
     for operation in graph.operations:
         place = _SHAPE_INPUTS.get(operation.name)
-        if place is None or place >= len(operation.inputs):
+        if place is None or place >= len(operation.inputs) or not operation.outputs:
             continue
         given = operation.inputs[place]
         if given >= 0 and not graph.tensors[given].constant:
@@ -81,7 +81,7 @@ def split_dense_scales(content: bytes) -> tuple[bytes, tuple[str, ...]]:
     """
     editor = _Editor(content)
     changes = []
-    for operation in editor.operations("FULLY_CONNECTED"):
+    for operation in editor.operations("FULLY_CONNECTED", inputs=2):
         tensors = editor.model.subgraphs[0].tensors
         data, kernel = (tensors[i] for i in operation.inputs[:2])
         scales = kernel.quantization.scales if kernel.quantization else ()
@@ -134,7 +134,7 @@ def split_transposed_activation(content: bytes) -> tuple[bytes, tuple[str, ...]]
     """
     editor = _Editor(content)
     changes = []
-    for operation in editor.operations("TRANSPOSE_CONV"):
+    for operation in editor.operations("TRANSPOSE_CONV", inputs=3):
         activation = operation.options.get("fused_activation_function", "NONE")
         output = editor.model.subgraphs[0].tensors[operation.outputs[0]]
         if operation.version != 4 or activation not in ("NONE", *_BOUNDS):
@@ -193,10 +193,18 @@ class _Editor:
         self.records = list(self.graph.operators or ()) if self.graph else []
         self.last: schema.OperatorT | None = None
 
-    def operations(self, name: str) -> list[Operation]:
-        """List the main graph's operations of a name."""
-        graphs = self.model.subgraphs[:1]
-        return [op for graph in graphs for op in graph.operations if op.name == name]
+    def operations(self, name: str, inputs: int) -> list[Operation]:
+        """List the main graph's operations of a name that have their first inputs and options."""
+        return [
+            operation
+            for graph in self.model.subgraphs[:1]
+            for operation in graph.operations
+            if operation.name == name
+            and len(operation.inputs) >= inputs
+            and min(operation.inputs[:inputs]) >= 0
+            and min(operation.outputs, default=-1) >= 0
+            and operation.options
+        ]
 
     def add_tensor(self, name: str, shape, dtype: str, buffer: int = 0) -> int:
         """Add a tensor to the main graph; return its index."""
