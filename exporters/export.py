@@ -7,24 +7,16 @@ from collections.abc import Iterable
 import keras
 import numpy as np
 
-from exporters import conversion_settings
+from exporters.converting import convert_model
 from exporters.report import ExportReport, ExportResult, describe
 from exporters.validation import validate
 from exporters.whole_file import require_writable, write_whole
-from tfcompress.batches import iterate_inputs
 from tfcompress.graph.interception import float32_computation
-from tfcompress.graph.selection import walk_layers
-from tfcompress.graph.wrapper import ModelWrapper, unwrap
-from tfcompress.quantization import QuantizeAware, Scheme, quantize_aware
-from tfcompress.tflite import conversion
-from tfcompress.tflite.flatbuffer import read_model
-from tfcompress.tflite.precision import float_layers, float_operations
+from tfcompress.quantization import Scheme
+from tfcompress.tflite.conversion import input_specs
+from tfcompress.tflite.precision import float_operations
 
 _EVIDENCE_EXAMPLES = 64
-
-
-class FloatOperationError(ValueError):
-    """An integer export would compute something in float."""
 
 
 def export_tflite(
@@ -73,147 +65,31 @@ def export_tflite(
     >>> print(result.report)
     """
     path = require_writable(path)
-    model = _with_scheme(_deployable(model), quantization, representative_data)
-    settings = _settings(model, quantization, representative_data, input_dtype, output_dtype)
-    specs = conversion.input_specs(model, batch_size)
-    flatbuffer = conversion.convert(
-        conversion.freeze(model, specs), specs, _output_names(model), settings.configure
+    converted = convert_model(
+        model,
+        quantization,
+        representative_data=representative_data,
+        input_dtype=input_dtype,
+        output_dtype=output_dtype,
+        batch_size=batch_size,
+        allow_float=allow_float,
     )
-    content = read_model(flatbuffer)
-    if settings.integer:
-        _require_integer(model, content, {*allow_float, *getattr(model, "allow_float", ())})
+    floats = float_operations(converted.content)
     report = ExportReport(
-        quantization=settings.name,
-        size=len(flatbuffer),
-        gzip_size=len(gzip.compress(flatbuffer, mtime=0)),
-        float_operations=tuple(operation.name for operation in float_operations(content)),
+        quantization=converted.quantization,
+        size=len(converted.flatbuffer),
+        gzip_size=len(gzip.compress(converted.flatbuffer, mtime=0)),
+        float_operations=tuple(operation.name for operation in floats),
         # Loads and runs the file: what no runtime accepts is not written.
         agreement=validate(
-            flatbuffer,
-            against=lambda inputs: _infer(model, inputs),
-            data=_evidence(specs, validation_data, representative_data),
+            converted.flatbuffer,
+            against=lambda inputs: _infer(converted.model, inputs),
+            data=_evidence(converted.model, validation_data, representative_data),
         ),
-        **describe(content),
+        **describe(converted.content),
     )
-    write_whole(path, flatbuffer)
+    write_whole(path, converted.flatbuffer)
     return ExportResult(path, report)
-
-
-def _deployable(model):
-    """Look through wrappers that change how a model trains, but not what it computes."""
-    while isinstance(model, ModelWrapper) and not isinstance(model, QuantizeAware):
-        model = model.model
-    return model
-
-
-def _with_scheme(model, quantization, representative_data):
-    """Turn a request for a scheme into a model that computes with it, its ranges observed."""
-    if isinstance(model, QuantizeAware):
-        if quantization not in (None, "int8", model.scheme):
-            raise ValueError(
-                f"Model {model.name!r} trained with {model.scheme}: it is exported with that. "
-                f"Received: quantization={quantization!r}. To export the float model inside, pass "
-                "`model.model`."
-            )
-        return model
-    if not isinstance(quantization, Scheme):
-        return model
-    _require_data(quantization, representative_data)
-    return quantize_aware(model, quantization).calibrate(representative_data)
-
-
-def _settings(model, quantization, representative_data, input_dtype, output_dtype):
-    for name, dtype in (("input_dtype", input_dtype), ("output_dtype", output_dtype)):
-        if dtype not in conversion_settings.IO_DTYPES:
-            raise ValueError(
-                f"`{name}` must be one of {sorted(conversion_settings.IO_DTYPES)}. "
-                f"Received: {name}={dtype!r}"
-            )
-    if isinstance(model, QuantizeAware):
-        return conversion_settings.learnt(input_dtype, output_dtype)
-    quantization = quantization or "int8"
-    if quantization not in conversion_settings.QUANTIZATIONS:
-        raise ValueError(
-            f"`quantization` must be one of {list(conversion_settings.QUANTIZATIONS)} or a Scheme. "
-            f"Received: quantization={quantization!r}"
-        )
-    if quantization in ("float32", "float16", "dynamic"):
-        return getattr(conversion_settings, quantization)()
-    _require_data(quantization, representative_data)
-    _refuse_loops(model)
-    samples = _samples(model, representative_data)
-    if quantization == "int16x8":
-        return conversion_settings.int16x8(samples)
-    return conversion_settings.int8(samples, input_dtype, output_dtype)
-
-
-def _require_data(quantization, representative_data):
-    if representative_data is None:
-        raise ValueError(
-            f"quantization={quantization!r} observes the ranges of activations on data: pass "
-            "`representative_data`, some hundred inputs like those in use. Received: None"
-        )
-
-
-def _refuse_loops(model):
-    """Name the recurrent layers on which the converter would end the process."""
-    for path, layer in walk_layers(model):
-        if isinstance(layer, keras.layers.RNN) and not layer.unroll:
-            raise ValueError(
-                f"Layer {path!r} is a {type(layer).__name__} that runs as a loop, which the TFLite "
-                "converter cannot quantize. Make it with `unroll=True`."
-            )
-
-
-def _samples(model, data):
-    """Return the converter's source of samples: one example at a time, by input name."""
-    names = [spec.name for spec in conversion.input_specs(model)]
-
-    def samples():
-        for inputs in iterate_inputs(data):
-            flat = [np.asarray(array) for array in keras.tree.flatten(inputs)]
-            for row in range(len(flat[0])):
-                yield {
-                    name: array[row : row + 1].astype(spec.dtype.as_numpy_dtype)
-                    for name, array, spec in zip(names, flat, specs, strict=True)
-                }
-
-    specs = conversion.input_specs(model)
-    for sample in _at_least_one(samples()):
-        for name, array in sample.items():
-            if not np.isfinite(array).all():
-                raise ValueError(
-                    f"The representative data for input {name!r} of model {model.name!r} holds NaN "
-                    "or infinite values, so no range can be observed on it."
-                )
-    return samples
-
-
-def _at_least_one(samples):
-    empty = True
-    for sample in samples:
-        empty = False
-        yield sample
-    if empty:
-        raise ValueError("The representative data is empty: some hundred inputs are needed.")
-
-
-def _output_names(model):
-    user_model = unwrap(model)
-    functional = getattr(user_model, "_functional", None) or user_model  # of a Sequential
-    return list(getattr(functional, "output_names", ["output_0"]))
-
-
-def _require_integer(model, content, allowed):
-    found = float_layers(content, [path for path, _ in walk_layers(model)])
-    offending = {layer: names for layer, names in found.items() if layer not in allowed}
-    if offending:
-        lines = [f"  {layer}: {', '.join(names)}" for layer, names in offending.items()]
-        raise FloatOperationError(
-            f"Model {model.name!r} was to be exported with integers alone, but these layers would "
-            "compute in float on the device:\n" + "\n".join(lines) + "\nReplace them, or allow "
-            f"them with allow_float={sorted(offending)!r}."
-        )
 
 
 def _infer(model, inputs):
@@ -221,7 +97,7 @@ def _infer(model, inputs):
         return model(inputs, training=False)
 
 
-def _evidence(specs, validation_data, representative_data):
+def _evidence(model, validation_data, representative_data):
     """Choose the examples that the file and the model are compared on."""
     for data in (validation_data, representative_data):
         if data is not None:
@@ -231,6 +107,6 @@ def _evidence(specs, validation_data, representative_data):
         generator.standard_normal((_EVIDENCE_EXAMPLES, *spec.shape[1:])).astype(
             spec.dtype.as_numpy_dtype
         )
-        for spec in specs
+        for spec in input_specs(model)
     ]
     return inputs[0] if len(inputs) == 1 else inputs

@@ -9,7 +9,9 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "deployed": ["DeployedAccuracy"],
         "pruning": ["MagnitudePruning"],
+        "quantization": ["QuantizationSchedule"],
         "sparse_training": ["IterativeHardThresholding", "ProximalL1", "SparsityRegularization"],
         "summary": ["CompressionSummary"],
     },

@@ -7,7 +7,7 @@ from keras import layers as kl
 
 import tfcompress as tfc
 from exporters import export_tflite, load
-from exporters.export import FloatOperationError
+from exporters.converting import FloatOperationError
 from tfcompress.tflite.flatbuffer import read_model
 
 RNG = np.random.default_rng(0)

@@ -72,22 +72,21 @@ class TappedCalls:
 
     Args:
         model: the Keras model whose operations are tapped.
-        wrap: further wrapping of each operation: takes (path, operation, call, tap) and returns the
-            callable to use instead of ``call``; the operation's own ``call`` when not given. Its
-            ``tap(role, tensor)`` offers an inner tensor.
     """
 
-    def __init__(self, model: keras.Model, wrap: Callable | None = None):
+    def __init__(self, model: keras.Model):
         self._paths = {id(operation): path for path, operation in walk_operations(model)}
         self._operations = [operation for _, operation in walk_operations(model)]
-        self._wrap = wrap
 
     @contextlib.contextmanager
-    def active(self, tap: Tap):
+    def active(self, tap: Tap, wrap: Callable | None = None):
         """Offer every tensor to ``tap(point, tensor)`` while the block runs; use what it returns.
 
         Args:
             tap: takes a ``TapPoint`` and a tensor and returns a tensor of the same shape and dtype.
+            wrap: further wrapping of each operation: takes (operation, call, tap) and returns the
+                callable to use instead of ``call``; its ``tap(role, tensor)`` offers an inner
+                tensor. The operation's own ``call`` when not given.
         """
         calls = collections.Counter()
 
@@ -103,8 +102,8 @@ class TappedCalls:
 
                 with _tapped_activation(operation, inner_tap):
                     inner = call
-                    if self._wrap is not None:
-                        inner = self._wrap(path, operation, call, inner_tap)
+                    if wrap is not None:
+                        inner = wrap(operation, call, inner_tap)
                     outputs = inner(*args, **kwargs)
                 flat = [
                     tap(TapPoint(path, "output", number, index), tensor)

@@ -165,17 +165,16 @@ class _Probe:
                 self._names.setdefault(point, tensor.name)
             return tensor
 
-        def wrap(path, layer, call, tap):
-            run = weights.wrap(path, layer, call, tap)
+        def wrap(layer, call, tap):
+            run = weights.wrap(layer, call, tap)
             if layer not in weights:
                 return run
             return lambda inputs, *args, **kwargs: run(
                 keras.tree.map_structure(_barrier, inputs), *args, **kwargs
             )
 
-        taps = TappedCalls(model, wrap)
         swaps = _disturbed(model, weights)
-        with taps.active(tap), VariableSwap(swaps):
+        with TappedCalls(model).active(tap, wrap), VariableSwap(swaps):
             frozen = conversion.freeze(model, specs)
         graph = frozen.graph.as_graph_def()
         self._whole = tf.compat.v1.wrap_function(

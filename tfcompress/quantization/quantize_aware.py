@@ -1,5 +1,6 @@
 """Training with the numbers that will be deployed."""
 
+import functools
 from collections.abc import Iterable
 
 import keras
@@ -16,6 +17,8 @@ from tfcompress.quantization.fake_quantization import (
     moving_range,
     observed_range,
 )
+from tfcompress.quantization.layer_calls import observable_call
+from tfcompress.quantization.phase import Phase
 from tfcompress.quantization.placement import (
     Placement,
     input_point,
@@ -27,6 +30,13 @@ from tfcompress.quantization.weights import QuantizedWeights
 from tfcompress.tflite import conversion
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.precision import float_layers
+
+_INFERENCE = Phase(ranges_move=False)
+
+
+def _with_moving_statistics(run, inputs, training=None, **kwargs):
+    del training
+    return run(inputs, training=False, **kwargs)
 
 
 @keras.saving.register_keras_serializable(package="tfcompress")
@@ -44,6 +54,10 @@ class QuantizeAware(ModelWrapper):
         range_momentum: the weight of the past in the moving average of the ranges, 0 to 1.
         allow_float: paths of the layers that may compute in float on the device.
         name: name of the wrapper.
+
+    Attributes:
+        phase: what a training step does; ``QuantizationSchedule`` sets it. A step that is compiled
+            already takes no notice of a change.
     """
 
     def __init__(
@@ -66,7 +80,8 @@ class QuantizeAware(ModelWrapper):
         self._rows = {point: row for row, point in enumerate(placement.learnt)}
         self._fixed = dict(placement.fixed)
         self._weights = QuantizedWeights(model, scheme, layers)
-        self._taps = TappedCalls(model, self._weights.wrap)
+        self._taps = TappedCalls(model)
+        self.phase = Phase()
         self.ranges = self.add_weight(
             shape=(len(self._rows), 2),
             initializer="zeros",
@@ -82,22 +97,29 @@ class QuantizeAware(ModelWrapper):
         """Run the model on rounded numbers; in training, follow the ranges of its tensors."""
         if not training and tf.executing_eagerly():
             self._require_ranges()
-        return self._run(inputs, training=training, mask=mask, observing=bool(training))
+        return self._run(inputs, training, mask, self.phase if training else _INFERENCE)
 
-    def _run(self, inputs, training, mask, observing):
+    def _run(self, inputs, training, mask, phase):
         ranges = tf.unstack(tf.convert_to_tensor(self.ranges), num=len(self._rows))
 
         def round_to_range(point, tensor):
-            if point in self._fixed:
-                return fake_quantize_activations(
-                    tensor, tf.constant(self._fixed[point]), self.scheme.activation_bits
-                )
+            value_range = self._fixed.get(point)
             row = self._rows.get(point)
-            if row is None:
+            if row is not None:
+                if phase.ranges_move:
+                    seen = observed_range(tensor)
+                    ranges[row] = moving_range(ranges[row], seen, self.range_momentum)
+                value_range = ranges[row]
+            if value_range is None or not phase.rounding:
                 return tensor
-            if observing:
-                ranges[row] = moving_range(ranges[row], observed_range(tensor), self.range_momentum)
-            return fake_quantize_activations(tensor, ranges[row], self.scheme.activation_bits)
+            return fake_quantize_activations(tensor, value_range, self.scheme.activation_bits)
+
+        def wrap(layer, call, tap):
+            wrapped = self._weights.wrap if phase.rounding else observable_call
+            run = wrapped(layer, call, tap)
+            if isinstance(layer, keras.layers.BatchNormalization) and not phase.statistics_move:
+                return functools.partial(_with_moving_statistics, run)
+            return run
 
         flat = [
             round_to_range(input_point(index), tensor)
@@ -105,9 +127,9 @@ class QuantizeAware(ModelWrapper):
         ]
         inputs = keras.tree.pack_sequence_as(inputs, flat)
         masks = {} if mask is None else {"mask": mask}
-        with self._taps.active(round_to_range):
+        with self._taps.active(round_to_range, wrap):
             outputs = self.model(inputs, training=training, **masks)
-        if observing:
+        if phase.ranges_move:
             self.ranges.assign(tf.stack(ranges))
         return outputs
 
@@ -142,7 +164,7 @@ class QuantizeAware(ModelWrapper):
             ),
             inputs,
         )
-        self._run(inputs, training=False, mask=None, observing=True)
+        self._run(inputs, training=False, mask=None, phase=Phase())
 
     @property
     def calibrated(self) -> bool:

@@ -34,9 +34,8 @@ class QuantizedWeights:
         """Tell whether any kernel of the layer is rounded."""
         return id(layer) in self._kernels
 
-    def wrap(self, path, layer, call, tap):
+    def wrap(self, layer, call, tap):
         """Return a layer's call with rounded kernels and visible inner tensors (a tap's wrap)."""
-        del path
         inner = observable_call(layer, call, tap)
         kernels = self._kernels.get(id(layer))
         if not kernels:

@@ -1,0 +1,108 @@
+"""How good the model would be on the device, seen while it trains."""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+from keras.src.trainers.compile_utils import CompileMetrics
+
+from exporters.converting import convert_model
+from exporters.examples import gather
+from exporters.runtime import load
+
+
+class DeployedAccuracy(keras.callbacks.Callback):
+    """Convert the model as it stands, run it in the interpreter, and log what it reaches there.
+
+    Logs ``val_deployed_<metric>`` for each metric, and ``val_deployed_agreement``: the share of
+    output values of the file that lie within one step of what Keras computes (within 1e-4 where the
+    outputs are float). Put it before ``EarlyStopping`` and ``ModelCheckpoint`` in the list of
+    callbacks, and they can watch what will ship:
+
+        ModelCheckpoint("best.keras", monitor="val_deployed_accuracy", mode="max")
+
+    Args:
+        validation_data: (inputs, labels), or a dataset of such batches.
+        metrics: Keras metrics, by name or as objects.
+        every: how many epochs lie between two conversions. The last epoch always counts.
+        quantization: as in ``export_tflite``; not for quantization-aware models.
+        representative_data: as in ``export_tflite``.
+        kernels: "xnnpack", "builtin" or "reference".
+        threads: threads of the interpreter.
+
+    Raises:
+        ValueError: ``validation_data`` has no labels or no example, or ``every`` is less than 1.
+            During training: what ``export_tflite`` raises.
+
+    Example:
+    >>> deployed = DeployedAccuracy((x_test, y_test), every=2)
+    >>> tfc.quantize_aware(model).fit(x, y, epochs=10, callbacks=[deployed])
+    """
+
+    def __init__(
+        self,
+        validation_data,
+        metrics: Sequence = ("accuracy",),
+        every: int = 1,
+        *,
+        quantization=None,
+        representative_data=None,
+        kernels: str = "xnnpack",
+        threads: int = 1,
+    ):
+        super().__init__()
+        if every < 1:
+            raise ValueError(f"`every` must be at least 1. Received: every={every!r}")
+        self._inputs, self._labels = gather(validation_data)
+        if self._labels is None:
+            raise ValueError(
+                "DeployedAccuracy compares with labels: pass `validation_data=(inputs, labels)`, "
+                "or a dataset of such batches. Received data without labels."
+            )
+        self.metrics = list(metrics)
+        self.every = every
+        self._conversion = {
+            "quantization": quantization,
+            "representative_data": representative_data,
+        }
+        self._running = {"kernels": kernels, "threads": threads}
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Convert, run and log."""
+        last = epoch + 1 == self.params.get("epochs")
+        if logs is None or not ((epoch + 1) % self.every == 0 or last):
+            return
+        converted = convert_model(self.model, **self._conversion)
+        with load(converted.flatbuffer, **self._running) as loaded:
+            outputs = loaded.predict(self._inputs)
+            steps = [port.scale or 1e-4 for port in loaded.outputs]
+        logs["val_deployed_agreement"] = self._agreement(converted.model, outputs, steps)
+        for name, value in self._measure(outputs).items():
+            logs[f"val_deployed_{name}"] = float(value)
+
+    def _agreement(self, model, outputs, steps):
+        inputs = self._inputs
+        if isinstance(inputs, list) and len(inputs) == 1:
+            inputs = inputs[0]
+        expected = keras.tree.flatten(model.predict(inputs, verbose=0))
+        close = [
+            np.abs(output - reference) <= 1.5 * step
+            for output, reference, step in zip(outputs, expected, steps, strict=True)
+        ]
+        return float(np.mean(np.concatenate([values.ravel() for values in close])))
+
+    def _measure(self, outputs):
+        # New metric objects: the model's own are in the middle of an epoch.
+        metrics = CompileMetrics(
+            [metric if isinstance(metric, str) else _anew(metric) for metric in self.metrics], None
+        )
+        predictions = outputs[0] if len(outputs) == 1 else outputs
+        metrics.build(self._labels, predictions)
+        metrics.update_state(self._labels, predictions)
+        return metrics.result()
+
+
+def _anew(metric):
+    if isinstance(metric, keras.metrics.Metric):
+        return type(metric).from_config(metric.get_config())
+    return metric

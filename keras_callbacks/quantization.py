@@ -1,0 +1,90 @@
+"""When quantization-aware training rounds, and when it comes to rest."""
+
+import keras
+
+from tfcompress.graph.wrapper import ModelWrapper
+from tfcompress.quantization import QuantizeAware
+from tfcompress.quantization.phase import Phase
+
+
+class QuantizationSchedule(keras.callbacks.Callback):
+    """Begin quantization late, and freeze ranges and BatchNormalization statistics early.
+
+    Training in float first lets ranges and weights settle. Frozen ranges make steps cheaper and
+    let the weights adapt to what will be deployed; frozen statistics do the same for
+    BatchNormalization, which the device folds into the kernels. Steps are counted by the optimizer,
+    so that a resumed training goes on where it was. A step is compiled anew at each change.
+
+    Args:
+        begin_step: the first step in which weights and activations are rounded.
+        freeze_ranges_step: the first step that leaves the ranges alone; ``None`` for never.
+        freeze_statistics_step: the first step in which BatchNormalization uses its moving
+            statistics; ``None`` for never.
+
+    Raises:
+        ValueError: a step is negative, or ranges freeze at step 0, before they have seen a batch.
+            Before the first step of ``fit``: the model holds no quantization-aware one.
+
+    Example:
+    >>> schedule = QuantizationSchedule(freeze_ranges_step=500, freeze_statistics_step=500)
+    >>> tfc.quantize_aware(model).fit(x, y, epochs=10, callbacks=[schedule])
+    """
+
+    def __init__(
+        self,
+        begin_step: int = 0,
+        freeze_ranges_step: int | None = None,
+        freeze_statistics_step: int | None = None,
+    ):
+        super().__init__()
+        for name, step, least in (
+            ("begin_step", begin_step, 0),
+            ("freeze_ranges_step", freeze_ranges_step, 1),
+            ("freeze_statistics_step", freeze_statistics_step, 0),
+        ):
+            if step is not None and step < least:
+                raise ValueError(f"`{name}` must be at least {least}. Received: {name}={step!r}")
+        self.begin_step = begin_step
+        self.freeze_ranges_step = freeze_ranges_step
+        self.freeze_statistics_step = freeze_statistics_step
+
+    def phase_at(self, step: int) -> Phase:
+        """Return what the training step of that number does."""
+        return Phase(
+            rounding=step >= self.begin_step,
+            ranges_move=self.freeze_ranges_step is None or step < self.freeze_ranges_step,
+            statistics_move=self.freeze_statistics_step is None
+            or step < self.freeze_statistics_step,
+        )
+
+    def on_train_begin(self, logs=None):
+        """Find the quantization-aware model."""
+        del logs
+        self._quantized = _find_quantized(self.model)
+
+    def on_train_batch_begin(self, batch, logs=None):
+        """Set what the next step does."""
+        del batch, logs
+        phase = self.phase_at(int(self.model.optimizer.iterations.numpy()))
+        if phase != self._quantized.phase:
+            self._quantized.phase = phase
+            self.model.make_train_function(force=True)
+
+    def on_train_end(self, logs=None):
+        """Leave the model as it was made: another training may have no schedule."""
+        del logs
+        if self._quantized.phase != Phase():
+            self._quantized.phase = Phase()
+            self.model.train_function = None
+
+
+def _find_quantized(model) -> QuantizeAware:
+    inner = model
+    while isinstance(inner, ModelWrapper):
+        if isinstance(inner, QuantizeAware):
+            return inner
+        inner = inner.model
+    raise ValueError(
+        f"QuantizationSchedule needs a model made by `quantize_aware`. Received: model "
+        f"{model.name!r} of type {type(model).__name__}"
+    )
