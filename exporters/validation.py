@@ -14,7 +14,6 @@ from exporters.agreement import (
     compare,
     is_classification,
 )
-from exporters.examples import Inputs, first_examples, gather
 from exporters.layer_agreement import compare_layers, first_wrong
 from exporters.runtime import (
     KERNELS,
@@ -24,9 +23,9 @@ from exporters.runtime import (
     RunError,
     Runtime,
     find_runtime,
-    load,
     load_isolated,
 )
+from tfcompress.examples import Inputs, first_examples, gather
 
 __all__ = ["Agreement", "OutputAgreement", "RunAgreement", "validate"]
 
@@ -54,11 +53,11 @@ def validate(
 ) -> Agreement:
     """Compare what a file computes with what it should.
 
-    A file given by its path is run in a child process, bytes are run in this one, see
-    ``exporters.runtime``.
+    Files are run in child processes, those that this process has made too: the reference kernels,
+    for one, abort on a softmax whose input has a tiny scale, as an untrained model gives it.
 
     Args:
-        file: the file: its path; or its bytes, if this process has made them.
+        file: the file's path, or its bytes.
         against: what it should compute: a Keras model or another callable on batches of real
             numbers; the path of another .tflite file; or an array, or a list or dict of arrays
             for several outputs, of the expected real numbers.
@@ -99,7 +98,8 @@ def validate(
         for runtime in map(find_runtime, runtimes or (None,)):
             for kernel_set in kernels:
                 try:
-                    loaded = _load(file, runtime, children, kernels=kernel_set)
+                    child = children.of(runtime)
+                    loaded = load_isolated(file, runtime, kernel_set, child=child)
                     reference = reference or _reference(against, loaded, inputs, limits)
                     outputs = loaded.predict(inputs, real=False)
                 except RunError as error:
@@ -122,20 +122,13 @@ def validate(
     )
 
 
-def _load(file: File, runtime: Runtime, children: Children, **settings) -> LoadedModel:
-    if isinstance(file, bytes) and runtime.here:
-        return load(file, runtime, **settings)
-    return load_isolated(file, runtime, child=children.of(runtime), **settings)
-
-
 def _reference(
     against, loaded: LoadedModel, inputs: Inputs, limits: Limits | None
 ) -> list[np.ndarray]:
     """Compute what the file should give, in the order of its outputs."""
     real = _real_inputs(loaded, inputs)
     if isinstance(against, bytes | str | os.PathLike):
-        with Children(limits) as children:
-            other = _load(against, find_runtime(), children, kernels=_INNER_KERNELS)
+        with load_isolated(against, kernels=_INNER_KERNELS, limits=limits) as other:
             expected = other.predict(real)
     elif isinstance(against, np.ndarray | list | tuple | Mapping):
         expected = _ordered(against, loaded)
@@ -226,8 +219,9 @@ def _metric(metric: Metric | None, outputs: list[np.ndarray], labels) -> float |
 def _layers(file: File, float_file: File, inputs: Inputs, limits):
     """Run both files with every inner value kept, on a few examples."""
     few = first_examples(inputs, _LAYER_EXAMPLES)
-    runtime, settings = find_runtime(), {"kernels": _INNER_KERNELS, "keep_all": True}
-    with Children(limits) as one, Children(limits) as other:
-        quantized = _load(file, runtime, one, **settings)
-        reference = _load(float_file, runtime, other, **settings)
+    settings = {"kernels": _INNER_KERNELS, "keep_all": True, "limits": limits}
+    with (
+        load_isolated(file, **settings) as quantized,
+        load_isolated(float_file, **settings) as reference,
+    ):
         return compare_layers(quantized, reference, few, _real_inputs(quantized, few))

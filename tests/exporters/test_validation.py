@@ -2,16 +2,18 @@ import json
 import math
 
 import edits
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 import toy_files
 
 from exporters.agreement import accuracy, compare, is_classification
-from exporters.examples import gather
 from exporters.layer_agreement import sqnr
 from exporters.ports import Port
 from exporters.runtime import RunError
 from exporters.validation import validate
+from tfcompress.examples import gather
 
 PORT = Port("y", 0, (1, 2), np.dtype("int8"), scale=0.5, zero_point=10)
 
@@ -172,16 +174,37 @@ def test_a_kernel_set_that_refuses_is_reported_and_the_others_go_on(files, monke
 
     original = validation.load_isolated
 
-    def refuse_reference(file, runtime, *, kernels, **settings):
+    def refuse_reference(file, runtime=None, kernels="xnnpack", **settings):
         if kernels == "reference":
             raise RunError("no kernel")
-        return original(file, runtime, kernels=kernels, **settings)
+        return original(file, runtime, kernels, **settings)
 
     monkeypatch.setattr(validation, "load_isolated", refuse_reference)
     agreement = validate(files["int8"], toy_files.model(), toy_files.images())
     assert [run.error for run in agreement.runs] == [None, None, "no kernel"]
     assert "did not run: no kernel" in agreement.to_text()
     assert len(agreement.ran) == 2
+
+
+@pytest.mark.process
+def test_kernels_that_abort_on_our_own_file_do_not_take_the_process_along():
+    """A softmax of almost nothing: its input's scale is too small for the reference kernels."""
+    converter = tf.lite.TFLiteConverter.from_keras_model(
+        keras.Sequential(
+            [
+                keras.Input((4,)),
+                keras.layers.Dense(3, kernel_initializer=keras.initializers.RandomNormal(0, 1e-8)),
+                keras.layers.Softmax(),
+            ]
+        )
+    )
+    examples = np.random.default_rng(0).random((8, 4), np.float32)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([example[None]] for example in examples)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    agreement = validate(converter.convert(), np.full((8, 3), 1 / 3), examples)
+    assert [run.error is None for run in agreement.runs] == [True, True, False]
+    assert "SIGABRT" in agreement.runs[2].error
 
 
 def test_a_file_that_runs_nowhere_is_an_error(shared):
@@ -238,9 +261,6 @@ def test_bad_input(against, data, error, message):
 
 
 def test_examples_come_as_whatever_fit_takes():
-    import keras
-    import tensorflow as tf
-
     x, y = np.arange(12.0).reshape(6, 2), np.arange(6)
 
     class Batches(keras.utils.PyDataset):
