@@ -14,7 +14,6 @@ import numpy as np
 
 from exporters import snippets
 from exporters.arena import arena_estimate
-from exporters.examples import gather
 from exporters.inspection import Inspection, inspect
 from exporters.random_inputs import random_inputs
 from exporters.runtime import (
@@ -28,6 +27,7 @@ from exporters.runtime import (
     load_isolated,
 )
 from exporters.target_check import check_target
+from tfcompress.examples import gather
 from tfcompress.targets.target import load_target
 from tfcompress.tflite.flatbuffer import read_model
 

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from exporters import conversion_settings
-from tfcompress.batches import iterate_inputs
+from tfcompress.examples import iterate_inputs
 from tfcompress.graph.selection import walk_layers
 from tfcompress.graph.wrapper import ModelWrapper, unwrap
 from tfcompress.quantization import QuantizeAware, Scheme, quantize_aware

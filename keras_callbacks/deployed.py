@@ -7,8 +7,8 @@ import numpy as np
 from keras.src.trainers.compile_utils import CompileMetrics
 
 from exporters.converting import convert_model
-from exporters.examples import gather
 from exporters.runtime import load
+from tfcompress.examples import gather
 
 
 class DeployedAccuracy(keras.callbacks.Callback):

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfcompress.batches import iterate_inputs
+from tfcompress.examples import iterate_inputs
 from tfcompress.graph.interception import VariableSwap
 from tfcompress.graph.selection import LayerSelector, select_layers, walk_layers
 from tfcompress.graph.taps import TappedCalls

@@ -1,4 +1,4 @@
-"""Examples out of whatever data ``fit`` takes, as arrays."""
+"""Examples out of whatever data ``fit`` takes: all of them as arrays, or batch by batch."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -32,6 +32,31 @@ def gather(data: Any, most: int | None = None) -> tuple[Inputs, np.ndarray | Non
         inputs = _mapped(inputs, lambda array: array[:most])
         labels = None if labels is None else labels[:most]
     return inputs, labels
+
+
+def iterate_inputs(data: Any, batch_size: int = 32) -> Iterator[Any]:
+    """Yield the inputs of a data set, batch by batch; labels and weights are left out.
+
+    Args:
+        data: as ``gather`` takes it.
+        batch_size: examples in a batch where the data is whole; batches keep their size.
+
+    Yields:
+        The inputs of a batch, in the structure that they came in.
+
+    Raises:
+        TypeError: the data is of no kind that ``gather`` takes.
+    """
+    if not _is_whole(data):
+        for batch in _batches(data):
+            yield batch[0] if isinstance(batch, tuple) else batch
+        return
+    inputs = data[0] if isinstance(data, tuple) else data
+    single = _is_array(inputs)
+    arrays = [inputs] if single else inputs
+    for start in range(0, len(next(iter(_arrays(arrays)))), batch_size):
+        part = _mapped(arrays, lambda array, start=start: array[start : start + batch_size])
+        yield part[0] if single else part
 
 
 def first_examples(inputs: Inputs, count: int) -> Inputs:

@@ -1,0 +1,75 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfcompress.examples import gather, iterate_inputs
+
+X, Y = np.arange(10, dtype="float32").reshape(5, 2), np.arange(5)
+
+
+class Batches(keras.utils.PyDataset):
+    @property
+    def num_batches(self):
+        return 2
+
+    def __getitem__(self, index):
+        return X[3 * index : 3 * index + 3], Y[3 * index : 3 * index + 3]
+
+
+WITH_LABELS = {
+    "arrays": lambda: (X, Y),
+    "dataset": lambda: tf.data.Dataset.from_tensor_slices((X, Y)).batch(3),
+    "py dataset": Batches,
+    "batches": lambda: [(X[:3], Y[:3]), (X[3:], Y[3:])],
+}
+WITHOUT_LABELS = {
+    "array": lambda: X,
+    "tensor": lambda: tf.constant(X),
+    "dataset": lambda: tf.data.Dataset.from_tensor_slices(X).batch(3),
+    "tuple of inputs": lambda: (X,),
+}
+
+
+@pytest.mark.parametrize("kind", WITH_LABELS)
+def test_gather_inputs_and_labels(kind):
+    (inputs,), labels = gather(WITH_LABELS[kind]())
+    assert inputs.tolist() == X.tolist()
+    assert labels.tolist() == Y.tolist()
+
+
+@pytest.mark.parametrize("kind", WITHOUT_LABELS)
+def test_gather_inputs_alone(kind):
+    (inputs,), labels = gather(WITHOUT_LABELS[kind]())
+    assert inputs.tolist() == X.tolist()
+    assert labels is None
+
+
+@pytest.mark.parametrize("data", [*WITH_LABELS.values(), *WITHOUT_LABELS.values()])
+def test_iterate_leaves_labels_out(data):
+    batches = [np.asarray(batch) for batch in iterate_inputs(data(), batch_size=3)]
+    assert [len(batch) for batch in batches] == [3, 2]
+    assert np.concatenate(batches).tolist() == X.tolist()
+
+
+def test_iterate_keeps_the_structure_of_several_inputs():
+    as_list = next(iterate_inputs([X, X + 1], batch_size=2))
+    assert [part.tolist() for part in as_list] == [X[:2].tolist(), (X[:2] + 1).tolist()]
+    as_dict = next(iterate_inputs({"a": X, "b": X + 1}, batch_size=2))
+    assert {name: part.tolist() for name, part in as_dict.items()} == {
+        "a": X[:2].tolist(),
+        "b": (X[:2] + 1).tolist(),
+    }
+
+
+@pytest.mark.parametrize("data", ["path", 3, None])
+def test_what_is_no_data(data):
+    with pytest.raises(TypeError, match="Received: "):
+        gather(data)
+    with pytest.raises(TypeError, match="Received: "):
+        next(iterate_inputs(data))
+
+
+def test_no_examples():
+    with pytest.raises(ValueError, match="At least one example"):
+        gather(X[:0])
