@@ -1,6 +1,7 @@
 """Prune, quantize and distil Keras 3 models during ``fit``, for phones and boards.
 
-Importing this package loads neither TensorFlow nor Keras: each name is imported when it is first used.
+Importing this package loads neither TensorFlow nor Keras: each name is imported when it is first
+used.
 """
 
 import importlib

@@ -70,7 +70,6 @@ def freeze(model: keras.Model, specs: list[tf.TensorSpec]):
     Returns:
         A concrete function from the inputs to the flat list of outputs.
     """
-
     # A wrapper's own name scope would stand before the names of the user's layers.
     run = model.call if isinstance(model, ModelWrapper) else model
 
