@@ -100,8 +100,9 @@ def validate(
                 try:
                     child = children.of(runtime)
                     loaded = load_isolated(file, runtime, kernel_set, child=child)
+                    fed = _by_name(against, loaded, inputs)
                     reference = reference or _reference(against, loaded, inputs, limits)
-                    outputs = loaded.predict(inputs, real=False)
+                    outputs = loaded.predict(fed, real=False)
                 except RunError as error:
                     runs.append(RunAgreement(str(runtime), kernel_set, error=str(error)))
                     continue
@@ -126,7 +127,10 @@ def _reference(
     against, loaded: LoadedModel, inputs: Inputs, limits: Limits | None
 ) -> list[np.ndarray]:
     """Compute what the file should give, in the order of its outputs."""
-    real = _real_inputs(loaded, inputs)
+    named = _by_name(against, loaded, inputs)
+    real = _real_inputs(loaded, named)
+    if isinstance(inputs, list) and isinstance(real, dict):
+        real = [real[name] for name in named]
     if isinstance(against, bytes | str | os.PathLike):
         with load_isolated(against, kernels=_INNER_KERNELS, limits=limits) as other:
             expected = other.predict(real)
@@ -145,6 +149,15 @@ def _reference(
             f"Received a reference with {len(expected)}"
         )
     return expected
+
+
+def _by_name(against, loaded: LoadedModel, inputs: Inputs) -> Inputs:
+    """Give a list of inputs, in the order of a Keras model, the names that a file has for them."""
+    names = [getattr(tensor, "name", "") for tensor in getattr(against, "inputs", None) or ()]
+    same = sorted(names) == sorted(port.name for port in loaded.inputs)
+    if isinstance(inputs, list) and len(inputs) == len(names) and same:
+        return dict(zip(names, inputs, strict=True))
+    return inputs
 
 
 def _real_inputs(loaded: LoadedModel, inputs: Inputs) -> Inputs:
