@@ -377,9 +377,10 @@ def test_bad_input():
 
 @pytest.mark.process
 @pytest.mark.parametrize("target", ["raspberry-pi-zero", "raspberry-pi-4"])
-def test_the_runtimes_accept_the_versions_that_the_table_says(target, old_runtime):
+def test_the_runtimes_accept_the_versions_that_the_table_says(target, request):
     """Operations of the toy file in every version: what the target's runtime really loads."""
-    python = old_runtime if target == "raspberry-pi-zero" else None
+    old = target == "raspberry-pi-zero"
+    python = request.getfixturevalue("old_runtime") if old else None
     runtime = find_runtimes(python)[0]
     assert runtime.name == load_target(target).runtime.package
     with Children() as children:
