@@ -1,13 +1,14 @@
 # make quickstart   the whole path on real data, in its own virtual environment
 # make test         the test suite, likewise
 # make lint         ruff, and the floors of the house (import-linter)
+# make docs         the pages of docs/ as a site in site/, warnings are errors
 
 PYTHON ?= python3
 VENV ?= .venv
 OUT ?= quickstart_out
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test lint format clean
+.PHONY: quickstart test lint format docs clean
 
 quickstart: $(VENV)/installed
 	$(BIN)/tfcompress quickstart --out $(OUT)
@@ -23,6 +24,10 @@ lint: $(VENV)/installed
 format: $(VENV)/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	$(BIN)/mkdocs build --quiet
 
 $(VENV)/installed: setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \

@@ -230,7 +230,7 @@ def test_unknown_dimension():
 
 def test_layer_that_stores_hidden_tensors_is_named():
     inputs = keras.Input((6, 8))
-    model = keras.Model(inputs, kl.LayerNormalization(rms_scaling=True, name="norm")(inputs))
+    model = keras.Model(inputs, kl.GroupNormalization(2, name="norm")(inputs))
     with pytest.raises(tfc.PlacementError, match=r"(?s)norm: .*RSQRT.*allow_float=\['norm'\]"):
         tfc.quantize_aware(model)
 
