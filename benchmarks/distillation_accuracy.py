@@ -140,8 +140,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=pathlib.Path, default=DATA)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--teacher-epochs", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--teacher-epochs", type=int, default=25)
     parser.add_argument("--qat-epochs", type=int, default=6)
     parser.add_argument("--fast", action="store_true", help="two seeds and few epochs")
     parser.add_argument("--only", choices=["signs", "spoken"], help="one data set alone")
@@ -150,8 +150,8 @@ def main():
     if options.fast:
         options.seeds, options.epochs, options.teacher_epochs, options.qat_epochs = 2, 4, 6, 1
     tasks = {
-        "signs": (sign_digits, [48, 96, 128, 160], [8, 16, 24]),
-        "spoken": (spoken_digits, [32, 64, 96, 96], [8, 12, 16]),
+        "signs": (sign_digits, [32, 64, 96, 128], [16, 32, 48]),
+        "spoken": (spoken_digits, [32, 64, 96, 128], [16, 32, 48]),
     }
     results = {}
     for name, (load, teacher_widths, student_widths) in tasks.items():
