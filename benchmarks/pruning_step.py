@@ -6,6 +6,7 @@ and the ratios of pruned to plain:
 
 - the first epoch, from the call of `fit` to the end of the epoch, tracing included;
 - a step, from the later epochs;
+- both also in processor seconds of all threads, which a busy machine disturbs less;
 - the memory of the masks, in bytes a weight.
 
     python benchmarks/pruning_step.py --rounds 5 --json pruning_step.json
@@ -43,21 +44,25 @@ def make_timer(library):
 
         def __init__(self):
             super().__init__()
-            self.called = time.perf_counter()
-            self.ends = []
+            self.marks = [self.now()]
+
+        @staticmethod
+        def now():
+            return np.array([time.perf_counter(), time.process_time()])
 
         def on_epoch_end(self, epoch, logs=None):
-            self.ends.append(time.perf_counter())
+            self.marks.append(self.now())
 
     return Timer()
 
 
 def train(library, model, callbacks, data, epochs):
-    """Return the seconds of the first epoch and of a step of the later ones."""
+    """Return seconds and processor seconds of the first epoch, and of a step of the later ones."""
     timer = make_timer(library)
     model.fit(*data, batch_size=BATCH, epochs=epochs, verbose=0, callbacks=[*callbacks, timer])
-    later = (timer.ends[-1] - timer.ends[0]) / (epochs - 1)
-    return timer.ends[0] - timer.called, later / (len(data[0]) // BATCH)
+    called, first, last = timer.marks[0], timer.marks[1], timer.marks[-1]
+    step = (last - first) / (epochs - 1) / (len(data[0]) // BATCH)
+    return [*map(float, first - called), *map(float, step)]
 
 
 def keras_plain(data, epochs):
@@ -93,6 +98,7 @@ def mask_bytes_per_weight():
     return masks / sum(kernel.size for kernel in kernels)
 
 
+MEASURES = ("first epoch", "first epoch, CPU", "step", "step, CPU")
 VARIANTS = {
     "Keras 3, plain": keras_plain,
     "Keras 3, MagnitudePruning": keras_pruned,
@@ -117,19 +123,16 @@ def main():
             keras.backend.clear_session()
             rounds[name].append(variant(data, arguments.epochs))
     result = {"mask_bytes_per_weight": mask_bytes_per_weight(), "rounds": rounds}
-    print(f"{'':28}{'first epoch':>14}{'step':>12}")
+    print(f"{'':28}" + "".join(f"{name:>20}" for name in MEASURES))
     for name, times in rounds.items():
-        first, step = (statistics.median(column) for column in zip(*times, strict=True))
-        result[name] = {"first_epoch_s": first, "step_s": step}
-        print(f"{name:28}{first:12.2f} s{1000 * step:9.1f} ms")
+        medians = [statistics.median(column) for column in zip(*times, strict=True)]
+        result[name] = dict(zip(MEASURES, medians, strict=True))
+        print(f"{name:28}" + "".join(f"{value:18.3f} s" for value in medians))
     for plain, pruned in (list(VARIANTS)[:2], list(VARIANTS)[2:]):
-        # Ratios within a round: the machine's mood cancels.
-        pairs = list(zip(rounds[plain], rounds[pruned], strict=True))
-        first, step = (
-            statistics.median(after[i] / before[i] for before, after in pairs) for i in (0, 1)
-        )
-        result[pruned] |= {"first_epoch_ratio": first, "step_ratio": step}
-        print(f"{pruned + ' / plain':34}{first:6.2f} x{step:10.3f} x")
+        # Ratios within a round: what both of a pair suffered cancels.
+        ratios = np.median(np.array(rounds[pruned]) / np.array(rounds[plain]), axis=0)
+        result[pruned]["ratios"] = dict(zip(MEASURES, map(float, ratios), strict=True))
+        print(f"{'  / plain':28}" + "".join(f"{ratio:18.3f} x" for ratio in ratios))
     print(f"masks: {result['mask_bytes_per_weight']:.2f} bytes a weight")
     if arguments.json:
         with open(arguments.json, "w", encoding="utf-8") as file:
