@@ -7,6 +7,7 @@ Needs NumPy and one of tflite_runtime, ai_edge_litert or tensorflow. Exit status
 
 import argparse
 import hashlib
+import importlib
 import json
 import os
 import sys
@@ -17,28 +18,25 @@ import numpy as np
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
-def find_runtime():
+RUNTIMES = ("tflite_runtime", "ai_edge_litert", "tensorflow")
+
+
+def find_runtime(wanted=None):
     """Import a runtime; return its name, its Interpreter and its load_delegate."""
-    try:
-        from tflite_runtime import interpreter
+    for name in RUNTIMES if wanted is None else (wanted,):
+        try:
+            if name == "tensorflow":
+                import tensorflow as tf
 
-        return "tflite_runtime", interpreter.Interpreter, interpreter.load_delegate
-    except ImportError:
-        pass
-    try:
-        from ai_edge_litert import interpreter
-
-        return "ai_edge_litert", interpreter.Interpreter, interpreter.load_delegate
-    except ImportError:
-        pass
-    try:
-        import tensorflow as tf
-    except ImportError:
-        sys.exit(
-            "No runtime found. Install one: pip install ai-edge-litert "
-            "(32-bit ARM: pip install tflite-runtime==2.14.0 'numpy<2')"
-        )
-    return "tensorflow", tf.lite.Interpreter, tf.lite.experimental.load_delegate
+                return name, tf.lite.Interpreter, tf.lite.experimental.load_delegate
+            module = importlib.import_module(name + ".interpreter")
+            return name, module.Interpreter, module.load_delegate
+        except ImportError:
+            continue
+    sys.exit(
+        f"No runtime found of {wanted or ', '.join(RUNTIMES)}. Install one: "
+        "pip install ai-edge-litert (32-bit ARM: pip install tflite-runtime==2.14.0 'numpy<2')"
+    )
 
 
 def changed_files(manifest):
@@ -57,9 +55,9 @@ def changed_files(manifest):
     return changed
 
 
-def load(manifest, threads):
+def load(manifest, threads, runtime=None):
     """Load the model, on the Edge TPU if it was compiled for one."""
-    name, interpreter, load_delegate = find_runtime()
+    name, interpreter, load_delegate = find_runtime(runtime)
     delegates = []
     if manifest["edgetpu"]:
         try:
@@ -126,6 +124,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--runs", type=int, default=50)
+    parser.add_argument("--runtime", choices=RUNTIMES, help="the first that is found by default")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
     with open(os.path.join(HERE, "manifest.json")) as file:
@@ -136,7 +135,7 @@ def main():
         return 1
     golden = np.load(os.path.join(HERE, "golden.npz"), allow_pickle=False)
     try:
-        name, loaded = load(manifest, arguments.threads)
+        name, loaded = load(manifest, arguments.threads, arguments.runtime)
         outputs, seconds = run(loaded, golden, arguments.runs)
     except (RuntimeError, ValueError) as error:
         print(f"FAIL: the runtime refuses the model: {error}")

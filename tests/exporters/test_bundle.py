@@ -34,8 +34,9 @@ def bundle(int8_path, tmp_path):
     )
 
 
-def run_on_device(folder, python=sys.executable):
-    command = [str(python), str(folder / "run_on_device.py"), "--json", "--runs", "10"]
+def run_on_device(folder, python=sys.executable, runtime="ai_edge_litert"):
+    script = str(folder / "run_on_device.py")
+    command = [str(python), script, "--json", "--runs", "10", "--runtime", runtime]
     # As on a board: nothing of this project, or of this Python, is in reach.
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
@@ -98,7 +99,7 @@ def test_it_passes_here(bundle):
 
 
 def test_it_says_so_in_words(bundle):
-    command = [sys.executable, str(bundle / "run_on_device.py")]
+    command = [sys.executable, str(bundle / "run_on_device.py"), "--runtime", "ai_edge_litert"]
     answer = subprocess.run(command, capture_output=True, text=True, check=True)
     assert answer.stdout.startswith("PASS on ai_edge_litert")
     assert re.search(r"output_0: 100\.0 % equal", answer.stdout)
@@ -234,7 +235,7 @@ def test_it_passes_on_the_last_tflite_runtime(old_runtime, tmp_path, kind):
     path = tmp_path / f"{kind}.tflite"
     path.write_bytes(toy_files.content(kind))
     folder = write_bundle(path, tmp_path / "bundle", examples=toy_files.images())
-    old, new = run_on_device(folder, old_runtime), run_on_device(folder)
+    old, new = run_on_device(folder, old_runtime, "tflite_runtime"), run_on_device(folder)
     assert old.returncode == 0, old.stdout + old.stderr
     reports = [json.loads(answer.stdout) for answer in (old, new)]
     assert [report["runtime"] for report in reports] == ["tflite_runtime", "ai_edge_litert"]
@@ -246,7 +247,7 @@ def test_a_published_model_passes_on_the_last_tflite_runtime(old_runtime, shared
     samples = np.load(shared / "data" / "kws01_test1000_mfcc_int8.npz")["x"][:32]
     path = shared / "models" / "mlperf_tiny" / "kws01_dscnn_int8_reference.tflite"
     folder = write_bundle(path, tmp_path / "bundle", examples=samples, count=32)
-    answer = run_on_device(folder, old_runtime)
+    answer = run_on_device(folder, old_runtime, "tflite_runtime")
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert json.loads(answer.stdout)["outputs"][0]["same_class"] > 0.9
 
