@@ -19,8 +19,8 @@ from tfcompress.cli.progress import TrainingProgress
 from tfcompress.datasets import sign_digits
 from tfcompress.report.quickstart import QuickstartReport, TrainedModel
 
-BATCH = 32
-TEACHER_EPOCHS, STUDENT_EPOCHS, COMPRESSION_EPOCHS = 15, 20, 25
+BATCH = 64
+TEACHER_EPOCHS, STUDENT_EPOCHS, COMPRESSION_EPOCHS = 18, 28, 32
 FINAL_SPARSITY = 0.8
 TEMPERATURE = 4.0
 
@@ -134,8 +134,8 @@ def quickstart(out: pathlib.Path, seed: int = 0, html: bool = False) -> Quicksta
     console.print(f"{len(run.test[1])} of 2062 photos are held out; {run.steps} steps an epoch")
 
     teacher, student = make_teacher(), make_student()
-    run.train("teacher", teacher, TEACHER_EPOCHS, 3e-3)
-    run.train("student", student, STUDENT_EPOCHS, 3e-3)
+    run.train("teacher", teacher, TEACHER_EPOCHS, 4e-3)
+    run.train("student", student, STUDENT_EPOCHS, 4e-3)
     float_file = export_tflite(
         student, out / "model_float.tflite", "float32", validation_data=run.test
     )
@@ -149,10 +149,10 @@ def quickstart(out: pathlib.Path, seed: int = 0, html: bool = False) -> Quicksta
             final_sparsity=FINAL_SPARSITY,
             begin_step=0,
             end_step=run.steps * COMPRESSION_EPOCHS * 3 // 5,
-            frequency=20,
+            frequency=10,
         )
     )
-    run.train("compressed student", distiller, COMPRESSION_EPOCHS, 2e-3, [pruning])
+    run.train("compressed student", distiller, COMPRESSION_EPOCHS, 3e-3, [pruning])
     int8_file = export_tflite(quantized, out / "model_int8.tflite", validation_data=run.test)
 
     console.print("measuring both files in turns")
