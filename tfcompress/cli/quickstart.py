@@ -20,7 +20,7 @@ from tfcompress.datasets import sign_digits
 from tfcompress.report.quickstart import QuickstartReport, TrainedModel
 
 BATCH = 64
-TEACHER_EPOCHS, STUDENT_EPOCHS, COMPRESSION_EPOCHS = 18, 28, 32
+TEACHER_EPOCHS, STUDENT_EPOCHS, COMPRESSION_EPOCHS = 15, 20, 34
 FINAL_SPARSITY = 0.8
 TEMPERATURE = 4.0
 
