@@ -51,8 +51,12 @@ def run(arguments) -> None:
     from tfcompress.cli.native_output import diverted_native_output
 
     with diverted_native_output(out / "quickstart.log"):
+        import tensorflow as tf
+
         from tfcompress.cli.quickstart import quickstart
 
+        # The same machine and seed give the same numbers.
+        tf.config.experimental.enable_op_determinism()
         quickstart(out, arguments.seed, html)
 
 
