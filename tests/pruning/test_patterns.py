@@ -1,4 +1,5 @@
 import pathlib
+import inspect
 import re
 
 import keras
@@ -20,7 +21,8 @@ def prune(pattern, kernel, sparsity, output_axes=(1,)):
 
 def pictures(pattern):
     """Read the 4x4 results that a pattern's docstring shows, in order."""
-    lines = re.findall(r"^ {8}[\d ]{7} [-> ]{5} ?([\d. ]{7})$", type(pattern).__doc__, re.MULTILINE)
+    text = inspect.getdoc(type(pattern))  # Python 3.13 strips the indentation, others do not
+    lines = re.findall(r"^ {4}[\d ]{7} [-> ]{5} ?([\d. ]{7})$", text, re.MULTILINE)
     rows = [[int(cell) if cell != "." else 0 for cell in line.split()] for line in lines]
     return [np.array(rows[i : i + 4]) for i in range(0, len(rows), 4)]
 
