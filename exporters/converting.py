@@ -14,7 +14,7 @@ from tfcompress.quantization import QuantizeAware, Scheme, quantize_aware
 from tfcompress.tflite import conversion
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.model import TFLiteModel
-from tfcompress.tflite.precision import float_layers
+from tfcompress.tflite.precision import float_layers, list_refused
 
 
 class FloatOperationError(ValueError):
@@ -140,18 +140,17 @@ def _refuse_loops(model):
 
 def _samples(model, data):
     """Return the converter's source of samples: one example at a time, by input name."""
-    names = [spec.name for spec in conversion.input_specs(model)]
+    specs = conversion.input_specs(model)
 
     def samples():
         for inputs in iterate_inputs(data):
             flat = [np.asarray(array) for array in keras.tree.flatten(inputs)]
             for row in range(len(flat[0])):
                 yield {
-                    name: array[row : row + 1].astype(spec.dtype.as_numpy_dtype)
-                    for name, array, spec in zip(names, flat, specs, strict=True)
+                    spec.name: array[row : row + 1].astype(spec.dtype.as_numpy_dtype)
+                    for array, spec in zip(flat, specs, strict=True)
                 }
 
-    specs = conversion.input_specs(model)
     for sample in _at_least_one(samples()):
         for name, array in sample.items():
             if not np.isfinite(array).all():
@@ -179,11 +178,8 @@ def _output_names(model):
 
 def _require_integer(model, content, allowed):
     found = float_layers(content, [path for path, _ in walk_layers(model)])
-    offending = {layer: names for layer, names in found.items() if layer not in allowed}
-    if offending:
-        lines = [f"  {layer}: {', '.join(names)}" for layer, names in offending.items()]
+    if listed := list_refused(found, allowed):
         raise FloatOperationError(
             f"Model {model.name!r} was to be exported with integers alone, but these layers would "
-            "compute in float on the device:\n" + "\n".join(lines) + "\nReplace them, or allow "
-            f"them with allow_float={sorted(offending)!r}."
+            f"compute in float on the device:\n{listed}"
         )

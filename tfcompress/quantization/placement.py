@@ -23,6 +23,7 @@ from tfcompress.quantization.weights import QuantizedWeights
 from tfcompress.tflite import conversion
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.names import layer_behind
+from tfcompress.tflite.precision import list_refused
 from tfcompress.tflite.probing import tensor_values
 
 # The output has the scale of the input, which the converter carries over by itself.
@@ -269,12 +270,8 @@ def refuse_float(model: keras.Model, found: dict[str, tuple[str, ...]], allowed=
     Raises:
         PlacementError: a layer is found that is not allowed.
     """
-    offending = {layer: names for layer, names in found.items() if layer not in allowed}
-    if offending:
-        lines = [f"  {layer}: {', '.join(names)}" for layer, names in offending.items()]
+    if listed := list_refused(found, allowed):
         raise PlacementError(
             f"Model {model.name!r} has layers that cannot be given the ranges that integer "
-            "arithmetic needs; they would compute in float on the device:\n"
-            + "\n".join(lines)
-            + f"\nReplace them, or allow them with allow_float={sorted(offending)!r}."
+            f"arithmetic needs; they would compute in float on the device:\n{listed}"
         )

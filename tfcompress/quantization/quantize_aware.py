@@ -168,7 +168,7 @@ class QuantizeAware(ModelWrapper):
 
     @property
     def calibrated(self) -> bool:
-        """Whether every stored tensor has a range: after a training step or ``calibrate``."""
+        """Whether ranges have been observed: after a training step or ``calibrate``."""
         ranges = keras.ops.convert_to_numpy(self.ranges)
         return bool((ranges[:, 1] > ranges[:, 0]).any())
 

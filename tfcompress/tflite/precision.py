@@ -1,6 +1,6 @@
 """Which operations of a .tflite file compute in floating point."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Mapping
 
 from tfcompress.tflite.model import Operation, Subgraph, TFLiteModel
 from tfcompress.tflite.names import layer_behind
@@ -66,6 +66,24 @@ def float_layers(model: TFLiteModel, paths: Iterable[str]) -> dict[str, tuple[st
         layer = layer_behind(name, paths)
         found[layer] = (*found.get(layer, ()), operation.name)
     return found
+
+
+def list_refused(found: Mapping[str, tuple[str, ...]], allowed: Container[str]) -> str:
+    """List the layers that compute in float and may not, and say what to do, for an error.
+
+    Args:
+        found: from ``float_layers``.
+        allowed: the paths of the layers that may compute in float.
+
+    Returns:
+        A line for each layer and one of advice; empty if every layer may.
+    """
+    refused = {layer: names for layer, names in found.items() if layer not in allowed}
+    if not refused:
+        return ""
+    lines = [f"  {layer}: {', '.join(names)}" for layer, names in refused.items()]
+    advice = f"Replace them, or allow them with allow_float={sorted(refused)!r}."
+    return "\n".join([*lines, advice])
 
 
 def _touches_float(operation: Operation, subgraph: Subgraph) -> bool:
