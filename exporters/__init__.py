@@ -9,11 +9,12 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "benchmarking": ["BenchmarkResult", "benchmark"],
-        "bundle": ["write_bundle"],
+        "bundling.bundle": ["write_bundle"],
+        "comparing.validation": ["Agreement", "validate"],
         "export": ["export_tflite"],
-        "inspection": ["Inspection", "inspect"],
-        "runtime": [
+        "judging.target_check": ["Verdict", "check_target"],
+        "reading.inspection": ["Inspection", "inspect"],
+        "running.runtime": [
             "Limits",
             "RunError",
             "Runtime",
@@ -23,7 +24,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "run",
             "run_isolated",
         ],
-        "target_check": ["Verdict", "check_target"],
-        "validation": ["Agreement", "validate"],
+        "timing.benchmarking": ["BenchmarkResult", "benchmark"],
     },
 )

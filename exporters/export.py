@@ -7,9 +7,9 @@ from collections.abc import Iterable
 import keras
 import numpy as np
 
+from exporters.comparing.validation import validate
 from exporters.converting import convert_model
 from exporters.report import ExportReport, ExportResult, describe
-from exporters.validation import validate
 from exporters.whole_file import require_writable, write_whole
 from tfcompress.graph.interception import float32_computation
 from tfcompress.quantization import Scheme

@@ -5,8 +5,8 @@ import dataclasses
 import pathlib
 from typing import Any
 
-from exporters.agreement import Agreement
-from exporters.ports import ports
+from exporters.comparing.agreement import Agreement
+from exporters.running.ports import ports
 from tfcompress.tflite.model import TFLiteModel
 
 

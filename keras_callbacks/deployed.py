@@ -7,7 +7,7 @@ import numpy as np
 from keras.src.trainers.compile_utils import CompileMetrics
 
 from exporters.converting import convert_model
-from exporters.runtime import load
+from exporters.running.runtime import load
 from tfcompress.examples import gather
 
 

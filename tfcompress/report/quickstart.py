@@ -5,8 +5,8 @@ import json
 
 from rich.table import Table
 
-from exporters.benchmarking import BenchmarkResult, Measurement
 from exporters.report import ExportReport
+from exporters.timing.benchmarking import BenchmarkResult, Measurement
 
 
 @dataclasses.dataclass(frozen=True)

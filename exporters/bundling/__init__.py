@@ -1,0 +1,1 @@
+"""Folders that carry a model, its proof and code to the device."""

@@ -1,0 +1,259 @@
+"""A folder that a person with a board can run: the model, its proof, and code for the device."""
+
+import hashlib
+import io
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from exporters.bundling import snippets
+from exporters.judging.arena import arena_estimate
+from exporters.judging.target_check import check_target
+from exporters.reading.inspection import Inspection, inspect
+from exporters.running.random_inputs import random_inputs
+from exporters.running.runtime import (
+    KERNELS,
+    Children,
+    Limits,
+    LoadedModel,
+    Port,
+    RunError,
+    find_runtime,
+    load_isolated,
+)
+from tfcompress.examples import gather
+from tfcompress.targets.target import load_target
+from tfcompress.tflite.flatbuffer import read_model
+
+_SHARE = 0.99
+_LEAST_STEPS = 2.0
+_FLOAT_STEP = 1e-4
+_LARGEST_C_ARRAY = 4 << 20
+
+
+def write_bundle(
+    result: Any,
+    directory: str | os.PathLike,
+    *,
+    examples: Any = None,
+    labels: Sequence[str] | None = None,
+    target: str = "raspberry-pi-4",
+    count: int = 16,
+    limits: Limits | None = None,
+) -> pathlib.Path:
+    """Write a folder that proves on the device what the model does.
+
+    It holds the model; golden inputs and outputs; ``run_on_device.py``, which needs NumPy and a
+    runtime alone and prints pass or fail, agreement and latency; a manifest with the hash of every
+    file; labels; a C array with header; Python and Kotlin code with the right shapes and scales;
+    and a README. The golden outputs are what the file gives here under its default kernels; how far
+    they may differ on the device is at least twice what the kernel sets differ among themselves.
+
+    Args:
+        result: what ``export_tflite`` returned, or the path of a .tflite file.
+        directory: the folder to make; it must not exist, or be empty.
+        examples: golden inputs, whatever ``fit`` takes; by default random ones.
+        labels: the names of the classes.
+        target: the device, one of ``tfcompress.targets.list_targets()``.
+        count: how many golden inputs at most.
+        limits: what the child process that runs the file may use.
+
+    Returns:
+        The folder.
+
+    Raises:
+        FileExistsError: the folder has content.
+        FlatbufferError: the file is damaged.
+        OSError: the folder cannot be written; nothing is left behind.
+        RunError: the file does not run here.
+        ValueError: the target is unknown, or examples or labels do not fit the model.
+
+    Example:
+    ```python
+    result = export_tflite(model, "model.tflite", "int8", representative_data=x_train)
+    write_bundle(result, "bundle", examples=x_test, labels=["rock", "paper", "scissors"])
+    ```
+    """
+    directory = pathlib.Path(directory)
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise FileExistsError(f"A bundle goes into a folder of its own. Received: {directory}")
+    device = load_target(target)
+    path = pathlib.Path(getattr(result, "path", result))
+    content = path.read_bytes()
+    inspection = inspect(path)
+    golden, ports = _golden(path, examples, count, limits)
+    _require_labels(labels, ports["outputs"])
+    files = {
+        "model.tflite": content,
+        "golden.npz": _npz(golden),
+        "run_on_device.py": snippets.bundle_file("run_on_device.py").encode(),
+        "inference.py": snippets.python_snippet(ports["inputs"], ports["outputs"]).encode(),
+        "Inference.kt": snippets.kotlin_snippet(
+            ports["inputs"], ports["outputs"], device.threads
+        ).encode(),
+    }
+    if labels is not None:
+        files["labels.txt"] = "".join(f"{label}\n" for label in labels).encode()
+    if len(content) <= _LARGEST_C_ARRAY:
+        arena = arena_estimate(read_model(content).subgraphs[0])
+        files["model_data.h"] = snippets.c_header(len(content), arena).encode()
+        files["model_data.c"] = snippets.c_array(content).encode()
+    verdict = check_target(path, target)
+    files["README.md"] = _readme(path.stem, files, inspection, ports, verdict).encode()
+    manifest = {
+        "model": "model.tflite",
+        "edgetpu": "CUSTOM:edgetpu-custom-op" in inspection.operation_counts,
+        **ports,
+        "target": verdict.to_json(),
+        "min_runtime": inspection.min_runtime,
+        "files": {
+            name: {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+            for name, data in sorted(files.items())
+        },
+    }
+    files["manifest.json"] = (json.dumps(manifest, indent=2) + "\n").encode()
+    _write_whole(directory, files)
+    return directory
+
+
+def _golden(path, examples, count: int, limits) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Run golden inputs under every kernel set; return them, and the facts about the ports."""
+    runs: list[list[np.ndarray]] = []
+    errors = []
+    with Children(limits) as children:
+        for kernels in KERNELS:
+            try:
+                loaded = load_isolated(path, kernels=kernels, child=children.of(find_runtime()))
+                inputs = _golden_inputs(loaded, examples, count)
+                rows = [loaded.run(row) for row in zip(*inputs, strict=True)]
+            except RunError as error:
+                errors.append(str(error))
+                continue
+            runs.append([np.stack(column) for column in zip(*rows, strict=True)])
+    if not runs:
+        raise RunError("the file does not run here: " + "; ".join(errors))
+    golden = {f"input_{place}": array for place, array in enumerate(inputs)}
+    golden |= {f"output_{place}": array for place, array in enumerate(runs[0])}
+    outputs = [
+        {**_facts(port), **_tolerance(port, [run[place] for run in runs])}
+        for place, port in enumerate(loaded.outputs)
+    ]
+    return golden, {"inputs": [_facts(port) for port in loaded.inputs], "outputs": outputs}
+
+
+def _golden_inputs(loaded: LoadedModel, examples: Any, count: int) -> list[np.ndarray]:
+    """Cut the examples into runs, shape (runs, *shape of the input)."""
+    unfit = [p.name for p in (*loaded.inputs, *loaded.outputs) if p.dtype.kind not in "biuf"]
+    if not loaded.inputs or unfit:
+        raise ValueError(f"A bundle needs inputs, and numbers in and out. Received: {unfit}")
+    if examples is None:
+        made = (random_inputs(loaded.inputs, seed) for seed in range(count))
+        return [np.stack(column) for column in zip(*made, strict=True)]
+    rows, _ = loaded.rows(gather(examples, count)[0])
+    return rows
+
+
+def _facts(port: Port) -> dict[str, Any]:
+    return {
+        "name": port.name,
+        "shape": list(port.shape),
+        "dtype": port.dtype.name,
+        "scale": port.scale,
+        "zero_point": port.zero_point,
+    }
+
+
+def _tolerance(port: Port, outputs: list[np.ndarray]) -> dict[str, float]:
+    """Say how far an output may be off on a device, from how far the kernel sets are here."""
+    golden = outputs[0].astype(np.float64)
+    if not np.isfinite(golden).all():
+        raise ValueError(
+            f"Output {port.name!r} is not finite on the golden inputs: give other examples"
+        )
+    # Integers count in their own steps, floats in parts of their largest value.
+    size = max(1e-2, float(np.abs(golden).max(initial=0)))
+    unit = 1.0 if port.dtype.kind != "f" else _FLOAT_STEP * size
+    spreads = [np.quantile(np.abs(other - golden) / unit, _SHARE) for other in outputs[1:]]
+    tolerance = max(_LEAST_STEPS, 2 * float(max(spreads, default=0.0)))
+    return {"step": unit, "tolerance": tolerance, "share": _SHARE}
+
+
+def _require_labels(labels: Sequence[str] | None, outputs: list[dict[str, Any]]) -> None:
+    if labels is None:
+        return
+    classes = [output["shape"][-1] for output in outputs if output["shape"]]
+    if len(labels) not in classes:
+        raise ValueError(
+            f"Labels name the entries of an output's last axis, of sizes {classes}. "
+            f"Received: {len(labels)} labels"
+        )
+
+
+def _npz(arrays: dict[str, np.ndarray]) -> bytes:
+    stream = io.BytesIO()
+    np.savez(stream, **arrays)
+    return stream.getvalue()
+
+
+def _readme(title: str, files: dict, inspection: Inspection, ports: dict, verdict) -> str:
+    kinds = {
+        "model.tflite": "the model",
+        "golden.npz": "golden inputs and outputs",
+        "run_on_device.py": "runs the model on the golden inputs and compares",
+        "inference.py": "Python code that runs the model on real numbers",
+        "Inference.kt": "Kotlin code for Android that does the same",
+        "labels.txt": "the names of the classes, one a line",
+        "model_data.h": "header of the C array, with an estimate of the arena",
+        "model_data.c": "the model as a C array, for microcontrollers",
+    }
+    device = load_target(verdict.target)
+    package = "ai-edge-litert" if device.runtime is None else device.runtime.package
+    install = (
+        "pip install tflite-runtime==2.14.0 'numpy<2'    # Python up to 3.11"
+        if package == "tflite-runtime"
+        else "pip install ai-edge-litert numpy"
+    )
+    heads = ("", "name", "shape", "type", "scale", "zero point", "tolerance")
+    rows = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for side in ("inputs", "outputs"):
+        for port in ports[side]:
+            tolerance = f"{port['tolerance'] * port['step']:.3g}" if "tolerance" in port else ""
+            scale = "" if port["scale"] is None else f"{port['scale']:.9g}"
+            zero = "" if port["scale"] is None else port["zero_point"]
+            shape = "x".join(map(str, port["shape"]))
+            cells = (side[:-1], port["name"], shape, port["dtype"], scale, zero, tolerance)
+            rows.append("| " + " | ".join(map(str, cells)) + " |")
+    counts = ", ".join(f"{count} {name}" for name, count in inspection.operation_counts.items())
+    remarks = [*verdict.reasons, *verdict.notes]
+    return snippets.template("README.md.txt").substitute(
+        title=title,
+        files="\n".join(f"| {name} | {kinds[name]} |" for name in files if name in kinds),
+        install=install,
+        share=f"{_SHARE:.0%}",
+        ports="\n".join(rows),
+        min_runtime=inspection.min_runtime or "(unknown)",
+        operations=f"Its operations: {counts}; {inspection.size:,} bytes.",
+        notes=f"\n## {device.title}\n\n" + "\n".join(f"- {remark}" for remark in remarks)
+        if remarks
+        else "",
+    )
+
+
+def _write_whole(directory: pathlib.Path, files: dict[str, bytes]) -> None:
+    """Write the files into a folder beside, then put that in place: all of them, or none."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    draft = pathlib.Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+    try:
+        for name, content in files.items():
+            (draft / name).write_bytes(content)
+        draft.chmod(0o755)
+        os.replace(draft, directory)
+    except OSError:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise

@@ -1,0 +1,130 @@
+"""The text files of a bundle, made from one description of the model's inputs and outputs."""
+
+import importlib.resources
+import pprint
+import string
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+PortFacts = dict[str, Any]
+
+_BYTES_A_LINE = 12
+
+
+def python_snippet(inputs: Sequence[PortFacts], outputs: Sequence[PortFacts]) -> str:
+    """Write a Python module that runs the model on real numbers.
+
+    Args:
+        inputs: the inputs' "name", "shape", "dtype", "scale" and "zero_point".
+        outputs: the outputs' likewise.
+
+    Returns:
+        Its text.
+    """
+    literals = {
+        key: pprint.pformat([_bare(port) for port in ports], width=96, sort_dicts=False)
+        for key, ports in (("inputs", inputs), ("outputs", outputs))
+    }
+    return template("inference.py.txt").substitute(literals)
+
+
+def kotlin_snippet(inputs: Sequence[PortFacts], outputs: Sequence[PortFacts], threads: int) -> str:
+    """Write a Kotlin class for Android that runs the model on real numbers.
+
+    Args:
+        inputs: as for ``python_snippet``.
+        outputs: likewise.
+        threads: threads to use.
+
+    Returns:
+        Its text.
+    """
+    return template("Inference.kt.txt").substitute(
+        inputs=_kotlin_ports(inputs), outputs=_kotlin_ports(outputs), threads=threads
+    )
+
+
+def c_header(size: int, arena: int) -> str:
+    """Write the header of the C array.
+
+    Args:
+        size: the model's bytes.
+        arena: the estimated bytes of its tensors.
+
+    Returns:
+        Its text.
+    """
+    return textwrap.dedent(f"""\
+        #ifndef MODEL_DATA_H_
+        #define MODEL_DATA_H_
+
+        #ifdef __cplusplus
+        extern "C" {{
+        #endif
+
+        extern const unsigned char model_data[];
+        extern const unsigned int model_data_size;
+
+        /* An estimate, without scratch buffers: start with more, ask arena_used_bytes(). */
+        #define MODEL_ARENA_ESTIMATE {arena}
+        #define MODEL_DATA_SIZE {size}
+
+        #ifdef __cplusplus
+        }}
+        #endif
+
+        #endif /* MODEL_DATA_H_ */
+        """)
+
+
+def c_array(content: bytes) -> str:
+    """Write the model as a C array, aligned as the interpreter wants it.
+
+    Args:
+        content: the model.
+
+    Returns:
+        Its text.
+    """
+    rows = (
+        "  " + ", ".join(f"0x{byte:02x}" for byte in content[start : start + _BYTES_A_LINE])
+        for start in range(0, len(content), _BYTES_A_LINE)
+    )
+    return (
+        '#include "model_data.h"\n\n'
+        "const unsigned char model_data[] __attribute__((aligned(16))) = {\n"
+        + ",\n".join(rows)
+        + f"\n}};\n\nconst unsigned int model_data_size = {len(content)};\n"
+    )
+
+
+def template(name: str) -> string.Template:
+    """Read one of the templates."""
+    return string.Template(bundle_file(name))
+
+
+def bundle_file(name: str) -> str:
+    """Read a file that goes into bundles."""
+    return (
+        importlib.resources.files("exporters.bundling")
+        .joinpath("bundle_files", name)
+        .read_text("utf-8")
+    )
+
+
+def _bare(port: PortFacts) -> PortFacts:
+    return {key: port[key] for key in ("name", "shape", "dtype", "scale", "zero_point")}
+
+
+def _kotlin_ports(ports: Sequence[PortFacts]) -> str:
+    lines = []
+    for port in ports:
+        name = port["name"].replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$")
+        shape = ", ".join(map(str, port["shape"]))
+        scale = 1.0 if port["scale"] is None else port["scale"]
+        lines.append(
+            f'        Port("{name}", "{port["dtype"]}", intArrayOf({shape}), '
+            f"{scale!r}f, {port['zero_point']}),"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Whether a file computes what it should: numbers for whole outputs and for every operation."""

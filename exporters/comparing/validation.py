@@ -1,0 +1,240 @@
+"""Whether a file does what a model does: on data, under every runtime and kernel set present."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from exporters.comparing.agreement import (
+    Agreement,
+    OutputAgreement,
+    RunAgreement,
+    accuracy,
+    compare,
+    is_classification,
+)
+from exporters.comparing.layer_agreement import compare_layers, first_wrong
+from exporters.running.runtime import (
+    KERNELS,
+    Children,
+    Limits,
+    LoadedModel,
+    RunError,
+    Runtime,
+    find_runtime,
+    load_isolated,
+)
+from tfcompress.examples import Inputs, first_examples, gather
+
+__all__ = ["Agreement", "OutputAgreement", "RunAgreement", "validate"]
+
+_BATCH = 64
+_LAYER_EXAMPLES = 8
+_INNER_KERNELS = "builtin"  # a delegate keeps its inner values to itself
+
+File = bytes | str | os.PathLike
+Metric = Callable[[list[np.ndarray], np.ndarray], float]
+
+
+def validate(
+    file: File,
+    against: Any,
+    data: Any,
+    labels: np.ndarray | None = None,
+    *,
+    runtimes: Sequence[Runtime | str] | None = None,
+    kernels: Sequence[str] = tuple(KERNELS),
+    metric: Metric | None = None,
+    tolerance: float = 1e-4,
+    float_file: File | None = None,
+    lowest_sqnr: float = 10.0,
+    limits: Limits | None = None,
+) -> Agreement:
+    """Compare what a file computes with what it should.
+
+    Files are run in child processes, those that this process has made too: the reference kernels,
+    for one, abort on a softmax whose input has a tiny scale, as an untrained model gives it.
+
+    Args:
+        file: the file's path, or its bytes.
+        against: what it should compute: a Keras model or another callable on batches of real
+            numbers; the path of another .tflite file; or an array, or a list or dict of arrays
+            for several outputs, of the expected real numbers.
+        data: examples: whatever ``fit`` takes. Arrays of an input's own integer type are taken as
+            quantized already, others as real numbers.
+        labels: labels for ``metric``; by default those in ``data``, if it has any.
+        runtimes: runtimes, or their names; by default the preferred one. ``find_runtimes()``
+            lists all that are present.
+        kernels: kernel sets: "xnnpack", "builtin", "reference".
+        metric: from the outputs (real numbers) and the labels to a number; by default accuracy,
+            where the first output is a row of classes and the labels name classes.
+        tolerance: the step in which differences of float outputs are judged.
+        float_file: the same model as a float .tflite file: with it the result says where the
+            quantized one departs. ``against``, if that is a file, serves for it.
+        lowest_sqnr: the ratio in dB below which an operation's output has gone wrong.
+        limits: what child processes may use.
+
+    Returns:
+        The agreement, for each runtime and kernel set.
+
+    Raises:
+        FlatbufferError: a file is damaged.
+        RunError: the file runs under no kernel set, or the reference file does not run.
+        RuntimeError: a runtime is missing.
+        TypeError: ``against`` or ``data`` is none of the above.
+        ValueError: shapes, numbers of outputs, or labels do not fit; or a value is not finite.
+
+    Example:
+    ```python
+    agreement = validate("model_int8.tflite", against=model, data=x_test, labels=y_test)
+    print(agreement.to_text())
+    ```
+    """
+    inputs, found = gather(data)
+    labels = found if labels is None else np.asarray(labels)
+    runs, reference = [], None
+    with Children(limits) as children:
+        for runtime in map(find_runtime, runtimes or (None,)):
+            for kernel_set in kernels:
+                try:
+                    child = children.of(runtime)
+                    loaded = load_isolated(file, runtime, kernel_set, child=child)
+                    fed = _by_name(against, loaded, inputs)
+                    reference = reference or _reference(against, loaded, inputs, limits)
+                    outputs = loaded.predict(fed, real=False)
+                except RunError as error:
+                    runs.append(RunAgreement(str(runtime), kernel_set, error=str(error)))
+                    continue
+                agreements = _compared(loaded.outputs, outputs, reference, tolerance)
+                score = _metric(metric, _real(loaded.outputs, outputs), labels)
+                runs.append(RunAgreement(str(runtime), kernel_set, agreements, score))
+        if all(run.error is not None for run in runs):
+            raise RunError("the file does not run: " + "; ".join(str(run.error) for run in runs))
+        if float_file is None and isinstance(against, bytes | str | os.PathLike):
+            float_file = against
+        layers = () if float_file is None else _layers(file, float_file, inputs, limits)
+    return Agreement(
+        examples=len(reference[0]),
+        runs=tuple(runs),
+        reference_metric=_metric(metric, reference, labels),
+        layers=layers,
+        first_wrong=first_wrong(layers, lowest_sqnr),
+    )
+
+
+def _reference(
+    against, loaded: LoadedModel, inputs: Inputs, limits: Limits | None
+) -> list[np.ndarray]:
+    """Compute what the file should give, in the order of its outputs."""
+    named = _by_name(against, loaded, inputs)
+    real = _real_inputs(loaded, named)
+    if isinstance(inputs, list) and isinstance(real, dict):
+        real = [real[name] for name in named]
+    if isinstance(against, bytes | str | os.PathLike):
+        with load_isolated(against, kernels=_INNER_KERNELS, limits=limits) as other:
+            expected = other.predict(real)
+    elif isinstance(against, np.ndarray | list | tuple | Mapping):
+        expected = _ordered(against, loaded)
+    elif callable(against):
+        expected = _called(against, real, loaded)
+    else:
+        raise TypeError(
+            "A file is compared with a Keras model or another callable, another file, or arrays. "
+            f"Received: {type(against).__name__}"
+        )
+    if len(expected) != len(loaded.outputs):
+        raise ValueError(
+            f"The file has {len(loaded.outputs)} outputs: {[p.name for p in loaded.outputs]}. "
+            f"Received a reference with {len(expected)}"
+        )
+    return expected
+
+
+def _by_name(against, loaded: LoadedModel, inputs: Inputs) -> Inputs:
+    """Give a list of inputs, in the order of a Keras model, the names that a file has for them."""
+    names = [getattr(tensor, "name", "") for tensor in getattr(against, "inputs", None) or ()]
+    same = sorted(names) == sorted(port.name for port in loaded.inputs)
+    if isinstance(inputs, list) and len(inputs) == len(names) and same:
+        return dict(zip(names, inputs, strict=True))
+    return inputs
+
+
+def _real_inputs(loaded: LoadedModel, inputs: Inputs) -> Inputs:
+    """Turn examples that are quantized already back into real numbers."""
+    ports = {port.name: port for port in loaded.inputs}
+
+    def real(port, array):
+        return port.to_real(array) if array.dtype == port.dtype else array
+
+    if isinstance(inputs, dict):
+        return {
+            name: real(ports[name], array) if name in ports else array
+            for name, array in inputs.items()
+        }
+    return [real(port, array) for port, array in zip(loaded.inputs, inputs, strict=False)]
+
+
+def _called(against: Callable, real: Inputs, loaded: LoadedModel) -> list[np.ndarray]:
+    """Call a model on batches and join what it returns."""
+    columns = [_ordered(_call(against, batch), loaded) for batch in _batches(real)]
+    return [np.concatenate(column) for column in zip(*columns, strict=True)]
+
+
+def _call(against: Callable, batch: Inputs) -> Any:
+    single = isinstance(batch, list) and len(batch) == 1
+    argument = batch[0] if single else batch
+    # A Keras model must not train on what it is judged on: dropout off, moving averages kept.
+    is_model = hasattr(against, "trainable_variables")
+    return against(argument, training=False) if is_model else against(argument)
+
+
+def _batches(inputs: Inputs) -> Iterator[Inputs]:
+    arrays = list(inputs.values()) if isinstance(inputs, dict) else inputs
+    for start in range(0, len(arrays[0]), _BATCH):
+        rows = slice(start, start + _BATCH)
+        if isinstance(inputs, dict):
+            yield {name: array[rows] for name, array in inputs.items()}
+        else:
+            yield [array[rows] for array in inputs]
+
+
+def _ordered(outputs: Any, loaded: LoadedModel) -> list[np.ndarray]:
+    """List outputs in the file's order: by name where the names are the file's."""
+    if isinstance(outputs, Mapping):
+        names = [port.name for port in loaded.outputs]
+        known = set(outputs) == set(names)
+        outputs = [outputs[name] for name in names] if known else list(outputs.values())
+    elif not isinstance(outputs, list | tuple):
+        outputs = [outputs]
+    return [np.asarray(output) for output in outputs]
+
+
+def _real(ports, outputs: list[np.ndarray]) -> list[np.ndarray]:
+    return [port.to_real(output) for port, output in zip(ports, outputs, strict=True)]
+
+
+def _compared(ports, outputs, reference, tolerance: float) -> tuple[OutputAgreement, ...]:
+    return tuple(
+        compare(port, output, expected, tolerance)
+        for port, output, expected in zip(ports, outputs, reference, strict=True)
+    )
+
+
+def _metric(metric: Metric | None, outputs: list[np.ndarray], labels) -> float | None:
+    if labels is None:
+        return None
+    if metric is not None:
+        return float(metric(outputs, labels))
+    return accuracy(outputs[0], labels) if is_classification(outputs[0], labels) else None
+
+
+def _layers(file: File, float_file: File, inputs: Inputs, limits):
+    """Run both files with every inner value kept, on a few examples."""
+    few = first_examples(inputs, _LAYER_EXAMPLES)
+    settings = {"kernels": _INNER_KERNELS, "keep_all": True, "limits": limits}
+    with (
+        load_isolated(file, **settings) as quantized,
+        load_isolated(float_file, **settings) as reference,
+    ):
+        return compare_layers(quantized, reference, few, _real_inputs(quantized, few))

@@ -1,0 +1,1 @@
+"""What a file says of itself, read as data: operations, types, sizes, work."""

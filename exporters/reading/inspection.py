@@ -1,0 +1,277 @@
+"""What is in a .tflite file: operations, types, sizes, scales, and the Keras layers behind them."""
+
+import dataclasses
+import math
+import os
+from collections.abc import Iterable
+from typing import Any
+
+from exporters.reading.entries import OperationReport, TensorReport
+from exporters.reading.macs import count_macs
+from exporters.reading.picture import draw
+from tfcompress.targets.versions import oldest_runtime
+from tfcompress.tflite.flatbuffer import read_model
+from tfcompress.tflite.model import Subgraph, Tensor, TFLiteModel
+from tfcompress.tflite.names import layer_scopes, match_layer
+from tfcompress.tflite.precision import float_operations
+from tfcompress.tflite.releases import minimum_runtime
+
+# Tensors that only say how, such as shapes and axes: constants, but no parameters of the model.
+_SETTING_TYPES = frozenset({"INT64", "BOOL", "STRING"})
+_LONG = 60
+
+
+@dataclasses.dataclass(frozen=True)
+class Inspection:
+    """What is in a file.
+
+    Attributes:
+        path: the file; None if bytes were given.
+        size: its bytes.
+        description: the converter's own words.
+        metadata: the names of its metadata.
+        subgraphs: the names of its graphs.
+        signatures: {key: {"subgraph": index, "inputs": {name: tensor}, "outputs": ...}}.
+        inputs: the main graph's inputs.
+        outputs: the main graph's outputs.
+        operations: every operation of every graph.
+        tensors: every tensor of every graph.
+        parameters: the model's parameters; a shared tensor counts once.
+        macs: the main graph's multiply-accumulates.
+        min_runtime: the oldest TensorFlow release that runs the file, None if unknown.
+    """
+
+    path: str | None
+    size: int
+    description: str
+    metadata: tuple[str, ...]
+    subgraphs: tuple[str, ...]
+    signatures: dict[str, dict[str, Any]]
+    inputs: tuple[TensorReport, ...]
+    outputs: tuple[TensorReport, ...]
+    operations: tuple[OperationReport, ...]
+    tensors: tuple[TensorReport, ...]
+    parameters: int
+    macs: int
+    min_runtime: str | None
+
+    @property
+    def operation_counts(self) -> dict[str, int]:
+        """How often each operation occurs."""
+        counts: dict[str, int] = {}
+        for operation in self.operations:
+            counts[operation.name] = counts.get(operation.name, 0) + 1
+        return counts
+
+    @property
+    def layer_sizes(self) -> dict[str, int]:
+        """Bytes of the constants of each layer; "" for operations that name no layer."""
+        sizes: dict[str, int] = {}
+        for operation in self.operations:
+            layer = operation.layer or ""
+            sizes[layer] = sizes.get(layer, 0) + operation.size
+        return sizes
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as JSON-able values."""
+        report = dataclasses.asdict(self)
+        report["operation_counts"] = self.operation_counts
+        report["layer_sizes"] = self.layer_sizes
+        return report
+
+    def to_text(self) -> str:
+        """Return a table for the terminal."""
+        lines = [
+            f"{self.path or 'model'}: {self.size:,} bytes, {self.parameters:,} parameters, "
+            f"{self.macs:,} multiply-accumulates, needs the runtime of TensorFlow "
+            f"{self.min_runtime or '(unknown)'} or later"
+        ]
+        for side, tensors in (("input", self.inputs), ("output", self.outputs)):
+            lines += [f"{side} {_tensor_text(tensor)}" for tensor in tensors]
+        for key, entry in self.signatures.items():
+            takes, gives = ", ".join(entry["inputs"]), ", ".join(entry["outputs"])
+            lines.append(f"signature {key}: ({takes}) -> ({gives}), graph {entry['subgraph']}")
+        lines.append(_operation_table(self.operations))
+        return "\n".join(lines)
+
+    def to_svg(self) -> str:
+        """Return a picture: the main graph's operations with their types, sizes and work."""
+        return draw([op for op in self.operations if op.subgraph == 0], self.path or "model")
+
+
+def inspect(source: bytes | str | os.PathLike, layers: Iterable[str] = ()) -> Inspection:
+    """Read what is in a file, without running it.
+
+    Args:
+        source: the file's bytes, or its path.
+        layers: the paths of the Keras model's layers, nested names joined by "/". With them each
+            operation names its layer exactly; without, the scope in the file, whose number at the
+            end TensorFlow may have added.
+
+    Returns:
+        The inspection: ``to_text()``, ``to_json()`` and ``to_svg()`` show it.
+
+    Raises:
+        FlatbufferError: the file is damaged.
+        OSError: the path cannot be read.
+
+    Example:
+    ```python
+    print(inspect("model_int8.tflite").to_text())
+    ```
+    """
+    model = read_model(source)
+    main = model.subgraphs[0] if model.subgraphs else None
+    floats = {(op.subgraph, op.index) for op in float_operations(model)}
+    layers = tuple(layers)
+    operations = tuple(
+        report
+        for subgraph in model.subgraphs
+        for report in _operation_reports(subgraph, floats, layers)
+    )
+    tensors = tuple(_tensor_report(g.index, t) for g in model.subgraphs for t in g.tensors)
+    return Inspection(
+        path=None if isinstance(source, bytes | bytearray) else os.fspath(source),
+        size=model.size,
+        description=model.description,
+        metadata=tuple(model.metadata),
+        subgraphs=tuple(subgraph.name for subgraph in model.subgraphs),
+        signatures={
+            signature.key: {
+                "subgraph": signature.subgraph,
+                "inputs": signature.inputs,
+                "outputs": signature.outputs,
+            }
+            for signature in model.signatures
+        },
+        inputs=tuple(_tensor_report(0, main.tensors[i]) for i in main.inputs) if main else (),
+        outputs=tuple(_tensor_report(0, main.tensors[i]) for i in main.outputs) if main else (),
+        operations=operations,
+        tensors=tensors,
+        parameters=_parameters(model),
+        macs=sum(operation.macs for operation in operations if operation.subgraph == 0),
+        min_runtime=minimum_runtime(model),
+    )
+
+
+def _tensor_report(subgraph: int, tensor: Tensor) -> TensorReport:
+    quantization = tensor.quantization
+    return TensorReport(
+        subgraph=subgraph,
+        index=tensor.index,
+        name=tensor.name,
+        dtype=tensor.dtype,
+        shape=tensor.shape_signature,
+        size=tensor.size,
+        scales=quantization.scales if quantization else (),
+        zero_points=quantization.zero_points if quantization else (),
+        axis=quantization.axis if quantization and len(quantization.scales) > 1 else None,
+        constant=tensor.constant,
+        sparse=tensor.sparse,
+    )
+
+
+def _operation_reports(subgraph: Subgraph, floats: set, layers) -> list[OperationReport]:
+    def tensors(indices) -> list[Tensor]:
+        return [subgraph.tensors[index] for index in indices if index >= 0]
+
+    reports = []
+    layer_of: dict[int, str | None] = {}  # by tensor, for operations whose own name says nothing
+    for operation in subgraph.operations:
+        constants = [t for t in tensors(operation.inputs) if t.constant]
+        kernel = next((tensor for tensor in constants if _is_parameter(tensor)), None)
+        fused = _fused_layers([*tensors(operation.outputs), *constants], layers)
+        own = _fused_layers([kernel] if kernel else [], layers)
+        before = (layer_of[i] for i in operation.inputs if layer_of.get(i))
+        layer = own[-1] if own else fused[0] if fused else next(before, None)
+        layer_of.update(dict.fromkeys(operation.outputs, layer))
+        first = subgraph.tensors[operation.outputs[0]] if operation.outputs else None
+        reports.append(
+            OperationReport(
+                subgraph=subgraph.index,
+                index=operation.index,
+                name=operation.label,
+                version=operation.version,
+                layer=layer,
+                fused_layers=fused,
+                dtype=first.dtype if first else None,
+                weights_dtype=kernel.dtype if kernel else None,
+                sparse=kernel is not None and kernel.sparse,
+                shape=first.shape_signature if first else (),
+                inputs=operation.inputs,
+                outputs=operation.outputs,
+                parameters=sum(_count(tensor) for tensor in constants),
+                size=sum(tensor.size for tensor in constants),
+                macs=count_macs(operation, subgraph),
+                min_runtime=None
+                if operation.custom
+                else oldest_runtime(operation.name, operation.version),
+                float_=(operation.subgraph, operation.index) in floats,
+            )
+        )
+    return reports
+
+
+def _fused_layers(tensors: list[Tensor], layers: tuple[str, ...]) -> tuple[str, ...]:
+    """Collect the layers that tensors are named after, known ones where layers are known."""
+    scopes = [scope for tensor in tensors for scope in layer_scopes(tensor.name)]
+    found = [match_layer(scope, layers) for scope in scopes] if layers else scopes
+    return tuple(dict.fromkeys(layer for layer in found if layer))
+
+
+def _is_parameter(tensor: Tensor) -> bool:
+    """Tell weights and biases from shapes and axes: an int32 bias has a scale, an axis has none."""
+    if not tensor.constant or tensor.dtype in _SETTING_TYPES:
+        return False
+    return tensor.dtype != "INT32" or tensor.quantization is not None
+
+
+def _count(tensor: Tensor) -> int:
+    return math.prod(tensor.shape) if _is_parameter(tensor) else 0
+
+
+def _parameters(model: TFLiteModel) -> int:
+    """Count the parameters of all graphs, each buffer once."""
+    seen: dict[Any, int] = {}
+    for subgraph in model.subgraphs:
+        used = {i for operation in subgraph.operations for i in operation.inputs if i >= 0}
+        for index in used:
+            tensor = subgraph.tensors[index]
+            seen[tensor.buffer] = _count(tensor)
+    return sum(seen.values())
+
+
+def _tensor_text(tensor: TensorReport) -> str:
+    text = f"{tensor.name[:_LONG]}: {tensor.dtype} {list(tensor.shape)}"
+    if len(tensor.scales) == 1:
+        text += f", scale {tensor.scales[0]:.6g}, zero point {tensor.zero_points[0]}"
+    return text
+
+
+def _operation_table(operations: Iterable[OperationReport]) -> str:
+    rows = [("", "operation", "layer", "type", "output", "bytes", "parameters", "MACs")]
+    for operation in operations:
+        kinds = [kind for kind in (operation.weights_dtype, operation.dtype) if kind]
+        rows.append(
+            (
+                f"{operation.subgraph}.{operation.index}",
+                f"{operation.name} v{operation.version}",
+                (operation.layer or "-")[-_LONG:],
+                "/".join(dict.fromkeys(kinds))
+                + (" sparse" if operation.sparse else "")
+                + (" (float)" if operation.float_ else ""),
+                "x".join(map(str, operation.shape)) or "scalar",
+                f"{operation.size:,}",
+                f"{operation.parameters:,}",
+                f"{operation.macs:,}",
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    numeric = len(rows[0]) - 3
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if column >= numeric else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )

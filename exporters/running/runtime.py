@@ -1,0 +1,244 @@
+"""Loading .tflite files with the runtimes that are present: in this process, or in a child."""
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+from exporters.running.child.session import KERNELS, Session
+from exporters.running.discovery import Runtime, find_runtime, find_runtimes
+from exporters.running.isolation import Child, Limits, RunError
+from exporters.running.loaded_model import LoadedModel, RemoteSession
+from exporters.running.ports import Port, ports
+from tfcompress.tflite.flatbuffer import read_model
+from tfcompress.tflite.model import TFLiteModel
+
+__all__ = [
+    "KERNELS",
+    "Children",
+    "Limits",
+    "LoadedModel",
+    "Port",
+    "RunError",
+    "Runtime",
+    "find_runtime",
+    "find_runtimes",
+    "load",
+    "load_isolated",
+    "ports",
+    "run",
+    "run_isolated",
+    "start_child",
+]
+
+
+def load(
+    source: bytes | str | os.PathLike,
+    runtime: Runtime | str | None = None,
+    kernels: str = "xnnpack",
+    threads: int = 1,
+    *,
+    signature: str | None = None,
+    keep_all: bool = False,
+) -> LoadedModel:
+    """Load a file in this process: for bytes that this process has made.
+
+    A file from elsewhere can abort the process; use ``load_isolated`` for it.
+
+    Args:
+        source: the file's bytes, or its path.
+        runtime: see ``find_runtime``.
+        kernels: "xnnpack" (the default delegate), "builtin" (optimized kernels without it) or
+            "reference" (the plain kernels).
+        threads: threads of the kernels.
+        signature: the signature to run; by default the main graph.
+        keep_all: keep inner values for ``LoadedModel.trace``.
+
+    Returns:
+        The loaded file.
+
+    Raises:
+        FlatbufferError: the file is damaged.
+        RunError: the runtime refuses it.
+        RuntimeError: the runtime is missing.
+        ValueError: an argument is not one of the above, or the runtime belongs to another Python.
+    """
+    runtime = find_runtime(runtime)
+    if not runtime.here:
+        raise ValueError(f"{runtime} belongs to {runtime.python}: use load_isolated")
+    content, model = _read(source)
+    settings = _settings(
+        runtime, model, kernels=kernels, threads=threads, signature=signature, keep_all=keep_all
+    )
+    try:
+        session = Session(content=content, **settings)
+    except (RuntimeError, ValueError, ImportError) as error:
+        raise RunError(f"{runtime} refused to load the file: {error}") from error
+    return LoadedModel(runtime, kernels, model, signature, session)
+
+
+def load_isolated(
+    source: bytes | str | os.PathLike,
+    runtime: Runtime | str | None = None,
+    kernels: str = "xnnpack",
+    threads: int = 1,
+    *,
+    signature: str | None = None,
+    keep_all: bool = False,
+    limits: Limits | None = None,
+    child: Child | None = None,
+) -> LoadedModel:
+    """Load a file in a child process: for files from anywhere.
+
+    A crash, an abort, a hang or a lack of memory there is a ``RunError`` here.
+
+    Args:
+        source: the file's bytes, or its path.
+        runtime: see ``find_runtime``.
+        kernels: see ``load``.
+        threads: see ``load``.
+        signature: see ``load``.
+        keep_all: see ``load``.
+        limits: what the child process may use.
+        child: a process of that runtime to use, which stays open; by default a new one.
+
+    Returns:
+        The loaded file. Closing it ends a child process that was started for it.
+
+    Raises:
+        FlatbufferError: the file is damaged; no process is started.
+        RunError: the runtime refuses it, or the child process came to an end.
+        RuntimeError: the runtime is missing.
+        ValueError: an argument is not one of the above.
+
+    Example:
+    ```python
+    with load_isolated("downloaded.tflite", limits=Limits(seconds=10)) as model:
+        scores = model.predict(images)[0]
+    ```
+    """
+    runtime = find_runtime(runtime)
+    content, model = _read(source)
+    settings = _settings(
+        runtime, model, kernels=kernels, threads=threads, signature=signature, keep_all=keep_all
+    )
+    backend = RemoteSession(child or start_child(runtime, limits), owned=child is None)
+    try:
+        backend.load(content, settings)
+    except RunError:
+        backend.close()
+        raise
+    return LoadedModel(runtime, kernels, model, signature, backend)
+
+
+def start_child(runtime: Runtime | str | None = None, limits: Limits | None = None) -> Child:
+    """Start a child process that can load one file after the other.
+
+    Args:
+        runtime: see ``find_runtime``.
+        limits: what it may use.
+
+    Returns:
+        The process; the caller closes it.
+
+    Raises:
+        RunError: the runtime cannot be imported there.
+        RuntimeError: the runtime is missing.
+    """
+    runtime = find_runtime(runtime)
+    return Child(runtime.python, runtime.module, limits or Limits())
+
+
+class Children:
+    """One child process for each runtime, started when needed and again when one has died.
+
+    Use it as a context manager: the processes end with it.
+
+    Args:
+        limits: what each may use.
+    """
+
+    def __init__(self, limits: Limits | None = None):
+        self._limits = limits
+        self._children: dict[Runtime, Child] = {}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for child in self._children.values():
+            child.close()
+
+    def of(self, runtime: Runtime) -> Child:
+        """Return the living child process of a runtime.
+
+        Raises:
+            RunError: the runtime cannot be imported there.
+        """
+        child = self._children.get(runtime)
+        if child is None or not child.alive:
+            child = self._children[runtime] = start_child(runtime, self._limits)
+        return child
+
+
+def run(source, inputs: Sequence[np.ndarray], **settings) -> list[np.ndarray]:
+    """Load a trusted file in this process and run it once.
+
+    Args:
+        source: the file's bytes, or its path.
+        inputs: an array for each input, of its shape and dtype.
+        **settings: as ``load`` takes them.
+
+    Returns:
+        An array for each output.
+
+    Raises:
+        FlatbufferError, RunError, RuntimeError, ValueError: as ``load`` and ``LoadedModel.run``.
+    """
+    with load(source, **settings) as loaded:
+        return loaded.run(inputs)
+
+
+def run_isolated(source, inputs: Sequence[np.ndarray], **settings) -> list[np.ndarray]:
+    """Load a file from anywhere in a child process and run it once.
+
+    Args:
+        source: the file's bytes, or its path.
+        inputs: an array for each input, of its shape and dtype.
+        **settings: as ``load_isolated`` takes them.
+
+    Returns:
+        An array for each output.
+
+    Raises:
+        FlatbufferError, RunError, RuntimeError, ValueError: as ``load_isolated`` and
+            ``LoadedModel.run``.
+    """
+    with load_isolated(source, **settings) as loaded:
+        return loaded.run(inputs)
+
+
+def _read(source: bytes | str | os.PathLike) -> tuple[bytes, TFLiteModel]:
+    if isinstance(source, bytes):
+        return source, read_model(source)
+    with open(source, "rb") as file:
+        content = file.read()
+    return content, read_model(content, name=os.fspath(source))
+
+
+def _settings(runtime, model, kernels, *, threads, signature, keep_all) -> dict:
+    if kernels not in KERNELS:
+        raise ValueError(f"Unknown kernel set. Supported: {list(KERNELS)}. Received: {kernels!r}")
+    if not isinstance(threads, int) or threads < 1:
+        raise ValueError(f"At least one thread is needed. Received: threads={threads!r}")
+    inputs, outputs = ports(model, signature)
+    by = "name" if signature is not None else "index"
+    return {
+        "module": runtime.module,
+        "kernels": kernels,
+        "threads": threads,
+        "inputs": [getattr(port, by) for port in inputs],
+        "outputs": [getattr(port, by) for port in outputs],
+        "signature": signature,
+        "keep_all": keep_all,
+    }

@@ -1,0 +1,1 @@
+"""How long files take and how much memory."""

@@ -1,0 +1,265 @@
+import hashlib
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import types
+
+import numpy as np
+import pytest
+import toy_files
+
+from exporters.bundling import snippets
+from exporters.bundling.bundle import write_bundle
+from exporters.running.runtime import RunError, load
+from tfcompress.tflite.model import FlatbufferError
+
+LABELS = ["ant", "bee", "cat", "dog", "eel"]
+
+
+@pytest.fixture
+def int8_path(tmp_path):
+    path = tmp_path / "int8.tflite"
+    path.write_bytes(toy_files.content("int8"))
+    return path
+
+
+@pytest.fixture
+def bundle(int8_path, tmp_path):
+    return write_bundle(
+        int8_path, tmp_path / "bundle", examples=toy_files.images(), labels=LABELS, count=8
+    )
+
+
+def run_on_device(folder, python=sys.executable, runtime="ai_edge_litert"):
+    script = str(folder / "run_on_device.py")
+    command = [str(python), script, "--json", "--runs", "10", "--runtime", runtime]
+    # As on a board: nothing of this project, or of this Python, is in reach.
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+
+def test_holds_everything_and_the_hash_of_everything(bundle):
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    names = {path.name for path in bundle.iterdir()}
+    assert names == {
+        "Inference.kt",
+        "README.md",
+        "golden.npz",
+        "inference.py",
+        "labels.txt",
+        "manifest.json",
+        "model.tflite",
+        "model_data.c",
+        "model_data.h",
+        "run_on_device.py",
+    }
+    assert set(manifest["files"]) == names - {"manifest.json"}
+    for name, entry in manifest["files"].items():
+        content = (bundle / name).read_bytes()
+        assert entry == {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+    assert (bundle / "model.tflite").read_bytes() == toy_files.content("int8")
+    assert (bundle / "labels.txt").read_text().split() == LABELS
+    assert manifest["min_runtime"] == "1.14.0"
+
+
+def test_golden_outputs_are_what_the_file_gives(bundle):
+    golden = np.load(bundle / "golden.npz")
+    assert golden["input_0"].shape == (8, 1, 12, 12, 3)
+    with load(toy_files.content("int8")) as loaded:
+        for fed, expected in zip(golden["input_0"], golden["output_0"], strict=True):
+            np.testing.assert_array_equal(loaded.run([fed])[0], expected)
+
+
+def test_the_same_file_makes_the_same_bundle(int8_path, tmp_path):
+    one, two = (
+        write_bundle(int8_path, tmp_path / name, examples=toy_files.images()[:4])
+        for name in ("one", "two")
+    )
+    for path in one.iterdir():
+        assert path.read_bytes() == (two / path.name).read_bytes(), path.name
+
+
+def test_an_export_result_has_a_path(int8_path, tmp_path):
+    result = types.SimpleNamespace(path=int8_path)
+    assert (write_bundle(result, tmp_path / "b") / "model.tflite").exists()
+
+
+def test_it_passes_here(bundle):
+    answer = run_on_device(bundle)
+    report = json.loads(answer.stdout)
+    assert answer.returncode == 0
+    assert report["pass"]
+    assert report["outputs"][0]["equal"] == 1.0
+    assert report["outputs"][0]["same_class"] == 1.0
+    assert 0 < report["seconds"]["median"] <= report["seconds"]["p90"]
+
+
+def test_it_says_so_in_words(bundle):
+    command = [sys.executable, str(bundle / "run_on_device.py"), "--runtime", "ai_edge_litert"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert answer.stdout.startswith("PASS on ai_edge_litert")
+    assert re.search(r"output_0: 100\.0 % equal", answer.stdout)
+    assert re.search(r"latency: first .* ms, median .* ms", answer.stdout)
+
+
+def test_other_outputs_fail(bundle):
+    golden = dict(np.load(bundle / "golden.npz"))
+    golden["output_0"] = (golden["output_0"].astype(int) ^ 64).astype(np.int8)
+    np.savez(bundle / "golden.npz", **golden)
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    digest = hashlib.sha256((bundle / "golden.npz").read_bytes()).hexdigest()
+    manifest["files"]["golden.npz"]["sha256"] = digest
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    answer = run_on_device(bundle)
+    assert answer.returncode == 1
+    assert json.loads(answer.stdout)["pass"] is False
+
+
+def test_a_changed_model_fails(bundle):
+    with (bundle / "model.tflite").open("ab") as file:
+        file.write(b"\0")
+    answer = run_on_device(bundle)
+    assert answer.returncode == 1
+    assert "FAIL: changed since the bundle was written: model.tflite" in answer.stdout
+
+
+def test_the_snippets_hold_the_ports_of_the_manifest(bundle):
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    scope = {}
+    text = (bundle / "inference.py").read_text().split("interpreter = ")[0]
+    exec(compile(text, "inference.py", "exec"), scope)
+    keys = ("name", "shape", "dtype", "scale", "zero_point")
+    for side in ("INPUTS", "OUTPUTS"):
+        expected = [{key: port[key] for key in keys} for port in manifest[side.lower()]]
+        assert scope[side] == expected
+    (image,), (scores,) = manifest["inputs"], manifest["outputs"]
+    kotlin = (bundle / "Inference.kt").read_text()
+    found = re.findall(r'Port\("(.*?)", "(.*?)", intArrayOf\((.*?)\), (.*?)f, (-?\d+)\)', kotlin)
+    assert len(found) == 2
+    for port, (name, dtype, shape, scale, zero) in zip((image, scores), found, strict=True):
+        assert (name, dtype) == (port["name"], port["dtype"])
+        assert [int(side) for side in shape.split(",")] == port["shape"]
+        assert (float(scale), int(zero)) == (port["scale"], port["zero_point"])
+
+
+def test_the_python_snippet_predicts_what_the_model_predicts(bundle):
+    code = (
+        "import numpy as np, inference, json; x = np.load('golden.npz')['input_0'][0];"
+        "p = inference.INPUTS[0]; real = p['scale'] * (x.astype('f4') - p['zero_point']);"
+        "print(json.dumps(inference.predict(real)[0].tolist()))"
+    )
+    command = [sys.executable, "-c", code]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True, cwd=bundle)
+    golden = np.load(bundle / "golden.npz")["output_0"][0]
+    (port,) = json.loads((bundle / "manifest.json").read_text())["outputs"]
+    expected = port["scale"] * (golden.astype(np.float32) - port["zero_point"])
+    np.testing.assert_allclose(json.loads(answer.stdout), expected, rtol=1e-6)
+
+
+def test_kotlin_strings_are_escaped():
+    port = {"name": 'a"$b\\', "shape": [1], "dtype": "int8", "scale": 0.5, "zero_point": 0}
+    assert r'Port("a\"\$b\\", "int8"' in snippets.kotlin_snippet([port], [port], threads=2)
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler, `cc`")
+def test_the_c_array_is_the_model(bundle, tmp_path):
+    main = tmp_path / "main.c"
+    main.write_text(
+        '#include <stdio.h>\n#include "model_data.h"\n'
+        "int main(void) { fwrite(model_data, 1, model_data_size, stdout); "
+        "return model_data_size != MODEL_DATA_SIZE || ((unsigned long)model_data) % 16; }\n"
+    )
+    program = tmp_path / "program"
+    sources = [str(main), str(bundle / "model_data.c")]
+    subprocess.run(["cc", "-I", str(bundle), "-o", str(program), *sources], check=True)
+    answer = subprocess.run([str(program)], capture_output=True, check=True)
+    assert answer.stdout == toy_files.content("int8")
+
+
+def test_the_readme_is_for_the_person_with_the_board(int8_path, tmp_path):
+    folder = write_bundle(int8_path, tmp_path / "b", target="raspberry-pi-zero")
+    text = (folder / "README.md").read_text()
+    assert "tflite-runtime==2.14.0" in text
+    assert "| input | image | 1x12x12x3 | int8 |" in text
+    assert "TensorFlow 1.14.0" in text
+    assert "$" not in text
+
+
+def test_bad_input_leaves_nothing_behind(int8_path, tmp_path):
+    occupied = tmp_path / "occupied"
+    occupied.mkdir()
+    (occupied / "note").write_text("mine")
+    with pytest.raises(FileExistsError, match="occupied"):
+        write_bundle(int8_path, occupied)
+    assert [path.name for path in occupied.iterdir()] == ["note"]
+    fresh = tmp_path / "parent" / "fresh"
+    with pytest.raises(ValueError, match="Unknown target"):
+        write_bundle(int8_path, fresh, target="toaster")
+    with pytest.raises(ValueError, match="2 labels"):
+        write_bundle(int8_path, fresh, labels=["a", "b"])
+    with pytest.raises(ValueError, match="takes examples of shape"):
+        write_bundle(int8_path, fresh, examples=np.zeros((1, 3), np.float32))
+    damaged = tmp_path / "damaged.tflite"
+    damaged.write_bytes(toy_files.content("int8")[:999])
+    with pytest.raises(FlatbufferError):
+        write_bundle(damaged, fresh)
+    assert not fresh.parent.exists()
+
+
+def test_a_failing_disk_leaves_nothing_behind(int8_path, tmp_path, monkeypatch):
+    original = pathlib.Path.write_bytes
+
+    def full(path, content):
+        if path.name == "manifest.json":
+            raise OSError(28, "No space left on device")
+        return original(path, content)
+
+    monkeypatch.setattr(pathlib.Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_bundle(int8_path, tmp_path / "out" / "bundle")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_file_that_does_not_run_is_no_bundle(shared, tmp_path):
+    with pytest.raises(RunError, match="Sinh"):
+        write_bundle(shared / "models" / "litert_testdata" / "custom_sinh.bin", tmp_path / "bundle")
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("kind", ["int8", "float32"])
+def test_it_passes_on_the_last_tflite_runtime(old_runtime, tmp_path, kind):
+    path = tmp_path / f"{kind}.tflite"
+    path.write_bytes(toy_files.content(kind))
+    folder = write_bundle(path, tmp_path / "bundle", examples=toy_files.images())
+    old, new = run_on_device(folder, old_runtime, "tflite_runtime"), run_on_device(folder)
+    assert old.returncode == 0, old.stdout + old.stderr
+    reports = [json.loads(answer.stdout) for answer in (old, new)]
+    assert [report["runtime"] for report in reports] == ["tflite_runtime", "ai_edge_litert"]
+    assert [report["pass"] for report in reports] == [True, True]
+
+
+@pytest.mark.process
+def test_a_published_model_passes_on_the_last_tflite_runtime(old_runtime, shared, tmp_path):
+    samples = np.load(shared / "data" / "kws01_test1000_mfcc_int8.npz")["x"][:32]
+    path = shared / "models" / "mlperf_tiny" / "kws01_dscnn_int8_reference.tflite"
+    folder = write_bundle(path, tmp_path / "bundle", examples=samples, count=32)
+    answer = run_on_device(folder, old_runtime, "tflite_runtime")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert json.loads(answer.stdout)["outputs"][0]["same_class"] > 0.9
+
+
+@pytest.mark.process
+def test_files_run_under_the_old_runtime_from_here(old_runtime, int8_path):
+    """``validate`` reaches a runtime of another Python through its child process."""
+    from exporters.comparing.validation import validate
+    from exporters.running.runtime import find_runtimes
+
+    (found,) = find_runtimes(old_runtime)
+    assert str(found) == "tflite-runtime 2.14.0"
+    agreement = validate(int8_path, toy_files.model(), toy_files.images(), runtimes=[found])
+    assert all(run.error is None for run in agreement.runs)
+    assert agreement.within_one >= 0.8
