@@ -21,13 +21,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import layers
+from training_data import SHARED, spoken_digits
 
 import tfcompress as tfc
 from tfcompress.distillation import SoftLabels
 
-DATA = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
 TASK = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 TEMPERATURE = 4.0
 BATCH_SIZE = 64
@@ -41,23 +40,6 @@ def sign_digits(folder):
     order = np.random.default_rng(0).permutation(len(x))
     test, train = np.split(order, [412])
     return (x[train], y[train]), (x[test], y[test])
-
-
-def spoken_digits(folder):
-    """Log-mel spectrograms of one second, (30, 40, 1); the test takes are those numbered 0 to 4."""
-    with np.load(folder / "fsdd_3000_int16_8k.npz") as file:
-        wave, offsets, y, take = (file[k] for k in ("wave", "offsets", "y", "take"))
-    clips = np.zeros((len(y), 8000), "float32")
-    for clip, start, stop in zip(clips, offsets[:-1], offsets[1:], strict=True):
-        length = min(stop - start, 8000)
-        clip[:length] = wave[start : start + length] / 32768.0
-    spectra = tf.abs(tf.signal.stft(clips, 512, 256, fft_length=512))
-    mel = tf.signal.linear_to_mel_weight_matrix(40, 257, 8000, 40.0, 4000.0)
-    x = np.log(np.asarray(spectra @ mel)[..., None] + 1e-3)
-    test = take < 5
-    mean, deviation = x[~test].mean(), x[~test].std()
-    x, y = (x - mean) / deviation, y.astype("int64")
-    return (x[~test], y[~test]), (x[test], y[test])
 
 
 def separable_net(shape, widths, dropout=0.0, name=None):
@@ -138,7 +120,7 @@ def one_seed(seed, shape, widths, cache, train_data, test, options):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=pathlib.Path, default=DATA)
+    parser.add_argument("--data", type=pathlib.Path, default=SHARED)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--teacher-epochs", type=int, default=25)

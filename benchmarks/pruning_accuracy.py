@@ -12,7 +12,6 @@ mean and standard deviation over the seeds, and the sparsity of the kernels that
 import argparse
 import json
 import os
-import pathlib
 import statistics
 import time
 
@@ -22,62 +21,14 @@ import keras
 import numpy as np
 import tensorflow_model_optimization as tfmot
 import tf_keras
+from small_nets import lenet, sign_net
+from training_data import SHARED, mnist, sign_digits
 
 from keras_callbacks import MagnitudePruning
 from tfcompress.pruning import PolynomialDecay
 
-SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
 SPARSITIES = (0.5, 0.75, 0.9)
 FREQUENCY = 10
-
-
-def sign_digits():
-    """Return the photos at 32x32, a fixed fifth of them held out."""
-    with np.load(SHARED / "sign_digits_64_rgb.npz") as data:
-        x, y = data["x"][:, ::2, ::2].astype("float32") / 255, data["y"]
-    order = np.random.default_rng(0).permutation(len(x))
-    held_out, training = np.split(order, [len(x) // 5])
-    return (x[training], y[training]), (x[held_out], y[held_out])
-
-
-def mnist(size):
-    """Return the first training images, and all test images."""
-    with np.load(SHARED / "mnist_60k_train_3k_test.npz") as data:
-        training = data["x_train"][:size, ..., None] / np.float32(255), data["y_train"][:size]
-        return training, (data["x_test"][..., None] / np.float32(255), data["y_test"])
-
-
-def sign_net(library):
-    """Return a depthwise-separable network with BatchNorm and ReLU6, of about 40,000 weights."""
-    kl = library.layers
-    inputs = library.Input((32, 32, 3))
-    x = kl.Conv2D(16, 3, 1, padding="same", use_bias=False)(inputs)
-    # A short training needs statistics that follow soon.
-    for channels, stride in ((32, 2), (64, 2), (64, 1), (128, 2), (128, 1)):
-        x = kl.ReLU(6.0)(kl.BatchNormalization(momentum=0.9)(x))
-        x = kl.DepthwiseConv2D(3, stride, padding="same", use_bias=False)(x)
-        x = kl.ReLU(6.0)(kl.BatchNormalization(momentum=0.9)(x))
-        x = kl.Conv2D(channels, 1, use_bias=False)(x)
-    x = kl.ReLU(6.0)(kl.BatchNormalization(momentum=0.9)(x))
-    return library.Model(inputs, kl.Dense(10)(kl.GlobalAveragePooling2D()(x)))
-
-
-def lenet(library):
-    """Return LeNet-5 with rectifiers, of 61,706 weights."""
-    kl = library.layers
-    return library.Sequential(
-        [
-            kl.InputLayer((28, 28, 1)),
-            kl.Conv2D(6, 5, padding="same", activation="relu"),
-            kl.MaxPooling2D(),
-            kl.Conv2D(16, 5, activation="relu"),
-            kl.MaxPooling2D(),
-            kl.Flatten(),
-            kl.Dense(120, activation="relu"),
-            kl.Dense(84, activation="relu"),
-            kl.Dense(10),
-        ]
-    )
 
 
 def compiled(library, model):
