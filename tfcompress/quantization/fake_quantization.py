@@ -94,6 +94,23 @@ def observed_range(values):
     return tf.stack([smallest, largest])
 
 
+def wider_range(first, second):
+    """Join two ranges, as tensors that share one scale need it.
+
+    Args:
+        first: float32 tensor (2,).
+        second: float32 tensor (2,).
+
+    Returns:
+        float32 tensor (2,): the smaller beginning and the larger end.
+
+    Example:
+    >>> wider_range(tf.constant([-1.0, 2.0]), tf.constant([-3.0, 1.0])).numpy()
+    array([-3.,  2.], dtype=float32)
+    """
+    return tf.stack([tf.minimum(first[0], second[0]), tf.maximum(first[1], second[1])])
+
+
 def moving_range(previous, observed, momentum):
     """Average ranges over batches, starting from the first batch instead of a made-up range.
 

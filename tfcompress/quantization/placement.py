@@ -9,7 +9,7 @@ out. What a stored tensor needs then depends only on the TFLite operation that m
 """
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 import keras
 import numpy as np
@@ -66,24 +66,43 @@ class Placement:
     Attributes:
         learnt: points whose range is learnt in training, in the order of the model.
         fixed: points whose range the operation defines, as (point, (smallest, largest)) pairs.
+        shared: points that have the range of a learnt point, as (point, learnt point) pairs: what
+            enters a concatenation has one scale with what leaves it.
     """
 
     learnt: tuple[TapPoint, ...]
     fixed: tuple[tuple[TapPoint, tuple[float, float]], ...]
+    shared: tuple[tuple[TapPoint, TapPoint], ...] = ()
+
+    def rows(self) -> dict[TapPoint, int]:
+        """Number the ranges that are learnt, by each point that has one of them.
+
+        Returns:
+            For every learnt and shared point the place of its range among ``learnt``.
+
+        Example:
+        >>> Placement((TapPoint("a"),), (), ((TapPoint("b"), TapPoint("a")),)).rows()
+        {TapPoint(path='a', ...): 0, TapPoint(path='b', ...): 0}
+        """
+        rows = {point: row for row, point in enumerate(self.learnt)}
+        return rows | {point: rows[owner] for point, owner in self.shared}
 
     def get_config(self) -> dict:
         """Return the placement as plain data."""
         return {
             "learnt": [dataclasses.astuple(point) for point in self.learnt],
             "fixed": [[dataclasses.astuple(point), list(ends)] for point, ends in self.fixed],
+            "shared": [[dataclasses.astuple(point) for point in pair] for pair in self.shared],
         }
 
     @classmethod
     def from_config(cls, config: dict) -> "Placement":
         """Build a placement from ``get_config``'s data."""
+        shared = config.get("shared", ())  # absent from early files
         return cls(
             tuple(TapPoint(*point) for point in config["learnt"]),
             tuple((TapPoint(*point), tuple(ends)) for point, ends in config["fixed"]),
+            tuple((TapPoint(*point), TapPoint(*owner)) for point, owner in shared),
         )
 
 
@@ -127,10 +146,12 @@ def read_placement(
     stored = tensor_values(flatbuffer, inputs)
 
     learnt, fixed, unseen = {}, {}, {}
+    points = {}  # by the index of the stored tensor
     paths = [path for path, _ in walk_operations(model)]
     for index, spec in enumerate(specs):
         if spec.dtype.is_floating:
             learnt[input_point(index)] = None
+            points[graph.inputs[index]] = input_point(index)
     for operation in graph.operations:
         for index in operation.outputs:
             tensor = graph.tensors[index]
@@ -147,8 +168,66 @@ def read_placement(
                 unseen[layer] = (*unseen.get(layer, ()), operation.name)
             else:
                 learnt[point] = None
+                points[index] = point
     refuse_float(model, unseen, allow_float)
-    return Placement(tuple(learnt), tuple(fixed.items()))
+    shared = share_ranges(learnt, _concatenated(graph, points, stored))
+    owners = tuple(point for point in learnt if point not in shared)
+    return Placement(owners, tuple(fixed.items()), tuple(shared.items()))
+
+
+def share_ranges(
+    learnt: Iterable[TapPoint], groups: Iterable[Collection[TapPoint]]
+) -> dict[TapPoint, TapPoint]:
+    """Let points that need equal scales share one range.
+
+    Args:
+        learnt: all points with a learnt range, in the order of the model.
+        groups: points that need one scale; groups with a point in common are one.
+
+    Returns:
+        For each point of a group but its first in the order of the model, that first point.
+
+    Example:
+    >>> a, b, c = map(TapPoint, "abc")
+    >>> share_ranges([a, b, c], [(b, c)])
+    {TapPoint(path='c', ...): TapPoint(path='b', ...)}
+    """
+    together: dict[TapPoint, set[TapPoint]] = {}
+    for group in groups:
+        merged = set(group).union(*(together.get(point, ()) for point in group))
+        together.update(dict.fromkeys(merged, merged))
+    learnt = list(learnt)
+    owners = {
+        point: next(owner for owner in learnt if owner in together[point])
+        for point in learnt
+        if point in together
+    }
+    return {point: owner for point, owner in owners.items() if point != owner}
+
+
+def _concatenated(graph, points, stored):
+    """Yield the points that enter and leave each concatenation.
+
+    The device copies; with scales of their own it would requantize what enters.
+    """
+    makers = {index: operation for operation in graph.operations for index in operation.outputs}
+
+    def passes_on(operation):
+        return operation.name in SAME_SCALE or _is_barrier(operation, stored)
+
+    def source(index):
+        while index in makers and passes_on(makers[index]):
+            given = (i for i in makers[index].inputs if i >= 0)
+            data = [i for i in given if not graph.tensors[i].constant]
+            if len(data) != 1:
+                break
+            index = data[0]
+        return index
+
+    for operation in graph.operations:
+        if operation.name == "CONCATENATION":
+            ends = map(source, (*operation.inputs, *operation.outputs))
+            yield [points[index] for index in ends if index in points]
 
 
 class _Probe:

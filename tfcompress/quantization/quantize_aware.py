@@ -16,6 +16,7 @@ from tfcompress.quantization.fake_quantization import (
     fake_quantize_activations,
     moving_range,
     observed_range,
+    wider_range,
 )
 from tfcompress.quantization.layer_calls import observable_call
 from tfcompress.quantization.phase import Phase
@@ -77,13 +78,13 @@ class QuantizeAware(ModelWrapper):
         self.placement = placement
         self.range_momentum = range_momentum
         self._layer_paths = layers
-        self._rows = {point: row for row, point in enumerate(placement.learnt)}
+        self._rows = placement.rows()
         self._fixed = dict(placement.fixed)
         self._weights = QuantizedWeights(model, scheme, layers)
         self._taps = TappedCalls(model)
         self.phase = Phase()
         self.ranges = self.add_weight(
-            shape=(len(self._rows), 2),
+            shape=(len(placement.learnt), 2),
             initializer="zeros",
             dtype="float32",
             trainable=False,
@@ -100,15 +101,17 @@ class QuantizeAware(ModelWrapper):
         return self._run(inputs, training, mask, self.phase if training else _INFERENCE)
 
     def _run(self, inputs, training, mask, phase):
-        ranges = tf.unstack(tf.convert_to_tensor(self.ranges), num=len(self._rows))
+        before = tf.unstack(tf.convert_to_tensor(self.ranges), num=len(self.placement.learnt))
+        ranges, seen = list(before), {}
 
         def round_to_range(point, tensor):
             value_range = self._fixed.get(point)
             row = self._rows.get(point)
             if row is not None:
                 if phase.ranges_move:
-                    seen = observed_range(tensor)
-                    ranges[row] = moving_range(ranges[row], seen, self.range_momentum)
+                    observed = observed_range(tensor)
+                    seen[row] = wider_range(seen[row], observed) if row in seen else observed
+                    ranges[row] = moving_range(before[row], seen[row], self.range_momentum)
                 value_range = ranges[row]
             if value_range is None or not phase.rounding:
                 return tensor
