@@ -1,10 +1,11 @@
 """What quantization-aware training costs: MobileNetV2-0.35 at 96x96, batch 32.
 
-Trainings of the same length take turns, each round with fresh models: plain, quantization-aware,
-and that with frozen ranges on Keras 3; plain and with TFMOT on tf_keras. Reported are medians over
-the rounds, the ratios to plain within a round, the time of the wrapping, and that of the export.
+Trainings of the same length take turns every few steps, each round with fresh models: plain,
+quantization-aware, and that with frozen ranges on Keras 3; plain and with TFMOT on tf_keras.
+Reported are medians over the turns, the ratios to plain within a turn, the time of the wrapping,
+and that of the export.
 
-    python benchmarks/quantization_step.py --rounds 5 --json quantization_step.json
+    python benchmarks/quantization_step.py --rounds 3 --json quantization_step.json
 """
 
 import argparse
@@ -14,7 +15,7 @@ import tempfile
 import time
 
 import keras
-from step_timing import compare, make_data, make_model, take_turns, train, write_json
+from step_timing import compare, make_data, make_model, take_turns, write_json
 
 import tfcompress as tfc
 from exporters.converting import convert_model
@@ -28,26 +29,24 @@ except ImportError as missing:
     tfmot, MISSING = None, missing
 
 
-def keras_plain(data, epochs):
-    return train(keras, make_model(keras), data, epochs)
+def keras_plain():
+    return make_model(keras), []
 
 
-def keras_quantized(data, epochs):
-    return train(keras, tfc.quantize_aware(make_model(keras)), data, epochs)
+def keras_quantized():
+    return tfc.quantize_aware(make_model(keras)), []
 
 
-def keras_frozen(data, epochs):
-    schedule = QuantizationSchedule(freeze_ranges_step=1)
-    return train(keras, tfc.quantize_aware(make_model(keras)), data, epochs, [schedule])
+def keras_frozen():
+    return keras_quantized()[0], [QuantizationSchedule(freeze_ranges_step=1)]
 
 
-def tfmot_plain(data, epochs):
-    return train(tf_keras, make_model(tf_keras), data, epochs)
+def tfmot_plain():
+    return make_model(tf_keras), []
 
 
-def tfmot_quantized(data, epochs):
-    model = tfmot.quantization.keras.quantize_model(make_model(tf_keras))
-    return train(tf_keras, model, data, epochs)
+def tfmot_quantized():
+    return tfmot.quantization.keras.quantize_model(make_model(tf_keras)), []
 
 
 def once(work):
@@ -80,15 +79,15 @@ def wrapping_and_export(data, rounds):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=40, help="of an epoch")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--json", help="where to write the figures")
     arguments = parser.parse_args()
     variants = {
-        "Keras 3, plain": keras_plain,
-        "Keras 3, quantize_aware": keras_quantized,
-        "Keras 3, ranges frozen": keras_frozen,
+        "Keras 3, plain": (keras, keras_plain),
+        "Keras 3, quantize_aware": (keras, keras_quantized),
+        "Keras 3, ranges frozen": (keras, keras_frozen),
     }
     pairs = [
         ("Keras 3, quantize_aware", "Keras 3, plain"),
@@ -97,7 +96,10 @@ def main():
     if tfmot is None:
         print(f"without TFMOT: {MISSING}")
     else:
-        variants |= {"tf_keras, plain": tfmot_plain, "tf_keras, TFMOT": tfmot_quantized}
+        variants |= {
+            "tf_keras, plain": (tf_keras, tfmot_plain),
+            "tf_keras, TFMOT": (tf_keras, tfmot_quantized),
+        }
         pairs += [
             ("tf_keras, TFMOT", "tf_keras, plain"),
             ("Keras 3, quantize_aware", "tf_keras, TFMOT"),
