@@ -88,7 +88,7 @@ def perceptron(library):
 
 
 def u_net(library):
-    """Return a U-Net of two levels that says hand or background for each pixel at 32x32."""
+    """Return a U-Net of two levels that puts each pixel at 32x32 into one of two classes."""
     kl = library.layers
 
     def block(x, channels):
