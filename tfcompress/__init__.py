@@ -38,6 +38,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "PolynomialDecay",
             "remove_masks",
         ],
+        "pruning.channels": ["remove_channels"],
         "quantization": ["PlacementError", "Scheme", "quantize_aware"],
     },
 )

@@ -1,0 +1,7 @@
+"""Channels really removed: which matter least, and the smaller model without them."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__, submod_attrs={"removal": ["remove_channels"]}
+)

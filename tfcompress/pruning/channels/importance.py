@@ -1,0 +1,165 @@
+"""How much a channel matters to a model: the lowest are removed first.
+
+Each criterion gives every bundle of channels that go together one number. Within a layer only the
+order counts; between layers numbers are made comparable by dividing by the layer's mean.
+"""
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfcompress.examples import gather
+from tfcompress.graph.channels import ChannelFlow
+
+# From a model, its flow, data and a seed to the score of each bundle.
+Importance = Callable[[keras.Model, ChannelFlow, object, int], dict[int, float]]
+
+
+def l1(model, flow, data=None, seed=0):
+    """Return the mean magnitude of the weights that make a channel.
+
+    Source: Li et al., "Pruning filters for efficient ConvNets", 2017,
+    https://arxiv.org/abs/1608.08710.
+    """
+    return _from_weights(flow, lambda rows: np.abs(rows).mean(1))
+
+
+def l2(model, flow, data=None, seed=0):
+    """Return the root of the mean square of the weights that make a channel."""
+    return _from_weights(flow, lambda rows: np.sqrt(np.square(rows).mean(1)))
+
+
+def geometric_median(model, flow, data=None, seed=0):
+    """Return the mean distance of a filter to the others: the most replaceable go first.
+
+    Source: He et al., "Filter pruning via geometric median", 2019,
+    https://arxiv.org/abs/1811.00250.
+    """
+
+    def distances(rows):
+        squares = np.square(rows).sum(1)
+        squared = squares[:, None] + squares[None, :] - 2.0 * rows @ rows.T
+        return np.sqrt(np.maximum(squared, 0.0)).mean(1)
+
+    return _from_weights(flow, distances)
+
+
+def gamma(model, flow, data=None, seed=0):
+    """Return the magnitude of a channel's scale in BatchNormalization.
+
+    Meant for models trained with an L1 penalty on these scales. Channels that no BatchNormalization
+    scales are not scored, and stay.
+
+    Source: Liu et al., "Learning efficient convolutional networks through network slimming", 2017,
+    https://arxiv.org/abs/1708.06519.
+    """
+    scores = _Scores(flow)
+    for record in flow.records.values():
+        if isinstance(record.layer, keras.layers.BatchNormalization) and record.layer.scale:
+            for variable, _, ids in record.slices:
+                if variable is record.layer.gamma:
+                    scores.add(ids, np.abs(keras.ops.convert_to_numpy(variable)))
+    return scores.mean()
+
+
+def random(model, flow, data=None, seed=0):
+    """Return random numbers: what any other criterion should beat."""
+    free = np.unique(flow.bundle_of[~flow.pinned])
+    return dict(zip(free.tolist(), np.random.default_rng(seed).random(len(free)), strict=True))
+
+
+def taylor(model, flow, data=None, seed=0):
+    """Return the squared first-order change of the loss that removing a channel would make.
+
+    The sum of gradient times weight over a channel's filter, squared, summed over the batches.
+
+    Source: Molchanov et al., "Importance estimation for neural network pruning", 2019, equation 8,
+    https://arxiv.org/abs/1906.10771.
+    """
+    if data is None or not model.compiled or model.loss is None:
+        raise ValueError(
+            "The criterion 'taylor' ranks channels by gradients of the loss: compile the model "
+            "with its loss and pass `data=(x, y)`, some hundred examples with labels. "
+            f"Received: data={data!r}, compiled={model.compiled}"
+        )
+    slices = [item for record in flow.records.values() for item in _making(record)]
+    variables = [variable.value for variable, _, _ in slices]
+    totals = [0.0] * len(slices)
+
+    @tf.function(reduce_retracing=True)
+    def gradients(x, y):
+        with tf.GradientTape() as tape:
+            tape.watch(variables)
+            loss = model.compute_loss(x, y, model(x, training=False))
+        return tape.gradient(loss, variables)
+
+    inputs, labels = gather(data)
+    if labels is None:
+        raise ValueError(
+            "The criterion 'taylor' needs labels: `data=(x, y)`. Received: inputs alone"
+        )
+    for x, y in tf.data.Dataset.from_tensor_slices((_as_called(inputs), labels)).batch(32):
+        for index, gradient in enumerate(gradients(x, y)):
+            if gradient is not None:
+                axis = slices[index][1]
+                change = np.moveaxis((gradient * variables[index]).numpy(), axis, 0)
+                totals[index] = totals[index] + np.square(change.reshape(len(change), -1).sum(1))
+    scores = _Scores(flow)
+    for (_, _, ids), total in zip(slices, totals, strict=True):
+        scores.add(ids, np.broadcast_to(total, ids.shape))
+    return scores.mean()
+
+
+CRITERIA: dict[str, Importance] = {
+    "gamma": gamma,
+    "geometric_median": geometric_median,
+    "l1": l1,
+    "l2": l2,
+    "random": random,
+    "taylor": taylor,
+}
+
+
+def _as_called(inputs):
+    return inputs[0] if isinstance(inputs, list) and len(inputs) == 1 else inputs
+
+
+class _Scores:
+    """Collects scores of channels and averages them over each bundle."""
+
+    def __init__(self, flow):
+        self._bundle_of = flow.bundle_of
+        self._free = ~flow.pinned
+        self._sums = np.zeros(len(flow.bundle_of))
+        self._counts = np.zeros(len(flow.bundle_of))
+
+    def add(self, ids, values):
+        size = np.mean(values)
+        bundles = self._bundle_of[ids]
+        np.add.at(self._sums, bundles, values / size if size > 0 else values)
+        np.add.at(self._counts, bundles, 1.0)
+
+    def mean(self):
+        found = np.flatnonzero((self._counts > 0) & self._free)
+        return {int(b): float(self._sums[b] / self._counts[b]) for b in found}
+
+
+def _making(record):
+    """Return the slices of the kernels, along the channels that a layer makes."""
+    made = list(record.made.values())
+    return [
+        (variable, axis, ids)
+        for variable, axis, ids in record.slices
+        if len(variable.shape) >= 2 and any(np.isin(ids, m).all() for m in made)
+    ]
+
+
+def _from_weights(flow, rows_to_scores):
+    scores = _Scores(flow)
+    for record in flow.records.values():
+        for variable, axis, ids in _making(record):
+            rows = np.moveaxis(keras.ops.convert_to_numpy(variable), axis, 0)
+            scores.add(ids, rows_to_scores(rows.reshape(len(rows), -1)))
+    return scores.mean()

@@ -1,0 +1,149 @@
+"""A real, smaller model: the same inputs and outputs, fewer channels inside."""
+
+from collections.abc import Callable, Mapping
+
+import keras
+
+from tfcompress.graph.channels import ChannelFlow, read_channels, rebuild
+from tfcompress.graph.channels.flow import require_functional
+from tfcompress.graph.selection import LayerSelector, select_layers
+from tfcompress.graph.wrapper import require_built
+from tfcompress.pruning.channels.choice import Choice
+from tfcompress.pruning.channels.importance import CRITERIA, Importance
+
+
+def remove_channels(
+    model: keras.Model,
+    ratio: float | None = None,
+    *,
+    keep: Mapping[str, int | float] | None = None,
+    target_macs: float | None = None,
+    target_size: float | None = None,
+    target_cost: tuple[Callable[[keras.Model], float], float] | None = None,
+    criterion: str | Importance = "l1",
+    scope: str = "layer",
+    layers: LayerSelector = None,
+    round_to: int = 1,
+    data=None,
+    seed: int = 0,
+) -> keras.Model:
+    """Make a smaller model of a model, with the channels that matter least removed.
+
+    Kernels, biases and normalizations shrink together, through additions, concatenations,
+    depthwise and grouped convolutions, nested and shared layers. What cannot be followed stays
+    whole. Say how far with one of ``ratio``, ``keep`` and the targets.
+
+    Args:
+        model: a built Sequential or Functional model; it is left as it is.
+        ratio: the share of channels removed from each group that can shrink, in [0, 1).
+        keep: what to leave of some layers, by regular expression of their path: a number of
+            channels, or a share in (0, 1]. Layers that match none stay whole.
+        target_macs: the multiply-accumulate operations of one example to come down to; below 1, a
+            share of the model's own.
+        target_size: the number of parameters to come down to; below 1, a share of the model's own.
+        target_cost: a function from a model to a number, such as a measured latency, and the
+            largest number that is accepted.
+        criterion: "l1", "l2", "geometric_median", "gamma", "taylor", "random", or a function; see
+            ``tfcompress.pruning.channels.importance``.
+        scope: "layer" for the same share of each group, "global" for the least important channels
+            of the whole model.
+        layers: the layers whose channels may go; see ``select_layers``. All by default.
+        round_to: leave multiples of this many channels: 8 suits int8 kernels on Arm processors and
+            the Edge TPU.
+        data: for a criterion that needs it: inputs and labels, whatever ``fit`` takes.
+        seed: for the criterion "random".
+
+    Returns:
+        A new model with the same inputs, outputs and layer names; not compiled.
+
+    Raises:
+        ValueError: none or several of the arguments say how far; one is out of its range or cannot
+            be reached; ``model`` is subclassed or not built; a selector matches nothing or only
+            layers that cannot shrink, such as the output; or a criterion lacks its data.
+
+    Example:
+    >>> smaller = tfc.remove_channels(model, target_macs=0.5, round_to=8)
+    >>> smaller.compile("adam", loss)
+    >>> smaller.fit(x, y)
+    """
+    require_functional(model)
+    require_built(model)
+    _require_one(ratio=ratio, keep=keep, target_macs=target_macs, target_size=target_size,
+                 target_cost=target_cost)  # fmt: skip
+    _check(ratio, criterion, scope, round_to)
+    flow = read_channels(model)
+    importance = CRITERIA[criterion] if isinstance(criterion, str) else criterion
+    scores = importance(model, flow, data, seed)
+    if keep is not None:
+        return rebuild(model, flow, _by_keep(model, flow, scores, keep, round_to))
+    choice = Choice(flow, _selected(model, flow, layers), scores, round_to, scope)
+    if ratio is not None:
+        removed = choice.by_share(ratio)
+    elif target_macs is not None:
+        limit = target_macs * flow.macs() if target_macs < 1 else target_macs
+        removed = choice.by_cost(flow.macs, limit)
+    elif target_size is not None:
+        limit = target_size * flow.parameters() if target_size < 1 else target_size
+        removed = choice.by_cost(flow.parameters, limit)
+    else:
+        measure, limit = target_cost
+        removed = choice.by_cost(lambda bundles: measure(rebuild(model, flow, bundles)), limit)
+    return rebuild(model, flow, removed)
+
+
+def _require_one(**ways):
+    given = {name: value for name, value in ways.items() if value is not None}
+    if len(given) != 1:
+        raise ValueError(
+            f"Say how far to shrink with one of {', '.join(ways)}. Received: {given or 'none'}"
+        )
+
+
+def _check(ratio, criterion, scope, round_to):
+    if ratio is not None and not 0 <= ratio < 1:
+        raise ValueError(
+            "`ratio` is the share of channels to remove, in [0, 1): at 1 no layer would have any "
+            f"left. Received: ratio={ratio!r}"
+        )
+    if isinstance(criterion, str) and criterion not in CRITERIA:
+        raise ValueError(
+            f"`criterion` must be one of {sorted(CRITERIA)} or a function. "
+            f"Received: criterion={criterion!r}"
+        )
+    if scope not in ("layer", "global"):
+        raise ValueError(f"`scope` must be 'layer' or 'global'. Received: scope={scope!r}")
+    if not (isinstance(round_to, int) and round_to >= 1):
+        raise ValueError(f"`round_to` must be an integer from 1. Received: round_to={round_to!r}")
+
+
+def _selected(model, flow: ChannelFlow, layers):
+    if layers is None:
+        return flow.groups
+    paths = {path for path, _ in select_layers(model, layers)}
+    groups = tuple(group for group in flow.groups if paths & set(group.paths))
+    if not groups:
+        raise ValueError(
+            "No selected layer can lose channels: they make the model's outputs, or reach a layer "
+            f"that cannot shrink. Received: layers={layers!r}. Layers that can: {_able(flow)}"
+        )
+    return groups
+
+
+def _by_keep(model, flow, scores, keep, round_to):
+    groups, counts = [], []
+    for pattern, left in keep.items():
+        for group in _selected(model, flow, pattern):
+            wanted = left * len(group) if isinstance(left, float) else left
+            if not 1 <= round(wanted) <= len(group) or group in groups:
+                raise ValueError(
+                    f"`keep` leaves each layer at least one channel and at most those it has, and "
+                    f"names it once. Received: {pattern!r}: {left!r}, where "
+                    f"{', '.join(group.paths)} has {len(group)}"
+                )
+            groups.append(group)
+            counts.append(len(group) - round(wanted))
+    return Choice(flow, groups, scores, round_to).by_counts(counts)
+
+
+def _able(flow):
+    return ", ".join(path for group in flow.groups for path in group.paths)
