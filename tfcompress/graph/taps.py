@@ -1,17 +1,21 @@
 """Looking at, and changing, the tensors that pass between the operations of a model.
 
 A *tap* sits where a Keras operation hands out a tensor: at each output of each layer (or of each
-operation of a Functional model) and before the activation function inside a layer. Taps are found
-by running the model, so Sequential, Functional, nested, shared and subclassed models are alike.
+operation of a Functional model), before the activation function inside a layer, and, in a graph,
+at each output of each TensorFlow operation. Taps are found by running the model, so Sequential,
+Functional, nested, shared and subclassed models are alike.
 """
 
 import collections
 import contextlib
 import dataclasses
+import functools
+import itertools
 from collections.abc import Callable
 
 import keras
 
+from tfcompress.graph.inner_tensors import InnerTensors, unwatched
 from tfcompress.graph.interception import intercepted_calls
 from tfcompress.graph.selection import walk_layers
 from tfcompress.graph.wrapper import unwrap
@@ -23,7 +27,8 @@ class TapPoint:
 
     Attributes:
         path: path of the layer or operation, see ``walk_layers``.
-        role: "output", or the name of an inner tensor such as "preactivation".
+        role: "output", or the name of an inner tensor: "preactivation", one that the layer's form
+            gives it, or "tf." and the type of the TensorFlow operation that makes it.
         call: 0 for the operation's first call in a run of the model, 1 for the next, and so on.
         index: position among the flattened outputs.
     """
@@ -56,7 +61,7 @@ def walk_operations(model: keras.Model) -> list[tuple[str, keras.Operation]]:
     found = [
         (path, layer)
         for path, layer in layers
-        if not isinstance(layer, keras.Model | keras.layers.InputLayer)
+        if not _is_model(layer) and not isinstance(layer, keras.layers.InputLayer)
     ]
     seen = {id(layer) for _, layer in layers}
     for prefix, owner in [("", root), *((path + "/", layer) for path, layer in layers)]:
@@ -67,6 +72,10 @@ def walk_operations(model: keras.Model) -> list[tuple[str, keras.Operation]]:
     return found
 
 
+def _is_model(layer):
+    return isinstance(layer, keras.Model)
+
+
 class TappedCalls:
     """A way of running a model in which a function sees, and may replace, every handed-out tensor.
 
@@ -75,8 +84,12 @@ class TappedCalls:
     """
 
     def __init__(self, model: keras.Model):
-        self._paths = {id(operation): path for path, operation in walk_operations(model)}
-        self._operations = [operation for _, operation in walk_operations(model)]
+        operations = walk_operations(model)
+        models = [("", unwrap(model))]
+        models += [(path, layer) for path, layer in walk_layers(model) if _is_model(layer)]
+        self._paths = {id(operation): path for path, operation in operations + models}
+        self._operations = [operation for _, operation in operations]
+        self._models = [inner for _, inner in models]
 
     @contextlib.contextmanager
     def active(self, tap: Tap, wrap: Callable | None = None):
@@ -89,6 +102,8 @@ class TappedCalls:
                 tensor. The operation's own ``call`` when not given.
         """
         calls = collections.Counter()
+        inner = InnerTensors()
+        tap = unwatched(tap)
 
         def tapped(operation, call):
             path = self._paths[id(operation)]
@@ -97,23 +112,38 @@ class TappedCalls:
                 number = calls[path]
                 calls[path] += 1
 
-                def inner_tap(role, tensor):
-                    return tap(TapPoint(path, role, number), tensor)
+                def inner_tap(role, tensor, **how):
+                    tap_here = functools.partial(tap, TapPoint(path, role, number), **how)
+                    return inner.once(tensor, tap_here)
 
-                with _tapped_activation(operation, inner_tap):
-                    inner = call
-                    if wrap is not None:
-                        inner = wrap(operation, call, inner_tap)
-                    outputs = inner(*args, **kwargs)
-                flat = [
-                    tap(TapPoint(path, "output", number, index), tensor)
-                    for index, tensor in enumerate(keras.tree.flatten(outputs))
-                ]
-                return keras.tree.pack_sequence_as(outputs, flat)
+                form = call if wrap is None else wrap(operation, call, inner_tap)
+                with inner.within(inner_tap), _tapped_activation(operation, inner_tap):
+                    outputs = form(*args, **kwargs)
+                flat = keras.tree.flatten(outputs)
+                seen = {}
+                for index, tensor in enumerate(flat):
+                    if id(tensor) not in seen:
+                        here = functools.partial(tap, TapPoint(path, "output", number, index))
+                        seen[id(tensor)] = inner.once(tensor, here)
+                return keras.tree.pack_sequence_as(outputs, [seen[id(x)] for x in flat])
 
             return run
 
-        with intercepted_calls(self._operations, tapped):
+        def entered(model, call):
+            path = self._paths[id(model)]
+
+            def run(*args, **kwargs):
+                number = calls[path]
+                calls[path] += 1
+                with inner.within(lambda role, tensor: tap(TapPoint(path, role, number), tensor)):
+                    return call(*args, **kwargs)
+
+            return run
+
+        with (
+            intercepted_calls(self._models, entered),
+            intercepted_calls(self._operations, tapped),
+        ):
             yield
 
 
@@ -124,9 +154,15 @@ def _tapped_activation(operation, tap):
     if not callable(activation) or activation is keras.activations.linear:
         yield
         return
-    operation.__dict__["activation"] = lambda x, *args, **kwargs: activation(
-        tap("preactivation", x), *args, **kwargs
-    )
+    uses = itertools.count()
+
+    def tapped(x, *args, **kwargs):
+        number = next(uses)
+        return activation(
+            tap(f"preactivation_{number}" if number else "preactivation", x), *args, **kwargs
+        )
+
+    operation.__dict__["activation"] = tapped
     try:
         yield
     finally:

@@ -1,0 +1,101 @@
+"""Forms of attention, with masks that leave 8 bits their resolution.
+
+Keras masks a score by a number so low that a range that held it would hold little else. Here a
+masked score lies a little below the smallest score that counts, with exp(-8) of its weight: far
+less than a step of the softmax's output.
+"""
+
+import keras
+import tensorflow as tf
+from keras import layers as kl
+
+from tfcompress.quantization.layer_calls.attributes import attributes
+
+_BELOW_ALL = -1e9
+_MARGIN = 8.0
+
+
+def multi_head(layer, call, tap):
+    """Compute MultiHeadAttention's scores in steps, their softmax by a layer of its own."""
+    del tap
+    stock = layer._compute_attention
+
+    def compute(*args, **kwargs):
+        first = ("query", "key", "value", "attention_mask", "training")
+        named = {**dict(zip(first, args, strict=False)), **kwargs}
+        return stock(**{**named, "return_attention_scores": True})
+
+    def run(*args, **kwargs):
+        with attributes(layer, _compute_attention=compute):
+            return call(*args, **kwargs)
+
+    return run
+
+
+def grouped_query(layer, call, tap):
+    """Compute GroupQueryAttention's scores in steps, likewise."""
+    del tap
+    stock = layer._compute_attention
+
+    def compute(*args, **kwargs):
+        with attributes(layer, _return_attention_scores=True):
+            return stock(*args, **kwargs)
+
+    def run(*args, **kwargs):
+        with attributes(layer, _compute_attention=compute):
+            return call(*args, **kwargs)
+
+    return run
+
+
+def dot_product(layer, call, tap):
+    """Compute Attention or AdditiveAttention with masked scores in reach of 8 bits."""
+    stock = layer._apply_scores
+
+    def apply_scores(scores, value, scores_mask=None, training=False):
+        if scores_mask is not None:
+            if len(scores_mask.shape) == 2:
+                scores_mask = keras.ops.expand_dims(scores_mask, -2)
+            scores = _masked(scores, scores_mask, tap)
+        return stock(scores, value, None, training)
+
+    def run(*args, **kwargs):
+        with attributes(layer, _apply_scores=apply_scores):
+            return call(*args, **kwargs)
+
+    return run
+
+
+def softmax(layer, call, tap):
+    """Compute Softmax with masked inputs in reach of 8 bits."""
+    del layer
+
+    def run(inputs, mask=None):
+        if mask is None:
+            return call(inputs)
+        if mask.dtype != tf.bool:
+            mask = mask > tf.cast(0.5, mask.dtype)
+        outputs = call(_masked(inputs, mask, tap))
+        return tf.where(mask, outputs, tf.zeros((), outputs.dtype))
+
+    return run
+
+
+def _masked(scores, mask, tap):
+    def masked_by(low):
+        return tf.where(mask, scores, tf.cast(low, scores.dtype))
+
+    return tap(
+        "masked",
+        masked_by(_BELOW_ALL),
+        observed=lambda: masked_by(tf.reduce_min(masked_by(0.0)) - _MARGIN),
+    )
+
+
+FORMS = {
+    kl.AdditiveAttention: dot_product,
+    kl.Attention: dot_product,
+    kl.GroupQueryAttention: grouped_query,
+    kl.MultiHeadAttention: multi_head,
+    kl.Softmax: softmax,
+}

@@ -1,0 +1,40 @@
+"""The form of Conv3D: devices convolve integers over two dimensions alone."""
+
+import tensorflow as tf
+from keras import layers as kl
+
+
+def three_dimensional(layer, call, tap):
+    """Compute Conv3D as one convolution over height and width, its depth taps laid side by side."""
+    del tap
+    if layer.data_format != "channels_last" or layer.groups != 1:
+        return call
+
+    def run(inputs):
+        taps, dilation = layer.kernel_size[0], layer.dilation_rate[0]
+        stride = layer.strides[0]
+        reach = (taps - 1) * dilation
+        padding = layer.padding.upper()
+        x = inputs
+        if padding == "SAME":
+            steps = -(-x.shape[1] // stride)
+            missing = max((steps - 1) * stride + reach + 1 - x.shape[1], 0)
+            x = tf.pad(x, [[0, 0], [missing // 2, missing - missing // 2], [0, 0], [0, 0], [0, 0]])
+        steps = (x.shape[1] - reach - 1) // stride + 1
+        last = (steps - 1) * stride + 1
+        slices = [x[:, k * dilation : k * dilation + last : stride] for k in range(taps)]
+        flat = tf.reshape(tf.concat(slices, -1), [-1, *x.shape[2:4], taps * x.shape[4]])
+        kernel = tf.transpose(tf.convert_to_tensor(layer.kernel), [1, 2, 0, 3, 4])
+        kernel = tf.reshape(kernel, [*layer.kernel_size[1:], flat.shape[-1], layer.filters])
+        spatial = {"strides": layer.strides[1:], "dilations": layer.dilation_rate[1:]}
+        outputs = tf.nn.conv2d(flat, kernel, padding=padding, **spatial)
+        if layer.use_bias:
+            outputs = tf.nn.bias_add(outputs, tf.convert_to_tensor(layer.bias))
+        if layer.activation is not None:
+            outputs = layer.activation(outputs)
+        return tf.reshape(outputs, [-1, steps, *outputs.shape[1:]])
+
+    return run
+
+
+FORMS = {kl.Conv3D: three_dimensional}

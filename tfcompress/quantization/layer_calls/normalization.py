@@ -1,0 +1,132 @@
+"""Forms of normalization layers."""
+
+import tensorflow as tf
+from keras import layers as kl
+
+
+def batch_normalization(layer, call, tap):
+    """Compute BatchNormalization with TensorFlow's fused kernel where it applies.
+
+    Where the converter cannot fold the normalization into a convolution before it, the device
+    stores the scaled input before the shift is added: the inner tensor "scaled".
+    """
+
+    def run(inputs, training=None, mask=None):
+        if mask is not None or layer.axis not in (-1, len(inputs.shape) - 1) or layer.synchronized:
+            return call(inputs, training=training, mask=mask)
+        x = tf.cast(inputs, tf.float32)
+        channels = x.shape[-1]
+        gamma = layer.gamma.value if layer.scale else tf.ones((channels,))
+        beta = layer.beta.value if layer.center else tf.zeros((channels,))
+        gamma, beta = tf.cast(gamma, tf.float32), tf.cast(beta, tf.float32)
+        if training and layer.trainable:
+            outputs, mean, variance = _fused_training_step(layer, x, gamma, beta)
+        else:
+            outputs = None
+            mean = tf.cast(layer.moving_mean.value, tf.float32)
+            variance = tf.cast(layer.moving_variance.value, tf.float32)
+        scale = gamma * tf.math.rsqrt(variance + layer.epsilon)
+        shift = beta - mean * scale
+        scaled = x * scale if outputs is None else outputs - shift
+        seen = tap("scaled", scaled)
+        if outputs is None or seen is not scaled:
+            outputs = seen + shift
+        return tf.cast(outputs, layer.compute_dtype)
+
+    return run
+
+
+def _fused_training_step(layer, x, gamma, beta):
+    """Normalize by the batch and update the moving statistics as Keras does."""
+    shape = tf.shape(x)
+    folded = x if len(x.shape) == 4 else tf.reshape(x, [-1, 1, 1, x.shape[-1]])
+    outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+        folded, gamma, beta, epsilon=layer.epsilon, is_training=True
+    )
+    # The kernel returns the unbiased variance; Keras keeps the biased one.
+    count = tf.cast(tf.size(x) // x.shape[-1], tf.float32)
+    variance *= (count - 1.0) / count
+    momentum = layer.momentum
+    layer.moving_mean.assign(layer.moving_mean * momentum + mean * (1.0 - momentum))
+    layer.moving_variance.assign(layer.moving_variance * momentum + variance * (1.0 - momentum))
+    return tf.reshape(outputs, shape), mean, variance
+
+
+def layer_normalization(layer, call, tap):
+    """Compute LayerNormalization without the negation of a product, for which devices have none.
+
+    The statistics are those of the input itself, whose differences from the mean are small enough
+    for 8 bits.
+    """
+    del tap
+    if layer.rms_scaling:
+        return call
+
+    def run(inputs):
+        axes = [layer.axis] if isinstance(layer.axis, int) else list(layer.axis)
+        axes = [axis % len(inputs.shape) for axis in axes]
+        shape = [size if i in axes else 1 for i, size in enumerate(inputs.shape)]
+        return _normalized(layer, tf.cast(inputs, tf.float32), axes, shape)
+
+    return run
+
+
+def group_normalization(layer, call, tap):
+    """Compute GroupNormalization without the negation of a product, likewise."""
+    del call, tap
+
+    def run(inputs):
+        grouped = tf.cast(layer._reshape_into_groups(inputs), tf.float32)
+        rank = len(grouped.shape)
+        groups = rank - 2 if layer.axis == -1 else layer.axis % (rank - 1)
+        axes = [axis for axis in range(1, rank) if axis != groups]
+        outputs = _normalized(layer, grouped, axes, layer._create_broadcast_shape(inputs.shape))
+        return tf.reshape(outputs, tf.shape(inputs))
+
+    return run
+
+
+def _normalized(layer, x, axes, shape):
+    centred = x - tf.reduce_mean(x, axes, keepdims=True)
+    variance = tf.reduce_mean(centred * centred, axes, keepdims=True)
+    outputs = centred * tf.math.rsqrt(variance + layer.epsilon)
+    if layer.scale:
+        outputs = outputs * tf.reshape(tf.cast(layer.gamma.value, tf.float32), shape)
+    if layer.center:
+        outputs = outputs + tf.reshape(tf.cast(layer.beta.value, tf.float32), shape)
+    return tf.cast(outputs, layer.compute_dtype)
+
+
+def rms_normalization(layer, call, tap):
+    """Compute RMSNormalization with a product in place of a square, which devices lack."""
+    del call, tap
+
+    def run(inputs):
+        x = tf.cast(inputs, tf.float32)
+        mean = tf.reduce_mean(x * x, layer.axis, keepdims=True)
+        outputs = x * tf.math.rsqrt(mean + layer.epsilon)
+        return tf.cast(outputs * tf.cast(layer.scale.value, tf.float32), layer.compute_dtype)
+
+    return run
+
+
+def unit_normalization(layer, call, tap):
+    """Compute UnitNormalization over the last axis by the operation that devices have for it."""
+    del tap
+
+    def run(inputs):
+        axes = [layer.axis] if isinstance(layer.axis, int) else layer.axis
+        if {axis % len(inputs.shape) for axis in axes} != {len(inputs.shape) - 1}:
+            return call(inputs)
+        return tf.math.l2_normalize(inputs, -1, 1e-24)
+
+    return run
+
+
+FORMS = {
+    kl.BatchNormalization: batch_normalization,
+    kl.GroupNormalization: group_normalization,
+    kl.LayerNormalization: layer_normalization,
+    kl.RMSNormalization: rms_normalization,
+    kl.UnitNormalization: unit_normalization,
+}
