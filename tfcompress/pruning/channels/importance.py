@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tfcompress.examples import gather
 from tfcompress.graph.channels import ChannelFlow
+from tfcompress.pruning.channels.reconstruction import lasso
 
 # From a model, its flow, data and a seed to the score of each bundle.
 Importance = Callable[[keras.Model, ChannelFlow, object, int], dict[int, float]]
@@ -113,6 +114,7 @@ def taylor(model, flow, data=None, seed=0):
 
 
 CRITERIA: dict[str, Importance] = {
+    "lasso": lasso,
     "gamma": gamma,
     "geometric_median": geometric_median,
     "l1": l1,

@@ -10,6 +10,7 @@ from tfcompress.graph.selection import LayerSelector, select_layers
 from tfcompress.graph.wrapper import require_built
 from tfcompress.pruning.channels.choice import Choice
 from tfcompress.pruning.channels.importance import CRITERIA, Importance
+from tfcompress.pruning.channels.reconstruction import reconstruct
 
 
 def remove_channels(
@@ -25,6 +26,7 @@ def remove_channels(
     layers: LayerSelector = None,
     round_to: int = 1,
     data=None,
+    reconstruction: bool = False,
     seed: int = 0,
 ) -> keras.Model:
     """Make a smaller model of a model, with the channels that matter least removed.
@@ -43,14 +45,17 @@ def remove_channels(
         target_size: the number of parameters to come down to; below 1, a share of the model's own.
         target_cost: a function from a model to a number, such as a measured latency, and the
             largest number that is accepted.
-        criterion: "l1", "l2", "geometric_median", "gamma", "taylor", "random", or a function; see
-            ``tfcompress.pruning.channels.importance``.
+        criterion: "l1", "l2", "geometric_median", "gamma", "taylor", "lasso", "random", or a
+            function; see ``tfcompress.pruning.channels.importance``.
         scope: "layer" for the same share of each group, "global" for the least important channels
             of the whole model.
         layers: the layers whose channels may go; see ``select_layers``. All by default.
         round_to: leave multiples of this many channels: 8 suits int8 kernels on Arm processors and
             the Edge TPU.
-        data: for a criterion that needs it: inputs and labels, whatever ``fit`` takes.
+        data: for a criterion that needs it, and for ``reconstruction``: some hundred examples,
+            with labels for "taylor"; whatever ``fit`` takes.
+        reconstruction: fit the layers that lost inputs to what the original computes on ``data``,
+            by least squares: most of the accuracy comes back before any training.
         seed: for the criterion "random".
 
     Returns:
@@ -71,24 +76,39 @@ def remove_channels(
     _require_one(ratio=ratio, keep=keep, target_macs=target_macs, target_size=target_size,
                  target_cost=target_cost)  # fmt: skip
     _check(ratio, criterion, scope, round_to)
+    if reconstruction and data is None:
+        raise ValueError(
+            "`reconstruction` repairs layers on sample inputs: pass `data`, some hundred inputs; "
+            "labels are not needed. Received: data=None"
+        )
     flow = read_channels(model)
     importance = CRITERIA[criterion] if isinstance(criterion, str) else criterion
     scores = importance(model, flow, data, seed)
     if keep is not None:
-        return rebuild(model, flow, _by_keep(model, flow, scores, keep, round_to))
-    choice = Choice(flow, _selected(model, flow, layers), scores, round_to, scope)
-    if ratio is not None:
-        removed = choice.by_share(ratio)
-    elif target_macs is not None:
-        limit = target_macs * flow.macs() if target_macs < 1 else target_macs
-        removed = choice.by_cost(flow.macs, limit)
-    elif target_size is not None:
-        limit = target_size * flow.parameters() if target_size < 1 else target_size
-        removed = choice.by_cost(flow.parameters, limit)
+        removed = _by_keep(model, flow, scores, keep, round_to)
     else:
-        measure, limit = target_cost
-        removed = choice.by_cost(lambda bundles: measure(rebuild(model, flow, bundles)), limit)
-    return rebuild(model, flow, removed)
+        choice = Choice(flow, _selected(model, flow, layers), scores, round_to, scope)
+        removed = _by_budget(model, choice, ratio, target_macs, target_size, target_cost)
+    smaller = rebuild(model, flow, removed)
+    if reconstruction:
+        reconstruct(model, smaller, flow, removed, data)
+    return smaller
+
+
+def _by_budget(model, choice, ratio, target_macs, target_size, target_cost):
+    flow = choice.flow
+    if ratio is not None:
+        return choice.by_share(ratio)
+    if target_macs is not None:
+        return choice.by_cost(flow.macs, _limit(target_macs, flow.macs()))
+    if target_size is not None:
+        return choice.by_cost(flow.parameters, _limit(target_size, flow.parameters()))
+    measure, limit = target_cost
+    return choice.by_cost(lambda bundles: measure(rebuild(model, flow, bundles)), limit)
+
+
+def _limit(target, present):
+    return target * present if target < 1 else target
 
 
 def _require_one(**ways):
