@@ -1,4 +1,4 @@
-"""How the TFLite converter is told what to make: one function per kind of export."""
+"""How the TFLite converter is told what to make."""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -6,7 +6,21 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import tensorflow as tf
 
-QUANTIZATIONS = ("int8", "int16x8", "dynamic", "float16", "float32")
+from tfcompress.quantization import QuantizeAware, Scheme
+from tfcompress.quantization.deployment import configure, deployment_of
+
+# What the names of exports mean. "float32" has no scheme: nothing is rounded.
+SCHEMES = {
+    "int8": Scheme.int8(),
+    "int16x8": Scheme.int8_weights_int16_activations(),
+    "dynamic": Scheme.dynamic_range(),
+    "float16": Scheme.float16(),
+}
+QUANTIZATIONS = (*SCHEMES, "float32")
+_INTEGER_KERNELS = {
+    8: tf.lite.OpsSet.TFLITE_BUILTINS_INT8,
+    16: tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
+}
 IO_DTYPES = {"int8": tf.int8, "uint8": tf.uint8, "float32": tf.float32}
 
 
@@ -18,11 +32,13 @@ class Settings:
         name: its name in reports.
         integer: whether the file may compute nothing in float.
         configure: sets the converter's options.
+        finish: takes the converter's file and returns the one to deploy.
     """
 
     name: str
     integer: bool
     configure: Callable[[tf.lite.TFLiteConverter], None]
+    finish: Callable[[bytes], bytes] = lambda file: file
 
 
 def float32() -> Settings:
@@ -30,72 +46,52 @@ def float32() -> Settings:
     return Settings("float32", False, lambda converter: None)
 
 
-def float16() -> Settings:
-    """Weights are stored as 16-bit floats and computed with in float."""
+def learnt(model: QuantizeAware, input_dtype: str, output_dtype: str) -> Settings:
+    """Make a file of a model that computes with a scheme and has learnt its ranges.
 
-    def configure(converter):
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.target_spec.supported_types = [tf.float16]
+    Args:
+        model: what ``quantize_aware`` made.
+        input_dtype: a key of ``IO_DTYPES``; for 8-bit activations alone.
+        output_dtype: likewise.
+    """
+    scheme, deployment = model.scheme, deployment_of(model)
 
-    return Settings("float16", False, configure)
+    def set_up(converter):
+        deployment.configure(converter)
+        _set_io_dtypes(converter, scheme, input_dtype, output_dtype)
 
-
-def dynamic() -> Settings:
-    """Weights are 8-bit integers; activations are quantized while the model runs."""
-
-    def configure(converter):
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        _one_scale_per_dense_kernel(converter)
-
-    return Settings("dynamic", False, configure)
+    name = f"{scheme.name}, quantization-aware"
+    return Settings(name, scheme.is_integer, set_up, deployment.finish)
 
 
-def learnt(input_dtype: str, output_dtype: str) -> Settings:
-    """Weights and activations are 8-bit integers with the ranges that the model learnt."""
-
-    def configure(converter):
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        _set_io_dtypes(converter, input_dtype, output_dtype)
-        _one_scale_per_dense_kernel(converter)
-
-    return Settings("int8, quantization-aware", True, configure)
-
-
-def int8(
-    samples: Callable[[], Iterator[dict[str, np.ndarray]]], input_dtype: str, output_dtype: str
+def after_training(
+    quantization: str,
+    samples: Callable[[], Iterator[dict[str, np.ndarray]]] | None,
+    input_dtype: str,
+    output_dtype: str,
 ) -> Settings:
-    """Weights and activations are 8-bit integers with ranges observed on samples."""
+    """Quantize a float model, its ranges observed on samples where it needs any.
 
-    def configure(converter):
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = samples
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        _set_io_dtypes(converter, input_dtype, output_dtype)
-        _one_scale_per_dense_kernel(converter)
+    Args:
+        quantization: a key of ``SCHEMES``.
+        samples: one example at a time, by input name; needed where activations are integers.
+        input_dtype: a key of ``IO_DTYPES``; for 8-bit activations alone.
+        output_dtype: likewise.
+    """
+    scheme = SCHEMES[quantization]
 
-    return Settings("int8, post-training", True, configure)
+    def set_up(converter):
+        configure(converter, scheme)
+        _set_io_dtypes(converter, scheme, input_dtype, output_dtype)
+        if scheme.is_integer:
+            converter.representative_dataset = samples
+            converter.target_spec.supported_ops = [_INTEGER_KERNELS[scheme.activation_bits]]
 
-
-def int16x8(samples: Callable[[], Iterator[dict[str, np.ndarray]]]) -> Settings:
-    """Weights are 8-bit and activations 16-bit integers; the model takes and gives floats."""
-
-    def configure(converter):
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = samples
-        converter.target_spec.supported_ops = [
-            tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
-        ]
-        _one_scale_per_dense_kernel(converter)
-
-    return Settings("int16x8, post-training", True, configure)
+    name = f"{quantization}, post-training" if scheme.is_integer else quantization
+    return Settings(name, scheme.is_integer, set_up)
 
 
-def _set_io_dtypes(converter, input_dtype, output_dtype):
-    converter.inference_input_type = IO_DTYPES[input_dtype]
-    converter.inference_output_type = IO_DTYPES[output_dtype]
-
-
-def _one_scale_per_dense_kernel(converter):
-    # One scale per channel needs FULLY_CONNECTED version 12, which runtimes before 2.17 and the
-    # Edge TPU compiler refuse.
-    converter._experimental_disable_per_channel_quantization_for_dense_layers = True
+def _set_io_dtypes(converter, scheme, input_dtype, output_dtype):
+    if scheme.activation_bits == 8:
+        converter.inference_input_type = IO_DTYPES[input_dtype]
+        converter.inference_output_type = IO_DTYPES[output_dtype]

@@ -11,6 +11,7 @@ from tfcompress.examples import iterate_inputs
 from tfcompress.graph.selection import walk_layers
 from tfcompress.graph.wrapper import ModelWrapper, unwrap
 from tfcompress.quantization import QuantizeAware, Scheme, quantize_aware
+from tfcompress.quantization.finite_weights import require_finite_weights
 from tfcompress.tflite import conversion
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.model import TFLiteModel
@@ -61,11 +62,13 @@ def convert_model(
         ConversionError: the TFLite converter refuses the model.
     """
     model = _with_scheme(_deployable(model), quantization, representative_data)
+    require_finite_weights(model)
     settings = _settings(model, quantization, representative_data, input_dtype, output_dtype)
     specs = conversion.input_specs(model, batch_size)
     flatbuffer = conversion.convert(
         conversion.freeze(model, specs), specs, _output_names(model), settings.configure
     )
+    flatbuffer = settings.finish(flatbuffer)
     content = read_model(flatbuffer)
     if settings.integer:
         _require_integer(model, content, {*allow_float, *getattr(model, "allow_float", ())})
@@ -82,7 +85,7 @@ def _deployable(model):
 def _with_scheme(model, quantization, representative_data):
     """Turn a request for a scheme into a model that computes with it, its ranges observed."""
     if isinstance(model, QuantizeAware):
-        if quantization not in (None, "int8", model.scheme):
+        if quantization not in (None, model.scheme.name, model.scheme):
             raise ValueError(
                 f"Model {model.name!r} trained with {model.scheme}: it is exported with that. "
                 f"Received: quantization={quantization!r}. To export the float model inside, pass "
@@ -91,6 +94,8 @@ def _with_scheme(model, quantization, representative_data):
         return model
     if not isinstance(quantization, Scheme):
         return model
+    if not quantization.is_integer:
+        return quantize_aware(model, quantization)
     _require_data(quantization, representative_data)
     return quantize_aware(model, quantization).calibrate(representative_data)
 
@@ -103,21 +108,21 @@ def _settings(model, quantization, representative_data, input_dtype, output_dtyp
                 f"Received: {name}={dtype!r}"
             )
     if isinstance(model, QuantizeAware):
-        return conversion_settings.learnt(input_dtype, output_dtype)
+        return conversion_settings.learnt(model, input_dtype, output_dtype)
     quantization = quantization or "int8"
     if quantization not in conversion_settings.QUANTIZATIONS:
         raise ValueError(
             f"`quantization` must be one of {list(conversion_settings.QUANTIZATIONS)} or a Scheme. "
             f"Received: quantization={quantization!r}"
         )
-    if quantization in ("float32", "float16", "dynamic"):
-        return getattr(conversion_settings, quantization)()
-    _require_data(quantization, representative_data)
-    _refuse_loops(model)
-    samples = _samples(model, representative_data)
-    if quantization == "int16x8":
-        return conversion_settings.int16x8(samples)
-    return conversion_settings.int8(samples, input_dtype, output_dtype)
+    if quantization == "float32":
+        return conversion_settings.float32()
+    samples = None
+    if conversion_settings.SCHEMES[quantization].is_integer:
+        _require_data(quantization, representative_data)
+        _refuse_loops(model)
+        samples = _samples(model, representative_data)
+    return conversion_settings.after_training(quantization, samples, input_dtype, output_dtype)
 
 
 def _require_data(quantization, representative_data):

@@ -5,8 +5,10 @@ import tensorflow as tf
 from tfcompress.quantization.fake_quantization import (
     fake_quantize_activations,
     fake_quantize_weights,
-    moving_range,
-    observed_range,
+    grid_levels,
+    round_to_half,
+    round_weights_plainly,
+    weight_limit,
 )
 
 
@@ -81,16 +83,67 @@ def test_half_precision_activations_are_rounded_in_float32():
     np.testing.assert_allclose(rounded.numpy(), [0.1, 0.2], atol=1e-3)
 
 
+def test_symmetric_activations_by_hand():
+    # the larger end decides: 127 steps of 0.01 on either side
+    values = tf.constant([-2.0, -0.504, 0.006, 1.0, 3.0])
+    value_range = tf.constant([-0.5, 1.27])
+    rounded = fake_quantize_activations(values, value_range, symmetric=True).numpy()
+    np.testing.assert_allclose(rounded, [-1.27, -0.5, 0.01, 1.0, 1.27], atol=1e-6)
+
+
+def test_activations_of_16_bits_by_hand():
+    values = tf.constant([0.5 + 0.6e-4, -4.0])
+    rounded = fake_quantize_activations(values, tf.constant([-3.2767, 0.0]), 16, symmetric=True)
+    np.testing.assert_allclose(rounded, [0.5001, -3.2767], atol=1e-6)
+
+
+def test_grid_levels_by_hand():
+    lowest, highest, step = grid_levels(tf.constant(-1.0), tf.constant(1.55), 8, symmetric=False)
+    assert (lowest.numpy(), highest.numpy()) == (-100.0, 155.0)
+    assert step.numpy() == pytest.approx(0.01)
+    lowest, highest, step = grid_levels(tf.constant(-1.0), tf.constant(1.27), 8, symmetric=True)
+    assert (lowest.numpy(), highest.numpy()) == (-127.0, 127.0)
+    assert step.numpy() == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_zeros_alone_have_a_usable_grid(symmetric):
+    rounded = fake_quantize_activations(tf.zeros(3), tf.zeros(2), symmetric=symmetric)
+    assert rounded.numpy().tolist() == [0.0, 0.0, 0.0]
+    assert grid_levels(tf.constant(0.0), tf.constant(0.0), 8, symmetric)[2].numpy() > 1e-3
+    assert weight_limit(tf.zeros((2, 3)), (1,)).numpy().tolist() == [1.0, 1.0, 1.0]
+
+
 @pytest.mark.parametrize(
-    ("values", "expected"),
-    [([-2.0, 3.0], [-2.0, 3.0]), ([1.0, 3.0], [0.0, 3.0]), ([-2.0, -1.0], [-2.0, 0.0])],
+    ("shape", "output_axes"), [((3, 3, 4, 2), (2, 3)), ((3, 3, 5, 2), (2,)), ((4, 6), None)]
 )
-def test_observed_range_holds_zero(values, expected):
-    assert observed_range(tf.constant(values)).numpy().tolist() == expected
+@pytest.mark.parametrize("bits", [4, 8])
+def test_plain_rounding_is_the_same_rounding(shape, output_axes, bits):
+    weights = tf.constant(np.random.default_rng(0).normal(size=shape).astype("float32"))
+    plain = round_weights_plainly(weights, bits, output_axes)
+    np.testing.assert_allclose(plain, fake_quantize_weights(weights, bits, output_axes), atol=1e-6)
 
 
-def test_moving_range_starts_from_the_first_batch():
-    first = moving_range(tf.constant([0.0, 0.0]), tf.constant([-1.0, 2.0]), 0.75)
-    assert first.numpy().tolist() == [-1.0, 2.0]
-    second = moving_range(first, tf.constant([-3.0, 4.0]), 0.75)
-    assert second.numpy().tolist() == [-1.5, 2.5]
+def test_half_precision_weights_are_those_of_numpy():
+    weights = np.random.default_rng(0).normal(size=100).astype("float32")
+    rounded = round_to_half(tf.constant(weights)).numpy()
+    assert (rounded == weights.astype("float16").astype("float32")).all()
+    assert round_to_half(tf.constant([1e6])).numpy() == [65504.0]
+
+
+@pytest.mark.parametrize("rounding", [round_weights_plainly, round_to_half])
+def test_plain_rounding_passes_gradients_straight_through_in_float32(rounding):
+    weights = tf.Variable([[0.3, -1.0], [0.2, 0.7]])
+    upstream = tf.constant([[1e-9, 2.0], [3.0, 1e9]])  # half precision holds neither end
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(rounding(weights) * upstream)
+    assert (tape.gradient(loss, weights).numpy() == upstream.numpy()).all()
+
+
+def test_weights_outside_a_given_limit_are_clipped_and_get_no_gradient():
+    weights = tf.Variable([[0.5, 3.0], [-2.0, 1.0]])
+    with tf.GradientTape() as tape:
+        rounded = fake_quantize_weights(weights, 8, (1,), tf.constant([1.27, 2.54]))
+        loss = tf.reduce_sum(rounded)
+    np.testing.assert_allclose(rounded, [[0.5, 2.54], [-1.27, 1.0]], atol=1e-6)
+    assert tape.gradient(loss, weights).numpy().tolist() == [[1.0, 0.0], [0.0, 1.0]]

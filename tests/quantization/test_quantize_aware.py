@@ -10,6 +10,7 @@ from keras import layers as kl
 import tfcompress as tfc
 from exporters import export_tflite
 from tfcompress.quantization.fake_quantization import fake_quantize_weights
+from tfcompress.quantization.observers import MovingAverage
 
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
@@ -66,7 +67,7 @@ def test_unfused_batch_normalization_has_a_range_inside():
 
 
 def test_ranges_follow_the_data(small_net, images, labels):
-    q = compiled(tfc.quantize_aware(small_net(), range_momentum=0.5))
+    q = compiled(tfc.quantize_aware(small_net(), observer=MovingAverage(0.5)))
     q.train_on_batch(images * 2.0, labels)
     np.testing.assert_allclose(q.ranges.numpy()[0], [0.0, images.max() * 2.0], rtol=1e-6)
     q.train_on_batch(images * 4.0, labels)
@@ -251,12 +252,6 @@ def test_layers_that_may_compute_in_float_are_let_through(tmp_path):
 def test_allowing_a_layer_that_is_not_there(small_net):
     with pytest.raises(ValueError, match="no layer 'odd'"):
         tfc.quantize_aware(small_net(), allow_float=["odd"])
-
-
-@pytest.mark.parametrize("momentum", [-0.1, 1.0])
-def test_bad_momentum(small_net, momentum):
-    with pytest.raises(ValueError, match=f"Received: range_momentum={momentum}"):
-        tfc.quantize_aware(small_net(), range_momentum=momentum)
 
 
 def test_calibrating_on_nothing(small_net, images):

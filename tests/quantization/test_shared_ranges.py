@@ -1,13 +1,11 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from keras import layers as kl
 
 import tfcompress as tfc
 from exporters import export_tflite
 from tfcompress.graph.taps import TapPoint
-from tfcompress.quantization.fake_quantization import wider_range
 from tfcompress.quantization.placement import Placement, share_ranges
 from tfcompress.tflite.flatbuffer import read_model
 
@@ -33,11 +31,6 @@ def test_config_of_an_early_file_shares_nothing():
     config = Placement((A, B), ()).get_config()
     del config["shared"]
     assert Placement.from_config(config).rows() == {A: 0, B: 1}
-
-
-def test_wider_range_by_hand():
-    joined = wider_range(tf.constant([-1.0, 2.0]), tf.constant([0.0, 5.0]))
-    assert joined.numpy().tolist() == [-1.0, 5.0]
 
 
 def dense_block(inputs):

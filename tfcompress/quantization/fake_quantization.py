@@ -9,10 +9,15 @@ zero outside it (Jacob et al. 2018, https://arxiv.org/abs/1712.05877).
 
 import tensorflow as tf
 
-SMALLEST_RANGE = 1e-6  # a narrower range has no usable scale in float32 arithmetic
+# A narrower range has no usable scale in float32 arithmetic, and with a tiny scale a bias does not
+# fit into 32 bits: what is always zero is given the range of 1 instead.
+SMALLEST_RANGE = 1e-6
+RANGE_OF_ZEROS = 1.0
+
+_LARGEST_HALF = 65504.0
 
 
-def fake_quantize_weights(weights, bits=8, output_axes=None):
+def fake_quantize_weights(weights, bits=8, output_axes=None, limit=None):
     """Round weights to a symmetric grid of 2**bits - 1 levels.
 
     Args:
@@ -20,17 +25,20 @@ def fake_quantize_weights(weights, bits=8, output_axes=None):
         bits: number of bits, 2 to 8.
         output_axes: the consecutive axes that index output channels, each combination of which
             gets its own scale; ``None`` for one scale for the whole tensor.
+        limit: the largest weight of each channel, of the shape of the output axes, or of the tensor
+            if there are none. That of ``weights`` when not given.
 
     Returns:
-        float32 tensor of the same shape: integer multiples of the scale max|w| / (2**(bits-1) - 1).
+        float32 tensor of the same shape: integer multiples of the scale limit / (2**(bits-1) - 1).
         All-zero channels stay zero.
 
     Example:
     >>> fake_quantize_weights(tf.constant([[1.0, -0.3]]), bits=2).numpy()
     array([[ 1., -0.]], dtype=float32)
     """
+    if limit is None:
+        limit = weight_limit(weights, output_axes)
     if output_axes is None:
-        limit = _limit(weights, None)
         return tf.quantization.fake_quant_with_min_max_vars(
             weights, -limit, limit, num_bits=bits, narrow_range=True
         )
@@ -40,7 +48,7 @@ def fake_quantize_weights(weights, bits=8, output_axes=None):
     order = [*others, *output_axes]
     moved = tf.transpose(weights, order) if order != list(range(rank)) else weights
     channels = tf.reshape(moved, [*moved.shape[: len(others)], -1])
-    limit = _limit(channels, list(range(len(others))))
+    limit = tf.reshape(limit, [-1])
     rounded = tf.quantization.fake_quant_with_min_max_vars_per_channel(
         channels, -limit, limit, num_bits=bits, narrow_range=True
     )
@@ -49,83 +57,119 @@ def fake_quantize_weights(weights, bits=8, output_axes=None):
     return tf.transpose(rounded, inverse) if order != list(range(rank)) else rounded
 
 
-def _limit(weights, axes):
-    return tf.stop_gradient(tf.maximum(tf.reduce_max(tf.abs(weights), axis=axes), SMALLEST_RANGE))
+def weight_limit(weights, output_axes=None):
+    """Return the largest magnitude of each channel, which its scale is made of.
+
+    Args:
+        weights: float32 tensor of any shape.
+        output_axes: see ``fake_quantize_weights``.
+
+    Returns:
+        float32 tensor of the shape of the output axes; a scalar if there are none. 1 where all
+        weights are zero. No gradient passes.
+    """
+    others = [axis for axis in range(len(weights.shape)) if axis not in (output_axes or ())]
+    limit = tf.stop_gradient(tf.reduce_max(tf.abs(weights), axis=others))
+    return tf.where(limit < SMALLEST_RANGE, RANGE_OF_ZEROS, limit)
 
 
-def fake_quantize_activations(values, value_range, bits=8):
-    """Round a tensor to an asymmetric grid of 2**bits levels that contains zero.
+def round_weights_plainly(weights, bits=8, output_axes=None):
+    """Round weights as ``fake_quantize_weights`` does, in arithmetic that folds into a constant.
+
+    The TFLite converter takes no fake quantization where it chooses the scales itself: a scale per
+    channel of a fully connected kernel, and weights beside float activations. There it finds the
+    same scale again in weights that lie on the grid.
+
+    Args:
+        weights: float32 tensor of any shape.
+        bits: number of bits, 2 to 8.
+        output_axes: see ``fake_quantize_weights``.
+
+    Returns:
+        float32 tensor of the same shape. Gradients pass straight through.
+    """
+    limit = weight_limit(weights, output_axes)
+    for axis in range(len(weights.shape)):
+        if output_axes is not None and axis not in output_axes:
+            limit = tf.expand_dims(limit, axis)
+    step = limit / (2.0 ** (bits - 1) - 1.0)
+    return _straight_through(weights, tf.round(weights / step) * step)
+
+
+def round_to_half(weights):
+    """Round weights to half precision, in which they are stored.
+
+    Args:
+        weights: float32 tensor of any shape.
+
+    Returns:
+        float32 tensor of the same shape. Gradients pass straight through, in float32.
+
+    Example:
+    >>> round_to_half(tf.constant([1.0001, 1.001])).numpy()
+    array([1.        , 1.0009766], dtype=float32)
+    """
+    clipped = tf.clip_by_value(weights, -_LARGEST_HALF, _LARGEST_HALF)
+    return _straight_through(weights, tf.cast(tf.cast(clipped, tf.float16), tf.float32))
+
+
+@tf.custom_gradient
+def _straight_through(values, rounded):
+    return tf.identity(rounded), lambda upstream: (upstream, None)
+
+
+def fake_quantize_activations(values, value_range, bits=8, symmetric=False):
+    """Round a tensor to a grid of 2**bits levels that contains zero.
 
     Args:
         values: float tensor of any shape; computed in float32 and returned in its own dtype.
         value_range: float32 tensor [smallest, largest] with smallest <= 0 <= largest.
         bits: number of bits, 2 to 16.
+        symmetric: whether the zero point is 0; one level less then.
 
     Returns:
         Tensor of the shape and dtype of ``values``, clipped to the range, which is moved by less
-        than one step so that zero is on the grid.
+        than one step so that zero is on the grid, or widened to be symmetric.
 
     Example:
     >>> fake_quantize_activations(tf.constant([0.3, 9.0]), tf.constant([0.0, 3.0]), bits=2).numpy()
     array([0., 3.], dtype=float32)
     """
-    smallest, largest = tf.unstack(tf.stop_gradient(value_range))
+    smallest, largest = _usable(*tf.unstack(tf.stop_gradient(value_range)), symmetric)
     rounded = tf.quantization.fake_quant_with_min_max_vars(
-        tf.cast(values, tf.float32),
-        smallest,
-        tf.maximum(largest, smallest + SMALLEST_RANGE),
-        num_bits=bits,
+        tf.cast(values, tf.float32), smallest, largest, num_bits=bits, narrow_range=symmetric
     )
     return tf.cast(rounded, values.dtype)
 
 
-def observed_range(values):
-    """Return the float32 tensor [min(x, 0), max(x, 0)] of a tensor.
+def grid_levels(smallest, largest, bits, symmetric):
+    """Describe the grid that ``fake_quantize_activations`` makes of a range.
 
     Args:
-        values: float tensor of any shape.
+        smallest: float32 tensor, at most 0.
+        largest: float32 tensor of the same shape, at least 0.
+        bits: number of bits.
+        symmetric: whether the zero point is 0.
 
     Returns:
-        float32 tensor of shape (2,). Zero is always inside: padding and ReLU need it on the grid.
-    """
-    values = tf.stop_gradient(values)
-    smallest = tf.minimum(tf.cast(tf.reduce_min(values), tf.float32), 0.0)
-    largest = tf.maximum(tf.cast(tf.reduce_max(values), tf.float32), 0.0)
-    return tf.stack([smallest, largest])
-
-
-def wider_range(first, second):
-    """Join two ranges, as tensors that share one scale need it.
-
-    Args:
-        first: float32 tensor (2,).
-        second: float32 tensor (2,).
-
-    Returns:
-        float32 tensor (2,): the smaller beginning and the larger end.
+        (lowest, highest, step): the first and the last multiple of the step that is on the grid,
+        and the step; float32 tensors.
 
     Example:
-    >>> wider_range(tf.constant([-1.0, 2.0]), tf.constant([-3.0, 1.0])).numpy()
-    array([-3.,  2.], dtype=float32)
+    >>> grid_levels(tf.constant(-1.0), tf.constant(1.55), 8, symmetric=False)
+    (-100.0, 155.0, 0.01)
     """
-    return tf.stack([tf.minimum(first[0], second[0]), tf.maximum(first[1], second[1])])
+    smallest, largest = _usable(smallest, largest, symmetric)
+    levels = 2.0**bits - (2.0 if symmetric else 1.0)
+    step = (largest - smallest) / levels
+    lowest = tf.round(smallest / step)
+    return lowest, lowest + levels, step
 
 
-def moving_range(previous, observed, momentum):
-    """Average ranges over batches, starting from the first batch instead of a made-up range.
-
-    Args:
-        previous: float32 tensor (2,), the average so far; [0, 0] before the first batch.
-        observed: float32 tensor (2,), the range of this batch.
-        momentum: the weight of the average so far, 0 to 1.
-
-    Returns:
-        float32 tensor (2,).
-
-    Example:
-    >>> moving_range(tf.constant([0.0, 0.0]), tf.constant([-1.0, 2.0]), 0.9).numpy()
-    array([-1.,  2.], dtype=float32)
-    """
-    started = tf.reduce_any(previous != 0.0)
-    kept = tf.where(started, momentum, 0.0)
-    return previous * kept + observed * (1.0 - kept)
+def _usable(smallest, largest, symmetric):
+    """Make a range symmetric if it has to be, and one that grids can be made of."""
+    if symmetric:
+        limit = tf.maximum(-smallest, largest)
+        limit = tf.where(limit < SMALLEST_RANGE, RANGE_OF_ZEROS, limit)
+        return -limit, limit
+    return smallest, tf.where(largest - smallest < SMALLEST_RANGE, RANGE_OF_ZEROS, largest)

@@ -15,10 +15,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfcompress.graph.inner_tensors import is_inner_role
 from tfcompress.graph.interception import VariableSwap
-from tfcompress.graph.selection import LayerSelector
+from tfcompress.graph.selection import walk_layers
 from tfcompress.graph.taps import TappedCalls, TapPoint, walk_operations
-from tfcompress.quantization.scheme import Scheme
+from tfcompress.quantization.float_islands import FloatIslands, keep_float, with_inputs
+from tfcompress.quantization.layer_schemes import LayerSchemes, float_paths
 from tfcompress.quantization.weights import QuantizedWeights
 from tfcompress.tflite import conversion
 from tfcompress.tflite.flatbuffer import read_model
@@ -49,6 +51,9 @@ FIXED_RANGE = {
     "TANH": (-1.0, 127 / 128),
 }
 
+# What a rectifier that is fused into another operation is called in a TensorFlow graph.
+_FUSED = {"RELU": "Relu", "RELU6": "Relu6"}
+
 # Relative to the largest value: what float rounding alone can make of a tensor, and what it cannot.
 _SAME = 1e-6
 _DIFFERENT = 1e-2
@@ -68,11 +73,13 @@ class Placement:
         fixed: points whose range the operation defines, as (point, (smallest, largest)) pairs.
         shared: points that have the range of a learnt point, as (point, learnt point) pairs: what
             enters a concatenation has one scale with what leaves it.
+        beside_float: paths of layers that are fused with one that computes in float.
     """
 
     learnt: tuple[TapPoint, ...]
     fixed: tuple[tuple[TapPoint, tuple[float, float]], ...]
     shared: tuple[tuple[TapPoint, TapPoint], ...] = ()
+    beside_float: tuple[str, ...] = ()
 
     def rows(self) -> dict[TapPoint, int]:
         """Number the ranges that are learnt, by each point that has one of them.
@@ -87,12 +94,18 @@ class Placement:
         rows = {point: row for row, point in enumerate(self.learnt)}
         return rows | {point: rows[owner] for point, owner in self.shared}
 
+    def needs_graph(self) -> bool:
+        """Tell whether a point lies inside a call, where tensors are seen in graphs alone."""
+        points = [*self.rows(), *(point for point, _ in self.fixed)]
+        return any(is_inner_role(point.role) for point in points)
+
     def get_config(self) -> dict:
         """Return the placement as plain data."""
         return {
             "learnt": [dataclasses.astuple(point) for point in self.learnt],
             "fixed": [[dataclasses.astuple(point), list(ends)] for point, ends in self.fixed],
             "shared": [[dataclasses.astuple(point) for point in pair] for pair in self.shared],
+            "beside_float": list(self.beside_float),
         }
 
     @classmethod
@@ -103,27 +116,20 @@ class Placement:
             tuple(TapPoint(*point) for point in config["learnt"]),
             tuple((TapPoint(*point), tuple(ends)) for point, ends in config["fixed"]),
             tuple((TapPoint(*point), TapPoint(*owner)) for point, owner in shared),
+            tuple(config.get("beside_float", ())),
         )
 
 
-def input_point(index: int) -> TapPoint:
-    """Name the model's own input of that index."""
-    return TapPoint("", "input", 0, index)
-
-
 def read_placement(
-    model: keras.Model,
-    scheme: Scheme,
-    layers: LayerSelector = None,
-    allow_float: Collection[str] = (),
+    model: keras.Model, schemes: LayerSchemes, allow_float: Collection[str] = ()
 ) -> Placement:
     """Find out which tensors the deployed form of a float model stores.
 
     Args:
         model: a built Keras model with declared inputs.
-        scheme: the numerics. The converter folds less into a kernel that is rounded, and less
-            still into one with a single scale, so that the deployed graph depends on it.
-        layers: the layers whose kernels are rounded; see ``select_layers``.
+        schemes: the numerics of each layer, see ``resolve_schemes``. The converter folds less into
+            a kernel that is rounded, and less still into one with a single scale, so that the
+            deployed graph depends on them.
         allow_float: paths of the layers that may go without ranges.
 
     Returns:
@@ -136,20 +142,26 @@ def read_placement(
         ValueError: see ``tfcompress.tflite.conversion.input_specs``.
     """
     specs = conversion.input_specs(model)
+    in_float = float_paths(schemes)
     # Where tensors are stored does not depend on the bits; an interpreter rounds to 8 alone.
-    weights = QuantizedWeights(model, dataclasses.replace(scheme, weight_bits=8), layers)
-    probe = _Probe(model, weights, specs)
-    flatbuffer = conversion.convert_plainly(probe.outputs_alone())
+    in_8_bits = {
+        path: scheme and dataclasses.replace(scheme, weight_bits=8, overrides=())
+        for path, scheme in schemes.items()
+    }
+    kept = {id(layer) for path, layer in walk_layers(model) if path in in_float}
+    probe = Probe(model, QuantizedWeights(model, in_8_bits), kept, specs)
+    flatbuffer = probe.convert()
     inputs = _probe_inputs(specs)
-    handed_out = probe.run(inputs)
+    candidates = Candidates(probe.run(inputs))
     graph = read_model(flatbuffer).subgraphs[0]
     stored = tensor_values(flatbuffer, inputs)
 
     learnt, fixed, unseen = {}, {}, {}
     points = {}  # by the index of the stored tensor
     paths = [path for path, _ in walk_operations(model)]
+    islands = FloatIslands(graph, in_float, paths)
     for index, spec in enumerate(specs):
-        if spec.dtype.is_floating:
+        if spec.dtype.is_floating and islands.needs_range(graph.inputs[index]):
             learnt[input_point(index)] = None
             points[graph.inputs[index]] = input_point(index)
     for operation in graph.operations:
@@ -157,9 +169,9 @@ def read_placement(
             tensor = graph.tensors[index]
             if tensor.dtype != "FLOAT32" or operation.name in SAME_SCALE | CONSTANT_WEIGHTS:
                 continue
-            if _is_barrier(operation, stored):
+            if _is_barrier(operation, stored) or not islands.needs_range(index):
                 continue
-            point = _recognise(stored.get(index), handed_out)
+            point = candidates.recognise(stored.get(index), operation)
             if operation.name in FIXED_RANGE:
                 if point is not None:
                     fixed[point] = FIXED_RANGE[operation.name]
@@ -170,9 +182,10 @@ def read_placement(
                 learnt[point] = None
                 points[index] = point
     refuse_float(model, unseen, allow_float)
-    shared = share_ranges(learnt, _concatenated(graph, points, stored))
+    groups = [*_concatenated(graph, points, stored), *_steps(model, learnt)]
+    shared = share_ranges(learnt, groups)
     owners = tuple(point for point in learnt if point not in shared)
-    return Placement(owners, tuple(fixed.items()), tuple(shared.items()))
+    return Placement(owners, tuple(fixed.items()), tuple(shared.items()), islands.layers())
 
 
 def share_ranges(
@@ -230,83 +243,22 @@ def _concatenated(graph, points, stored):
             yield [points[index] for index in ends if index in points]
 
 
-class _Probe:
-    """The float model, frozen, with every handed-out tensor within reach.
-
-    Its variables are disturbed a little: a fresh BatchNormalization or a zero bias would leave a
-    tensor looking like its neighbour.
-    """
-
-    def __init__(self, model, weights, specs):
-        self._names: dict[TapPoint, str] = {}
-
-        def tap(point, tensor):
-            if tensor.dtype.is_floating:
-                self._names.setdefault(point, tensor.name)
-            return tensor
-
-        def wrap(layer, call, tap):
-            run = weights.wrap(layer, call, tap)
-            if layer not in weights:
-                return run
-            return lambda inputs, *args, **kwargs: run(
-                keras.tree.map_structure(_barrier, inputs), *args, **kwargs
-            )
-
-        swaps = _disturbed(model, weights)
-        with TappedCalls(model).active(tap, wrap), VariableSwap(swaps):
-            frozen = conversion.freeze(model, specs)
-        graph = frozen.graph.as_graph_def()
-        self._whole = tf.compat.v1.wrap_function(
-            lambda: tf.compat.v1.import_graph_def(graph, name=""), []
-        )
-        self._inputs = [tensor.name for tensor in frozen.inputs]
-        self._outputs = [tensor.name for tensor in frozen.outputs]
-
-    def outputs_alone(self):
-        return self._whole.prune(self._inputs, self._outputs)
-
-    def run(self, inputs):
-        known = {
-            point: name
-            for point, name in self._names.items()
-            if name.split(":")[0] in self._whole.graph._nodes_by_name
-        }
-        function = self._whole.prune(self._inputs, list(known.values()))
-        values = function(*[tf.constant(value) for value in inputs])
-        return {point: value.numpy() for point, value in zip(known, values, strict=True)}
-
-
-def _barrier(tensor):
-    """Return the tensor unchanged, in a way that the converter does not see through.
-
-    A layer with a kernel reads a stored tensor. Without a range in between, the converter moves a
-    multiplication before the layer into the rounded kernel, and rounds it wrongly.
-    """
-    return tf.maximum(tensor, tensor.dtype.min) if tensor.dtype.is_floating else tensor
+def _steps(model, points):
+    """Return the points of each role in the cells of recurrent layers: one range for all steps."""
+    cells = tuple(
+        f"{path}/" for path, layer in walk_layers(model) if isinstance(layer, keras.layers.RNN)
+    )
+    groups = {}
+    for point in points:
+        if point.path.startswith(cells):
+            groups.setdefault((point.path, point.role, point.index), []).append(point)
+    return groups.values()
 
 
 def _is_barrier(operation, stored):
     if operation.name != "MAXIMUM":
         return False
     return any(np.all(stored[index] == tf.float32.min) for index in operation.inputs)
-
-
-def _disturbed(model, weights):
-    generator = np.random.default_rng(_PROBE_SEED)
-    swaps = []
-    for variable in model.variables:
-        if not keras.backend.is_float_dtype(variable.dtype):
-            continue
-        value = keras.ops.convert_to_numpy(variable).astype(np.float32)
-        size = 0.1 * np.abs(value) + 0.02 * np.std(value) + (0.02 if not value.any() else 0.0)
-        noise = size * generator.uniform(-1.0, 1.0, value.shape)
-        # What cannot be negative, such as a variance, stays so.
-        swaps.append((variable, value + (noise if np.min(value, initial=0) < 0 else np.abs(noise))))
-    # A kernel that is on its grid already is rounded alike by TensorFlow and by the converter.
-    with VariableSwap(swaps):
-        rounded = weights.rounded()
-    return list({id(variable): (variable, value) for variable, value in swaps + rounded}.values())
 
 
 def _probe_inputs(specs):
@@ -321,21 +273,52 @@ def _probe_inputs(specs):
     return values
 
 
-def _recognise(value, handed_out):
-    """Return the first of the points that hand out a value: later ones only pass it on."""
-    if value is None:
-        return None
-    flat = value.ravel()
-    size = max(float(np.max(np.abs(flat), initial=0.0)), 1e-6)
-    differences = {
-        point: float(np.max(np.abs(candidate.ravel() - flat), initial=0.0)) / size
-        for point, candidate in handed_out.items()
-        if candidate.size == flat.size
-    }
-    least = min(differences.values(), default=np.inf)
-    if not least <= _DIFFERENT:
-        return None
-    return next(point for point, found in differences.items() if found <= least + _SAME)
+class Candidates:
+    """The tensors of a float model, to be recognised by their values in its file."""
+
+    def __init__(self, candidates: Iterable[Candidate]):
+        self._by_size: dict[int, list[Candidate]] = {}
+        for candidate in candidates:
+            self._by_size.setdefault(candidate.value.size, []).append(candidate)
+        self._taken: set[TapPoint] = set()
+
+    def recognise(self, value: np.ndarray | None, operation: Operation) -> TapPoint | None:
+        """Find the point that hands out a tensor of the file.
+
+        Args:
+            value: the tensor's value; None if it has none.
+            operation: the operation that makes it.
+
+        Returns:
+            The point, or None. Of several with equal values the first one that no other tensor of
+            the file has been: later ones only pass it on.
+        """
+        equal = [] if value is None else self._equal(value)
+        fused = operation.options.get("fused_activation_function", "NONE")
+        if fused in _FUSED:
+            # A rectifier that changes nothing on this input is still the last to touch the tensor.
+            equal = [candidate for candidate in equal if candidate.kind == _FUSED[fused]] or equal
+        equal = [candidate.point for candidate in equal]
+        point = next((point for point in equal if point not in self._taken), None)
+        if point is None and equal:
+            point = equal[0]
+        self._taken.add(point)
+        return point
+
+    def _equal(self, value):
+        flat = value.ravel()
+        ends = (flat.min(), flat.max())
+        size = max(abs(ends[0]), abs(ends[1]), 1e-6)
+        found = []
+        for candidate in self._by_size.get(flat.size, ()):
+            apart = max(abs(a - b) for a, b in zip(candidate.ends, ends, strict=True))
+            if apart <= _DIFFERENT * size:
+                difference = np.max(np.abs(candidate.value.ravel() - flat)) / size
+                found.append((difference, candidate))
+        least = min((difference for difference, _ in found), default=np.inf)
+        if not least <= _DIFFERENT:
+            return []
+        return [candidate for difference, candidate in found if difference <= least + _SAME]
 
 
 def refuse_float(model: keras.Model, found: dict[str, tuple[str, ...]], allowed=()) -> None:

@@ -11,14 +11,13 @@ from tfcompress.examples import iterate_inputs
 from tfcompress.graph.interception import VariableSwap
 from tfcompress.graph.selection import LayerSelector, select_layers, walk_layers
 from tfcompress.graph.taps import TappedCalls
-from tfcompress.graph.wrapper import ModelWrapper, require_built
-from tfcompress.quantization.fake_quantization import (
-    fake_quantize_activations,
-    moving_range,
-    observed_range,
-    wider_range,
-)
+from tfcompress.graph.wrapper import ModelWrapper, require_built, unwrap
+from tfcompress.quantization.accumulators import AccumulatorUnits
+from tfcompress.quantization.deployment import deployment_of
+from tfcompress.quantization.float_islands import keep_float
 from tfcompress.quantization.layer_calls import observable_call
+from tfcompress.quantization.layer_schemes import float_paths, resolve_schemes
+from tfcompress.quantization.observers import NO_RANGE, MovingAverage, get_observer
 from tfcompress.quantization.phase import Phase
 from tfcompress.quantization.placement import (
     Placement,
@@ -27,12 +26,14 @@ from tfcompress.quantization.placement import (
     refuse_float,
 )
 from tfcompress.quantization.scheme import Scheme
+from tfcompress.quantization.stored_tensors import StoredTensors, first_steps
 from tfcompress.quantization.weights import QuantizedWeights
 from tfcompress.tflite import conversion
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.precision import float_layers
 
 _INFERENCE = Phase(ranges_move=False)
+_LEARNABLE = ("weights", "activations")
 
 
 def _with_moving_statistics(run, inputs, training=None, **kwargs):
@@ -40,25 +41,32 @@ def _with_moving_statistics(run, inputs, training=None, **kwargs):
     return run(inputs, training=False, **kwargs)
 
 
+def _unseen(shape, dtype=None):
+    return tf.tile(tf.constant([NO_RANGE], dtype), (shape[0], 1))
+
+
 @keras.saving.register_keras_serializable(package="tfcompress")
 class QuantizeAware(ModelWrapper):
     """A model that computes with the rounded weights and activations of its deployed form.
 
-    Made by ``quantize_aware``. It shares the variables of the model that it wraps and adds one of
-    its own: the range of each tensor that the device stores.
+    Made by ``quantize_aware``. It shares the variables of the model that it wraps and adds its own:
+    the range of each tensor that the device stores, and step sizes where they are trained.
 
     Args:
         model: the user's built model.
         scheme: the numerics.
         placement: which tensors have a range.
-        layers: paths of the layers whose kernels are rounded; ``None`` for all.
-        range_momentum: the weight of the past in the moving average of the ranges, 0 to 1.
+        layers: paths of the layers that are quantized; ``None`` for all.
+        observer: how ranges follow the data.
+        learn_steps: what has trained step sizes: "weights", "activations", both or none.
         allow_float: paths of the layers that may compute in float on the device.
         name: name of the wrapper.
 
     Attributes:
         phase: what a training step does; ``QuantizationSchedule`` sets it. A step that is compiled
             already takes no notice of a change.
+        float_layers: paths of the layers that compute in float, by ``scheme`` or ``layers``.
+        allow_float: paths of these, and of others that may compute in float.
     """
 
     def __init__(
@@ -67,120 +75,194 @@ class QuantizeAware(ModelWrapper):
         scheme,
         placement,
         layers=None,
-        range_momentum=0.95,
+        observer="moving_average",
+        learn_steps=(),
         allow_float=(),
         name=None,
         **kwargs,
     ):
         super().__init__(model, name=name, **kwargs)
-        self.allow_float = tuple(allow_float)
         self.scheme = scheme
         self.placement = placement
-        self.range_momentum = range_momentum
+        self.observer = get_observer(observer)
+        self.learn_steps = tuple(learn_steps)
         self._layer_paths = layers
-        self._rows = placement.rows()
-        self._fixed = dict(placement.fixed)
-        self._weights = QuantizedWeights(model, scheme, layers)
+        self._allowed = tuple(allow_float)
+        schemes = resolve_schemes(model, scheme, layers)
+        self.float_layers = tuple(float_paths(schemes))
+        self.allow_float = (*self._allowed, *self.float_layers, *placement.beside_float)
+        self._in_float = {
+            id(layer) for path, layer in walk_layers(model) if path in self.float_layers
+        }
+        self._weights = QuantizedWeights(model, schemes)
         self._taps = TappedCalls(model)
+        self._traced = tf.function(self._rounded, autograph=False, reduce_retracing=True)
+        self._observe = tf.function(self._observed, reduce_retracing=True)
         self.phase = Phase()
         self.ranges = self.add_weight(
             shape=(len(placement.learnt), 2),
-            initializer="zeros",
+            initializer=_unseen,
             dtype="float32",
             trainable=False,
             autocast=False,
             aggregation="mean",
             name="ranges",
         )
-        self._observe = tf.function(self._observed, reduce_retracing=True)
+        self.activation_steps = None
+        if "activations" in self.learn_steps:
+            self.activation_steps = self._add_steps("activation_steps", (len(placement.learnt),))
+        if "weights" in self.learn_steps:
+            for kernel in self._weights.kernels:
+                if kernel.folds:
+                    continue
+                name = kernel.kernel.path.replace("/", "_") + "_steps"
+                steps = self._add_steps(name, kernel.first_steps().shape)
+                self._weights.steps[id(kernel.variable)] = steps
+            self._weights.start_steps()
+
+    def _add_steps(self, name, shape):
+        return self.add_weight(
+            shape=tuple(shape), initializer="ones", dtype="float32", autocast=False, name=name
+        )
 
     def call(self, inputs, training=None, mask=None):
         """Run the model on rounded numbers; in training, follow the ranges of its tensors."""
         if not training and tf.executing_eagerly():
             self._require_ranges()
-        return self._run(inputs, training, mask, self.phase if training else _INFERENCE)
+        if self.activation_steps is not None:  # in training too: steps start from ranges
+            with tf.init_scope():
+                self._require_ranges()
+        phase = self.phase if training else _INFERENCE
+        if tf.executing_eagerly() and self.placement.needs_graph():
+            return self._traced(inputs, training=training, mask=mask, phase=phase)
+        return self._rounded(inputs, training, mask, phase)
 
-    def _run(self, inputs, training, mask, phase):
-        before = tf.unstack(tf.convert_to_tensor(self.ranges), num=len(self.placement.learnt))
-        ranges, seen = list(before), {}
+    def _rounded(self, inputs, training, mask, phase):
+        steps = self.activation_steps
+        stored = StoredTensors(
+            self.placement,
+            self.scheme,
+            tf.convert_to_tensor(self.ranges),
+            phase,
+            self.observer,
+            None if steps is None else tf.convert_to_tensor(steps),
+        )
+        units = AccumulatorUnits(stored.step_of, self._weights.step_of)
+        outputs = self._run(inputs, training, mask, phase, stored.tap, units)
+        if phase.ranges_move and steps is None and stored.ranges:
+            self.ranges.assign(tf.stack(stored.ranges))
+        return outputs
 
-        def round_to_range(point, tensor):
-            value_range = self._fixed.get(point)
-            row = self._rows.get(point)
-            if row is not None:
-                if phase.ranges_move:
-                    observed = observed_range(tensor)
-                    seen[row] = wider_range(seen[row], observed) if row in seen else observed
-                    ranges[row] = moving_range(before[row], seen[row], self.range_momentum)
-                value_range = ranges[row]
-            if value_range is None or not phase.rounding:
-                return tensor
-            return fake_quantize_activations(tensor, value_range, self.scheme.activation_bits)
-
+    def _run(self, inputs, training, mask, phase, tap, units=None):
         def wrap(layer, call, tap):
-            wrapped = self._weights.wrap if phase.rounding else observable_call
-            run = wrapped(layer, call, tap)
+            if phase.rounding:
+                learning = bool(training) and phase.ranges_move
+                run = self._weights.wrap(layer, call, tap, learning)
+                if units is not None:
+                    run = units.wrap(layer, run, bool(training) and phase.statistics_move)
+            else:
+                run = observable_call(layer, call, tap)
+            if not training and id(layer) in self._in_float:
+                run = keep_float(run)
             if isinstance(layer, keras.layers.BatchNormalization) and not phase.statistics_move:
                 return functools.partial(_with_moving_statistics, run)
             return run
 
         flat = [
-            round_to_range(input_point(index), tensor)
-            for index, tensor in enumerate(keras.tree.flatten(inputs))
+            tap(input_point(index), _as_declared(tensor, declared.dtype))
+            for index, (tensor, declared) in enumerate(
+                zip(keras.tree.flatten(inputs), unwrap(self).inputs, strict=True)
+            )
         ]
         inputs = keras.tree.pack_sequence_as(inputs, flat)
         masks = {} if mask is None else {"mask": mask}
-        with self._taps.active(round_to_range, wrap):
-            outputs = self.model(inputs, training=training, **masks)
-        if phase.ranges_move:
-            self.ranges.assign(tf.stack(ranges))
-        return outputs
+        with self._taps.active(tap, wrap):
+            return self.model(inputs, training=training, **masks)
 
-    def calibrate(self, data, batch_size=32):
+    def calibrate(self, data, batch_size: int = 32, observer=None):
         """Set the ranges from data without training, as post-training quantization does.
+
+        Step sizes that are trained start anew: from these ranges, and from the present weights.
 
         Args:
             data: inputs, with or without labels: whatever ``fit`` takes.
             batch_size: examples per batch where ``data`` is made of arrays.
+            observer: how ranges follow from the data, see ``quantize_aware``; the model's own when
+                not given.
 
         Returns:
             The model itself.
 
         Raises:
-            ValueError: ``data`` is empty.
+            ValueError: ``data`` is empty, or a tensor holds NaN or infinite values on it; the
+                message names the layer where they begin.
             TypeError: ``data`` is of no kind that ``fit`` takes.
         """
-        batches = 0
+        observer = self.observer if observer is None else get_observer(observer)
+        ranges, batches = _unseen(self.ranges.shape, "float32"), 0
         for inputs in iterate_inputs(data, batch_size):
-            self._observe(inputs)
+            ranges, finite = self._observe(inputs, ranges, observer)
+            self._require_finite(finite.numpy())
             batches += 1
         if not batches:
             raise ValueError(
                 f"Calibrating model {self.name!r} needs at least one batch. Received: no data"
             )
+        self.ranges.assign(ranges)
+        if self.activation_steps is not None:
+            self.activation_steps.assign(first_steps(ranges, self.scheme))
+        self._weights.start_steps()
         return self
 
-    def _observed(self, inputs):
-        inputs = keras.tree.map_structure(
-            lambda tensor: (
-                tf.cast(tensor, self.input_dtype) if tensor.dtype.is_floating else tensor
-            ),
-            inputs,
-        )
-        self._run(inputs, training=False, mask=None, phase=Phase())
+    def _observed(self, inputs, ranges, observer):
+        """Follow the ranges of a batch, and tell of each tensor whether it is finite."""
+        stored = StoredTensors(self.placement, self.scheme, ranges, Phase(), observer)
+        finite = {}
+
+        def tap(point, tensor):
+            if tensor.dtype.is_floating:
+                finite.setdefault(point, tf.reduce_all(tf.math.is_finite(tensor)))
+            return stored.tap(point, tensor)
+
+        self._run(inputs, training=False, mask=None, phase=Phase(), tap=tap)
+        self._checked = list(finite)
+        moved = tf.stack(stored.ranges) if stored.ranges else ranges
+        return moved, tf.stack(list(finite.values()))
+
+    def _require_finite(self, finite):
+        if not finite.all():
+            point = self._checked[int(np.argmin(finite))]
+            where = f"layer {point.path!r}" if point.path else "an input"
+            raise ValueError(
+                f"Model {self.name!r} cannot be calibrated: the values of {where} ({point}) are "
+                "NaN or infinite on this data. Look at the data, and at the weights before it."
+            )
 
     @property
     def calibrated(self) -> bool:
         """Whether ranges have been observed: after a training step or ``calibrate``."""
         ranges = keras.ops.convert_to_numpy(self.ranges)
-        return bool((ranges[:, 1] > ranges[:, 0]).any())
+        return not len(ranges) or not bool((ranges[:, 0] > ranges[:, 1]).all())
 
     def _require_ranges(self):
         if not self.calibrated:
             raise ValueError(
                 f"Model {self.name!r} has not seen any data since it was made quantization-aware, "
                 "so the ranges of its activations are unknown. Train it with `fit`, or call "
-                "`calibrate(data)` on some inputs first."
+                "`calibrate(data)` on some inputs first"
+                + ("." if self.activation_steps is None else ": trained steps start from them.")
+            )
+        ranges = keras.ops.convert_to_numpy(self.ranges)
+        lost = [
+            str(point)
+            for point, ends in zip(self.placement.learnt, ranges, strict=True)
+            if not np.isfinite(ends).all()
+        ]
+        if lost:
+            raise ValueError(
+                f"Model {self.name!r} has met NaN or infinite values in training, so the ranges of "
+                f"these tensors are lost: {', '.join(lost)}. Look at the data and the learning "
+                "rate; go back to an earlier checkpoint, or call `calibrate(data)`."
             )
 
     def make_test_function(self, force=False):
@@ -200,8 +282,9 @@ class QuantizeAware(ModelWrapper):
             "scheme": self.scheme.get_config(),
             "placement": self.placement.get_config(),
             "layers": self._layer_paths,
-            "range_momentum": self.range_momentum,
-            "allow_float": list(self.allow_float),
+            "observer": keras.saving.serialize_keras_object(self.observer),
+            "learn_steps": list(self.learn_steps),
+            "allow_float": list(self._allowed),
         }
 
     @classmethod
@@ -212,8 +295,16 @@ class QuantizeAware(ModelWrapper):
             keras.saving.deserialize_keras_object(config.pop("model")),
             Scheme.from_config(config.pop("scheme")),
             Placement.from_config(config.pop("placement")),
+            observer=keras.saving.deserialize_keras_object(config.pop("observer")),
             **config,
         )
+
+
+def _as_declared(tensor, dtype):
+    """Cast what was fed to the type of a float input, such as images of integers."""
+    if tf.as_dtype(dtype).is_floating and not tensor.dtype.is_floating:
+        return tf.cast(tensor, dtype)
+    return tensor
 
 
 def quantize_aware(
@@ -221,7 +312,8 @@ def quantize_aware(
     scheme: Scheme | None = None,
     layers: LayerSelector = None,
     *,
-    range_momentum: float = 0.95,
+    observer: str | MovingAverage = "moving_average",
+    learn_steps: Iterable[str] = (),
     allow_float: Iterable[str] = (),
 ) -> QuantizeAware:
     """Make a model train with the numerics of its deployed form.
@@ -235,11 +327,16 @@ def quantize_aware(
 
     Args:
         model: a built Sequential or Functional model, or one nested of them.
-        scheme: the numerics; 8-bit weights and activations when not given.
-        layers: the layers whose kernels are rounded in training; see ``select_layers``. All when
-            not given; the kernels of the others are rounded at export alone.
-        range_momentum: the weight of the past in the moving average of the ranges, 0 to 1. The
-            average starts from the first batch.
+        scheme: the numerics; 8-bit weights and activations when not given. ``Scheme.override``
+            gives some layers others.
+        layers: the layers that are quantized; see ``select_layers``. All when not given. Others
+            that have kernels compute in float, in training and on the device.
+        observer: how ranges follow the data: "moving_average" of the extremes of a batch,
+            "min_max", "percentile", "mse" (the least squared error), or one of the objects of
+            ``tfcompress.quantization.observers`` with settings of its own.
+        learn_steps: "weights", "activations", or both: their step sizes are trained with the
+            weights (LSQ) instead of following the data. Those of activations start from
+            ``calibrate``.
         allow_float: paths of layers that may compute in float on the device.
 
     Returns:
@@ -247,8 +344,9 @@ def quantize_aware(
 
     Raises:
         ValueError: ``model`` is quantization-aware already, is not built, does not declare its
-            inputs or leaves a dimension besides the batch unknown; ``layers`` matches nothing;
-            ``range_momentum`` is not in [0, 1); or ``allow_float`` names no layer.
+            inputs or leaves a dimension besides the batch unknown; ``layers`` or an override
+            matches nothing; ``observer`` is unknown; ``learn_steps`` names something else, or the
+            scheme leaves no such step to learn; or ``allow_float`` names no layer.
         PlacementError: layers that are not in ``allow_float`` would compute in float on the device;
             the message names them.
         ConversionError: the TFLite converter refuses the model.
@@ -261,24 +359,49 @@ def quantize_aware(
     >>> export_tflite(q, "model.tflite")
 
     Method: Jacob et al., "Quantization and Training of Neural Networks for Efficient
-    Integer-Arithmetic-Only Inference", 2018, https://arxiv.org/abs/1712.05877.
+    Integer-Arithmetic-Only Inference", 2018, https://arxiv.org/abs/1712.05877; Esser et al.,
+    "Learned Step Size Quantization", 2020, https://arxiv.org/abs/1902.08153.
     """
     if isinstance(model, QuantizeAware):
         raise ValueError(f"Model {model.name!r} is quantization-aware already.")
-    if not 0 <= range_momentum < 1:
-        raise ValueError(
-            f"`range_momentum` must be in [0, 1). Received: range_momentum={range_momentum!r}"
-        )
     require_built(model)
     scheme = scheme or Scheme.int8()
+    observer = get_observer(observer)
+    learn_steps = tuple(learn_steps)
+    _require_learnable(scheme, learn_steps)
+    conversion.input_specs(model)
     paths = None if layers is None else [path for path, _ in select_layers(model, layers)]
+    schemes = resolve_schemes(model, scheme, paths)
     allowed = list(allow_float)
     if allowed:
         select_layers(model, allowed)
-    placement = read_placement(model, scheme, paths, allowed)
-    wrapped = QuantizeAware(model, scheme, placement, paths, range_momentum, allowed)
-    _require_integer(wrapped)
+    if scheme.activation_bits is None:
+        placement = Placement((), ())
+    else:
+        placement = read_placement(model, schemes, allowed)
+    wrapped = QuantizeAware(model, scheme, placement, paths, observer, learn_steps, allowed)
+    if scheme.activation_bits is not None:
+        _require_integer(wrapped)
     return wrapped
+
+
+def _require_learnable(scheme, learn_steps):
+    unknown = [name for name in learn_steps if name not in _LEARNABLE]
+    if unknown:
+        raise ValueError(
+            f"`learn_steps` lists any of {list(_LEARNABLE)}. Received: learn_steps={learn_steps!r}"
+        )
+    if learn_steps and (scheme.activation_bits is None or scheme.dense_per_channel):
+        raise ValueError(
+            "Step sizes are trained where the file takes them from training: with integer "
+            "activations and without `dense_per_channel`, where the converter chooses scales "
+            f"itself. Received: learn_steps={learn_steps!r}, scheme={scheme}"
+        )
+    if "weights" in learn_steps and scheme.activation_bits == 16:
+        raise ValueError(
+            "The converter chooses the step sizes of weights itself beside 16-bit activations, "
+            f"whose own can be trained. Received: learn_steps={learn_steps!r}"
+        )
 
 
 def _require_integer(wrapped):
@@ -286,13 +409,10 @@ def _require_integer(wrapped):
     made_up = np.tile(np.float32([-8.0, 8.0]), (wrapped.ranges.shape[0], 1))
     with VariableSwap([(wrapped.ranges, made_up)]):
         frozen = conversion.freeze(wrapped, conversion.input_specs(wrapped))
-    content = read_model(conversion.convert_plainly(frozen, _quantized))
+    deployment = deployment_of(wrapped)
+    content = deployment.finish(conversion.convert_plainly(frozen, deployment.configure))
     refuse_float(
         wrapped,
-        float_layers(content, [path for path, _ in walk_layers(wrapped)]),
+        float_layers(read_model(content), [path for path, _ in walk_layers(wrapped)]),
         wrapped.allow_float,
     )
-
-
-def _quantized(converter):
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]

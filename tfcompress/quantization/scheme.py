@@ -1,8 +1,20 @@
 """The numerics of a deployed model, in one place: training and export read the same config."""
 
 import dataclasses
+from collections.abc import Iterable
 
-SCHEME_VERSION = 1
+SCHEME_VERSION = 2
+
+Names = str | tuple[str, ...]
+
+# (weight bits, activation bits) that a LiteRT runtime computes with, and what they are called.
+DEPLOYABLE = {
+    (8, 8): "int8",
+    (4, 8): "int4",
+    (8, 16): "int16x8",
+    (8, None): "dynamic",
+    (16, None): "float16",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -10,33 +22,120 @@ class Scheme:
     """How the weights and activations of a deployed model are stored.
 
     Attributes:
-        weight_bits: bits of a kernel weight: 8 or 4. Biases are 32-bit integers.
-        activation_bits: bits of an activation: 8.
+        weight_bits: bits of a kernel weight: 8 or 4 for integers, 16 for half-precision floats.
+            Integer kernels leave out the most negative integer, so that they are symmetric around
+            zero. Biases are integers of 32 bits (64 beside 16-bit activations), or floats.
+        activation_bits: bits of a stored activation: 8 or 16, or ``None`` for float activations.
         per_channel_weights: one scale per output channel of a convolution, or one for the whole
-            kernel. Fully connected kernels have one scale each: runtimes before 2.17 and the Edge
-            TPU want it so.
+            kernel.
+        dense_per_channel: one scale per output channel of fully connected kernels and of
+            convolutions in one dimension as well. Off, because runtimes before 2.17 and the Edge
+            TPU refuse it. For 8-bit weights only: the converter makes nothing of it with 4 bits.
+        symmetric_activations: whether the zero point of activations is 0. Always so with 16 bits.
+        overrides: (layers, scheme) pairs for layers with other numerics, the last match first;
+            made by ``override``.
 
     Raises:
-        ValueError: a value that no runtime supports.
+        ValueError: a value, or a combination of values, that no runtime computes with, or that the
+            TFLite converter does not make.
 
     Example:
-    >>> Scheme.int8()
-    Scheme(weight_bits=8, activation_bits=8, per_channel_weights=True)
+    >>> Scheme.int8().weight_bits
+    8
     """
 
     weight_bits: int = 8
-    activation_bits: int = 8
+    activation_bits: int | None = 8
     per_channel_weights: bool = True
+    dense_per_channel: bool = False
+    symmetric_activations: bool = False
+    overrides: tuple[tuple[Names, "Scheme | None"], ...] = ()
 
     def __post_init__(self):
-        if self.weight_bits not in (4, 8):
-            raise ValueError(
-                f"`weight_bits` must be 4 or 8. Received: weight_bits={self.weight_bits!r}"
+        bits = (self.weight_bits, self.activation_bits)
+        if bits not in DEPLOYABLE:
+            known = "; ".join(
+                f"weight_bits={weights}, activation_bits={activations} ({name})"
+                for (weights, activations), name in DEPLOYABLE.items()
             )
-        if self.activation_bits != 8:
             raise ValueError(
-                f"`activation_bits` must be 8. Received: activation_bits={self.activation_bits!r}"
+                f"No runtime computes with these bits. Those that are supported: {known}. "
+                f"Received: weight_bits={bits[0]!r}, activation_bits={bits[1]!r}"
             )
+        for name in ("per_channel_weights", "dense_per_channel", "symmetric_activations"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(
+                    f"`{name}` must be True or False. Received: {name}={getattr(self, name)!r}"
+                )
+        if self.dense_per_channel and not (self.per_channel_weights and self.weight_bits == 8):
+            raise ValueError(
+                "`dense_per_channel` goes with 8-bit weights and `per_channel_weights`. For 4 bits "
+                "per channel use ai-edge-quantizer on the float file. Received: "
+                f"weight_bits={self.weight_bits}, per_channel_weights={self.per_channel_weights}"
+            )
+        if self.activation_bits == 16 and not self.symmetric_activations:
+            raise ValueError(
+                "The zero point of 16-bit activations is 0: pass `symmetric_activations=True`. "
+                "Received: symmetric_activations=False"
+            )
+        if self.activation_bits is None and self.symmetric_activations:
+            raise ValueError(
+                "`symmetric_activations` is about stored activations. "
+                "Received: activation_bits=None, symmetric_activations=True"
+            )
+        for layers, other in self.overrides:
+            self._require_fitting(layers, other)
+
+    def _require_fitting(self, layers, other):
+        if not (
+            (isinstance(layers, str) and layers)
+            or (
+                isinstance(layers, tuple)
+                and layers
+                and all(isinstance(name, str) and name for name in layers)
+            )
+        ):
+            raise ValueError(
+                "An override is for a regular expression or a list of names or paths of layers. "
+                f"Received: layers={layers!r}"
+            )
+        if other is None:
+            if self.activation_bits != 8:
+                raise ValueError(
+                    "Layers are left in float only beside 8-bit activations: otherwise the "
+                    "converter makes all layers alike. "
+                    f"Received: activation_bits={self.activation_bits}, layers={layers!r}, "
+                    "scheme=None"
+                )
+            return
+        if not isinstance(other, Scheme) or other.overrides:
+            raise ValueError(
+                "Layers are given a scheme without overrides of its own, or None to stay in float. "
+                f"Received: layers={layers!r}, scheme={other!r}"
+            )
+        for name in ("activation_bits", "symmetric_activations", "dense_per_channel"):
+            if getattr(other, name) != getattr(self, name):
+                raise ValueError(
+                    f"Layers of one model have the same `{name}`; their weights may differ. "
+                    f"Received: {name}={getattr(self, name)!r}, and {getattr(other, name)!r} for "
+                    f"layers={layers!r}"
+                )
+        if self.activation_bits is None and other.weight_bits != self.weight_bits:
+            raise ValueError(
+                "The converter gives all layers the same bits where activations are float. "
+                f"Received: weight_bits={self.weight_bits}, and {other.weight_bits} for "
+                f"layers={layers!r}"
+            )
+
+    @property
+    def name(self) -> str:
+        """What the bits are called: "int8", "int4", "int16x8", "dynamic" or "float16"."""
+        return DEPLOYABLE[self.weight_bits, self.activation_bits]
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether activations are stored as integers, so that a file computes nothing in float."""
+        return self.activation_bits is not None
 
     @classmethod
     def int8(cls) -> "Scheme":
@@ -49,20 +148,64 @@ class Scheme:
         return cls(per_channel_weights=False)
 
     @classmethod
+    def int8_weights_int16_activations(cls) -> "Scheme":
+        """8-bit weights, one scale per channel, and 16-bit activations: "int16x8"."""
+        return cls(activation_bits=16, symmetric_activations=True)
+
+    @classmethod
     def int4_weights(cls) -> "Scheme":
         """4-bit weights, one scale per channel, and 8-bit activations."""
         return cls(weight_bits=4)
 
+    @classmethod
+    def dynamic_range(cls) -> "Scheme":
+        """8-bit weights; activations are floats that kernels quantize while the model runs."""
+        return cls(activation_bits=None)
+
+    @classmethod
+    def float16(cls) -> "Scheme":
+        """Half-precision weights, float activations."""
+        return cls(weight_bits=16, activation_bits=None)
+
+    def override(self, layers: str | Iterable[str], scheme: "Scheme | None") -> "Scheme":
+        """Return this scheme with other numerics for some layers.
+
+        Args:
+            layers: a regular expression searched for in the layers' paths, or a list of names or
+                paths. A layer's sublayers go with it. Later overrides win over earlier ones.
+            scheme: what their weights are stored as; activations as in the rest of the model.
+                ``None``: the layers compute in float, which is possible beside 8-bit activations.
+
+        Returns:
+            A new scheme.
+
+        Raises:
+            ValueError: the two schemes cannot be in one file; the message says why.
+
+        Example:
+        >>> scheme = Scheme.int4_weights().override(["stem", "head"], Scheme.int8())
+        """
+        names = layers if isinstance(layers, str) else tuple(layers)
+        return dataclasses.replace(self, overrides=(*self.overrides, (names, scheme)))
+
     def get_config(self) -> dict:
         """Return the scheme as plain data, with the version of its format."""
-        return {"version": SCHEME_VERSION, **dataclasses.asdict(self)}
+        settings = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        settings["overrides"] = [
+            {
+                "layers": names if isinstance(names, str) else list(names),
+                "scheme": None if other is None else other.get_config(),
+            }
+            for names, other in self.overrides
+        ]
+        return {"version": SCHEME_VERSION, **settings}
 
     @classmethod
     def from_config(cls, config: dict) -> "Scheme":
         """Build a scheme from ``get_config``'s data.
 
         Args:
-            config: the data.
+            config: the data, of this version or an earlier one.
 
         Returns:
             An equal scheme.
@@ -72,12 +215,19 @@ class Scheme:
         """
         config = dict(config)
         version = config.pop("version", None)
-        if version != SCHEME_VERSION:
+        if version not in range(1, SCHEME_VERSION + 1):  # version 1 has fewer settings
             raise ValueError(
-                f"This release reads version {SCHEME_VERSION} of the quantization scheme. "
+                f"This release reads versions 1 to {SCHEME_VERSION} of the quantization scheme. "
                 f"Received: version={version!r}"
             )
         unknown = sorted(set(config) - {field.name for field in dataclasses.fields(cls)})
         if unknown:
             raise ValueError(f"A quantization scheme has no such setting. Received: {unknown}")
+        config["overrides"] = tuple(
+            (
+                entry["layers"] if isinstance(entry["layers"], str) else tuple(entry["layers"]),
+                None if entry["scheme"] is None else cls.from_config(entry["scheme"]),
+            )
+            for entry in config.get("overrides", ())
+        )
         return cls(**config)

@@ -1,61 +1,199 @@
 """Layers that compute with the weights of the deployed model."""
 
+import dataclasses
+
 import keras
+import tensorflow as tf
 from keras import layers as kl
 from keras.src.backend import AutocastScope
 
+from tfcompress.graph.inner_tensors import unwatched
 from tfcompress.graph.interception import VariableSwap
 from tfcompress.graph.kernels import Kernel, find_kernels
-from tfcompress.graph.selection import LayerSelector
-from tfcompress.quantization.fake_quantization import fake_quantize_weights
+from tfcompress.quantization.fake_quantization import (
+    fake_quantize_weights,
+    round_to_half,
+    round_weights_plainly,
+    weight_limit,
+)
 from tfcompress.quantization.layer_calls import observable_call
+from tfcompress.quantization.layer_schemes import LayerSchemes
+from tfcompress.quantization.learnt_steps import quantize_with_learnt_step, usable_step
 from tfcompress.quantization.scheme import Scheme
 
-# The converter takes one scale per channel for the kernels of these layers, and for no others.
+# The converter takes one scale per channel for the kernels of these layers from training.
 _PER_CHANNEL = (kl.Conv2D, kl.DepthwiseConv2D, kl.SeparableConv2D)
+# For these it chooses one per channel itself, from weights of 8 bits.
+_CONVOLUTIONS = (
+    *_PER_CHANNEL,
+    kl.Conv1D,
+    kl.Conv1DTranspose,
+    kl.Conv2DTranspose,
+    kl.DepthwiseConv1D,
+    kl.SeparableConv1D,
+)
+# With float activations it leaves smaller kernels as they are.
+_SMALLEST_DYNAMIC = 1024
 
 
 class QuantizedWeights:
-    """The kernels of a model, rounded as a scheme says whenever their layer is called.
+    """The kernels of a model, rounded as their scheme says whenever their layer is called.
 
     Args:
         model: a built Keras model.
-        scheme: the numerics.
-        layers: which layers have their kernels rounded; see ``select_layers``.
+        schemes: the scheme of each layer; see ``resolve_schemes``.
+
+    Attributes:
+        steps: step sizes that are trained, by the id of the kernel's variable; none by default.
+            Kernels that fold have none.
     """
 
-    def __init__(self, model: keras.Model, scheme: Scheme, layers: LayerSelector = None):
-        self._scheme = scheme
-        self._kernels: dict[int, list[Kernel]] = {}
-        for kernel in find_kernels(model, layers):
-            self._kernels.setdefault(id(kernel.layer), []).append(kernel)
+    def __init__(self, model: keras.Model, schemes: LayerSchemes):
+        self.steps: dict[int, keras.Variable] = {}
+        self._kernels: dict[int, list[RoundedKernel]] = {}
+        for kernel in find_kernels(model):
+            scheme = schemes[kernel.path.rpartition("/")[0]]
+            if scheme is not None and not _stays_float(kernel, scheme):
+                rounded = RoundedKernel(kernel, scheme)
+                self._kernels.setdefault(id(kernel.layer), []).append(rounded)
 
     def __contains__(self, layer) -> bool:
         """Tell whether any kernel of the layer is rounded."""
         return id(layer) in self._kernels
 
-    def wrap(self, layer, call, tap):
-        """Return a layer's call with rounded kernels and visible inner tensors (a tap's wrap)."""
+    @property
+    def kernels(self) -> "list[RoundedKernel]":
+        """The kernels that are rounded, in the order of the model."""
+        return [kernel for of_layer in self._kernels.values() for kernel in of_layer]
+
+    def wrap(self, layer, call, tap, learning=False):
+        """Return a layer's call with rounded kernels and visible inner tensors (a tap's wrap).
+
+        Args:
+            layer: the layer.
+            call: its call.
+            tap: takes (role, tensor).
+            learning: whether trained step sizes receive gradients.
+
+        Returns:
+            The callable to use instead of ``call``.
+        """
         inner = observable_call(layer, call, tap)
         kernels = self._kernels.get(id(layer))
         if not kernels:
             return inner
 
+        round_kernel = unwatched(self._round)
+
         def run(*args, **kwargs):
-            with VariableSwap([(kernel.variable, self._round(kernel)) for kernel in kernels]):
+            swaps = [(kernel.variable, round_kernel(kernel, learning)) for kernel in kernels]
+            with VariableSwap(swaps):
                 return inner(*args, **kwargs)
 
         return run
 
     def rounded(self) -> list[tuple[keras.Variable, object]]:
         """Return each kernel's variable with its present value, rounded."""
-        kernels = [kernel for of_layer in self._kernels.values() for kernel in of_layer]
-        return [(kernel.variable, self._round(kernel)) for kernel in kernels]
+        return [(kernel.variable, self._round(kernel, False)) for kernel in self.kernels]
 
-    def _round(self, kernel):
-        per_channel = self._scheme.per_channel_weights and isinstance(kernel.layer, _PER_CHANNEL)
+    def step_of(self, layer):
+        """Return the steps of a layer's one rounded kernel, None if it has none or several.
+
+        Their shape is () or (output channels,).
+        """
+        kernels = self._kernels.get(id(layer), ())
+        if len(kernels) != 1:
+            return None
+        (kernel,) = kernels
+        return kernel.present_steps(self.steps.get(id(kernel.variable)))
+
+    def start_steps(self) -> None:
+        """Let the step sizes that are trained follow from the present weights."""
+        for kernel in self.kernels:
+            if id(kernel.variable) in self.steps:
+                self.steps[id(kernel.variable)].assign(kernel.first_steps())
+
+    def _round(self, kernel, learning):
+        return kernel.rounded(self.steps.get(id(kernel.variable)), learning)
+
+
+@dataclasses.dataclass(frozen=True)
+class RoundedKernel:
+    """A kernel and the scheme that it is rounded with."""
+
+    kernel: Kernel
+    scheme: Scheme
+
+    @property
+    def variable(self) -> keras.Variable:
+        """The float variable."""
+        return self.kernel.variable
+
+    @property
+    def folds(self) -> bool:
+        """Whether the converter chooses the scales itself, from weights that lie on the grid."""
+        if self.scheme.activation_bits != 8:
+            return True
+        return self.scale_axes is not None and not isinstance(self.kernel.layer, _PER_CHANNEL)
+
+    @property
+    def scale_axes(self) -> tuple[int, ...] | None:
+        """The axes that scales run along, ``None`` for one scale."""
+        scheme, layer = self.scheme, self.kernel.layer
+        chosen = _PER_CHANNEL if scheme.weight_bits < 8 else _CONVOLUTIONS
+        many = isinstance(layer, chosen) or scheme.dense_per_channel
+        return self.kernel.output_axes if many and scheme.per_channel_weights else None
+
+    @property
+    def levels(self) -> int:
+        """The largest integer on the grid."""
+        return 2 ** (self.scheme.weight_bits - 1) - 1
+
+    def first_steps(self):
+        """Return the step sizes that follow from the largest weights, a float32 tensor."""
+        return weight_limit(self._stored(), self.scale_axes) / self.levels
+
+    def present_steps(self, steps: keras.Variable | None = None):
+        """Return the step sizes that ``rounded`` uses, of shape () or (output channels,)."""
+        if steps is None:
+            steps = self.first_steps()
+        else:
+            steps = usable_step(tf.stop_gradient(tf.convert_to_tensor(steps)))
+        return tf.reshape(steps, [-1] if self.scale_axes is not None else [])
+
+    def rounded(self, steps: keras.Variable | None = None, learning: bool = False):
+        """Return the weights as they are deployed.
+
+        Args:
+            steps: step sizes that are trained, of the shape of ``first_steps``. The largest weights
+                decide when not given.
+            learning: whether ``steps`` receive gradients.
+
+        Returns:
+            float32 tensor of the shape of the variable.
+        """
+        weights, axes = self._stored(), self.scale_axes
+        if self.scheme.weight_bits == 16:
+            return round_to_half(weights)
+        if self.folds:
+            return round_weights_plainly(weights, self.scheme.weight_bits, axes)
+        if steps is None:
+            return fake_quantize_weights(weights, self.scheme.weight_bits, axes)
+        steps = usable_step(tf.convert_to_tensor(steps))
+        if not learning:
+            limit = tf.stop_gradient(steps) * self.levels
+            return fake_quantize_weights(weights, self.scheme.weight_bits, axes, limit)
+        for axis in range(len(weights.shape)):
+            if axes is not None and axis not in axes:
+                steps = tf.expand_dims(steps, axis)
+        count = weights.shape.num_elements() // steps.shape.num_elements()
+        return quantize_with_learnt_step(weights, steps, -self.levels, self.levels, count)
+
+    def _stored(self):
         with AutocastScope(None):  # the stored float32 weight, also under mixed precision
-            weights = kernel.variable.value
-        return fake_quantize_weights(
-            weights, self._scheme.weight_bits, kernel.output_axes if per_channel else None
-        )
+            return tf.convert_to_tensor(self.kernel.variable.value)
+
+
+def _stays_float(kernel, scheme):
+    small = kernel.size < _SMALLEST_DYNAMIC
+    return scheme.activation_bits is None and scheme.weight_bits == 8 and small

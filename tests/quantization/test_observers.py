@@ -1,0 +1,159 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfcompress.quantization.observers import (
+    NO_RANGE,
+    LeastError,
+    MinMax,
+    MovingAverage,
+    Percentile,
+    get_observer,
+    histogram,
+    least_error_range,
+    moving_range,
+    observed_range,
+    percentile_range,
+    wider_range,
+)
+
+
+def follow(observer, batches, bits=8, symmetric=False):
+    value_range = tf.constant(NO_RANGE)
+    for batch in batches:
+        observed = observer.observe(tf.constant(batch, tf.float32), bits, symmetric)
+        value_range = observer.follow(value_range, observed)
+    return value_range.numpy()
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([-2.0, 3.0], [-2.0, 3.0]), ([1.0, 3.0], [0.0, 3.0]), ([-2.0, -1.0], [-2.0, 0.0])],
+)
+def test_observed_range_holds_zero(values, expected):
+    assert observed_range(tf.constant(values)).numpy().tolist() == expected
+
+
+def test_wider_range_by_hand():
+    joined = wider_range(tf.constant([-1.0, 2.0]), tf.constant([0.0, 5.0]))
+    assert joined.numpy().tolist() == [-1.0, 5.0]
+
+
+def test_moving_range_starts_from_the_first_batch():
+    first = moving_range(tf.constant(NO_RANGE), tf.constant([-1.0, 2.0]), 0.75)
+    assert first.numpy().tolist() == [-1.0, 2.0]
+    second = moving_range(first, tf.constant([-3.0, 4.0]), 0.75)
+    assert second.numpy().tolist() == [-1.5, 2.5]
+
+
+def test_a_range_of_zeros_has_been_seen():
+    first = moving_range(tf.constant(NO_RANGE), tf.constant([0.0, 0.0]), 0.75)
+    second = moving_range(first, tf.constant([0.0, 4.0]), 0.75)
+    assert second.numpy().tolist() == [0.0, 1.0]
+
+
+def test_min_max_keeps_the_extremes():
+    assert follow(MinMax(), [[1.0, 5.0], [-2.0, 3.0], [0.0, 4.0]]).tolist() == [-2.0, 5.0]
+
+
+def test_histogram_by_hand():
+    values, value_range = tf.constant([-0.9, -0.1, 0.1, 0.2, 1.0]), tf.constant([-1.0, 1.0])
+    counts, edges = histogram(values, value_range, bins=4)
+    assert counts.numpy().tolist() == [1.0, 1.0, 2.0, 1.0]
+    np.testing.assert_allclose(edges, [-1.0, -0.5, 0.0, 0.5, 1.0])
+
+
+def test_histogram_of_zeros_counts_them():
+    counts, _ = histogram(tf.zeros(7), tf.constant([0.0, 0.0]), bins=4)
+    assert counts.numpy().sum() == 7
+
+
+def test_percentile_range_leaves_out_rare_values_at_both_ends():
+    counts = tf.constant([1.0, 2.0, 94.0, 2.0, 1.0])
+    edges = tf.constant([-3.0, -2.0, -1.0, 1.0, 2.0, 3.0])
+    assert percentile_range(counts, edges, 98.5).numpy().tolist() == [-2.0, 2.0]
+    assert percentile_range(counts, edges, 96.5).numpy().tolist() == [-1.0, 1.0]
+    assert percentile_range(counts, edges, 100.0).numpy().tolist() == [-3.0, 3.0]
+
+
+def test_percentile_is_that_of_numpy_within_a_bin():
+    values = np.random.default_rng(0).normal(size=20_000).astype("float32")
+    found = follow(Percentile(99.0), [values])
+    bin_width = np.ptp(values) / 2048
+    np.testing.assert_allclose(found, np.percentile(values, [1, 99]), atol=2 * bin_width)
+
+
+def quantization_error(values, smallest, largest, bits):
+    step = (largest - smallest) / (2**bits - 1)
+    return np.mean((np.clip(np.round(values / step) * step, smallest, largest) - values) ** 2)
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_least_error_range_beats_the_full_range_where_there_are_outliers(symmetric):
+    values = np.random.default_rng(0).normal(size=10_000).astype("float32")
+    values[0] = 20.0
+    full = observed_range(tf.constant(values)).numpy()
+    found = follow(LeastError(), [values], bits=4, symmetric=symmetric)
+    assert 1.0 < found[1] < 10.0
+    largest = max(-found[0], found[1]) if symmetric else found[1]
+    smallest = -largest if symmetric else found[0]
+    better = quantization_error(values[1:], smallest, largest, 4)
+    assert better < 0.1 * quantization_error(values[1:], *full, 4)
+
+
+def test_least_error_range_is_the_best_of_its_candidates():
+    values = np.random.default_rng(0).exponential(size=5_000).astype("float32")
+    counts, edges = histogram(tf.constant(values), observed_range(tf.constant(values)))
+    found = least_error_range(counts, edges, 4, symmetric=False).numpy()
+    errors = {
+        share: quantization_error(values, 0.0, share * values.max(), 4)
+        for share in np.arange(1, 65) / 64
+    }
+    best = min(errors, key=errors.get) * values.max()
+    assert abs(found[1] - best) <= values.max() / 64 + 1e-6
+
+
+def test_uniform_values_are_not_clipped():
+    values = np.linspace(0.0, 1.0, 4096, dtype="float32")
+    assert follow(LeastError(), [values])[1] == pytest.approx(1.0, abs=1 / 64)
+
+
+@pytest.mark.parametrize("name", ["moving_average", "min_max", "percentile", "mse"])
+def test_every_observer_by_name_in_a_graph_and_in_a_file(name):
+    observer = get_observer(name)
+    config = keras.saving.serialize_keras_object(observer)
+    twin = keras.saving.deserialize_keras_object(config)
+    assert type(twin) is type(observer)
+    assert twin.get_config() == observer.get_config()
+    batch = tf.constant([[-1.0, 0.5, 2.0], [0.0, 1.0, 1.5]])
+
+    @tf.function
+    def step(observer_range):
+        return twin.follow(observer_range, twin.observe(batch, 8, False))
+
+    found = step(tf.constant(NO_RANGE)).numpy()
+    np.testing.assert_allclose(found, [-1.0, 2.0], atol=0.1)
+
+
+def test_observer_object_is_taken_as_it_is():
+    observer = Percentile(99.0, momentum=0.5)
+    assert get_observer(observer) is observer
+
+
+@pytest.mark.parametrize("identifier", ["maximum", None, 3])
+def test_unknown_observer(identifier):
+    with pytest.raises(ValueError, match=rf"'percentile'.*Received: observer={identifier!r}"):
+        get_observer(identifier)
+
+
+@pytest.mark.parametrize("momentum", [-0.1, 1.0])
+def test_bad_momentum(momentum):
+    with pytest.raises(ValueError, match=f"Received: momentum={momentum}"):
+        MovingAverage(momentum)
+
+
+@pytest.mark.parametrize("percentile", [50, 100.1])
+def test_bad_percentile(percentile):
+    with pytest.raises(ValueError, match=f"Received: percentile={percentile}"):
+        Percentile(percentile)

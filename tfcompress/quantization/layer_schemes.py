@@ -1,0 +1,72 @@
+"""Which numerics each layer of a model has: a scheme with its overrides, applied to a model."""
+
+from collections.abc import Mapping
+
+import keras
+
+from tfcompress.graph.kernels import find_kernels
+from tfcompress.graph.selection import LayerSelector, select_layers, walk_layers
+from tfcompress.quantization.scheme import Scheme
+
+LayerSchemes = Mapping[str, Scheme | None]
+
+
+def resolve_schemes(
+    model: keras.Model, scheme: Scheme, layers: LayerSelector = None
+) -> dict[str, Scheme | None]:
+    """Find out what each layer computes with.
+
+    Args:
+        model: a built Keras model.
+        scheme: the numerics, with overrides for some layers.
+        layers: the layers that are quantized; see ``select_layers``. Others that have kernels stay
+            in float.
+
+    Returns:
+        The scheme of each layer by its path; ``None`` for a layer that computes in float.
+
+    Raises:
+        TypeError: ``layers`` is not a selector.
+        ValueError: ``layers`` or an override matches nothing, or ``layers`` leaves layers in float
+            where the scheme cannot.
+
+    Example:
+    >>> resolve_schemes(model, Scheme.int8().override("^head$", None))
+    {'conv': Scheme(...), 'head': None}
+    """
+    paths = [path for path, _ in walk_layers(model)]
+    found: dict[str, Scheme | None] = dict.fromkeys(paths, scheme)
+    for names, other in scheme.overrides:
+        chosen = select_layers(model, names if isinstance(names, str) else list(names))
+        for path in _with_sublayers(paths, [path for path, _ in chosen]):
+            found[path] = other
+    if layers is not None:
+        left_out = _left_out(model, layers)
+        if left_out and scheme.activation_bits != 8:
+            raise ValueError(
+                "Layers are left in float only beside 8-bit activations: otherwise the converter "
+                f"makes all layers alike. Received: activation_bits={scheme.activation_bits}, and "
+                f"layers={layers!r}, which leaves out {left_out}"
+            )
+        found.update(dict.fromkeys(left_out))
+    return found
+
+
+def float_paths(schemes: LayerSchemes) -> list[str]:
+    """List the paths of the layers that compute in float."""
+    return [path for path, scheme in schemes.items() if scheme is None]
+
+
+def _left_out(model, layers):
+    """List the paths of the layers that have kernels and are not selected."""
+    selected = {kernel.path for kernel in find_kernels(model, layers)}
+    others = (kernel.path for kernel in find_kernels(model) if kernel.path not in selected)
+    return list(dict.fromkeys(path.rpartition("/")[0] for path in others))
+
+
+def _with_sublayers(paths, chosen):
+    return [
+        path
+        for path in paths
+        if any(path == parent or path.startswith(parent + "/") for parent in chosen)
+    ]

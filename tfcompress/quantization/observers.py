@@ -1,0 +1,307 @@
+"""How the range of a tensor follows from the values that it takes.
+
+An observer sees a batch and says what range it asks for (``observe``), and then how the range so
+far moves towards it (``follow``). Both are pure, so that they are traced into a training step. A
+range is a float32 tensor [smallest, largest] that contains zero; before the first batch it is
+``NO_RANGE``.
+"""
+
+import keras
+import tensorflow as tf
+
+from tfcompress.quantization.fake_quantization import grid_levels
+
+NO_RANGE = (0.0, -1.0)
+
+_BINS = 2048  # of the histograms; an 8-bit grid has 256 steps
+_CANDIDATES = 64  # ranges that are tried for the least error
+
+
+def observed_range(values):
+    """Return the float32 tensor [min(x, 0), max(x, 0)] of a tensor.
+
+    Args:
+        values: float tensor of any shape.
+
+    Returns:
+        float32 tensor of shape (2,). Zero is always inside: padding and ReLU need it on the grid.
+    """
+    values = tf.stop_gradient(values)
+    smallest = tf.minimum(tf.cast(tf.reduce_min(values), tf.float32), 0.0)
+    largest = tf.maximum(tf.cast(tf.reduce_max(values), tf.float32), 0.0)
+    return tf.stack([smallest, largest])
+
+
+def is_seen(value_range):
+    """Tell whether a range has been observed: a bool tensor."""
+    return ~(value_range[0] > value_range[1])
+
+
+def wider_range(first, second):
+    """Join two ranges, as tensors that share one scale need it.
+
+    Args:
+        first: float32 tensor (2,).
+        second: float32 tensor (2,).
+
+    Returns:
+        float32 tensor (2,): the smaller beginning and the larger end.
+
+    Example:
+    >>> wider_range(tf.constant([-1.0, 2.0]), tf.constant([-3.0, 1.0])).numpy()
+    array([-3.,  2.], dtype=float32)
+    """
+    return tf.stack([tf.minimum(first[0], second[0]), tf.maximum(first[1], second[1])])
+
+
+def moving_range(previous, observed, momentum):
+    """Average ranges over batches, starting from the first batch instead of a made-up range.
+
+    Args:
+        previous: float32 tensor (2,), the average so far.
+        observed: float32 tensor (2,), the range of this batch.
+        momentum: the weight of the average so far, 0 to 1.
+
+    Returns:
+        float32 tensor (2,).
+
+    Example:
+    >>> moving_range(tf.constant(NO_RANGE), tf.constant([-1.0, 2.0]), 0.9).numpy()
+    array([-1.,  2.], dtype=float32)
+    """
+    kept = tf.where(is_seen(previous), momentum, 0.0)
+    return previous * kept + observed * (1.0 - kept)
+
+
+def histogram(values, value_range, bins=_BINS):
+    """Count the values of a tensor in bins of equal width.
+
+    Args:
+        values: float tensor of any shape.
+        value_range: float32 tensor (2,); values outside count in the first and the last bin.
+        bins: how many.
+
+    Returns:
+        (counts, edges): float32 tensors (bins,) and (bins + 1,).
+
+    Example:
+    >>> histogram(tf.constant([0.1, 0.2, 0.9]), tf.constant([0.0, 1.0]), bins=2)[0].numpy()
+    array([2., 1.], dtype=float32)
+    """
+    smallest, largest = tf.unstack(value_range)
+    width = (largest - smallest) / bins
+    values = tf.reshape(tf.cast(tf.stop_gradient(values), tf.float32), [-1])
+    places = tf.cast(tf.math.divide_no_nan(values - smallest, width), tf.int32)
+    counts = tf.math.unsorted_segment_sum(
+        tf.ones_like(values), tf.clip_by_value(places, 0, bins - 1), bins
+    )
+    return counts, smallest + width * tf.range(bins + 1, dtype=tf.float32)
+
+
+def percentile_range(counts, edges, percentile):
+    """Find the range that leaves out the rarest values at either end.
+
+    Args:
+        counts: float32 tensor (bins,), see ``histogram``.
+        edges: float32 tensor (bins + 1,), the first at most 0 and the last at least 0.
+        percentile: the share of values, in percent, that lies above the range's beginning, and
+            likewise the share that lies below its end.
+
+    Returns:
+        float32 tensor (2,).
+
+    Example:
+    >>> counts, edges = tf.constant([1.0, 98.0, 0.0, 1.0]), tf.constant([-1.0, 0.0, 1.0, 2.0, 3.0])
+    >>> percentile_range(counts, edges, 98.5).numpy()
+    array([0., 1.], dtype=float32)
+    """
+    below = tf.cumsum(counts)
+    total = below[-1]
+    rare = total * (1.0 - percentile / 100.0)
+    first = tf.reduce_sum(tf.cast(below <= rare, tf.int32))
+    last = tf.reduce_sum(tf.cast(below < total - rare, tf.int32)) + 1
+    return tf.stack([tf.minimum(edges[first], 0.0), tf.maximum(edges[last], 0.0)])
+
+
+def least_error_range(counts, edges, bits, symmetric):
+    """Find the range whose grid is nearest to the values, in the mean of squares.
+
+    A narrower range has finer steps and clips more. For each end in turn, 64 places from zero to
+    the outermost value are tried, or for both at once if the grid is symmetric.
+
+    Args:
+        counts: float32 tensor (bins,), see ``histogram``.
+        edges: float32 tensor (bins + 1,), the first at most 0 and the last at least 0.
+        bits: bits of the grid.
+        symmetric: whether the grid is symmetric around zero.
+
+    Returns:
+        float32 tensor (2,).
+    """
+    centres = (edges[:-1] + edges[1:]) / 2.0
+    shares = tf.range(1, _CANDIDATES + 1, dtype=tf.float32) / _CANDIDATES
+
+    def best(smallest, largest):
+        """Return the place of the best of the ranges: float32 tensors (candidates,)."""
+        lowest, highest, step = grid_levels(smallest, largest, bits, symmetric)
+        lowest, highest, step = lowest[:, None], highest[:, None], step[:, None]
+        rounded = step * tf.clip_by_value(tf.round(centres / step), lowest, highest)
+        return tf.argmin(tf.reduce_sum(counts * tf.square(rounded - centres), axis=1))
+
+    ends = [shares * edges[0], shares * edges[-1]]
+    if symmetric:
+        place = best(*ends)
+        return tf.stack([ends[0][place], ends[1][place]])
+    smallest = edges[0] * tf.ones_like(shares)
+    largest = ends[1][best(smallest, ends[1])] * tf.ones_like(shares)
+    smallest = ends[0][best(ends[0], largest)] * tf.ones_like(shares)
+    largest = ends[1][best(smallest, ends[1])]  # the first end may have been an outlier
+    return tf.stack([smallest[0], largest])
+
+
+@keras.saving.register_keras_serializable(package="tfcompress")
+class MovingAverage:
+    """The smallest and the largest value of a batch, averaged over batches.
+
+    Args:
+        momentum: the weight of the past, 0 to 1. The average starts from the first batch.
+
+    Raises:
+        ValueError: ``momentum`` is not in [0, 1).
+
+    Method: Jacob et al., 2018, https://arxiv.org/abs/1712.05877, section 3.1.
+    """
+
+    def __init__(self, momentum: float = 0.95):
+        if not 0 <= momentum < 1:
+            raise ValueError(f"`momentum` must be in [0, 1). Received: momentum={momentum!r}")
+        self.momentum = momentum
+
+    def observe(self, values, bits: int, symmetric: bool):
+        """Return the range that a batch asks for.
+
+        Args:
+            values: float tensor of any shape.
+            bits: bits of the grid that the range is for.
+            symmetric: whether that grid is symmetric around zero.
+
+        Returns:
+            float32 tensor (2,).
+        """
+        del bits, symmetric
+        return observed_range(values)
+
+    def follow(self, previous, observed):
+        """Return the next range.
+
+        Args:
+            previous: float32 tensor (2,), the range so far; ``NO_RANGE`` before the first batch.
+            observed: float32 tensor (2,), from ``observe``.
+
+        Returns:
+            float32 tensor (2,).
+        """
+        return moving_range(previous, observed, self.momentum)
+
+    def get_config(self) -> dict:
+        """Return the arguments."""
+        return {"momentum": self.momentum}
+
+    @classmethod
+    def from_config(cls, config):
+        """Build an observer from ``get_config``'s data."""
+        return cls(**config)
+
+
+@keras.saving.register_keras_serializable(package="tfcompress")
+class MinMax(MovingAverage):
+    """The smallest and the largest value ever seen: no value is clipped, outliers decide."""
+
+    def __init__(self):
+        super().__init__()
+
+    def follow(self, previous, observed):
+        """Return the range that holds both."""
+        return tf.where(is_seen(previous), wider_range(previous, observed), observed)
+
+    def get_config(self) -> dict:
+        """Return no arguments: there are none."""
+        return {}
+
+
+@keras.saving.register_keras_serializable(package="tfcompress")
+class Percentile(MovingAverage):
+    """The range of a batch without its rarest values, averaged over batches.
+
+    Args:
+        percentile: the share of values in percent that lies below the end of the range, and
+            likewise above its beginning; more than 50, at most 100.
+        momentum: see ``MovingAverage``.
+
+    Raises:
+        ValueError: an argument is out of its bounds.
+    """
+
+    def __init__(self, percentile: float = 99.99, momentum: float = 0.95):
+        super().__init__(momentum)
+        if not 50 < percentile <= 100:
+            raise ValueError(
+                f"`percentile` must be in (50, 100]. Received: percentile={percentile!r}"
+            )
+        self.percentile = percentile
+
+    def observe(self, values, bits: int, symmetric: bool):
+        """Return the range that a batch asks for; see ``MovingAverage.observe``."""
+        del bits, symmetric
+        return percentile_range(*histogram(values, observed_range(values)), self.percentile)
+
+    def get_config(self) -> dict:
+        """Return the arguments."""
+        return {**super().get_config(), "percentile": self.percentile}
+
+
+@keras.saving.register_keras_serializable(package="tfcompress")
+class LeastError(MovingAverage):
+    """The range whose grid is nearest to the values of a batch, averaged over batches.
+
+    Args:
+        momentum: see ``MovingAverage``.
+
+    Method: least mean squared error, as in Nagel et al., "A White Paper on Neural Network
+    Quantization", 2021, https://arxiv.org/abs/2106.08295, section 3.1.
+    """
+
+    def observe(self, values, bits: int, symmetric: bool):
+        """Return the range that a batch asks for; see ``MovingAverage.observe``."""
+        counts, edges = histogram(values, observed_range(values))
+        return least_error_range(counts, edges, bits, symmetric)
+
+
+OBSERVERS = {
+    "moving_average": MovingAverage,
+    "min_max": MinMax,
+    "percentile": Percentile,
+    "mse": LeastError,
+}
+
+
+def get_observer(identifier) -> MovingAverage:
+    """Return the observer that a name means.
+
+    Args:
+        identifier: "moving_average", "min_max", "percentile", "mse", or an observer.
+
+    Returns:
+        An observer.
+
+    Raises:
+        ValueError: the name is unknown, or it is neither.
+    """
+    if isinstance(identifier, MovingAverage):
+        return identifier
+    if identifier not in OBSERVERS:
+        raise ValueError(
+            f"`observer` must be one of {list(OBSERVERS)} or an observer. "
+            f"Received: observer={identifier!r}"
+        )
+    return OBSERVERS[identifier]()

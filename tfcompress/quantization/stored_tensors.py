@@ -1,0 +1,115 @@
+"""Rounding the tensors that the device stores, during one run of a model."""
+
+import tensorflow as tf
+
+from tfcompress.quantization.fake_quantization import fake_quantize_activations, grid_levels
+from tfcompress.quantization.learnt_steps import quantize_with_learnt_step, usable_step
+from tfcompress.quantization.observers import MovingAverage, wider_range
+from tfcompress.quantization.phase import Phase
+from tfcompress.quantization.placement import Placement
+from tfcompress.quantization.scheme import Scheme
+
+# What sigmoid, softmax and tanh give where activations have 16 bits: the scale is 2**-15.
+_FIXED_16_BITS = (-32767 / 32768, 32767 / 32768)
+
+
+class StoredTensors:
+    """One run of a model: rounds each stored tensor at its point, and lets its range follow.
+
+    Args:
+        placement: which points have a range.
+        scheme: bits and symmetry of the activations.
+        ranges: float32 tensor (rows, 2), the ranges before the run.
+        phase: what the run does.
+        observer: how ranges follow, where ``phase.ranges_move``.
+        steps: float32 tensor (rows,) of trained step sizes; ``None`` if the ranges decide.
+
+    Attributes:
+        ranges: list of float32 tensors (2,), the ranges as they are now.
+    """
+
+    def __init__(
+        self,
+        placement: Placement,
+        scheme: Scheme,
+        ranges,
+        phase: Phase,
+        observer: MovingAverage,
+        steps=None,
+    ):
+        self._rows = placement.rows()
+        self._fixed = dict(placement.fixed)
+        self._bits = scheme.activation_bits
+        self._symmetric = scheme.symmetric_activations
+        self._phase = phase
+        self._observer = observer
+        self._steps = steps
+        self._before = tf.unstack(ranges, num=len(placement.learnt))
+        self._observed = {}
+        self._made: dict[int, tuple] = {}
+        self.ranges = list(self._before)
+
+    def tap(self, point, tensor, observed=None):
+        """Return the tensor as the device stores it.
+
+        Args:
+            point: where the model hands it out.
+            tensor: the tensor.
+            observed: returns what the range is to follow in its place.
+
+        Returns:
+            The tensor, rounded if the point has a range.
+        """
+        row = self._rows.get(point)
+        if row is None:
+            fixed = self._fixed.get(point)
+            if fixed is None or not self._phase.rounding:
+                return tensor
+            return self._rounded(tensor, _FIXED_16_BITS if self._bits == 16 else fixed)
+        if self._steps is not None:
+            return self._with_learnt_step(row, tensor) if self._phase.rounding else tensor
+        if self._phase.ranges_move:
+            self._follow(row, tensor if observed is None else observed())
+        return self._rounded(tensor, self.ranges[row]) if self._phase.rounding else tensor
+
+    def step_of(self, tensor):
+        """Return the step of a tensor that ``tap`` has rounded, a float32 scalar; else None."""
+        if id(tensor) not in self._made:
+            return None
+        smallest, largest = tf.unstack(self._made[id(tensor)][1])
+        return grid_levels(smallest, largest, self._bits, self._symmetric)[2]
+
+    def _rounded(self, tensor, value_range):
+        rounded = fake_quantize_activations(tensor, value_range, self._bits, self._symmetric)
+        self._made[id(rounded)] = (rounded, value_range)  # kept alive: known by its identity
+        return rounded
+
+    def _follow(self, row, tensor):
+        observed = self._observer.observe(tensor, self._bits, self._symmetric)
+        if row in self._observed:  # another tensor of the same scale
+            observed = wider_range(self._observed[row], observed)
+        self._observed[row] = observed
+        self.ranges[row] = self._observer.follow(self._before[row], observed)
+
+    def _with_learnt_step(self, row, tensor):
+        smallest, largest = tf.unstack(self._before[row])
+        lowest, highest, _ = grid_levels(smallest, largest, self._bits, self._symmetric)
+        step = usable_step(self._steps[row])
+        if self._phase.ranges_move:
+            count = tf.size(tensor) // tf.shape(tensor)[0]
+            return quantize_with_learnt_step(tensor, step, lowest, highest, count)
+        return self._rounded(tensor, tf.stack([lowest * step, highest * step]))
+
+
+def first_steps(ranges, scheme: Scheme):
+    """Return the step sizes that follow from ranges.
+
+    Args:
+        ranges: float32 tensor (rows, 2).
+        scheme: bits and symmetry of the activations.
+
+    Returns:
+        float32 tensor (rows,).
+    """
+    smallest, largest = ranges[:, 0], ranges[:, 1]
+    return grid_levels(smallest, largest, scheme.activation_bits, scheme.symmetric_activations)[2]
