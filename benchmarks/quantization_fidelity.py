@@ -68,12 +68,12 @@ class Task:
 
 
 TASKS = {
-    "sign net": Task(small_nets.larger_sign_net, photos, 25, 8),
-    "residual net": Task(small_nets.residual_net, sign_digits, 15, 5),
-    "perceptron": Task(small_nets.perceptron, lambda: mnist(10000), 4, 2),
-    "U-Net": Task(small_nets.u_net, dark_pixels, 4, 2),
-    "transformer": Task(small_nets.transformer, spoken_digits, 10, 4),
-    "keyword net": Task(small_nets.keyword_net, spoken_digits, 8, 3),
+    "sign net": Task(small_nets.larger_sign_net, photos, 20, 5),
+    "residual net": Task(small_nets.residual_net, sign_digits, 8, 2),
+    "perceptron": Task(small_nets.perceptron, lambda: mnist(10000), 4, 1),
+    "U-Net": Task(small_nets.u_net, dark_pixels, 4, 1),
+    "transformer": Task(small_nets.transformer, spoken_digits, 8, 2),
+    "keyword net": Task(small_nets.keyword_net, spoken_digits, 15, 3),
 }
 
 
