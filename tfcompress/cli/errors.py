@@ -1,5 +1,6 @@
 """Errors that end the command with one line instead of a traceback."""
 
+EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 

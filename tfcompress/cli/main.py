@@ -1,18 +1,19 @@
 """The entry point of the command: reads the arguments and hands over to a subcommand.
 
-Exit codes: 0 when the command did what was asked, 2 for arguments or surroundings that the user can
-put right (one line says how), 130 after Ctrl-C.
+Exit codes: 0 when the command did what was asked, 1 when it judged and the verdict is no, 2 for
+arguments or surroundings that the user can put right (one line says how), 130 after Ctrl-C.
 """
 
+import os
 import sys
 
 from absl.flags import argparse_flags
 
 import tfcompress
-from tfcompress.cli import quickstart_command
+from tfcompress.cli import file_commands, model_commands, quickstart_command
 from tfcompress.cli.errors import EXIT_INTERRUPTED, EXIT_USAGE, CommandError
 
-_COMMANDS = (quickstart_command,)
+_COMMANDS = (quickstart_command, model_commands, file_commands)
 
 
 class _Parser(argparse_flags.ArgumentParser):
@@ -48,11 +49,17 @@ def run(arguments: list[str] | None = None) -> None:
         arguments: the arguments without the command's name; those of the process by default.
     """
     parsed = make_parser().parse_args(sys.argv[1:] if arguments is None else arguments)
+    code = 0
     try:
-        parsed.run(parsed)
+        code = parsed.run(parsed) or 0
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader had enough. What is still buffered must not raise again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except CommandError as error:
         print(f"tfcompress: {error}", file=sys.stderr)
         sys.exit(EXIT_USAGE)
     except KeyboardInterrupt:
         print("tfcompress: interrupted", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
+    sys.exit(code)

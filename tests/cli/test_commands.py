@@ -1,0 +1,177 @@
+import json
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from tfcompress.cli.main import run
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with a trained-looking model, examples for it, and what export makes of them."""
+    folder = tmp_path_factory.mktemp("cli")
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((8, 8, 3), name="image")
+    x = keras.layers.Conv2D(4, 3, activation="relu")(inputs)
+    x = keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(x))
+    keras.Model(inputs, x).save(folder / "model.keras")
+    generator = np.random.default_rng(0)
+    np.savez(
+        folder / "data.npz",
+        x=generator.random((40, 8, 8, 3), dtype="float32"),
+        y=generator.integers(0, 3, 40),
+    )
+    call(
+        f"export {folder}/model.keras --out {folder}/int8.tflite --data {folder}/data.npz",
+    )
+    return folder
+
+
+def call(line):
+    """Run the command in this process; return its exit code."""
+    with pytest.raises(SystemExit) as ended:
+        run(line.split())
+    return ended.value.code
+
+
+def test_export_reports_and_writes(folder, capsys):
+    out = folder / "float.tflite"
+    code = call(f"export {folder}/model.keras --out {out} --quantization float32 --json")
+    assert code == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["size"] == out.stat().st_size
+    assert report["float_operations"]
+
+
+def test_export_without_the_data_that_it_needs(folder, capsys):
+    assert call(f"export {folder}/model.keras --out {folder}/no.tflite") == 2
+    assert "representative_data" in capsys.readouterr().err
+    assert not (folder / "no.tflite").exists()
+
+
+def test_inspect(folder, capsys):
+    assert call(f"inspect {folder}/int8.tflite --json --picture {folder}/graph.svg") == 0
+    inspection = json.loads(capsys.readouterr().out)
+    assert [op["name"] for op in inspection["operations"]][:1] == ["CONV_2D"]
+    assert (folder / "graph.svg").read_text(encoding="utf-8").startswith("<svg")
+    assert call(f"inspect {folder}/int8.tflite") == 0
+    assert "CONV_2D" in capsys.readouterr().out
+
+
+def test_check_says_no_with_its_exit_code(folder, capsys):
+    assert call(f"check {folder}/int8.tflite --target raspberry-pi-4") == 0
+    assert "ok" in capsys.readouterr().out
+    call(f"export {folder}/model.keras --out {folder}/float.tflite --quantization float32")
+    capsys.readouterr()
+    assert call(f"check {folder}/float.tflite --target coral-edgetpu --json") == 1
+    assert json.loads(capsys.readouterr().out)["ok"] is False
+
+
+def test_validate_and_benchmark(folder, capsys):
+    line = f"validate {folder}/int8.tflite --against {folder}/model.keras --data {folder}/data.npz"
+    assert call(f"{line} --json") == 0
+    assert json.loads(capsys.readouterr().out)["runs"]
+    assert call(f"benchmark {folder}/int8.tflite --runs 2 --json") == 0
+    assert json.loads(capsys.readouterr().out)["measurements"][0]["median"] > 0
+
+
+def test_bundle(folder, capsys):
+    labels = folder / "labels.txt"
+    labels.write_text("a\nb\nc\n")
+    line = f"bundle {folder}/int8.tflite --out {folder}/bundle --data {folder}/data.npz"
+    assert call(f"{line} --labels {labels}") == 0
+    assert "run_on_device.py" in capsys.readouterr().out
+    assert (folder / "bundle" / "run_on_device.py").is_file()
+
+
+def test_data_from_a_function(folder, capsys, monkeypatch):
+    (folder / "own_data.py").write_text(
+        "import numpy as np\ndef samples():\n    return np.zeros((4, 8, 8, 3), 'float32')\n"
+    )
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(str(folder))
+    line = f"validate {folder}/int8.tflite --against {folder}/model.keras --data own_data:"
+    assert call(f"{line}samples") == 0
+    assert call(f"{line}nothing") == 2
+    assert "has no attribute 'nothing'" in capsys.readouterr().err
+
+
+def test_a_folder_of_images(folder, capsys):
+    images = folder / "images"
+    for name, level in (("one", 10), ("two", 200)):
+        (images / name).mkdir(parents=True)
+        keras.utils.save_img(images / name / "a.png", np.full((9, 9, 3), level, "uint8"))
+    line = f"validate {folder}/int8.tflite --against {folder}/model.keras --data {images}"
+    assert call(line) == 0
+    assert call(f"bundle {folder}/int8.tflite --out {folder}/b2 --data {images}") == 2
+    assert "model with images" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("inspect {f}/missing.tflite", "No such file"),
+        ("inspect {f}/data.npz", "data.npz"),
+        ("check {f}/int8.tflite --target toaster", "raspberry-pi-4"),
+        ("check {f}/int8.tflite", "--target"),
+        ("benchmark {f}/int8.tflite --runs 0", "runs=0"),
+        (
+            "validate {f}/int8.tflite --against {f}/missing.keras --data {f}/data.npz",
+            "no such file",
+        ),
+        (
+            "validate {f}/int8.tflite --against {f}/model.keras --data {f}/none.npz",
+            "cannot be read",
+        ),
+        ("validate {f}/int8.tflite --against {f}/model.keras --data {f}/objects.npz", "--data"),
+        ("validate {f}/int8.tflite --against {f}/model.keras --data {f}/named.npz", "named `x`"),
+        (
+            "validate {f}/int8.tflite --against {f}/model.keras --data picture.bmp",
+            "module:function",
+        ),
+        ("export {f}/model.keras --out {f}/a.tflite --quantization int3", "int3"),
+        ("export {f}/model.keras --out {f}/none/a.tflite --quantization float32", "none"),
+    ],
+)
+def test_bad_input_is_one_line(line, message, folder, capsys):
+    np.savez(folder / "objects.npz", x=np.array([{}], dtype=object))
+    np.savez(folder / "named.npz", inputs=np.zeros(3))
+    assert call(line.format(f=folder)) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert message in captured.err
+
+
+@pytest.mark.process
+def test_a_reader_that_has_had_enough(folder):
+    command = pathlib.Path(sys.executable).with_name("tfcompress")
+    done = subprocess.run(
+        f"{command} inspect {folder}/int8.tflite --json | head -1; exit ${{PIPESTATUS[0]}}",
+        shell=True,
+        executable="/bin/bash",
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.stdout == "{\n"
+    assert done.stderr == ""
+
+
+@pytest.mark.process
+def test_inspect_loads_no_tensorflow(folder):
+    code = (
+        "import sys, tfcompress.cli.main as m\n"
+        f"try: m.run(['inspect', r'{folder}/int8.tflite'])\n"
+        "except SystemExit: pass\n"
+        "sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,81 @@
+"""``--data``: examples from an .npz file, a folder of images, or a function of the user's."""
+
+import importlib
+import os
+import pathlib
+import sys
+import zipfile
+
+import numpy as np
+
+from tfcompress.cli.errors import CommandError
+
+HELP = (
+    "examples: an .npz file with `x` and, where labels are needed, `y`; a folder with one folder "
+    "of images for each class (pixels 0 to 255); or module:function, which returns what `fit` takes"
+)
+
+
+def load_data(argument: str, image_size: tuple[int, int] | None = None, most: int | None = None):
+    """Load what a ``--data`` argument names.
+
+    Args:
+        argument: as ``HELP`` says. A module is looked for from the current folder on, and run.
+        image_size: height and width that images are brought to.
+        most: how many examples of an .npz file at most.
+
+    Returns:
+        Inputs, or (inputs, labels), or whatever the function returned.
+
+    Raises:
+        CommandError: there is no such file, it holds no such arrays or objects instead of numbers,
+            or there is no such function.
+    """
+    path = pathlib.Path(argument)
+    if path.is_dir():
+        return _images(path, image_size)
+    if path.suffix == ".npz":
+        return _arrays(path, most)
+    if ":" in argument:
+        return _called(argument)
+    raise CommandError(
+        f"--data takes an .npz file, a folder of images, or module:function. Received: {argument}"
+    )
+
+
+def _arrays(path, most):
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            found = {name: file[name][:most] for name in ("x", "y") if name in file}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise CommandError(f"--data cannot be read: {error}. Received: {path}") from error
+    if "x" not in found:
+        raise CommandError(f"--data needs an array named `x`. Received: {path}")
+    if not all(np.issubdtype(array.dtype, np.number) for array in found.values()):
+        raise CommandError(f"--data holds arrays that are not numbers. Received: {path}")
+    return (found["x"], found["y"]) if "y" in found else found["x"]
+
+
+def _images(folder, image_size):
+    import keras
+
+    if image_size is None:
+        raise CommandError(
+            f"A folder of images suits a model with images as input. Received: {folder}"
+        )
+    try:
+        return keras.utils.image_dataset_from_directory(
+            folder, image_size=image_size, shuffle=False, verbose=False
+        )
+    except ValueError as error:
+        raise CommandError(f"--data: {error} Received: {folder}") from error
+
+
+def _called(argument):
+    module, _, function = argument.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        return getattr(importlib.import_module(module), function)()
+    except (ImportError, AttributeError) as error:
+        raise CommandError(f"--data: {error}. Received: {argument}") from error
