@@ -51,9 +51,6 @@ FIXED_RANGE = {
     "TANH": (-1.0, 127 / 128),
 }
 
-# What a rectifier that is fused into another operation is called in a TensorFlow graph.
-_FUSED = {"RELU": "Relu", "RELU6": "Relu6"}
-
 # Relative to the largest value: what float rounding alone can make of a tensor, and what it cannot.
 _SAME = 1e-6
 _DIFFERENT = 1e-2
@@ -120,6 +117,11 @@ class Placement:
         )
 
 
+def input_point(index: int) -> TapPoint:
+    """Name the model's own input of that index."""
+    return TapPoint("", "input", 0, index)
+
+
 def read_placement(
     model: keras.Model, schemes: LayerSchemes, allow_float: Collection[str] = ()
 ) -> Placement:
@@ -149,10 +151,10 @@ def read_placement(
         for path, scheme in schemes.items()
     }
     kept = {id(layer) for path, layer in walk_layers(model) if path in in_float}
-    probe = Probe(model, QuantizedWeights(model, in_8_bits), kept, specs)
-    flatbuffer = probe.convert()
+    probe = _Probe(model, QuantizedWeights(model, in_8_bits), kept, specs)
+    flatbuffer = conversion.convert_plainly(probe.outputs_alone())
     inputs = _probe_inputs(specs)
-    candidates = Candidates(probe.run(inputs))
+    handed_out = probe.run(inputs)
     graph = read_model(flatbuffer).subgraphs[0]
     stored = tensor_values(flatbuffer, inputs)
 
@@ -171,7 +173,7 @@ def read_placement(
                 continue
             if _is_barrier(operation, stored) or not islands.needs_range(index):
                 continue
-            point = candidates.recognise(stored.get(index), operation)
+            point = _recognise(stored.get(index), handed_out)
             if operation.name in FIXED_RANGE:
                 if point is not None:
                     fixed[point] = FIXED_RANGE[operation.name]
@@ -182,8 +184,7 @@ def read_placement(
                 learnt[point] = None
                 points[index] = point
     refuse_float(model, unseen, allow_float)
-    groups = [*_concatenated(graph, points, stored), *_steps(model, learnt)]
-    shared = share_ranges(learnt, groups)
+    shared = share_ranges(learnt, _concatenated(graph, points, stored))
     owners = tuple(point for point in learnt if point not in shared)
     return Placement(owners, tuple(fixed.items()), tuple(shared.items()), islands.layers())
 
@@ -243,22 +244,86 @@ def _concatenated(graph, points, stored):
             yield [points[index] for index in ends if index in points]
 
 
-def _steps(model, points):
-    """Return the points of each role in the cells of recurrent layers: one range for all steps."""
-    cells = tuple(
-        f"{path}/" for path, layer in walk_layers(model) if isinstance(layer, keras.layers.RNN)
-    )
-    groups = {}
-    for point in points:
-        if point.path.startswith(cells):
-            groups.setdefault((point.path, point.role, point.index), []).append(point)
-    return groups.values()
+class _Probe:
+    """The float model, frozen, with every handed-out tensor within reach.
+
+    Its variables are disturbed a little: a fresh BatchNormalization or a zero bias would leave a
+    tensor looking like its neighbour.
+    """
+
+    def __init__(self, model, weights, in_float, specs):
+        self._points: dict[str, TapPoint] = {}  # by the name of the tensor
+
+        def tap(point, tensor, **how):
+            del how
+            if tensor.dtype.is_floating:
+                known = self._points.setdefault(tensor.name, point)
+                # What Keras names exists outside of graphs, too.
+                if is_inner_role(known.role) and not is_inner_role(point.role):
+                    self._points[tensor.name] = point
+            return tensor
+
+        def wrap(layer, call, tap):
+            run = weights.wrap(layer, call, tap)
+            if id(layer) in in_float:
+                return keep_float(run)
+            return _behind_range(run) if layer in weights else run
+
+        swaps = _disturbed(model, weights)
+        with TappedCalls(model).active(tap, wrap), VariableSwap(swaps):
+            frozen = conversion.freeze(model, specs)
+        graph = frozen.graph.as_graph_def()
+        self._whole = tf.compat.v1.wrap_function(
+            lambda: tf.compat.v1.import_graph_def(graph, name=""), []
+        )
+        self._inputs = [tensor.name for tensor in frozen.inputs]
+        self._outputs = [tensor.name for tensor in frozen.outputs]
+
+    def outputs_alone(self):
+        return self._whole.prune(self._inputs, self._outputs)
+
+    def run(self, inputs):
+        known = {
+            name: point
+            for name, point in self._points.items()
+            if name.split(":")[0] in self._whole.graph._nodes_by_name
+        }
+        function = self._whole.prune(self._inputs, list(known))
+        values = function(*[tf.constant(value) for value in inputs])
+        pairs = zip(known.values(), values, strict=True)
+        return {point: value.numpy() for point, value in pairs}
+
+
+def _behind_range(call):
+    """Return a layer's call that reads tensors in a way that the converter does not see through.
+
+    A layer with a kernel reads a stored tensor. Without a range in between, the converter moves a
+    multiplication before the layer into the rounded kernel, and rounds it wrongly.
+    """
+    return with_inputs(call, lambda tensor: tf.maximum(tensor, tensor.dtype.min))
 
 
 def _is_barrier(operation, stored):
     if operation.name != "MAXIMUM":
         return False
     return any(np.all(stored[index] == tf.float32.min) for index in operation.inputs)
+
+
+def _disturbed(model, weights):
+    generator = np.random.default_rng(_PROBE_SEED)
+    swaps = []
+    for variable in model.variables:
+        if not keras.backend.is_float_dtype(variable.dtype):
+            continue
+        value = keras.ops.convert_to_numpy(variable).astype(np.float32)
+        size = 0.1 * np.abs(value) + 0.02 * np.std(value) + (0.02 if not value.any() else 0.0)
+        noise = size * generator.uniform(-1.0, 1.0, value.shape)
+        # What cannot be negative, such as a variance, stays so.
+        swaps.append((variable, value + (noise if np.min(value, initial=0) < 0 else np.abs(noise))))
+    # A kernel that is on its grid already is rounded alike by TensorFlow and by the converter.
+    with VariableSwap(swaps):
+        rounded = weights.rounded()
+    return list({id(variable): (variable, value) for variable, value in swaps + rounded}.values())
 
 
 def _probe_inputs(specs):
@@ -273,52 +338,21 @@ def _probe_inputs(specs):
     return values
 
 
-class Candidates:
-    """The tensors of a float model, to be recognised by their values in its file."""
-
-    def __init__(self, candidates: Iterable[Candidate]):
-        self._by_size: dict[int, list[Candidate]] = {}
-        for candidate in candidates:
-            self._by_size.setdefault(candidate.value.size, []).append(candidate)
-        self._taken: set[TapPoint] = set()
-
-    def recognise(self, value: np.ndarray | None, operation: Operation) -> TapPoint | None:
-        """Find the point that hands out a tensor of the file.
-
-        Args:
-            value: the tensor's value; None if it has none.
-            operation: the operation that makes it.
-
-        Returns:
-            The point, or None. Of several with equal values the first one that no other tensor of
-            the file has been: later ones only pass it on.
-        """
-        equal = [] if value is None else self._equal(value)
-        fused = operation.options.get("fused_activation_function", "NONE")
-        if fused in _FUSED:
-            # A rectifier that changes nothing on this input is still the last to touch the tensor.
-            equal = [candidate for candidate in equal if candidate.kind == _FUSED[fused]] or equal
-        equal = [candidate.point for candidate in equal]
-        point = next((point for point in equal if point not in self._taken), None)
-        if point is None and equal:
-            point = equal[0]
-        self._taken.add(point)
-        return point
-
-    def _equal(self, value):
-        flat = value.ravel()
-        ends = (flat.min(), flat.max())
-        size = max(abs(ends[0]), abs(ends[1]), 1e-6)
-        found = []
-        for candidate in self._by_size.get(flat.size, ()):
-            apart = max(abs(a - b) for a, b in zip(candidate.ends, ends, strict=True))
-            if apart <= _DIFFERENT * size:
-                difference = np.max(np.abs(candidate.value.ravel() - flat)) / size
-                found.append((difference, candidate))
-        least = min((difference for difference, _ in found), default=np.inf)
-        if not least <= _DIFFERENT:
-            return []
-        return [candidate for difference, candidate in found if difference <= least + _SAME]
+def _recognise(value, handed_out):
+    """Return the first of the points that hand out a value: later ones only pass it on."""
+    if value is None:
+        return None
+    flat = value.ravel()
+    size = max(float(np.max(np.abs(flat), initial=0.0)), 1e-6)
+    differences = {
+        point: float(np.max(np.abs(candidate.ravel() - flat), initial=0.0)) / size
+        for point, candidate in handed_out.items()
+        if candidate.size == flat.size
+    }
+    least = min(differences.values(), default=np.inf)
+    if not least <= _DIFFERENT:
+        return None
+    return next(point for point, found in differences.items() if found <= least + _SAME)
 
 
 def refuse_float(model: keras.Model, found: dict[str, tuple[str, ...]], allowed=()) -> None:
