@@ -62,9 +62,14 @@ def _with_noted_ranges(content):
         for output in signature.outputs or ():
             output.tensorIndex = rounded.get(output.tensorIndex, output.tensorIndex)
     editor.remove_dead_operations()
-    for operation in graph.operations:
-        if operation.name in SAME_SCALE:
-            _pass_range_on(editor.graph.tensors, editor.records[operation.index])
+    movers = [operation for operation in graph.operations if operation.name in SAME_SCALE]
+    for operation in movers:
+        record = editor.records[operation.index]
+        _pass_range_on(editor.graph.tensors, record.inputs, record.outputs)
+    for operation in reversed(movers):  # the converter may have rounded behind a reshape
+        record = editor.records[operation.index]
+        data = [i for i in record.inputs if i >= 0 and graph.tensors[i].dtype == "FLOAT32"]
+        _pass_range_on(editor.graph.tensors, record.outputs, data)
     return editor.packed()
 
 
@@ -73,11 +78,14 @@ def _note(tensor, smallest, largest):
     tensor.quantization.min, tensor.quantization.max = [smallest], [largest]
 
 
-def _pass_range_on(tensors, record):
-    known = [tensors[int(index)].quantization for index in record.inputs if int(index) >= 0]
-    known = [quantization for quantization in known if quantization and quantization.min]
-    for index in record.outputs if known else ():
-        _note(tensors[int(index)], known[0].min[0], known[0].max[0])
+def _pass_range_on(tensors, givers, takers):
+    """Note the range of tensors on others, where these have none."""
+    quantizations = [tensors[int(index)].quantization for index in givers if int(index) >= 0]
+    known = [found for found in quantizations if found is not None and found.min is not None]
+    for index in takers if known else ():
+        taken = tensors[int(index)].quantization
+        if taken is None or taken.min is None:
+            _note(tensors[int(index)], known[0].min[0], known[0].max[0])
 
 
 def _keep_biases_apart(editor, graph):

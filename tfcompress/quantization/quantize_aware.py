@@ -14,6 +14,7 @@ from tfcompress.graph.taps import TappedCalls
 from tfcompress.graph.wrapper import ModelWrapper, require_built, unwrap
 from tfcompress.quantization.accumulators import AccumulatorUnits
 from tfcompress.quantization.deployment import deployment_of
+from tfcompress.quantization.finite_weights import require_finite_weights
 from tfcompress.quantization.float_islands import keep_float
 from tfcompress.quantization.layer_calls import observable_call
 from tfcompress.quantization.layer_schemes import float_paths, resolve_schemes
@@ -343,9 +344,9 @@ def quantize_aware(
         The model to compile, fit and hand to ``export_tflite``.
 
     Raises:
-        ValueError: ``model`` is quantization-aware already, is not built, does not declare its
-            inputs or leaves a dimension besides the batch unknown; ``layers`` or an override
-            matches nothing; ``observer`` is unknown; ``learn_steps`` names something else, or the
+        ValueError: ``model`` is quantization-aware already, is not built, has weights that are NaN,
+            does not declare its inputs or leaves a dimension besides the batch unknown; ``layers``
+            or an override matches nothing, or leaves layers in float where the scheme cannot; ``observer`` is unknown; ``learn_steps`` names something else, or the
             scheme leaves no such step to learn; or ``allow_float`` names no layer.
         PlacementError: layers that are not in ``allow_float`` would compute in float on the device;
             the message names them.
@@ -365,6 +366,7 @@ def quantize_aware(
     if isinstance(model, QuantizeAware):
         raise ValueError(f"Model {model.name!r} is quantization-aware already.")
     require_built(model)
+    require_finite_weights(model)
     scheme = scheme or Scheme.int8()
     observer = get_observer(observer)
     learn_steps = tuple(learn_steps)

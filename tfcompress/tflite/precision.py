@@ -62,10 +62,30 @@ def float_layers(model: TFLiteModel, paths: Iterable[str]) -> dict[str, tuple[st
     for operation in float_operations(model):
         if operation.name in ("QUANTIZE", "DEQUANTIZE"):
             continue
-        name = model.subgraphs[operation.subgraph].tensors[operation.outputs[0]].name
-        layer = layer_behind(name, paths)
+        layer = _layer_of(operation, model, paths)
         found[layer] = (*found.get(layer, ()), operation.name)
     return found
+
+
+def _layer_of(operation: Operation, model: TFLiteModel, paths: list[str]) -> str:
+    """Tell the layer behind an operation by what it gives, or else by the constants it takes.
+
+    What leaves the model is named after the signature's output, which has the name of a layer.
+    """
+    tensors = model.subgraphs[operation.subgraph].tensors
+    output = operation.outputs[0]
+    signed = {
+        index: name
+        for signature in model.signatures
+        if signature.subgraph == operation.subgraph
+        for name, index in signature.outputs.items()
+    }
+    constants = [tensors[i].name for i in operation.inputs if i >= 0 and tensors[i].constant]
+    for name in (tensors[output].name, *constants):
+        layer = layer_behind(name, paths)
+        if layer in paths:
+            return layer
+    return signed.get(output, tensors[output].name)
 
 
 def list_refused(found: Mapping[str, tuple[str, ...]], allowed: Container[str]) -> str:
