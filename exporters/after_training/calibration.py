@@ -162,16 +162,26 @@ def _probe_inputs(quantized) -> list[np.ndarray]:
 
 def _values_at(points, quantized, inputs) -> dict[TapPoint, np.ndarray]:
     """Run the model in float, and return what it hands out at those points."""
+    found: list[TapPoint] = []
+
+    @tf.function(autograph=False)  # inner tensors are seen in graphs alone
+    def run(tensors):
+        seen = {}
+
+        def tap(point, tensor):
+            if point in points:
+                seen.setdefault(point, tensor)
+            return tensor
+
+        with tapped(quantized, tap):
+            run_in_float(quantized, arrange_inputs(quantized, tensors))
+        found[:] = seen
+        return list(seen.values())
+
+    with float32_computation(quantized):
+        outputs = run([tf.constant(array) for array in inputs])
     values = {input_point(place): array for place, array in enumerate(inputs)}
-
-    def tap(point, tensor):
-        if point in points:
-            values.setdefault(point, tensor.numpy())
-        return tensor
-
-    tensors = [tf.constant(array) for array in inputs]
-    with float32_computation(quantized), tapped(quantized, tap):
-        run_in_float(quantized, arrange_inputs(quantized, tensors))
+    values |= {point: output.numpy() for point, output in zip(found, outputs, strict=True)}
     return {point: value for point, value in values.items() if point in points}
 
 

@@ -23,6 +23,7 @@ from tfcompress.tflite.model import Operation, Tensor
 _INNER_KERNELS = "builtin"  # a delegate keeps its inner values to itself
 # Relative to the size of a tensor: more than flipped steps make of it, less than another tensor.
 _RECOGNISED = 0.3
+_ROUNDING = 0.01  # more than rounding to 8 bits makes of it
 _BATCH = 64
 
 
@@ -101,21 +102,20 @@ def compare_operations(
         held = dict(zip(stored, loaded.trace(inputs, stored)[1], strict=True))
 
     computed = _values(quantized, inputs, {})
+    own = {*quantized.placement.rows(), *dict(quantized.placement.fixed)}  # points with a range
     operations: dict[TapPoint, Operation] = {}
     for operation in graph.operations:
         if len(operation.outputs) == 1 and operation.outputs[0] in held:
             tensor = graph.tensors[operation.outputs[0]]
-            point = _recognise(_real(tensor, held[tensor.index]), computed)
+            point = _recognise(_real(tensor, held[tensor.index]), computed, own)
             if point is not None:
                 operations.setdefault(point, operation)
-    # A tensor without a range of its own follows from one that has it.
-    own = {*quantized.placement.rows(), *dict(quantized.placement.fixed)}
     forced = {
         point: _real(graph.tensors[op.outputs[0]], held[op.outputs[0]]).reshape(
             computed[point].shape
         )
         for point, op in operations.items()
-        if point in own
+        if point in own  # others follow from these
     }
     expected = _values(quantized, inputs, forced)
     alone = _run_alone(flatbuffer, operations.values(), held, kernels)
@@ -146,32 +146,54 @@ def _has_steps(tensor: Tensor) -> bool:
 
 def _values(quantized, inputs, forced) -> dict[TapPoint, np.ndarray]:
     """Run the model and return what it computes at each point; go on with a forced value."""
+    points: list[TapPoint] = []
+
+    @tf.function(autograph=False, reduce_retracing=True)  # inner tensors are seen in graphs alone
+    def run(batch, values):
+        seen, values = {}, dict(zip(forced, values, strict=True))
+
+        def tap(point, tensor):
+            seen[point] = tensor
+            value = values.get(point)
+            return tensor if value is None else tf.cast(value, tensor.dtype)
+
+        with tapped(quantized, tap):
+            quantized.call(batch, training=False)
+        points[:] = seen
+        return list(seen.values())
+
     batches = []
-    for start in range(0, len(inputs), _BATCH):
-        rows = slice(start, start + _BATCH)
-        seen: dict[TapPoint, np.ndarray] = {}
-
-        def tap(point, tensor, seen=seen, rows=rows):
-            seen[point] = tensor.numpy()
-            value = forced.get(point)
-            return tensor if value is None else tf.cast(value[rows], tensor.dtype)
-
-        with float32_computation(quantized), tapped(quantized, tap):
-            quantized.call(tf.constant(inputs[rows]), training=False)
-        batches.append(seen)
-    return {point: np.concatenate([seen[point] for seen in batches]) for point in batches[0]}
+    with float32_computation(quantized):
+        for start in range(0, len(inputs), _BATCH):
+            rows = slice(start, start + _BATCH)
+            values = [tf.constant(value[rows]) for value in forced.values()]
+            batches.append(run(tf.constant(inputs[rows]), values))
+    columns = zip(*batches, strict=True)
+    return {
+        point: np.concatenate([np.atleast_1d(part) for part in column])
+        for point, column in zip(points, columns, strict=True)
+    }
 
 
-def _recognise(real: np.ndarray, candidates: dict[TapPoint, np.ndarray]) -> TapPoint | None:
-    """Return the first of the points that hand out a tensor: later ones only pass it on."""
+def _recognise(real: np.ndarray, candidates: dict[TapPoint, np.ndarray], own) -> TapPoint | None:
+    """Return the point that hands out a tensor: one with a range, or the first of equal ones.
+
+    Before a tensor is rounded it looks much the same.
+    """
     size = float(np.linalg.norm(real)) or 1.0
     distances = {
         point: float(np.linalg.norm(values.ravel() - real.ravel())) / size
         for point, values in candidates.items()
         if values.size == real.size and values.dtype.kind == "f"
     }
-    best = min(distances, key=distances.get, default=None)
-    return best if best is not None and distances[best] <= _RECOGNISED else None
+    least = min(distances.values(), default=np.inf)
+    if least > _RECOGNISED:
+        return None
+    rounded = {point: distance for point, distance in distances.items() if point in own}
+    nearest = min(rounded, key=rounded.get, default=None)
+    if nearest is not None and rounded[nearest] <= 2 * least + _ROUNDING:
+        return nearest
+    return min(distances, key=distances.get)
 
 
 def _run_alone(flatbuffer, operations, held, kernels) -> dict[str, dict[int, np.ndarray]]:

@@ -16,6 +16,7 @@ import tensorflow as tf
 from keras import layers as kl
 from keras.src.backend import AutocastScope
 
+from tfcompress.graph.inner_tensors import unwatched
 from tfcompress.graph.interception import VariableSwap
 
 
@@ -47,16 +48,11 @@ class AccumulatorUnits:
         Returns:
             The callable to use instead of ``call``.
         """
+        prepare = unwatched(self._prepared)
 
         def run(*args, **kwargs):
             read = next((x for x in keras.tree.flatten(args) if tf.is_tensor(x)), None)
-            step, weights = self._step(read), self._step_of_kernel(operation)
-            unit, swaps = None, []
-            if weights is not None and step is not None:
-                unit = step * weights
-                swaps = _rounded_bias(operation, unit)
-            elif type(operation) is kl.BatchNormalization and not batch_statistics:
-                swaps = _rounded_shift(operation, _find(self._units, read))
+            step, unit, swaps = prepare(operation, read, batch_statistics)
             with VariableSwap(swaps) if swaps else contextlib.nullcontext():
                 outputs = call(*args, **kwargs)
             for tensor in keras.tree.flatten(outputs):
@@ -67,6 +63,16 @@ class AccumulatorUnits:
             return outputs
 
         return run
+
+    def _prepared(self, operation, read, batch_statistics):
+        """Return the step of what is read, the unit of the sum, and the variables to replace."""
+        step, weights = self._step(read), self._step_of_kernel(operation)
+        if weights is not None and step is not None:
+            unit = step * weights
+            return step, unit, _rounded_bias(operation, unit)
+        if type(operation) is kl.BatchNormalization and not batch_statistics:
+            return step, None, _rounded_shift(operation, _find(self._units, read))
+        return step, None, []
 
     def _step(self, tensor):
         own = self._step_of_tensor(tensor)
