@@ -49,6 +49,8 @@ class MagnitudePruning(ScheduledCallback):
     >>> model.fit(x, y, epochs=10, callbacks=[pruning])
     """
 
+    pruner_type = Pruner
+
     def __init__(
         self,
         schedule,
@@ -89,7 +91,9 @@ class MagnitudePruning(ScheduledCallback):
         kernels = prunable_kernels(self.model, self.layers, self.prune_depthwise)
         allocation = allocate(self.model, kernels, self.pattern, self.schedule, **self._budget)
         previous = self._pruner
-        self._pruner = Pruner(self.model, kernels, self.pattern, self.criterion, allocation)
+        self._pruner = self.pruner_type(
+            self.model, kernels, self.pattern, self.criterion, allocation
+        )
         if self._pruner.gradients is not None:
             if previous is not None and previous.prunes_the_same(self._pruner):
                 self._pruner.gradients.write(previous.gradients.read())

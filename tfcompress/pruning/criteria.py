@@ -116,6 +116,28 @@ class Movement(Criterion):
 
 @keras.saving.register_keras_serializable(package="tfcompress")
 @dataclasses.dataclass(frozen=True)
+class Gradient(Criterion):
+    """The magnitude of the gradient, averaged over the steps since the last update.
+
+    What a masked weight would do for the loss if it grew: it says where, not which weights to keep.
+
+    Source: Evci et al., "Rigging the lottery", 2020.
+    """
+
+    uses_gradients: ClassVar[bool] = True
+    forgets: ClassVar[bool] = True
+
+    def scores(self, weights, kernel_index, accumulated=None):
+        """Return the magnitudes of the sums."""
+        return np.abs(accumulated)
+
+    def contribution(self, gradient, weights):
+        """Return the gradient."""
+        return gradient
+
+
+@keras.saving.register_keras_serializable(package="tfcompress")
+@dataclasses.dataclass(frozen=True)
 class Random(Criterion):
     """A score drawn once for each weight: the baseline that a criterion has to beat.
 

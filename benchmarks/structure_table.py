@@ -1,0 +1,69 @@
+"""The rows of benchmarks/structure.py as Markdown tables."""
+
+import statistics
+
+
+def tables(rows):
+    """Return a table for each part that has rows."""
+    parts = {part: [row for row in rows if row["part"] == part] for part in _TABLES}
+    return "\n".join(make(parts[part]) for part, make in _TABLES.items() if parts[part])
+
+
+def _exactness(rows):
+    lines = [
+        "| architecture | parameters, millions | MACs, millions | removal, s | difference |",
+        "|---|---|---|---|---|",
+    ]
+    for row in rows:
+        counts = [
+            f"{before / 1e6:.2f} → {after / 1e6:.2f}"
+            for before, after in (row["parameters"], row["macs"])
+        ]
+        lines.append(
+            f"| {row['model']} | {counts[0]} | {counts[1]} | {row['seconds']:.1f} "
+            f"| {row['difference']:.0e} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _accuracy(rows):
+    lines = [
+        "| channels chosen by | MACs left | at once | after fine-tuning | loss, points |",
+        "|---|---|---|---|---|",
+    ]
+    unpruned = {row["seed"]: row["after"] for row in rows if row["what"] == "float"}
+    for what in dict.fromkeys(row["what"] for row in rows):
+        found = [row for row in rows if row["what"] == what]
+        after, loss = "", ""
+        if found[0]["after"] is not None:
+            after = _spread([100 * row["after"] for row in found])
+            loss = f"{100 * statistics.mean(unpruned[r['seed']] - r['after'] for r in found):.1f}"
+        name, _, _ = what.partition(" at ")
+        share = statistics.mean(row["share"] for row in found)
+        at_once = _spread([100 * row["before"] for row in found])
+        lines.append(f"| {name} | {share:.0%} | {at_once} | {after} | {loss} |")
+    seeds = len({row["seed"] for row in rows})
+    return "\n".join(lines) + f"\n\nPer cent, mean and deviation over {seeds} seeds.\n"
+
+
+def _spread(values):
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return f"{statistics.mean(values):.1f} ± {deviation:.1f}"
+
+
+def _latency(rows):
+    lines = [
+        "| net | MACs left | numbers | original, ms | smaller, ms | ratio |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        for numbers in ("float32", "int8"):
+            times = [row["medians"][f"{label}_{numbers}"] for label in ("original", "half")]
+            lines.append(
+                f"| {row['model']} | {row['macs'][1] / row['macs'][0]:.0%} | {numbers} "
+                f"| {1000 * times[0]:.3f} | {1000 * times[1]:.3f} | {times[0] / times[1]:.2f} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+_TABLES = {"exactness": _exactness, "accuracy": _accuracy, "latency": _latency}
