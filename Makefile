@@ -1,5 +1,6 @@
 # make quickstart   the whole path on real data, in its own virtual environment
 # make test         the test suite, likewise
+# make emulate      bundles on an emulated 64-bit Raspberry Pi (root, Debian or Ubuntu, x86-64)
 # make lint         ruff, and the floors of the house (import-linter)
 # make docs         the pages of docs/ as a site in site/, warnings are errors
 
@@ -8,13 +9,16 @@ VENV ?= .venv
 OUT ?= quickstart_out
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test lint format docs clean
+.PHONY: quickstart test emulate lint format docs clean
 
 quickstart: $(VENV)/installed
 	$(BIN)/tfcompress quickstart --out $(OUT)
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+emulate: $(VENV)/installed
+	$(BIN)/python -m pytest -q -s -m emulation tests/exporters/bundling
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

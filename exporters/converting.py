@@ -1,19 +1,23 @@
 """From a Keras model to the bytes of a .tflite file that keeps its word on integers."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import keras
-import numpy as np
 
 from exporters import conversion_settings
-from tfcompress.examples import iterate_inputs
+from exporters.after_training.road import make_settings
+from exporters.after_training.settings import AfterTraining
+from exporters.recurrent_calls import deployable_recurrence
+from exporters.representative_data import checked_samples, require_data
+from exporters.signatures import DEFAULT, entry_models, output_names
 from tfcompress.graph.selection import walk_layers
 from tfcompress.graph.wrapper import ModelWrapper, unwrap
 from tfcompress.quantization import QuantizeAware, Scheme, quantize_aware
 from tfcompress.quantization.finite_weights import require_finite_weights
 from tfcompress.tflite import conversion
 from tfcompress.tflite.flatbuffer import read_model
+from tfcompress.tflite.lstm_scales import repair_lstm_scales
 from tfcompress.tflite.model import TFLiteModel
 from tfcompress.tflite.precision import float_layers, list_refused
 
@@ -27,28 +31,34 @@ class ConvertedModel:
     """What the converter made of a model.
 
     Attributes:
-        model: the Keras model that computes what the file should: rounded, if the file's numerics
-            are simulated in Keras, otherwise float.
+        models: the Keras model of each signature, that computes what the file should: rounded, if
+            the file's numerics are simulated in Keras, otherwise float. The main one is first.
         quantization: the kind of export, for reports.
         flatbuffer: the file's bytes.
         content: what they say.
     """
 
-    model: keras.Model
+    models: dict[str, keras.Model]
     quantization: str
     flatbuffer: bytes
     content: TFLiteModel
 
+    @property
+    def model(self) -> keras.Model:
+        """The Keras model of the main graph."""
+        return self.models[DEFAULT]
+
 
 def convert_model(
     model: keras.Model,
-    quantization: str | Scheme | None = None,
+    quantization: str | Scheme | AfterTraining | None = None,
     *,
     representative_data=None,
     input_dtype: str = "int8",
     output_dtype: str = "int8",
     batch_size: int | None = 1,
     allow_float: Iterable[str] = (),
+    signatures: Mapping[str, str | keras.Model] | None = None,
 ) -> ConvertedModel:
     """Convert a model to TFLite in memory; ``export_tflite`` explains the arguments.
 
@@ -61,18 +71,25 @@ def convert_model(
         FloatOperationError: an integer export would compute in float; names the Keras layers.
         ConversionError: the TFLite converter refuses the model.
     """
-    model = _with_scheme(_deployable(model), quantization, representative_data)
+    trained = _deployable(model)
+    model = _with_scheme(trained, quantization, representative_data)
     require_finite_weights(model)
-    settings = _settings(model, quantization, representative_data, input_dtype, output_dtype)
-    specs = conversion.input_specs(model, batch_size)
-    flatbuffer = conversion.convert(
-        conversion.freeze(model, specs), specs, _output_names(model), settings.configure
-    )
+    models = entry_models(model, signatures)
+    if isinstance(quantization, AfterTraining):
+        dtypes = {"INPUT": input_dtype, "OUTPUT": output_dtype}
+        settings = make_settings(quantization, models, trained, representative_data, dtypes)
+    else:
+        settings = _settings(models, quantization, representative_data, input_dtype, output_dtype)
+    entries = {
+        key: _entry(entry_model, batch_size, quantization, settings)
+        for key, entry_model in models.items()
+    }
+    flatbuffer = repair_lstm_scales(conversion.convert(entries, settings.configure))
     flatbuffer = settings.finish(flatbuffer)
     content = read_model(flatbuffer)
     if settings.integer:
         _require_integer(model, content, {*allow_float, *getattr(model, "allow_float", ())})
-    return ConvertedModel(model, settings.name, flatbuffer, content)
+    return ConvertedModel(models, settings.name, flatbuffer, content)
 
 
 def _deployable(model):
@@ -84,6 +101,8 @@ def _deployable(model):
 
 def _with_scheme(model, quantization, representative_data):
     """Turn a request for a scheme into a model that computes with it, its ranges observed."""
+    if isinstance(quantization, AfterTraining):
+        return unwrap(model)
     if isinstance(model, QuantizeAware):
         if quantization not in (None, model.scheme.name, model.scheme):
             raise ValueError(
@@ -96,17 +115,32 @@ def _with_scheme(model, quantization, representative_data):
         return model
     if not quantization.is_integer:
         return quantize_aware(model, quantization)
-    _require_data(quantization, representative_data)
+    require_data(quantization, representative_data)
     return quantize_aware(model, quantization).calibrate(representative_data)
 
 
-def _settings(model, quantization, representative_data, input_dtype, output_dtype):
+def _entry(model, batch_size, quantization, settings):
+    specs = conversion.input_specs(model, batch_size)
+    if isinstance(model, QuantizeAware):  # it has its own calls of recurrent layers
+        function = conversion.freeze(model, specs)
+        return conversion.Entry(function, specs, output_names(model, len(function.outputs)))
+    # The converter has no 16-bit LSTM operation, and needs to know the size of the state.
+    fuse = batch_size is not None and quantization != "int16x8"
+    unroll = batch_size is None or settings.integer
+    with deployable_recurrence(model, fuse=fuse, unroll=unroll) as fused:
+        freeze = conversion.freeze_keeping_functions if fused else conversion.freeze
+        function = freeze(model, specs)
+    return conversion.Entry(function, specs, output_names(model, len(function.outputs)))
+
+
+def _settings(models, quantization, representative_data, input_dtype, output_dtype):
     for name, dtype in (("input_dtype", input_dtype), ("output_dtype", output_dtype)):
         if dtype not in conversion_settings.IO_DTYPES:
             raise ValueError(
                 f"`{name}` must be one of {sorted(conversion_settings.IO_DTYPES)}. "
                 f"Received: {name}={dtype!r}"
             )
+    model = models[DEFAULT]
     if isinstance(model, QuantizeAware):
         return conversion_settings.learnt(model, input_dtype, output_dtype)
     quantization = quantization or "int8"
@@ -119,66 +153,9 @@ def _settings(model, quantization, representative_data, input_dtype, output_dtyp
         return conversion_settings.float32()
     samples = None
     if conversion_settings.SCHEMES[quantization].is_integer:
-        _require_data(quantization, representative_data)
-        _refuse_loops(model)
-        samples = _samples(model, representative_data)
+        require_data(quantization, representative_data)
+        samples = checked_samples(models, representative_data)
     return conversion_settings.after_training(quantization, samples, input_dtype, output_dtype)
-
-
-def _require_data(quantization, representative_data):
-    if representative_data is None:
-        raise ValueError(
-            f"quantization={quantization!r} observes the ranges of activations on data: pass "
-            "`representative_data`, some hundred inputs like those in use. Received: None"
-        )
-
-
-def _refuse_loops(model):
-    """Name the recurrent layers on which the converter would end the process."""
-    for path, layer in walk_layers(model):
-        if isinstance(layer, keras.layers.RNN) and not layer.unroll:
-            raise ValueError(
-                f"Layer {path!r} is a {type(layer).__name__} that runs as a loop, which the TFLite "
-                "converter cannot quantize. Make it with `unroll=True`."
-            )
-
-
-def _samples(model, data):
-    """Return the converter's source of samples: one example at a time, by input name."""
-    specs = conversion.input_specs(model)
-
-    def samples():
-        for inputs in iterate_inputs(data):
-            flat = [np.asarray(array) for array in keras.tree.flatten(inputs)]
-            for row in range(len(flat[0])):
-                yield {
-                    spec.name: array[row : row + 1].astype(spec.dtype.as_numpy_dtype)
-                    for array, spec in zip(flat, specs, strict=True)
-                }
-
-    for sample in _at_least_one(samples()):
-        for name, array in sample.items():
-            if not np.isfinite(array).all():
-                raise ValueError(
-                    f"The representative data for input {name!r} of model {model.name!r} holds NaN "
-                    "or infinite values, so no range can be observed on it."
-                )
-    return samples
-
-
-def _at_least_one(samples):
-    empty = True
-    for sample in samples:
-        empty = False
-        yield sample
-    if empty:
-        raise ValueError("The representative data is empty: some hundred inputs are needed.")
-
-
-def _output_names(model):
-    user_model = unwrap(model)
-    functional = getattr(user_model, "_functional", None) or user_model  # of a Sequential
-    return list(getattr(functional, "output_names", ["output_0"]))
 
 
 def _require_integer(model, content, allowed):

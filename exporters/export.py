@@ -1,19 +1,29 @@
 """From a Keras model to a .tflite file, with the evidence that it does what the model does."""
 
+import dataclasses
 import gzip
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import keras
 import numpy as np
 
+from exporters.after_training.settings import AfterTraining
+from exporters.comparing.agreement import Agreement
 from exporters.comparing.validation import validate
-from exporters.converting import convert_model
+from exporters.converting import ConvertedModel, convert_model
+from exporters.describing import Labels, Normalization, with_description
+from exporters.judging.target_check import check_target
 from exporters.report import ExportReport, ExportResult, describe
+from exporters.representative_data import kept
+from exporters.signatures import DEFAULT
 from exporters.whole_file import require_writable, write_whole
 from tfcompress.graph.interception import float32_computation
+from tfcompress.graph.wrapper import unwrap
 from tfcompress.quantization import Scheme
-from tfcompress.tflite.conversion import input_specs
+from tfcompress.targets.target import Target, load_target
+from tfcompress.tflite.conversion import arrange_inputs, input_specs
+from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.precision import float_operations
 
 _EVIDENCE_EXAMPLES = 64
@@ -22,14 +32,18 @@ _EVIDENCE_EXAMPLES = 64
 def export_tflite(
     model: keras.Model,
     path: str | os.PathLike,
-    quantization: str | Scheme | None = None,
+    quantization: str | Scheme | AfterTraining | None = None,
     *,
+    target: str | Target | None = None,
     representative_data=None,
     validation_data=None,
     input_dtype: str = "int8",
     output_dtype: str = "int8",
     batch_size: int | None = 1,
     allow_float: Iterable[str] = (),
+    signatures: Mapping[str, str | keras.Model] | None = None,
+    labels: Labels | None = None,
+    normalization: Normalization | Mapping[str, Normalization] | None = None,
 ) -> ExportResult:
     """Write a model as a .tflite file that has been loaded, run and compared with the model.
 
@@ -38,23 +52,34 @@ def export_tflite(
             one. What ``quantize_aware`` made is exported with the numerics that it trained with.
         path: where the file goes; written whole or not at all.
         quantization: "int8" (8-bit integers throughout), "int16x8" (16-bit activations), "dynamic"
-            (8-bit weights), "float16" (16-bit float weights), "float32", or a ``Scheme``. "int8"
-            when not given. Not for quantization-aware models, which bring their own.
+            (8-bit weights), "float16" (16-bit float weights), "float32", a ``Scheme``, or
+            ``AfterTraining`` for what ai-edge-quantizer makes. "int8" when not given. A
+            quantization-aware model brings its own; ``AfterTraining`` takes its ranges.
+        target: a device of ``tfcompress.targets.list_targets()``, whose verdict the report holds.
         representative_data: inputs like those in use, to observe ranges on: whatever ``fit`` takes.
-            Needed for "int8", "int16x8" and a ``Scheme``.
+            Needed for "int8", "int16x8" and a ``Scheme``. Where signatures take other inputs than
+            the model, a dict of such by signature.
         validation_data: (inputs, labels), inputs, or whatever ``fit`` takes: what the file is
             compared with the model on. The representative data, or random numbers, when not given.
         input_dtype: "int8", "uint8" or "float32", for integer exports.
         output_dtype: likewise.
         batch_size: the batch size that the file is fixed to; ``None`` for a free one.
         allow_float: paths of layers that may compute in float in an integer export.
+        signatures: what the file can be asked for besides the model's own outputs, which are the
+            signature "serving_default": {key: the name of a layer, or a Keras model that shares
+            layers with this one}. Weights that signatures share are stored once.
+        labels: a name for each class, stored in the file as TFLite Metadata: in the order of the
+            output's last axis, or a dict of such by output.
+        normalization: (mean, standard deviation) that the raw input is normalized with before it
+            is fed, each one number or one a channel, stored likewise; or a dict of such by input.
 
     Returns:
         The path, the report, and the sizes in bytes.
 
     Raises:
-        ValueError: an argument is none of the above, data is missing, empty or not finite, or the
-            model is not built, does not declare its inputs, or has never seen data.
+        ValueError: an argument is none of the above, data is missing, empty, not finite or of the
+            wrong shape or type, or the model is not built, does not declare its inputs, or has
+            never seen data.
         FloatOperationError: an integer export would compute in float; names the Keras layers.
         ConversionError: the TFLite converter refuses the model.
         RunError: the runtime refuses the file that was made.
@@ -65,6 +90,8 @@ def export_tflite(
     >>> print(result.report)
     """
     path = require_writable(path)
+    target = load_target(target) if isinstance(target, str) else target
+    representative_data, validation_data = kept(representative_data), kept(validation_data)
     converted = convert_model(
         model,
         quantization,
@@ -73,35 +100,67 @@ def export_tflite(
         output_dtype=output_dtype,
         batch_size=batch_size,
         allow_float=allow_float,
+        signatures=signatures,
     )
-    floats = float_operations(converted.content)
+    flatbuffer = with_description(converted.flatbuffer, model.name, labels, normalization)
+    content = read_model(flatbuffer)
+    # Loads and runs the file: what no runtime accepts is not written.
+    agreements = {
+        key: _agreement(converted, flatbuffer, key, validation_data, representative_data)
+        for key in converted.models
+    }
     report = ExportReport(
         quantization=converted.quantization,
-        size=len(converted.flatbuffer),
-        gzip_size=len(gzip.compress(converted.flatbuffer, mtime=0)),
-        float_operations=tuple(operation.name for operation in floats),
-        # Loads and runs the file: what no runtime accepts is not written.
-        agreement=validate(
-            converted.flatbuffer,
-            against=lambda inputs: _infer(converted.model, inputs),
-            data=_evidence(converted.model, validation_data, representative_data),
-        ),
-        **describe(converted.content),
+        size=len(flatbuffer),
+        gzip_size=len(gzip.compress(flatbuffer, mtime=0)),
+        float_operations=tuple(operation.name for operation in float_operations(content)),
+        agreement=agreements.pop(DEFAULT),
+        signature_agreements=agreements,
+        verdict=None if target is None else check_target(flatbuffer, target),
+        **describe(content),
     )
-    write_whole(path, converted.flatbuffer)
+    write_whole(path, flatbuffer)
     return ExportResult(path, report)
 
 
-def _infer(model, inputs):
-    with float32_computation(model):
-        return model(inputs, training=False)
+def _agreement(
+    converted: ConvertedModel, flatbuffer: bytes, key: str, validation_data, representative_data
+) -> Agreement:
+    """Compare one signature of the file with the Keras model that it was made of."""
+    model = converted.models[key]
+    return validate(
+        flatbuffer,
+        against=_Deployed(model),
+        data=_evidence(model, key, validation_data, representative_data),
+        signature=None if key == DEFAULT else key,
+    )
 
 
-def _evidence(model, validation_data, representative_data):
-    """Choose the examples that the file and the model are compared on."""
+@dataclasses.dataclass(frozen=True)
+class _Deployed:
+    """What a model computes on a device: inference in float32."""
+
+    model: keras.Model
+
+    @property
+    def inputs(self):
+        """The inputs' names, in the model's own order."""
+        return unwrap(self.model).inputs
+
+    def __call__(self, inputs):
+        if not isinstance(inputs, dict):
+            inputs = arrange_inputs(self.model, keras.tree.flatten(inputs))
+        with float32_computation(self.model):
+            return self.model(inputs, training=False)
+
+
+def _evidence(model, key, validation_data, representative_data):
+    """Choose the examples that a signature and its model are compared on."""
     for data in (validation_data, representative_data):
+        if isinstance(data, Mapping) and key in data:
+            return data[key]
         if data is not None:
-            return data
+            return data if key == DEFAULT else _inputs_alone(data)
     generator = np.random.default_rng(0)
     inputs = [
         generator.standard_normal((_EVIDENCE_EXAMPLES, *spec.shape[1:])).astype(
@@ -110,3 +169,8 @@ def _evidence(model, validation_data, representative_data):
         for spec in input_specs(model)
     ]
     return inputs[0] if len(inputs) == 1 else inputs
+
+
+def _inputs_alone(data):
+    """Leave out labels, which belong to the model's own outputs."""
+    return data[0] if isinstance(data, tuple) else data

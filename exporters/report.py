@@ -6,8 +6,10 @@ import pathlib
 from typing import Any
 
 from exporters.comparing.agreement import Agreement
+from exporters.judging.target_check import Verdict
 from exporters.running.ports import ports
 from tfcompress.tflite.model import TFLiteModel
+from tfcompress.tflite.releases import minimum_runtime
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +24,10 @@ class ExportReport:
         float_operations: the names of those that compute in float, one entry for each.
         inputs: name, shape, dtype, scale and zero point of each input.
         outputs: likewise of each output.
+        min_runtime: the oldest TensorFlow release whose runtime runs it, None if unknown.
         agreement: how the file agrees with the Keras model.
+        signature_agreements: likewise of each further signature, by key.
+        verdict: what the target makes of the file, None without a target.
     """
 
     quantization: str
@@ -32,22 +37,31 @@ class ExportReport:
     float_operations: tuple[str, ...]
     inputs: tuple[dict[str, Any], ...]
     outputs: tuple[dict[str, Any], ...]
+    min_runtime: str | None
     agreement: Agreement
+    signature_agreements: dict[str, Agreement] = dataclasses.field(default_factory=dict)
+    verdict: Verdict | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON-able values."""
-        return dataclasses.asdict(self)
+        report = dataclasses.asdict(self)
+        report["verdict"] = None if self.verdict is None else self.verdict.to_json()
+        return report
 
     def __str__(self) -> str:
         counts = ", ".join(f"{name} x{count}" for name, count in self.operations.items())
-        return "\n".join(
-            [
-                f"{self.quantization}: {self.size:,} bytes, {self.gzip_size:,} gzipped",
-                f"operations: {counts}",
-                f"in float: {', '.join(self.float_operations) or 'none'}",
-                self.agreement.to_text(),
-            ]
-        )
+        lines = [
+            f"{self.quantization}: {self.size:,} bytes, {self.gzip_size:,} gzipped, needs the "
+            f"runtime of TensorFlow {self.min_runtime or '(unknown)'} or later",
+            f"operations: {counts}",
+            f"in float: {', '.join(self.float_operations) or 'none'}",
+            self.agreement.to_text(),
+        ]
+        for key, agreement in self.signature_agreements.items():
+            lines.append(f"signature {key}: {agreement.to_text()}")
+        if self.verdict is not None:
+            lines.append(self.verdict.to_text())
+        return "\n".join(lines)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +88,7 @@ class ExportResult:
 
 
 def describe(model: TFLiteModel) -> dict[str, Any]:
-    """Describe a file's operations, inputs and outputs, as ``ExportReport`` holds them."""
+    """Describe a file's operations, inputs, outputs and age, as ``ExportReport`` holds them."""
     counts = collections.Counter(
         operation.name for subgraph in model.subgraphs for operation in subgraph.operations
     )
@@ -83,6 +97,7 @@ def describe(model: TFLiteModel) -> dict[str, Any]:
         "operations": dict(counts.most_common()),
         "inputs": tuple(_plain(port) for port in inputs),
         "outputs": tuple(_plain(port) for port in outputs),
+        "min_runtime": minimum_runtime(model),
     }
 
 

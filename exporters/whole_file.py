@@ -1,9 +1,11 @@
-"""Files that are written whole or not at all."""
+"""Files and folders that are written whole or not at all."""
 
 import contextlib
 import os
 import pathlib
+import shutil
 import tempfile
+from collections.abc import Mapping
 
 
 def require_writable(path: str | os.PathLike) -> pathlib.Path:
@@ -55,4 +57,41 @@ def write_whole(path: str | os.PathLike, content: bytes) -> None:
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
+        raise
+
+
+def write_folder_whole(directory: str | os.PathLike, files: Mapping[str, bytes]) -> None:
+    """Write a folder of files so that all of them are there, or none.
+
+    Args:
+        directory: the folder; it does not exist, or is empty.
+        files: names and bytes.
+
+    Raises:
+        OSError: it cannot be written. Nothing is left, folders that were made for it included.
+    """
+    directory = pathlib.Path(directory)
+    with _folders_above(directory):
+        draft = pathlib.Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+        try:
+            for name, content in files.items():
+                (draft / name).write_bytes(content)
+            draft.chmod(0o755)
+            os.replace(draft, directory)
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+
+
+@contextlib.contextmanager
+def _folders_above(path: pathlib.Path):
+    """Make the folders that a path is in, for a block that may fail and then has not."""
+    missing = [folder for folder in path.parents if not folder.exists()]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for folder in missing:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
         raise

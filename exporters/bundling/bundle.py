@@ -5,8 +5,6 @@ import io
 import json
 import os
 import pathlib
-import shutil
-import tempfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,6 +25,7 @@ from exporters.running.runtime import (
     find_runtime,
     load_isolated,
 )
+from exporters.whole_file import write_folder_whole
 from tfcompress.examples import gather
 from tfcompress.targets.target import load_target
 from tfcompress.tflite.flatbuffer import read_model
@@ -59,7 +58,7 @@ def write_bundle(
         result: what ``export_tflite`` returned, or the path of a .tflite file.
         directory: the folder to make; it must not exist, or be empty.
         examples: golden inputs, whatever ``fit`` takes; by default random ones.
-        labels: the names of the classes.
+        labels: the names of the classes; by default those that the file holds.
         target: the device, one of ``tfcompress.targets.list_targets()``.
         count: how many golden inputs at most.
         limits: what the child process that runs the file may use.
@@ -87,6 +86,7 @@ def write_bundle(
     path = pathlib.Path(getattr(result, "path", result))
     content = path.read_bytes()
     inspection = inspect(path)
+    labels = inspection.labels or None if labels is None else labels
     golden, ports = _golden(path, examples, count, limits)
     _require_labels(labels, ports["outputs"])
     files = {
@@ -118,7 +118,7 @@ def write_bundle(
         },
     }
     files["manifest.json"] = (json.dumps(manifest, indent=2) + "\n").encode()
-    _write_whole(directory, files)
+    write_folder_whole(directory, files)
     return directory
 
 
@@ -243,17 +243,3 @@ def _readme(title: str, files: dict, inspection: Inspection, ports: dict, verdic
         if remarks
         else "",
     )
-
-
-def _write_whole(directory: pathlib.Path, files: dict[str, bytes]) -> None:
-    """Write the files into a folder beside, then put that in place: all of them, or none."""
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    draft = pathlib.Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
-    try:
-        for name, content in files.items():
-            (draft / name).write_bytes(content)
-        draft.chmod(0o755)
-        os.replace(draft, directory)
-    except OSError:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise

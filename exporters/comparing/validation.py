@@ -45,6 +45,7 @@ def validate(
     *,
     runtimes: Sequence[Runtime | str] | None = None,
     kernels: Sequence[str] = tuple(KERNELS),
+    signature: str | None = None,
     metric: Metric | None = None,
     tolerance: float = 1e-4,
     float_file: File | None = None,
@@ -67,11 +68,13 @@ def validate(
         runtimes: runtimes, or their names; by default the preferred one. ``find_runtimes()``
             lists all that are present.
         kernels: kernel sets: "xnnpack", "builtin", "reference".
+        signature: the signature to compare; by default the main graph.
         metric: from the outputs (real numbers) and the labels to a number; by default accuracy,
             where the first output is a row of classes and the labels name classes.
         tolerance: the step in which differences of float outputs are judged.
         float_file: the same model as a float .tflite file: with it the result says where the
-            quantized one departs. ``against``, if that is a file, serves for it.
+            quantized one departs. ``against``, if that is a file, serves for it. For the main graph
+            alone.
         lowest_sqnr: the ratio in dB below which an operation's output has gone wrong.
         limits: what child processes may use.
 
@@ -83,7 +86,8 @@ def validate(
         RunError: the file runs under no kernel set, or the reference file does not run.
         RuntimeError: a runtime is missing.
         TypeError: ``against`` or ``data`` is none of the above.
-        ValueError: shapes, numbers of outputs, or labels do not fit; or a value is not finite.
+        ValueError: shapes, numbers of outputs, or labels do not fit; a value is not finite; or
+            there is no such signature.
 
     Example:
     ```python
@@ -99,7 +103,9 @@ def validate(
             for kernel_set in kernels:
                 try:
                     child = children.of(runtime)
-                    loaded = load_isolated(file, runtime, kernel_set, child=child)
+                    loaded = load_isolated(
+                        file, runtime, kernel_set, signature=signature, child=child
+                    )
                     fed = _by_name(against, loaded, inputs)
                     reference = reference or _reference(against, loaded, inputs, limits)
                     outputs = loaded.predict(fed, real=False)
@@ -113,7 +119,8 @@ def validate(
             raise RunError("the file does not run: " + "; ".join(str(run.error) for run in runs))
         if float_file is None and isinstance(against, bytes | str | os.PathLike):
             float_file = against
-        layers = () if float_file is None else _layers(file, float_file, inputs, limits)
+        inner = float_file is not None and signature is None
+        layers = _layers(file, float_file, inputs, limits) if inner else ()
     return Agreement(
         examples=len(reference[0]),
         runs=tuple(runs),
@@ -132,7 +139,9 @@ def _reference(
     if isinstance(inputs, list) and isinstance(real, dict):
         real = [real[name] for name in named]
     if isinstance(against, bytes | str | os.PathLike):
-        with load_isolated(against, kernels=_INNER_KERNELS, limits=limits) as other:
+        with load_isolated(
+            against, kernels=_INNER_KERNELS, signature=loaded.signature, limits=limits
+        ) as other:
             expected = other.predict(real)
     elif isinstance(against, np.ndarray | list | tuple | Mapping):
         expected = _ordered(against, loaded)

@@ -51,6 +51,14 @@ class Verdict:
         del report["fixed"]
         return report
 
+    def to_text(self) -> str:
+        """Return the verdict for the terminal: a sentence, then a line for each reason."""
+        lines = [f"{self.target}: " + ("ok" if self.ok else "does not take the file as it is")]
+        if self.left_on_cpu:
+            counts = ", ".join(f"{name} x{count}" for name, count in self.left_on_cpu.items())
+            lines[0] += f", left on the CPU: {counts}"
+        return "\n".join([*lines, *(f"  {line}" for line in (*self.reasons, *self.changes))])
+
 
 def check_target(
     source: bytes | str | os.PathLike, target: str | Target, *, fix: bool = False

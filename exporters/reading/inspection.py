@@ -3,9 +3,11 @@
 import dataclasses
 import math
 import os
+import pathlib
 from collections.abc import Iterable
 from typing import Any
 
+from exporters.reading.descriptions import PortDescription, read_descriptions
 from exporters.reading.entries import OperationReport, TensorReport
 from exporters.reading.macs import count_macs
 from exporters.reading.picture import draw
@@ -19,6 +21,7 @@ from tfcompress.tflite.releases import minimum_runtime
 # Tensors that only say how, such as shapes and axes: constants, but no parameters of the model.
 _SETTING_TYPES = frozenset({"INT64", "BOOL", "STRING"})
 _LONG = 60
+_FEW = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +33,8 @@ class Inspection:
         size: its bytes.
         description: the converter's own words.
         metadata: the names of its metadata.
+        described_inputs: what its TFLite Metadata says of each input; empty without metadata.
+        described_outputs: likewise of each output, class labels among it.
         subgraphs: the names of its graphs.
         signatures: {key: {"subgraph": index, "inputs": {name: tensor}, "outputs": ...}}.
         inputs: the main graph's inputs.
@@ -45,6 +50,8 @@ class Inspection:
     size: int
     description: str
     metadata: tuple[str, ...]
+    described_inputs: tuple[PortDescription, ...]
+    described_outputs: tuple[PortDescription, ...]
     subgraphs: tuple[str, ...]
     signatures: dict[str, dict[str, Any]]
     inputs: tuple[TensorReport, ...]
@@ -54,6 +61,11 @@ class Inspection:
     parameters: int
     macs: int
     min_runtime: str | None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The class labels of the first output that has some; empty if none has."""
+        return next((port.labels for port in self.described_outputs if port.labels), ())
 
     @property
     def operation_counts(self) -> dict[str, int]:
@@ -91,6 +103,8 @@ class Inspection:
         for key, entry in self.signatures.items():
             takes, gives = ", ".join(entry["inputs"]), ", ".join(entry["outputs"])
             lines.append(f"signature {key}: ({takes}) -> ({gives}), graph {entry['subgraph']}")
+        lines += [_description_text(port) for port in self.described_inputs if port.mean]
+        lines += [_description_text(port) for port in self.described_outputs if port.labels]
         lines.append(_operation_table(self.operations))
         return "\n".join(lines)
 
@@ -120,7 +134,10 @@ def inspect(source: bytes | str | os.PathLike, layers: Iterable[str] = ()) -> In
     print(inspect("model_int8.tflite").to_text())
     ```
     """
-    model = read_model(source)
+    path = None if isinstance(source, bytes | bytearray) else os.fspath(source)
+    content = bytes(source) if path is None else pathlib.Path(path).read_bytes()
+    model = read_model(content, name=path)
+    described = read_descriptions(content, model)
     main = model.subgraphs[0] if model.subgraphs else None
     floats = {(op.subgraph, op.index) for op in float_operations(model)}
     layers = tuple(layers)
@@ -131,10 +148,12 @@ def inspect(source: bytes | str | os.PathLike, layers: Iterable[str] = ()) -> In
     )
     tensors = tuple(_tensor_report(g.index, t) for g in model.subgraphs for t in g.tensors)
     return Inspection(
-        path=None if isinstance(source, bytes | bytearray) else os.fspath(source),
+        path=path,
         size=model.size,
         description=model.description,
         metadata=tuple(model.metadata),
+        described_inputs=described[0],
+        described_outputs=described[1],
         subgraphs=tuple(subgraph.name for subgraph in model.subgraphs),
         signatures={
             signature.key: {
@@ -246,6 +265,13 @@ def _tensor_text(tensor: TensorReport) -> str:
     if len(tensor.scales) == 1:
         text += f", scale {tensor.scales[0]:.6g}, zero point {tensor.zero_points[0]}"
     return text
+
+
+def _description_text(port: PortDescription) -> str:
+    if port.labels:
+        few = ", ".join(port.labels[:_FEW]) + (", ..." if len(port.labels) > _FEW else "")
+        return f"labels of {port.name}: {len(port.labels)} ({few})"
+    return f"normalization of {port.name}: (raw - {list(port.mean)}) / {list(port.std)}"
 
 
 def _operation_table(operations: Iterable[OperationReport]) -> str:

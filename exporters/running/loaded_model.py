@@ -54,6 +54,7 @@ class LoadedModel:
     Attributes:
         runtime: the runtime.
         kernels: the kernel set.
+        signature: the signature's key, None for the main graph.
         model: the file's content.
         inputs: its inputs.
         outputs: its outputs.
@@ -63,6 +64,7 @@ class LoadedModel:
         self, runtime, kernels, model: TFLiteModel, signature, backend: Session | RemoteSession
     ):
         self.runtime, self.kernels, self.model = runtime, kernels, model
+        self.signature = signature
         self.inputs, self.outputs = ports(model, signature)
         self._backend = backend
 

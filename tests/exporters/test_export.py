@@ -187,12 +187,43 @@ def test_float_operation_names_the_layer_and_writes_nothing(images, tmp_path):
         ({"input_dtype": "int4"}, r"Received: input_dtype='int4'"),
         ({"representative_data": np.zeros((0, 8, 8, 3), "float32")}, "is empty"),
         ({"representative_data": np.full((2, 8, 8, 3), np.nan, "float32")}, "'image'.*NaN"),
+        ({"representative_data": np.zeros((2, 9, 8, 3), "float32")}, r"'image'.*Received: \(2, 9"),
+        ({"representative_data": np.zeros((8, 8, 3), "float32")}, r"'image'.*Received: \(8, 8, 3"),
+        ({"representative_data": np.array(["a", "b"])}, "'image'"),
+        ({"representative_data": np.zeros((2, 8, 8, 3), complex)}, "'image'.*complex128"),
+        ({"representative_data": [np.zeros((2, 8, 8, 3))] * 2}, "takes 1 inputs.*data of 2"),
+        ({"target": "toaster"}, "Unknown target"),
     ],
 )
 def test_bad_arguments(model, tmp_path, arguments, message):
     with pytest.raises(ValueError, match=message):
         export_tflite(model, tmp_path / "m.tflite", **arguments)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_representative_data_is_checked_before_the_conversion(model, images, monkeypatch, tmp_path):
+    monkeypatch.setattr("tfcompress.tflite.conversion.convert", None)  # not reached
+    wrong = np.concatenate([images[..., 0], images[..., 0]])
+    with pytest.raises(ValueError, match="needs the shape"):
+        export_tflite(model, tmp_path / "m.tflite", representative_data=wrong)
+
+
+def test_representative_data_from_a_generator(model, images, tmp_path):
+    batches = (images[start : start + 8] for start in range(0, 32, 8))
+    one = export_tflite(model, tmp_path / "a.tflite", representative_data=batches)
+    other = export_tflite(model, tmp_path / "b.tflite", representative_data=images)
+    assert one.path.read_bytes() == other.path.read_bytes()
+    assert one.report.agreement.examples == 32
+
+
+def test_representative_data_by_name_in_any_order(tmp_path):
+    left, right = keras.Input((4,), name="b"), keras.Input((4,), name="a")
+    model = keras.Model([left, right], kl.Subtract(name="out")([left, right]))
+    data = {"a": RNG.random((32, 4), "float32") * 100, "b": RNG.random((32, 4), "float32")}
+    result = export_tflite(model, tmp_path / "m.tflite", representative_data=data)
+    scales = {port["name"]: port["scale"] for port in result.report.inputs}
+    assert scales["a"] > 50 * scales["b"]
+    assert result.report.agreement.within_one == 1.0
 
 
 def test_quantization_that_contradicts_the_training(model, images, tmp_path):
@@ -204,13 +235,6 @@ def test_quantization_that_contradicts_the_training(model, images, tmp_path):
 def test_model_that_has_seen_no_data(model, tmp_path):
     with pytest.raises(ValueError, match="has not seen any data"):
         export_tflite(tfc.quantize_aware(model), tmp_path / "m.tflite")
-
-
-def test_recurrent_loop_is_refused_before_the_converter_crashes(tmp_path):
-    model = keras.Sequential([keras.Input((5, 3)), kl.LSTM(4, name="memory")])
-    data = RNG.random((4, 5, 3), dtype="float32")
-    with pytest.raises(ValueError, match=r"'memory' is a LSTM.*unroll=True"):
-        export_tflite(model, tmp_path / "m.tflite", representative_data=data)
 
 
 def test_missing_folder(model, tmp_path):

@@ -1,11 +1,12 @@
 """From a Keras model to a TFLite flatbuffer, through the TensorFlow Lite converter."""
 
 import contextlib
+import dataclasses
 import io
 import logging
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import tensorflow as tf
@@ -13,8 +14,9 @@ from tensorflow.python.framework.convert_to_constants import (
     convert_variables_to_constants_v2,
 )
 
-from tfcompress.graph.interception import float32_computation
+from tfcompress.graph.interception import VariableSwap, float32_computation
 from tfcompress.graph.wrapper import ModelWrapper, unwrap
+from tfcompress.tflite.main_graph import with_main_signature
 
 
 class ConversionError(RuntimeError):
@@ -70,60 +72,118 @@ def freeze(model: keras.Model, specs: list[tf.TensorSpec]):
     Returns:
         A concrete function from the inputs to the flat list of outputs.
     """
-    # A wrapper's own name scope would stand before the names of the user's layers.
-    run = model.call if isinstance(model, ModelWrapper) else model
-
-    def infer(*tensors):
-        return run(arrange_inputs(model, tensors), training=False)
-
     with float32_computation(model):
-        traced = tf.function(infer, autograph=False).get_concrete_function(*specs)
+        traced = tf.function(_inference(model), autograph=False).get_concrete_function(*specs)
     return convert_variables_to_constants_v2(traced)
 
 
-def convert(
-    function,
-    specs: list[tf.TensorSpec],
-    output_names: list[str],
-    configure: Callable[[tf.lite.TFLiteConverter], None] = lambda converter: None,
-) -> bytes:
-    """Convert a frozen function to a flatbuffer with one signature, "serving_default".
+def freeze_keeping_functions(model: keras.Model, specs: list[tf.TensorSpec]):
+    """Do what ``freeze`` does, but leave functions that layers call as they are.
+
+    The converter knows some functions by what they say of themselves; ``freeze`` would dissolve
+    them.
 
     Args:
-        function: see ``freeze``.
+        model: a built Keras model whose state is in Keras variables.
+        specs: see ``input_specs``.
+
+    Returns:
+        A concrete function from the inputs to the flat list of outputs.
+    """
+    run = _inference(model)
+    values = [(variable, keras.ops.convert_to_numpy(variable)) for variable in model.variables]
+
+    def infer(*tensors):
+        with VariableSwap([(variable, tf.constant(value)) for variable, value in values]):
+            return keras.tree.flatten(run(*tensors))
+
+    with float32_computation(model):
+        return tf.function(infer, autograph=False).get_concrete_function(*specs)
+
+
+def _inference(model):
+    # A wrapper's own name scope would stand before the names of the user's layers.
+    run = model.call if isinstance(model, ModelWrapper) else model
+    return lambda *tensors: run(arrange_inputs(model, tensors), training=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A signature of the file to make.
+
+    Attributes:
+        function: what it computes, see ``freeze``.
         specs: the specs that it was frozen with; their names become those of the inputs.
-        output_names: the names of the outputs in the signature, in order.
+        output_names: the names of the outputs, in order.
+    """
+
+    function: Callable
+    specs: Sequence[tf.TensorSpec]
+    output_names: Sequence[str]
+
+
+def convert(
+    entries: Mapping[str, Entry],
+    configure: Callable[[tf.lite.TFLiteConverter], None] = lambda converter: None,
+) -> bytes:
+    """Convert frozen functions to a flatbuffer with a signature for each.
+
+    Args:
+        entries: the signatures by key; the first is the main graph. Equal weights are stored once.
         configure: sets options of the converter before it runs.
 
     Returns:
         The flatbuffer.
 
     Raises:
-        ConversionError: the converter refuses the function.
+        ConversionError: the converter refuses a function.
     """
     module = tf.Module()
-    module.infer = tf.function(
-        lambda *tensors: dict(zip(output_names, function(*tensors), strict=True)),
-        input_signature=specs,
-        autograph=False,
-    )
+    # An attribute of the module keeps each function, and what it needs, alive and saved.
+    module.functions = {key: _named(entry) for key, entry in entries.items()}
     with tempfile.TemporaryDirectory(prefix="tfcompress-") as folder, _silence():
         tf.saved_model.save(
             module,
             folder,
-            signatures=module.infer.get_concrete_function(),
+            signatures={
+                key: function.get_concrete_function() for key, function in module.functions.items()
+            },
             options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),
         )
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-        return _run(converter, configure)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(entries))
+        return with_main_signature(_run(converter, configure), next(iter(entries)))
+
+
+def _named(entry: Entry):
+    return tf.function(
+        lambda *tensors: dict(zip(entry.output_names, entry.function(*tensors), strict=True)),
+        input_signature=entry.specs,
+        autograph=False,
+    )
 
 
 def convert_plainly(
     function, configure: Callable[[tf.lite.TFLiteConverter], None] = lambda converter: None
 ) -> bytes:
     """Convert a frozen function without signatures, for a quick look at what becomes of it."""
+    return convert_with(tf.lite.TFLiteConverter.from_concrete_functions([function]), configure)
+
+
+def convert_with(converter, configure: Callable = lambda converter: None) -> bytes:
+    """Let a converter make a flatbuffer, without its remarks.
+
+    Args:
+        converter: one of TensorFlow's.
+        configure: sets its options.
+
+    Returns:
+        The flatbuffer.
+
+    Raises:
+        ConversionError: it refuses.
+    """
     with _silence():
-        return _run(tf.lite.TFLiteConverter.from_concrete_functions([function]), configure)
+        return _run(converter, configure)
 
 
 def _run(converter, configure):

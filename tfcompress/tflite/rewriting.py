@@ -6,12 +6,11 @@ where there is nothing to change.
 
 from collections.abc import Callable
 
-import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from tfcompress.tflite.flatbuffer import DAMAGE, IDENTIFIER, read_model
-from tfcompress.tflite.model import FlatbufferError, Operation, Tensor, TFLiteModel
+from tfcompress.tflite.editing import Editor
+from tfcompress.tflite.model import Tensor
 
 Rewrite = Callable[[bytes], tuple[bytes, tuple[str, ...]]]
 
@@ -35,7 +34,7 @@ def fix_batch_to_one(content: bytes) -> tuple[bytes, tuple[str, ...]]:
     Raises:
         FlatbufferError: the file is damaged.
     """
-    editor = _Editor(content)
+    editor = Editor(content)
     graph = editor.model.subgraphs[0] if editor.model.subgraphs else None
     if graph is None or not _only_the_batch_is_free(graph.tensors):
         return content, ()
@@ -79,7 +78,7 @@ def split_dense_scales(content: bytes) -> tuple[bytes, tuple[str, ...]]:
     Raises:
         FlatbufferError: the file is damaged.
     """
-    editor = _Editor(content)
+    editor = Editor(content)
     changes = []
     for operation in editor.operations("FULLY_CONNECTED", inputs=2):
         tensors = editor.model.subgraphs[0].tensors
@@ -132,7 +131,7 @@ def split_transposed_activation(content: bytes) -> tuple[bytes, tuple[str, ...]]
     Raises:
         FlatbufferError: the file is damaged.
     """
-    editor = _Editor(content)
+    editor = Editor(content)
     changes = []
     for operation in editor.operations("TRANSPOSE_CONV", inputs=3):
         activation = operation.options.get("fused_activation_function", "NONE")
@@ -178,104 +177,3 @@ def _implied(activation: str, output: Tensor) -> bool:
     low, high = _BOUNDS[activation]
     ends = scale * (-128 - zero_point), scale * (127 - zero_point)
     return ends[0] >= low - scale / 2 and ends[1] <= high + scale / 2
-
-
-class _Editor:
-    """A file taken apart: the schema's objects, and what was read from them."""
-
-    def __init__(self, content: bytes):
-        self.model: TFLiteModel = read_model(content)
-        try:
-            self.tree = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
-        except DAMAGE as error:
-            raise FlatbufferError(f"damaged .tflite file: {error}") from error
-        self.graph = self.tree.subgraphs[0] if self.tree.subgraphs else None
-        self.records = list(self.graph.operators or ()) if self.graph else []
-        self.last: schema.OperatorT | None = None
-
-    def operations(self, name: str, inputs: int) -> list[Operation]:
-        """List the main graph's operations of a name that have their first inputs and options."""
-        return [
-            operation
-            for graph in self.model.subgraphs[:1]
-            for operation in graph.operations
-            if operation.name == name
-            and len(operation.inputs) >= inputs
-            and min(operation.inputs[:inputs]) >= 0
-            and min(operation.outputs, default=-1) >= 0
-            and operation.options
-        ]
-
-    def add_tensor(self, name: str, shape, dtype: str, buffer: int = 0) -> int:
-        """Add a tensor to the main graph; return its index."""
-        tensor = schema.TensorT()
-        tensor.name, tensor.shape, tensor.buffer = name, list(shape), buffer
-        tensor.type = getattr(schema.TensorType, dtype)
-        self.graph.tensors.append(tensor)
-        return len(self.graph.tensors) - 1
-
-    def add_constant(self, name: str, value: np.ndarray, dtype: str) -> int:
-        """Add a constant to the main graph; return its index."""
-        buffer = schema.BufferT()
-        buffer.data = np.frombuffer(value.tobytes(), np.uint8)
-        self.tree.buffers.append(buffer)
-        return self.add_tensor(name, value.shape, dtype, len(self.tree.buffers) - 1)
-
-    def code(self, name: str, version: int) -> int:
-        """Return the index of an operation code, a new one where the file has none."""
-        builtin = getattr(schema.BuiltinOperator, name)
-        for index, code in enumerate(self.tree.operatorCodes):
-            if (max(code.builtinCode, code.deprecatedBuiltinCode), code.version) == (
-                builtin,
-                version,
-            ):
-                return index
-        code = schema.OperatorCodeT()
-        code.builtinCode, code.deprecatedBuiltinCode = builtin, min(builtin, 127)
-        code.version = version
-        self.tree.operatorCodes.append(code)
-        return len(self.tree.operatorCodes) - 1
-
-    def insert_after(self, record, name: str, inputs: list[int], output: int, options) -> None:
-        """Insert an operation of version 1 behind another."""
-        operator = schema.OperatorT()
-        operator.opcodeIndex = self.code(name, 1)
-        operator.inputs, operator.outputs = inputs, [output]
-        if options is not None:
-            kind = type(options).__name__.removesuffix("T")
-            operator.builtinOptionsType = getattr(schema.BuiltinOptions, kind)
-            operator.builtinOptions = options
-        place = next(i for i, other in enumerate(self.graph.operators) if other is record)
-        self.graph.operators.insert(place + 1, operator)
-        self.last = operator
-
-    def remove_dead_operations(self) -> int:
-        """Remove operations of the main graph whose outputs nobody reads; return how many."""
-        before = len(self.graph.operators)
-        needed = {int(i) for i in self.graph.outputs}
-        kept = []
-        for operator in reversed(self.graph.operators):
-            if not needed & _indices(operator.outputs):
-                continue
-            needed |= _indices(operator.inputs)
-            kept.append(operator)
-        self.graph.operators = kept[::-1]
-        return before - len(kept)
-
-    def packed(self) -> bytes:
-        """Put the file together again, without the operation codes that nothing uses any more.
-
-        A runtime looks up every code of a file, used or not.
-        """
-        operators = [op for graph in self.tree.subgraphs for op in graph.operators or ()]
-        used = sorted({operator.opcodeIndex for operator in operators})
-        self.tree.operatorCodes = [self.tree.operatorCodes[index] for index in used]
-        for operator in operators:
-            operator.opcodeIndex = used.index(operator.opcodeIndex)
-        builder = flatbuffers.Builder(1024)
-        builder.Finish(self.tree.Pack(builder), IDENTIFIER)
-        return bytes(builder.Output())
-
-
-def _indices(values) -> set[int]:
-    return set() if values is None else {int(value) for value in values}

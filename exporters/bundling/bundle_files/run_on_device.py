@@ -10,6 +10,7 @@ import hashlib
 import importlib
 import json
 import os
+import platform
 import sys
 import time
 
@@ -152,10 +153,16 @@ def main():
         "p90": later[min(len(later) - 1, int(0.9 * len(later)))],
     }
     if arguments.json:
-        report = {"pass": passed, "runtime": name, "outputs": results, "seconds": latency}
+        report = {
+            "pass": passed,
+            "runtime": name,
+            "machine": platform.machine(),
+            "outputs": results,
+            "seconds": latency,
+        }
         print(json.dumps(report))
         return 0 if passed else 1
-    print("PASS" if passed else "FAIL", "on", name)
+    print("PASS" if passed else "FAIL", "on", name, "on", platform.machine())
     for number, port in enumerate(manifest["outputs"]):
         print(sentence(results[number], port))
     first, median, p90 = (1000 * latency[key] for key in ("first", "median", "p90"))

@@ -74,6 +74,8 @@ class Session:
         return [np.stack(column) for column in zip(*rows, strict=True)]
 
     def _run_once(self, row, tensors):
+        # Every example starts anew: the state of a recurrent operation stays in the file's tensors.
+        self._interpreter.reset_all_variables()
         if self._runner is not None:
             named = self._runner(**dict(zip(self._inputs, row, strict=True)))
             return [named[name] for name in self._outputs]

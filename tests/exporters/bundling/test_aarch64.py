@@ -1,0 +1,65 @@
+"""Bundles on a 64-bit Raspberry Pi, emulated: ``make emulate``."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import aarch64_root
+import numpy as np
+import pytest
+import toy_files
+
+from exporters import write_bundle
+
+pytestmark = [pytest.mark.emulation, pytest.mark.process]
+
+
+@pytest.fixture(scope="session")
+def board():
+    """The emulated board, made on the first run."""
+    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache"))
+    try:
+        return aarch64_root.build(cache / "tfcompress")
+    except aarch64_root.UnavailableError as error:
+        pytest.skip(f"skipped: {error}")
+
+
+def toy(kind):
+    return lambda shared: (toy_files.content(kind), toy_files.images()[:16])
+
+
+def keyword_spotting(shared):
+    path = shared() / "models" / "mlperf_tiny" / "kws01_dscnn_int8_reference.tflite"
+    samples = np.load(shared() / "data" / "kws01_test1000_mfcc_int8.npz")["x"][:16]
+    return path.read_bytes(), samples
+
+
+@pytest.mark.parametrize("runtime", list(aarch64_root.WHEELS))
+@pytest.mark.parametrize(
+    "model", [toy("int8"), toy("float32"), keyword_spotting], ids=["int8", "float32", "kws"]
+)
+def test_the_verdict_is_the_one_of_this_computer(board, request, tmp_path, model, runtime):
+    content, examples = model(lambda: request.getfixturevalue("shared"))
+    path = tmp_path / "model.tflite"
+    path.write_bytes(content)
+    bundle = write_bundle(path, tmp_path / "bundle", examples=examples)
+    program = [str(bundle / "run_on_device.py"), "--json", "--runs", "8"]
+    here = subprocess.run([sys.executable, *program], capture_output=True, text=True, check=False)
+    there = board.run([*program, "--runtime", runtime], runtime)
+    assert there.stdout, there.stderr
+    ours, theirs = json.loads(here.stdout), json.loads(there.stdout)
+    for report in (ours, theirs):
+        for output in report["outputs"]:
+            print(
+                f"{report['runtime']} on {report['machine']}: "
+                f"{'PASS' if report['pass'] else 'FAIL'}, "
+                f"{output['equal']:.1%} equal, {output['within']:.1%} within the tolerance, "
+                f"largest {output['largest']:g} steps"
+            )
+    assert (ours["machine"], theirs["machine"]) == ("x86_64", "aarch64")
+    assert theirs["runtime"] == runtime
+    assert ours["pass"]
+    assert theirs["pass"] == ours["pass"]
+    assert theirs["outputs"][0]["within"] >= 0.99

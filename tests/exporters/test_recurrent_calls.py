@@ -1,0 +1,169 @@
+import keras
+import numpy as np
+import pytest
+from keras import layers as kl
+
+from exporters import export_tflite, load, validate
+from exporters.converting import convert_model
+from tfcompress.tflite.lstm_scales import repair_lstm_scales
+
+STEPS, FEATURES, UNITS = 6, 6, 8
+FUSED = "UNIDIRECTIONAL_SEQUENCE_LSTM"
+RNG = np.random.default_rng(0)
+
+
+def sequences(count=192):
+    return np.random.default_rng(1).standard_normal((count, STEPS, FEATURES)).astype("float32")
+
+
+def built(*layers):
+    return with_biases(keras.Sequential([keras.Input((STEPS, FEATURES), name="x"), *layers]))
+
+
+def with_biases(model):
+    """Move the biases off zero, so that a lost one shows."""
+    generator = np.random.default_rng(2)
+    for variable in model.weights:
+        if "bias" in variable.path:
+            variable.assign(variable + generator.uniform(-0.3, 0.3, variable.shape))
+    return model
+
+
+def operations(content):
+    return [operation.name for graph in content.subgraphs for operation in graph.operations]
+
+
+def noise(file, model, data, expected=None):
+    """Root mean square of the error of a file, in parts of that of the outputs."""
+    expected = model(data).numpy() if expected is None else expected
+    with load(file) as loaded:
+        found = loaded.predict(data)[0]
+    return np.sqrt(np.mean((found - expected) ** 2) / np.mean(expected**2))
+
+
+LSTM = {
+    "last step": lambda: [kl.LSTM(UNITS), kl.Dense(3)],
+    "every step": lambda: [kl.LSTM(UNITS, return_sequences=True), kl.Flatten(), kl.Dense(3)],
+    "two": lambda: [kl.LSTM(UNITS, return_sequences=True), kl.LSTM(UNITS), kl.Dense(3)],
+    "backwards": lambda: [kl.LSTM(UNITS, go_backwards=True), kl.Dense(3)],
+    "every step backwards": lambda: [
+        kl.LSTM(UNITS, go_backwards=True, return_sequences=True),
+        kl.Flatten(),
+        kl.Dense(3),
+    ],
+    "no bias": lambda: [kl.LSTM(UNITS, use_bias=False), kl.Dense(3)],
+    "unrolled by the user": lambda: [kl.LSTM(UNITS, unroll=True), kl.Dense(3)],
+    "bidirectional": lambda: [kl.Bidirectional(kl.LSTM(UNITS)), kl.Dense(3)],
+    "bidirectional, every step": lambda: [
+        kl.Bidirectional(kl.LSTM(UNITS, return_sequences=True)),
+        kl.Flatten(),
+        kl.Dense(3),
+    ],
+}
+
+
+@pytest.mark.parametrize("layers", LSTM.values(), ids=LSTM.keys())
+def test_lstm_becomes_the_fused_integer_operation(layers):
+    model, data = built(*layers()), sequences()
+    converted = convert_model(model, "int8", representative_data=data)
+    found = operations(converted.content)
+    recurrent = [layer for layer in model._flatten_layers() if isinstance(layer, kl.LSTM)]
+    assert found.count(FUSED) == len(recurrent)
+    assert "WHILE" not in found
+    graph = converted.content.subgraphs[0]
+    for operation in graph.operations:
+        assert graph.tensors[operation.outputs[0]].dtype == "INT8", operation.name
+    assert noise(converted.flatbuffer, model, data) < 0.05
+
+
+@pytest.mark.parametrize("quantization", ["float32", "dynamic", "float16"])
+def test_fused_operation_computes_what_keras_does(quantization):
+    model, data = built(*LSTM["bidirectional"]()), sequences(32)
+    converted = convert_model(model, quantization)
+    assert operations(converted.content).count(FUSED) == 2
+    assert noise(converted.flatbuffer, model, data) < (1e-5 if quantization == "float32" else 2e-3)
+
+
+def stacked():
+    return [kl.RNN([kl.LSTMCell(UNITS), kl.GRUCell(4)]), kl.Dense(3)]
+
+
+UNROLLED = {
+    "gru": lambda: [kl.GRU(UNITS), kl.Dense(3)],
+    "gru, every step": lambda: [kl.GRU(UNITS, return_sequences=True), kl.Flatten(), kl.Dense(3)],
+    "gru, reset before": lambda: [kl.GRU(UNITS, reset_after=False), kl.Dense(3)],
+    "bidirectional gru": lambda: [kl.Bidirectional(kl.GRU(UNITS)), kl.Dense(3)],
+    "simple": lambda: [kl.SimpleRNN(UNITS), kl.Dense(3)],
+    "cells": stacked,
+    "lstm with relu": lambda: [kl.LSTM(UNITS, activation="relu"), kl.Dense(3)],
+}
+
+
+@pytest.mark.parametrize("layers", UNROLLED.values(), ids=UNROLLED.keys())
+def test_other_recurrent_layers_become_integer_operations(layers):
+    model, data = built(*layers()), sequences()
+    converted = convert_model(model, "int8", representative_data=data)
+    assert not {"WHILE", FUSED} & set(operations(converted.content))
+    assert noise(converted.flatbuffer, model, data) < 0.08
+    for layer in model._flatten_layers():
+        assert not getattr(layer, "unroll", False)
+        assert getattr(layer, "implementation", 2) == 2
+
+
+def test_states_that_are_returned_are_exported():
+    x = keras.Input((STEPS, FEATURES), name="x")
+    model = with_biases(keras.Model(x, kl.Concatenate()(kl.LSTM(UNITS, return_state=True)(x))))
+    data = sequences()
+    converted = convert_model(model, "int8", representative_data=data)
+    assert noise(converted.flatbuffer, model, data) < 0.05
+
+
+def test_masked_steps_are_skipped():
+    x = keras.Input((STEPS,), dtype="int32", name="x")
+    hidden = kl.Embedding(20, FEATURES, mask_zero=True, embeddings_initializer="normal")(x)
+    model = with_biases(keras.Model(x, kl.Dense(3)(kl.LSTM(UNITS)(hidden))))
+    model.layers[1].embeddings.assign(RNG.standard_normal((20, FEATURES)))
+    data = np.random.default_rng(3).integers(1, 20, (192, STEPS)).astype("int32")
+    data[::2, 4:] = 0
+    converted = convert_model(model, "int8", representative_data=data)
+    assert noise(converted.flatbuffer, model, data) < 0.05
+
+
+def test_cell_states_of_tiny_range():
+    """The converter chooses steps below 2^-15, with which the kernel computes nothing."""
+    x = keras.Input((STEPS,), dtype="int32", name="x")
+    model = keras.Model(x, kl.Dense(3)(kl.LSTM(UNITS)(kl.Embedding(20, FEATURES)(x))))
+    data = np.random.default_rng(3).integers(0, 20, (192, STEPS)).astype("int32")
+    converted = convert_model(model, "int8", representative_data=data)
+    assert FUSED in operations(converted.content)
+    assert noise(converted.flatbuffer, model, data) < 0.05
+    assert repair_lstm_scales(converted.flatbuffer) == converted.flatbuffer
+
+
+@pytest.mark.parametrize("layer", [kl.LSTM, kl.GRU])
+@pytest.mark.parametrize(
+    ("quantization", "batch_size", "most"),
+    [("int8", None, 0.08), ("int16x8", 1, 0.08), ("float32", None, 1e-5), ("float32", 1, 1e-5)],
+)
+def test_other_exports(layer, quantization, batch_size, most):
+    model, data = built(layer(UNITS), kl.Dense(3)), sequences(96)
+    converted = convert_model(model, quantization, representative_data=data, batch_size=batch_size)
+    assert noise(converted.flatbuffer, model, data) < most
+
+
+def test_examples_do_not_see_each_others_state(tmp_path):
+    """The operation keeps its state in the file's tensors from one run to the next."""
+    model, data = built(kl.LSTM(UNITS)), sequences(16)
+    file = export_tflite(model, tmp_path / "m.tflite", "float32").path
+    with load(str(file)) as loaded:
+        first, again = loaded.predict(data)[0], loaded.predict(data[::-1])[0][::-1]
+    np.testing.assert_array_equal(first, again)
+    assert validate(file, model, data, kernels=["xnnpack"]).largest < 1e-6
+
+
+def test_state_between_calls_is_refused_by_name():
+    model = keras.Sequential(
+        [keras.Input((STEPS, FEATURES), batch_size=1), kl.LSTM(4, stateful=True, name="memory")]
+    )
+    with pytest.raises(ValueError, match="'memory' keeps its state between calls"):
+        convert_model(model, "int8", representative_data=sequences(8))
