@@ -3,10 +3,13 @@
 from collections.abc import Mapping
 
 import keras
+from keras import layers as kl
 
 from tfcompress.graph.kernels import find_kernels
 from tfcompress.graph.selection import LayerSelector, select_layers, walk_layers
 from tfcompress.quantization.scheme import Scheme
+
+_WITHOUT_4_BITS = (kl.Conv1DTranspose, kl.Conv2DTranspose, kl.Conv3DTranspose)
 
 LayerSchemes = Mapping[str, Scheme | None]
 
@@ -27,8 +30,8 @@ def resolve_schemes(
 
     Raises:
         TypeError: ``layers`` is not a selector.
-        ValueError: ``layers`` or an override matches nothing, or ``layers`` leaves layers in float
-            where the scheme cannot.
+        ValueError: ``layers`` or an override matches nothing, ``layers`` leaves layers in float
+            where the scheme cannot, or a layer has no kernel for its bits.
 
     Example:
     >>> resolve_schemes(model, Scheme.int8().override("^head$", None))
@@ -49,12 +52,26 @@ def resolve_schemes(
                 f"layers={layers!r}, which leaves out {left_out}"
             )
         found.update(dict.fromkeys(left_out))
+    _require_kernels_for_4_bits(model, found)
     return found
 
 
 def float_paths(schemes: LayerSchemes) -> list[str]:
     """List the paths of the layers that compute in float."""
     return [path for path, scheme in schemes.items() if scheme is None]
+
+
+def _require_kernels_for_4_bits(model, schemes):
+    wanting = [
+        path
+        for path, layer in walk_layers(model)
+        if isinstance(layer, _WITHOUT_4_BITS) and schemes[path] and schemes[path].weight_bits == 4
+    ]
+    if wanting:
+        raise ValueError(
+            f"Transposed convolutions have no kernel for 4-bit weights. Received: {wanting} in "
+            f"model {model.name!r}. Give them 8 bits: scheme.override({wanting}, Scheme.int8())."
+        )
 
 
 def _left_out(model, layers):

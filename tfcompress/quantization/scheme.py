@@ -28,9 +28,9 @@ class Scheme:
         activation_bits: bits of a stored activation: 8 or 16, or ``None`` for float activations.
         per_channel_weights: one scale per output channel of a convolution, or one for the whole
             kernel.
-        dense_per_channel: one scale per output channel of fully connected kernels and of
-            convolutions in one dimension as well. Off, because runtimes before 2.17 and the Edge
-            TPU refuse it. For 8-bit weights only: the converter makes nothing of it with 4 bits.
+        dense_per_channel: one scale per output channel of fully connected kernels as well. Off,
+            because the Edge TPU refuses it, and runtimes before 2.17 do beside float activations.
+            For 8-bit weights only: the converter makes nothing of it with 4 bits.
         symmetric_activations: whether the zero point of activations is 0. Always so with 16 bits.
         overrides: (layers, scheme) pairs for layers with other numerics, the last match first;
             made by ``override``.
