@@ -6,6 +6,8 @@ of the input times the step of the weights, and the bias is stored in that unit
 shift of a BatchNormalization that the converter folds into the kernel. The unit is small, but
 without the rounding one value in some hundreds falls on the other side between two steps of the
 output, and moves others in the layers behind.
+
+Averages are sums of integers, divided: their halves are rounded away from the integer zero.
 """
 
 import contextlib
@@ -16,24 +18,31 @@ import tensorflow as tf
 from keras import layers as kl
 from keras.src.backend import AutocastScope
 
+from tfcompress.graph.deploying import is_deploying
 from tfcompress.graph.inner_tensors import unwatched
 from tfcompress.graph.interception import VariableSwap
 
 
+_POOLING = (kl.AveragePooling1D, kl.AveragePooling2D)
+# In steps: more than float32 arithmetic is off by, less than lies between averages of few hundred.
+_NUDGE = 2e-4
+
+
 class AccumulatorUnits:
-    """Follows, through one run of a model, the steps of tensors and the units of sums.
+    """Follows, through one run of a model, the grids of tensors and the units of sums.
 
     Tensors are told apart by identity, and kept alive for that.
 
     Args:
-        step_of_tensor: gives the step of a tensor that is stored, a float32 scalar; otherwise None.
+        grid_of_tensor: gives the step of a tensor that is stored and the real number whose integer
+            is 0, float32 scalars; otherwise None.
         step_of_kernel: gives the steps of a layer's one rounded kernel, of shape () or (output
             channels,); None for other operations.
     """
 
-    def __init__(self, step_of_tensor: Callable, step_of_kernel: Callable):
-        self._step_of_tensor, self._step_of_kernel = step_of_tensor, step_of_kernel
-        self._steps: dict[int, tuple] = {}
+    def __init__(self, grid_of_tensor: Callable, step_of_kernel: Callable):
+        self._grid_of_tensor, self._step_of_kernel = grid_of_tensor, step_of_kernel
+        self._grids: dict[int, tuple] = {}
         self._units: dict[int, tuple] = {}
 
     def wrap(self, operation, call: Callable, batch_statistics: bool) -> Callable:
@@ -48,35 +57,37 @@ class AccumulatorUnits:
         Returns:
             The callable to use instead of ``call``.
         """
-        prepare = unwatched(self._prepared)
+        prepare, halves_away = unwatched(self._prepared), unwatched(_halves_away_from_zero)
 
         def run(*args, **kwargs):
             read = next((x for x in keras.tree.flatten(args) if tf.is_tensor(x)), None)
-            step, unit, swaps = prepare(operation, read, batch_statistics)
+            grid, unit, swaps = prepare(operation, read, batch_statistics)
             with VariableSwap(swaps) if swaps else contextlib.nullcontext():
                 outputs = call(*args, **kwargs)
+            if grid is not None and isinstance(operation, _POOLING) and not is_deploying():
+                outputs = halves_away(outputs, *grid)
             for tensor in keras.tree.flatten(outputs):
                 if unit is not None:
                     self._units[id(tensor)] = (tensor, unit)
-                elif step is not None:  # pooling, padding, reshaping: the same step
-                    self._steps[id(tensor)] = (tensor, step)
+                elif grid is not None:  # pooling, padding, reshaping: the same grid
+                    self._grids[id(tensor)] = (tensor, grid)
             return outputs
 
         return run
 
     def _prepared(self, operation, read, batch_statistics):
-        """Return the step of what is read, the unit of the sum, and the variables to replace."""
-        step, weights = self._step(read), self._step_of_kernel(operation)
-        if weights is not None and step is not None:
-            unit = step * weights
-            return step, unit, _rounded_bias(operation, unit)
+        """Return the grid of what is read, the unit of the sum, and the variables to replace."""
+        grid, weights = self._grid(read), self._step_of_kernel(operation)
+        if weights is not None and grid is not None:
+            unit = grid[0] * weights
+            return grid, unit, _rounded_bias(operation, unit)
         if type(operation) is kl.BatchNormalization and not batch_statistics:
-            return step, None, _rounded_shift(operation, _find(self._units, read))
-        return step, None, []
+            return grid, None, _rounded_shift(operation, _find(self._units, read))
+        return grid, None, []
 
-    def _step(self, tensor):
-        own = self._step_of_tensor(tensor)
-        return _find(self._steps, tensor) if own is None else own
+    def _grid(self, tensor):
+        own = self._grid_of_tensor(tensor)
+        return _find(self._grids, tensor) if own is None else own
 
 
 def round_to_unit(values, unit):
@@ -94,6 +105,13 @@ def round_to_unit(values, unit):
     array([ 0. , -0.5], dtype=float32)
     """
     return values + tf.stop_gradient(tf.round(values / unit) * unit - values)
+
+
+def _halves_away_from_zero(averages, step, middle):
+    """Move averages off the middle between two steps, to the side that the device rounds to."""
+    return averages + tf.cast(_NUDGE * step, averages.dtype) * tf.sign(
+        averages - tf.cast(middle, averages.dtype)
+    )
 
 
 def _rounded_bias(layer, unit):

@@ -13,7 +13,11 @@ from tfcompress.graph.selection import LayerSelector, select_layers, walk_layers
 from tfcompress.graph.taps import TappedCalls
 from tfcompress.graph.wrapper import ModelWrapper, require_built, unwrap
 from tfcompress.quantization.accumulators import AccumulatorUnits
-from tfcompress.quantization.deployment import deployment_of
+from tfcompress.quantization.deployment import configure, deployment_of
+from tfcompress.quantization.fake_quantization import (
+    fake_quantize_activations,
+    fake_quantize_activations_outside_xla,
+)
 from tfcompress.quantization.finite_weights import require_finite_weights
 from tfcompress.quantization.float_islands import keep_float
 from tfcompress.quantization.layer_calls import observable_call
@@ -100,6 +104,7 @@ class QuantizeAware(ModelWrapper):
         self._traced = tf.function(self._rounded, autograph=False, reduce_retracing=True)
         self._observe = tf.function(self._observed, reduce_retracing=True)
         self.phase = Phase()
+        self._fake_quantize = fake_quantize_activations
         self.ranges = self.add_weight(
             shape=(len(placement.learnt), 2),
             initializer=_unseen,
@@ -138,6 +143,15 @@ class QuantizeAware(ModelWrapper):
             return self._traced(inputs, training=training, mask=mask, phase=phase)
         return self._rounded(inputs, training, mask, phase)
 
+    def train_step(self, data):
+        """Train on a batch, with cheaper gradients where the step is not compiled by XLA."""
+        if not self.jit_compile:
+            self._fake_quantize = fake_quantize_activations_outside_xla
+        try:
+            return super().train_step(data)
+        finally:
+            self._fake_quantize = fake_quantize_activations
+
     def _rounded(self, inputs, training, mask, phase):
         steps = self.activation_steps
         stored = StoredTensors(
@@ -147,18 +161,22 @@ class QuantizeAware(ModelWrapper):
             phase,
             self.observer,
             None if steps is None else tf.convert_to_tensor(steps),
+            self._fake_quantize,
         )
-        units = AccumulatorUnits(stored.step_of, self._weights.step_of)
+        units = AccumulatorUnits(stored.grid_of, self._weights.step_of)
         outputs = self._run(inputs, training, mask, phase, stored.tap, units)
+        stored.require_met(self)
         if phase.ranges_move and steps is None and stored.ranges:
             self.ranges.assign(tf.stack(stored.ranges))
         return outputs
 
     def _run(self, inputs, training, mask, phase, tap, units=None):
+        weights = self._weights.for_one_run()
+
         def wrap(layer, call, tap):
             if phase.rounding:
                 learning = bool(training) and phase.ranges_move
-                run = self._weights.wrap(layer, call, tap, learning)
+                run = weights.wrap(layer, call, tap, learning)
                 if units is not None:
                     run = units.wrap(layer, run, bool(training) and phase.statistics_move)
             else:
@@ -379,10 +397,13 @@ def quantize_aware(
         select_layers(model, allowed)
     if scheme.activation_bits is None:
         placement = Placement((), ())
-    else:
-        placement = read_placement(model, schemes, allowed)
+        return QuantizeAware(model, scheme, placement, paths, observer, learn_steps, allowed)
+    # Files with more than the converter's own 8 bits are finished after it, and checked then.
+    finished = scheme.activation_bits != 8 or float_paths(schemes)
+    check = None if finished else functools.partial(configure, scheme=scheme)
+    placement = read_placement(model, schemes, allowed, check)
     wrapped = QuantizeAware(model, scheme, placement, paths, observer, learn_steps, allowed)
-    if scheme.activation_bits is not None:
+    if finished:
         _require_integer(wrapped)
     return wrapped
 

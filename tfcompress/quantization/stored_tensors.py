@@ -1,12 +1,13 @@
 """Rounding the tensors that the device stores, during one run of a model."""
 
+import keras
 import tensorflow as tf
 
 from tfcompress.quantization.fake_quantization import fake_quantize_activations, grid_levels
 from tfcompress.quantization.learnt_steps import quantize_with_learnt_step, usable_step
 from tfcompress.quantization.observers import MovingAverage, wider_range
 from tfcompress.quantization.phase import Phase
-from tfcompress.quantization.placement import Placement
+from tfcompress.quantization.placement import Placement, PlacementError
 from tfcompress.quantization.scheme import Scheme
 
 # What sigmoid, softmax and tanh give where activations have 16 bits: the scale is 2**-15.
@@ -23,6 +24,7 @@ class StoredTensors:
         phase: what the run does.
         observer: how ranges follow, where ``phase.ranges_move``.
         steps: float32 tensor (rows,) of trained step sizes; ``None`` if the ranges decide.
+        fake_quantize: rounds a tensor to a range; see ``fake_quantize_activations``.
 
     Attributes:
         ranges: list of float32 tensors (2,), the ranges as they are now.
@@ -36,6 +38,7 @@ class StoredTensors:
         phase: Phase,
         observer: MovingAverage,
         steps=None,
+        fake_quantize=fake_quantize_activations,
     ):
         self._rows = placement.rows()
         self._fixed = dict(placement.fixed)
@@ -44,8 +47,10 @@ class StoredTensors:
         self._phase = phase
         self._observer = observer
         self._steps = steps
+        self._fake_quantize = fake_quantize
         self._before = tf.unstack(ranges, num=len(placement.learnt))
         self._observed = {}
+        self._met = set()
         self._made: dict[int, tuple] = {}
         self.ranges = list(self._before)
 
@@ -60,6 +65,7 @@ class StoredTensors:
         Returns:
             The tensor, rounded if the point has a range.
         """
+        self._met.add(point)
         row = self._rows.get(point)
         if row is None:
             fixed = self._fixed.get(point)
@@ -72,15 +78,42 @@ class StoredTensors:
             self._follow(row, tensor if observed is None else observed())
         return self._rounded(tensor, self.ranges[row]) if self._phase.rounding else tensor
 
-    def step_of(self, tensor):
-        """Return the step of a tensor that ``tap`` has rounded, a float32 scalar; else None."""
+    def require_met(self, model: keras.Model) -> None:
+        """Check, while a run is traced and before it is run, that it has met every point.
+
+        Args:
+            model: the model that was run.
+
+        Raises:
+            PlacementError: a layer computes otherwise in this run than when its tensors were
+                placed, in training than in inference for instance.
+        """
+        missed = {*self._rows, *self._fixed} - self._met
+        if missed:
+            layers = sorted({point.path for point in missed})
+            raise PlacementError(
+                f"Model {model.name!r} has layers that do not make the tensors in this run that "
+                f"they make in inference, so that these cannot be rounded: {', '.join(layers)}. "
+                "Let their `call` make the same operations in training and in inference, or leave "
+                "them in float with `layers=`."
+            )
+
+    def grid_of(self, tensor):
+        """Describe the grid of a tensor that ``tap`` has rounded.
+
+        Returns:
+            (step, middle): the step, and the real number whose integer is 0; float32 scalars. None
+            if the tensor is no such one.
+        """
         if id(tensor) not in self._made:
             return None
         smallest, largest = tf.unstack(self._made[id(tensor)][1])
-        return grid_levels(smallest, largest, self._bits, self._symmetric)[2]
+        lowest, _, step = grid_levels(smallest, largest, self._bits, self._symmetric)
+        integers = 2.0 ** (self._bits - 1) - self._symmetric
+        return step, (lowest + integers) * step
 
     def _rounded(self, tensor, value_range):
-        rounded = fake_quantize_activations(tensor, value_range, self._bits, self._symmetric)
+        rounded = self._fake_quantize(tensor, value_range, self._bits, self._symmetric)
         self._made[id(rounded)] = (rounded, value_range)  # kept alive: known by its identity
         return rounded
 

@@ -14,6 +14,7 @@ from tensorflow.python.framework.convert_to_constants import (
     convert_variables_to_constants_v2,
 )
 
+from tfcompress.graph.deploying import deploying
 from tfcompress.graph.interception import VariableSwap, float32_computation
 from tfcompress.graph.wrapper import ModelWrapper, unwrap
 from tfcompress.tflite.main_graph import with_main_signature
@@ -72,7 +73,7 @@ def freeze(model: keras.Model, specs: list[tf.TensorSpec]):
     Returns:
         A concrete function from the inputs to the flat list of outputs.
     """
-    with float32_computation(model):
+    with float32_computation(model), deploying():
         traced = tf.function(_inference(model), autograph=False).get_concrete_function(*specs)
     return convert_variables_to_constants_v2(traced)
 
