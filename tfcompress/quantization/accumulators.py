@@ -22,7 +22,6 @@ from tfcompress.graph.deploying import is_deploying
 from tfcompress.graph.inner_tensors import unwatched
 from tfcompress.graph.interception import VariableSwap
 
-
 _POOLING = (kl.AveragePooling1D, kl.AveragePooling2D)
 # In steps: more than float32 arithmetic is off by, less than lies between averages of few hundred.
 _NUDGE = 2e-4
