@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from tfcompress.quantization.fake_quantization import (
     fake_quantize_activations,
+    fake_quantize_activations_outside_xla,
     fake_quantize_weights,
     grid_levels,
     round_to_half,
@@ -62,17 +63,24 @@ def test_weight_gradient_passes_straight_through():
     assert tape.gradient(loss, weights).numpy().tolist() == [[1.0, 2.0], [3.0, 4.0]]
 
 
-def test_activations_by_hand():
+FAKE_QUANTIZE = pytest.mark.parametrize(
+    "fake_quantize", [fake_quantize_activations, fake_quantize_activations_outside_xla]
+)
+
+
+@FAKE_QUANTIZE
+def test_activations_by_hand(fake_quantize):
     # [-1, 1.55]: one step is 0.01 and zero lies on step 100
     values = tf.constant([-2.0, -0.004, 0.0, 0.006, 1.0, 3.0])
-    rounded = fake_quantize_activations(values, tf.constant([-1.0, 1.55])).numpy()
+    rounded = fake_quantize(values, tf.constant([-1.0, 1.55])).numpy()
     np.testing.assert_allclose(rounded, [-1.0, 0.0, 0.0, 0.01, 1.0, 1.55], atol=1e-6)
 
 
-def test_activation_gradient_is_zero_outside_the_range():
+@FAKE_QUANTIZE
+def test_activation_gradient_is_zero_outside_the_range(fake_quantize):
     values = tf.Variable([-2.0, 0.5, 3.0])
     with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(fake_quantize_activations(values, tf.constant([-1.0, 1.55])))
+        loss = tf.reduce_sum(fake_quantize(values, tf.constant([-1.0, 1.55])))
     assert tape.gradient(loss, values).numpy().tolist() == [0.0, 1.0, 0.0]
 
 

@@ -157,3 +157,9 @@ def test_bad_momentum(momentum):
 def test_bad_percentile(percentile):
     with pytest.raises(ValueError, match=f"Received: percentile={percentile}"):
         Percentile(percentile)
+
+
+@pytest.mark.parametrize("rectify", [tf.nn.relu, tf.nn.relu6, tf.identity])
+def test_the_minimum_of_rectified_values_in_a_graph_is_zero(rectify):
+    observed = tf.function(lambda x: observed_range(rectify(x)))(tf.constant([-2.0, 1.5]))
+    assert observed.numpy().tolist() == [-2.0 if rectify is tf.identity else 0.0, 1.5]

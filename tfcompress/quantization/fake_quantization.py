@@ -142,6 +142,37 @@ def fake_quantize_activations(values, value_range, bits=8, symmetric=False):
     return tf.cast(rounded, values.dtype)
 
 
+def fake_quantize_activations_outside_xla(values, value_range, bits=8, symmetric=False):
+    """Do what ``fake_quantize_activations`` does, with a gradient at half the cost.
+
+    The gradient of fake quantization sums up one for the range as well, in two more passes over the
+    tensor. Here it is that of the values alone, by an operation that XLA does not know.
+
+    Args:
+        values: see ``fake_quantize_activations``.
+        value_range: likewise.
+        bits: likewise.
+        symmetric: likewise.
+
+    Returns:
+        The same tensor; its gradient differs for values less than a step outside the range alone.
+    """
+    smallest, largest = _usable(*tf.unstack(tf.stop_gradient(value_range)), symmetric)
+
+    @tf.custom_gradient
+    def rounded(x):
+        def gradient(upstream):
+            return tf.raw_ops.QuantizeAndDequantizeV4Grad(
+                gradients=upstream, input=x, input_min=smallest, input_max=largest
+            )[0]
+
+        return tf.quantization.fake_quant_with_min_max_vars(
+            x, smallest, largest, num_bits=bits, narrow_range=symmetric
+        ), gradient
+
+    return tf.cast(rounded(tf.cast(values, tf.float32)), values.dtype)
+
+
 def grid_levels(smallest, largest, bits, symmetric):
     """Describe the grid that ``fake_quantize_activations`` makes of a range.
 

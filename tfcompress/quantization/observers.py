@@ -13,6 +13,9 @@ from tfcompress.quantization.fake_quantization import grid_levels
 
 NO_RANGE = (0.0, -1.0)
 
+# What these operations give has its minimum at zero, which need not be searched for.
+_NEVER_NEGATIVE = frozenset({"Abs", "Relu", "Relu6", "Sigmoid", "Softmax", "Square"})
+
 _BINS = 2048  # of the histograms; an 8-bit grid has 256 steps
 _CANDIDATES = 64  # ranges that are tried for the least error
 
@@ -26,8 +29,12 @@ def observed_range(values):
     Returns:
         float32 tensor of shape (2,). Zero is always inside: padding and ReLU need it on the grid.
     """
+    never_negative = tf.is_symbolic_tensor(values) and values.op.type in _NEVER_NEGATIVE
     values = tf.stop_gradient(values)
-    smallest = tf.minimum(tf.cast(tf.reduce_min(values), tf.float32), 0.0)
+    if never_negative:
+        smallest = tf.constant(0.0)
+    else:
+        smallest = tf.minimum(tf.cast(tf.reduce_min(values), tf.float32), 0.0)
     largest = tf.maximum(tf.cast(tf.reduce_max(values), tf.float32), 0.0)
     return tf.stack([smallest, largest])
 
