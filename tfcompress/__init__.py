@@ -38,7 +38,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "PolynomialDecay",
             "remove_masks",
         ],
+        "pruning.blocks": ["remove_blocks"],
         "pruning.channels": ["remove_channels"],
+        "pruning.gates": ["gated"],
         "quantization": ["PlacementError", "Scheme", "quantize_aware"],
     },
 )
@@ -47,6 +49,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
 _SERIALIZABLE = (
     "tfcompress.distillation",
     "tfcompress.pruning.criteria",
+    "tfcompress.pruning.gates.gated",
     "tfcompress.pruning.masks",
     "tfcompress.pruning.patterns",
     "tfcompress.pruning.schedules",

@@ -50,15 +50,15 @@ class SparsityRegularizer(keras.regularizers.Regularizer):
         return penalty
 
 
-def next_strength(strength: float, sparsity: float, target: float, gain: float) -> float:
+def next_strength(strength, sparsity, target: float, gain: float):
     """Raise the strength of a penalty where a model is not sparse enough, lower it where it is.
 
     ``strength * exp(gain * (target - sparsity))``: the change is in proportion to the miss, and
     the strength stays positive.
 
     Args:
-        strength: the present strength.
-        sparsity: the share of zeros found, in [0, 1].
+        strength: the present strength, a number or a scalar tensor.
+        sparsity: the share of zeros found, in [0, 1]; likewise.
         target: the share asked for, in [0, 1).
         gain: how fast to react.
 
@@ -66,7 +66,7 @@ def next_strength(strength: float, sparsity: float, target: float, gain: float) 
     >>> next_strength(0.1, sparsity=0.5, target=0.5, gain=4.0)
     0.1
     """
-    return strength * math.exp(gain * (target - sparsity))
+    return strength * math.e ** (gain * (target - sparsity))
 
 
 def root_mean_square(values: np.ndarray) -> float:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 import keras
 
-from tfcompress.graph.channels import ChannelFlow, read_channels, rebuild
+from tfcompress.graph.channels import ChannelFlow, ChannelGroup, read_channels, rebuild
 from tfcompress.graph.channels.flow import require_functional
 from tfcompress.graph.selection import LayerSelector, select_layers
 from tfcompress.graph.wrapper import require_built
@@ -87,7 +87,7 @@ def remove_channels(
     if keep is not None:
         removed = _by_keep(model, flow, scores, keep, round_to)
     else:
-        choice = Choice(flow, _selected(model, flow, layers), scores, round_to, scope)
+        choice = Choice(flow, selected_groups(model, flow, layers), scores, round_to, scope)
         removed = _by_budget(model, choice, ratio, target_macs, target_size, target_cost)
     smaller = rebuild(model, flow, removed)
     if reconstruction:
@@ -136,7 +136,14 @@ def _check(ratio, criterion, scope, round_to):
         raise ValueError(f"`round_to` must be an integer from 1. Received: round_to={round_to!r}")
 
 
-def _selected(model, flow: ChannelFlow, layers):
+def selected_groups(
+    model: keras.Model, flow: ChannelFlow, layers: LayerSelector
+) -> tuple[ChannelGroup, ...]:
+    """Return the groups that the selected layers make channels of.
+
+    Raises:
+        ValueError: there is none.
+    """
     if layers is None:
         return flow.groups
     paths = {path for path, _ in select_layers(model, layers)}
@@ -152,7 +159,7 @@ def _selected(model, flow: ChannelFlow, layers):
 def _by_keep(model, flow, scores, keep, round_to):
     groups, counts = [], []
     for pattern, left in keep.items():
-        for group in _selected(model, flow, pattern):
+        for group in selected_groups(model, flow, pattern):
             wanted = left * len(group) if isinstance(left, float) else left
             if not 1 <= round(wanted) <= len(group) or group in groups:
                 raise ValueError(
