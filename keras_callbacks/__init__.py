@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "deployed": ["DeployedAccuracy"],
         "pruning": ["MagnitudePruning"],
         "quantization": ["QuantizationSchedule"],
+        "slimming": ["NetworkSlimming"],
         "sparse_from_scratch": ["SET", "RigL"],
         "sparse_training": ["IterativeHardThresholding", "ProximalL1", "SparsityRegularization"],
         "summary": ["CompressionSummary"],
