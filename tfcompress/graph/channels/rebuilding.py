@@ -1,7 +1,7 @@
 """A smaller model from a model and the channels that it can do without."""
 
 import copy
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import keras
 import numpy as np
@@ -9,13 +9,20 @@ import numpy as np
 from tfcompress.graph.channels.flow import ChannelFlow, is_graph, require_functional
 
 
-def rebuild(model: keras.Model, flow: ChannelFlow, removed: Collection[int] = ()) -> keras.Model:
+def rebuild(
+    model: keras.Model,
+    flow: ChannelFlow,
+    removed: Collection[int] = (),
+    replaced: Mapping[int, keras.KerasTensor] | None = None,
+) -> keras.Model:
     """Build a model without some channels, with the weights of those that are left.
 
     Args:
         model: the model that ``flow`` was read from.
         flow: what ``read_channels`` found.
         removed: numbers of bundles that go.
+        replaced: for a Functional model: by the id of one of its tensors, an earlier tensor that
+            takes its place. Layers that nothing needs any more are left out.
 
     Returns:
         A new model of the same kind with the same inputs and outputs, the same layer names, and
@@ -28,13 +35,59 @@ def rebuild(model: keras.Model, flow: ChannelFlow, removed: Collection[int] = ()
     >>> flow = read_channels(model)
     >>> smaller = rebuild(model, flow, removed=flow.groups[0].bundles[:4])
     """
-    return _Builder(flow, flow.kept(removed)).model(model)
+    return _Builder(flow, flow.kept(removed), replaced or {}).model(model)
+
+
+def run_graph(functional, inputs, replaced, operation_of=None, wanted=None):
+    """Run a graph of layers with some of its tensors replaced by earlier ones.
+
+    Args:
+        functional: a Functional model.
+        inputs: tensors or symbolic tensors in place of its inputs, in their order.
+        replaced: by the id of a tensor of the graph, the tensor of the graph to use instead.
+        operation_of: from a layer or operation to what is called in its place.
+        wanted: a structure of tensors of the graph; the outputs when not given.
+
+    Returns:
+        What takes their place, in the same structure.
+    """
+    values = {id(tensor): given for tensor, given in zip(functional.inputs, inputs, strict=True)}
+
+    def value(tensor):
+        pending = [tensor]  # a stack of our own: graphs are deeper than Python's
+        while pending:
+            wanted = pending[-1]
+            source, node = replaced.get(id(wanted)), _node(wanted)
+            needed = node.input_tensors if source is None else [source]
+            missing = [x for x in needed if id(x) not in values]
+            if id(wanted) in values or not missing:
+                pending.pop()
+            if id(wanted) in values:
+                continue
+            if missing:
+                pending.extend(missing)
+            elif source is not None:
+                values[id(wanted)] = values[id(source)]
+            else:
+                args, kwargs = node.arguments.fill_in(values)
+                operation = operation_of(node.operation) if operation_of else node.operation
+                outputs = keras.tree.flatten(operation(*args, **kwargs))
+                values.update(zip(map(id, node.outputs), outputs, strict=True))
+        return values[id(tensor)]
+
+    return keras.tree.map_structure(value, wanted or functional._outputs_struct)
+
+
+def _node(tensor):
+    history = tensor._keras_history
+    return history.operation._inbound_nodes[history.node_index]
 
 
 class _Builder:
-    def __init__(self, flow, kept):
+    def __init__(self, flow, kept, replaced):
         self._flow = flow
         self._kept = kept
+        self._replaced = replaced
         self._made: dict[int, object] = {}
 
     def model(self, model):
@@ -45,13 +98,14 @@ class _Builder:
         else:
             functional = require_functional(model)
             inputs = [self._input(tensor) for tensor in functional.inputs]
-            outputs = functional._run_through_graph(inputs, operation_fn=self._operation)
+            outputs = run_graph(functional, inputs, self._replaced, self._operation)
             structured = keras.tree.pack_sequence_as(functional._inputs_struct, inputs)
             built = keras.Model(structured, outputs, name=model.name)
         self._fill(model)
         built.trainable = model.trainable
-        for old, new in zip(model.layers, built.layers, strict=True):
-            new.trainable = old.trainable
+        for old in model.layers:
+            if id(old) in self._made:
+                self._made[id(old)].trainable = old.trainable
         return built
 
     def _input(self, tensor):
@@ -88,7 +142,7 @@ class _Builder:
     def _fill(self, model):
         """Copy what is left of the weights, once the new layers are built."""
         for layer in model.layers:
-            if is_graph(layer) or isinstance(layer, keras.layers.InputLayer):
+            if is_graph(layer) or id(layer) not in self._made:
                 continue
             slices = self._record(layer).slices
             values = []

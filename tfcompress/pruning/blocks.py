@@ -1,0 +1,217 @@
+"""Residual blocks removed whole: what a block adds to its input is left out."""
+
+import dataclasses
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+from tfcompress.examples import iterate_inputs
+from tfcompress.graph.channels import read_channels, rebuild
+from tfcompress.graph.channels.flow import require_functional
+from tfcompress.graph.channels.rebuilding import run_graph
+from tfcompress.graph.selection import LayerSelector, select_layers
+from tfcompress.graph.wrapper import require_built
+
+_CRITERIA = ("output", "branch")
+
+
+@dataclasses.dataclass(frozen=True)
+class ResidualBlock:
+    """A branch between a tensor and the addition that joins it again.
+
+    Attributes:
+        path: the path of the addition.
+        layers: the paths of the layers that only the branch uses.
+        source: the symbolic tensor that the branch begins with.
+        branch: the one that it ends with.
+        output: their sum.
+    """
+
+    path: str
+    layers: tuple[str, ...]
+    source: keras.KerasTensor
+    branch: keras.KerasTensor
+    output: keras.KerasTensor
+
+
+def find_blocks(model: keras.Model) -> list[ResidualBlock]:
+    """List the residual blocks of a model, in its order.
+
+    A block is an ``Add`` of two tensors of one shape, of which the one is computed from nothing but
+    the other, by layers that nothing else uses the results of. Nested models are looked at as one
+    layer.
+
+    Args:
+        model: a built Functional model.
+
+    Raises:
+        ValueError: the model is subclassed or not built.
+
+    Example:
+    >>> [block.path for block in find_blocks(model)]
+    """
+    functional = require_functional(model)
+    require_built(model)
+    uses: dict[int, set[int]] = {}
+    nodes = [
+        node
+        for depth in sorted(functional._nodes_by_depth, reverse=True)
+        for node in functional._nodes_by_depth[depth]
+        if not node.is_input and node.operation
+    ]
+    for node in nodes:
+        for tensor in node.input_tensors:
+            uses.setdefault(id(tensor), set()).add(id(node))
+    outputs = {id(tensor) for tensor in functional.outputs}
+    found = []
+    for node in nodes:
+        if type(node.operation).__name__ != "Add" or len(node.input_tensors) != 2:
+            continue
+        first, second = node.input_tensors
+        for source, branch in ((first, second), (second, first)):
+            inside = _between(source, branch)
+            joined = {id(n) for n in inside} | {id(node)}
+            made = [tensor for n in inside for tensor in n.outputs]
+            alone = all(uses.get(id(t), set()) <= joined and id(t) not in outputs for t in made)
+            if inside and alone and tuple(source.shape) == tuple(node.outputs[0].shape):
+                names = dict.fromkeys(n.operation.name for n in reversed(inside))
+                found.append(
+                    ResidualBlock(
+                        node.operation.name, tuple(names), source, branch, node.outputs[0]
+                    )
+                )
+                break
+    return found
+
+
+def _between(source, end):
+    """Return the nodes from one tensor to another, the last first; none if others lead there."""
+    nodes, pending = {}, [end]
+    while pending:
+        tensor = pending.pop()
+        if tensor is source:
+            continue
+        history = tensor._keras_history
+        node = history.operation._inbound_nodes[history.node_index]
+        if node.is_input:
+            return []
+        if id(node) not in nodes:
+            nodes[id(node)] = node
+            pending.extend(node.input_tensors)
+    return list(nodes.values())
+
+
+def remove_blocks(
+    model: keras.Model,
+    count: int,
+    *,
+    data,
+    criterion: str | Callable[[ResidualBlock], float] = "output",
+    layers: LayerSelector = None,
+    progress: Callable[[str], None] | None = None,
+) -> keras.Model:
+    """Make a shallower model of a residual one: blocks that contribute least are left out.
+
+    Where a block was, its input goes on as it is. Blocks are removed one after the other, and those
+    that are left are judged anew each time.
+
+    Args:
+        model: a built Functional model; it is left as it is.
+        count: how many blocks go.
+        data: some hundred inputs; labels are not needed.
+        criterion: "output" for the mean squared change of the model's outputs on ``data``, relative
+            to their mean square, "branch" for the norm of what the block adds relative to that of
+            its input, or a function from a ``ResidualBlock`` to a number; the lowest go first.
+        layers: the additions whose blocks may go; see ``select_layers``. All by default.
+        progress: takes a line for each block removed, such as ``print``.
+
+    Returns:
+        A new model with the same inputs and outputs; not compiled.
+
+    Raises:
+        ValueError: ``model`` is subclassed or not built, has fewer such blocks than ``count``,
+            ``count`` is less than 1, or ``criterion`` is unknown; or there is no data.
+        TypeError: ``layers`` is not a selector.
+
+    Example:
+    >>> shallower = tfc.remove_blocks(model, count=2, data=x[:200])
+
+    Sources: Veit et al., "Residual networks behave like ensembles of relatively shallow networks",
+    2016, https://arxiv.org/abs/1605.06431; Men et al., "ShortGPT: layers in large language models
+    are more redundant than you expect", 2024, https://arxiv.org/abs/2403.03853.
+    """
+    blocks = find_blocks(model)
+    if layers is not None:
+        paths = {path for path, _ in select_layers(model, layers)}
+        blocks = [block for block in blocks if block.path in paths]
+    _check(model, count, criterion, blocks)
+    batches = list(iterate_inputs(data))
+    if not batches:
+        raise ValueError("`data` must hold at least one example. Received: none")
+    functional = require_functional(model)
+    replaced: dict[int, keras.KerasTensor] = {}
+    for done in range(count):
+        if callable(criterion):
+            scores = [criterion(block) for block in blocks]
+        elif criterion == "output":
+            scores = _changes(functional, blocks, replaced, batches)
+        else:
+            scores = _contributions(functional, blocks, replaced, batches)
+        index = int(np.argmin(scores))
+        gone = blocks.pop(index)
+        if progress is not None:
+            progress(f"{done + 1}/{count}: {gone.path} removed, {criterion} {scores[index]:.3g}")
+        replaced[id(gone.output)] = gone.source
+        blocks = [block for block in blocks if block.path not in gone.layers]
+        if len(blocks) < count - done - 1:
+            raise ValueError(
+                f"Model {model.name!r} has blocks inside blocks: with {gone.path!r} others went, "
+                f"and too few are left. Received: count={count}"
+            )
+    return rebuild(model, read_channels(model), replaced=replaced)
+
+
+def _changes(functional, blocks, replaced, batches):
+    """Return how much the outputs change, relative to their mean square, without each block."""
+    changes, size = np.zeros(len(blocks)), 0.0
+    for batch in batches:
+        inputs = functional._standardize_inputs(batch)
+        expected = _outputs(functional, inputs, replaced)
+        size += np.square(expected).sum()
+        for index, block in enumerate(blocks):
+            without = {**replaced, id(block.output): block.source}
+            found = _outputs(functional, inputs, without)
+            changes[index] += np.square(found - expected).sum()
+    return changes / size
+
+
+def _outputs(functional, inputs, replaced):
+    outputs = keras.tree.flatten(run_graph(functional, inputs, replaced))
+    return np.concatenate([np.asarray(x, dtype=np.float64).ravel() for x in outputs])
+
+
+def _contributions(functional, blocks, replaced, batches):
+    """Return the norm of what each block adds, relative to that of its input."""
+    squares = np.zeros((len(blocks), 2))
+    wanted = [(block.branch, block.source) for block in blocks]
+    for batch in batches:
+        pairs = run_graph(functional, functional._standardize_inputs(batch), replaced, None, wanted)
+        squares += [[float(np.square(np.asarray(x)).sum()) for x in pair] for pair in pairs]
+    return np.sqrt(squares[:, 0] / squares[:, 1])
+
+
+def _check(model, count, criterion, blocks):
+    if count < 1:
+        raise ValueError(f"`count` must be at least 1. Received: count={count!r}")
+    if len(blocks) < count:
+        raise ValueError(
+            f"Model {model.name!r} has {len(blocks)} residual blocks to choose from: "
+            f"{[block.path for block in blocks]}. Blocks that change the shape, or whose inner "
+            f"results are used elsewhere, have to stay. Received: count={count!r}"
+        )
+    if not callable(criterion) and criterion not in _CRITERIA:
+        raise ValueError(
+            f"`criterion` must be one of {list(_CRITERIA)} or a function. "
+            f"Received: criterion={criterion!r}"
+        )
