@@ -208,7 +208,7 @@ def accuracy(rows, seeds, folder):
 
 
 NETS_TO_TIME = {
-    "ResNet50": lambda: keras.applications.ResNet50(weights=None),
+    "MobileNet": lambda: keras.applications.MobileNet(weights=None),
     "residual net at 32x32": lambda: residual_net(keras),
     "sign net": lambda: sign_net(keras),
 }
@@ -233,7 +233,7 @@ def latency(rows, threads):
                     calibration = {"representative_data": sample} if numbers == "int8" else {}
                     export_tflite(net, path, quantization=numbers, **calibration)
                     files.append(path)
-            result = benchmark(files, runs=30 if name == "ResNet50" else 300, threads=[threads])
+            result = benchmark(files, runs=50 if name == "MobileNet" else 300, threads=[threads])
         times = {pathlib.Path(m.file).stem: m.median for m in result.measurements}
         row = rows.add(**key, macs=shares, medians=times, runtime=result.runtime)
         print(row, flush=True)
