@@ -39,7 +39,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "remove_masks",
         ],
         "pruning.blocks": ["remove_blocks"],
-        "pruning.channels": ["remove_channels"],
+        "pruning.channels": ["prune_iteratively", "remove_channels"],
         "pruning.gates": ["gated"],
         "quantization": ["PlacementError", "Scheme", "quantize_aware"],
     },

@@ -3,5 +3,6 @@
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, submod_attrs={"removal": ["remove_channels"]}
+    __name__,
+    submod_attrs={"iterative": ["prune_iteratively"], "removal": ["remove_channels"]},
 )

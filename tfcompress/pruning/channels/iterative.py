@@ -1,0 +1,175 @@
+"""Removal and fine-tuning in turns, in one call that can be interrupted."""
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+
+from tfcompress.graph.channels import read_channels
+from tfcompress.pruning.channels.removal import remove_channels
+
+_JOURNAL = "rounds.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Round:
+    """One removal and the fine-tuning after it.
+
+    Attributes:
+        number: from 1 on.
+        of: how many there are.
+        macs: multiply-accumulate operations of one example that are left.
+        parameters: weights that are left.
+        logs: the last epoch's losses and metrics.
+    """
+
+    number: int
+    of: int
+    macs: int
+    parameters: int
+    logs: dict[str, float]
+
+    def __str__(self):
+        logs = ", ".join(f"{name} {value:.4g}" for name, value in self.logs.items())
+        return (
+            f"Round {self.number}/{self.of}: {self.macs:,} MACs, {self.parameters:,} parameters"
+            + (f", {logs}" if logs else "")
+        )
+
+
+def prune_iteratively(
+    model: keras.Model,
+    x,
+    y=None,
+    *,
+    rounds: int,
+    folder: str | os.PathLike,
+    target_macs: float | None = None,
+    target_size: float | None = None,
+    fit: Mapping[str, Any] | None = None,
+    compile: Callable[[keras.Model], None] | None = None,
+    progress: Callable[[Round], None] = print,
+    **removal,
+) -> keras.Model:
+    """Remove a part of the channels, fine-tune, and again: gentler than all at once.
+
+    Each round comes down by the same factor. Its model is saved in ``folder``, so that a call with
+    the same arguments goes on after the last finished round when this one was interrupted.
+
+    Args:
+        model: a built and compiled Sequential or Functional model; it is left as it is.
+        x: training data, as ``fit`` takes it; the criterion sees it too, unless ``data`` is given.
+        y: labels where ``x`` holds none.
+        rounds: how many.
+        folder: where finished rounds are kept; made if missing.
+        target_macs: the multiply-accumulate operations to end with; below 1, a share of the
+            model's own.
+        target_size: the number of parameters to end with; below 1, a share of the model's own.
+        fit: further arguments for ``fit``, such as ``{"epochs": 5, "batch_size": 32}``; callbacks
+            too.
+        compile: compiles each smaller model; with the settings of ``model``, its optimizer anew,
+            when not given.
+        progress: takes each finished ``Round``.
+        **removal: further arguments for ``remove_channels``, such as ``criterion`` and ``data``.
+
+    Returns:
+        The model of the last round, compiled and trained.
+
+    Raises:
+        ValueError: none or both of the targets are given, ``rounds`` is less than 1, ``model`` is
+            not compiled, ``folder`` holds the rounds of another plan, or see ``remove_channels``.
+
+    Example:
+    >>> smaller = tfc.prune_iteratively(
+    ...     model, x, y, rounds=4, target_macs=0.3, folder="rounds", fit={"epochs": 5}
+    ... )
+
+    Source: Han et al., "Learning both weights and connections for efficient neural networks", 2015,
+    https://arxiv.org/abs/1506.02626; of channels: Molchanov et al., "Pruning convolutional neural
+    networks for resource efficient inference", 2017, https://arxiv.org/abs/1611.06440.
+    """
+    flow = read_channels(model)
+    name, target, present = _target(flow, target_macs, target_size)
+    if rounds < 1:
+        raise ValueError(f"`rounds` must be at least 1. Received: rounds={rounds!r}")
+    if compile is None and not model.compiled:
+        raise ValueError(
+            f"Model {model.name!r} is not compiled, so there is nothing to fine-tune with. Compile "
+            "it, or pass `compile`, a function that compiles a smaller model. "
+            f"Received: compile={compile!r}"
+        )
+    limits = [present * (target / present) ** (step / rounds) for step in range(1, rounds + 1)]
+    journal = _Journal(pathlib.Path(folder), {name: limits, "parameters": flow.parameters()})
+    removal.setdefault("data", x if y is None else (x, y))
+    smaller = journal.last_model() or model
+    for number in range(len(journal.rounds) + 1, rounds + 1):
+        smaller = remove_channels(smaller, **{name: max(limits[number - 1], 1)}, **removal)
+        if compile is not None:
+            compile(smaller)
+        else:
+            smaller.compile_from_config(model.get_compile_config())
+        history = smaller.fit(x, y, **(fit or {})).history
+        left = read_channels(smaller)
+        logs = {key: float(values[-1]) for key, values in history.items()}
+        done = Round(number, rounds, left.macs(), left.parameters(), logs)
+        journal.add(done, smaller)
+        progress(done)
+    return smaller
+
+
+def _target(flow, target_macs, target_size):
+    given = {"target_macs": target_macs, "target_size": target_size}
+    given = {name: value for name, value in given.items() if value is not None}
+    if len(given) != 1:
+        raise ValueError(
+            "Say how far to shrink with one of target_macs and target_size. "
+            f"Received: {given or 'none'}"
+        )
+    ((name, target),) = given.items()
+    present = flow.macs() if name == "target_macs" else flow.parameters()
+    if not 0 < target <= present:
+        raise ValueError(
+            f"`{name}` must be positive and at most the model's own, {present:,}. "
+            f"Received: {name}={target!r}"
+        )
+    return name, target * present if target < 1 else target, present
+
+
+class _Journal:
+    """The finished rounds in a folder."""
+
+    def __init__(self, folder, plan):
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._plan = plan
+        self.rounds: list[Round] = []
+        path = folder / _JOURNAL
+        if path.exists():
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if content["plan"] != plan:
+                raise ValueError(
+                    "The folder holds the rounds of another model or plan: use another folder, or "
+                    f"empty this one. Received: folder={str(folder)!r}, which holds "
+                    f"{content['plan']}, for {plan}"
+                )
+            self.rounds = [Round(**row) for row in content["rounds"]]
+
+    def last_model(self):
+        """Return the model of the last finished round; None before the first."""
+        return keras.saving.load_model(self._file(len(self.rounds))) if self.rounds else None
+
+    def add(self, done, model):
+        """Save a round: its model first, so that a listed round is a whole one."""
+        model.save(self._file(done.number))
+        self.rounds.append(done)
+        content = {"plan": self._plan, "rounds": [dataclasses.asdict(row) for row in self.rounds]}
+        partial = self._folder / (_JOURNAL + ".partial")
+        partial.write_text(json.dumps(content, indent=2), encoding="utf-8")
+        partial.replace(self._folder / _JOURNAL)
+
+    def _file(self, number):
+        return self._folder / f"round_{number}.keras"
