@@ -22,6 +22,7 @@ from tfcompress.graph.interception import float32_computation
 from tfcompress.graph.wrapper import unwrap
 from tfcompress.quantization import Scheme
 from tfcompress.targets.target import Target, load_target
+from tfcompress.tflite.compact import compact
 from tfcompress.tflite.conversion import arrange_inputs, input_specs
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.precision import float_operations
@@ -102,7 +103,8 @@ def export_tflite(
         allow_float=allow_float,
         signatures=signatures,
     )
-    flatbuffer = with_description(converted.flatbuffer, model.name, labels, normalization)
+    flatbuffer = compact(converted.flatbuffer)
+    flatbuffer = with_description(flatbuffer, model.name, labels, normalization)
     content = read_model(flatbuffer)
     # Loads and runs the file: what no runtime accepts is not written.
     agreements = {

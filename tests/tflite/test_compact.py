@@ -1,0 +1,54 @@
+import handmade
+import numpy as np
+import pytest
+
+from tfcompress.tflite.compact import compact, short_name
+from tfcompress.tflite.constants import constant_value
+from tfcompress.tflite.flatbuffer import read_model
+from tfcompress.tflite.names import layer_scopes
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("net/conv/BiasAdd;net/conv/convolution;net/norm/mul", "/conv/BiasAdd;/norm/"),
+        ("net/block/conv/Relu;net/block/norm/add", "/block/conv/Relu;/block/norm/"),
+        ("net/conv/BiasAdd/ReadVariableOp", "/conv/BiasAdd/ReadVariableOp"),
+        ("serving_default_x:0", "serving_default_x:0"),
+        ("", ""),
+        ("net/act", "net/act"),
+        ("PartitionedCall:0;net/conv/add", "PartitionedCall:0;/conv/"),
+    ],
+)
+def test_short_names_tell_the_same_layers(name, expected):
+    assert short_name(name) == expected
+    assert layer_scopes(expected) == layer_scopes(name)
+    assert short_name(expected) == expected
+
+
+def test_the_content_stays():
+    kernel = np.arange(4, dtype=np.int8)
+    content = handmade.file(
+        handmade.graph(
+            [
+                handmade.tensor("net/a/x", (4,), "INT8", scales=[0.5], zero_points=[3]),
+                handmade.tensor("net/a/kernel", (4,), "INT8", kernel),
+                handmade.tensor("net/a/add;net/a/mul;net/b/sub", (4,), "INT8"),
+                handmade.tensor("other/a/x", (4,), "INT8"),  # would be called like the first
+            ],
+            [handmade.operation("ADD", [0, 1], [2]), handmade.operation("NEG", [2], [3])],
+            [0],
+            [3],
+        ),
+        signatures=[("default", 0, {"x": 0}, {"y": 3})],
+    )
+    before, after = read_model(content), read_model(compact(content))
+    graph = after.subgraphs[0]
+    names = [tensor.name for tensor in graph.tensors]
+    assert names == ["/a/x", "/a/kernel", "/a/add;/b/", "other/a/x"]
+    np.testing.assert_array_equal(constant_value(after, graph.tensors[1]), kernel)
+    assert graph.tensors[0].quantization == before.subgraphs[0].tensors[0].quantization
+    assert graph.operations == before.subgraphs[0].operations
+    assert after.signatures == before.signatures
+    assert after.size < before.size
+    assert compact(compact(content)) == compact(content)
