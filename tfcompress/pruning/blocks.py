@@ -66,7 +66,7 @@ def find_blocks(model: keras.Model) -> list[ResidualBlock]:
     outputs = {id(tensor) for tensor in functional.outputs}
     found = []
     for node in nodes:
-        if type(node.operation).__name__ != "Add" or len(node.input_tensors) != 2:
+        if not _adds_two(node):
             continue
         first, second = node.input_tensors
         for source, branch in ((first, second), (second, first)):
@@ -83,6 +83,15 @@ def find_blocks(model: keras.Model) -> list[ResidualBlock]:
                 )
                 break
     return found
+
+
+def _adds_two(node):
+    operation = node.operation
+    # `x + y` is an operation of Keras, and no layer.
+    adds = isinstance(operation, keras.layers.Add) or (
+        not isinstance(operation, keras.Layer) and type(operation).__name__ == "Add"
+    )
+    return adds and len(node.input_tensors) == 2
 
 
 def _between(source, end):
@@ -123,7 +132,8 @@ def remove_blocks(
         criterion: "output" for the mean squared change of the model's outputs on ``data``, relative
             to their mean square, "branch" for the norm of what the block adds relative to that of
             its input, or a function from a ``ResidualBlock`` to a number; the lowest go first.
-        layers: the additions whose blocks may go; see ``select_layers``. All by default.
+        layers: layers whose blocks may go: inside them, or their additions; see ``select_layers``.
+            All by default.
         progress: takes a line for each block removed, such as ``print``.
 
     Returns:
@@ -144,7 +154,7 @@ def remove_blocks(
     blocks = find_blocks(model)
     if layers is not None:
         paths = {path for path, _ in select_layers(model, layers)}
-        blocks = [block for block in blocks if block.path in paths]
+        blocks = [block for block in blocks if paths & {block.path, *block.layers}]
     _check(model, count, criterion, blocks)
     batches = list(iterate_inputs(data))
     if not batches:
