@@ -7,7 +7,9 @@ which all have the same data, optimizer, falling rate and number of epochs:
 - PTQ: that model, quantized after training by the TFLite converter;
 - QAT: trained on with `quantize_aware`;
 - TFMOT: trained on with TFMOT's `quantize_model`, on tf_keras, in the same architecture;
-- PTQ 4-bit, QAT 4-bit: the same with weights of 4 bits; PTQ by this package's own ranges.
+- PTQ 4-bit, QAT 4-bit: the same with weights of 4 bits; PTQ by this package's own ranges;
+- PTQ 4-bit, AEQ: by ai-edge-quantizer, where it is installed (the extra ptq): a scale for every
+  output channel, and depthwise kernels keep 8 bits.
 
 Reported is the accuracy of the .tflite files on held-out data: mean and standard deviation over the
 seeds. With --rows, finished pieces of work are kept in a file, and an interrupted run goes on.
@@ -18,6 +20,7 @@ seeds. With --rows, finished pieces of work are kept in a file, and an interrupt
 
 import argparse
 import contextlib
+import importlib.util
 import io
 import json
 import os
@@ -37,6 +40,7 @@ from small_nets import lenet, sign_net
 from training_data import SHARED, mnist, sign_digits
 
 import tfcompress as tfc
+from exporters import AfterTraining
 from exporters.converting import convert_model
 from exporters.running.runtime import load
 
@@ -105,6 +109,10 @@ METHODS = {
 }
 
 
+if importlib.util.find_spec("ai_edge_quantizer"):
+    METHODS["PTQ 4-bit, AEQ"] = post_training(AfterTraining(weight_bits=4))
+
+
 def accuracy(result, test):
     """Return the share of right answers of a file, or of the float model."""
     if isinstance(result, bytes):
@@ -145,7 +153,7 @@ def run(name, build, load_data, settings, methods, seed, rows):
             seconds=time.perf_counter() - begin,
             **settings,
         )
-        print(f"{name:24}seed {seed}  {method:12}{row['accuracy']:8.2%}", flush=True)
+        print(f"{name:24}seed {seed}  {method:16}{row['accuracy']:8.2%}", flush=True)
 
 
 def summarize(rows):
@@ -154,7 +162,7 @@ def summarize(rows):
     for row in rows:
         groups.setdefault((row["data"], row["method"]), []).append(row)
     table = []
-    print(f"{'data':24}{'method':12}{'accuracy':>10}{'deviation':>11}{'seeds':>7}")
+    print(f"{'data':24}{'method':16}{'accuracy':>10}{'deviation':>11}{'seeds':>7}")
     for (data, method), runs in sorted(groups.items()):
         found = [run["accuracy"] for run in runs]
         deviation = statistics.stdev(found) if len(found) > 1 else 0.0
@@ -167,7 +175,7 @@ def summarize(rows):
                 "runs": [{k: r[k] for k in ("seed", "accuracy", "bytes")} for r in runs],
             }
         )
-        print(f"{data:24}{method:12}{statistics.mean(found):10.2%}{deviation:11.2%}{len(found):7}")
+        print(f"{data:24}{method:16}{statistics.mean(found):10.2%}{deviation:11.2%}{len(found):7}")
     return table
 
 
