@@ -18,6 +18,10 @@ _PREFIX = "tf."
 _HOOKS = "_tfcompress_hooks"
 _thread = threading.local()
 
+# Which of these Keras adds with depends on the batch size.
+_KINDS = {"AddV2": "Add", "BiasAdd": "Add"}
+_READS = frozenset({"Const", "ReadVariableOp"})
+
 
 def is_inner_role(role: str) -> bool:
     """Tell whether a tap's role is that of a TensorFlow operation: these exist in graphs alone."""
@@ -86,8 +90,9 @@ class InnerTensors:
 
     def _make(self, make, kind, inputs, *args, **kwargs):
         operation = make(kind, [self._read(tensor) for tensor in inputs], *args, **kwargs)
-        if getattr(_thread, "unwatched", False) or _is_recast(kind, operation):
+        if getattr(_thread, "unwatched", False) or kind in _READS or _is_recast(kind, operation):
             return operation
+        kind = _KINDS.get(kind, kind)
         tap, counts = self._calls[-1]
         role = _PREFIX + kind + (f"_{counts[kind]}" if counts[kind] else "")
         counts[kind] += 1

@@ -9,23 +9,24 @@ out. What a stored tensor needs then depends only on the TFLite operation that m
 """
 
 import dataclasses
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tfcompress.graph.inner_tensors import is_inner_role
-from tfcompress.graph.interception import VariableSwap
 from tfcompress.graph.selection import walk_layers
-from tfcompress.graph.taps import TappedCalls, TapPoint, walk_operations
-from tfcompress.quantization.float_islands import FloatIslands, keep_float, with_inputs
+from tfcompress.graph.taps import TapPoint, walk_operations
+from tfcompress.quantization.float_islands import FloatIslands
 from tfcompress.quantization.layer_schemes import LayerSchemes, float_paths
+from tfcompress.quantization.probe import Probe, input_point
+from tfcompress.quantization.recognition import Candidates
 from tfcompress.quantization.weights import QuantizedWeights
 from tfcompress.tflite import conversion
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.names import layer_behind
-from tfcompress.tflite.precision import list_refused
+from tfcompress.tflite.precision import float_layers, list_refused
 from tfcompress.tflite.probing import tensor_values
 
 # The output has the scale of the input, which the converter carries over by itself.
@@ -39,6 +40,12 @@ SAME_SCALE = frozenset({
 })
 # fmt: on
 
+# Of these, they compute new values, which the device rounds to that scale.
+AVERAGES = frozenset({"AVERAGE_POOL_2D", "RESIZE_BILINEAR"})
+
+# What enters is copied to what leaves, and has its scale.
+JOINING = frozenset({"CONCATENATION", "PACK"})
+
 # How the converter writes a rounded kernel in a graph without ranges.
 CONSTANT_WEIGHTS = frozenset({"QUANTIZE", "DEQUANTIZE"})
 
@@ -51,9 +58,6 @@ FIXED_RANGE = {
     "TANH": (-1.0, 127 / 128),
 }
 
-# Relative to the largest value: what float rounding alone can make of a tensor, and what it cannot.
-_SAME = 1e-6
-_DIFFERENT = 1e-2
 _PROBE_SEED = 20240229
 
 
@@ -117,13 +121,11 @@ class Placement:
         )
 
 
-def input_point(index: int) -> TapPoint:
-    """Name the model's own input of that index."""
-    return TapPoint("", "input", 0, index)
-
-
 def read_placement(
-    model: keras.Model, schemes: LayerSchemes, allow_float: Collection[str] = ()
+    model: keras.Model,
+    schemes: LayerSchemes,
+    allow_float: Collection[str] = (),
+    configure: Callable[[tf.lite.TFLiteConverter], None] | None = None,
 ) -> Placement:
     """Find out which tensors the deployed form of a float model stores.
 
@@ -133,13 +135,15 @@ def read_placement(
             a kernel that is rounded, and less still into one with a single scale, so that the
             deployed graph depends on them.
         allow_float: paths of the layers that may go without ranges.
+        configure: sets the options of a converter that makes an integer file with made-up ranges,
+            to see that they are where it needs them; ``None`` to leave that to the caller.
 
     Returns:
         Where ranges belong.
 
     Raises:
-        PlacementError: a stored tensor is none that a Keras operation hands out, in a layer that
-            is not in ``allow_float``.
+        PlacementError: a stored tensor is none that the model hands out, or an operation stays in
+            float, in a layer that is not in ``allow_float``.
         ConversionError: the converter refuses the float model.
         ValueError: see ``tfcompress.tflite.conversion.input_specs``.
     """
@@ -151,16 +155,17 @@ def read_placement(
         for path, scheme in schemes.items()
     }
     kept = {id(layer) for path, layer in walk_layers(model) if path in in_float}
-    probe = _Probe(model, QuantizedWeights(model, in_8_bits), kept, specs)
-    flatbuffer = conversion.convert_plainly(probe.outputs_alone())
+    probe = Probe(model, QuantizedWeights(model, in_8_bits), kept, specs)
+    flatbuffer = probe.convert()
     inputs = _probe_inputs(specs)
-    handed_out = probe.run(inputs)
+    candidates = Candidates(probe.run(inputs))
     graph = read_model(flatbuffer).subgraphs[0]
     stored = tensor_values(flatbuffer, inputs)
 
     learnt, fixed, unseen = {}, {}, {}
     points = {}  # by the index of the stored tensor
     paths = [path for path, _ in walk_operations(model)]
+    layer_paths = [path for path, _ in walk_layers(model)]
     islands = FloatIslands(graph, in_float, paths)
     for index, spec in enumerate(specs):
         if spec.dtype.is_floating and islands.needs_range(graph.inputs[index]):
@@ -173,7 +178,7 @@ def read_placement(
                 continue
             if _is_barrier(operation, stored) or not islands.needs_range(index):
                 continue
-            point = _recognise(stored.get(index), handed_out)
+            point = candidates.recognise(stored.get(index), operation)
             if operation.name in FIXED_RANGE:
                 if point is not None:
                     fixed[point] = FIXED_RANGE[operation.name]
@@ -184,9 +189,16 @@ def read_placement(
                 learnt[point] = None
                 points[index] = point
     refuse_float(model, unseen, allow_float)
-    shared = share_ranges(learnt, _concatenated(graph, points, stored))
+    averages = _averages(graph, points, stored, candidates)
+    learnt.update(dict.fromkeys(averages))
+    groups = [*_concatenated(graph, points, stored), *_steps(model, learnt), *averages.items()]
+    shared = share_ranges(learnt, groups)
     owners = tuple(point for point in learnt if point not in shared)
-    return Placement(owners, tuple(fixed.items()), tuple(shared.items()), islands.layers())
+    placement = Placement(owners, tuple(fixed.items()), tuple(shared.items()), islands.layers())
+    if configure is not None:
+        content = read_model(probe.convert_with_ranges([*learnt, *fixed], configure))
+        refuse_float(model, float_layers(content, layer_paths), allow_float)
+    return placement
 
 
 def share_ranges(
@@ -206,10 +218,7 @@ def share_ranges(
     >>> share_ranges([a, b, c], [(b, c)])
     {TapPoint(path='c', ...): TapPoint(path='b', ...)}
     """
-    together: dict[TapPoint, set[TapPoint]] = {}
-    for group in groups:
-        merged = set(group).union(*(together.get(point, ()) for point in group))
-        together.update(dict.fromkeys(merged, merged))
+    together = _merged(groups)
     learnt = list(learnt)
     owners = {
         point: next(owner for owner in learnt if owner in together[point])
@@ -220,7 +229,7 @@ def share_ranges(
 
 
 def _concatenated(graph, points, stored):
-    """Yield the points that enter and leave each concatenation.
+    """Yield the points that enter and leave each concatenation, or several in a row.
 
     The device copies; with scales of their own it would requantize what enters.
     """
@@ -238,92 +247,56 @@ def _concatenated(graph, points, stored):
             index = data[0]
         return index
 
+    joined = [
+        {source(index) for index in (*operation.inputs, *operation.outputs)}
+        for operation in graph.operations
+        if operation.name in JOINING
+    ]
+    groups = {id(group): group for group in _merged(joined).values()}
+    for group in groups.values():
+        yield [points[index] for index in group if index in points]
+
+
+def _merged(groups):
+    """Return for each member the set of all that it is with, directly or by way of others."""
+    together = {}
+    for group in groups:
+        merged = set(group).union(*(together.get(member, ()) for member in group))
+        together.update(dict.fromkeys(merged, merged))
+    return together
+
+
+def _averages(graph, points, stored, candidates):
+    """Find what averages a tensor: the device rounds averages to the scale of what it read."""
+    sources, found = dict(points), {}  # by the index of a tensor, and by the point of an average
     for operation in graph.operations:
-        if operation.name == "CONCATENATION":
-            ends = map(source, (*operation.inputs, *operation.outputs))
-            yield [points[index] for index in ends if index in points]
+        if operation.name in SAME_SCALE or _is_barrier(operation, stored):
+            source = next((sources[i] for i in operation.inputs if i in sources), None)
+            if source is not None:
+                sources.update(dict.fromkeys(operation.outputs, source))
+            if source is not None and operation.name in AVERAGES:
+                point = candidates.recognise(stored.get(operation.outputs[0]), operation)
+                if point is not None:
+                    found[point] = source
+    return found
 
 
-class _Probe:
-    """The float model, frozen, with every handed-out tensor within reach.
-
-    Its variables are disturbed a little: a fresh BatchNormalization or a zero bias would leave a
-    tensor looking like its neighbour.
-    """
-
-    def __init__(self, model, weights, in_float, specs):
-        self._points: dict[str, TapPoint] = {}  # by the name of the tensor
-
-        def tap(point, tensor, **how):
-            del how
-            if tensor.dtype.is_floating:
-                known = self._points.setdefault(tensor.name, point)
-                # What Keras names exists outside of graphs, too.
-                if is_inner_role(known.role) and not is_inner_role(point.role):
-                    self._points[tensor.name] = point
-            return tensor
-
-        def wrap(layer, call, tap):
-            run = weights.wrap(layer, call, tap)
-            if id(layer) in in_float:
-                return keep_float(run)
-            return _behind_range(run) if layer in weights else run
-
-        swaps = _disturbed(model, weights)
-        with TappedCalls(model).active(tap, wrap), VariableSwap(swaps):
-            frozen = conversion.freeze(model, specs)
-        graph = frozen.graph.as_graph_def()
-        self._whole = tf.compat.v1.wrap_function(
-            lambda: tf.compat.v1.import_graph_def(graph, name=""), []
-        )
-        self._inputs = [tensor.name for tensor in frozen.inputs]
-        self._outputs = [tensor.name for tensor in frozen.outputs]
-
-    def outputs_alone(self):
-        return self._whole.prune(self._inputs, self._outputs)
-
-    def run(self, inputs):
-        known = {
-            name: point
-            for name, point in self._points.items()
-            if name.split(":")[0] in self._whole.graph._nodes_by_name
-        }
-        function = self._whole.prune(self._inputs, list(known))
-        values = function(*[tf.constant(value) for value in inputs])
-        pairs = zip(known.values(), values, strict=True)
-        return {point: value.numpy() for point, value in pairs}
-
-
-def _behind_range(call):
-    """Return a layer's call that reads tensors in a way that the converter does not see through.
-
-    A layer with a kernel reads a stored tensor. Without a range in between, the converter moves a
-    multiplication before the layer into the rounded kernel, and rounds it wrongly.
-    """
-    return with_inputs(call, lambda tensor: tf.maximum(tensor, tensor.dtype.min))
+def _steps(model, points):
+    """Return the points of each role in the cells of recurrent layers: one range for all steps."""
+    cells = tuple(
+        f"{path}/" for path, layer in walk_layers(model) if isinstance(layer, keras.layers.RNN)
+    )
+    groups = {}
+    for point in points:
+        if point.path.startswith(cells):
+            groups.setdefault((point.path, point.role, point.index), []).append(point)
+    return groups.values()
 
 
 def _is_barrier(operation, stored):
     if operation.name != "MAXIMUM":
         return False
     return any(np.all(stored[index] == tf.float32.min) for index in operation.inputs)
-
-
-def _disturbed(model, weights):
-    generator = np.random.default_rng(_PROBE_SEED)
-    swaps = []
-    for variable in model.variables:
-        if not keras.backend.is_float_dtype(variable.dtype):
-            continue
-        value = keras.ops.convert_to_numpy(variable).astype(np.float32)
-        size = 0.1 * np.abs(value) + 0.02 * np.std(value) + (0.02 if not value.any() else 0.0)
-        noise = size * generator.uniform(-1.0, 1.0, value.shape)
-        # What cannot be negative, such as a variance, stays so.
-        swaps.append((variable, value + (noise if np.min(value, initial=0) < 0 else np.abs(noise))))
-    # A kernel that is on its grid already is rounded alike by TensorFlow and by the converter.
-    with VariableSwap(swaps):
-        rounded = weights.rounded()
-    return list({id(variable): (variable, value) for variable, value in swaps + rounded}.values())
 
 
 def _probe_inputs(specs):
@@ -334,25 +307,9 @@ def _probe_inputs(specs):
         if spec.dtype.is_floating:
             values.append(generator.standard_normal(shape).astype(spec.dtype.as_numpy_dtype))
         else:
-            values.append(np.zeros(shape, spec.dtype.as_numpy_dtype))
+            # Indices that any table has; 0 may be masked.
+            values.append(generator.integers(0, 2, shape).astype(spec.dtype.as_numpy_dtype))
     return values
-
-
-def _recognise(value, handed_out):
-    """Return the first of the points that hand out a value: later ones only pass it on."""
-    if value is None:
-        return None
-    flat = value.ravel()
-    size = max(float(np.max(np.abs(flat), initial=0.0)), 1e-6)
-    differences = {
-        point: float(np.max(np.abs(candidate.ravel() - flat), initial=0.0)) / size
-        for point, candidate in handed_out.items()
-        if candidate.size == flat.size
-    }
-    least = min(differences.values(), default=np.inf)
-    if not least <= _DIFFERENT:
-        return None
-    return next(point for point, found in differences.items() if found <= least + _SAME)
 
 
 def refuse_float(model: keras.Model, found: dict[str, tuple[str, ...]], allowed=()) -> None:

@@ -1,5 +1,6 @@
 """Layers that compute with the weights of the deployed model."""
 
+import copy
 import dataclasses
 
 import keras
@@ -50,6 +51,7 @@ class QuantizedWeights:
 
     def __init__(self, model: keras.Model, schemes: LayerSchemes):
         self.steps: dict[int, keras.Variable] = {}
+        self._rounded_once: dict[tuple, object] | None = None
         self._kernels: dict[int, list[RoundedKernel]] = {}
         for kernel in find_kernels(model):
             scheme = schemes[kernel.path.rpartition("/")[0]]
@@ -92,6 +94,15 @@ class QuantizedWeights:
 
         return run
 
+    def for_one_run(self) -> "QuantizedWeights":
+        """Return the same weights for one run of the model, in which each is rounded once.
+
+        A recurrent layer calls its cell once a step.
+        """
+        weights = copy.copy(self)
+        weights._rounded_once = {}
+        return weights
+
     def rounded(self) -> list[tuple[keras.Variable, object]]:
         """Return each kernel's variable with its present value, rounded."""
         return [(kernel.variable, self._round(kernel, False)) for kernel in self.kernels]
@@ -114,7 +125,12 @@ class QuantizedWeights:
                 self.steps[id(kernel.variable)].assign(kernel.first_steps())
 
     def _round(self, kernel, learning):
-        return kernel.rounded(self.steps.get(id(kernel.variable)), learning)
+        known = {} if self._rounded_once is None else self._rounded_once
+        graph = None if tf.executing_eagerly() else id(tf.compat.v1.get_default_graph())
+        key = (id(kernel.variable), graph)
+        if key not in known:
+            known[key] = kernel.rounded(self.steps.get(id(kernel.variable)), learning)
+        return known[key]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -170,12 +170,13 @@ def convert_plainly(
     return convert_with(tf.lite.TFLiteConverter.from_concrete_functions([function]), configure)
 
 
-def convert_with(converter, configure: Callable = lambda converter: None) -> bytes:
+def convert_with(converter, configure: Callable = lambda converter: None, *graph) -> bytes:
     """Let a converter make a flatbuffer, without its remarks.
 
     Args:
         converter: one of TensorFlow's.
         configure: sets its options.
+        *graph: what it converts, where it does not know that already.
 
     Returns:
         The flatbuffer.
@@ -184,13 +185,13 @@ def convert_with(converter, configure: Callable = lambda converter: None) -> byt
         ConversionError: it refuses.
     """
     with _silence():
-        return _run(converter, configure)
+        return _run(converter, configure, *graph)
 
 
-def _run(converter, configure):
+def _run(converter, configure, *graph):
     configure(converter)
     try:
-        return converter.convert()
+        return converter.convert(*graph)
     except Exception as error:
         raise ConversionError(f"The TFLite converter refused the model: {error}") from error
 
