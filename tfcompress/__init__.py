@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "clustering": ["cluster_weights", "release_clusters", "unique_weights"],
         "distillation": [
             "FSP",
             "AttentionTransfer",
@@ -47,6 +48,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
 
 
 _SERIALIZABLE = (
+    "tfcompress.clustering.constraint",
     "tfcompress.distillation",
     "tfcompress.pruning.criteria",
     "tfcompress.pruning.gates.gated",

@@ -1,0 +1,120 @@
+import keras
+import numpy as np
+import pytest
+from keras import layers as kl
+
+import tfcompress as tfc
+from exporters import export_tflite
+from keras_callbacks import MagnitudePruning
+from tfcompress.clustering import release_clusters, unique_weights
+from tfcompress.graph.kernels import find_kernels
+from tfcompress.tflite.flatbuffer import read_model
+
+
+def net():
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((8, 8, 3))
+    x = kl.Conv2D(16, 3, activation="relu", name="conv")(inputs)
+    x = kl.DepthwiseConv2D(3, name="depthwise")(x)
+    x = kl.Conv2D(16, 1, activation="relu", name="point")(x)
+    return keras.Model(inputs, kl.Dense(4, name="head")(kl.GlobalAveragePooling2D()(x)))
+
+
+def data(count=64):
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(count, 8, 8, 3)).astype("float32")
+    return x, (x.mean((1, 2)) @ generator.normal(size=(3, 4))).argmax(1)
+
+
+def compiled(model, **settings):
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(3e-3), loss, **settings)
+    return model
+
+
+@pytest.mark.parametrize("start", ["kmeans++", "linear", "density", "random"])
+def test_at_most_so_many_values_before_and_after_training(start):
+    model = compiled(tfc.cluster_weights(net(), 8, cluster_centroids_init=start))
+    before = {k.path: k.variable.numpy() for k in find_kernels(model)}
+    model.fit(*data(), epochs=3, verbose=0)
+    counts = unique_weights(model)
+    assert max(counts[f"{name}/kernel"] for name in ("conv", "point", "head")) <= 8
+    assert counts["depthwise/kernel"] == 9 * 16
+    for kernel in find_kernels(model):
+        assert not np.array_equal(before[kernel.path], kernel.variable.numpy())
+
+
+def test_training_lowers_the_loss_with_clusters():
+    model = compiled(tfc.cluster_weights(net(), 8))
+    losses = model.fit(*data(), epochs=12, verbose=0).history["loss"]
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_values_of_each_channel():
+    model = compiled(tfc.cluster_weights(net(), 3, "conv", granularity="channel"))
+    model.fit(*data(), verbose=0)
+    kernel = model.get_layer("conv").kernel.numpy()
+    assert all(len(np.unique(kernel[..., channel])) <= 3 for channel in range(16))
+    assert len(np.unique(kernel)) > 3
+
+
+@pytest.mark.parametrize("settings", [{"jit_compile": True}, {"steps_per_execution": 4}])
+def test_modes_of_training(settings):
+    model = compiled(tfc.cluster_weights(net(), 4), **settings)
+    model.fit(*data(), epochs=2, verbose=0)
+    assert unique_weights(model)["point/kernel"] <= 4
+
+
+def test_pruned_then_clustered_then_quantized_file(tmp_path):
+    model = compiled(net())
+    model.fit(*data(), verbose=0, callbacks=[MagnitudePruning(tfc.ConstantSparsity(0.5, 0))])
+    model = tfc.cluster_weights(model, 8)
+    quantized = compiled(tfc.quantize_aware(model, tfc.Scheme.int8_per_tensor()))
+    quantized.fit(*data(), epochs=2, verbose=0)
+    zeros = (model.get_layer("conv").kernel.numpy() == 0).sum()
+    assert zeros == 16 * 27 // 2
+    content = read_model(export_tflite(quantized, tmp_path / "pcqat.tflite").path)
+    kernels = [t for t in content.subgraphs[0].tensors if t.shape == (16, 3, 3, 3)]
+    (stored,) = kernels
+    values = np.frombuffer(content.buffers[stored.buffer], np.int8)
+    assert len(np.unique(values)) <= 8
+    assert (values == 0).sum() == zeros
+
+
+def test_released_weights_stay_and_move_freely():
+    model = compiled(tfc.cluster_weights(net(), 4))
+    release_clusters(model)
+    assert unique_weights(model)["conv/kernel"] <= 4
+    model.fit(*data(), verbose=0)
+    assert unique_weights(model)["conv/kernel"] > 4
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"number_of_clusters": 1}, "number_of_clusters=1"),
+        ({"number_of_clusters": 300}, "300"),
+        ({"number_of_clusters": 100, "layers": "head"}, r"'head/kernel' has 64 weights"),
+        ({"granularity": 3}, "3 equal groups"),
+        ({"granularity": "row"}, "granularity='row'"),
+        ({"cluster_centroids_init": "best"}, "'best'"),
+        ({"layers": "nothing"}, "matches no layer"),
+    ],
+)
+def test_bad_input_is_named(how, message):
+    with pytest.raises(ValueError, match=message):
+        tfc.cluster_weights(net(), **how)
+
+
+def test_weights_that_cannot_be_clustered_are_named():
+    model = net()
+    model.get_layer("point").trainable = False
+    with pytest.raises(ValueError, match="'point/kernel' is frozen"):
+        tfc.cluster_weights(model)
+    model = tfc.cluster_weights(net())
+    with pytest.raises(ValueError, match="clustered already"):
+        tfc.cluster_weights(model)
+    model = net()
+    model.get_layer("head").kernel.assign(np.full((16, 4), np.nan))
+    with pytest.raises(ValueError, match="'head/kernel' holds weights that are NaN"):
+        tfc.cluster_weights(model)

@@ -1,0 +1,92 @@
+"""Where the shared values of a set of weights start, and which of them is nearest."""
+
+import numpy as np
+
+_ROUNDS = 30  # of Lloyd's algorithm; in one dimension it hardly moves after ten
+
+
+def linear(weights: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
+    """Space values evenly between the smallest and the largest weight.
+
+    Args:
+        weights: float array (n,), n at least ``count``.
+        count: how many values.
+        generator: not used.
+
+    Returns:
+        float array (count,), ascending.
+
+    Example:
+    >>> linear(np.array([-1.0, 0.2, 3.0]), 3, None)
+    array([-1.,  1.,  3.])
+    """
+    del generator
+    return np.linspace(weights.min(), weights.max(), count)
+
+
+def density(weights: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
+    """Place values so that as many weights lie around each: more where there are more.
+
+    Example:
+    >>> density(np.array([0.0, 1.0, 2.0, 3.0, 4.0, 100.0]), 3, None)
+    array([ 0.83333333,  2.5       , 20.        ])
+    """
+    del generator
+    return np.quantile(weights, (np.arange(count) + 0.5) / count)
+
+
+def random(weights: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
+    """Take values from among the weights."""
+    return np.sort(generator.choice(weights, count, replace=False))
+
+
+def kmeans_plus_plus(weights: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
+    """Minimise the squared distance of weights to their nearest value.
+
+    Starts from weights drawn in proportion to their squared distance to those drawn before, then
+    moves each value to the mean of the weights nearest to it.
+
+    Source: Arthur and Vassilvitskii, "k-means++: the advantages of careful seeding", 2007.
+    """
+    centroids = np.array([generator.choice(weights)])
+    distances = np.square(weights - centroids[0])
+    while len(centroids) < count and distances.any():
+        drawn = generator.choice(weights, p=distances / distances.sum())
+        centroids = np.append(centroids, drawn)
+        distances = np.minimum(distances, np.square(weights - drawn))
+    for _ in range(_ROUNDS):
+        centroids.sort()
+        members = nearest(weights, centroids)
+        sizes = np.bincount(members, minlength=len(centroids))
+        sums = np.bincount(members, weights, minlength=len(centroids))
+        moved = np.where(sizes > 0, sums / np.maximum(sizes, 1), centroids)
+        if np.array_equal(moved, centroids):
+            break
+        centroids = moved
+    # Fewer distinct weights than values: the rest repeat the last.
+    return np.sort(np.pad(centroids, (0, count - len(centroids)), mode="edge"))
+
+
+INITIALIZATIONS = {
+    "density": density,
+    "kmeans++": kmeans_plus_plus,
+    "linear": linear,
+    "random": random,
+}
+
+
+def nearest(weights: np.ndarray, centroids: np.ndarray) -> np.ndarray:
+    """Return the place of the nearest centroid of each weight.
+
+    Args:
+        weights: float array (n,).
+        centroids: float array (count,), ascending.
+
+    Returns:
+        int array (n,).
+
+    Example:
+    >>> nearest(np.array([0.1, 0.9, 5.0]), np.array([0.0, 1.0]))
+    array([0, 1, 1])
+    """
+    return np.searchsorted((centroids[1:] + centroids[:-1]) / 2, weights)
