@@ -51,8 +51,7 @@ def deployment_of(model) -> Deployment:
         What is done before and after the conversion.
     """
     if model.scheme.activation_bits == 16:
-        allow = bool(model.allow_float)
-        return Deployment(lambda converter: None, lambda file: quantize_to_int16(file, allow))
+        return Deployment(lambda converter: None, quantize_to_int16)
     return Deployment(
         lambda converter: configure(converter, model.scheme),
         without_barriers if model.float_layers else lambda file: file,

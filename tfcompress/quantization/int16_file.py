@@ -13,32 +13,35 @@ from tensorflow.lite.python.optimize.calibrator import Calibrator
 
 from tfcompress.quantization.placement import SAME_SCALE
 from tfcompress.tflite.constants import constant_value
+from tfcompress.tflite.conversion import ConversionError
 from tfcompress.tflite.editing import Editor
 
 _BIAS_INPUT = 2
 _LARGEST = 2**15 - 1
 
 
-def quantize_to_int16(content: bytes, allow_float: bool = False) -> bytes:
+def quantize_to_int16(content: bytes) -> bytes:
     """Make the activations of a file 16-bit and its weights 8-bit integers.
 
     Args:
         content: a float .tflite file with ranges for 16 bits, converted without optimizations from
             a model with symmetric fake quantization, and with weights that lie on an 8-bit grid.
-        allow_float: whether operations without a 16-bit kernel may stay in float.
 
     Returns:
-        The file. It takes and gives floats.
+        The file. It takes and gives floats. Operations without a 16-bit kernel stay in float.
 
     Raises:
-        RuntimeError: a tensor has no range, or an operation no 16-bit kernel.
+        ConversionError: a tensor has no range.
     """
     quantizer = Calibrator(_with_noted_ranges(content))._calibrator
     float32, int16, int64 = (np.dtype(name).num for name in ("float32", "int16", "int64"))
-    per_tensor, dense_per_tensor = False, True
-    return quantizer.QuantizeModel(
-        float32, float32, allow_float, int16, int64, per_tensor, dense_per_tensor
-    )
+    allow_float, per_tensor, dense_per_tensor = True, False, True
+    try:
+        return quantizer.QuantizeModel(
+            float32, float32, allow_float, int16, int64, per_tensor, dense_per_tensor
+        )
+    except RuntimeError as error:
+        raise ConversionError(f"The quantizer for 16 bits refused the model: {error}") from error
 
 
 def _with_noted_ranges(content):
