@@ -43,8 +43,8 @@ SAME_SCALE = frozenset({
 # Of these, they compute new values, which the device rounds to that scale.
 AVERAGES = frozenset({"AVERAGE_POOL_2D", "RESIZE_BILINEAR"})
 
-# What enters is copied to what leaves, and has its scale.
-JOINING = frozenset({"CONCATENATION", "PACK"})
+# What leaves is copied from all that enters, and has one scale with it.
+JOINING = frozenset({"CONCATENATION", "PACK", "SELECT", "SELECT_V2"})
 
 # How the converter writes a rounded kernel in a graph without ranges.
 CONSTANT_WEIGHTS = frozenset({"QUANTIZE", "DEQUANTIZE"})
