@@ -111,9 +111,7 @@ def compare_operations(
             if point is not None:
                 operations.setdefault(point, operation)
     forced = {
-        point: _real(graph.tensors[op.outputs[0]], held[op.outputs[0]]).reshape(
-            computed[point].shape
-        )
+        point: _real(graph.tensors[op.outputs[0]], held[op.outputs[0]]).reshape(len(inputs), -1)
         for point, op in operations.items()
         if point in own  # others follow from these
     }
@@ -155,7 +153,9 @@ def _values(quantized, inputs, forced) -> dict[TapPoint, np.ndarray]:
         def tap(point, tensor):
             seen[point] = tensor
             value = values.get(point)
-            return tensor if value is None else tf.cast(value, tensor.dtype)
+            if value is None:
+                return tensor
+            return tf.cast(tf.reshape(value, tf.shape(tensor)), tensor.dtype)
 
         with tapped(quantized, tap):
             quantized.call(batch, training=False)
@@ -166,13 +166,20 @@ def _values(quantized, inputs, forced) -> dict[TapPoint, np.ndarray]:
     with float32_computation(quantized):
         for start in range(0, len(inputs), _BATCH):
             rows = slice(start, start + _BATCH)
-            values = [tf.constant(value[rows]) for value in forced.values()]
-            batches.append(run(tf.constant(inputs[rows]), values))
-    columns = zip(*batches, strict=True)
+            given = [tf.constant(value[rows]) for value in forced.values()]
+            outputs = run(tf.constant(inputs[rows]), given)
+            batches.append([_by_example(output.numpy(), len(inputs[rows])) for output in outputs])
+    columns = dict(zip(points, zip(*batches, strict=True), strict=True))
     return {
-        point: np.concatenate([np.atleast_1d(part) for part in column])
-        for point, column in zip(points, columns, strict=True)
+        point: np.concatenate(column)
+        for point, column in columns.items()
+        if len({part.shape[1] for part in column}) == 1
     }
+
+
+def _by_example(values: np.ndarray, count: int) -> np.ndarray:
+    """Give each example a row; what is no whole number of values an example is given none."""
+    return values.reshape(count, -1) if values.size % count == 0 else np.empty((count, 0))
 
 
 def _recognise(real: np.ndarray, candidates: dict[TapPoint, np.ndarray], own) -> TapPoint | None:
