@@ -8,6 +8,7 @@ from keras import layers as kl
 
 import tfcompress as tfc
 from exporters import export_tflite
+from keras_callbacks import DeployedAccuracy, QuantizationSchedule
 from tfcompress.graph.taps import TapPoint
 from tfcompress.quantization.fake_quantization import weight_limit
 from tfcompress.quantization.observers import Percentile
@@ -337,3 +338,79 @@ def test_gradients_are_float32_in_mixed_precision(policy, scheme):
     q.fit(IMAGES, np.eye(5)[LABELS], verbose=0)
     assert np.isfinite(before).all()
     assert (model.get_layer("hidden").kernel.numpy() != before).any()
+
+
+def test_a_layer_without_a_16_bit_kernel_is_named_or_let_through(tmp_path):
+    inputs = keras.Input((8, 8, 3))
+    x = kl.PReLU("uniform", shared_axes=[1, 2], name="odd")(kl.Conv2D(4, 3, name="stem")(inputs))
+    model = keras.Model(inputs, kl.Conv2D(2, 3, name="head")(x))
+    scheme = tfc.Scheme.int8_weights_int16_activations()
+    with pytest.raises(tfc.PlacementError, match=r"odd: PRELU"):
+        tfc.quantize_aware(model, scheme)
+    q = tfc.quantize_aware(model, scheme, allow_float=["odd"]).calibrate(IMAGES)
+    report = export_tflite(q, tmp_path / "m.tflite", validation_data=IMAGES).report
+    assert set(report.float_operations) == {"DEQUANTIZE", "PRELU", "QUANTIZE"}
+    head = q.ranges.numpy()[q.placement.rows()[TapPoint("head")]]
+    assert report.agreement.largest <= 2.1 * np.abs(head).max() / 32767
+
+
+@pytest.mark.parametrize(
+    ("observer", "settings"),
+    [
+        ("mse", {"jit_compile": True}),
+        ("percentile", {"run_eagerly": True}),
+        ("learnt", {"jit_compile": True}),
+        ("learnt", {"run_eagerly": True}),
+        ("learnt", {"steps_per_execution": 2}),
+    ],
+    ids=["mse, jit", "percentile, eager", "jit", "eager", "several steps"],
+)
+def test_ways_of_running(observer, settings):
+    learn = ["weights", "activations"] if observer == "learnt" else []
+    chosen = "moving_average" if observer == "learnt" else observer
+    ranges, steps = [], []
+    for how in ({}, settings):
+        keras.utils.set_random_seed(0)
+        q = tfc.quantize_aware(build_small(), observer=chosen, learn_steps=learn)
+        q.calibrate(IMAGES[:8])
+        q.compile(keras.optimizers.SGD(1e-3), "mse", **{"jit_compile": False, **how})
+        q.fit(IMAGES, np.eye(5)[LABELS], batch_size=8, shuffle=False, verbose=0)
+        ranges.append(q.ranges.numpy())
+        steps.append([v.numpy() for v in q.trainable_variables if v.name.endswith("_steps")])
+    # Kernels that differ in their last bit may round a value to the other side: by one step.
+    assert (np.abs(ranges[1] - ranges[0]).max(axis=1) <= np.ptp(ranges[0], axis=1) / 255).all()
+    for found, expected in zip(steps[1], steps[0], strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-3)
+
+
+def test_learnt_steps_rest_when_ranges_freeze():
+    q = tfc.quantize_aware(build_small(), learn_steps=["weights", "activations"])
+    q.calibrate(IMAGES)
+    steps = [v for v in q.trainable_variables if v.name.endswith("_steps")]
+    seen = []
+    q.compile(keras.optimizers.SGD(1e-3), "mse", jit_compile=False)
+    watch = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: seen.append([v.numpy() for v in steps])
+    )
+    schedule = QuantizationSchedule(freeze_ranges_step=2)
+    kernel = q.model.get_layer("head").kernel.numpy()
+    q.fit(IMAGES, np.eye(5)[LABELS], batch_size=8, verbose=0, callbacks=[schedule, watch])
+    assert all((a != b).any() for a, b in zip(seen[0], seen[1], strict=True))
+    for later in seen[2:]:
+        assert all((a == b).all() for a, b in zip(seen[1], later, strict=True))
+    assert (q.model.get_layer("head").kernel.numpy() != kernel).any()
+
+
+def test_deployed_accuracy_of_every_kind_of_scheme():
+    for scheme in (
+        tfc.Scheme.int8_weights_int16_activations(),
+        tfc.Scheme.dynamic_range(),
+        tfc.Scheme.float16(),
+    ):
+        q = tfc.quantize_aware(build_small(), scheme)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        q.compile("sgd", loss, metrics=["accuracy"], jit_compile=False)
+        deployed = DeployedAccuracy((IMAGES, LABELS))
+        history = q.fit(IMAGES, LABELS, verbose=0, callbacks=[deployed]).history
+        expected = q.evaluate(IMAGES, LABELS, verbose=0)[1]
+        assert history["val_deployed_accuracy"][0] == pytest.approx(expected, abs=1 / 32)
