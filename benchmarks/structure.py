@@ -178,16 +178,16 @@ def accuracy(rows, seeds, folder):
         keras.backend.clear_session()
         keras.utils.set_random_seed(seed)
         path = pathlib.Path(folder) / f"float_{seed}.weights.h5"
-        model = compiled(sign_net(keras), 1e-3)
+        model = compiled(residual_net(keras), 1e-3)
         if path.exists():
             model.load_weights(path)
         else:
             model.fit(*data, BATCH, EPOCHS, verbose=0)
             model.save_weights(path)
-        key = {"part": "accuracy", "model": "sign net", "what": "float", "seed": seed}
+        key = {"part": "accuracy", "model": "residual net", "what": "float", "seed": seed}
         if not rows.find(**key):
             before = model.evaluate(*test, verbose=0)[1]
-            twin = sign_net(keras)
+            twin = residual_net(keras)
             twin.set_weights(model.get_weights())
             print(rows.add(**key, before=before, after=fine_tuned(twin, data, test, seed), share=1))
         for share in (0.5, 0.3):
