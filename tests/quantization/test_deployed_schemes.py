@@ -357,13 +357,13 @@ def test_a_layer_without_a_16_bit_kernel_is_named_or_let_through(tmp_path):
 @pytest.mark.parametrize(
     ("observer", "settings"),
     [
-        ("mse", {"jit_compile": True}),
-        ("percentile", {"run_eagerly": True}),
+        ("mse", {"run_eagerly": True}),
+        ("percentile", {"jit_compile": True}),
         ("learnt", {"jit_compile": True}),
         ("learnt", {"run_eagerly": True}),
         ("learnt", {"steps_per_execution": 2}),
     ],
-    ids=["mse, jit", "percentile, eager", "jit", "eager", "several steps"],
+    ids=["mse, eager", "percentile, jit", "jit", "eager", "several steps"],
 )
 def test_ways_of_running(observer, settings):
     learn = ["weights", "activations"] if observer == "learnt" else []
