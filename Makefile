@@ -1,6 +1,7 @@
 # make quickstart   the whole path on real data, in its own virtual environment
 # make test         the test suite, likewise
 # make emulate      bundles on an emulated 64-bit Raspberry Pi (root, Debian or Ubuntu, x86-64)
+# make coverage     which models quantization-aware training takes, into docs/coverage.md
 # make lint         ruff, and the floors of the house (import-linter)
 # make docs         the pages of docs/ as a site in site/, warnings are errors
 
@@ -9,7 +10,7 @@ VENV ?= .venv
 OUT ?= quickstart_out
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test emulate lint format docs clean
+.PHONY: quickstart test emulate lint format docs clean coverage
 
 quickstart: $(VENV)/installed
 	$(BIN)/tfcompress quickstart --out $(OUT)
@@ -18,7 +19,10 @@ test: $(VENV)/installed
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 emulate: $(VENV)/installed
-	$(BIN)/python -m pytest -q -s -m emulation tests/exporters/bundling
+	$(BIN)/python -m pytest -q -s -m emulation tests/exporters/bundling/test_aarch64.py
+
+coverage: $(VENV)/installed
+	$(BIN)/python benchmarks/quantization_coverage.py --json coverage.json --table docs/coverage.md
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -267,8 +267,21 @@ FURTHER_NETWORKS = {
 
 # What its `quantize_model` takes on tf_keras 2.21; the others of LAYERS and NETWORKS it refuses.
 TFMOT_TAKES = frozenset(
-    "SeparableConv2D;U-Net;shared layers;Lambda;LeakyReLU;swish;GELU;"
-    "MobileNet;MobileNetV2;ResNet50;InceptionV3;Xception;VGG16".split(";")
+    {
+        "SeparableConv2D",
+        "U-Net",
+        "shared layers",
+        "Lambda",
+        "LeakyReLU",
+        "swish",
+        "GELU",
+        "MobileNet",
+        "MobileNetV2",
+        "ResNet50",
+        "InceptionV3",
+        "Xception",
+        "VGG16",
+    }
 )
 
 ROWS = {

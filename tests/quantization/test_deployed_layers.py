@@ -27,6 +27,17 @@ def two_branches(join):
     return build
 
 
+class GatedMean(kl.Layer):
+    """Stores four tensors of its own: a gate, a product and two sums."""
+
+    def build(self, input_shape):
+        self.kernel = self.add_weight(shape=(input_shape[-1], input_shape[-1]), name="kernel")
+
+    def call(self, x):
+        gate = keras.ops.sigmoid(keras.ops.matmul(x, self.kernel))
+        return keras.ops.sum(x * gate, axis=1) / (keras.ops.sum(gate, axis=1) + 1.0)
+
+
 CASES = {
     "convolution": (IMAGE, lambda: chain(kl.Conv2D(6, 3, strides=2, padding="same"))),
     "convolution with relu": (IMAGE, lambda: chain(kl.Conv2D(6, 3, activation="relu"))),
@@ -77,8 +88,24 @@ CASES = {
         IMAGE,
         lambda: chain(kl.Reshape((16, 16)), kl.Permute((2, 1)), kl.Flatten(), kl.Dense(4)),
     ),
+    "elu": (IMAGE, lambda: chain(kl.Conv2D(4, 3), kl.ELU(0.5))),
+    "selu": (IMAGE, lambda: chain(kl.Conv2D(4, 3, activation="selu"))),
+    "softplus": (IMAGE, lambda: chain(kl.Conv2D(4, 3), kl.Activation("softplus"))),
+    "mish": (IMAGE, lambda: chain(kl.Conv2D(4, 3, activation="mish"))),
+    "softsign": (IMAGE, lambda: chain(kl.Conv2D(4, 3), kl.Activation("softsign"))),
+    "hard sigmoid": (IMAGE, lambda: chain(kl.Conv2D(4, 3), kl.Activation("hard_sigmoid"))),
+    "convolution in three dimensions": (
+        (5, 8, 8, 2),
+        lambda: chain(kl.Conv3D(4, 3, strides=(2, 1, 1), padding="same", activation="relu")),
+    ),
+    "grouped convolution": (IMAGE, lambda: chain(kl.Conv2D(8, 3, groups=2))),
     "layer norm": (SERIES, lambda: chain(kl.Dense(8), kl.LayerNormalization())),
+    "group norm": (IMAGE, lambda: chain(kl.Conv2D(8, 3), kl.GroupNormalization(4))),
+    "rms norm": (SERIES, lambda: chain(kl.Dense(8), kl.RMSNormalization())),
+    "unit norm": (SERIES, lambda: chain(kl.Dense(8), kl.UnitNormalization())),
     "attention": (SERIES, lambda: lambda x: kl.MultiHeadAttention(2, 4, dropout=0.1)(x, x)),
+    "grouped query attention": (SERIES, lambda: lambda x: kl.GroupQueryAttention(4, 4, 2)(x, x)),
+    "a layer of one's own": (SERIES, lambda: chain(kl.Dense(8), GatedMean())),
     "add": (IMAGE, lambda: two_branches(kl.Add())),
     "subtract": (IMAGE, lambda: two_branches(kl.Subtract())),
     "multiply": (IMAGE, lambda: two_branches(kl.Multiply())),
