@@ -18,6 +18,7 @@ from exporters.report import ExportReport, ExportResult, describe
 from exporters.representative_data import kept
 from exporters.signatures import DEFAULT
 from exporters.whole_file import require_writable, write_whole
+from tfcompress.examples import gather
 from tfcompress.graph.interception import float32_computation
 from tfcompress.graph.wrapper import unwrap
 from tfcompress.quantization import Scheme
@@ -61,7 +62,8 @@ def export_tflite(
             Needed for "int8", "int16x8" and a ``Scheme``. Where signatures take other inputs than
             the model, a dict of such by signature.
         validation_data: (inputs, labels), inputs, or whatever ``fit`` takes: what the file is
-            compared with the model on. The representative data, or random numbers, when not given.
+            compared with the model on. The first of the representative data, or random numbers,
+            when not given.
         input_dtype: "int8", "uint8" or "float32", for integer exports.
         output_dtype: likewise.
         batch_size: the batch size that the file is fixed to; ``None`` for a free one.
@@ -158,11 +160,12 @@ class _Deployed:
 
 def _evidence(model, key, validation_data, representative_data):
     """Choose the examples that a signature and its model are compared on."""
-    for data in (validation_data, representative_data):
-        if isinstance(data, Mapping) and key in data:
-            return data[key]
+    for data, most in ((validation_data, None), (representative_data, _EVIDENCE_EXAMPLES)):
         if data is not None:
-            return data if key == DEFAULT else _inputs_alone(data)
+            own = data[key] if isinstance(data, Mapping) and key in data else data
+            inputs, labels = gather(own, most)
+            # Labels belong to the model's own outputs.
+            return inputs if labels is None or key != DEFAULT else (inputs, labels)
     generator = np.random.default_rng(0)
     inputs = [
         generator.standard_normal((_EVIDENCE_EXAMPLES, *spec.shape[1:])).astype(
@@ -171,8 +174,3 @@ def _evidence(model, key, validation_data, representative_data):
         for spec in input_specs(model)
     ]
     return inputs[0] if len(inputs) == 1 else inputs
-
-
-def _inputs_alone(data):
-    """Leave out labels, which belong to the model's own outputs."""
-    return data[0] if isinstance(data, tuple) else data

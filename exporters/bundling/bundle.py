@@ -231,6 +231,11 @@ def _readme(title: str, files: dict, inspection: Inspection, ports: dict, verdic
             rows.append("| " + " | ".join(map(str, cells)) + " |")
     counts = ", ".join(f"{count} {name}" for name, count in inspection.operation_counts.items())
     remarks = [*verdict.reasons, *verdict.notes]
+    if inspection.keeps_state:
+        remarks.append(
+            "The model keeps state between runs: call `reset_all_variables()` (Python) or "
+            "`resetVariableTensors()` (Kotlin) before each sequence, as the code here does."
+        )
     return snippets.template("README.md.txt").substitute(
         title=title,
         files="\n".join(f"| {name} | {kinds[name]} |" for name in files if name in kinds),

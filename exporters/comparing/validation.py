@@ -23,6 +23,7 @@ from exporters.running.runtime import (
     RunError,
     Runtime,
     find_runtime,
+    find_runtimes,
     load_isolated,
 )
 from tfcompress.examples import Inputs, first_examples, gather
@@ -43,7 +44,7 @@ def validate(
     data: Any,
     labels: np.ndarray | None = None,
     *,
-    runtimes: Sequence[Runtime | str] | None = None,
+    runtimes: Sequence[Runtime | str] | str | None = None,
     kernels: Sequence[str] = tuple(KERNELS),
     signature: str | None = None,
     metric: Metric | None = None,
@@ -65,8 +66,8 @@ def validate(
         data: examples: whatever ``fit`` takes. Arrays of an input's own integer type are taken as
             quantized already, others as real numbers.
         labels: labels for ``metric``; by default those in ``data``, if it has any.
-        runtimes: runtimes, or their names; by default the preferred one. ``find_runtimes()``
-            lists all that are present.
+        runtimes: runtimes, or their names; "all" for every one that is present; by default the
+            preferred one.
         kernels: kernel sets: "xnnpack", "builtin", "reference".
         signature: the signature to compare; by default the main graph.
         metric: from the outputs (real numbers) and the labels to a number; by default accuracy,
@@ -99,7 +100,7 @@ def validate(
     labels = found if labels is None else np.asarray(labels)
     runs, reference = [], None
     with Children(limits) as children:
-        for runtime in map(find_runtime, runtimes or (None,)):
+        for runtime in _found(runtimes):
             for kernel_set in kernels:
                 try:
                     child = children.of(runtime)
@@ -128,6 +129,14 @@ def validate(
         layers=layers,
         first_wrong=first_wrong(layers, lowest_sqnr),
     )
+
+
+def _found(runtimes) -> list[Runtime]:
+    if runtimes == "all":
+        return list(find_runtimes()) or [find_runtime()]
+    if isinstance(runtimes, str):
+        raise ValueError(f'`runtimes` is a list of runtimes, or "all". Received: {runtimes!r}')
+    return [find_runtime(runtime) for runtime in runtimes or (None,)]
 
 
 def _reference(

@@ -19,6 +19,7 @@ class TensorReport:
         axis: the dimension of the scales, None with one scale or none.
         constant: whether the file holds its value.
         sparse: whether that value is stored sparse.
+        variable: whether it keeps its value from one run to the next.
     """
 
     subgraph: int
@@ -32,6 +33,7 @@ class TensorReport:
     axis: int | None
     constant: bool
     sparse: bool
+    variable: bool
 
 
 @dataclasses.dataclass(frozen=True)

@@ -68,6 +68,11 @@ class Inspection:
         return next((port.labels for port in self.described_outputs if port.labels), ())
 
     @property
+    def keeps_state(self) -> bool:
+        """Whether a run sees the one before, unless ``reset_all_variables`` is called between."""
+        return any(tensor.variable for tensor in self.tensors)
+
+    @property
     def operation_counts(self) -> dict[str, int]:
         """How often each operation occurs."""
         counts: dict[str, int] = {}
@@ -100,6 +105,8 @@ class Inspection:
         ]
         for side, tensors in (("input", self.inputs), ("output", self.outputs)):
             lines += [f"{side} {_tensor_text(tensor)}" for tensor in tensors]
+        if self.keeps_state:
+            lines.append("keeps state between runs: reset_all_variables() before each sequence")
         for key, entry in self.signatures.items():
             takes, gives = ", ".join(entry["inputs"]), ", ".join(entry["outputs"])
             lines.append(f"signature {key}: ({takes}) -> ({gives}), graph {entry['subgraph']}")
@@ -187,6 +194,7 @@ def _tensor_report(subgraph: int, tensor: Tensor) -> TensorReport:
         axis=quantization.axis if quantization and len(quantization.scales) > 1 else None,
         constant=tensor.constant,
         sparse=tensor.sparse,
+        variable=tensor.variable,
     )
 
 

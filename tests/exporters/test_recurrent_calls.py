@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from keras import layers as kl
 
-from exporters import export_tflite, load, validate
+from exporters import export_tflite, inspect, load, validate
 from exporters.converting import convert_model
 from tfcompress.tflite.lstm_scales import repair_lstm_scales
 
@@ -155,6 +155,8 @@ def test_examples_do_not_see_each_others_state(tmp_path):
     """The operation keeps its state in the file's tensors from one run to the next."""
     model, data = built(kl.LSTM(UNITS)), sequences(16)
     file = export_tflite(model, tmp_path / "m.tflite", "float32").path
+    assert inspect(file).keeps_state
+    assert "reset_all_variables" in inspect(file).to_text()
     with load(str(file)) as loaded:
         first, again = loaded.predict(data)[0], loaded.predict(data[::-1])[0][::-1]
     np.testing.assert_array_equal(first, again)

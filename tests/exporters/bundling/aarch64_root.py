@@ -37,6 +37,7 @@ _DESCRIPTION = {
     "sys/devices/system/cpu/possible": "0\n",
     "sys/devices/system/cpu/present": "0\n",
 }
+_EMULATOR = "qemu-aarch64-static"
 _TOOLS = ("debootstrap", "qemu-user-static")
 _PACKAGES = ("python3", "libstdc++6", "libgomp1", "zlib1g")
 
@@ -105,7 +106,7 @@ def build(cache: pathlib.Path) -> Root:
         if not _made(place):
             _install(place, packages)
             _mark_made(place)
-    return Root(folder, tools / "usr" / "bin" / "qemu-aarch64-static")
+    return Root(folder, tools / "usr" / "bin" / _EMULATOR)
 
 
 def _made(folder: pathlib.Path) -> bool:
@@ -122,20 +123,24 @@ def _unpack_tools(tools: pathlib.Path) -> None:
     if missing:
         raise UnavailableError(f"needs {', '.join(missing)}: a Debian or Ubuntu")
     shutil.rmtree(tools, ignore_errors=True)
-    tools.mkdir(parents=True)
-    (tools / "packages").mkdir()
-    # As root: the user that apt otherwise fetches as may not write here.
-    _call(
-        "apt-get",
-        "-qq",
-        "-o",
+    packages = tools / "packages"
+    packages.mkdir(parents=True)
+    # With lists of its own: a container often has none, and the computer's are left alone. As root:
+    # the user that apt otherwise fetches as may not write here.
+    settings = (
+        f"Dir::State::lists={packages}",
+        f"Dir::Cache={packages}",
         "APT::Sandbox::User=root",
-        "download",
-        *_TOOLS,
-        folder=tools / "packages",
     )
-    for package in (tools / "packages").glob("*.deb"):
+    apt = ["apt-get", "-qq", *(part for setting in settings for part in ("-o", setting))]
+    _call(*apt, "update")
+    _call(*apt, "download", *_TOOLS, folder=packages)
+    for package in packages.glob("*.deb"):
         _call("dpkg-deb", "-x", str(package), str(tools))
+    shutil.rmtree(packages)
+    for emulator in (tools / "usr" / "bin").glob("qemu-*"):  # one for each kind of processor
+        if emulator.name != _EMULATOR:
+            emulator.unlink()
 
 
 def _bootstrap(folder: pathlib.Path, tools: pathlib.Path) -> None:

@@ -7,11 +7,13 @@ import subprocess
 import sys
 
 import aarch64_root
+import keras
 import numpy as np
 import pytest
 import toy_files
 
 from exporters import write_bundle
+from exporters.converting import convert_model
 
 pytestmark = [pytest.mark.emulation, pytest.mark.process]
 
@@ -30,6 +32,14 @@ def toy(kind):
     return lambda shared: (toy_files.content(kind), toy_files.images()[:16])
 
 
+def recurrent(shared):
+    """A fused LSTM, which keeps its state between runs unless it is reset."""
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential([keras.Input((8, 4)), keras.layers.LSTM(8), keras.layers.Dense(3)])
+    data = np.random.default_rng(0).standard_normal((64, 8, 4)).astype(np.float32)
+    return convert_model(model, "int8", representative_data=data).flatbuffer, data[:16]
+
+
 def keyword_spotting(shared):
     path = shared() / "models" / "mlperf_tiny" / "kws01_dscnn_int8_reference.tflite"
     samples = np.load(shared() / "data" / "kws01_test1000_mfcc_int8.npz")["x"][:16]
@@ -38,7 +48,9 @@ def keyword_spotting(shared):
 
 @pytest.mark.parametrize("runtime", list(aarch64_root.WHEELS))
 @pytest.mark.parametrize(
-    "model", [toy("int8"), toy("float32"), keyword_spotting], ids=["int8", "float32", "kws"]
+    "model",
+    [toy("int8"), toy("float32"), recurrent, keyword_spotting],
+    ids=["int8", "float32", "lstm", "kws"],
 )
 def test_the_verdict_is_the_one_of_this_computer(board, request, tmp_path, model, runtime):
     content, examples = model(lambda: request.getfixturevalue("shared"))

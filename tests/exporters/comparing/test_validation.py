@@ -12,7 +12,7 @@ from exporters.comparing.agreement import accuracy, compare, is_classification
 from exporters.comparing.layer_agreement import sqnr
 from exporters.comparing.validation import validate
 from exporters.running.ports import Port
-from exporters.running.runtime import RunError
+from exporters.running.runtime import RunError, find_runtimes
 from tfcompress.examples import gather
 
 PORT = Port("y", 0, (1, 2), np.dtype("int8"), scale=0.5, zero_point=10)
@@ -283,3 +283,17 @@ def test_examples_come_as_whatever_fit_takes():
     assert gather(x)[1] is None
     np.testing.assert_array_equal(gather({"a": x})[0]["a"], x)
     assert len(gather([x, y])[0]) == 2
+
+
+@pytest.mark.process
+def test_every_runtime_that_is_present():
+    agreement = validate(
+        toy_files.content("int8"), toy_files.model(), toy_files.images()[:4], runtimes="all"
+    )
+    names = {run.runtime.split()[0] for run in agreement.ran}
+    assert names == {runtime.name for runtime in find_runtimes()}
+    assert {run.kernels for run in agreement.ran} == {"xnnpack", "builtin", "reference"}
+    with pytest.raises(ValueError, match=r'or "all"\. Received: .litert'):
+        validate(
+            toy_files.content("int8"), toy_files.model(), toy_files.images()[:4], runtimes="litert"
+        )
