@@ -111,8 +111,8 @@ def table(rows, found):
         "Written by `make coverage` (`benchmarks/quantization_coverage.py`). Each model is made",
         f"quantization-aware with 8 bits, trained for {TRAINED_STEPS} steps, exported, and run in",
         f"the LiteRT interpreter on {COMPARED} random inputs, beside the Keras model. Networks",
-        "have random weights and inputs of 32 to 75 pixels. TFMOT: its `quantize_model` on tf_keras",
-        "2.21, empty where it was not tried.",
+        "have random weights and inputs of 32 to 75 pixels. TFMOT: its `quantize_model` on",
+        "tf_keras 2.21, empty where it was not tried.",
     ]
     done = {name: row for name, row in found.items() if name in rows}
     works = [name for name, row in done.items() if not row["error"]]
