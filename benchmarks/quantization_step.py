@@ -20,7 +20,7 @@ from step_timing import compare, make_data, make_model, take_turns, write_json
 import tfcompress as tfc
 from exporters.converting import convert_model
 from keras_callbacks import QuantizationSchedule
-from tfcompress.quantization.placement import read_placement
+from tfcompress.quantization.placing.placement import read_placement
 
 try:
     import tensorflow_model_optimization as tfmot

@@ -10,7 +10,7 @@ from exporters.running.runtime import load
 from tfcompress.graph.interception import float32_computation
 from tfcompress.graph.taps import TapPoint
 from tfcompress.quantization import QuantizeAware
-from tfcompress.quantization.placement import FIXED_RANGE, SAME_SCALE, input_point
+from tfcompress.quantization.placing.placement import FIXED_RANGE, SAME_SCALE, input_point
 from tfcompress.quantization.tapping import run_in_float, tapped
 from tfcompress.tflite.conversion import arrange_inputs, input_specs
 from tfcompress.tflite.flatbuffer import read_model

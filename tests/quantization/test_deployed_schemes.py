@@ -10,8 +10,8 @@ import tfcompress as tfc
 from exporters import export_tflite
 from keras_callbacks import DeployedAccuracy, QuantizationSchedule
 from tfcompress.graph.taps import TapPoint
-from tfcompress.quantization.fake_quantization import weight_limit
-from tfcompress.quantization.observers import Percentile
+from tfcompress.quantization.arithmetic.fake_quantization import weight_limit
+from tfcompress.quantization.arithmetic.observers import Percentile
 from tfcompress.quantization.weights import QuantizedWeights
 from tfcompress.tflite.constants import constant_value
 from tfcompress.tflite.flatbuffer import read_model

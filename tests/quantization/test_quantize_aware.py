@@ -9,8 +9,8 @@ from keras import layers as kl
 
 import tfcompress as tfc
 from exporters import export_tflite
-from tfcompress.quantization.fake_quantization import fake_quantize_weights
-from tfcompress.quantization.observers import MovingAverage
+from tfcompress.quantization.arithmetic.fake_quantization import fake_quantize_weights
+from tfcompress.quantization.arithmetic.observers import MovingAverage
 
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 

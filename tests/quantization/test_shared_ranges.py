@@ -6,7 +6,7 @@ from keras import layers as kl
 import tfcompress as tfc
 from exporters import export_tflite
 from tfcompress.graph.taps import TapPoint
-from tfcompress.quantization.placement import Placement, share_ranges
+from tfcompress.quantization.placing.placement import Placement, share_ranges
 from tfcompress.tflite.flatbuffer import read_model
 
 A, B, C, D = map(TapPoint, "abcd")

@@ -11,7 +11,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from tensorflow.lite.python.optimize.calibrator import Calibrator
 
-from tfcompress.quantization.placement import SAME_SCALE
+from tfcompress.quantization.placing.placement import SAME_SCALE
 from tfcompress.tflite.constants import constant_value
 from tfcompress.tflite.conversion import ConversionError
 from tfcompress.tflite.editing import Editor

@@ -13,18 +13,18 @@ from tfcompress.graph.selection import LayerSelector, select_layers, walk_layers
 from tfcompress.graph.taps import TappedCalls
 from tfcompress.graph.wrapper import ModelWrapper, require_built, unwrap
 from tfcompress.quantization.accumulators import AccumulatorUnits
-from tfcompress.quantization.deployment import configure, deployment_of
-from tfcompress.quantization.fake_quantization import (
+from tfcompress.quantization.arithmetic.fake_quantization import (
     fake_quantize_activations,
     fake_quantize_activations_outside_xla,
 )
+from tfcompress.quantization.arithmetic.observers import NO_RANGE, MovingAverage, get_observer
+from tfcompress.quantization.deployment import configure, deployment_of
 from tfcompress.quantization.finite_weights import require_finite_weights
 from tfcompress.quantization.float_islands import keep_float
 from tfcompress.quantization.layer_calls import observable_call
 from tfcompress.quantization.layer_schemes import float_paths, resolve_schemes
-from tfcompress.quantization.observers import NO_RANGE, MovingAverage, get_observer
 from tfcompress.quantization.phase import Phase
-from tfcompress.quantization.placement import (
+from tfcompress.quantization.placing.placement import (
     Placement,
     input_point,
     read_placement,
@@ -352,7 +352,7 @@ def quantize_aware(
             that have kernels compute in float, in training and on the device.
         observer: how ranges follow the data: "moving_average" of the extremes of a batch,
             "min_max", "percentile", "mse" (the least squared error), or one of the objects of
-            ``tfcompress.quantization.observers`` with settings of its own.
+            ``tfcompress.quantization.arithmetic.observers`` with settings of its own.
         learn_steps: "weights", "activations", or both: their step sizes are trained with the
             weights (LSQ) instead of following the data. Those of activations start from
             ``calibrate``.

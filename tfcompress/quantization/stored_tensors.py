@@ -3,11 +3,14 @@
 import keras
 import tensorflow as tf
 
-from tfcompress.quantization.fake_quantization import fake_quantize_activations, grid_levels
-from tfcompress.quantization.learnt_steps import quantize_with_learnt_step, usable_step
-from tfcompress.quantization.observers import MovingAverage, wider_range
+from tfcompress.quantization.arithmetic.fake_quantization import (
+    fake_quantize_activations,
+    grid_levels,
+)
+from tfcompress.quantization.arithmetic.learnt_steps import quantize_with_learnt_step, usable_step
+from tfcompress.quantization.arithmetic.observers import MovingAverage, wider_range
 from tfcompress.quantization.phase import Phase
-from tfcompress.quantization.placement import Placement, PlacementError
+from tfcompress.quantization.placing.placement import Placement, PlacementError
 from tfcompress.quantization.scheme import Scheme
 
 # What sigmoid, softmax and tanh give where activations have 16 bits: the scale is 2**-15.

@@ -11,15 +11,15 @@ from keras.src.backend import AutocastScope
 from tfcompress.graph.inner_tensors import unwatched
 from tfcompress.graph.interception import VariableSwap
 from tfcompress.graph.kernels import Kernel, find_kernels
-from tfcompress.quantization.fake_quantization import (
+from tfcompress.quantization.arithmetic.fake_quantization import (
     fake_quantize_weights,
     round_to_half,
     round_weights_plainly,
     weight_limit,
 )
+from tfcompress.quantization.arithmetic.learnt_steps import quantize_with_learnt_step, usable_step
 from tfcompress.quantization.layer_calls import observable_call
 from tfcompress.quantization.layer_schemes import LayerSchemes
-from tfcompress.quantization.learnt_steps import quantize_with_learnt_step, usable_step
 from tfcompress.quantization.scheme import Scheme
 
 # The converter takes one scale per channel for the kernels of these layers from training.

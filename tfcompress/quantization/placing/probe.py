@@ -16,7 +16,7 @@ from tfcompress.graph.inner_tensors import is_inner_role, unwatched
 from tfcompress.graph.interception import VariableSwap, float32_computation
 from tfcompress.graph.taps import TappedCalls, TapPoint
 from tfcompress.quantization.float_islands import keep_float, with_inputs
-from tfcompress.quantization.recognition import Candidate
+from tfcompress.quantization.placing.recognition import Candidate
 from tfcompress.quantization.weights import QuantizedWeights
 from tfcompress.tflite.conversion import arrange_inputs
 from tfcompress.tflite.graph_conversion import Graph

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfcompress.quantization.observers import (
+from tfcompress.quantization.arithmetic.observers import (
     NO_RANGE,
     LeastError,
     MinMax,

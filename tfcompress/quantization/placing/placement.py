@@ -20,8 +20,8 @@ from tfcompress.graph.selection import walk_layers
 from tfcompress.graph.taps import TapPoint, walk_operations
 from tfcompress.quantization.float_islands import FloatIslands
 from tfcompress.quantization.layer_schemes import LayerSchemes, float_paths
-from tfcompress.quantization.probe import Probe, input_point
-from tfcompress.quantization.recognition import Candidates
+from tfcompress.quantization.placing.probe import Probe, input_point
+from tfcompress.quantization.placing.recognition import Candidates
 from tfcompress.quantization.weights import QuantizedWeights
 from tfcompress.tflite import conversion
 from tfcompress.tflite.flatbuffer import read_model

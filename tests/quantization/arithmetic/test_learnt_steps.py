@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfcompress.quantization.fake_quantization import (
+from tfcompress.quantization.arithmetic.fake_quantization import (
     fake_quantize_activations,
     fake_quantize_weights,
     grid_levels,
 )
-from tfcompress.quantization.learnt_steps import quantize_with_learnt_step, usable_step
+from tfcompress.quantization.arithmetic.learnt_steps import quantize_with_learnt_step, usable_step
 
 
 def gradients(values, step, lowest, highest, count, upstream):

@@ -9,7 +9,7 @@ range is a float32 tensor [smallest, largest] that contains zero; before the fir
 import keras
 import tensorflow as tf
 
-from tfcompress.quantization.fake_quantization import grid_levels
+from tfcompress.quantization.arithmetic.fake_quantization import grid_levels
 
 NO_RANGE = (0.0, -1.0)
 

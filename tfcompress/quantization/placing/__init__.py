@@ -1,0 +1,1 @@
+"""Where a model is rounded: read from what the converter makes of it."""
