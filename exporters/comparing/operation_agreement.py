@@ -146,7 +146,7 @@ def _values(quantized, inputs, forced) -> dict[TapPoint, np.ndarray]:
     """Run the model and return what it computes at each point; go on with a forced value."""
     points: list[TapPoint] = []
 
-    @tf.function(autograph=False, reduce_retracing=True)  # inner tensors are seen in graphs alone
+    @tf.function(autograph=False)  # inner tensors are seen in graphs alone
     def run(batch, values):
         seen, values = {}, dict(zip(forced, values, strict=True))
 
@@ -165,21 +165,21 @@ def _values(quantized, inputs, forced) -> dict[TapPoint, np.ndarray]:
     batches = []
     with float32_computation(quantized):
         for start in range(0, len(inputs), _BATCH):
-            rows = slice(start, start + _BATCH)
+            # Always as many examples, so that one graph runs: another would have other points.
+            rows = np.minimum(np.arange(start, start + _BATCH), len(inputs) - 1)
             given = [tf.constant(value[rows]) for value in forced.values()]
             outputs = run(tf.constant(inputs[rows]), given)
-            batches.append([_by_example(output.numpy(), len(inputs[rows])) for output in outputs])
-    columns = dict(zip(points, zip(*batches, strict=True), strict=True))
+            batches.append([_by_example(output.numpy()) for output in outputs])
+    columns = zip(*batches, strict=True)
     return {
-        point: np.concatenate(column)
-        for point, column in columns.items()
-        if len({part.shape[1] for part in column}) == 1
+        point: np.concatenate(column)[: len(inputs)]
+        for point, column in zip(points, columns, strict=True)
     }
 
 
-def _by_example(values: np.ndarray, count: int) -> np.ndarray:
+def _by_example(values: np.ndarray) -> np.ndarray:
     """Give each example a row; what is no whole number of values an example is given none."""
-    return values.reshape(count, -1) if values.size % count == 0 else np.empty((count, 0))
+    return values.reshape(_BATCH, -1) if values.size % _BATCH == 0 else np.empty((_BATCH, 0))
 
 
 def _recognise(real: np.ndarray, candidates: dict[TapPoint, np.ndarray], own) -> TapPoint | None:
