@@ -1,0 +1,90 @@
+import json
+
+import keras
+import numpy as np
+import pytest
+from keras import layers as kl
+
+import tfcompress as tfc
+
+
+def linear_model():
+    """Two inputs to two outputs by way of two hidden units, without biases."""
+    model = keras.Sequential(
+        [
+            keras.Input((2,)),
+            kl.Dense(2, use_bias=False, name="a"),
+            kl.Dense(2, use_bias=False, name="b"),
+        ]
+    )
+    model.set_weights([np.float32([[1, 0], [0, 0.5]]), np.float32([[1, 0], [0, 1]])])
+    return model
+
+
+X = np.float32([[1, 0], [0, 1]])
+
+
+def test_errors_by_hand():
+    # Outputs are the rows of a: energy 1 + 0.25. Half of the weights of a kernel are zero already.
+    table = tfc.sensitivity(linear_model(), X, sparsities=(0.5, 0.75), bits=(8,), progress=False)
+    found = {(e.path, e.level): e.error for e in table.effects if e.change == "sparsity"}
+    assert found["a/kernel", 0.5] == found["b/kernel", 0.5] == 0.0
+    assert found["a/kernel", 0.75] == pytest.approx(0.25 / 1.25)
+    assert found["b/kernel", 0.75] in (pytest.approx(0.25 / 1.25), pytest.approx(1 / 1.25))
+    assert table.of("bits", 8)["a/kernel"].error < 1e-4
+
+
+def test_the_model_is_as_before_and_labels_give_accuracy():
+    model = linear_model()
+    before = model.get_weights()
+    table = tfc.sensitivity(
+        model, (X, np.array([0, 1])), sparsities=(0.75,), bits=(), progress=False
+    )
+    assert table.metric == 1.0
+    assert table.of("sparsity", 0.75)["a/kernel"].metric == 0.5
+    for one, other in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    text = table.to_text()
+    assert "a/kernel" in text
+    assert "75% zero" in text
+    assert json.loads(json.dumps(table.to_json()))["metric"] == 1.0
+
+
+def test_goes_on_from_its_file(tmp_path, monkeypatch):
+    file = tmp_path / "table.jsonl"
+    model = linear_model()
+    options = {"sparsities": (0.5, 0.75), "bits": (4,), "progress": False, "file": file}
+    whole = tfc.sensitivity(model, X, **options)
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join(lines[:3]) + "\n" + lines[3][:10])  # killed while it wrote
+    calls = []
+    predict = model.predict
+    monkeypatch.setattr(model, "predict", lambda *a, **k: calls.append(1) or predict(*a, **k))
+    assert tfc.sensitivity(model, X, **options) == whole
+    assert len(calls) == 1 + 4  # the reference, and what the file did not have
+    with pytest.raises(ValueError, match="another model or of other data"):
+        tfc.sensitivity(model, X[:1], **options)
+
+
+def test_heat_map(tmp_path):
+    pytest.importorskip("matplotlib", reason="needs the extra `report`")
+    table = tfc.sensitivity(linear_model(), X, progress=False)
+    table.draw(tmp_path / "map.svg")
+    assert (
+        "b/kernel" in (tmp_path / "map.svg").read_text()
+        or (tmp_path / "map.svg").stat().st_size > 2000
+    )
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"sparsities": (1.0,)}, "1.0"),
+        ({"bits": (1,)}, "Received: 1"),
+        ({"sparsities": (), "bits": ()}, "At least one"),
+        ({"layers": "nothing"}, "matches no layer"),
+    ],
+)
+def test_bad_input_is_named(how, message):
+    with pytest.raises(ValueError, match=message):
+        tfc.sensitivity(linear_model(), X, progress=False, **how)
