@@ -236,7 +236,9 @@ def _account(rows, model):
 def _share(found):
     if found is None:
         return ""
-    return "equal" if not found["largest"] else f"{found['share']:.3%}, {found['largest']} LSB"
+    if not found["largest"]:
+        return "equal"
+    return f"{found['share'] * 1e6:,.0f} ppm, {found['largest']} LSB"
 
 
 def write_tables(path, tables):
