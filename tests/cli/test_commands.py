@@ -47,6 +47,15 @@ def test_export_reports_and_writes(folder, capsys):
     assert report["float_operations"]
 
 
+def test_export_with_labels_and_a_verdict(folder, capsys):
+    (folder / "names.txt").write_text("ant\nbee\ncow\n")
+    line = f"export {folder}/model.keras --out {folder}/named.tflite --data {folder}/data.npz"
+    assert call(f"{line} --labels {folder}/names.txt --target coral-edgetpu --json") == 0
+    assert json.loads(capsys.readouterr().out)["verdict"]["target"] == "coral-edgetpu"
+    assert call(f"inspect {folder}/named.tflite") == 0
+    assert "bee" in capsys.readouterr().out
+
+
 def test_export_without_the_data_that_it_needs(folder, capsys):
     assert call(f"export {folder}/model.keras --out {folder}/no.tflite") == 2
     assert "representative_data" in capsys.readouterr().err

@@ -7,6 +7,8 @@ from tfcompress.cli.data_argument import load_data
 from tfcompress.cli.errors import CommandError
 from tfcompress.cli.outcome import add_parser, one_line_errors, show
 
+_LABELS_HELP = "a text file with a class name a line"
+
 
 def add_to(commands) -> None:
     """Add the subcommands to the command's parser."""
@@ -31,6 +33,8 @@ def _add_export(commands):
         help="int8 (default), int16x8, dynamic, float16 or float32",
     )
     parser.add_argument("--data", help=DATA_HELP)
+    parser.add_argument("--labels", metavar="FILE", help=_LABELS_HELP)
+    parser.add_argument("--target", help="also judge whether this device runs the file")
     parser.set_defaults(run=run_export)
 
 
@@ -43,7 +47,12 @@ def run_export(arguments) -> None:
 
         data = load_data(arguments.data, image_size(model)) if arguments.data else None
         result = export_tflite(
-            model, arguments.out, arguments.quantization, representative_data=data
+            model,
+            arguments.out,
+            arguments.quantization,
+            representative_data=data,
+            labels=read_labels(arguments.labels),
+            target=arguments.target,
         )
         if arguments.json:
             show(result.report, as_json=True)
@@ -88,7 +97,7 @@ def _add_bundle(commands):
     parser.add_argument("file", help="a .tflite file")
     parser.add_argument("--out", required=True, metavar="DIR", help="the folder to make")
     parser.add_argument("--data", help=DATA_HELP)
-    parser.add_argument("--labels", metavar="FILE", help="a text file with a class name a line")
+    parser.add_argument("--labels", metavar="FILE", help=_LABELS_HELP)
     parser.add_argument("--target", default="raspberry-pi-4", help="default: raspberry-pi-4")
     parser.set_defaults(run=run_bundle)
 
@@ -98,17 +107,23 @@ def run_bundle(arguments) -> None:
     from exporters import write_bundle
 
     with one_line_errors():
-        labels = None
-        if arguments.labels:
-            labels = pathlib.Path(arguments.labels).read_text(encoding="utf-8").splitlines()
         data = load_data(arguments.data) if arguments.data else None
         folder = write_bundle(
-            arguments.file, arguments.out, examples=data, labels=labels, target=arguments.target
+            arguments.file,
+            arguments.out,
+            examples=data,
+            labels=read_labels(arguments.labels),
+            target=arguments.target,
         )
         if arguments.json:
             print((folder / "manifest.json").read_text(encoding="utf-8"))
         else:
             print(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
+
+
+def read_labels(path: str | None) -> list[str] | None:
+    """Read a text file with a class name a line."""
+    return None if path is None else pathlib.Path(path).read_text(encoding="utf-8").splitlines()
 
 
 def load_model(path: str):
