@@ -1,3 +1,9 @@
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -95,6 +101,28 @@ def test_the_sparsity_is_exact(callback, allocation, sparsity):
     assert masked == round(sparsity * size)
     assert all((kernel[~mask] == 0).all() for kernel, mask in zip(kernels, masks, strict=True))
     assert history.history["sparsity"][-1] == pytest.approx(sparsity, abs=1e-3)
+
+
+def test_works_in_a_step_that_xla_compiles():
+    kernel = fit(make_model(jit_compile=True), RigL(0.85, end_step=150, frequency=10), epochs=20)
+    np.testing.assert_array_equal(kernel != 0, data()[2] != 0)
+
+
+@pytest.mark.process
+def test_two_devices():
+    program = pathlib.Path(__file__).with_name("sparse_on_two_devices.py")
+    ran = subprocess.run(
+        [sys.executable, program],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    result = json.loads(ran.stdout.splitlines()[-1])
+    assert result["found"]
+    assert result["closed"] > 0.1
+    assert result["units"] == 8
 
 
 class Interrupted(Exception):

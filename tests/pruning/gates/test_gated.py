@@ -147,6 +147,16 @@ def test_saved_and_loaded(tmp_path):
     loaded.fit(x, y, verbose=0)
 
 
+def test_works_in_a_step_that_xla_compiles():
+    model = residual()
+    wrapped = tfc.gated(model, 0.5, initial_strength=3.0)
+    wrapped.compile(keras.optimizers.Adam(0.01), "mse", jit_compile=True)
+    x = np.random.default_rng(1).normal(size=(32, 6, 6, 3)).astype("float32")
+    wrapped.fit(x, np.zeros((32, 4)), 4, 4, verbose=0)
+    assert wrapped.closed > 0.1
+    assert read_channels(wrapped.fold()).macs() < read_channels(model).macs()
+
+
 def test_works_in_mixed_precision():
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
