@@ -58,15 +58,13 @@ def _accuracy(rows):
         at_once = _spread([100 * row["before"] for row in found])
         lines.append(f"| {name} | {share:.0%} | {at_once} | {after} | {loss} |")
     seeds = len({row["seed"] for row in rows})
-    return (
-        "\n".join(lines)
-        + f"\n\nPer cent, mean and deviation over {seeds} seed{'s' * (seeds > 1)}.\n"
-    )
+    lines += ["", f"Per cent; mean, and deviation of several seeds. Seeds: {seeds}.", ""]
+    return "\n".join(lines)
 
 
 def _spread(values):
-    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{statistics.mean(values):.1f} ± {deviation:.1f}"
+    mean = f"{statistics.mean(values):.1f}"
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.1f}"
 
 
 def _latency(rows):
