@@ -52,7 +52,7 @@ _SERIALIZABLE = (
     "tfcompress.clustering.constraint",
     "tfcompress.distillation",
     "tfcompress.pruning.criteria",
-    "tfcompress.pruning.gates.gated",
+    "tfcompress.pruning.gates.gated_model",
     "tfcompress.pruning.masks",
     "tfcompress.pruning.patterns",
     "tfcompress.pruning.schedules",

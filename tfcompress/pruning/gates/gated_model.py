@@ -19,7 +19,7 @@ from tfcompress.pruning.schedule import check_sparsity
 
 _GROUPS = ("channel", "element")
 _LEAST_NOISE = 1e-6
-_AT_ONCE = 5.0
+_AT_ONCE, _NEAR = 12.0, 0.3  # up to a factor of exp(3.6)
 
 
 @keras.saving.register_keras_serializable(package="tfcompress")
@@ -136,7 +136,8 @@ class Gated(ModelWrapper):
         found = ops.mean(ops.cast(hard_concrete.without_noise(flat) == 0, "float32"))
         strength = ops.convert_to_tensor(self.strength)
         # Gates follow slowly: what answers the present miss at once keeps them from overshooting.
-        pressing = next_strength(strength, found, self.sparsity, _AT_ONCE)
+        near = ops.clip(found, self.sparsity - _NEAR, self.sparsity + _NEAR)
+        pressing = next_strength(strength, near, self.sparsity, _AT_ONCE)
         self.add_loss(pressing * ops.mean(hard_concrete.open_probability(flat)))
         self.strength.assign(next_strength(strength, found, self.sparsity, self.gain))
 
