@@ -2,25 +2,29 @@
 
 For each seed a model is trained dense on Keras 3. Its weights are then the start of two trainings
 at each sparsity, with the same schedule, data, optimizer and number of epochs: MagnitudePruning on
-Keras 3, and TFMOT on tf_keras, in the same architecture. Reported is the accuracy on held-out data,
-mean and standard deviation over the seeds, and the sparsity of the kernels that both prune.
+Keras 3, and TFMOT on tf_keras, in the same architecture; and of two trainings as long without
+pruning, one on each library. Reported is the accuracy on held-out data, mean and standard deviation
+over the seeds, and the sparsity of the kernels that both prune.
 
     python benchmarks/pruning_accuracy.py --seeds 5 --json pruning_accuracy.json
     python benchmarks/pruning_accuracy.py --fast
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import statistics
-import time
+from collections.abc import Callable
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
+import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 import tf_keras
+from finished_rows import FinishedRows
 from small_nets import lenet, sign_net
 from training_data import SHARED, mnist, sign_digits
 
@@ -46,102 +50,153 @@ def kernel_sparsity(weights):
     return sum(np.count_nonzero(k == 0) for k in kernels) / sum(k.size for k in kernels)
 
 
-def prune_ours(build, weights, sparsity, data, test, epochs, batch, seed):
+def trained_further(library, task, weights, seed):
+    """Train the dense model on, for as long as the others are pruned."""
+    library.utils.set_random_seed(seed)
+    model = compiled(library, task.build(library))
+    model.set_weights(weights)
+    model.fit(*task.data, task.batch, task.epochs, verbose=0)
+    return model.evaluate(*task.test, verbose=0)[1], 0.0
+
+
+def prune_ours(task, weights, sparsity, seed):
     keras.utils.set_random_seed(seed)
-    model = compiled(keras, build(keras))
+    model = compiled(keras, task.build(keras))
     model.set_weights(weights)
-    steps = epochs * -(-len(data[0]) // batch)
-    schedule = PolynomialDecay(0.0, sparsity, 0, steps * 2 // 3, frequency=FREQUENCY)
-    model.fit(*data, batch, epochs, verbose=0, callbacks=[MagnitudePruning(schedule)])
-    return model.evaluate(*test, verbose=0)[1], kernel_sparsity(model.get_weights())
+    schedule = PolynomialDecay(0.0, sparsity, 0, task.steps * 2 // 3, frequency=FREQUENCY)
+    callbacks = [MagnitudePruning(schedule)]
+    model.fit(*task.data, task.batch, task.epochs, verbose=0, callbacks=callbacks)
+    return model.evaluate(*task.test, verbose=0)[1], kernel_sparsity(model.get_weights())
 
 
-def prune_tfmot(build, weights, sparsity, data, test, epochs, batch, seed):
+def prune_tfmot(task, weights, sparsity, seed):
     tf_keras.utils.set_random_seed(seed)
-    model = build(tf_keras)
+    model = task.build(tf_keras)
     model.set_weights(weights)
-    steps = epochs * -(-len(data[0]) // batch)
     # Its updates fall on multiples of the frequency alone: the end must be one.
-    end = steps * 2 // 3 // FREQUENCY * FREQUENCY
+    end = task.steps * 2 // 3 // FREQUENCY * FREQUENCY
     schedule = tfmot.sparsity.keras.PolynomialDecay(0.0, sparsity, 0, end, frequency=FREQUENCY)
     wrapped = compiled(tf_keras, tfmot.sparsity.keras.prune_low_magnitude(model, schedule))
     callbacks = [tfmot.sparsity.keras.UpdatePruningStep()]
-    wrapped.fit(*data, batch, epochs, verbose=0, callbacks=callbacks)
-    accuracy = wrapped.evaluate(*test, verbose=0)[1]
+    wrapped.fit(*task.data, task.batch, task.epochs, verbose=0, callbacks=callbacks)
+    accuracy = wrapped.evaluate(*task.test, verbose=0)[1]
     return accuracy, kernel_sparsity(tfmot.sparsity.keras.strip_pruning(wrapped).get_weights())
 
 
-def run(name, build, data, test, arguments, seeds):
-    """Return rows of (data set, sparsity, method, accuracy and sparsity of each seed)."""
-    found = {("dense", 0.0): []}
-    for seed in range(seeds):
-        keras.backend.clear_session()
-        tf_keras.backend.clear_session()
-        keras.utils.set_random_seed(seed)
-        dense = compiled(keras, build(keras))
-        dense.fit(*data, arguments["batch"], arguments["dense_epochs"], verbose=0)
-        weights = dense.get_weights()
-        found["dense", 0.0].append((dense.evaluate(*test, verbose=0)[1], 0.0))
-        for sparsity in SPARSITIES:
-            for method, prune in (("ours", prune_ours), ("TFMOT", prune_tfmot)):
-                result = prune(
-                    build,
-                    weights,
-                    sparsity,
-                    data,
-                    test,
-                    arguments["epochs"],
-                    arguments["batch"],
-                    seed,
-                )
-                found.setdefault((method, sparsity), []).append(result)
-    return [
-        {"data": name, "method": method, "target": sparsity, "runs": runs}
-        for (method, sparsity), runs in found.items()
+METHODS = {
+    ("Keras 3, dense", 0.0): lambda *args: trained_further(keras, *args),
+    ("tf_keras, dense", 0.0): lambda *args: trained_further(tf_keras, *args),
+}
+for _sparsity in SPARSITIES:
+    METHODS["ours", _sparsity] = lambda task, weights, seed, s=_sparsity: prune_ours(
+        task, weights, s, seed
+    )
+    METHODS["TFMOT", _sparsity] = lambda task, weights, seed, s=_sparsity: prune_tfmot(
+        task, weights, s, seed
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A data set, a network for it, and how long it is trained."""
+
+    name: str
+    build: Callable
+    data: tuple
+    test: tuple
+    batch: int
+    dense_epochs: int
+    epochs: int
+
+    @property
+    def steps(self):
+        """The steps of the training that prunes."""
+        return self.epochs * -(-len(self.data[0]) // self.batch)
+
+
+def run_seed(task, seed, rows):
+    """Add a row for each method that has none yet."""
+    key = {"data": task.name, "seed": seed, "epochs": task.epochs}
+    missing = [
+        (method, target)
+        for method, target in METHODS
+        if rows.find(method=method, target=target, **key) is None
     ]
+    if not missing:
+        return
+    keras.backend.clear_session()
+    tf_keras.backend.clear_session()
+    keras.utils.set_random_seed(seed)
+    dense = compiled(keras, task.build(keras))
+    dense.fit(*task.data, task.batch, task.dense_epochs, verbose=0)
+    weights = dense.get_weights()
+    for method, target in missing:
+        accuracy, sparsity = METHODS[method, target](task, weights, seed)
+        rows.add(method=method, target=target, accuracy=accuracy, sparsity=sparsity, **key)
+
+
+def summarize(rows, tasks, seeds):
+    """Print and return means and deviations over the seeds."""
+    print(f"{'data':24}{'method':18}{'target':>8}{'sparsity':>10}{'accuracy':>10}{'deviation':>11}")
+    summary = []
+    for task in tasks:
+        for method, target in METHODS:
+            found = [
+                rows.find(data=task.name, seed=s, epochs=task.epochs, method=method, target=target)
+                for s in range(seeds)
+            ]
+            accuracy = [row["accuracy"] for row in found]
+            row = {
+                "data": task.name,
+                "method": method,
+                "target": target,
+                "sparsity": statistics.mean(row["sparsity"] for row in found),
+                "accuracy": statistics.mean(accuracy),
+                "deviation": statistics.stdev(accuracy) if seeds > 1 else 0.0,
+                "seeds": accuracy,
+            }
+            summary.append(row)
+            print(
+                f"{task.name:24}{method:18}{target:8.0%}{row['sparsity']:10.2%}"
+                f"{row['accuracy']:10.2%}{row['deviation']:11.2%}"
+            )
+    return summary
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, help="5 by default, 2 when fast")
     parser.add_argument("--fast", action="store_true", help="fewer seeds, shorter trainings")
+    parser.add_argument("--only", choices=["mnist", "signs"], help="one data set alone")
+    parser.add_argument("--rows", help="file of finished work, to go on from after an interruption")
     parser.add_argument("--json", help="where to write the figures")
     arguments = parser.parse_args()
     if not SHARED.is_dir():
         parser.error("needs the data sets in shared/data beside the project")
-    seeds = arguments.seeds or (2 if arguments.fast else 5)
-    start = time.perf_counter()
-    short = {"batch": 64, "dense_epochs": 3, "epochs": 4}
-    rows = run(
-        "MNIST, LeNet",
-        lenet,
-        *mnist(5000 if arguments.fast else 20000),
-        short if arguments.fast else {"batch": 128, "dense_epochs": 5, "epochs": 5},
-        seeds,
-    )
-    rows += run(
-        "sign digits, sign net",
-        sign_net,
-        *sign_digits(),
-        {"batch": 32, "dense_epochs": 8, "epochs": 6}
-        if arguments.fast
-        else {"batch": 32, "dense_epochs": 20, "epochs": 12},
-        seeds,
-    )
-    print(f"{'data':24}{'method':8}{'target':>8}{'sparsity':>10}{'accuracy':>10}{'deviation':>11}")
-    for row in rows:
-        accuracy, sparsity = zip(*row["runs"], strict=True)
-        row["accuracy"] = statistics.mean(accuracy)
-        row["deviation"] = statistics.stdev(accuracy) if seeds > 1 else 0.0
-        row["sparsity"] = statistics.mean(sparsity)
-        print(
-            f"{row['data']:24}{row['method']:8}{row['target']:8.0%}{row['sparsity']:10.2%}"
-            f"{row['accuracy']:10.2%}{row['deviation']:11.2%}"
-        )
-    print(f"{seeds} seeds, {time.perf_counter() - start:.0f} s")
+    # The dense start of a seed is the same when the work goes on after an interruption.
+    tf.config.experimental.enable_op_determinism()
+    fast = arguments.fast
+    seeds = arguments.seeds or (2 if fast else 5)
+    tasks = {
+        "mnist": lambda: Task(
+            "MNIST, LeNet",
+            lenet,
+            *mnist(5000 if fast else 20000),
+            *((64, 3, 4) if fast else (128, 5, 5)),
+        ),
+        "signs": lambda: Task(
+            "sign digits, sign net", sign_net, *sign_digits(), 32, *((8, 6) if fast else (20, 12))
+        ),
+    }
+    chosen = [make() for name, make in tasks.items() if arguments.only in (None, name)]
+    rows = FinishedRows(arguments.rows, ("data", "seed", "epochs", "method", "target"))
+    for task in chosen:
+        for seed in range(seeds):
+            run_seed(task, seed, rows)
+    summary = summarize(rows, chosen, seeds)
     if arguments.json:
         with open(arguments.json, "w", encoding="utf-8") as file:
-            json.dump(rows, file, indent=2)
+            json.dump(summary, file, indent=2)
 
 
 if __name__ == "__main__":

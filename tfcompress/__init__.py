@@ -42,8 +42,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "pruning.blocks": ["remove_blocks"],
         "pruning.channels": ["prune_iteratively", "remove_channels"],
         "pruning.gates": ["gated"],
-        "search": ["choose_precisions", "sensitivity"],
         "quantization": ["PlacementError", "Scheme", "quantize_aware"],
+        "search": ["choose_precisions", "sensitivity"],
     },
 )
 
