@@ -3,19 +3,25 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers as kl
+from keras.src.layers.rnn.conv_lstm import ConvLSTMCell
 
 import tfcompress as tfc
 from exporters import export_tflite
+from tfcompress.quantization.layer_calls import observable_call
 
 STEPS = 3
 
 CELLS = {
-    "lstm with dropout": lambda: kl.LSTM(4, dropout=0.3),
+    "lstm": lambda: kl.LSTM(4, dropout=0.3),
+    "lstm, gate by gate": lambda: kl.LSTM(4, implementation=1, dropout=0.3, use_bias=False),
+    "lstm with dropped states": lambda: kl.LSTM(4, recurrent_dropout=0.3, return_sequences=True),
     "gru of sequences": lambda: kl.GRU(4, return_sequences=True),
-    "gru, reset before": lambda: kl.GRU(4, reset_after=False),
-    "simple rnn": lambda: kl.SimpleRNN(4, return_sequences=True),
-    "both directions": lambda: kl.Bidirectional(kl.GRU(4, return_sequences=True)),
+    "gru, reset before": lambda: kl.GRU(4, reset_after=False, recurrent_dropout=0.2),
+    "simple rnn": lambda: kl.SimpleRNN(4, dropout=0.2, recurrent_dropout=0.2),
+    "stacked cells": lambda: kl.RNN([kl.GRUCell(4), kl.LSTMCell(3, dropout=0.2)]),
+    "both directions": lambda: kl.Bidirectional(kl.LSTM(4, return_sequences=True)),
 }
 
 
@@ -47,6 +53,65 @@ def test_masked_steps_keep_the_state(tmp_path):
     report = export_tflite(q, tmp_path / "m.tflite", validation_data=tokens).report
     assert report.float_operations == ()
     assert report.agreement.within_one >= 0.98
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        lambda: kl.SimpleRNNCell(4),
+        lambda: kl.GRUCell(4),
+        lambda: kl.GRUCell(4, reset_after=False),
+        lambda: kl.LSTMCell(4),
+        lambda: ConvLSTMCell(2, 4, 3),
+    ],
+)
+@pytest.mark.parametrize("fresh", [True, False])
+def test_forms_of_cells_compute_what_keras_does(cell, fresh):
+    cell = cell()
+    shape = (2, 6, 6, 3) if isinstance(cell, ConvLSTMCell) else (2, 3)
+    random = np.random.default_rng(0)
+    x = random.random(shape, dtype="float32")
+    cell.build(shape)
+    if cell.bias is not None:
+        cell.bias.assign(random.random(cell.bias.shape, dtype="float32"))
+    states = [random.random(state.shape, dtype="float32") for state in initial_states(cell, x)]
+
+    @tf.function
+    def both(x, states):
+        states = initial_states(cell, x) if fresh else states
+        form = observable_call(cell, cell.call, lambda role, tensor: tensor)
+        return cell.call(x, states), form(x, states)
+
+    (output, own), (expected_output, expected) = both(x, states)
+    np.testing.assert_allclose(output, expected_output, atol=1e-6)
+    for state, expected_state in zip(own, expected, strict=True):
+        np.testing.assert_allclose(state, expected_state, atol=1e-6)
+
+
+def initial_states(cell, x):
+    states = cell.get_initial_state(batch_size=len(x))
+    return states if isinstance(states, list) else [states]
+
+
+def test_inputs_are_dropped_out_in_training_alone():
+    layer = kl.SimpleRNN(1, use_bias=False, dropout=0.75, activation=None, kernel_initializer="ones")
+    inputs = keras.Input((1, 1))
+    q = tfc.quantize_aware(keras.Model(inputs, layer(inputs)))
+    x = np.ones((400, 1, 1), "float32")
+    q.calibrate(x)
+    kept = np.mean(np.asarray(q(x, training=True)) != 0.0)
+    assert 0.15 < kept < 0.35
+    np.testing.assert_allclose(q(x), np.ones((400, 1)), atol=0.02)
+
+
+def test_a_cell_of_ones_own_that_drops_out_is_named():
+    class OwnCell(kl.LSTMCell):
+        pass
+
+    inputs = keras.Input((STEPS, 5))
+    model = keras.Model(inputs, kl.RNN(OwnCell(4, dropout=0.3, name="own"))(inputs))
+    with pytest.raises(ValueError, match="own.*cannot be quantized.*drops out"):
+        tfc.quantize_aware(model)
 
 
 def test_all_steps_of_a_cell_have_one_range():

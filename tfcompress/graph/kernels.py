@@ -4,6 +4,7 @@ import dataclasses
 
 import keras
 from keras import layers as kl
+from keras.src.layers.rnn.conv_lstm import ConvLSTMCell
 
 from tfcompress.graph.selection import LayerSelector, select_layers
 
@@ -88,7 +89,7 @@ def _kernels_of(layer):
         return [(kernel, _einsum_output_axes(layer.equation), False)]
     if isinstance(layer, kl.Embedding):
         return [(layer._embeddings, (1,), False)]
-    if isinstance(layer, (kl.LSTMCell, kl.GRUCell, kl.SimpleRNNCell)):
+    if isinstance(layer, (kl.LSTMCell, kl.GRUCell, kl.SimpleRNNCell, ConvLSTMCell)):
         return [(w, _last(w, 1), False) for w in (layer.kernel, layer.recurrent_kernel)]
     if isinstance(kernel, keras.Variable) and len(kernel.shape) >= 2:
         return [(kernel, _last(kernel, 1), False)]

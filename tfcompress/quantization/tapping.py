@@ -14,10 +14,10 @@ class _TappedTwice:
         self._taps, self._tap = taps, tap
 
     def active(self, tap, wrap=None):
-        def both(point, tensor):
-            rounded = tap(point, tensor)
+        def both(point, tensor, **how):
+            rounded = tap(point, tensor, **how)
             replaced = self._tap(point, rounded)
-            return rounded if replaced is rounded else tap(point, replaced)
+            return rounded if replaced is rounded else tap(point, replaced, **how)
 
         return self._taps.active(both, wrap)
 

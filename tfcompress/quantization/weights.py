@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 from keras import layers as kl
 from keras.src.backend import AutocastScope
+from keras.src.layers.rnn.conv_lstm import ConvLSTMCell
 
 from tfcompress.graph.inner_tensors import unwatched
 from tfcompress.graph.interception import VariableSwap
@@ -23,7 +24,7 @@ from tfcompress.quantization.layer_schemes import LayerSchemes
 from tfcompress.quantization.scheme import Scheme
 
 # The converter takes one scale per channel for the kernels of these layers from training.
-_PER_CHANNEL = (kl.Conv2D, kl.DepthwiseConv2D, kl.SeparableConv2D)
+_PER_CHANNEL = (kl.Conv2D, kl.DepthwiseConv2D, kl.SeparableConv2D, ConvLSTMCell)
 # For these it chooses one per channel itself, from weights of 8 bits.
 _CONVOLUTIONS = (
     *_PER_CHANNEL,

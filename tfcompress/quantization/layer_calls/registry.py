@@ -5,6 +5,7 @@ from keras import layers as kl
 from tfcompress.quantization.layer_calls import (
     activations,
     attention,
+    cells,
     convolution,
     normalization,
     recurrent,
@@ -13,6 +14,7 @@ from tfcompress.quantization.layer_calls import (
 FORMS = {
     **activations.FORMS,
     **attention.FORMS,
+    **cells.FORMS,
     **convolution.FORMS,
     **normalization.FORMS,
     **recurrent.FORMS,
@@ -28,6 +30,8 @@ def observable_call(layer, call, tap):
     form = FORMS.get(type(layer))
     if form is None and isinstance(layer, kl.RNN):
         form = recurrent.unrolled
-    if form is not None:
+    if form is None:
+        cells.require_no_dropout(layer)
+    else:
         call = form(layer, call, tap)
     return activations.integer_activation(layer, call)

@@ -163,7 +163,7 @@ def read_placement(
     stored = tensor_values(flatbuffer, inputs)
 
     learnt, fixed, unseen = {}, {}, {}
-    points = {}  # by the index of the stored tensor
+    points, defined = {}, {}  # by the index of the stored tensor: where it is, its fixed range
     paths = [path for path, _ in walk_operations(model)]
     layer_paths = [path for path, _ in walk_layers(model)]
     islands = FloatIslands(graph, in_float, paths)
@@ -174,14 +174,17 @@ def read_placement(
     for operation in graph.operations:
         for index in operation.outputs:
             tensor = graph.tensors[index]
+            ends = _defined_range(operation, graph, stored, defined)
+            if ends is not None:
+                defined[index] = ends
             if tensor.dtype != "FLOAT32" or operation.name in SAME_SCALE | CONSTANT_WEIGHTS:
                 continue
             if _is_barrier(operation, stored) or not islands.needs_range(index):
                 continue
             point = candidates.recognise(stored.get(index), operation)
-            if operation.name in FIXED_RANGE:
+            if ends is not None:
                 if point is not None:
-                    fixed[point] = FIXED_RANGE[operation.name]
+                    fixed[point] = ends
             elif point is None:
                 layer = layer_behind(tensor.name, paths)
                 unseen[layer] = (*unseen.get(layer, ()), operation.name)
@@ -199,6 +202,25 @@ def read_placement(
         content = read_model(probe.convert_with_ranges([*learnt, *fixed], configure))
         refuse_float(model, float_layers(content, layer_paths), allow_float)
     return placement
+
+
+def _defined_range(operation, graph, stored, defined):
+    """Return the range of an output that operations define: its own, or those whose it copies."""
+    if operation.name in FIXED_RANGE:
+        return FIXED_RANGE[operation.name]
+    if operation.name not in SAME_SCALE | JOINING and not _is_barrier(operation, stored):
+        return None
+    real = [i for i in operation.inputs if i >= 0 and graph.tensors[i].dtype == "FLOAT32"]
+    copied = [i for i in real if not graph.tensors[i].constant]
+    ranges = {defined.get(i) for i in copied}
+    if len(ranges) != 1 or None in ranges:
+        return None
+    (ends,) = ranges
+    if _is_barrier(operation, stored) or operation.name in SAME_SCALE:
+        return ends
+    constants = [stored[i] for i in real if graph.tensors[i].constant]
+    within = all(ends[0] <= np.min(c) and np.max(c) <= ends[1] for c in constants)
+    return ends if within else None
 
 
 def share_ranges(

@@ -92,8 +92,11 @@ class Probe:
         """Return a tensor unchanged, in a way that the converter does not see through.
 
         A layer with a kernel reads a stored tensor. Without a range in between, the converter moves
-        a multiplication before the layer into the rounded kernel, and rounds it wrongly.
+        a multiplication before the layer into the rounded kernel, and rounds it wrongly. A
+        constant, such as the state that a recurrent layer starts from, is not stored.
         """
+        if tensor.op.type in ("Const", "Fill"):
+            return tensor
         unchanged = tf.maximum(tensor, tensor.dtype.min)
         self._barriers.add(unchanged.op.name)
         return unchanged
