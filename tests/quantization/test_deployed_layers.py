@@ -82,7 +82,10 @@ CASES = {
     "rescaling": (IMAGE, lambda: chain(kl.Rescaling(2.0, -1.0), kl.Conv2D(4, 3))),
     "normalization": (
         IMAGE,
-        lambda: chain(kl.Normalization(mean=[0.4] * 4, variance=[0.1] * 4), kl.Conv2D(4, 3)),
+        lambda: chain(
+            kl.Normalization(mean=[0.4, 0.5, 0.3, 0.2], variance=[0.1, 0.2, 0.3, 0.1]),
+            kl.Conv2D(4, 3),
+        ),
     ),
     "reshape and permute": (
         IMAGE,
@@ -103,6 +106,22 @@ CASES = {
     "group norm": (IMAGE, lambda: chain(kl.Conv2D(8, 3), kl.GroupNormalization(4))),
     "rms norm": (SERIES, lambda: chain(kl.Dense(8), kl.RMSNormalization())),
     "unit norm": (SERIES, lambda: chain(kl.Dense(8), kl.UnitNormalization())),
+    "attention, causal": (
+        SERIES,
+        lambda: lambda x: kl.MultiHeadAttention(2, 4)(x, x, use_causal_mask=True),
+    ),
+    "attention of one head, causal": (
+        SERIES,
+        lambda: lambda x: kl.Attention()([kl.Dense(8)(x), kl.Dense(8)(x)], use_causal_mask=True),
+    ),
+    "additive attention": (
+        SERIES,
+        lambda: lambda x: kl.AdditiveAttention()([kl.Dense(8)(x), kl.Dense(8)(x)]),
+    ),
+    "convolutional lstm": (
+        (2, 6, 6, 2),
+        lambda: chain(kl.ConvLSTM2D(3, 3, dropout=0.2, return_sequences=True)),
+    ),
     "attention": (SERIES, lambda: lambda x: kl.MultiHeadAttention(2, 4, dropout=0.1)(x, x)),
     "grouped query attention": (SERIES, lambda: lambda x: kl.GroupQueryAttention(4, 4, 2)(x, x)),
     "a layer of one's own": (SERIES, lambda: chain(kl.Dense(8), GatedMean())),
@@ -120,11 +139,22 @@ CASES = {
 }
 
 
+def scatter_constants(model):
+    """Give normalizations scales and shifts that show whether they are rounded alike."""
+    random = np.random.default_rng(1)
+    for variable in model.variables:
+        if variable.name in ("gamma", "moving_variance"):
+            variable.assign(random.uniform(0.5, 1.5, variable.shape))
+        if variable.name in ("beta", "moving_mean"):
+            variable.assign(random.uniform(-0.5, 0.5, variable.shape))
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_file_computes_what_was_trained(case, tmp_path):
     shape, build = CASES[case]
     inputs = keras.Input(shape)
     model = keras.Model(inputs, build()(inputs))
+    scatter_constants(model)
     examples = np.random.default_rng(0).random((64, *shape), dtype="float32")
     q = tfc.quantize_aware(model)
     q.compile(keras.optimizers.SGD(0.01), "mse", jit_compile=False)

@@ -94,7 +94,9 @@ def initial_states(cell, x):
 
 
 def test_inputs_are_dropped_out_in_training_alone():
-    layer = kl.SimpleRNN(1, use_bias=False, dropout=0.75, activation=None, kernel_initializer="ones")
+    layer = kl.SimpleRNN(
+        1, use_bias=False, dropout=0.75, activation=None, kernel_initializer="ones"
+    )
     inputs = keras.Input((1, 1))
     q = tfc.quantize_aware(keras.Model(inputs, layer(inputs)))
     x = np.ones((400, 1, 1), "float32")
@@ -110,7 +112,7 @@ def test_a_cell_of_ones_own_that_drops_out_is_named():
 
     inputs = keras.Input((STEPS, 5))
     model = keras.Model(inputs, kl.RNN(OwnCell(4, dropout=0.3, name="own"))(inputs))
-    with pytest.raises(ValueError, match="own.*cannot be quantized.*drops out"):
+    with pytest.raises(ValueError, match=r"own.*cannot be quantized.*drops out"):
         tfc.quantize_aware(model)
 
 

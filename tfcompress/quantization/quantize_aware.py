@@ -238,10 +238,10 @@ class QuantizeAware(ModelWrapper):
         stored = StoredTensors(self.placement, self.scheme, ranges, Phase(), observer)
         finite = {}
 
-        def tap(point, tensor):
+        def tap(point, tensor, **how):
             if tensor.dtype.is_floating:
                 finite.setdefault(point, tf.reduce_all(tf.math.is_finite(tensor)))
-            return stored.tap(point, tensor)
+            return stored.tap(point, tensor, **how)
 
         self._run(inputs, training=False, mask=None, phase=Phase(), tap=tap)
         self._checked = list(finite)

@@ -57,13 +57,15 @@ class StoredTensors:
         self._made: dict[int, tuple] = {}
         self.ranges = list(self._before)
 
-    def tap(self, point, tensor, observed=None):
+    def tap(self, point, tensor, observed=None, stored=None):
         """Return the tensor as the device stores it.
 
         Args:
             point: where the model hands it out.
             tensor: the tensor.
             observed: returns what the range is to follow in its place.
+            stored: returns the tensor as 8-bit constants make it, which the device computes with
+                if it stores the tensor.
 
         Returns:
             The tensor, rounded if the point has a range.
@@ -75,6 +77,8 @@ class StoredTensors:
             if fixed is None or not self._phase.rounding:
                 return tensor
             return self._rounded(tensor, _FIXED_16_BITS if self._bits == 16 else fixed)
+        if stored is not None and self._bits == 8 and self._phase.rounding:
+            tensor = stored()
         if self._steps is not None:
             return self._with_learnt_step(row, tensor) if self._phase.rounding else tensor
         if self._phase.ranges_move:

@@ -57,4 +57,4 @@ def run_in_float(quantized: QuantizeAware, inputs):
         What it gives.
     """
     phase = Phase(rounding=False, ranges_move=False)
-    return quantized._run(inputs, False, None, phase, lambda point, tensor: tensor)
+    return quantized._run(inputs, False, None, phase, lambda point, tensor, **how: tensor)

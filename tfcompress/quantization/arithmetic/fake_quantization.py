@@ -113,6 +113,26 @@ def round_to_half(weights):
     return _straight_through(weights, tf.cast(tf.cast(clipped, tf.float16), tf.float32))
 
 
+def round_constant(values):
+    """Round an operand that is no kernel, such as a scale per channel, as the converter stores it.
+
+    Args:
+        values: float tensor of any shape.
+
+    Returns:
+        Tensor of the shape and dtype of ``values``, on a grid of 256 levels from the smallest to
+        the largest value, and zero. Gradients pass straight through.
+
+    Example:
+    >>> round_constant(tf.constant([0.0, 0.101, 2.55])).numpy()
+    array([0.  , 0.1 , 2.55], dtype=float32)
+    """
+    values32 = tf.cast(values, tf.float32)
+    smallest, largest = tf.reduce_min(values32), tf.reduce_max(values32)
+    ends = tf.stack([tf.minimum(smallest, 0.0), tf.maximum(largest, 0.0)])
+    return _straight_through(values, fake_quantize_activations(values, ends))
+
+
 @tf.custom_gradient
 def _straight_through(values, rounded):
     return tf.identity(rounded), lambda upstream: (upstream, None)

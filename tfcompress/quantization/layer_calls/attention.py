@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 from keras import layers as kl
 
+from tfcompress.quantization.arithmetic.fake_quantization import round_constant
 from tfcompress.quantization.layer_calls.attributes import attributes
 
 _BELOW_ALL = -1e9
@@ -49,7 +50,7 @@ def grouped_query(layer, call, tap):
 
 
 def dot_product(layer, call, tap):
-    """Compute Attention or AdditiveAttention with masked scores in reach of 8 bits."""
+    """Compute Attention with masked scores in reach of 8 bits."""
     stock = layer._apply_scores
 
     def apply_scores(scores, value, scores_mask=None, training=False):
@@ -62,6 +63,25 @@ def dot_product(layer, call, tap):
     def run(*args, **kwargs):
         with attributes(layer, _apply_scores=apply_scores):
             return call(*args, **kwargs)
+
+    return run
+
+
+def additive(layer, call, tap):
+    """Compute AdditiveAttention likewise, its scale a constant of 8 bits."""
+
+    def calculate_scores(query, key):
+        x = tf.tanh(query[..., :, tf.newaxis, :] + key[..., tf.newaxis, :, :])
+        if layer.use_scale:
+            scale, unscaled = tf.convert_to_tensor(layer.scale), x
+            x = tap("scaled", x * scale, stored=lambda: unscaled * round_constant(scale))
+        return tf.reduce_sum(x, -1)
+
+    masked = dot_product(layer, call, tap)
+
+    def run(*args, **kwargs):
+        with attributes(layer, _calculate_scores=calculate_scores):
+            return masked(*args, **kwargs)
 
     return run
 
@@ -93,7 +113,7 @@ def _masked(scores, mask, tap):
 
 
 FORMS = {
-    kl.AdditiveAttention: dot_product,
+    kl.AdditiveAttention: additive,
     kl.Attention: dot_product,
     kl.GroupQueryAttention: grouped_query,
     kl.MultiHeadAttention: multi_head,

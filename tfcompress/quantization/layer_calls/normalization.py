@@ -1,7 +1,13 @@
-"""Forms of normalization layers."""
+"""Forms of normalization layers.
 
+Scales and shifts that the converter folds into no kernel are constants of 8 bits on the device.
+"""
+
+import keras
 import tensorflow as tf
 from keras import layers as kl
+
+from tfcompress.quantization.arithmetic.fake_quantization import round_constant
 
 
 def batch_normalization(layer, call, tap):
@@ -28,9 +34,15 @@ def batch_normalization(layer, call, tap):
         scale = gamma * tf.math.rsqrt(variance + layer.epsilon)
         shift = beta - mean * scale
         scaled = x * scale if outputs is None else outputs - shift
-        seen = tap("scaled", scaled)
+        shifts = [shift]
+
+        def stored():
+            shifts.append(round_constant(shift))
+            return x * round_constant(scale)
+
+        seen = tap("scaled", scaled, stored=stored)
         if outputs is None or seen is not scaled:
-            outputs = seen + shift
+            outputs = seen + shifts[-1]
         return tf.cast(outputs, layer.compute_dtype)
 
     return run
@@ -58,7 +70,6 @@ def layer_normalization(layer, call, tap):
     The statistics are those of the input itself, whose differences from the mean are small enough
     for 8 bits.
     """
-    del tap
     if layer.rms_scaling:
         return call
 
@@ -66,46 +77,72 @@ def layer_normalization(layer, call, tap):
         axes = [layer.axis] if isinstance(layer.axis, int) else list(layer.axis)
         axes = [axis % len(inputs.shape) for axis in axes]
         shape = [size if i in axes else 1 for i, size in enumerate(inputs.shape)]
-        return _normalized(layer, tf.cast(inputs, tf.float32), axes, shape)
+        return _normalized(layer, tap, tf.cast(inputs, tf.float32), axes, shape)
 
     return run
 
 
 def group_normalization(layer, call, tap):
     """Compute GroupNormalization without the negation of a product, likewise."""
-    del call, tap
+    del call
 
     def run(inputs):
         grouped = tf.cast(layer._reshape_into_groups(inputs), tf.float32)
         rank = len(grouped.shape)
         groups = rank - 2 if layer.axis == -1 else layer.axis % (rank - 1)
         axes = [axis for axis in range(1, rank) if axis != groups]
-        outputs = _normalized(layer, grouped, axes, layer._create_broadcast_shape(inputs.shape))
+        shape = layer._create_broadcast_shape(inputs.shape)
+        outputs = _normalized(layer, tap, grouped, axes, shape)
         return tf.reshape(outputs, tf.shape(inputs))
 
     return run
 
 
-def _normalized(layer, x, axes, shape):
+def _normalized(layer, tap, x, axes, shape):
     centred = x - tf.reduce_mean(x, axes, keepdims=True)
     variance = tf.reduce_mean(centred * centred, axes, keepdims=True)
     outputs = centred * tf.math.rsqrt(variance + layer.epsilon)
     if layer.scale:
-        outputs = outputs * tf.reshape(tf.cast(layer.gamma.value, tf.float32), shape)
+        outputs = _scaled(tap, outputs, tf.reshape(tf.cast(layer.gamma.value, tf.float32), shape))
     if layer.center:
-        outputs = outputs + tf.reshape(tf.cast(layer.beta.value, tf.float32), shape)
+        outputs = _shifted(tap, outputs, tf.reshape(tf.cast(layer.beta.value, tf.float32), shape))
     return tf.cast(outputs, layer.compute_dtype)
+
+
+def _scaled(tap, x, scale):
+    return tap("scaled", x * scale, stored=lambda: x * round_constant(scale))
+
+
+def _shifted(tap, x, shift):
+    return tap("shifted", x + shift, stored=lambda: x + round_constant(shift))
 
 
 def rms_normalization(layer, call, tap):
     """Compute RMSNormalization with a product in place of a square, which devices lack."""
-    del call, tap
+    del call
 
     def run(inputs):
         x = tf.cast(inputs, tf.float32)
         mean = tf.reduce_mean(x * x, layer.axis, keepdims=True)
         outputs = x * tf.math.rsqrt(mean + layer.epsilon)
-        return tf.cast(outputs * tf.cast(layer.scale.value, tf.float32), layer.compute_dtype)
+        outputs = _scaled(tap, outputs, tf.cast(layer.scale.value, tf.float32))
+        return tf.cast(outputs, layer.compute_dtype)
+
+    return run
+
+
+def normalization(layer, call, tap):
+    """Compute Normalization: a subtraction and a product with constants."""
+    if layer.invert:
+        return call
+
+    def run(inputs):
+        x = tf.cast(inputs, layer.compute_dtype)
+        mean, variance = (
+            tf.cast(tf.convert_to_tensor(value), x.dtype) for value in (layer.mean, layer.variance)
+        )
+        scale = 1.0 / tf.maximum(tf.sqrt(variance), keras.backend.epsilon())
+        return _scaled(tap, _shifted(tap, x, -mean), scale)
 
     return run
 
@@ -127,6 +164,7 @@ FORMS = {
     kl.BatchNormalization: batch_normalization,
     kl.GroupNormalization: group_normalization,
     kl.LayerNormalization: layer_normalization,
+    kl.Normalization: normalization,
     kl.RMSNormalization: rms_normalization,
     kl.UnitNormalization: unit_normalization,
 }
