@@ -17,12 +17,14 @@ from tfcompress.quantization.arithmetic.fake_quantization import (
     fake_quantize_activations,
     fake_quantize_activations_outside_xla,
 )
-from tfcompress.quantization.arithmetic.observers import NO_RANGE, MovingAverage, get_observer
+from tfcompress.quantization.arithmetic.observers import MovingAverage, get_observer
 from tfcompress.quantization.deployment import configure, deployment_of
 from tfcompress.quantization.finite_weights import require_finite_weights
 from tfcompress.quantization.float_islands import keep_float
 from tfcompress.quantization.layer_calls import observable_call
 from tfcompress.quantization.layer_schemes import float_paths, resolve_schemes
+from tfcompress.quantization.learnable_steps import require_learnable
+from tfcompress.quantization.observed_ranges import are_observed, require_observed, unseen
 from tfcompress.quantization.phase import Phase
 from tfcompress.quantization.placing.placement import (
     Placement,
@@ -38,16 +40,11 @@ from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.precision import float_layers
 
 _INFERENCE = Phase(ranges_move=False)
-_LEARNABLE = ("weights", "activations")
 
 
 def _with_moving_statistics(run, inputs, training=None, **kwargs):
     del training
     return run(inputs, training=False, **kwargs)
-
-
-def _unseen(shape, dtype=None):
-    return tf.tile(tf.constant([NO_RANGE], dtype), (shape[0], 1))
 
 
 @keras.saving.register_keras_serializable(package="tfcompress")
@@ -107,7 +104,7 @@ class QuantizeAware(ModelWrapper):
         self._fake_quantize = fake_quantize_activations
         self.ranges = self.add_weight(
             shape=(len(placement.learnt), 2),
-            initializer=_unseen,
+            initializer=unseen,
             dtype="float32",
             trainable=False,
             autocast=False,
@@ -218,7 +215,7 @@ class QuantizeAware(ModelWrapper):
             TypeError: ``data`` is of no kind that ``fit`` takes.
         """
         observer = self.observer if observer is None else get_observer(observer)
-        ranges, batches = _unseen(self.ranges.shape, "float32"), 0
+        ranges, batches = unseen(self.ranges.shape, "float32"), 0
         for inputs in iterate_inputs(data, batch_size):
             ranges, finite = self._observe(inputs, ranges, observer)
             self._require_finite(finite.numpy())
@@ -260,29 +257,12 @@ class QuantizeAware(ModelWrapper):
     @property
     def calibrated(self) -> bool:
         """Whether ranges have been observed: after a training step or ``calibrate``."""
-        ranges = keras.ops.convert_to_numpy(self.ranges)
-        return not len(ranges) or not bool((ranges[:, 0] > ranges[:, 1]).all())
+        return are_observed(keras.ops.convert_to_numpy(self.ranges))
 
     def _require_ranges(self):
-        if not self.calibrated:
-            raise ValueError(
-                f"Model {self.name!r} has not seen any data since it was made quantization-aware, "
-                "so the ranges of its activations are unknown. Train it with `fit`, or call "
-                "`calibrate(data)` on some inputs first"
-                + ("." if self.activation_steps is None else ": trained steps start from them.")
-            )
         ranges = keras.ops.convert_to_numpy(self.ranges)
-        lost = [
-            str(point)
-            for point, ends in zip(self.placement.learnt, ranges, strict=True)
-            if not np.isfinite(ends).all()
-        ]
-        if lost:
-            raise ValueError(
-                f"Model {self.name!r} has met NaN or infinite values in training, so the ranges of "
-                f"these tensors are lost: {', '.join(lost)}. Look at the data and the learning "
-                "rate; go back to an earlier checkpoint, or call `calibrate(data)`."
-            )
+        steps_follow = self.activation_steps is not None
+        require_observed(self.name, self.placement.learnt, ranges, steps_follow)
 
     def make_test_function(self, force=False):
         """Build the evaluation step, once the ranges are known."""
@@ -389,7 +369,7 @@ def quantize_aware(
     scheme = scheme or Scheme.int8()
     observer = get_observer(observer)
     learn_steps = tuple(learn_steps)
-    _require_learnable(scheme, learn_steps)
+    require_learnable(scheme, learn_steps)
     conversion.input_specs(model)
     paths = None if layers is None else [path for path, _ in select_layers(model, layers)]
     schemes = resolve_schemes(model, scheme, paths)
@@ -407,25 +387,6 @@ def quantize_aware(
     if finished:
         _require_integer(wrapped)
     return wrapped
-
-
-def _require_learnable(scheme, learn_steps):
-    unknown = [name for name in learn_steps if name not in _LEARNABLE]
-    if unknown:
-        raise ValueError(
-            f"`learn_steps` lists any of {list(_LEARNABLE)}. Received: learn_steps={learn_steps!r}"
-        )
-    if learn_steps and (scheme.activation_bits is None or scheme.dense_per_channel):
-        raise ValueError(
-            "Step sizes are trained where the file takes them from training: with integer "
-            "activations and without `dense_per_channel`, where the converter chooses scales "
-            f"itself. Received: learn_steps={learn_steps!r}, scheme={scheme}"
-        )
-    if "weights" in learn_steps and scheme.activation_bits == 16:
-        raise ValueError(
-            "The converter chooses the step sizes of weights itself beside 16-bit activations, "
-            f"whose own can be trained. Received: learn_steps={learn_steps!r}"
-        )
 
 
 def _require_integer(wrapped):
