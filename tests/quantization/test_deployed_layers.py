@@ -27,6 +27,12 @@ def two_branches(join):
     return build
 
 
+def pooled_for_three(inputs):
+    x = kl.MaxPooling2D(2, 1)(kl.Conv2D(4, 3, activation="relu")(inputs))
+    pooled = kl.AveragePooling2D(3, 1, padding="same")(x)
+    return kl.Concatenate()([kl.Conv2D(4, 1)(x), kl.Conv2D(3, 1)(x), kl.Conv2D(2, 1)(pooled)])
+
+
 class GatedMean(kl.Layer):
     """Stores four tensors of its own: a gate, a product and two sums."""
 
@@ -77,6 +83,7 @@ CASES = {
         IMAGE,
         lambda: chain(kl.Conv2D(4, 3), kl.UpSampling2D(interpolation="bilinear")),
     ),
+    "pooling, read by an average and by others": (IMAGE, lambda: pooled_for_three),
     "padding": (IMAGE, lambda: chain(kl.ZeroPadding2D(), kl.Conv2D(4, 3))),
     "cropping": (IMAGE, lambda: chain(kl.Conv2D(4, 3), kl.Cropping2D())),
     "rescaling": (IMAGE, lambda: chain(kl.Rescaling(2.0, -1.0), kl.Conv2D(4, 3))),

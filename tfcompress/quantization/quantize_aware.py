@@ -22,6 +22,7 @@ from tfcompress.quantization.deployment import configure, deployment_of
 from tfcompress.quantization.finite_weights import require_finite_weights
 from tfcompress.quantization.float_islands import keep_float
 from tfcompress.quantization.layer_calls import observable_call
+from tfcompress.quantization.layer_calls.normalization import with_moving_statistics
 from tfcompress.quantization.layer_schemes import float_paths, resolve_schemes
 from tfcompress.quantization.learnable_steps import require_learnable
 from tfcompress.quantization.observed_ranges import are_observed, require_observed, unseen
@@ -40,11 +41,6 @@ from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.precision import float_layers
 
 _INFERENCE = Phase(ranges_move=False)
-
-
-def _with_moving_statistics(run, inputs, training=None, **kwargs):
-    del training
-    return run(inputs, training=False, **kwargs)
 
 
 @keras.saving.register_keras_serializable(package="tfcompress")
@@ -181,7 +177,7 @@ class QuantizeAware(ModelWrapper):
             if not training and id(layer) in self._in_float:
                 run = keep_float(run)
             if isinstance(layer, keras.layers.BatchNormalization) and not phase.statistics_move:
-                return functools.partial(_with_moving_statistics, run)
+                return with_moving_statistics(run)
             return run
 
         flat = [

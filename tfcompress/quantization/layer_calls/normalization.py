@@ -48,6 +48,16 @@ def batch_normalization(layer, call, tap):
     return run
 
 
+def with_moving_statistics(call):
+    """Return the call of a BatchNormalization that uses its moving statistics in training, too."""
+
+    def run(inputs, training=None, **kwargs):
+        del training
+        return call(inputs, training=False, **kwargs)
+
+    return run
+
+
 def _fused_training_step(layer, x, gamma, beta):
     """Normalize by the batch and update the moving statistics as Keras does."""
     shape = tf.shape(x)

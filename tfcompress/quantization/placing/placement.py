@@ -289,17 +289,25 @@ def _merged(groups):
 
 
 def _averages(graph, points, stored, candidates):
-    """Find what averages a tensor: the device rounds averages to the scale of what it read."""
+    """Find what averages a tensor: the device rounds averages to the scale of what it read.
+
+    If that was copied, the copy is found as well: others that read it may stay in float otherwise.
+    """
     sources, found = dict(points), {}  # by the index of a tensor, and by the point of an average
+    makers = {index: operation for operation in graph.operations for index in operation.outputs}
     for operation in graph.operations:
-        if operation.name in SAME_SCALE or _is_barrier(operation, stored):
-            source = next((sources[i] for i in operation.inputs if i in sources), None)
-            if source is not None:
-                sources.update(dict.fromkeys(operation.outputs, source))
-            if source is not None and operation.name in AVERAGES:
-                point = candidates.recognise(stored.get(operation.outputs[0]), operation)
-                if point is not None:
-                    found[point] = source
+        if operation.name not in SAME_SCALE and not _is_barrier(operation, stored):
+            continue
+        read = next((i for i in operation.inputs if i in sources), None)
+        if read is None:
+            continue
+        sources.update(dict.fromkeys(operation.outputs, sources[read]))
+        if operation.name not in AVERAGES:
+            continue
+        for index in {read, *operation.outputs} - points.keys() - set(graph.inputs):
+            point = candidates.recognise(stored.get(index), makers[index])
+            if point is not None:
+                found[point] = sources[read]
     return found
 
 
