@@ -103,7 +103,11 @@ def test_read_only_folder_is_refused_before_the_conversion(read_only, monkeypatc
 @pytest.fixture
 def interrupted(monkeypatch):
     """Ctrl-C at the last moment."""
+    # A process that was started in the background may ignore the signal.
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     monkeypatch.setattr(os, "replace", lambda *_: signal.raise_signal(signal.SIGINT))
+    yield
+    signal.signal(signal.SIGINT, previous)
 
 
 def test_interrupted_file(tmp_path, interrupted):
