@@ -14,6 +14,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 
 TRAINED_STEPS, BATCH, COMPARED = 2, 4, 32
@@ -134,7 +135,8 @@ def table(rows, found):
 def cells(name, row, result):
     start = f"| {name} | {OUTCOMES[row.tfmot]} "
     if result["error"]:
-        return start + f"| fails: {result['error'].splitlines()[-1]} |" + " |" * 7
+        reason = textwrap.shorten(result["error"].splitlines()[-1], 100, placeholder=" ...")
+        return start + f"| fails: {reason} |" + " |" * 7
     same = "" if result["same_class"] is None else f"{result['same_class']:.1%}"
     return (
         start + f"| works | {', '.join(result['float_operations']) or 'none'} "
