@@ -20,7 +20,6 @@ from step_timing import compare, make_data, make_model, take_turns, write_json
 import tfcompress as tfc
 from exporters.converting import convert_model
 from keras_callbacks import QuantizationSchedule
-from tfcompress.quantization.placing.placement import read_placement
 
 try:
     import tensorflow_model_optimization as tfmot
@@ -56,21 +55,20 @@ def once(work):
 
 
 def wrapping_and_export(data, rounds):
-    """Return medians of the seconds of placing, of the whole wrapping, and of the export."""
+    """Return medians of the seconds of the wrapping and of the export."""
     times = []
     for _ in range(rounds):
         model = make_model(keras)
-        placing, _ = once(lambda model=model: read_placement(model, tfc.Scheme.int8()))
         wrapping, q = once(lambda model=model: tfc.quantize_aware(model))
         q.calibrate(data[0][:32])
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder) / "q.tflite"
             export, converted = once(lambda q=q: convert_model(q))
             path.write_bytes(converted.flatbuffer)
-        times.append((placing, wrapping, export))
+        times.append((wrapping, export))
     return dict(
         zip(
-            ("placing_s", "quantize_aware_s", "export_s"),
+            ("quantize_aware_s", "export_s"),
             (statistics.median(column) for column in zip(*times, strict=True)),
             strict=True,
         )
@@ -107,7 +105,7 @@ def main():
     data = make_data(arguments.steps)
     result = compare(take_turns(variants, data, arguments.epochs, arguments.rounds), pairs)
     result |= wrapping_and_export(data, arguments.rounds)
-    for name in ("placing_s", "quantize_aware_s", "export_s"):
+    for name in ("quantize_aware_s", "export_s"):
         print(f"{name:32}{result[name]:12.2f} s")
     write_json(arguments.json, result)
 
