@@ -37,7 +37,21 @@ def fake_quantize_weights(weights, bits=8, output_axes=None, limit=None):
     array([[ 1., -0.]], dtype=float32)
     """
     if limit is None:
+        # No weight is larger, so that none is clipped and every gradient passes.
         limit = weight_limit(weights, output_axes)
+        return _rounded_all_in_range(weights, limit, bits, output_axes)
+    return _clipped_and_rounded(weights, limit, bits, output_axes)
+
+
+def _rounded_all_in_range(weights, limit, bits, output_axes):
+    @tf.custom_gradient
+    def rounded(x):
+        return _clipped_and_rounded(x, limit, bits, output_axes), lambda upstream: upstream
+
+    return rounded(weights)
+
+
+def _clipped_and_rounded(weights, limit, bits, output_axes):
     if output_axes is None:
         return tf.quantization.fake_quant_with_min_max_vars(
             weights, -limit, limit, num_bits=bits, narrow_range=True
