@@ -3,6 +3,7 @@
 import numpy as np
 
 from keras_callbacks.scheduled import ScheduledCallback
+from tfcompress.clustering.clusterable import refuse_clustered
 from tfcompress.graph.selection import LayerSelector
 from tfcompress.pruning.budget import PerLayerValue, allocate
 from tfcompress.pruning.criteria import as_criterion
@@ -42,7 +43,7 @@ class MagnitudePruning(ScheduledCallback):
             the first step of ``fit``: the model is not built or has no optimizer, a selector
             matches nothing, a layer is frozen, a kernel holds NaN, the pattern does not fit a
             kernel or the schedule, arguments do not go together, two callbacks prune one kernel,
-            or the training ends before pruning begins.
+            a kernel is clustered already, or the training ends before pruning begins.
 
     Example:
     >>> pruning = MagnitudePruning(PolynomialDecay(0.0, 0.75, begin_step=100, end_step=1000))
@@ -89,6 +90,7 @@ class MagnitudePruning(ScheduledCallback):
     def prepare(self):
         """Put masks on the kernels."""
         kernels = prunable_kernels(self.model, self.layers, self.prune_depthwise)
+        refuse_clustered(self.model, kernels)
         allocation = allocate(self.model, kernels, self.pattern, self.schedule, **self._budget)
         previous = self._pruner
         self._pruner = self.pruner_type(

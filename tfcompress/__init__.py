@@ -14,7 +14,13 @@ __version__ = "0.1.0"
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "clustering": ["cluster_weights", "release_clusters", "unique_weights"],
+        "clustering": [
+            "DifferentiableKMeans",
+            "cluster_summary",
+            "cluster_weights",
+            "release_clusters",
+            "unique_weights",
+        ],
         "distillation": [
             "FSP",
             "AttentionTransfer",
@@ -43,13 +49,14 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "pruning.channels": ["prune_iteratively", "remove_channels"],
         "pruning.gates": ["gated"],
         "quantization": ["PlacementError", "Scheme", "quantize_aware"],
-        "search": ["choose_precisions", "sensitivity"],
+        "search": ["choose_precisions", "compress", "sensitivity"],
     },
 )
 
 
 _SERIALIZABLE = (
     "tfcompress.clustering.constraint",
+    "tfcompress.clustering.differentiable",
     "tfcompress.distillation",
     "tfcompress.pruning.criteria",
     "tfcompress.pruning.gates.gated_model",

@@ -1,7 +1,8 @@
 import numpy as np
 import tensorflow as tf
 
-from tfcompress.clustering.constraint import ClusterConstraint, group, ungroup
+from tfcompress.clustering.constraint import ClusterConstraint
+from tfcompress.clustering.grouping import group, ungroup
 
 
 def test_each_value_follows_the_mean_update_of_its_weights():

@@ -5,7 +5,11 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "clustered": ["cluster_weights", "release_clusters", "unique_weights"],
+        "clustered": ["cluster_weights"],
+        "constraining": ["release_clusters"],
         "constraint": ["ClusterConstraint"],
+        "differentiable": ["DifferentiableClusters"],
+        "soft_kmeans": ["DifferentiableKMeans"],
+        "summary": ["cluster_summary", "unique_weights"],
     },
 )

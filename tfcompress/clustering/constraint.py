@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfcompress.clustering.centroids import nearest
+from tfcompress.clustering.grouping import group, nearest_members, shared_values, ungroup
 
 
 @keras.saving.register_keras_serializable(package="tfcompress")
@@ -13,34 +13,37 @@ class ClusterConstraint(keras.constraints.Constraint):
 
     Keras optimizers apply the constraint of a variable after each update, inside the compiled
     step. Each value moves by the mean update of the weights that share it. What a weight would be
-    by itself is remembered, so that it can change over to a value that has come nearer.
+    by itself is remembered, so that it can change over to a value that has come nearer. A weight
+    that is zero by itself is a pruned one: it stays at zero, and so does the value that pruned
+    weights share.
 
     Args:
         shape: shape of the kernel.
-        centroids: float array (groups, clusters), ascending in each group. The kernel's last axes
-            are split into the groups: with ``groups`` the number of output channels, each has its
+        centroids: float array (groups, clusters), ascending in each group. The kernel's last axis
+            is split into the groups: with ``groups`` the number of output channels, each has its
             own values.
         values: float array of the kernel's shape: the weights.
         constraint: the constraint that the variable had before, applied first; or None.
 
     Attributes:
         centroids: variable (groups, clusters).
+        constraint: as given.
 
     Example:
     >>> constraint = ClusterConstraint((3,), np.array([[0.0, 1.0]]), np.array([0.1, 0.8, 0.9]))
+    >>> constraint.clustered().numpy()
+    array([0., 1., 1.], dtype=float32)
     """
 
     def __init__(self, shape, centroids, values, constraint=None):
         self._shape = tuple(shape)
         centroids = np.asarray(centroids, np.float32)
-        grouped = group(np.asarray(values, np.float32), len(centroids))
+        latent = group(np.asarray(values, np.float32), len(centroids))
+        members = nearest_members(tf.constant(latent), tf.constant(centroids)).numpy()
         self.constraint = keras.constraints.get(constraint)
         self.centroids = _variable(centroids, "centroids")
-        self._latent = _variable(grouped, "latent")
-        # Pruned weights stay pruned, and the value that they share stays at zero.
-        self._zero = _variable(grouped == 0.0, "zeros") if (grouped == 0.0).any() else None
-        members = np.stack([nearest(w, c) for w, c in zip(grouped, centroids, strict=True)])
-        self._members = _variable(members.astype(np.int32), "members")
+        self._latent = _variable(latent, "latent")
+        self._members = _variable(members, "members")
 
     def __call__(self, w):
         """Return the weights at their shared values, which have followed the update."""
@@ -49,64 +52,46 @@ class ClusterConstraint(keras.constraints.Constraint):
         w = tf.convert_to_tensor(w)
         groups, clusters = self.centroids.shape
         centroids = tf.convert_to_tensor(self.centroids)
+        latent = tf.convert_to_tensor(self._latent)
         members = tf.convert_to_tensor(self._members)
-        places = members + clusters * tf.range(groups)[:, None]
-        update = group(w, groups) - tf.gather(centroids, members, batch_dims=1)
-        sums = tf.math.unsorted_segment_mean(
-            tf.reshape(update, [-1]), tf.reshape(places, [-1]), groups * clusters
+        pruned = latent == 0.0
+        update = group(tf.cast(w, tf.float32), groups) - tf.gather(centroids, members, batch_dims=1)
+        update = tf.where(pruned, 0.0, update)
+        means = tf.math.unsorted_segment_mean(
+            tf.reshape(update, [-1]),
+            tf.reshape(members + clusters * tf.range(groups)[:, None], [-1]),
+            groups * clusters,
         )
-        moved = centroids + tf.reshape(sums, centroids.shape)
-        if self._zero is not None:
-            moved = tf.where(centroids == 0.0, 0.0, moved)
+        held = (centroids == 0.0) & tf.reduce_any(pruned, axis=1, keepdims=True)
+        moved = centroids + tf.where(held, 0.0, tf.reshape(means, centroids.shape))
         moved = tf.sort(moved, axis=1)
-        latent = tf.convert_to_tensor(self._latent) + update
-        members = tf.searchsorted((moved[:, 1:] + moved[:, :-1]) / 2.0, latent)
+        latent += update
+        members = nearest_members(latent, moved)
         self.centroids.assign(moved)
         self._latent.assign(latent)
         self._members.assign(members)
-        return ungroup(self._shared(moved, members), self._shape)
+        return tf.cast(ungroup(shared_values(latent, moved, members), self._shape), w.dtype)
 
     def clustered(self):
-        """Return the weights at their present values: a tensor of the kernel's shape."""
-        centroids = tf.convert_to_tensor(self.centroids)
-        return ungroup(self._shared(centroids, tf.convert_to_tensor(self._members)), self._shape)
+        """Return the weights at their present values: a float32 tensor of the kernel's shape."""
+        latent, centroids, members = (
+            tf.convert_to_tensor(v) for v in (self._latent, self.centroids, self._members)
+        )
+        return ungroup(shared_values(latent, centroids, members), self._shape)
 
-    def _shared(self, centroids, members):
-        shared = tf.gather(centroids, members, batch_dims=1)
-        if self._zero is not None:
-            shared = tf.where(tf.convert_to_tensor(self._zero), 0.0, shared)
-        return shared
+    @property
+    def state(self) -> dict[str, keras.Variable]:
+        """What the next step depends on, by name."""
+        return {"centroids": self.centroids, "latent": self._latent, "members": self._members}
 
     def get_config(self):
         """Return what rebuilds the constraint."""
         return {
             "shape": list(self._shape),
             "centroids": keras.ops.convert_to_numpy(self.centroids).tolist(),
-            "values": keras.ops.convert_to_numpy(self.clustered()).tolist(),
+            "values": ungroup(tf.convert_to_tensor(self._latent), self._shape).numpy().tolist(),
             "constraint": keras.constraints.serialize(self.constraint) if self.constraint else None,
         }
-
-
-def group(weights, groups: int):
-    """Split a kernel into groups of output channels.
-
-    Args:
-        weights: array or tensor, output channels last.
-        groups: 1 for the whole kernel, or a divisor of the number of output channels.
-
-    Returns:
-        The same kind, (groups, weights of each).
-    """
-    xp = np if isinstance(weights, np.ndarray) else tf
-    flat = xp.reshape(weights, (-1, groups, weights.shape[-1] // groups))
-    return xp.reshape(xp.transpose(flat, (1, 0, 2)), (groups, -1))
-
-
-def ungroup(grouped, shape: tuple[int, ...]):
-    """Undo ``group``: return a tensor of a kernel's shape."""
-    groups = grouped.shape[0]
-    flat = tf.reshape(grouped, (groups, -1, shape[-1] // groups))
-    return tf.reshape(tf.transpose(flat, (1, 0, 2)), shape)
 
 
 def _variable(value, name):
@@ -115,5 +100,6 @@ def _variable(value, name):
         shape=value.shape,
         dtype=str(value.dtype),
         trainable=False,
+        aggregation="only_first_replica",  # replicas see the same updates
         name=name,
     )

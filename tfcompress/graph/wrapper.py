@@ -13,9 +13,15 @@ class ModelWrapper(keras.Model):
         model: a built Keras model.
         name: name of the wrapper; the wrapped model's name when not given.
 
+    Attributes:
+        finished_by: the method that makes a plain model of one that computes with other kernels
+            than those it will have in the end; None where kernels are what they are.
+
     Raises:
         ValueError: ``model`` is not built.
     """
+
+    finished_by: str | None = None
 
     def __init__(self, model, name=None, **kwargs):
         require_built(model)
@@ -50,6 +56,26 @@ def require_built(model: keras.Model) -> None:
             f"Model {model.name!r} is not built, so it has no weights to work on. Call it once on "
             "a batch, give it an `Input`, or call `model.build(input_shape)` first."
         )
+
+
+def require_final_kernels(model: keras.Model, what: str) -> None:
+    """Check that a model computes with its own kernels, so that changing them makes sense.
+
+    Args:
+        model: a Keras model.
+        what: who wants to change them, for the error.
+
+    Raises:
+        ValueError: a wrapper in it puts others in their place.
+    """
+    while isinstance(model, ModelWrapper):
+        if model.finished_by is not None:
+            raise ValueError(
+                f"Model {model.name!r} computes with other weights than its kernels hold, so that "
+                f"{what} has nothing to work on: take what `{model.finished_by}` returns. "
+                f"Received: a model of type {type(model).__name__}"
+            )
+        model = model.model
 
 
 def unwrap(model: keras.Model) -> keras.Model:

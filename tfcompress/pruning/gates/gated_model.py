@@ -41,6 +41,8 @@ class Gated(ModelWrapper):
         name: name of the wrapper.
     """
 
+    finished_by = "fold()"
+
     def __init__(
         self,
         model,

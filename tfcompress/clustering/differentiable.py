@@ -1,0 +1,147 @@
+"""A model whose weights are soft mixtures of few values while it trains."""
+
+import dataclasses
+
+import keras
+import tensorflow as tf
+from keras.src.backend import AutocastScope
+
+from tfcompress.clustering.constraining import constrain
+from tfcompress.clustering.grouping import group, nearest_members, shared_values, ungroup
+from tfcompress.clustering.soft_kmeans import DifferentiableKMeans, soft_clusters
+from tfcompress.graph.deploying import is_deploying
+from tfcompress.graph.interception import VariableSwap
+from tfcompress.graph.kernels import find_kernels
+from tfcompress.graph.wrapper import ModelWrapper
+
+
+@dataclasses.dataclass(frozen=True)
+class SharedKernel:
+    """A kernel that is clustered.
+
+    Attributes:
+        path: its path, see ``find_kernels``.
+        groups: how many groups of output channels have values of their own.
+        clusters: values of each.
+    """
+
+    path: str
+    groups: int
+    clusters: int
+
+
+@keras.saving.register_keras_serializable(package="tfcompress")
+class DifferentiableClusters(ModelWrapper):
+    """A model that trains towards clusters: in training weights mix values, else have the nearest.
+
+    Made by ``cluster_weights``. It shares the variables of the model that it wraps and adds its
+    own: the values of each kernel.
+
+    Args:
+        model: the user's built model.
+        kernels: which kernels share how many values.
+        method: how soft, and how many rounds.
+        name: name of the wrapper.
+    """
+
+    finished_by = "settle()"
+
+    def __init__(self, model, kernels, method, name=None, **kwargs):
+        super().__init__(model, name=name, **kwargs)
+        self.method = method
+        self._shared = tuple(kernels)
+        found = {kernel.path: kernel for kernel in find_kernels(model)}
+        self._kernels = [found[shared.path] for shared in self._shared]
+        self._centroids = [
+            self.add_weight(
+                shape=(shared.groups, shared.clusters),
+                initializer="zeros",
+                dtype="float32",
+                trainable=False,
+                autocast=False,
+                aggregation="mean",
+                name=shared.path.replace("/", "_") + "_centroids",
+            )
+            for shared in self._shared
+        ]
+
+    def start(self, centroids) -> None:
+        """Set the values: for each kernel a float array (groups, clusters), ascending in each."""
+        for variable, values in zip(self._centroids, centroids, strict=True):
+            variable.assign(values)
+
+    def call(self, inputs, training=None, mask=None):
+        """Run the model on mixed weights in training, on those of the nearest values otherwise."""
+        with AutocastScope(None):  # the stored float32 weights, also under mixed precision
+            if training:
+                values = self._mixed()
+            elif is_deploying():
+                with tf.init_scope():  # as constants: the file holds the values themselves
+                    values = self._nearest()
+            else:
+                values = self._nearest()
+            swaps = [
+                (kernel.variable, tf.cast(tensor, kernel.variable.dtype))
+                for kernel, tensor in zip(self._kernels, values, strict=True)
+            ]
+        masks = {} if mask is None else {"mask": mask}
+        with VariableSwap(swaps):
+            return self.model(inputs, training=training, **masks)
+
+    def _grouped(self):
+        for kernel, centroids in zip(self._kernels, self._centroids, strict=True):
+            weights = tf.cast(tf.convert_to_tensor(kernel.variable.value), tf.float32)
+            yield kernel, group(weights, centroids.shape[0]), centroids
+
+    def _mixed(self):
+        tensors = []
+        for kernel, weights, centroids in self._grouped():
+            mixed, moved = soft_clusters(
+                weights,
+                tf.convert_to_tensor(centroids),
+                self.method.temperature,
+                self.method.iterations,
+            )
+            centroids.assign(tf.stop_gradient(moved))
+            tensors.append(ungroup(mixed, tuple(kernel.variable.shape)))
+        return tensors
+
+    def _nearest(self):
+        tensors = []
+        for kernel, weights, centroids in self._grouped():
+            values = tf.sort(tf.convert_to_tensor(centroids), axis=1)
+            shared = shared_values(weights, values, nearest_members(weights, values))
+            tensors.append(ungroup(shared, tuple(kernel.variable.shape)))
+        return tensors
+
+    def settle(self) -> keras.Model:
+        """Return the wrapped model with its weights at their nearest values, kept there.
+
+        The values are constraints from now on, as ``cluster_weights(method="nearest")`` makes them:
+        the model can be trained further, made quantization-aware, and exported.
+
+        Returns:
+            The model that was given to ``cluster_weights``, to be compiled anew.
+        """
+        centroids = [tf.sort(tf.convert_to_tensor(c), axis=1).numpy() for c in self._centroids]
+        constrain(self.model, self._kernels, centroids)
+        return self.model
+
+    def get_config(self):
+        """Return what rebuilds the model."""
+        return {
+            **super().get_config(),
+            "kernels": [dataclasses.asdict(shared) for shared in self._shared],
+            "method": dataclasses.asdict(self.method),
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        """Rebuild the model from ``get_config``'s data."""
+        config = dict(config)
+        return cls(
+            keras.saving.deserialize_keras_object(config.pop("model")),
+            [SharedKernel(**shared) for shared in config.pop("kernels")],
+            DifferentiableKMeans(**config.pop("method")),
+            **config,
+        )

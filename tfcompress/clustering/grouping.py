@@ -1,0 +1,62 @@
+"""Splitting a kernel into groups of output channels, each with shared values of its own."""
+
+import numpy as np
+import tensorflow as tf
+
+
+def group(weights, groups: int):
+    """Split a kernel into groups of output channels.
+
+    Args:
+        weights: array or tensor, output channels last.
+        groups: 1 for the whole kernel, or a divisor of the number of output channels.
+
+    Returns:
+        The same kind, (groups, weights of each).
+
+    Example:
+    >>> group(np.array([[1.0, 2.0], [3.0, 4.0]]), 2)
+    array([[1., 3.],
+           [2., 4.]])
+    """
+    xp = np if isinstance(weights, np.ndarray) else tf
+    flat = xp.reshape(weights, (-1, groups, weights.shape[-1] // groups))
+    return xp.reshape(xp.transpose(flat, (1, 0, 2)), (groups, -1))
+
+
+def ungroup(grouped, shape: tuple[int, ...]):
+    """Undo ``group``: return a tensor of a kernel's shape."""
+    groups = grouped.shape[0]
+    flat = tf.reshape(grouped, (groups, -1, shape[-1] // groups))
+    return tf.reshape(tf.transpose(flat, (1, 0, 2)), shape)
+
+
+def nearest_members(weights, centroids):
+    """Return the place of the nearest centroid of each weight.
+
+    Args:
+        weights: float tensor (groups, weights of each).
+        centroids: float tensor (groups, clusters), ascending in each group.
+
+    Returns:
+        int32 tensor of the shape of ``weights``.
+
+    Example:
+    >>> nearest_members(tf.constant([[0.1, 0.9]]), tf.constant([[0.0, 1.0]])).numpy()
+    array([[0, 1]], dtype=int32)
+    """
+    return tf.searchsorted((centroids[:, 1:] + centroids[:, :-1]) / 2.0, weights)
+
+
+def shared_values(weights, centroids, members):
+    """Return each weight's shared value; a weight that is zero, as pruning leaves it, stays so.
+
+    Args:
+        weights: float tensor (groups, weights of each): what the weights are by themselves.
+        centroids: float tensor (groups, clusters).
+        members: int32 tensor of the shape of ``weights``, places of centroids.
+
+    Returns:
+        float tensor of the shape of ``weights``.
+    """
+    return tf.where(weights == 0.0, 0.0, tf.gather(centroids, members, batch_dims=1))

@@ -1,0 +1,87 @@
+"""The arithmetic of differentiable k-means: weights as soft mixtures of few values."""
+
+import dataclasses
+
+import tensorflow as tf
+
+
+@dataclasses.dataclass(frozen=True)
+class DifferentiableKMeans:
+    """Settings of ``cluster_weights(method=...)`` for differentiable k-means.
+
+    Attributes:
+        temperature: how soft the mixture is: the distance, in standard deviations of a group's
+            weights, that divides the attention of a weight to a value by e.
+        iterations: rounds of soft k-means in each training step; gradients pass through all.
+
+    Raises:
+        ValueError: ``temperature`` is not positive, or ``iterations`` is no positive integer.
+
+    Example:
+    >>> tfc.cluster_weights(model, 16, method=tfc.DifferentiableKMeans(temperature=0.1))
+    """
+
+    temperature: float = 0.05
+    iterations: int = 3
+
+    def __post_init__(self):
+        if not self.temperature > 0:
+            raise ValueError(
+                f"`temperature` must be positive. Received: temperature={self.temperature!r}"
+            )
+        if not (isinstance(self.iterations, int) and self.iterations >= 1):
+            raise ValueError(
+                f"`iterations` must be a positive integer. Received: iterations={self.iterations!r}"
+            )
+
+
+def soft_clusters(weights, centroids, temperature: float, iterations: int):
+    """Run soft k-means, and mix the values that it finds into each weight.
+
+    Args:
+        weights: float32 tensor (groups, weights of each). Those that are zero stay zero, attend to
+            nothing, and hold a value of their group that is zero.
+        centroids: float32 tensor (groups, clusters), where the values start.
+        temperature: see ``DifferentiableKMeans``.
+        iterations: likewise.
+
+    Returns:
+        (mixed, centroids): the weights as mixtures of the new values, and these; float32 tensors of
+        the shapes given. Gradients pass through both.
+
+    Example:
+    >>> mixed, values = soft_clusters(
+    ...     tf.constant([[0.9, 1.1, 4.9, 5.1]]), tf.constant([[1.5, 4.0]]), 0.1, 3)
+    >>> values.numpy().round(3)
+    array([[1., 5.]], dtype=float32)
+
+    Source: Cho et al., "DKM: differentiable k-means clustering layer for neural network
+    compression", 2022, https://arxiv.org/abs/2108.12659, section 3.
+    """
+    kept = tf.cast(weights != 0.0, weights.dtype)
+    held = (centroids == 0.0) & tf.reduce_any(weights == 0.0, axis=1, keepdims=True)
+    softness = temperature * tf.stop_gradient(_deviation(weights, kept))
+
+    def attention(values):
+        distances = tf.abs(weights[:, :, None] - values[:, None, :])
+        shares = tf.nn.softmax(-distances / softness[:, None], axis=-1)
+        return shares * kept[:, :, None]
+
+    for _ in range(iterations):
+        shares = attention(centroids)
+        sums = tf.reduce_sum(shares, axis=1)
+        means = tf.einsum("gnk,gn->gk", shares, weights) / tf.maximum(sums, _LEAST)
+        # A value that nothing attends to stays where it is.
+        centroids = tf.where(held | (sums < _LEAST), centroids, means)
+    return tf.einsum("gnk,gk->gn", attention(centroids), centroids), centroids
+
+
+_LEAST = 1e-6
+
+
+def _deviation(weights, kept):
+    """Return the standard deviation of each group's weights that are not zero: (groups, 1)."""
+    count = tf.maximum(tf.reduce_sum(kept, axis=1, keepdims=True), 1.0)
+    mean = tf.reduce_sum(weights, axis=1, keepdims=True) / count
+    square = tf.reduce_sum(kept * tf.square(weights - mean), axis=1, keepdims=True) / count
+    return tf.maximum(tf.sqrt(square), _LEAST)

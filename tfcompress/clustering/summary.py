@@ -1,0 +1,126 @@
+"""How far the kernels of a model are clustered, as a table."""
+
+import dataclasses
+
+import keras
+import numpy as np
+
+from tfcompress.graph.kernels import find_kernels
+from tfcompress.graph.selection import LayerSelector
+
+_HEADINGS = ("kernel", "weights", "values", "zeros", "largest share", "bits per weight")
+
+
+@dataclasses.dataclass(frozen=True)
+class KernelClusters:
+    """The values of one kernel.
+
+    Attributes:
+        path: the kernel's path.
+        weights: how many weights it has.
+        values: how many different ones.
+        zeros: the share of zeros.
+        largest_share: the share of weights that have the commonest value.
+        bits_per_weight: the entropy of the values: no code for single weights needs less, whatever
+            the values are. gzip comes near it, and goes below it where weights repeat in order.
+    """
+
+    path: str
+    weights: int
+    values: int
+    zeros: float
+    largest_share: float
+    bits_per_weight: float
+
+
+@dataclasses.dataclass(frozen=True)
+class ClusterSummary:
+    """The values of each kernel of a model.
+
+    Attributes:
+        kernels: one entry for each kernel.
+    """
+
+    kernels: tuple[KernelClusters, ...]
+
+    def to_text(self) -> str:
+        """Return a table for the terminal."""
+        rows = [_HEADINGS] + [
+            (
+                kernel.path,
+                f"{kernel.weights:,}",
+                f"{kernel.values:,}",
+                f"{kernel.zeros:.1%}",
+                f"{kernel.largest_share:.1%}",
+                f"{kernel.bits_per_weight:.2f}",
+            )
+            for kernel in self.kernels
+        ]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        return "\n".join(
+            "  ".join(
+                cell.rjust(width) if place else cell.ljust(width)
+                for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+            )
+            for row in rows
+        )
+
+
+def cluster_summary(model: keras.Model, layers: LayerSelector = None) -> ClusterSummary:
+    """Tell how many values the kernels of a model have, and what they need.
+
+    Args:
+        model: a built Keras model, or a wrapper of one.
+        layers: which layers; see ``select_layers``. All by default.
+
+    Returns:
+        The summary: ``to_text()`` is a table.
+
+    Raises:
+        TypeError: ``layers`` is not a selector.
+        ValueError: ``layers`` matches nothing.
+
+    Example:
+    >>> print(tfc.cluster_summary(model).to_text())
+    """
+    return ClusterSummary(
+        tuple(
+            _described(kernel.path, keras.ops.convert_to_numpy(kernel.variable))
+            for kernel in find_kernels(model, layers)
+        )
+    )
+
+
+def unique_weights(model: keras.Model) -> dict[str, int]:
+    """Count the different values in each kernel of a model.
+
+    Args:
+        model: a built Keras model.
+
+    Returns:
+        {path of the kernel: number of values}.
+    """
+    return {kernel.path: kernel.values for kernel in cluster_summary(model).kernels}
+
+
+def entropy(counts: np.ndarray) -> float:
+    """Return the entropy in bits of values that occur so often.
+
+    Example:
+    >>> entropy(np.array([2, 1, 1]))
+    1.5
+    """
+    shares = counts / counts.sum()
+    return float(-np.sum(shares * np.log2(shares)))
+
+
+def _described(path, weights):
+    _, counts = np.unique(weights, return_counts=True)
+    return KernelClusters(
+        path=path,
+        weights=weights.size,
+        values=len(counts),
+        zeros=float(np.mean(weights == 0)),
+        largest_share=float(counts.max() / weights.size),
+        bits_per_weight=entropy(counts),
+    )
