@@ -1,10 +1,9 @@
 """``tfcompress quickstart``: the whole path on real data, in minutes."""
 
 import importlib.util
-import pathlib
-import tempfile
 
 from tfcompress.cli.errors import CommandError
+from tfcompress.cli.folder_argument import prepare_folder
 
 _DESCRIPTION = """\
 Train a teacher and a small student on photos of hand signs, compress the student inside fit
@@ -46,7 +45,7 @@ def run(arguments) -> None:
         raise CommandError("--html needs an extra: pip install 'tfcompress[report]'")
     if arguments.seed < 0:
         raise CommandError(f"--seed must not be negative. Received: {arguments.seed}")
-    out = _prepare_folder(arguments.out)
+    out = prepare_folder(arguments.out)
 
     from tfcompress.cli.native_output import diverted_native_output
 
@@ -58,16 +57,3 @@ def run(arguments) -> None:
         # The same machine and seed give the same numbers.
         tf.config.experimental.enable_op_determinism()
         quickstart(out, arguments.seed, html)
-
-
-def _prepare_folder(name: str) -> pathlib.Path:
-    out = pathlib.Path(name)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out):
-            pass
-    except OSError as error:
-        raise CommandError(
-            f"--out {name} cannot be written to ({error.strerror}): choose another folder"
-        ) from error
-    return out

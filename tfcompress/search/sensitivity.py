@@ -5,7 +5,7 @@ import hashlib
 import json
 import math
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import keras
@@ -63,6 +63,11 @@ class Sensitivity:
     def of(self, change: str, level: float) -> dict[str, Effect]:
         """Return the effects of one change at one level, by kernel."""
         return {e.path: e for e in self.effects if (e.change, e.level) == (change, level)}
+
+    def only(self, paths: Collection[str]) -> "Sensitivity":
+        """Return the table of some kernels."""
+        effects = tuple(effect for effect in self.effects if effect.path in paths)
+        return dataclasses.replace(self, effects=effects)
 
     def columns(self) -> list[tuple[str, float]]:
         """Return the changes and levels that were tried, in order."""

@@ -1,0 +1,217 @@
+"""From a trained model to the best file within a budget, in one call."""
+
+import functools
+import os
+import pathlib
+import time
+from collections.abc import Sequence
+
+import keras
+from rich.console import Console
+
+from exporters.representative_data import kept
+from tfcompress.examples import gather
+from tfcompress.graph.channels.flow import require_functional
+from tfcompress.graph.wrapper import require_built, unwrap
+from tfcompress.search.budget import Budget
+from tfcompress.search.fine_tuning import FineTuning
+from tfcompress.search.one_trial import Workshop
+from tfcompress.search.reference import (
+    fingerprint,
+    measure_reference,
+    measure_sensitivity,
+    one_at_a_time,
+    require_own,
+)
+from tfcompress.search.result import SearchResult
+from tfcompress.search.space import TECHNIQUES, Candidate, Space
+from tfcompress.search.store import FrontSampler, finished_trials, open_study
+from tfcompress.search.teaching import make_lessons, require_labels
+from tfcompress.search.timing import Plan, choose_epochs
+from tfcompress.search.worker import Worker, choose, require_shared
+from tfcompress.targets.target import load_target
+
+
+def compress(
+    model: keras.Model,
+    train_data,
+    validation_data,
+    *,
+    target: str | None = None,
+    max_accuracy_drop: float = 0.01,
+    max_size: int | None = None,
+    max_latency: float | None = None,
+    time_budget: float = 900,
+    directory: str | os.PathLike = "search",
+    storage: str | None = None,
+    techniques: Sequence[str] | None = None,
+    epochs: int | None = None,
+    learning_rate: float = 2e-3,
+    loss=None,
+    batch_size: int = 32,
+    max_trials: int | None = None,
+    runs: int = 100,
+    heartbeat: int = 10,
+    seed: int = 0,
+    progress: bool = True,
+) -> SearchResult:
+    """Find the best .tflite file of a classifier within a budget.
+
+    Each trial removes channels, sets weights to zero, rounds them to 8 bits or fewer, fine-tunes
+    what is left with the original as the teacher and the numbers of the device, exports it, runs
+    the file on the validation data and times it in turns with the float file. The first trial
+    trains nothing, so that there is a result within seconds; the next ones climb a ladder of
+    candidates by halving; then steps lead along the Pareto front until the time is up.
+
+    Everything is kept in ``directory``. A call with the same model and validation data goes on
+    there, under another budget too; several at once, in processes of their own, work together.
+
+    Args:
+        model: a built and trained classifier; it is left as it is. Its output has the shape
+            (examples, classes).
+        train_data: (x, y), (x, y, sample_weight), a tf.data.Dataset or a PyDataset: what ``fit``
+            takes. Arrays are seen as they are; a dataset may augment.
+        validation_data: likewise, with labels: what accuracy is measured on. As trials are chosen
+            by it, keep other data for the last word.
+        target: a device of ``tfcompress.targets.list_targets()``, which has to run the file.
+        max_accuracy_drop: how much less accuracy than the float file at most; 0.01 is one point.
+        max_size: bytes of the gzipped file at most.
+        max_latency: median seconds of a run at most, on this computer with one thread.
+        time_budget: seconds; the last trial is cut to what is left.
+        directory: where everything is kept; made if missing. Workers share it.
+        storage: the URL of a database for workers on several machines, such as
+            "postgresql+psycopg://user@host/database"; ``study.db`` in the directory by default.
+        techniques: among "channels", "sparsity", "precision" (4 bits for some layers) and
+            "clusters". The first three by default; without "channels" for a subclassed model.
+        epochs: epochs of a trial; by default so many that about seven trials fit.
+        learning_rate: of the fine-tuning, at its beginning.
+        loss: the loss of the labels; by default the cross entropy that fits the model.
+        batch_size: of arrays.
+        max_trials: trials at most, those of other workers and earlier calls counted.
+        runs: timed runs of each file.
+        heartbeat: seconds between two signs of life. A worker that gives none for six of them
+            counts as dead, and another one takes up its trial.
+        seed: of the order of examples, with the number of the trial, and of Optuna's sampler.
+        progress: whether to show the plan and a line for each trial.
+
+    Returns:
+        The result: ``.met``, ``.path``, ``.model``, ``.report``, ``.trials``, ``.nearest``.
+
+    Raises:
+        ImportError: Optuna is not installed.
+        TypeError: data can be gone through only once.
+        ValueError: the target or a technique is unknown; a limit is out of its range or below what
+            any compression reaches; the model is not built, a wrapper, or no classifier; labels are
+            missing or do not fit its classes; the directory belongs to another model; or the time
+            is not enough for any training and the model does not fit the budget without.
+        KeyboardInterrupt: after Ctrl-C; the best so far is in the directory, as is what it needs
+            to go on.
+
+    Example:
+    >>> result = tfc.compress(
+    ...     model, (x, y), (x_test, y_test), target="raspberry-pi-4", max_accuracy_drop=0.01
+    ... )
+    >>> print(result.to_text())
+
+    Source: distillation into a compressed copy: Mishra and Marr, "Apprentice", 2018,
+    https://arxiv.org/abs/1711.05852; the database of trials: Akiba et al., "Optuna", 2019,
+    https://arxiv.org/abs/1907.10902.
+    """
+    end = time.monotonic() + time_budget
+    budget = Budget(max_accuracy_drop, max_size, max_latency)
+    _require_positive(
+        time_budget=time_budget, epochs=epochs, batch_size=batch_size, max_trials=max_trials,
+        runs=runs, heartbeat=heartbeat, learning_rate=learning_rate,
+    )  # fmt: skip
+    if target is not None:
+        load_target(target)
+    space = _space(model, techniques)
+    validation_data = kept(validation_data)
+    labels = require_labels(model, validation_data, "validation_data")
+    require_labels(model, train_data, "train_data")
+    validation_data = gather(validation_data)
+    own = fingerprint(model, validation_data)
+    directory = pathlib.Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    console = Console(quiet=not progress)
+    with one_at_a_time(directory), console.status("measuring the model as it is"):
+        require_own(directory, own)
+        reference = measure_reference(model, validation_data, directory, runs)
+        budget.require_possible(reference)
+        lessons = make_lessons(model, train_data, batch_size, directory / "teacher")
+        table = measure_sensitivity(model, lessons.inputs, directory)
+        sampler = FrontSampler(space, functools.partial(choose, space, budget), seed)
+        study = open_study(directory, storage, f"tfcompress-{own}", sampler, heartbeat)
+    require_shared(directory, finished_trials(study))
+    tuning = FineTuning(lessons, table, labels, learning_rate, loss, seed)
+    workshop = Workshop(directory, tuning, reference, validation_data, target, runs)
+    worker = Worker(workshop, study, space, budget, time_budget, model.name, console)
+    try:
+        worker.run_first(end)
+        plan = _plan(worker, end, epochs)
+        _require_time(plan, worker)
+        worker.run_until_end(plan, max_trials)
+    except KeyboardInterrupt:
+        if finished_trials(study):
+            worker.say(f"interrupted. {worker.result().verdict()}")
+        raise
+    return worker.result()
+
+
+def _space(model: keras.Model, techniques: Sequence[str] | None) -> Space:
+    if unwrap(model) is not model:
+        raise ValueError(
+            "A search begins with the float model, and wraps it itself. Received: a "
+            f"{type(model).__name__}; pass its `.model`"
+        )
+    require_built(model)
+    if techniques is None:
+        techniques = TECHNIQUES[:3] if _is_functional(model) else TECHNIQUES[1:3]
+    space = Space(tuple(techniques))
+    if "channels" in space.techniques:
+        require_functional(model)
+    return space
+
+
+def _is_functional(model: keras.Model) -> bool:
+    try:
+        require_functional(model)
+    except ValueError:
+        return False
+    return True
+
+
+def _plan(worker: Worker, end: float, epochs: int | None) -> Plan:
+    """Measure how long an epoch takes, and say how the time is going to be spent."""
+    start = time.monotonic()
+    tuning = worker.workshop.fine_tuning
+    with worker.console.status("measuring how long an epoch takes"):
+        quantized = tuning.make(worker.workshop.original(), Candidate())
+        making = time.monotonic() - start
+        epoch = tuning.pace(quantized)
+    rough = Plan(end, 1, epoch, 3 * making)
+    overhead = rough.seconds_beside_training(finished_trials(worker.study))
+    chosen = epochs or choose_epochs(rough.left, epoch, overhead)
+    worker.say(
+        f"{rough.left:.0f} s are left; an epoch takes {epoch:.1f} s, a trial of {chosen} epochs "
+        f"about {chosen * epoch + overhead:.0f} s. Techniques: "
+        f"{', '.join(worker.space.techniques)}; files in {worker.workshop.directory}"
+    )
+    return Plan(end, chosen, epoch, overhead)
+
+
+def _require_time(plan: Plan, worker: Worker) -> None:
+    result = worker.result()
+    if not result.met and not plan.affordable(Candidate(), result.trials):
+        needed = worker.time_budget - plan.left + plan.epoch + plan.overhead
+        raise ValueError(
+            "The time is not enough for a single trial with one epoch, and without training the "
+            f"model does not fit the budget: {needed:.0f} s are needed at least. "
+            f"Received: time_budget={worker.time_budget!r}"
+        )
+
+
+def _require_positive(**values) -> None:
+    for name, value in values.items():
+        if value is not None and not value > 0:
+            raise ValueError(f"`{name}` must be positive. Received: {name}={value!r}")

@@ -1,0 +1,206 @@
+"""From a candidate to a trained model: smaller, sparse, with the numbers of the device."""
+
+import dataclasses
+import math
+import re
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_callbacks import MagnitudePruning
+from tfcompress.clustering import cluster_weights
+from tfcompress.distillation import Distiller, SoftLabels
+from tfcompress.distillation.heads import detect_heads
+from tfcompress.graph.kernels import find_kernels
+from tfcompress.pruning import PolynomialDecay
+from tfcompress.pruning.channels import remove_channels
+from tfcompress.quantization import Scheme, quantize_aware
+from tfcompress.search.precision import choose_precisions
+from tfcompress.search.sensitivity import Sensitivity
+from tfcompress.search.space import Candidate
+from tfcompress.search.sparsities import share_out
+from tfcompress.search.teaching import Lessons
+
+_TEMPERATURE = 4.0
+_WEIGHT_DECAY = 1e-3
+# Kernels of XNNPACK take channels in fours at least.
+_CHANNELS_TOGETHER = 4
+_PRUNED_BY = 0.6  # of the training; the rest is for recovery
+
+
+class Deadline(keras.callbacks.Callback):
+    """Ends a training at a moment.
+
+    Args:
+        moment: in seconds of ``time.monotonic``.
+    """
+
+    def __init__(self, moment: float):
+        super().__init__()
+        self._moment = moment
+
+    def on_train_batch_end(self, batch, logs=None):
+        """End the training if it is time."""
+        del batch, logs
+        if time.monotonic() >= self._moment:
+            self.model.stop_training = True
+
+
+@dataclasses.dataclass(frozen=True)
+class FineTuning:
+    """Makes and trains candidates of one model.
+
+    Attributes:
+        lessons: the training data.
+        table: the sensitivity of the original.
+        labels: some labels, which tell the loss.
+        learning_rate: at the beginning; it falls to zero along a cosine.
+        loss: the loss of the labels; that of classification by default.
+        seed: of the order of examples.
+    """
+
+    lessons: Lessons
+    table: Sensitivity
+    labels: np.ndarray
+    learning_rate: float
+    loss: object
+    seed: int
+
+    def make(self, original: keras.Model, candidate: Candidate) -> keras.Model:
+        """Make a candidate's model of a copy of the original: smaller, with ranges, untrained.
+
+        Args:
+            original: a copy that this candidate may keep.
+            candidate: what to make.
+
+        Returns:
+            The quantization-aware model.
+        """
+        model = original
+        if candidate.channels:
+            model = remove_channels(
+                model,
+                candidate.channels,
+                round_to=_CHANNELS_TOGETHER,
+                data=self.lessons.inputs,
+                reconstruction=True,
+            )
+        scheme = Scheme.int8()
+        if candidate.precision < 1:
+            scheme = choose_precisions(self.table, candidate.precision).scheme
+        quantized = quantize_aware(model, scheme)
+        quantized.calibrate(self.lessons.inputs)
+        return quantized
+
+    def train(
+        self, quantized: keras.Model, candidate: Candidate, epochs: int, deadline: float, seed: int
+    ) -> dict[str, list[float]]:
+        """Train what ``make`` made, with the original as the teacher.
+
+        Args:
+            quantized: the model.
+            candidate: what it is to become.
+            epochs: how many.
+            deadline: the moment of ``time.monotonic`` at which the training ends in any case.
+            seed: of the order of the examples.
+
+        Returns:
+            Losses and metrics by epoch.
+        """
+        model = quantized.model
+        callbacks: list = [Deadline(deadline)]
+        if candidate.sparsity:
+            callbacks.append(self._pruning(model, candidate, epochs))
+        if candidate.clusters and not candidate.sparsity:
+            cluster_weights(model, candidate.clusters, _clusterable(model, candidate.clusters))
+        history = self._fit(quantized, epochs, callbacks, seed)
+        if candidate.clusters and candidate.sparsity:
+            cluster_weights(model, candidate.clusters, _clusterable(model, candidate.clusters))
+            more = self._fit(quantized, max(1, epochs // 4), [Deadline(deadline)], seed + 1)
+            history = {name: values + more[name] for name, values in history.items()}
+        return history
+
+    def pace(self, quantized: keras.Model) -> float:
+        """Measure the seconds of an epoch, on the first batches."""
+        clock = _BatchClock(most=12)
+        self._fit(quantized, 1, [clock], self.seed)
+        return clock.seconds_a_batch() * self.lessons.steps
+
+    def _fit(self, quantized, epochs, callbacks, seed):
+        distiller = Distiller(
+            quantized, self.lessons.teacher, losses=SoftLabels(temperature=_TEMPERATURE)
+        )
+        steps = epochs * self.lessons.steps
+        distiller.compile(
+            keras.optimizers.AdamW(
+                keras.optimizers.schedules.CosineDecay(self.learning_rate, steps),
+                weight_decay=_WEIGHT_DECAY,
+            ),
+            self.loss or classification_loss(quantized, self.labels),
+            metrics=["accuracy"],
+            jit_compile=False,  # several times slower on a CPU
+        )
+        batches = self.lessons.batches(seed)
+        history = distiller.fit(
+            batches,
+            epochs=epochs,
+            shuffle=not isinstance(batches, tf.data.Dataset),  # which has an order of its own
+            verbose=0,
+            callbacks=callbacks,
+        ).history
+        return {name: [float(value) for value in values] for name, values in history.items()}
+
+    def _pruning(self, model, candidate, epochs):
+        steps = epochs * self.lessons.steps
+        prunable = {kernel.path for kernel in find_kernels(model) if not kernel.depthwise}
+        shares = share_out(self.table.only(prunable), candidate.sparsity)
+        schedule = PolynomialDecay(
+            0.0,
+            candidate.sparsity,
+            begin_step=0,
+            end_step=max(1, math.ceil(_PRUNED_BY * steps)),
+            frequency=max(1, steps // 50),
+        )
+        layers = {path.rpartition("/")[0]: share for path, share in shares.items()}
+        return MagnitudePruning(
+            schedule, targets={f"^{re.escape(path)}$": share for path, share in layers.items()}
+        )
+
+
+class _BatchClock(keras.callbacks.Callback):
+    """Times some batches after the first, which is traced, and ends the training after them."""
+
+    def __init__(self, most: int):
+        super().__init__()
+        self._most = most
+        self._moments: list[float] = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        del batch, logs
+        self._moments.append(time.monotonic())
+        if len(self._moments) > self._most:
+            self.model.stop_training = True
+
+    def seconds_a_batch(self) -> float:
+        # With a single batch there is nothing but the first, which takes longer than any.
+        moments = self._moments
+        return max(moments[-1] - moments[0], 1e-4) / max(len(moments) - 1, 1)
+
+
+def classification_loss(model: keras.Model, labels: np.ndarray) -> keras.Loss:
+    """Return the cross entropy that fits a model's last layer and its labels."""
+    from_logits = detect_heads(model) != ["softmax"]
+    if labels.ndim > 1 and labels.shape[-1] > 1:
+        return keras.losses.CategoricalCrossentropy(from_logits=from_logits)
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits)
+
+
+def _clusterable(model, clusters):
+    """Return the layers whose kernels have weights to share."""
+    return [
+        kernel.path.rpartition("/")[0]
+        for kernel in find_kernels(model)
+        if not kernel.depthwise and kernel.size >= 4 * clusters
+    ]

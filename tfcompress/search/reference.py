@@ -1,0 +1,132 @@
+"""Before the first trial: the float file, and what each layer tolerates; once for all workers."""
+
+import contextlib
+import dataclasses
+import fcntl
+import gzip
+import hashlib
+import json
+import pathlib
+
+import keras
+import numpy as np
+
+from exporters import benchmark, export_tflite
+from exporters.whole_file import write_whole
+from tfcompress.examples import gather
+from tfcompress.graph.channels import read_channels
+from tfcompress.search.records import Reference
+from tfcompress.search.sensitivity import Sensitivity, sensitivity
+from tfcompress.tflite.editing import Editor
+
+ORIGINAL = "original.keras"
+FLOAT_FILE = "original.tflite"
+_SPARSITIES = (0.5, 0.75, 0.9)
+_BITS = (8, 4)
+
+
+@contextlib.contextmanager
+def one_at_a_time(directory: pathlib.Path):
+    """Let one worker at a time write what all of them read in a directory."""
+    with (directory / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def fingerprint(model: keras.Model, validation_data) -> str:
+    """Return a name for a model's weights and the data that it is judged by.
+
+    Args:
+        model: a built model.
+        validation_data: whatever ``fit`` takes, with labels.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    found = hashlib.sha256()
+    inputs, labels = gather(validation_data)
+    for array in (*model.get_weights(), *keras.tree.flatten(inputs), labels):
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()[:16]
+
+
+def require_own(directory: pathlib.Path, own: str) -> None:
+    """Mark a directory as that of one model and its data, or check the mark.
+
+    Raises:
+        ValueError: the directory belongs to another model, or to other validation data.
+    """
+    mark = directory / "search.json"
+    if not mark.exists():
+        write_whole(mark, json.dumps({"fingerprint": own}).encode())
+    elif json.loads(mark.read_text(encoding="utf-8"))["fingerprint"] != own:
+        raise ValueError(
+            "The directory holds the search of another model, or with other validation data: "
+            f"choose another one, or empty it. Received: directory={str(directory)!r}"
+        )
+
+
+def measure_reference(
+    model: keras.Model, validation_data, directory: pathlib.Path, runs: int
+) -> Reference:
+    """Save the original and its float file, and measure the file; or read what was measured.
+
+    Args:
+        model: the model as it was given.
+        validation_data: (inputs, labels).
+        directory: the search's.
+        runs: timed runs of the file.
+
+    Returns:
+        The reference of all trials.
+    """
+    note = directory / "reference.json"
+    if note.exists():
+        return Reference(**json.loads(note.read_text(encoding="utf-8")))
+    partial = directory / f".partial-{ORIGINAL}"
+    model.save(partial)
+    partial.replace(directory / ORIGINAL)
+    exported = export_tflite(
+        model, directory / FLOAT_FILE, "float32", validation_data=validation_data
+    )
+    (measured,) = benchmark(exported.path, runs).measurements
+    reference = Reference(
+        file=FLOAT_FILE,
+        accuracy=exported.report.agreement.metric,
+        size=exported.size,
+        gzip_size=exported.gzip_size,
+        latency=measured.median,
+        parameters=model.count_params(),
+        macs=count_macs(model),
+        bare_size=bare_size(exported.path.read_bytes()),
+    )
+    write_whole(note, json.dumps(dataclasses.asdict(reference)).encode())
+    return reference
+
+
+def measure_sensitivity(model: keras.Model, inputs, directory: pathlib.Path) -> Sensitivity:
+    """Measure what each kernel tolerates, or go on from what was measured."""
+    return sensitivity(
+        model,
+        inputs,
+        sparsities=_SPARSITIES,
+        bits=_BITS,
+        file=directory / "sensitivity.jsonl",
+        progress=False,
+    )
+
+
+def bare_size(flatbuffer: bytes) -> int:
+    """Return the bytes after gzip of a file whose constants are taken out."""
+    editor = Editor(flatbuffer)
+    for buffer in editor.tree.buffers:
+        buffer.data = None
+    return len(gzip.compress(editor.packed(), mtime=0))
+
+
+def count_macs(model: keras.Model) -> int | None:
+    """Count the multiply-accumulate operations of one example; None for a subclassed model."""
+    try:
+        return read_channels(model).macs()
+    except ValueError:
+        return None

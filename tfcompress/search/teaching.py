@@ -1,0 +1,141 @@
+"""The training data of a search: checked, counted, and with what the original model says of it."""
+
+import dataclasses
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfcompress.distillation import cache_teacher
+from tfcompress.distillation.cache import TeacherCache
+from tfcompress.examples import gather
+
+_SAMPLE = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Lessons:
+    """What ``fit`` gets in every trial.
+
+    Attributes:
+        teacher: the original model, or the cache of its outputs.
+        steps: steps of an epoch.
+        inputs: the first inputs, to see ranges and channels on.
+        data: whatever ``fit`` takes; None where the cache holds the examples.
+        arrays: (x, y) or (x, y, sample_weight), where the examples are arrays.
+        batch_size: of arrays.
+    """
+
+    teacher: Any
+    steps: int
+    inputs: Any
+    data: Any
+    arrays: tuple
+    batch_size: int
+
+    def batches(self, seed: int):
+        """Return the data of one training; arrays are shuffled by the seed."""
+        if isinstance(self.teacher, TeacherCache):
+            return self.teacher.attach(*self.arrays, batch_size=self.batch_size, seed=seed)
+        return self.data
+
+
+def require_labels(model: keras.Model, data, name: str) -> np.ndarray | None:
+    """Check that data has labels for the classes of a model.
+
+    Args:
+        model: a classifier with one output.
+        data: whatever ``fit`` takes.
+        name: the argument, for errors.
+
+    Returns:
+        The labels that were looked at.
+
+    Raises:
+        TypeError: the data can be gone through only once.
+        ValueError: there are no labels, or they do not fit the classes.
+    """
+    if isinstance(data, Iterator):
+        raise TypeError(
+            f"`{name}` is gone through again in every trial: pass arrays, a tf.data.Dataset or a "
+            f"PyDataset, no iterator. Received: {type(data).__name__}"
+        )
+    whole = isinstance(data, tuple)
+    labels = gather(data, None if whole else _SAMPLE)[1]
+    if labels is None:
+        raise ValueError(
+            f"`{name}` needs labels: (inputs, labels), or a dataset of such batches. "
+            "Received: inputs alone"
+        )
+    classes = _classes(model)
+    if labels.ndim > 1 and labels.shape[-1] > 1:
+        if labels.shape[-1] != classes:
+            raise ValueError(
+                f"Model {model.name!r} tells {classes} classes. Received: `{name}` with one-hot "
+                f"labels of {labels.shape[-1]} classes"
+            )
+        return labels
+    if labels.dtype.kind not in "iuf" or not (labels == np.floor(labels)).all():
+        raise ValueError(
+            f"Labels are class numbers or one-hot rows. Received: `{name}` with labels of type "
+            f"{labels.dtype}, such as {labels.ravel()[0]!r}"
+        )
+    lowest, highest = int(labels.min()), int(labels.max())
+    if lowest < 0 or highest >= classes:
+        raise ValueError(
+            f"Model {model.name!r} tells {classes} classes, numbered 0 to {classes - 1}. "
+            f"Received: `{name}` with labels from {lowest} to {highest}"
+        )
+    return labels
+
+
+def make_lessons(model: keras.Model, data, batch_size: int, folder: pathlib.Path) -> Lessons:
+    """Get the training data ready.
+
+    The teacher's outputs for arrays are kept in a folder, so that trials cost no teacher. Datasets
+    may augment their examples at random, so that their teacher answers in every step.
+
+    Args:
+        model: the original, which teaches.
+        data: (x, y), (x, y, sample_weight), or a dataset that ``fit`` takes.
+        batch_size: of arrays.
+        folder: where the teacher's outputs are kept.
+
+    Raises:
+        ValueError: a dataset is endless or empty.
+    """
+    inputs = gather(data, _SAMPLE)[0]
+    inputs = inputs[0] if isinstance(inputs, list) and len(inputs) == 1 else inputs
+    if isinstance(data, tuple):
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
+        cache = cache_teacher(model, x, folder, batch_size=batch_size, progress=False)
+        steps = -(-cache.manifest.examples // batch_size)
+        arrays = tuple(part for part in (x, y, weight) if part is not None)
+        return Lessons(cache, steps, inputs, None, arrays, batch_size)
+    return Lessons(model, _count(data), inputs, data, (), batch_size)
+
+
+def _count(data) -> int:
+    if isinstance(data, keras.utils.PyDataset):
+        return data.num_batches
+    steps = int(data.cardinality()) if isinstance(data, tf.data.Dataset) else len(data)
+    if steps == tf.data.INFINITE_CARDINALITY:
+        raise ValueError(
+            "An epoch needs an end: add `take(number_of_batches)` to the dataset. "
+            f"Received: {data}, which is endless"
+        )
+    return steps if steps >= 0 else sum(1 for _ in data)
+
+
+def _classes(model):
+    shape = getattr(model, "output_shape", None)
+    if not (isinstance(shape, tuple) and len(shape) == 2 and (shape[1] or 0) > 1):
+        raise ValueError(
+            "A search compares accuracies, for which the model has one output of shape (examples, "
+            f"classes), with two classes at least. Received: model {model.name!r} with output "
+            f"shape {shape}"
+        )
+    return shape[1]

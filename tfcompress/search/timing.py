@@ -1,0 +1,87 @@
+"""How long trials take, and how many epochs fit into what is left of the time."""
+
+import dataclasses
+import math
+import statistics
+import time
+from collections.abc import Callable, Sequence
+
+from tfcompress.search.records import Trial
+from tfcompress.search.space import Candidate
+
+_TRIALS = 7  # that the time should be enough for, whichever the model
+_MOST_EPOCHS = 60
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How the time is spent.
+
+    Attributes:
+        end: the moment, by ``now``, at which the search is over.
+        epochs: epochs of a trial that is not cut short.
+        epoch: seconds of an epoch of the original, as measured before the first trial.
+        overhead: seconds of a trial beside its training, likewise.
+        now: the clock.
+    """
+
+    end: float
+    epochs: int
+    epoch: float
+    overhead: float
+    now: Callable[[], float] = time.monotonic
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left."""
+        return self.end - self.now()
+
+    def seconds_of_epoch(self, candidate: Candidate, trials: Sequence[Trial]) -> float:
+        """Estimate the seconds of an epoch: by trials with at most as few channels left."""
+        known = [
+            trial.training_seconds / trial.epochs
+            for trial in trials
+            if trial.epochs and trial.candidate.channels <= candidate.channels
+        ]
+        return min(known, default=self.epoch)
+
+    def seconds_beside_training(self, trials: Sequence[Trial]) -> float:
+        """Estimate the seconds of a trial beside its training: the median of those so far."""
+        known = [t.seconds - t.training_seconds for t in trials if t.error is None]
+        return statistics.median(known) if known else self.overhead
+
+    def affordable(self, candidate: Candidate, trials: Sequence[Trial]) -> int:
+        """Return how many epochs of a candidate fit now, at most ``epochs``; 0 if none does."""
+        rest = self.left - self.seconds_beside_training(trials)
+        possible = math.floor(rest / self.seconds_of_epoch(candidate, trials))
+        return max(min(possible, self.epochs), 0)
+
+    def worth_starting(self, candidate: Candidate, trials: Sequence[Trial]) -> bool:
+        """Tell whether a trial that begins now has a third of its epochs at least.
+
+        One that is cut shorter says little about its candidate.
+        """
+        return self.affordable(candidate, trials) >= max(1, self.epochs / 3)
+
+    def training_end(self, trials: Sequence[Trial]) -> float:
+        """Return the moment at which training has to end, for the rest to be done in time."""
+        return self.end - self.seconds_beside_training(trials)
+
+
+def choose_epochs(time_budget: float, epoch: float, overhead: float) -> int:
+    """Choose the epochs of a trial, so that a handful of trials fit.
+
+    Args:
+        time_budget: seconds of the whole search.
+        epoch: seconds of an epoch.
+        overhead: seconds of a trial beside its training.
+
+    Returns:
+        At least 1 and at most 60.
+
+    Example:
+    >>> choose_epochs(time_budget=900, epoch=3.0, overhead=15.0)
+    37
+    """
+    possible = math.floor((time_budget / _TRIALS - overhead) / epoch)
+    return min(max(possible, 1), _MOST_EPOCHS)
