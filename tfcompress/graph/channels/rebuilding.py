@@ -14,6 +14,7 @@ def rebuild(
     flow: ChannelFlow,
     removed: Collection[int] = (),
     replaced: Mapping[int, keras.KerasTensor] | None = None,
+    remade: Mapping[int, keras.Layer] | None = None,
 ) -> keras.Model:
     """Build a model without some channels, with the weights of those that are left.
 
@@ -23,6 +24,8 @@ def rebuild(
         removed: numbers of bundles that go.
         replaced: for a Functional model: by the id of one of its tensors, an earlier tensor that
             takes its place. Layers that nothing needs any more are left out.
+        remade: by the id of a layer, an unbuilt layer that takes its place; its weights are not
+            copied.
 
     Returns:
         A new model of the same kind with the same inputs and outputs, the same layer names, and
@@ -35,7 +38,7 @@ def rebuild(
     >>> flow = read_channels(model)
     >>> smaller = rebuild(model, flow, removed=flow.groups[0].bundles[:4])
     """
-    return _Builder(flow, flow.kept(removed), replaced or {}).model(model)
+    return _Builder(flow, flow.kept(removed), replaced or {}, remade or {}).model(model)
 
 
 def run_graph(functional, inputs, replaced, operation_of=None, wanted=None):
@@ -71,6 +74,9 @@ def run_graph(functional, inputs, replaced, operation_of=None, wanted=None):
             else:
                 args, kwargs = node.arguments.fill_in(values)
                 operation = operation_of(node.operation) if operation_of else node.operation
+                if type(operation) is not type(node.operation):
+                    # A layer of another kind need not know arguments that say nothing.
+                    kwargs = {key: given for key, given in kwargs.items() if given is not None}
                 outputs = keras.tree.flatten(operation(*args, **kwargs))
                 values.update(zip(map(id, node.outputs), outputs, strict=True))
         return values[id(tensor)]
@@ -84,11 +90,12 @@ def _node(tensor):
 
 
 class _Builder:
-    def __init__(self, flow, kept, replaced):
+    def __init__(self, flow, kept, replaced, remade):
         self._flow = flow
         self._kept = kept
         self._replaced = replaced
-        self._made: dict[int, object] = {}
+        self._remade = remade
+        self._made: dict[int, object] = dict(remade)
 
     def model(self, model):
         if isinstance(model, keras.Sequential):
@@ -142,7 +149,7 @@ class _Builder:
     def _fill(self, model):
         """Copy what is left of the weights, once the new layers are built."""
         for layer in model.layers:
-            if is_graph(layer) or id(layer) not in self._made:
+            if is_graph(layer) or id(layer) in self._remade or id(layer) not in self._made:
                 continue
             slices = self._record(layer).slices
             values = []

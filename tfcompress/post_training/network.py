@@ -1,0 +1,93 @@
+"""A model as a flat list of calls: which layer reads what another one makes."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import keras
+
+from tfcompress.graph.channels.flow import is_graph, require_functional
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerCall:
+    """One call of a layer or operation.
+
+    Attributes:
+        path: the user's name for it, see ``walk_layers``.
+        layer: the Keras layer or operation.
+        inputs: the numbers of the tensors that it reads.
+        outputs: the numbers of the tensors that it makes.
+        shapes: the shapes of those that it makes, the batch included.
+    """
+
+    path: str
+    layer: keras.Operation
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    shapes: tuple[tuple[int | None, ...], ...]
+
+
+class Network:
+    """The calls of a Functional or Sequential model, those of nested models among them.
+
+    Args:
+        model: a built model.
+
+    Attributes:
+        calls: every call, in an order in which they can be made.
+
+    Raises:
+        ValueError: ``model`` is a subclassed model, or a Sequential one without an input.
+    """
+
+    def __init__(self, model: keras.Model):
+        functional = require_functional(model)
+        self._numbers: dict[int, int] = {}
+        for number, tensor in enumerate(functional.inputs):
+            self._numbers[id(tensor)] = number
+        self._count = len(functional.inputs)
+        self.calls: list[LayerCall] = list(self._run(functional, ""))
+        self._returned = {self._numbers[id(tensor)] for tensor in functional.outputs}
+        self._readers: dict[int, list[LayerCall]] = {}
+        self._makers: dict[int, LayerCall] = {}
+        self._calls_of: dict[int, list[LayerCall]] = {}
+        for call in self.calls:
+            self._calls_of.setdefault(id(call.layer), []).append(call)
+            self._makers.update(dict.fromkeys(call.outputs, call))
+            for number in dict.fromkeys(call.inputs):
+                self._readers.setdefault(number, []).append(call)
+
+    def _run(self, functional, prefix) -> Iterator[LayerCall]:
+        for depth in sorted(functional._nodes_by_depth, reverse=True):
+            for node in functional._nodes_by_depth[depth]:
+                if node.is_input or not node.operation:
+                    continue
+                operation, path = node.operation, prefix + node.operation.name
+                read = tuple(self._numbers[id(tensor)] for tensor in node.input_tensors)
+                if is_graph(operation):
+                    inner = require_functional(operation)
+                    self._numbers.update(zip(map(id, inner.inputs), read, strict=True))
+                    yield from self._run(inner, path + "/")
+                    made = [self._numbers[id(tensor)] for tensor in inner.outputs]
+                else:
+                    made = [self._count + index for index in range(len(node.outputs))]
+                    self._count += len(made)
+                    shapes = tuple(tuple(tensor.shape) for tensor in node.outputs)
+                    yield LayerCall(path, operation, read, tuple(made), shapes)
+                self._numbers.update(zip(map(id, node.outputs), made, strict=True))
+
+    def is_called_once(self, layer: keras.Operation) -> bool:
+        """Tell whether a layer has one call, so that its weights serve one place alone."""
+        return len(self._calls_of.get(id(layer), ())) == 1
+
+    def is_returned(self, tensor: int) -> bool:
+        """Tell whether a tensor is an output of the model."""
+        return tensor in self._returned
+
+    def readers(self, tensor: int) -> list[LayerCall]:
+        """Return the calls that read a tensor."""
+        return self._readers.get(tensor, [])
+
+    def maker(self, tensor: int) -> LayerCall | None:
+        """Return the call that makes a tensor; None for an input of the model."""
+        return self._makers.get(tensor)

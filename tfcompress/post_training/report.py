@@ -1,0 +1,80 @@
+"""What a repair has done, as frozen data."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class StepReport:
+    """What one step has done.
+
+    Attributes:
+        step: its name.
+        changed: what it changed: paths of layers, or pairs of them.
+        left: by the path of a layer, why it was left as it is.
+    """
+
+    step: str
+    changed: tuple[str, ...]
+    left: Mapping[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerNoise:
+    """How near a layer that is rounded comes to what it should compute, on the data of the repair.
+
+    Attributes:
+        path: the layer; "outputs" for the outputs of the model.
+        before: signal-to-noise ratio in dB before the repair; infinite where nothing is rounded.
+        after: the same afterwards.
+    """
+
+    path: str
+    before: float
+    after: float
+
+
+@dataclasses.dataclass(frozen=True)
+class RepairReport:
+    """What a repair has done.
+
+    Attributes:
+        steps: the steps, in order.
+        layers: the linear layers in the order of the model.
+        outputs: the outputs of the model, against those of the model that was given.
+    """
+
+    steps: tuple[StepReport, ...]
+    layers: tuple[LayerNoise, ...]
+    outputs: LayerNoise
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as plain data, infinite ratios as None."""
+
+        def noise(layer):
+            ratios = {"before": layer.before, "after": layer.after}
+            return {
+                "path": layer.path,
+                **{key: value if math.isfinite(value) else None for key, value in ratios.items()},
+            }
+
+        return {
+            "steps": [
+                {"step": step.step, "changed": list(step.changed), "left": dict(step.left)}
+                for step in self.steps
+            ],
+            "layers": [noise(layer) for layer in self.layers],
+            "outputs": noise(self.outputs),
+        }
+
+    def __str__(self) -> str:
+        lines = []
+        for step in self.steps:
+            lines.append(f"{step.step}: {len(step.changed)} changed, {len(step.left)} left")
+            lines.extend(f"  {path}: {reason}" for path, reason in step.left.items())
+        lines.append(f"{'signal to noise, dB':<44}{'before':>8}{'after':>8}")
+        for layer in (*self.layers, self.outputs):
+            lines.append(f"{layer.path[-44:]:<44}{layer.before:>8.1f}{layer.after:>8.1f}")
+        return "\n".join(lines)
