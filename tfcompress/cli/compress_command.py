@@ -1,7 +1,11 @@
 """``tfcompress compress``: the best file within a budget, from a saved Keras model and its data."""
 
+import contextlib
 import importlib.util
 import json
+import pathlib
+import sys
+from collections.abc import Iterator
 
 from tfcompress.cli.data_argument import HELP as DATA_HELP
 from tfcompress.cli.data_argument import load_data
@@ -75,7 +79,11 @@ def run(arguments) -> int:
 
     from tfcompress.cli.native_output import diverted_native_output
 
-    with diverted_native_output(out / "compress.log"), one_line_errors():
+    with (
+        diverted_native_output(out / "compress.log"),
+        _interruption_told(out),
+        one_line_errors(),
+    ):
         model = load_model(arguments.model)
 
         import tfcompress as tfc
@@ -102,3 +110,17 @@ def run(arguments) -> int:
         )
     print(json.dumps(result.to_json(), indent=2) if arguments.json else result.to_text())
     return 0 if result.met else EXIT_FAILED
+
+
+@contextlib.contextmanager
+def _interruption_told(out: pathlib.Path) -> Iterator[None]:
+    """Say after Ctrl-C where the best so far is."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        best = out / "best.tflite"
+        if best.exists():
+            print(
+                f"tfcompress: the best so far is {best}; the same command goes on", file=sys.stderr
+            )
+        raise

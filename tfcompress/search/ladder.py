@@ -41,7 +41,7 @@ def next_rung(
 
     Example:
     >>> a, b, c = ladder = rungs(Space(("sparsity",)))[:3]
-    >>> next_rung(ladder, {}) == a, next_rung(ladder, {a: True}) == c
+    >>> next_rung(ladder, {}) == a, next_rung(ladder, {a: True}) == b
     (True, True)
     """
     taken = {*holds, *running}

@@ -62,7 +62,7 @@ class Workshop:
         if candidate.trained:
             history = self.fine_tuning.train(quantized, candidate, epochs, deadline, number)
         training_seconds = time.monotonic() - made
-        with tempfile.TemporaryDirectory(dir=self.directory, prefix=".making-") as making:
+        with tempfile.TemporaryDirectory() as making:
             file = pathlib.Path(making) / "model.tflite"
             exported = export_tflite(
                 quantized, file, target=self.target, validation_data=self.validation_data

@@ -8,9 +8,9 @@ TECHNIQUES = ("channels", "sparsity", "precision", "clusters")
 
 # Levels from gentle to hard; the first leaves the model alone.
 _LEVELS = {
-    "channels": (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75),
-    "sparsity": (0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9),
-    "precision": (1.0, 0.8, 0.6),
+    "channels": tuple(part / 16 for part in range(13)),
+    "sparsity": (0.0, 0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9),
+    "precision": (1.0, 0.9, 0.8, 0.7, 0.6),
     "clusters": (None, 64, 32, 16),
 }
 

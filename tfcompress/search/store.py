@@ -4,11 +4,13 @@ import contextlib
 import json
 import math
 import pathlib
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 
 try:
     import optuna
+    from sqlalchemy.exc import SQLAlchemyError
 except ImportError as error:
     raise ImportError(
         "A search keeps its trials with Optuna: pip install 'tfcompress[search]'"
@@ -44,7 +46,7 @@ def open_study(
     """
     url = storage or f"sqlite:///{directory / 'study.db'}"
     waiting = {"connect_args": {"timeout": _WAIT_FOR_LOCK}} if url.startswith("sqlite") else {}
-    with warnings.catch_warnings():
+    with _quiet(), warnings.catch_warnings():
         # Optuna calls heartbeats experimental; they are what its documentation recommends.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         try:
@@ -63,10 +65,16 @@ def open_study(
                 directions=["minimize"] * 3,
                 load_if_exists=True,
             )
-        except (optuna.exceptions.StorageInternalError, ImportError) as error:
+        except (optuna.exceptions.StorageInternalError, SQLAlchemyError, ImportError) as error:
             raise ValueError(
-                f"The storage cannot be opened: {error}. Received: storage={storage!r}"
+                f"The storage cannot be opened: {str(error).splitlines()[0]}. Supported: URLs of "
+                "SQLAlchemy whose driver is installed, such as postgresql+psycopg:// and "
+                f"sqlite:///. Received: storage={_without_password(url)!r}"
             ) from error
+
+
+def _without_password(url: str) -> str:
+    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)
 
 
 def finished_trials(study: optuna.Study) -> tuple[Trial, ...]:

@@ -8,6 +8,8 @@ from tfcompress.search.pareto import nearest
 from tfcompress.search.records import Trial
 from tfcompress.search.space import Candidate, Space
 
+_STEPS = (2, 1)  # levels: the longer steps first
+
 
 def next_step(
     space: Space, trials: Sequence[Trial], budget: Budget, running: Collection[Candidate] = ()
@@ -16,9 +18,9 @@ def next_step(
 
     From a trial that holds, or that is only too large or too slow, the way leads to harder
     neighbours, the gentlest of them first. From one that only lost too much accuracy it leads to
-    gentler ones, the hardest first. From one that misses both ways, one technique goes a level up
-    and another one down. Whatever goes at least as far by every technique as a candidate that lost
-    too much accuracy is left out.
+    gentler ones, the hardest first. From one that misses both ways, one technique goes up and
+    another one down. Steps of two levels come before those of one. Whatever goes at least as far by
+    every technique as a candidate that lost too much accuracy is left out.
 
     Args:
         space: the candidates.
@@ -49,22 +51,28 @@ def next_step(
             and not any(lost.within(candidate) for lost in hopeless)
         )
 
-    start = base.candidate
+    for size in _STEPS:
+        neighbours = _neighbours(space, base.candidate, size, costly, lossy)
+        open_ones = list(filter(worth_trying, neighbours))
+        if open_ones:
+            return min(open_ones, key=lambda n: abs(_gain(n) - _gain(base.candidate)))
+    return None
+
+
+def _neighbours(space, start, size, costly, lossy):
+    """Return the candidates that a step of some levels leads to."""
     harder, gentler = (
-        [space.moved(start, name, steps) for name in space.techniques] for steps in (1, -1)
+        [space.moved(start, name, steps) for name in space.techniques] for steps in (size, -size)
     )
     swaps = [
-        space.moved(up, name, -1)
+        space.moved(up, name, -size)
         for up, name in itertools.product(filter(None, harder), space.techniques)
     ]
     if costly and lossy:
-        neighbours = swaps
-    elif costly:
-        neighbours = harder + [s for s in swaps if s and _gain(s) > _gain(start)]
-    else:
-        neighbours = gentler + [s for s in swaps if s and _gain(s) < _gain(start)]
-    open_ones = filter(worth_trying, neighbours)
-    return min(open_ones, key=lambda n: abs(_gain(n) - _gain(start)), default=None)
+        return swaps
+    if costly:
+        return harder + [swap for swap in swaps if swap and _gain(swap) > _gain(start)]
+    return gentler + [swap for swap in swaps if swap and _gain(swap) < _gain(start)]
 
 
 def _gain(candidate):

@@ -1,0 +1,52 @@
+"""A worker on a study whose trials only sleep: python study_worker.py DIRECTORY STORAGE SECONDS."""
+
+import pathlib
+import sys
+import time
+
+from made_trials import made
+
+from tfcompress.search.budget import Budget
+from tfcompress.search.ladder import next_rung, rungs
+from tfcompress.search.space import Space
+from tfcompress.search.store import FrontSampler, finished_trials, open_study, run_next
+from tfcompress.search.walk import next_step
+
+SPACE = Space(("channels", "sparsity"))
+BUDGET = Budget()
+HEARTBEAT = 1
+TRIALS = 8
+
+
+def choose(trials, running):
+    """Climb the ladder, then go along the front."""
+    holds = {trial.candidate: not BUDGET.shortfalls(trial) for trial in trials}
+    return next_rung(rungs(SPACE), holds, running) or next_step(SPACE, trials, BUDGET, running)
+
+
+def study_in(directory, storage):
+    """Open the study that the workers share."""
+    return open_study(directory, storage, "test", FrontSampler(SPACE, choose, 0), HEARTBEAT)
+
+
+def measured(number, candidate):
+    """Pretend to measure: what is hard to bear shows in the accuracy."""
+    gain = candidate.estimated_gain()
+    return made(number, 0.9 if gain < 2 else 0.8, 200 / (1 + gain), candidate=candidate)
+
+
+def main(directory, storage, seconds):
+    directory = pathlib.Path(directory)
+    study = study_in(directory, storage or None)
+
+    def work(number, candidate):
+        (directory / f"begun-{number}").touch()
+        time.sleep(float(seconds))
+        return measured(number, candidate)
+
+    while len(finished_trials(study)) < TRIALS:
+        run_next(study, SPACE, work)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,104 @@
+import dataclasses
+
+import pytest
+from made_trials import failed, made
+
+from tfcompress.search.budget import Budget
+from tfcompress.search.ladder import next_rung, rungs
+from tfcompress.search.space import TECHNIQUES, Candidate, Space
+from tfcompress.search.walk import next_step
+
+SPACE = Space(("channels", "sparsity"))
+LADDER = rungs(SPACE)
+
+
+def climb(hardest):
+    """Climb the ladder of a model that holds up to a rung; return the places tried."""
+    holds, tried = {}, []
+    while (rung := next_rung(LADDER, holds)) is not None:
+        tried.append(LADDER.index(rung))
+        holds[rung] = tried[-1] <= hardest
+    return tried
+
+
+@pytest.mark.parametrize("hardest", range(len(LADDER)))
+def test_halving_finds_the_hardest_rung_that_holds(hardest):
+    tried = climb(hardest)
+    assert tried[0] == 0
+    assert max(place for place in tried if place <= hardest) == hardest
+    assert len(tried) <= 5
+
+
+def test_the_ladder_goes_from_gentle_to_hard():
+    assert LADDER[0] == Candidate(trained=False)
+    gains = [rung.estimated_gain() for rung in LADDER]
+    assert gains == sorted(gains)
+    assert rungs(Space(("sparsity",)))[-1] == Candidate(sparsity=0.9)
+    assert rungs(Space(())) == (Candidate(trained=False), Candidate())
+
+
+def test_workers_take_different_rungs():
+    first = next_rung(LADDER, {LADDER[0]: True})
+    second = next_rung(LADDER, {LADDER[0]: True}, running=[first])
+    assert abs(LADDER.index(first) - LADDER.index(second)) == 1
+    assert next_rung(LADDER, {}, running=[LADDER[0]]) == first
+
+
+def test_gains_by_hand():
+    # Half of the channels: a quarter of the weights, and 2^1.5 times less time.
+    assert Candidate(channels=0.5).estimated_gain() == pytest.approx(0.6931 * 3.5, abs=1e-3)
+    # Half zeros: one bit for which, and 7 bits for every other weight.
+    expected = 7 / (1 + 3.5)
+    assert Candidate(sparsity=0.5).estimated_gain() == pytest.approx(0.4418, abs=1e-3)
+    assert expected == pytest.approx(2.718281828**0.4418, abs=1e-2)
+    assert Candidate(clusters=16).estimated_gain() == pytest.approx(0.5596, abs=1e-3)
+
+
+def test_from_what_holds_the_way_leads_to_the_gentlest_harder_one():
+    start = Candidate(channels=0.25, sparsity=0.5)
+    step = next_step(SPACE, [made(0, 0.9, 50, candidate=start)], Budget())
+    assert step == dataclasses.replace(start, sparsity=0.6)
+
+
+def test_from_what_lost_too_much_the_way_leads_to_the_hardest_gentler_one():
+    lossy = made(0, 0.8, 20, asked={"channels": 0.25, "sparsity": 0.6})
+    step = next_step(SPACE, [lossy], Budget())
+    assert step == Candidate(channels=0.25, sparsity=0.5)
+
+
+def test_what_goes_further_than_a_candidate_that_lost_too_much_is_left_out():
+    holds = made(0, 0.9, 50, asked={"channels": 0.25, "sparsity": 0.5})
+    lossy = made(1, 0.8, 40, asked={"channels": 0.25, "sparsity": 0.6})
+    step = next_step(SPACE, [holds, lossy], Budget())
+    assert step.channels > 0.25
+    assert step.sparsity < 0.6
+
+
+def test_too_large_and_too_lossy_trades_one_technique_for_another():
+    both = made(0, 0.8, 50, asked={"channels": 0.25, "sparsity": 0.6})
+    step = next_step(SPACE, [both], Budget(max_size=40))
+    assert (step.channels - 0.25) * (step.sparsity - 0.6) < 0
+
+
+def test_what_was_tried_or_is_under_way_is_not_proposed_again():
+    tried = [made(0, 0.9, 50, asked={"sparsity": 0.5}), failed(1, sparsity=0.6)]
+    under_way = [Candidate(channels=0.125, sparsity=0.5)]
+    step = next_step(SPACE, tried, Budget(), under_way)
+    assert step not in [*under_way, *(trial.candidate for trial in tried)]
+    only_sparsity = Space(("sparsity",))
+    assert next_step(only_sparsity, tried, Budget()) is None
+    assert next_step(SPACE, [], Budget()) is None
+
+
+def test_levels_and_names():
+    assert SPACE.moved(Candidate(channels=0.75), "channels", 1) is None
+    assert SPACE.moved(Candidate(), "precision", 1) is None  # not in the space
+    assert Candidate(clusters=32).within(Candidate(clusters=16, sparsity=0.3))
+    assert not Candidate(clusters=16).within(Candidate(clusters=32))
+    text = Candidate(0.25, 0.5, 0.8, 16).to_text()
+    assert text == (
+        "25% fewer channels, 50% zeros, 4 bits down to 80% of the bytes, 16 values a kernel, int8"
+    )
+    with pytest.raises(ValueError, match="'pruning'"):
+        Space(("pruning",))
+    assert set(TECHNIQUES) == {field.name for field in dataclasses.fields(Candidate)} - {"trained"}

@@ -1,0 +1,244 @@
+import json
+import shutil
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers as kl
+from small_search import QUICK, blobs, make_model, search, trained_model
+
+import tfcompress as tfc
+from exporters import export_tflite
+from exporters.running.runtime import load
+from tfcompress.search.one_trial import Workshop
+from tfcompress.search.space import Candidate
+from tfcompress.tflite.conversion import ConversionError
+
+
+@pytest.fixture(scope="module")
+def model():
+    return trained_model()
+
+
+@pytest.fixture(scope="module")
+def searched(model, tmp_path_factory):
+    """The model's weights before a search of three trials, and its result."""
+    before = model.get_weights()
+    return before, search(model, tmp_path_factory.mktemp("search"), max_trials=3)
+
+
+@pytest.fixture
+def copied(searched, tmp_path):
+    """A directory with what the search has kept."""
+    return shutil.copytree(searched[1].directory, tmp_path / "copied")
+
+
+def test_the_result_is_what_its_files_do(searched, model):
+    before, result = searched
+    for one, other in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert result.met
+    assert result.nearest is result.best
+    assert len(result.trials) == 3
+    x, y = blobs()
+    with load(result.path) as file:
+        accuracy = np.mean(file.predict(x)[0].argmax(-1) == y)
+    assert result.best.accuracy == pytest.approx(accuracy)
+    assert result.path.stat().st_size == result.best.size
+    assert result.report["gzip_size"] == result.best.gzip_size
+    assert result.report["float_operations"] == []
+    assert result.reference.gzip_size / result.best.gzip_size == result.best.compression_ratio
+
+
+def test_the_model_gives_the_very_file(searched, tmp_path):
+    _, result = searched
+    exported = export_tflite(result.model, tmp_path / "again.tflite", validation_data=blobs())
+    assert exported.path.read_bytes() == result.path.read_bytes()
+
+
+def test_trials_are_what_was_asked_for(searched):
+    _, result = searched
+    first, second, _ = result.trials
+    assert first.candidate == Candidate(trained=False)
+    assert (first.epochs, second.epochs) == (0, 1)
+    assert second.candidate == Candidate(channels=0.25, sparsity=0.7)
+    assert second.zeros == pytest.approx(0.7, abs=0.03)
+    assert second.macs < first.macs == result.reference.macs
+    model = keras.saving.load_model(result.directory / second.files["weights"], compile=False)
+    assert model.model.get_layer("second").filters == 12  # a quarter of 16 less
+    history = json.loads((result.directory / second.files["history"]).read_text())
+    assert len(history["loss"]) == 1
+
+
+def test_result_json_holds_everything(searched):
+    _, result = searched
+    stored = json.loads((result.directory / "result.json").read_text())
+    assert stored == json.loads(json.dumps(result.to_json()))
+    assert stored["best"] == result.best.number
+    assert stored["trials"][0]["on_front"] == (0 in stored["front"])
+    assert (result.directory / "best.tflite").read_bytes() == result.path.read_bytes()
+    leftovers = [path.name for path in result.directory.rglob(".*") if path.name != ".lock"]
+    assert leftovers == []
+
+
+def test_goes_on_under_an_impossible_budget_and_says_so(copied, searched, model, monkeypatch):
+    monkeypatch.setattr(Workshop, "run", lambda *args: pytest.fail("nothing is to be trained"))
+    _, before = searched
+    least = min(trial.gzip_size for trial in before.trials)
+    wanted = before.reference.bare_size + 1
+    result = search(model, copied, max_trials=3, max_size=wanted)
+    assert not result.met
+    assert result.best is None
+    assert result.trials == before.trials
+    assert result.nearest.gzip_size == least
+    assert result.shortfalls["size"] == least - wanted
+    assert f"is {least - wanted:,} bytes too large" in result.to_text()
+    assert "not met" in result.verdict()
+
+
+def test_ctrl_c_keeps_the_best_and_the_next_call_takes_the_trial_up(
+    copied, model, monkeypatch, capsys
+):
+    asked = []
+    run = Workshop.run
+
+    def interrupted(self, number, candidate, *rest):
+        asked.append(candidate)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Workshop, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        search(model, copied, max_trials=4, progress=True)
+    assert "interrupted. The budget is met by trial" in capsys.readouterr().out
+    assert len(json.loads((copied / "result.json").read_text())["trials"]) == 3
+    monkeypatch.setattr(Workshop, "run", run)
+    result = search(model, copied, max_trials=4)
+    assert [trial.candidate for trial in result.trials[3:]] == asked
+
+
+def test_a_candidate_that_fails_is_kept_as_such(copied, model, monkeypatch):
+    def refused(self, number, candidate, *rest):
+        raise ConversionError("no kernel\nfor this")
+
+    monkeypatch.setattr(Workshop, "run", refused)
+    result = search(model, copied, max_trials=4)
+    assert result.trials[3].error == "no kernel for this"
+    assert result.met
+    stored = json.loads((copied / "result.json").read_text())["trials"][3]
+    assert (stored["state"], stored["gzip_size"]) == ("failed", None)
+    assert "failed: " in result.to_text()
+
+
+def test_a_directory_belongs_to_one_model_and_its_data(copied, model):
+    other = make_model()
+    with pytest.raises(ValueError, match="another model"):
+        search(other, copied)
+    with pytest.raises(ValueError, match="other validation data"):
+        tfc.compress(model, blobs(), blobs(seed=1), directory=copied, **QUICK)
+
+
+def test_the_files_of_all_trials_are_needed(copied, model):
+    shutil.rmtree(copied / "trials" / "1")
+    with pytest.raises(ValueError, match=r"lacks trials/1/model\.tflite"):
+        search(model, copied)
+
+
+def test_datasets_and_every_technique(model, tmp_path, monkeypatch):
+    candidate = Candidate(channels=0.25, sparsity=0.5, precision=0.8, clusters=16)
+    monkeypatch.setattr("tfcompress.search.ladder._RUNGS", (Candidate(trained=False), candidate))
+    batches = tf.data.Dataset.from_tensor_slices(blobs()).batch(64)
+    result = tfc.compress(
+        model,
+        batches,
+        batches,
+        directory=tmp_path,
+        techniques=("channels", "sparsity", "precision", "clusters"),
+        max_trials=2,
+        **QUICK,
+    )
+    tried = result.trials[1]
+    assert tried.candidate == candidate
+    quantized = keras.saving.load_model(tmp_path / tried.files["weights"], compile=False)
+    values = tfc.clustering.unique_weights(quantized.model)
+    assert values["second/kernel"] <= 16
+    assert tried.zeros >= 0.4
+    types = {t["dtype"] for t in tfc_tensors(tmp_path / tried.files["file"])}
+    assert "INT4" in types
+
+
+def tfc_tensors(path):
+    """Return the constants of a file."""
+    from tfcompress.tflite.flatbuffer import read_model
+
+    tensors = read_model(path).subgraphs[0].tensors
+    return [{"dtype": tensor.dtype} for tensor in tensors if tensor.constant]
+
+
+def test_the_last_trial_is_cut_to_the_time(copied, model, monkeypatch):
+    epochs = []
+
+    def seen(self, number, candidate, count, deadline):
+        epochs.append(count)
+        raise ConversionError("enough")
+
+    monkeypatch.setattr(Workshop, "run", seen)
+    monkeypatch.setattr("tfcompress.search.timing.Plan.seconds_of_epoch", lambda *args: 4.0)
+    monkeypatch.setattr("tfcompress.search.timing.Plan.seconds_beside_training", lambda *args: 1.0)
+    search(model, copied, time_budget=60, epochs=20, max_trials=4)
+    assert 7 <= epochs[0] <= 14  # of 20: a minute less what came before
+
+
+def test_time_for_nothing(copied, model):
+    with pytest.raises(ValueError, match=r"s are needed at least\. Received: time_budget=0\.01"):
+        search(model, copied, time_budget=0.01, max_accuracy_drop=0.0, max_latency=1e-9)
+
+
+def two_outputs():
+    inputs = keras.Input((4,))
+    return keras.Model(inputs, [kl.Dense(3)(inputs), kl.Dense(3)(inputs)])
+
+
+X, Y = blobs(32)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"target": "toaster"}, "raspberry-pi-4"),
+        ({"max_accuracy_drop": -0.1}, "max_accuracy_drop=-0.1"),
+        ({"max_size": 10}, "without any weights, take"),
+        ({"time_budget": 0}, "time_budget=0"),
+        ({"epochs": 0}, "epochs=0"),
+        ({"techniques": ("pruning",)}, "'channels', 'sparsity'"),
+        ({"train_data": X}, "`train_data` needs labels"),
+        ({"validation_data": X}, "`validation_data` needs labels"),
+        ({"train_data": (X, Y + 1)}, "labels from 1 to 3"),
+        ({"validation_data": (X, Y - 1)}, "labels from -1 to 1"),
+        ({"validation_data": (X, np.eye(4)[Y])}, "one-hot labels of 4 classes"),
+        ({"train_data": (X, Y + 0.5)}, "class numbers or one-hot rows"),
+        ({"storage": "sqlite:////nowhere/at/all.db"}, "storage="),
+        ({"model": two_outputs()}, "one output of shape"),
+    ],
+)
+def test_bad_input_is_found_before_any_training(changes, message, model, tmp_path, monkeypatch):
+    monkeypatch.setattr(Workshop, "run", lambda *args: pytest.fail("nothing is to be trained"))
+    given = {"model": model, "train_data": (X, Y), "validation_data": (X, Y), **QUICK, **changes}
+    with pytest.raises(ValueError, match=message):
+        tfc.compress(directory=tmp_path, **given)
+
+
+def test_an_iterator_is_used_up(model, tmp_path):
+    with pytest.raises(TypeError, match="gone through again"):
+        tfc.compress(model, iter([(X, Y)]), (X, Y), directory=tmp_path, **QUICK)
+
+
+def test_wrappers_and_subclasses(model, tmp_path):
+    with pytest.raises(ValueError, match=r"pass its `\.model`"):
+        search(tfc.quantize_aware(model), tmp_path)
+
+
+def test_endless_data(model, tmp_path):
+    endless = tf.data.Dataset.from_tensor_slices((X, Y)).batch(8).repeat()
+    with pytest.raises(ValueError, match="take\\(number_of_batches\\)"):
+        tfc.compress(model, endless, (X, Y), directory=tmp_path, **QUICK)
