@@ -33,6 +33,13 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "TeacherCache",
             "cache_teacher",
         ],
+        "post_training": [
+            "correct_biases",
+            "equalize",
+            "reestimate_batch_normalization",
+            "repair",
+            "round_weights",
+        ],
         "pruning": [
             "Block",
             "Channel",
