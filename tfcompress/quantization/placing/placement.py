@@ -194,7 +194,11 @@ def read_placement(
     refuse_float(model, unseen, allow_float)
     averages = _averages(graph, points, stored, candidates)
     learnt.update(dict.fromkeys(averages))
+    repeats = [(point, first) for point, first in probe.repeats().items() if first in learnt]
+    learnt.update((point, None) for point, _ in repeats)
+    fixed.update((p, fixed[first]) for p, first in probe.repeats().items() if first in fixed)
     groups = [*_concatenated(graph, points, stored), *_steps(model, learnt), *averages.items()]
+    groups += repeats
     shared = share_ranges(learnt, groups)
     owners = tuple(point for point in learnt if point not in shared)
     placement = Placement(owners, tuple(fixed.items()), tuple(shared.items()), islands.layers())

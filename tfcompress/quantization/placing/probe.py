@@ -17,6 +17,7 @@ from tfcompress.graph.interception import VariableSwap, float32_computation
 from tfcompress.graph.taps import TappedCalls, TapPoint
 from tfcompress.quantization.float_islands import keep_float, with_inputs
 from tfcompress.quantization.placing.recognition import Candidate
+from tfcompress.quantization.placing.repeated import repeated
 from tfcompress.quantization.weights import QuantizedWeights
 from tfcompress.tflite.conversion import arrange_inputs
 from tfcompress.tflite.graph_conversion import Graph
@@ -132,14 +133,26 @@ class Probe:
             another tensor has that one's.
         """
         _, values = self._run(*map(tf.constant, inputs))
-        before_bias = self._before_bias()
+        passed_over = {*self._before_bias(), *self._repeats()}
         return [
             Candidate(self._points[name], tensor.op.type, value, (value.min(), value.max()))
             for (name, tensor), value in zip(
                 self._tensors.items(), (value.numpy() for value in values), strict=True
             )
-            if value.size and tensor.op.type not in _VIEWS and tensor.op.name not in before_bias
+            if value.size and tensor.op.type not in _VIEWS and tensor.op.name not in passed_over
         ]
+
+    def repeats(self) -> dict[TapPoint, TapPoint]:
+        """Tell which points have a tensor that the converter computes once for another point."""
+        return {self._points[f"{name}:0"]: point for name, point in self._repeats().items()}
+
+    def _repeats(self):
+        """Return {name of a node that has a point: the point of the node that it repeats}."""
+        return {
+            name: self._points[f"{original}:0"]
+            for name, original in repeated(self._graph.definition).items()
+            if f"{name}:0" in self._points and f"{original}:0" in self._points
+        }
 
     def _before_bias(self):
         readers, nodes = collections.defaultdict(list), {}
@@ -185,7 +198,7 @@ def _made_up(model, weights):
         value = keras.ops.convert_to_numpy(variable).astype(np.float32)
         if variable.name == "bias":
             # Small, so that a tensor is known by its values where the converter adds it elsewhere.
-            value = generator.uniform(-1e-3, 1e-3, value.shape).astype(np.float32)
+            value = generator.uniform(-3e-4, 3e-4, value.shape).astype(np.float32)
         else:
             value = _near(value, generator)
         swaps.append((variable, value))
