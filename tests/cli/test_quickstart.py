@@ -21,24 +21,32 @@ def short(monkeypatch):
 
 
 def test_quickstart_writes_what_it_measured(short, tmp_path, capsys):
-    report = module.quickstart(tmp_path, seed=0, html=True)
+    findings = module.quickstart(tmp_path, seed=0, html=True)
     written = {path.name for path in tmp_path.iterdir()}
-    assert written == {"model_float.tflite", "model_int8.tflite", "report.json", "report.html"}
-    assert report.int8_file.float_operations == ()
-    assert report.int8_file.size == (tmp_path / "model_int8.tflite").stat().st_size
-    assert report.sparsity == pytest.approx(module.FINAL_SPARSITY, abs=0.01)
-    assert report.int8_file.agreement.examples == 26
+    assert written == {
+        "model_float.tflite",
+        "model_int8.tflite",
+        "report.json",
+        "report.md",
+        "report.html",
+    }
+    assert findings.file.float_operations == 0
+    assert findings.file.size == (tmp_path / "model_int8.tflite").stat().st_size
+    pruned = [layer for layer in findings.layers if layer.operation == "CONV_2D"]
+    assert min(layer.weights.sparsity for layer in pruned) >= module.FINAL_SPARSITY - 0.01
+    assert findings.agreement.examples == 26
+    assert all(layer.sqnr is not None for layer in findings.layers)
 
     stored = json.loads((tmp_path / "report.json").read_text())
-    assert stored["int8_file"]["gzip_size"] == report.int8_file.gzip_size
-    assert stored["compression_ratio"] == report.compression_ratio
-    assert [len(t["history"]["loss"]) for t in stored["trained"]] == [1, 1, 5]
+    assert stored["file"]["gzip_size"] == findings.file.gzip_size
+    assert stored["compression_ratio"] == findings.compression_ratio
+    assert [len(t["history"]["loss"]) for t in stored["trainings"]] == [1, 1, 5]
 
     page = (tmp_path / "report.html").read_text()
-    assert f"{report.int8_file.gzip_size:,}" in page
+    assert f"{findings.file.gzip_size:,}" in page
     assert "<svg" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
 
     printed = capsys.readouterr().out
     assert "compressed student: epoch 5/5" in printed
-    assert f"{report.int8_file.size:,}" in printed
+    assert f"{findings.file.size:,}" in printed

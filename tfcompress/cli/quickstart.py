@@ -1,23 +1,24 @@
 """The main job from end to end, through the public API, on photos of hand signs."""
 
 import pathlib
-import platform
 import time
 import warnings
 
 import keras
-import numpy as np
 import tensorflow as tf
 from keras import layers as kl
 from rich.console import Console
 
 import tfcompress as tfc
-from exporters import benchmark, export_tflite
-from exporters.whole_file import write_whole
+from exporters import export_tflite
 from keras_callbacks import MagnitudePruning
 from tfcompress.cli.progress import TrainingProgress
+from tfcompress.cli.summary import files_table, remarks
 from tfcompress.datasets import sign_digits
-from tfcompress.report.quickstart import QuickstartReport, TrainedModel
+from tfcompress.report import examine
+from tfcompress.report.findings import Findings
+from tfcompress.report.trainings import Training
+from tfcompress.report.writing import write_data, write_report
 
 BATCH = 64
 TEACHER_EPOCHS, STUDENT_EPOCHS, COMPRESSION_EPOCHS = 15, 20, 34
@@ -85,7 +86,7 @@ class _Run:
         self.test = (x_test.astype("float32") / 255, y_test)
         self.batches = training_batches(x_train.astype("float32") / 255, y_train, seed)
         self.steps = len(x_train) // BATCH
-        self.trained: list[TrainedModel] = []
+        self.trained: list[Training] = []
 
     def train(self, title, model, epochs, learning_rate, callbacks=()):
         decay = keras.optimizers.schedules.CosineDecay(learning_rate, epochs * self.steps)
@@ -104,21 +105,21 @@ class _Run:
             callbacks=[*callbacks, TrainingProgress(self.console, title)],
         )
         self.trained.append(
-            TrainedModel(
+            Training(
                 title,
+                {name: [float(x) for x in values] for name, values in history.history.items()},
                 model.count_params(),
                 time.perf_counter() - start,
-                {name: [float(x) for x in values] for name, values in history.history.items()},
             )
         )
 
 
-def quickstart(out: pathlib.Path, seed: int = 0, html: bool = False) -> QuickstartReport:
+def quickstart(out: pathlib.Path, seed: int = 0, html: bool = False) -> Findings:
     """Train, compress, export, check and measure; write the results into a folder.
 
     Args:
-        out: an existing folder, for model_float.tflite, model_int8.tflite, report.json and
-            report.html.
+        out: an existing folder, for model_float.tflite, model_int8.tflite, report.json, report.md
+            and report.html.
         seed: seeds the weights, the order of the photos and their augmentation.
         html: whether to write report.html, which needs the extra ``report``.
 
@@ -155,45 +156,23 @@ def quickstart(out: pathlib.Path, seed: int = 0, html: bool = False) -> Quicksta
     run.train("compressed student", distiller, COMPRESSION_EPOCHS, 3e-3, [pruning])
     int8_file = export_tflite(quantized, out / "model_int8.tflite", validation_data=run.test)
 
-    console.print("measuring both files in turns")
-    timing = benchmark([float_file.path, int8_file.path], runs=200)
-    report = QuickstartReport(
-        seed=seed,
-        trained=tuple(run.trained),
-        sparsity=_sparsity(student),
-        float_file=float_file.report,
-        int8_file=int8_file.report,
-        timing=timing,
-        seconds=time.perf_counter() - start,
-        environment={
-            "python": platform.python_version(),
-            "tensorflow": tf.__version__,
-            "keras": keras.__version__,
-            "tfcompress": tfc.__version__,
-            "processor cores": str(timing.cores),
-        },
+    console.print("measuring both files")
+    findings = examine(
+        int8_file.path,
+        model=quantized,
+        baseline=float_file.path,
+        data=run.test,
+        history=run.trained,
+        runs=200,
+        command=f"tfcompress quickstart --out DIR --seed {seed}",
     )
-    write_whole(out / "report.json", report.to_json().encode())
-    if html:
-        from tfcompress.report.page import render
-
-        write_whole(out / "report.html", render(report).encode())
-    console.print(report.to_table())
-    for line in report.remarks():
+    (write_report if html else write_data)(findings, out)
+    console.print(files_table(findings))
+    for line in (*remarks(findings), f"{time.perf_counter() - start:.0f} s in all"):
         console.print(line, highlight=False, soft_wrap=True)
-    written = ["model_float.tflite", "model_int8.tflite", "report.json"]
+    written = ["model_float.tflite", "model_int8.tflite", "report.json", "report.md"]
     written += ["report.html"] if html else []
     console.print(f"{out}: {', '.join(written)}", highlight=False, soft_wrap=True)
     if not html:
         console.print("for report.html as well: pip install 'tfcompress\\[report]'")
-    return report
-
-
-def _sparsity(model: keras.Model) -> float:
-    """Return the share of zeros among the kernels that pruning worked on."""
-    kernels = [
-        np.asarray(layer.get_weights()[0])
-        for layer in model.layers
-        if isinstance(layer, kl.Conv2D | kl.Dense)
-    ]
-    return float(sum((k == 0).sum() for k in kernels) / sum(k.size for k in kernels))
+    return findings

@@ -1,1 +1,12 @@
-"""Results as tables, as JSON and as a page."""
+"""Reports: findings about a file, as data, as a page, as Markdown and as JSON."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "examining": ["examine"],
+        "findings": ["Findings"],
+        "writing": ["write_report"],
+    },
+)

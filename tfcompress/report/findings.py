@@ -1,0 +1,170 @@
+"""What is known about a file, as plain data: every page, table and JSON file is made of this."""
+
+import dataclasses
+import math
+from typing import Any
+
+from exporters.comparing.agreement import Agreement
+from exporters.judging.target_check import Verdict
+from exporters.timing.benchmarking import Measurement
+from tfcompress.report.search_result import SearchResult
+from tfcompress.report.trainings import Training
+from tfcompress.report.weights import Weights
+
+FORMAT = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class FileFindings:
+    """What is known about one file as a whole.
+
+    Attributes:
+        name: its path as it was given.
+        sha256: the hash of its bytes, in hexadecimal.
+        size: its bytes.
+        gzip_size: its bytes after gzip.
+        parameters: its parameters; a shared tensor counts once.
+        sparsity: share of zeros among its weights, biases left out; None if it has no weights.
+        macs: multiply-accumulates of one run.
+        operations: how often each operation occurs.
+        float_operations: how many of them compute in float.
+        min_runtime: the oldest TensorFlow release that runs it, None if unknown.
+        metric: the task metric of its outputs in the interpreter; None without labels.
+        timing: its latency and memory; None if it was not timed.
+    """
+
+    name: str
+    sha256: str
+    size: int
+    gzip_size: int
+    parameters: int
+    sparsity: float | None
+    macs: int
+    operations: dict[str, int]
+    float_operations: int
+    min_runtime: str | None
+    metric: float | None = None
+    timing: Measurement | None = None
+
+    @property
+    def latency(self) -> float | None:
+        """Median seconds of one run; None if it was not timed, or did not run."""
+        ran = self.timing is not None and self.timing.error is None
+        return self.timing.median if ran else None
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerFindings:
+    """What is known about one operation of the main graph, and the layer behind it.
+
+    Attributes:
+        index: its place in the graph.
+        operation: its name.
+        layer: the layer behind it: its path where the Keras model is known, otherwise its scope in
+            the file; None if the file does not say.
+        dtype: the type that it computes in.
+        float_: whether it computes in float.
+        size: bytes of its constants.
+        macs: its multiply-accumulates.
+        weights: its weights; None if it has none.
+        sqnr: signal over quantization noise at its output in dB, against the float file; infinite
+            if they are equal, None if it was not compared.
+        inherited: the lowest ``sqnr`` among what it reads, likewise.
+        seconds: how long it takes by itself; None if it was not timed.
+    """
+
+    index: int
+    operation: str
+    layer: str | None
+    dtype: str | None
+    float_: bool
+    size: int
+    macs: int
+    weights: Weights | None = None
+    sqnr: float | None = None
+    inherited: float | None = None
+    seconds: float | None = None
+
+    @property
+    def title(self) -> str:
+        """The layer, or the operation where no layer is known."""
+        return self.layer or self.operation
+
+
+@dataclasses.dataclass(frozen=True)
+class Findings:
+    """Everything that is known about a file.
+
+    Attributes:
+        file: the file.
+        layers: its operations, in order.
+        baseline: the float file that it is compared with, None without one.
+        metric_name: what ``metric`` of the files is.
+        reference: the name of what ``agreement`` compares with; None if nothing was compared.
+        agreement: how its outputs agree with the reference's.
+        noise_reference: the name of the float file that ``sqnr`` of the layers compares with.
+        verdicts: what devices make of it.
+        trainings: how the metrics went during training.
+        search: the trials of the search that found it.
+        runtime: the runtime that it was run with; None if it was not run.
+        environment: versions and machine, by name.
+        sources: the hash of each file that was read, by name.
+        command: the command that makes these findings again; None if a program made them.
+    """
+
+    file: FileFindings
+    layers: tuple[LayerFindings, ...]
+    baseline: FileFindings | None = None
+    metric_name: str = "accuracy"
+    reference: str | None = None
+    agreement: Agreement | None = None
+    noise_reference: str | None = None
+    verdicts: tuple[Verdict, ...] = ()
+    trainings: tuple[Training, ...] = ()
+    search: SearchResult | None = None
+    runtime: str | None = None
+    environment: dict[str, str] = dataclasses.field(default_factory=dict)
+    sources: dict[str, str] = dataclasses.field(default_factory=dict)
+    command: str | None = None
+
+    @property
+    def compression_ratio(self) -> float | None:
+        """Gzipped bytes of the baseline over those of the file."""
+        return None if self.baseline is None else self.baseline.gzip_size / self.file.gzip_size
+
+    @property
+    def speed_up(self) -> float | None:
+        """Median latency of the baseline over that of the file."""
+        times = (self.baseline.latency if self.baseline else None, self.file.latency)
+        return None if None in times else times[0] / times[1]
+
+    @property
+    def metric_drop(self) -> float | None:
+        """The metric of the baseline less that of the file, as a share for accuracy."""
+        metrics = (self.baseline.metric if self.baseline else None, self.file.metric)
+        return None if None in metrics else metrics[0] - metrics[1]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as JSON-able values; what is infinite or not a number is null."""
+        return plain(
+            {
+                "format": FORMAT,
+                "compression_ratio": self.compression_ratio,
+                "speed_up": self.speed_up,
+                "metric_drop": self.metric_drop,
+                **{field.name: getattr(self, field.name) for field in dataclasses.fields(self)},
+                "verdicts": [verdict.to_json() for verdict in self.verdicts],
+            }
+        )
+
+
+def plain(value: Any) -> Any:
+    """Turn dataclasses into dicts, tuples into lists, and infinite numbers into None."""
+    if dataclasses.is_dataclass(value):
+        names = (field.name for field in dataclasses.fields(value))
+        return {name: plain(getattr(value, name)) for name in names}
+    if isinstance(value, dict):
+        return {str(name): plain(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,166 @@
+"""The weights of a file's operations: how many, how wide, how many zeros, how they spread."""
+
+import dataclasses
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from tfcompress.tflite.constants import bits_per_value, constant_value
+from tfcompress.tflite.model import Operation, Tensor, TFLiteModel
+
+_BINS = 32
+# Constants of these types say how (shapes, axes, paddings), not what.
+_SETTINGS = frozenset({"INT32", "INT64", "UINT32", "UINT64", "BOOL", "STRING"})
+
+
+@dataclasses.dataclass(frozen=True)
+class Histogram:
+    """How values spread.
+
+    Attributes:
+        low: the lower end of the first bin.
+        high: the upper end of the last bin.
+        counts: how many values each of the equally wide bins holds.
+    """
+
+    low: float
+    high: float
+    counts: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """The weights of one operation, biases left out.
+
+    Attributes:
+        count: how many there are.
+        zeros: how many of them are zero.
+        distinct: how many different stored values they have.
+        bits: bits of the widest in the file.
+        histogram: how those that are not zero spread, as real numbers; None if all are zero, or
+            if the file does not give their scales.
+    """
+
+    count: int
+    zeros: int
+    distinct: int
+    bits: int
+    histogram: Histogram | None
+
+    @property
+    def sparsity(self) -> float:
+        """The share that is zero."""
+        return self.zeros / self.count
+
+
+def operation_weights(model: TFLiteModel, operation: Operation) -> Weights | None:
+    """Describe the weights that an operation takes from the file.
+
+    Weights are constants of two dimensions or more: a bias has one.
+
+    Args:
+        model: the file, from ``read_model``.
+        operation: one of its operations.
+
+    Returns:
+        The weights; None if it has none.
+    """
+    tensors = _weight_tensors(model, [operation])
+    if not tensors:
+        return None
+    stored = [constant_value(model, tensor) for tensor in tensors]
+    real = [real_values(model, tensor) for tensor in tensors]
+    return Weights(
+        count=sum(values.size for values in stored),
+        zeros=sum(_zeros(model, tensor) for tensor in tensors),
+        distinct=max(len(np.unique(values)) for values in stored),
+        bits=max(bits_per_value(tensor.dtype) for tensor in tensors),
+        histogram=None if any(values is None for values in real) else histogram(real),
+    )
+
+
+def file_sparsity(model: TFLiteModel) -> float | None:
+    """Compute the share of zeros among all weights of a file, shared ones counted once.
+
+    Args:
+        model: the file, from ``read_model``.
+
+    Returns:
+        A share between 0 and 1; None if there are no weights.
+    """
+    operations = [operation for graph in model.subgraphs for operation in graph.operations]
+    tensors = {tensor.buffer: tensor for tensor in _weight_tensors(model, operations)}.values()
+    count = sum(math.prod(tensor.shape) for tensor in tensors)
+    return sum(_zeros(model, tensor) for tensor in tensors) / count if count else None
+
+
+def real_values(model: TFLiteModel, tensor: Tensor) -> np.ndarray | None:
+    """Read a constant as the real numbers that it stands for.
+
+    Args:
+        model: the file, from ``read_model``.
+        tensor: a constant of it.
+
+    Returns:
+        float32 values of the tensor's shape; None for integers without scales beside them.
+    """
+    values = constant_value(model, tensor)
+    if values.dtype.kind == "f":
+        return values.astype(np.float32)
+    quantization = tensor.quantization
+    if quantization is None or not quantization.scales:
+        return None
+    scales = np.asarray(quantization.scales, np.float32)
+    zero_points = np.asarray(quantization.zero_points or [0], np.float32)
+    if scales.size > 1:
+        along = [1] * values.ndim
+        along[quantization.axis] = -1
+        scales = scales.reshape(along)
+        zero_points = zero_points.reshape(along) if zero_points.size > 1 else zero_points
+    return (values.astype(np.float32) - zero_points) * scales
+
+
+def histogram(arrays: Iterable[np.ndarray], bins: int = _BINS) -> Histogram | None:
+    """Count how values other than zero spread, over a range that is symmetric around zero.
+
+    Args:
+        arrays: real numbers, any shapes.
+        bins: how many bins.
+
+    Returns:
+        The histogram; None if every value is zero.
+
+    Example:
+    ```python
+    histogram([np.array([-1.0, 0.0, 0.9])], bins=2)  # Histogram(-1.0, 1.0, (1, 1))
+    ```
+    """
+    values = np.concatenate([array.ravel() for array in arrays]).astype(np.float64)
+    values = values[(values != 0) & np.isfinite(values)]
+    if not values.size:
+        return None
+    end = float(np.abs(values).max())
+    counts, _ = np.histogram(values, bins, (-end, end))
+    return Histogram(-end, end, tuple(int(count) for count in counts))
+
+
+def _weight_tensors(model: TFLiteModel, operations: Iterable[Operation]) -> list[Tensor]:
+    found = {}
+    for operation in operations:
+        tensors = model.subgraphs[operation.subgraph].tensors
+        for index in operation.inputs:
+            if index >= 0 and _is_weight(tensors[index]):
+                found[operation.subgraph, index] = tensors[index]
+    return list(found.values())
+
+
+def _is_weight(tensor: Tensor) -> bool:
+    wide = len(tensor.shape) > 1 and math.prod(tensor.shape) > 0
+    return tensor.constant and wide and tensor.dtype not in _SETTINGS
+
+
+def _zeros(model: TFLiteModel, tensor: Tensor) -> int:
+    real = real_values(model, tensor)
+    values = constant_value(model, tensor) if real is None else real
+    return int(np.sum(values == 0))
