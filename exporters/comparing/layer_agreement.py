@@ -1,5 +1,6 @@
 """Where a quantized file departs from the float one: the noise of every operation's output."""
 
+import collections
 import dataclasses
 import math
 
@@ -8,7 +9,7 @@ import numpy as np
 from exporters.running.loaded_model import Examples, LoadedModel
 from exporters.running.numerics import dequantize
 from tfcompress.tflite.model import Subgraph, Tensor
-from tfcompress.tflite.names import layer_scopes
+from tfcompress.tflite.names import layer_scope, layer_scopes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +49,8 @@ def compare_layers(
 ) -> tuple[LayerAgreement, ...]:
     """Compare the inner values of two files, operation by operation.
 
-    Tensors are matched by name and shape: both files must come from one model.
+    Tensors are matched by name and shape, or by layer and node where the names differ: both files
+    must come from one model.
 
     Args:
         quantized: the file to judge, loaded with ``keep_all=True``.
@@ -131,7 +133,7 @@ def sqnr(reference: np.ndarray, values: np.ndarray) -> float:
 
 
 def _partners(graph: Subgraph, reference: Subgraph) -> dict[int, int]:
-    """Match tensors by name and shape, the graphs' own outputs by their order."""
+    """Match tensors by name and shape, the graphs' own outputs by their order, others by layer."""
     floats = {
         (tensor.name, tensor.shape): tensor.index
         for tensor in reference.tensors
@@ -145,7 +147,43 @@ def _partners(graph: Subgraph, reference: Subgraph) -> dict[int, int]:
     for own, other in zip(graph.outputs, reference.outputs, strict=False):
         if graph.tensors[own].shape == reference.tensors[other].shape:
             partners.setdefault(own, other)
-    return partners
+    taken = set(partners.values())
+    left = [tensor for tensor in _computed(graph) if tensor.index not in partners]
+    others = [tensor for tensor in _computed(reference) if tensor.index not in taken]
+    return partners | _partners_by_layer(left, others)
+
+
+def _partners_by_layer(left: list[Tensor], others: list[Tensor]) -> dict[int, int]:
+    """Match what the same node of the same layer gives, where that leaves no choice.
+
+    Two conversions of one model number the nodes of a layer anew, and fuse others into them.
+    """
+    found: dict[int, list[int]] = {}
+    for tensor in left:
+        found[tensor.index] = [other.index for other in others if _same_node(tensor, other)]
+    wanted = collections.Counter(index for indices in found.values() for index in indices)
+    return {
+        own: indices[0]
+        for own, indices in found.items()
+        if len(indices) == 1 and wanted[indices[0]] == 1
+    }
+
+
+def _same_node(tensor: Tensor, other: Tensor) -> bool:
+    scopes = [layer_scope(each.name) for each in (tensor, other)]
+    if tensor.shape != other.shape or None in scopes:
+        return False
+    outer, inner = sorted((scope.split("/") for scope in scopes), key=len)
+    return inner[: len(outer)] == outer and _node(tensor.name) == _node(other.name)
+
+
+def _node(name: str) -> str:
+    """Return the outermost node of a tensor's name, without the number that makes it unique."""
+    return name.partition(";")[0].rpartition("/")[2].rstrip("_0123456789")
+
+
+def _computed(graph: Subgraph) -> list[Tensor]:
+    return [graph.tensors[i] for operation in graph.operations for i in operation.outputs if i >= 0]
 
 
 def _grid(tensor: Tensor) -> tuple[float, int] | None:
