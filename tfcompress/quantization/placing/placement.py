@@ -194,18 +194,23 @@ def read_placement(
     refuse_float(model, unseen, allow_float)
     averages = _averages(graph, points, stored, candidates)
     learnt.update(dict.fromkeys(averages))
-    repeats = [(point, first) for point, first in probe.repeats().items() if first in learnt]
-    learnt.update((point, None) for point, _ in repeats)
-    fixed.update((p, fixed[first]) for p, first in probe.repeats().items() if first in fixed)
+    repeats = _add_repeats(probe.repeats(), learnt, fixed)
     groups = [*_concatenated(graph, points, stored), *_steps(model, learnt), *averages.items()]
-    groups += repeats
-    shared = share_ranges(learnt, groups)
+    shared = share_ranges(learnt, [*groups, *repeats])
     owners = tuple(point for point in learnt if point not in shared)
     placement = Placement(owners, tuple(fixed.items()), tuple(shared.items()), islands.layers())
     if configure is not None:
         content = read_model(probe.convert_with_ranges([*learnt, *fixed], configure))
         refuse_float(model, float_layers(content, layer_paths), allow_float)
     return placement
+
+
+def _add_repeats(repeats, learnt, fixed):
+    """Give points that repeat another its range; return the pairs that have one to learn."""
+    fixed.update((point, fixed[first]) for point, first in repeats.items() if first in fixed)
+    pairs = [(point, first) for point, first in repeats.items() if first in learnt]
+    learnt.update((point, None) for point, _ in pairs)
+    return pairs
 
 
 def _defined_range(operation, graph, stored, defined):
