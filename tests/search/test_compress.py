@@ -130,12 +130,14 @@ def test_a_candidate_that_fails_is_kept_as_such(copied, model, monkeypatch):
     assert "failed: " in result.to_text()
 
 
-def test_a_directory_belongs_to_one_model_and_its_data(copied, model):
+def test_a_directory_belongs_to_one_model_its_data_and_its_target(copied, model):
     other = make_model()
     with pytest.raises(ValueError, match="another model"):
         search(other, copied)
     with pytest.raises(ValueError, match="other validation data"):
         tfc.compress(model, blobs(), blobs(seed=1), directory=copied, **QUICK)
+    with pytest.raises(ValueError, match="another target, 'raspberry-pi-4'"):
+        search(model, copied, target="generic-cpu")
 
 
 def test_the_files_of_all_trials_are_needed(copied, model):

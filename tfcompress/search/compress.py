@@ -102,8 +102,8 @@ def compress(
         TypeError: data can be gone through only once.
         ValueError: the target or a technique is unknown; a limit is out of its range or below what
             any compression reaches; the model is not built, a wrapper, or no classifier; labels are
-            missing or do not fit its classes; the directory belongs to another model; or the time
-            is not enough for any training and the model does not fit the budget without.
+            missing or do not fit its classes; the directory belongs to another model or target; or
+            the time is not enough for any training and the model does not fit the budget without.
         KeyboardInterrupt: after Ctrl-C; the best so far is in the directory, as is what it needs
             to go on.
 
@@ -135,7 +135,7 @@ def compress(
     directory.mkdir(parents=True, exist_ok=True)
     console = Console(quiet=not progress)
     with one_at_a_time(directory), console.status("measuring the model as it is"):
-        require_own(directory, own)
+        require_own(directory, own, target)
         reference = measure_reference(model, validation_data, directory, runs)
         budget.require_possible(reference)
         lessons = make_lessons(model, train_data, batch_size, directory / "teacher")

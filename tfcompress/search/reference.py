@@ -50,20 +50,28 @@ def fingerprint(model: keras.Model, validation_data) -> str:
     return found.hexdigest()[:16]
 
 
-def require_own(directory: pathlib.Path, own: str) -> None:
-    """Mark a directory as that of one model and its data, or check the mark.
+def require_own(directory: pathlib.Path, own: str, target: str | None) -> None:
+    """Mark a directory as that of one model, its data and its target, or check the mark.
 
     Raises:
-        ValueError: the directory belongs to another model, or to other validation data.
+        ValueError: the directory belongs to another model, other validation data or another target.
     """
     mark = directory / "search.json"
+    wanted = {"fingerprint": own, "target": target}
     if not mark.exists():
-        write_whole(mark, json.dumps({"fingerprint": own}).encode())
-    elif json.loads(mark.read_text(encoding="utf-8"))["fingerprint"] != own:
-        raise ValueError(
-            "The directory holds the search of another model, or with other validation data: "
-            f"choose another one, or empty it. Received: directory={str(directory)!r}"
-        )
+        write_whole(mark, json.dumps(wanted).encode())
+        return
+    found = json.loads(mark.read_text(encoding="utf-8"))
+    what = {
+        "fingerprint": "another model, or with other validation data",
+        "target": f"another target, {found['target']!r}",
+    }
+    for name, value in wanted.items():
+        if found[name] != value:
+            raise ValueError(
+                f"The directory holds the search of {what[name]}: choose another one, or empty it. "
+                f"Received: directory={str(directory)!r}, target={target!r}"
+            )
 
 
 def measure_reference(

@@ -111,7 +111,9 @@ def make_lessons(model: keras.Model, data, batch_size: int, folder: pathlib.Path
     inputs = inputs[0] if isinstance(inputs, list) and len(inputs) == 1 else inputs
     if isinstance(data, tuple):
         x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
-        cache = cache_teacher(model, x, folder, batch_size=batch_size, progress=False)
+        cache = cache_teacher(
+            model, x, folder, batch_size=batch_size, overwrite=True, progress=False
+        )
         steps = -(-cache.manifest.examples // batch_size)
         arrays = tuple(part for part in (x, y, weight) if part is not None)
         return Lessons(cache, steps, inputs, None, arrays, batch_size)
