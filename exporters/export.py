@@ -1,7 +1,6 @@
 """From a Keras model to a .tflite file, with the evidence that it does what the model does."""
 
 import dataclasses
-import gzip
 import os
 from collections.abc import Iterable, Mapping
 
@@ -13,6 +12,7 @@ from exporters.comparing.agreement import Agreement
 from exporters.comparing.validation import validate
 from exporters.converting import ConvertedModel, convert_model
 from exporters.describing import Labels, Normalization, with_description
+from exporters.download_size import gzip_size, zstd_size
 from exporters.judging.target_check import check_target
 from exporters.report import ExportReport, ExportResult, describe
 from exporters.representative_data import kept
@@ -116,7 +116,8 @@ def export_tflite(
     report = ExportReport(
         quantization=converted.quantization,
         size=len(flatbuffer),
-        gzip_size=len(gzip.compress(flatbuffer, mtime=0)),
+        gzip_size=gzip_size(flatbuffer),
+        zstd_size=zstd_size(flatbuffer),
         float_operations=tuple(operation.name for operation in float_operations(content)),
         agreement=agreements.pop(DEFAULT),
         signature_agreements=agreements,

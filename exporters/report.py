@@ -28,6 +28,7 @@ class ExportReport:
         agreement: how the file agrees with the Keras model.
         signature_agreements: likewise of each further signature, by key.
         verdict: what the target makes of the file, None without a target.
+        zstd_size: its size in bytes after Zstandard, None without the extra `zstd`.
     """
 
     quantization: str
@@ -41,6 +42,7 @@ class ExportReport:
     agreement: Agreement
     signature_agreements: dict[str, Agreement] = dataclasses.field(default_factory=dict)
     verdict: Verdict | None = None
+    zstd_size: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON-able values."""
@@ -50,9 +52,10 @@ class ExportReport:
 
     def __str__(self) -> str:
         counts = ", ".join(f"{name} x{count}" for name, count in self.operations.items())
+        zstd = "" if self.zstd_size is None else f", {self.zstd_size:,} with Zstandard"
         lines = [
-            f"{self.quantization}: {self.size:,} bytes, {self.gzip_size:,} gzipped, needs the "
-            f"runtime of TensorFlow {self.min_runtime or '(unknown)'} or later",
+            f"{self.quantization}: {self.size:,} bytes, {self.gzip_size:,} gzipped{zstd}, needs "
+            f"the runtime of TensorFlow {self.min_runtime or '(unknown)'} or later",
             f"operations: {counts}",
             f"in float: {', '.join(self.float_operations) or 'none'}",
             self.agreement.to_text(),
@@ -85,6 +88,11 @@ class ExportResult:
     def gzip_size(self) -> int:
         """The file's size in bytes after gzip."""
         return self.report.gzip_size
+
+    @property
+    def zstd_size(self) -> int | None:
+        """The file's size in bytes after Zstandard, None without the extra `zstd`."""
+        return self.report.zstd_size
 
 
 def describe(model: TFLiteModel) -> dict[str, Any]:

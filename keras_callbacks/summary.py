@@ -5,13 +5,15 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from tfcompress.clustering.constraint import ClusterConstraint
+from tfcompress.clustering.summary import kernel_clusters
 from tfcompress.graph.kernels import find_kernels
 from tfcompress.graph.selection import LayerSelector
 from tfcompress.pruning.masks import MaskConstraint
 
 
 class CompressionSummary(keras.callbacks.Callback):
-    """Report the sparsity of each kernel and of all, after each epoch.
+    """Report the sparsity of each kernel and of all, and their clusters, after each epoch.
 
     The numbers are counted on the weights themselves. They go into ``logs``, and so into the
     progress bar, ``History`` and ``CSVLogger``, and into TensorBoard where ``log_dir`` is given:
@@ -19,7 +21,9 @@ class CompressionSummary(keras.callbacks.Callback):
     - ``sparsity/<layer>/<kernel>``: the share of zeros of a kernel;
     - ``sparsity/all``: the share of zeros over all kernels;
     - ``threshold/<layer>/<kernel>``: the smallest score that the last update of the mask kept,
-      for kernels that are pruned.
+      for kernels that are pruned;
+    - ``values/<layer>/<kernel>``: the different values of a kernel, and
+      ``bits_per_weight/<layer>/<kernel>``: their entropy, for kernels that are clustered.
 
     Args:
         log_dir: the directory of the TensorBoard logs; none are written without it.
@@ -51,7 +55,7 @@ class CompressionSummary(keras.callbacks.Callback):
             self._writer = tf.summary.create_file_writer(str(self.log_dir))
 
     def on_epoch_end(self, epoch, logs=None):
-        """Count zeros and write them down."""
+        """Count zeros and values, and write them down."""
         entries = self._entries()
         if logs is not None:
             logs.update(entries)
@@ -78,6 +82,10 @@ class CompressionSummary(keras.callbacks.Callback):
             constraint = kernel.variable.constraint
             if isinstance(constraint, MaskConstraint) and constraint.threshold is not None:
                 entries[f"threshold/{kernel.path}"] = constraint.threshold
+            if isinstance(constraint, ClusterConstraint):
+                clusters = kernel_clusters(kernel.path, weights)
+                entries[f"values/{kernel.path}"] = clusters.values
+                entries[f"bits_per_weight/{kernel.path}"] = clusters.bits_per_weight
         entries["sparsity/all"] = zeros / size
         return entries
 

@@ -31,8 +31,8 @@ def cluster_weights(
 
     With ``method="differentiable"`` (DKM) the result is a wrapper that shares the variables of
     ``model``. In training each weight is a soft mixture of the values, so that gradients decide
-    which one it goes to; in evaluation, prediction and export it has the nearest. ``settle()``
-    returns ``model`` as the other method makes it.
+    which one it goes to; in evaluation and prediction it has the nearest. ``settle()`` returns
+    ``model`` as the other method makes it, to be exported or trained further.
 
     Either way weights that are zero stay zero, with zero as one of the values.
 

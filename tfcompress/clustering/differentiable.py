@@ -9,7 +9,6 @@ from keras.src.backend import AutocastScope
 from tfcompress.clustering.constraining import constrain
 from tfcompress.clustering.grouping import group, nearest_members, shared_values, ungroup
 from tfcompress.clustering.soft_kmeans import DifferentiableKMeans, soft_clusters
-from tfcompress.graph.deploying import is_deploying
 from tfcompress.graph.interception import VariableSwap
 from tfcompress.graph.kernels import find_kernels
 from tfcompress.graph.wrapper import ModelWrapper
@@ -73,13 +72,7 @@ class DifferentiableClusters(ModelWrapper):
     def call(self, inputs, training=None, mask=None):
         """Run the model on mixed weights in training, on those of the nearest values otherwise."""
         with AutocastScope(None):  # the stored float32 weights, also under mixed precision
-            if training:
-                values = self._mixed()
-            elif is_deploying():
-                with tf.init_scope():  # as constants: the file holds the values themselves
-                    values = self._nearest()
-            else:
-                values = self._nearest()
+            values = self._mixed() if training else self._nearest()
             swaps = [
                 (kernel.variable, tf.cast(tensor, kernel.variable.dtype))
                 for kernel, tensor in zip(self._kernels, values, strict=True)

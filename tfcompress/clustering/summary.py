@@ -85,7 +85,7 @@ def cluster_summary(model: keras.Model, layers: LayerSelector = None) -> Cluster
     """
     return ClusterSummary(
         tuple(
-            _described(kernel.path, keras.ops.convert_to_numpy(kernel.variable))
+            kernel_clusters(kernel.path, keras.ops.convert_to_numpy(kernel.variable))
             for kernel in find_kernels(model, layers)
         )
     )
@@ -111,10 +111,19 @@ def entropy(counts: np.ndarray) -> float:
     1.5
     """
     shares = counts / counts.sum()
-    return float(-np.sum(shares * np.log2(shares)))
+    return float(np.sum(shares * np.log2(1.0 / shares)))
 
 
-def _described(path, weights):
+def kernel_clusters(path: str, weights: np.ndarray) -> KernelClusters:
+    """Describe the values of one kernel.
+
+    Args:
+        path: its path.
+        weights: array of any shape.
+
+    Returns:
+        The description.
+    """
     _, counts = np.unique(weights, return_counts=True)
     return KernelClusters(
         path=path,

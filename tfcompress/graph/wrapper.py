@@ -72,7 +72,7 @@ def require_final_kernels(model: keras.Model, what: str) -> None:
         if model.finished_by is not None:
             raise ValueError(
                 f"Model {model.name!r} computes with other weights than its kernels hold, so that "
-                f"{what} has nothing to work on: take what `{model.finished_by}` returns. "
+                f"{what} has nothing to go by: take what `{model.finished_by}` returns. "
                 f"Received: a model of type {type(model).__name__}"
             )
         model = model.model

@@ -11,7 +11,7 @@ from tfcompress.examples import iterate_inputs
 from tfcompress.graph.interception import VariableSwap
 from tfcompress.graph.selection import LayerSelector, select_layers, walk_layers
 from tfcompress.graph.taps import TappedCalls
-from tfcompress.graph.wrapper import ModelWrapper, require_built, unwrap
+from tfcompress.graph.wrapper import ModelWrapper, require_built, require_final_kernels, unwrap
 from tfcompress.quantization.accumulators import AccumulatorUnits
 from tfcompress.quantization.arithmetic.fake_quantization import (
     fake_quantize_activations,
@@ -327,7 +327,8 @@ def quantize_aware(
         layers: the layers that are quantized; see ``select_layers``. All when not given. Others
             that have kernels compute in float, in training and on the device.
         observer: how ranges follow the data: "moving_average" of the extremes of a batch,
-            "min_max", "percentile", "mse" (the least squared error), or one of the objects of
+            "min_max", "percentile", "mse" (the least squared error), "kl" (the least divergence of
+            distributions), or one of the objects of
             ``tfcompress.quantization.arithmetic.observers`` with settings of its own.
         learn_steps: "weights", "activations", or both: their step sizes are trained with the
             weights (LSQ) instead of following the data. Those of activations start from
@@ -338,11 +339,12 @@ def quantize_aware(
         The model to compile, fit and hand to ``export_tflite``.
 
     Raises:
-        ValueError: ``model`` is quantization-aware already, is not built, has weights that are NaN,
-            does not declare its inputs or leaves a dimension besides the batch unknown; ``layers``
-            or an override matches nothing, or leaves layers in float where the scheme cannot;
-            ``observer`` is unknown; ``learn_steps`` names something else, or steps that the scheme
-            does not take from training; or ``allow_float`` names no layer.
+        ValueError: ``model`` is quantization-aware already, is not built, computes with other
+            kernels than its own (``gated``), has weights that are NaN, does not declare its inputs
+            or leaves a dimension besides the batch unknown; ``layers`` or an override matches
+            nothing, or leaves layers in float where the scheme cannot; ``observer`` is unknown;
+            ``learn_steps`` names something else, or steps that the scheme does not take from
+            training; or ``allow_float`` names no layer.
         PlacementError: layers that are not in ``allow_float`` would compute in float on the device;
             the message names them.
         ConversionError: the TFLite converter refuses the model.
@@ -361,6 +363,7 @@ def quantize_aware(
     if isinstance(model, QuantizeAware):
         raise ValueError(f"Model {model.name!r} is quantization-aware already.")
     require_built(model)
+    require_final_kernels(model, "quantize_aware")
     require_finite_weights(model)
     scheme = scheme or Scheme.int8()
     observer = get_observer(observer)

@@ -1,0 +1,23 @@
+import json
+import os
+import subprocess
+import sys
+
+import clusters_on_two_devices
+import pytest
+
+
+@pytest.mark.process
+def test_two_devices_train_the_clusters_of_one():
+    done = subprocess.run(
+        [sys.executable, clusters_on_two_devices.__file__],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    result = json.loads(done.stdout.splitlines()[-1])
+    for method in ("nearest", "differentiable"):
+        assert max(result[method]["values"]) <= 6
+        assert result[method]["apart"] < 1e-4, method
