@@ -10,10 +10,24 @@ import sys
 from absl.flags import argparse_flags
 
 import tfcompress
-from tfcompress.cli import compress_command, file_commands, model_commands, quickstart_command
+from tfcompress.cli import (
+    completion_command,
+    compress_command,
+    file_commands,
+    model_commands,
+    quickstart_command,
+    report_command,
+)
 from tfcompress.cli.errors import EXIT_INTERRUPTED, EXIT_USAGE, CommandError
 
-_COMMANDS = (quickstart_command, compress_command, model_commands, file_commands)
+_COMMANDS = (
+    quickstart_command,
+    compress_command,
+    model_commands,
+    file_commands,
+    report_command,
+    completion_command,
+)
 
 
 class _Parser(argparse_flags.ArgumentParser):

@@ -1,0 +1,41 @@
+"""``tfcompress completion``: a script that lets a shell complete the command."""
+
+import argparse
+
+_SHELLS = ("bash", "fish", "zsh")
+
+_EXAMPLES = """\
+examples:
+  eval "$(tfcompress completion bash)"    # in ~/.bashrc
+  eval "$(tfcompress completion zsh)"     # in ~/.zshrc, after compinit
+  tfcompress completion fish | source     # in ~/.config/fish/config.fish
+"""
+
+
+def add_to(commands) -> None:
+    """Add the subcommand to the command's parser."""
+    parser = commands.add_parser(
+        "completion",
+        help="print a script that completes the command in a shell",
+        description="Print a script with which a shell completes commands, options and values.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("shell", choices=_SHELLS, help="the shell")
+    parser.set_defaults(run=run)
+
+
+def run(arguments) -> None:
+    """Run the subcommand."""
+    from exporters.running.child.session import KERNELS
+    from tfcompress.cli.completion.bash import bash_script
+    from tfcompress.cli.completion.commands import read_commands
+    from tfcompress.cli.completion.fish import fish_script
+    from tfcompress.cli.completion.zsh import zsh_script
+    from tfcompress.cli.main import make_parser
+    from tfcompress.targets import list_targets
+
+    values = {"--target": tuple(list_targets()), "--kernels": tuple(KERNELS)}
+    write = {"bash": bash_script, "fish": fish_script, "zsh": zsh_script}[arguments.shell]
+    print(write(read_commands(make_parser(), values)), end="")
