@@ -64,6 +64,22 @@ def learnt(model: QuantizeAware, input_dtype: str, output_dtype: str) -> Setting
     return Settings(name, scheme.is_integer, set_up, deployment.finish)
 
 
+def learnt_by_tfmot(input_dtype: str, output_dtype: str) -> Settings:
+    """Make a file of a model whose 8-bit ranges TFMOT's quantization-aware training has learnt.
+
+    Args:
+        input_dtype: a key of ``IO_DTYPES``.
+        output_dtype: likewise.
+    """
+    scheme = Scheme.int8()
+
+    def set_up(converter):
+        configure(converter, scheme)
+        _set_io_dtypes(converter, scheme, input_dtype, output_dtype)
+
+    return Settings("int8, quantization-aware by TFMOT", True, set_up)
+
+
 def after_training(
     quantization: str,
     samples: Callable[[], Iterator[dict[str, np.ndarray]]] | None,

@@ -12,7 +12,8 @@ from exporters.recurrent_calls import deployable_recurrence
 from exporters.representative_data import checked_samples, require_data
 from exporters.signatures import DEFAULT, entry_models, output_names
 from tfcompress.graph.selection import walk_layers
-from tfcompress.graph.wrapper import ModelWrapper, unwrap
+from tfcompress.graph.wrapper import ModelWrapper, require_final_kernels, unwrap
+from tfcompress.guests.guest_model import GuestModel, hosted
 from tfcompress.quantization import QuantizeAware, Scheme, quantize_aware
 from tfcompress.quantization.finite_weights import require_finite_weights
 from tfcompress.tflite import conversion
@@ -71,7 +72,9 @@ def convert_model(
         FloatOperationError: an integer export would compute in float; names the Keras layers.
         ConversionError: the TFLite converter refuses the model.
     """
-    trained = _deployable(model)
+    trained = _deployable(hosted(model))
+    if isinstance(trained, GuestModel):
+        _require_plain_request(trained, quantization, signatures)
     model = _with_scheme(trained, quantization, representative_data)
     require_finite_weights(model)
     models = entry_models(model, signatures)
@@ -94,9 +97,26 @@ def convert_model(
 
 def _deployable(model):
     """Look through wrappers that change how a model trains, but not what it computes."""
-    while isinstance(model, ModelWrapper) and not isinstance(model, QuantizeAware):
+    require_final_kernels(model, "an export")
+    while isinstance(model, ModelWrapper) and not isinstance(model, QuantizeAware | GuestModel):
         model = model.model
     return model
+
+
+def _require_plain_request(guest, quantization, signatures):
+    """Check what is asked of a model that cannot be rebuilt: its graph goes to the converter."""
+    names = ("int8",) if guest.has_learnt_ranges else conversion_settings.QUANTIZATIONS
+    if quantization not in (None, *names):
+        raise ValueError(
+            f"The tf_keras model {guest.name!r} is converted as it is, to one of {list(names)}, "
+            f"because it has {'learnt ranges' if guest.has_learnt_ranges else 'a layer'} that "
+            f"Keras 3 does not have. Received: quantization={quantization!r}"
+        )
+    if signatures:
+        raise ValueError(
+            f"The tf_keras model {guest.name!r} is converted as it is, with its own outputs alone: "
+            f"make them outputs of the model. Received: signatures={sorted(signatures)}"
+        )
 
 
 def _with_scheme(model, quantization, representative_data):
@@ -143,6 +163,8 @@ def _settings(models, quantization, representative_data, input_dtype, output_dty
     model = models[DEFAULT]
     if isinstance(model, QuantizeAware):
         return conversion_settings.learnt(model, input_dtype, output_dtype)
+    if isinstance(model, GuestModel) and model.has_learnt_ranges:
+        return conversion_settings.learnt_by_tfmot(input_dtype, output_dtype)
     quantization = quantization or "int8"
     if quantization not in conversion_settings.QUANTIZATIONS:
         raise ValueError(

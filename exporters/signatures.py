@@ -120,5 +120,9 @@ def output_names(model: keras.Model, count: int) -> list[str]:
         return [name] if count == 1 else [f"{name}_{place}" for place in range(count)]
     user_model = unwrap(model)
     functional = getattr(user_model, "_functional", None) or user_model  # of a Sequential
-    names = getattr(functional, "output_names", ())
+    structure = getattr(functional, "_outputs_struct", None)
+    if isinstance(structure, dict):  # in the order in which it is flattened
+        names = sorted(structure)
+    else:
+        names = getattr(functional, "output_names", ())
     return list(names) if len(names) == count else [f"output_{place}" for place in range(count)]

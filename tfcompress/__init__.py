@@ -33,6 +33,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "TeacherCache",
             "cache_teacher",
         ],
+        "guests": ["NoTwinError", "from_tf_keras", "load_tf_keras"],
         "post_training": [
             "correct_biases",
             "equalize",
@@ -56,6 +57,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "pruning.channels": ["prune_iteratively", "remove_channels"],
         "pruning.gates": ["gated"],
         "quantization": ["PlacementError", "Scheme", "quantize_aware"],
+        "report": ["examine", "write_report"],
         "search": ["choose_precisions", "compress", "sensitivity"],
     },
 )
@@ -65,6 +67,7 @@ _SERIALIZABLE = (
     "tfcompress.clustering.constraint",
     "tfcompress.clustering.differentiable",
     "tfcompress.distillation",
+    "tfcompress.guests.operations",
     "tfcompress.pruning.criteria",
     "tfcompress.pruning.gates.gated_model",
     "tfcompress.pruning.masks",

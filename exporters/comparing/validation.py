@@ -222,7 +222,8 @@ def _ordered(outputs: Any, loaded: LoadedModel) -> list[np.ndarray]:
     if isinstance(outputs, Mapping):
         names = [port.name for port in loaded.outputs]
         known = set(outputs) == set(names)
-        outputs = [outputs[name] for name in names] if known else list(outputs.values())
+        # Otherwise in the order in which TensorFlow and Keras flatten a dict.
+        outputs = [outputs[name] for name in (names if known else sorted(outputs))]
     elif not isinstance(outputs, list | tuple):
         outputs = [outputs]
     return [np.asarray(output) for output in outputs]

@@ -127,13 +127,16 @@ def read_labels(path: str | None) -> list[str] | None:
 
 
 def load_model(path: str):
-    """Load a .keras file without running code that it may hold."""
+    """Load a .keras or .h5 file, of Keras 3 or tf_keras, without running code that it may hold."""
     if not pathlib.Path(path).is_file():
         raise CommandError(f"There is no such file. Received: {path}")
     import keras
 
     import tfcompress  # noqa: F401  (registers the classes that the file may name)
+    from tfcompress.guests.files import is_tf_keras_file, load_tf_keras
 
+    if is_tf_keras_file(path):
+        return load_tf_keras(path)
     return keras.saving.load_model(path, compile=False)
 
 

@@ -1,7 +1,6 @@
 """Teachers that are Python objects, and how to make a teacher of whatever the user has."""
 
 import json
-import sys
 
 import keras
 import numpy as np
@@ -13,6 +12,7 @@ from tfcompress.distillation.hashing import hash_arrays
 from tfcompress.distillation.heads import detect_heads
 from tfcompress.distillation.teacher import Signals, Teacher
 from tfcompress.graph.wrapper import unwrap
+from tfcompress.guests.recognizing import is_tf_keras_model
 
 
 class KerasTeacher(Teacher):
@@ -158,7 +158,7 @@ def as_teacher(teacher) -> Teacher:
         return teacher
     if isinstance(teacher, keras.Model):
         return KerasTeacher(teacher)
-    if _is_tf_keras_model(teacher):
+    if is_tf_keras_model(teacher):
         return TFKerasTeacher(teacher)
     if isinstance(teacher, (list, tuple)):
         pairs = [item if isinstance(item, tuple) else (item, 1.0) for item in teacher]
@@ -170,12 +170,6 @@ def as_teacher(teacher) -> Teacher:
         "file, a callable from a batch to outputs, a list of these, or 'self'. Received: "
         f"teacher={teacher!r} of type {type(teacher).__name__}"
     )
-
-
-def _is_tf_keras_model(model):
-    # Not imported: a model of it can only exist where the user has imported it.
-    module = sys.modules.get("tf_keras")
-    return module is not None and isinstance(model, module.Model)
 
 
 def _hash_model(config, weights):

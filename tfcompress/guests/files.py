@@ -1,0 +1,97 @@
+"""Files that tf_keras has saved, with what TFMOT has put into them."""
+
+import contextlib
+import importlib
+import os
+import pathlib
+import re
+import zipfile
+from collections.abc import Iterator
+
+_OF_TFMOT = re.compile(r'"(PruneLowMagnitude|ClusterWeights|Quantize(?:Wrapper(?:V2)?|Layer))"')
+
+
+def is_tf_keras_file(path: str | os.PathLike) -> bool:
+    """Tell whether a file is one that tf_keras (Keras 2) has saved.
+
+    Args:
+        path: a .keras or .h5 file.
+    """
+    version = re.search(r'"?keras_version"?[^0-9]*([0-9]+)\.', _description(pathlib.Path(path)))
+    return version is not None and version[1] == "2"
+
+
+def load_tf_keras(path: str | os.PathLike):
+    """Load a model that tf_keras has saved, TFMOT's wrappers included.
+
+    TFMOT is imported only if the file names a layer of it.
+
+    Args:
+        path: a .keras or .h5 file.
+
+    Returns:
+        A tf_keras model, not compiled.
+
+    Raises:
+        ImportError: tf_keras, or the TFMOT that the file needs, is not installed.
+        OSError: there is no such file.
+        ValueError: it does not hold a model, or one with layers of classes that are not known.
+
+    Example:
+    ```python
+    model = tfc.from_tf_keras(tfc.load_tf_keras("pruned.h5"))
+    ```
+    """
+    path = pathlib.Path(path)
+    tf_keras = _imported("tf_keras", "tf-keras", path, "tf_keras has saved it")
+    wrapped = _OF_TFMOT.search(_description(path))
+    scopes = _scopes_of_tfmot(path, wrapped[1]) if wrapped else ()
+    with contextlib.ExitStack() as stack:
+        for scope in scopes:
+            stack.enter_context(scope)
+        return tf_keras.models.load_model(path, compile=False)
+
+
+def _scopes_of_tfmot(path, layer):
+    name = "tensorflow_model_optimization"
+    with _unchanged("TF_USE_LEGACY_KERAS"):  # which importing TFMOT sets
+        tfmot = _imported(name, "tensorflow-model-optimization", path, f"it holds a {layer}")
+    return (
+        tfmot.sparsity.keras.prune_scope(),
+        tfmot.clustering.keras.cluster_scope(),
+        tfmot.quantization.keras.quantize_scope(),
+    )
+
+
+def _imported(name: str, package: str, path, reason: str):
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ImportError(
+            f"{path} is read with {package}, as {reason}, and that is not installed: "
+            f"pip install {package}. Received: {error}"
+        ) from error
+
+
+@contextlib.contextmanager
+def _unchanged(variable: str) -> Iterator[None]:
+    before = os.environ.get(variable)
+    try:
+        yield
+    finally:
+        os.environ.pop(variable, None)
+        if before is not None:
+            os.environ[variable] = before
+
+
+def _description(path: pathlib.Path) -> str:
+    """Return what a file says of its version and its layers, as JSON."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            names = set(archive.namelist()) & {"metadata.json", "config.json"}
+            return "".join(archive.read(name).decode() for name in sorted(names))
+    import h5py
+
+    with h5py.File(path) as file:
+        version = f'"keras_version": "{file.attrs.get("keras_version", "")}"'
+        return version + str(file.attrs.get("model_config", ""))

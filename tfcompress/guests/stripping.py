@@ -1,0 +1,69 @@
+"""Taking TFMOT's pruning and clustering off a tf_keras model: what they learnt stays."""
+
+import numpy as np
+
+from tfcompress.guests.recognizing import is_clustered, is_pruned
+
+
+def strip_wrappers(model):
+    """Return a tf_keras model without TFMOT's pruning and clustering wrappers.
+
+    Masks are applied and weights moved to their centroids before the wrappers go, so that the
+    result is sparse or clustered whenever it is made, also between two of TFMOT's own updates.
+
+    Args:
+        model: a tf_keras model, Functional or Sequential; nested ones too.
+
+    Returns:
+        A copy with weights of its own, or the model itself if it has no such wrapper.
+
+    Example:
+    ```python
+    pruned = tfmot.sparsity.keras.prune_low_magnitude(model)
+    strip_wrappers(pruned).save("model.h5")
+    ```
+    """
+    if not any(is_pruned(layer) or is_clustered(layer) for layer in model._flatten_layers()):
+        return model
+    return _copied(model)
+
+
+def _copied(model):
+    from tf_keras.models import Model, clone_model
+
+    copies = []
+
+    def bare(layer):
+        if isinstance(layer, Model):
+            return _copied(layer)
+        inner, weights = _inside(layer)
+        copy = type(inner).from_config(inner.get_config())
+        copies.append((copy, weights))
+        return copy
+
+    clone = clone_model(model, clone_function=bare)
+    if not clone.built:  # a Sequential whose first layer was a wrapper forgets its input
+        clone.build(model.input_shape)
+    for copy, weights in copies:
+        copy.set_weights(weights)
+    return clone
+
+
+def _inside(layer):
+    """Return the layer that matters, and the values that its weights stand for."""
+    if is_pruned(layer):
+        masks = {id(weight): mask for weight, mask, _ in getattr(layer, "pruning_vars", ())}
+        inner = layer.layer
+        weights = [
+            weight.numpy() * masks[id(weight)].numpy() if id(weight) in masks else weight.numpy()
+            for weight in inner.weights
+        ]
+        return inner, weights
+    if is_clustered(layer):
+        layer.update_clustered_weights_associations()
+        inner = layer.layer
+        weights = inner.get_weights()
+        for position, name in layer.position_original_weights.items():
+            weights.insert(position, np.asarray(layer.get_weight_from_layer(name)))
+        return inner, weights
+    return layer, layer.get_weights()
