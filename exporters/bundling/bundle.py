@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from exporters.bundling import snippets
+from exporters.bundling.micro import micro_snippet
 from exporters.judging.arena import arena_estimate
 from exporters.judging.target_check import check_target
 from exporters.reading.inspection import Inspection, inspect
@@ -50,9 +51,9 @@ def write_bundle(
 
     It holds the model; golden inputs and outputs; ``run_on_device.py``, which needs NumPy and a
     runtime alone and prints pass or fail, agreement and latency; a manifest with the hash of every
-    file; labels; a C array with header; Python and Kotlin code with the right shapes and scales;
-    and a README. The golden outputs are what the file gives here under its default kernels; how far
-    they may differ on the device is at least twice what the kernel sets differ among themselves.
+    file; labels; a C array with header; Python, Kotlin and C++ code for this model; and a README.
+    The golden outputs are what the file gives here under its default kernels; how far they may
+    differ on the device is at least twice what the kernel sets differ among themselves.
 
     Args:
         result: what ``export_tflite`` returned, or the path of a .tflite file.
@@ -104,6 +105,9 @@ def write_bundle(
         arena = arena_estimate(read_model(content).subgraphs[0])
         files["model_data.h"] = snippets.c_header(len(content), arena).encode()
         files["model_data.c"] = snippets.c_array(content).encode()
+        files["inference.cc"] = micro_snippet(
+            inspection.operation_counts, inspection.keeps_state
+        ).encode()
     verdict = check_target(path, target)
     files["README.md"] = _readme(path.stem, files, inspection, ports, verdict).encode()
     manifest = {
@@ -211,6 +215,7 @@ def _readme(title: str, files: dict, inspection: Inspection, ports: dict, verdic
         "labels.txt": "the names of the classes, one a line",
         "model_data.h": "header of the C array, with an estimate of the arena",
         "model_data.c": "the model as a C array, for microcontrollers",
+        "inference.cc": "C++ code that runs it there, with the operations that it has",
     }
     device = load_target(verdict.target)
     package = "ai-edge-litert" if device.runtime is None else device.runtime.package

@@ -49,6 +49,7 @@ def test_holds_everything_and_the_hash_of_everything(bundle):
         "Inference.kt",
         "README.md",
         "golden.npz",
+        "inference.cc",
         "inference.py",
         "labels.txt",
         "manifest.json",
