@@ -2,6 +2,7 @@
 # make test         the test suite, likewise
 # make emulate      bundles on an emulated 64-bit Raspberry Pi (root, Debian or Ubuntu, x86-64)
 # make coverage     which models quantization-aware training takes, into docs/coverage.md
+# make examples     every script of examples/ and the code of the guides, for seconds each
 # make lint         ruff, and the floors of the house (import-linter)
 # make docs         the pages of docs/ as a site in site/, warnings are errors
 
@@ -10,7 +11,7 @@ VENV ?= .venv
 OUT ?= quickstart_out
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test emulate lint format docs clean coverage
+.PHONY: quickstart test emulate examples lint format docs clean coverage
 
 quickstart: $(VENV)/installed
 	$(BIN)/tfcompress quickstart --out $(OUT)
@@ -23,6 +24,10 @@ emulate: $(VENV)/installed
 
 coverage: $(VENV)/installed
 	$(BIN)/python benchmarks/quantization_coverage.py --json coverage.json --table docs/coverage.md
+
+examples: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable '.[examples]'
+	$(BIN)/python -m pytest -q tests/examples
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
