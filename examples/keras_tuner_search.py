@@ -33,6 +33,7 @@ class DeployedModel(keras_tuner.HyperModel):
     def build(self, hp):
         """Build and compile the network of a trial."""
         width = hp.Int("width", 8, 24, step=8)
+        hp.Choice("sparsity", [0.5, 0.7, 0.9])  # for `fit`
         layers = [keras.Input((32, 32, 3))]
         for filters in (width, 2 * width, 4 * width):
             layers += [kl.Conv2D(filters, 3, strides=2, padding="same", use_bias=False)]
@@ -49,9 +50,10 @@ class DeployedModel(keras_tuner.HyperModel):
 
     def fit(self, hp, model, *args, callbacks=(), **kwargs):
         """Train, and convert the model at the end to see what its file reaches."""
-        sparsity = hp.Choice("sparsity", [0.5, 0.7, 0.9])
         steps = EPOCHS * (len(x_train) // 32)
-        pruning = MagnitudePruning(tfc.PolynomialDecay(0.0, sparsity, 0, max(1, steps // 2), 3, 10))
+        pruning = MagnitudePruning(
+            tfc.PolynomialDecay(0.0, hp["sparsity"], 0, max(1, steps // 2), 3, 10)
+        )
         deployed = DeployedAccuracy((x_chosen, y_chosen), every=EPOCHS)
         history = model.fit(*args, callbacks=[pruning, deployed, *callbacks], **kwargs)
         place = hp["width"], hp["sparsity"]

@@ -55,14 +55,11 @@ results = {
 }
 times = benchmark([result.path for result in results.values()], runs=20).measurements
 
-print(
-    f"{'file':<10} {'bytes':>10} {'gzipped':>10} {'median ms':>10} {'accuracy':>9} {'same class':>11}"
-)
+heads = ("bytes", "gzipped", "median ms", "accuracy", "same class")
+print("file".ljust(10), *(head.rjust(10) for head in heads))
 for (kind, result), time in zip(results.items(), times, strict=True):
     agreement = result.report.agreement
-    accuracy = "" if agreement.metric is None else f"{agreement.metric:.4f}"
-    same = "" if agreement.same_class is None else f"{agreement.same_class:.4f}"
-    print(
-        f"{kind:<10} {result.size:>10,} {result.gzip_size:>10,} {1e3 * time.median:>10.3f} "
-        f"{accuracy:>10} {same:>10}"
-    )
+    shares = (agreement.metric, agreement.same_class)
+    cells = [f"{result.size:,}", f"{result.gzip_size:,}", f"{1e3 * time.median:.3f}"]
+    cells += ["" if share is None else f"{share:.4f}" for share in shares]
+    print(kind.ljust(10), *(cell.rjust(10) for cell in cells))

@@ -14,7 +14,7 @@ import tfcompress as tfc
 from exporters import export_tflite, validate
 
 SMOKE = "--smoke" in sys.argv
-SIZE, COUNT, EPOCHS, WIDTH = (16, 32, 1, 4) if SMOKE else (64, 2000, 15, 12)
+SIZE, COUNT, EPOCHS, WIDTH, LEVELS = (16, 32, 1, 4, 1) if SMOKE else (64, 2000, 15, 12, 2)
 
 
 def pictures(count, seed):
@@ -43,14 +43,14 @@ def convolutions(x, filters):
 
 
 def u_net():
-    """Build a U-Net (Ronneberger et al., 2015) with three levels."""
+    """Build a U-Net (Ronneberger et al., 2015)."""
     x = inputs = keras.Input((SIZE, SIZE, 1))
     skips = []
-    for level in range(2):
+    for level in range(LEVELS):
         skips.append(convolutions(x, WIDTH << level))
         x = kl.MaxPooling2D()(skips[-1])
-    x = convolutions(x, WIDTH << 2)
-    for level in (1, 0):
+    x = convolutions(x, WIDTH << LEVELS)
+    for level in reversed(range(LEVELS)):
         x = kl.Concatenate()([kl.UpSampling2D()(x), skips[level]])
         x = convolutions(x, WIDTH << level)
     return keras.Model(inputs, kl.Conv2D(1, 1)(x))  # logits

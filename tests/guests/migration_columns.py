@@ -12,11 +12,13 @@ import sys
 
 import numpy as np
 
+from tfcompress.tflite.constants import constant_value
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.precision import float_operations
 
 COLUMNS = ("TFMOT", "tfcompress")
 X = np.random.default_rng(0).normal(size=(64, 8, 8, 4)).astype("float32")
+SIZES = {"conv": 3 * 3 * 4 * 8, "dense": 6 * 6 * 8 * 3}
 Y = np.random.default_rng(1).integers(0, 3, 64)
 
 
@@ -82,8 +84,12 @@ def facts(space):
     found = {}
     for name in ("conv", "dense"):
         layers = {layer.name.removeprefix("quant_"): layer for layer in space["model"].layers}
-        layer = layers[name]
-        kernel = np.asarray(getattr(layer, "layer", layer).kernel)
+        # Of a wrapper of TFMOT, the variable and not what it makes of it.
+        (kernel,) = (
+            weight.numpy()
+            for weight in layers[name].weights
+            if weight.name.removesuffix(":0").split("/")[-1] == "kernel"
+        )
         found[name] = {
             "zeros": float(np.mean(kernel == 0)),
             "values": len(np.unique(kernel)),
@@ -93,6 +99,12 @@ def facts(space):
     if "file" in space:
         content = read_model(space["file"])
         found["float_operations"] = len(float_operations(content))
+        found["zeros"] = {
+            name: float(np.mean(constant_value(content, tensor) == 0))
+            for tensor in content.subgraphs[0].tensors
+            for name, size in SIZES.items()
+            if tensor.constant and np.prod(tensor.shape) == size
+        }
         found["input"] = content.subgraphs[0].tensors[content.subgraphs[0].inputs[0]].dtype
     return found
 

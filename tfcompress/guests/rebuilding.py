@@ -131,6 +131,8 @@ class _Rebuilding:
     def _call(self, layer, path, args, kwargs):
         kwargs = {name: value for name, value in kwargs.items() if value is not None}
         if _is_function(layer):
+            while args and args[-1] is None:  # TensorFlow's own default, such as that of `name`
+                args = args[:-1]
             outputs = _function(layer)(*args, **kwargs)
             for tensor in keras.tree.flatten(outputs):
                 # A name of Keras's own choice may be that of another layer of the guest.
