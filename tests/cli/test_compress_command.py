@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 
+import tfcompress
 from tfcompress.cli.main import run
 
 
@@ -67,8 +68,7 @@ def test_ctrl_c_says_where_the_best_is(folder, capsys, monkeypatch):
         (folder / "interrupted" / "best.tflite").touch()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tfcompress.search.compress.compress", interrupted)
-    monkeypatch.setattr("tfcompress.compress", interrupted, raising=False)
+    monkeypatch.setattr(tfcompress, "compress", interrupted, raising=False)
     line = LINE.format(f=folder).replace("/search", "/interrupted")
     assert call(f"{line} --json") == 130
     captured = capsys.readouterr()

@@ -5,6 +5,7 @@ from made_trials import failed, made
 
 from tfcompress.search.budget import Budget
 from tfcompress.search.ladder import next_rung, rungs
+from tfcompress.search.lineage import parent_of
 from tfcompress.search.space import TECHNIQUES, Candidate, Space
 from tfcompress.search.walk import next_step
 
@@ -86,8 +87,25 @@ def test_what_was_tried_or_is_under_way_is_not_proposed_again():
     step = next_step(SPACE, tried, Budget(), under_way)
     assert step not in [*under_way, *(trial.candidate for trial in tried)]
     only_sparsity = Space(("sparsity",))
+    # 60 % failed, for other reasons than accuracy; then steps of a single level are left.
+    assert next_step(only_sparsity, tried, Budget()) == Candidate(sparsity=0.55)
+    tried.append(made(2, 0.8, 45, asked={"sparsity": 0.55}))
     assert next_step(only_sparsity, tried, Budget()) is None
     assert next_step(SPACE, [], Budget()) is None
+
+
+def test_a_candidate_goes_on_from_the_hardest_trial_before_it_that_holds():
+    trials = [
+        made(0, 0.9, 99, asked={"trained": False}),
+        made(1, 0.9, 60, asked={"sparsity": 0.5}),
+        made(2, 0.9, 50, asked={"channels": 0.25, "sparsity": 0.5}),
+        made(3, 0.8, 40, asked={"channels": 0.375, "sparsity": 0.5}),  # lost too much
+        failed(4, channels=0.3125, sparsity=0.5),
+    ]
+    budget = Budget(max_size=10)  # none of them is small enough, which does not matter here
+    assert parent_of(Candidate(channels=0.5, sparsity=0.7), trials, budget) is trials[2]
+    assert parent_of(Candidate(channels=0.125, sparsity=0.7), trials, budget) is trials[1]
+    assert parent_of(Candidate(channels=0.5, sparsity=0.3), trials, budget) is None
 
 
 def test_levels_and_names():

@@ -12,6 +12,7 @@ def plan(left, epochs=30, epoch=3.0, overhead=15.0):
 def test_epochs_so_that_about_seven_trials_fit():
     assert choose_epochs(time_budget=910, epoch=3.0, overhead=10.0) == 40
     assert choose_epochs(time_budget=9000, epoch=3.0, overhead=10.0) == 60
+    assert choose_epochs(time_budget=900, epoch=15.0, overhead=45.0) == 12  # four trials
     assert choose_epochs(time_budget=20, epoch=3.0, overhead=10.0) == 1
 
 
@@ -30,10 +31,10 @@ def test_less_than_a_third_of_a_trial_does_not_begin():
 def test_finished_trials_tell_better():
     trials = [
         made(0, 0.9, 50, seconds=50.0, training_seconds=40.0),  # 4 s an epoch, 10 s beside
-        made(1, 0.9, 50, seconds=40.0, training_seconds=20.0, asked={"channels": 0.5}),
-        made(2, 0.9, 50, seconds=12.0, training_seconds=0.0, epochs=0, asked={"trained": False}),
+        made(1, 0.9, 50, seconds=28.0, training_seconds=20.0, asked={"channels": 0.5}),
+        made(2, 0.9, 50, seconds=22.0, training_seconds=0.0, epochs=0, asked={"trained": False}),
         failed(3, channels=0.5),
     ]
     assert plan(0).seconds_of_epoch(Candidate(), trials) == pytest.approx(4.0)
     assert plan(0).seconds_of_epoch(Candidate(channels=0.625), trials) == pytest.approx(2.0)
-    assert plan(0).seconds_beside_training(trials) == pytest.approx(12.0)
+    assert plan(0).seconds_beside_training(trials) == pytest.approx(22.0)

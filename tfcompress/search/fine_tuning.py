@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_callbacks import MagnitudePruning
-from tfcompress.clustering import cluster_weights
+from tfcompress.clustering import cluster_weights, release_clusters
 from tfcompress.distillation import Distiller, SoftLabels
 from tfcompress.distillation.heads import detect_heads
 from tfcompress.graph.kernels import find_kernels
@@ -68,21 +68,25 @@ class FineTuning:
     loss: object
     seed: int
 
-    def make(self, original: keras.Model, candidate: Candidate) -> keras.Model:
-        """Make a candidate's model of a copy of the original: smaller, with ranges, untrained.
+    def make(
+        self, start: keras.Model, candidate: Candidate, done: Candidate | None = None
+    ) -> keras.Model:
+        """Make a candidate's model: smaller, with ranges, not trained yet.
 
         Args:
-            original: a copy that this candidate may keep.
+            start: the model to make it of; it is not used otherwise.
             candidate: what to make.
+            done: how far ``start`` is compressed already; None for the original.
 
         Returns:
             The quantization-aware model.
         """
-        model = original
-        if candidate.channels:
+        model = release_clusters(start)
+        share = 1.0 - (1.0 - candidate.channels) / (1.0 - (done or Candidate()).channels)
+        if share > 0:
             model = remove_channels(
                 model,
-                candidate.channels,
+                share,
                 round_to=_CHANNELS_TOGETHER,
                 data=self.lessons.inputs,
                 reconstruction=True,
@@ -95,16 +99,23 @@ class FineTuning:
         return quantized
 
     def train(
-        self, quantized: keras.Model, candidate: Candidate, epochs: int, deadline: float, seed: int
+        self,
+        quantized: keras.Model,
+        candidate: Candidate,
+        done: Candidate | None,
+        epochs: int,
+        deadline: float,
+        number: int,
     ) -> dict[str, list[float]]:
         """Train what ``make`` made, with the original as the teacher.
 
         Args:
             quantized: the model.
             candidate: what it is to become.
+            done: how far it was compressed before ``make``; None for the original.
             epochs: how many.
             deadline: the moment of ``time.monotonic`` at which the training ends in any case.
-            seed: of the order of the examples.
+            number: of the trial, which gives its examples an order of their own.
 
         Returns:
             Losses and metrics by epoch.
@@ -112,23 +123,21 @@ class FineTuning:
         model = quantized.model
         callbacks: list = [Deadline(deadline)]
         if candidate.sparsity:
-            callbacks.append(self._pruning(model, candidate, epochs))
-        if candidate.clusters and not candidate.sparsity:
+            callbacks.append(self._pruning(model, candidate, done or Candidate(), epochs))
+        history = self._fit(quantized, epochs, callbacks, number)
+        if candidate.clusters:
             cluster_weights(model, candidate.clusters, _clusterable(model, candidate.clusters))
-        history = self._fit(quantized, epochs, callbacks, seed)
-        if candidate.clusters and candidate.sparsity:
-            cluster_weights(model, candidate.clusters, _clusterable(model, candidate.clusters))
-            more = self._fit(quantized, max(1, epochs // 4), [Deadline(deadline)], seed + 1)
-            history = {name: values + more[name] for name, values in history.items()}
+            more = self._fit(quantized, max(1, epochs // 4), [Deadline(deadline)], number)
+            history = {name: values + more.get(name, []) for name, values in history.items()}
         return history
 
     def pace(self, quantized: keras.Model) -> float:
         """Measure the seconds of an epoch, on the first batches."""
         clock = _BatchClock(most=12)
-        self._fit(quantized, 1, [clock], self.seed)
+        self._fit(quantized, 1, [clock], 0)
         return clock.seconds_a_batch() * self.lessons.steps
 
-    def _fit(self, quantized, epochs, callbacks, seed):
+    def _fit(self, quantized, epochs, callbacks, number):
         distiller = Distiller(
             quantized, self.lessons.teacher, losses=SoftLabels(temperature=_TEMPERATURE)
         )
@@ -142,7 +151,7 @@ class FineTuning:
             metrics=["accuracy"],
             jit_compile=False,  # several times slower on a CPU
         )
-        batches = self.lessons.batches(seed)
+        batches = self.lessons.batches(self.seed + number)
         history = distiller.fit(
             batches,
             epochs=epochs,
@@ -152,12 +161,12 @@ class FineTuning:
         ).history
         return {name: [float(value) for value in values] for name, values in history.items()}
 
-    def _pruning(self, model, candidate, epochs):
+    def _pruning(self, model, candidate, done, epochs):
         steps = epochs * self.lessons.steps
         prunable = {kernel.path for kernel in find_kernels(model) if not kernel.depthwise}
         shares = share_out(self.table.only(prunable), candidate.sparsity)
         schedule = PolynomialDecay(
-            0.0,
+            done.sparsity,
             candidate.sparsity,
             begin_step=0,
             end_step=max(1, math.ceil(_PRUNED_BY * steps)),

@@ -43,7 +43,20 @@ class Workshop:
         """Return a fresh copy of the model as it was given."""
         return keras.saving.load_model(self.directory / ORIGINAL, compile=False)
 
-    def run(self, number: int, candidate: Candidate, epochs: int, deadline: float) -> Trial:
+    def _model_of(self, trial: Trial | None) -> keras.Model:
+        if trial is None:
+            return self.original()
+        path = self.directory / trial.files["weights"]
+        return unwrap(keras.saving.load_model(path, compile=False))
+
+    def run(
+        self,
+        number: int,
+        candidate: Candidate,
+        epochs: int,
+        deadline: float,
+        parent: Trial | None = None,
+    ) -> Trial:
         """Make, train, export, measure and save a candidate.
 
         Args:
@@ -51,16 +64,18 @@ class Workshop:
             candidate: what to make.
             epochs: epochs of training.
             deadline: the moment of ``time.monotonic`` at which the training ends in any case.
+            parent: the trial whose model this one goes on from; None for the original.
 
         Returns:
             The trial. Its folder is there whole, or not at all.
         """
         start = time.monotonic()
-        quantized = self.fine_tuning.make(self.original(), candidate)
+        done = None if parent is None else parent.candidate
+        quantized = self.fine_tuning.make(self._model_of(parent), candidate, done)
         history: dict[str, list[float]] = {}
         made = time.monotonic()
         if candidate.trained:
-            history = self.fine_tuning.train(quantized, candidate, epochs, deadline, number)
+            history = self.fine_tuning.train(quantized, candidate, done, epochs, deadline, number)
         training_seconds = time.monotonic() - made
         with tempfile.TemporaryDirectory() as making:
             file = pathlib.Path(making) / "model.tflite"
@@ -77,6 +92,7 @@ class Workshop:
         trial = Trial(
             number=number,
             candidate=candidate,
+            parent=None if parent is None else parent.number,
             epochs=len(history.get("loss", ())),
             seconds=time.monotonic() - start,
             training_seconds=training_seconds,

@@ -40,7 +40,8 @@ class Trial:
         number: its number in the study.
         candidate: what was asked for.
         error: why it failed; None if it did not. Then all of the following are measured.
-        epochs: epochs of fine-tuning.
+        parent: the number of the trial whose model this one went on from; None for the original.
+        epochs: epochs of fine-tuning, in this trial.
         seconds: how long the whole trial took.
         training_seconds: how long its training took.
         accuracy: share of the validation examples that the file classifies right.
@@ -59,6 +60,7 @@ class Trial:
     number: int
     candidate: Candidate
     error: str | None = None
+    parent: int | None = None
     epochs: int | None = None
     seconds: float | None = None
     training_seconds: float | None = None

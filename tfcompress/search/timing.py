@@ -2,15 +2,15 @@
 
 import dataclasses
 import math
-import statistics
 import time
 from collections.abc import Callable, Sequence
 
 from tfcompress.search.records import Trial
 from tfcompress.search.space import Candidate
 
-_TRIALS = 7  # that the time should be enough for, whichever the model
-_MOST_EPOCHS = 60
+# How many trials the time should be enough for, whichever the model.
+_MANY, _FEW = 7, 4
+_ENOUGH_EPOCHS, _MOST_EPOCHS = 20, 60
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,9 +46,9 @@ class Plan:
         return min(known, default=self.epoch)
 
     def seconds_beside_training(self, trials: Sequence[Trial]) -> float:
-        """Estimate the seconds of a trial beside its training: the median of those so far."""
+        """Estimate the seconds of a trial beside its training: the most of any so far."""
         known = [t.seconds - t.training_seconds for t in trials if t.error is None]
-        return statistics.median(known) if known else self.overhead
+        return max(known, default=self.overhead)
 
     def affordable(self, candidate: Candidate, trials: Sequence[Trial]) -> int:
         """Return how many epochs of a candidate fit now, at most ``epochs``; 0 if none does."""
@@ -71,6 +71,8 @@ class Plan:
 def choose_epochs(time_budget: float, epoch: float, overhead: float) -> int:
     """Choose the epochs of a trial, so that a handful of trials fit.
 
+    About seven trials fit; but fewer, four at least, where each would have less than 20 epochs.
+
     Args:
         time_budget: seconds of the whole search.
         epoch: seconds of an epoch.
@@ -80,8 +82,8 @@ def choose_epochs(time_budget: float, epoch: float, overhead: float) -> int:
         At least 1 and at most 60.
 
     Example:
-    >>> choose_epochs(time_budget=900, epoch=3.0, overhead=15.0)
-    37
+    >>> choose_epochs(900, epoch=3.0, overhead=15.0), choose_epochs(900, epoch=9.0, overhead=15.0)
+    (37, 20)
     """
-    possible = math.floor((time_budget / _TRIALS - overhead) / epoch)
-    return min(max(possible, 1), _MOST_EPOCHS)
+    many, few = (math.floor((time_budget / trials - overhead) / epoch) for trials in (_MANY, _FEW))
+    return min(max(many, min(few, _ENOUGH_EPOCHS), 1), _MOST_EPOCHS)

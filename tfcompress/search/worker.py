@@ -15,6 +15,7 @@ from exporters import RunError
 from exporters.converting import FloatOperationError
 from tfcompress.search.budget import Budget
 from tfcompress.search.ladder import next_rung, rungs
+from tfcompress.search.lineage import parent_of
 from tfcompress.search.one_trial import Workshop
 from tfcompress.search.pareto import nearest
 from tfcompress.search.records import Trial
@@ -78,8 +79,11 @@ class Worker:
         def work(number: int, candidate: Candidate) -> Trial:
             trials = finished_trials(self.study)
             epochs = max(1, plan.affordable(candidate, trials))
+            parent = parent_of(candidate, trials, self.budget)
             try:
-                return self.workshop.run(number, candidate, epochs, plan.training_end(trials))
+                return self.workshop.run(
+                    number, candidate, epochs, plan.training_end(trials), parent
+                )
             except _REFUSALS as error:
                 return Trial(number, candidate, error=" ".join(str(error).split()))
 
