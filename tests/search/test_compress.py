@@ -11,9 +11,11 @@ from small_search import QUICK, blobs, make_model, search, trained_model
 import tfcompress as tfc
 from exporters import export_tflite
 from exporters.running.runtime import load
+from tfcompress.search.fine_tuning import FineTuning
 from tfcompress.search.one_trial import Workshop
 from tfcompress.search.space import Candidate
 from tfcompress.tflite.conversion import ConversionError
+from tfcompress.tflite.flatbuffer import read_model
 
 
 @pytest.fixture(scope="module")
@@ -23,14 +25,16 @@ def model():
 
 @pytest.fixture(scope="module")
 def searched(model, tmp_path_factory):
-    """The model's weights before a search of three trials, and its result."""
+    """The model's weights before a search of two trials, and its result."""
     before = model.get_weights()
-    return before, search(model, tmp_path_factory.mktemp("search"), max_trials=3)
+    return before, search(model, tmp_path_factory.mktemp("search"), max_trials=2)
 
 
 @pytest.fixture
-def copied(searched, tmp_path):
-    """A directory with what the search has kept."""
+def copied(searched, tmp_path, monkeypatch):
+    """A directory with what the search has kept; to go on there costs no measurement of time."""
+    monkeypatch.setattr(FineTuning, "make", lambda *args: None)
+    monkeypatch.setattr(FineTuning, "pace", lambda *args: 0.01)
     return shutil.copytree(searched[1].directory, tmp_path / "copied")
 
 
@@ -40,7 +44,7 @@ def test_the_result_is_what_its_files_do(searched, model):
         np.testing.assert_array_equal(one, other)
     assert result.met
     assert result.nearest is result.best
-    assert len(result.trials) == 3
+    assert len(result.trials) == 2
     x, y = blobs()
     with load(result.path) as file:
         accuracy = np.mean(file.predict(x)[0].argmax(-1) == y)
@@ -59,7 +63,7 @@ def test_the_model_gives_the_very_file(searched, tmp_path):
 
 def test_trials_are_what_was_asked_for(searched):
     _, result = searched
-    first, second, _ = result.trials
+    first, second = result.trials
     assert first.candidate == Candidate(trained=False)
     assert (first.epochs, second.epochs) == (0, 1)
     assert second.candidate == Candidate(channels=0.25, sparsity=0.7)
@@ -88,7 +92,7 @@ def test_goes_on_under_an_impossible_budget_and_says_so(copied, searched, model,
     # Only losses of accuracy weigh more than bytes; with a wide budget the smallest is nearest.
     least = min(trial.gzip_size for trial in before.trials)
     wanted = before.reference.bare_size + 1
-    result = search(model, copied, max_trials=3, max_size=wanted, max_accuracy_drop=0.9)
+    result = search(model, copied, max_trials=2, max_size=wanted, max_accuracy_drop=0.9)
     assert not result.met
     assert result.best is None
     assert result.trials == before.trials
@@ -102,7 +106,6 @@ def test_ctrl_c_keeps_the_best_and_the_next_call_takes_the_trial_up(
     copied, model, monkeypatch, capsys
 ):
     asked = []
-    run = Workshop.run
 
     def interrupted(self, number, candidate, *rest):
         asked.append(candidate)
@@ -110,23 +113,24 @@ def test_ctrl_c_keeps_the_best_and_the_next_call_takes_the_trial_up(
 
     monkeypatch.setattr(Workshop, "run", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        search(model, copied, max_trials=4, progress=True)
+        search(model, copied, max_trials=3, progress=True)
     assert "interrupted. The budget is met by trial" in capsys.readouterr().out
-    assert len(json.loads((copied / "result.json").read_text())["trials"]) == 3
-    monkeypatch.setattr(Workshop, "run", run)
-    result = search(model, copied, max_trials=4)
-    assert [trial.candidate for trial in result.trials[3:]] == asked
+    assert len(json.loads((copied / "result.json").read_text())["trials"]) == 2
+    monkeypatch.setattr(Workshop, "run", refused)
+    result = search(model, copied, max_trials=3)
+    assert [trial.candidate for trial in result.trials[2:]] == asked
+
+
+def refused(self, number, candidate, *rest):
+    raise ConversionError("no kernel\nfor this")
 
 
 def test_a_candidate_that_fails_is_kept_as_such(copied, model, monkeypatch):
-    def refused(self, number, candidate, *rest):
-        raise ConversionError("no kernel\nfor this")
-
     monkeypatch.setattr(Workshop, "run", refused)
-    result = search(model, copied, max_trials=4)
-    assert result.trials[3].error == "no kernel for this"
+    result = search(model, copied, max_trials=3)
+    assert result.trials[2].error == "no kernel for this"
     assert result.met
-    stored = json.loads((copied / "result.json").read_text())["trials"][3]
+    stored = json.loads((copied / "result.json").read_text())["trials"][2]
     assert (stored["state"], stored["gzip_size"]) == ("failed", None)
     assert "failed: " in result.to_text()
 
@@ -147,9 +151,11 @@ def test_the_files_of_all_trials_are_needed(copied, model):
         search(model, copied)
 
 
-def test_datasets_and_every_technique(model, tmp_path, monkeypatch):
-    candidate = Candidate(channels=0.25, sparsity=0.5, precision=0.8, clusters=16)
-    monkeypatch.setattr("tfcompress.search.ladder._RUNGS", (Candidate(trained=False), candidate))
+def test_a_dataset_every_technique_and_training_that_adds_up(model, tmp_path, monkeypatch):
+    candidate = Candidate(channels=0.5, sparsity=0.5, precision=0.8, clusters=16)
+    line = (Candidate(trained=False), Candidate(channels=0.25, sparsity=0.3), candidate)
+    monkeypatch.setattr("tfcompress.search.ladder._RUNGS", line)
+    monkeypatch.setattr("tfcompress.search.worker.next_rung", in_order)
     batches = tf.data.Dataset.from_tensor_slices(blobs()).batch(64)
     result = tfc.compress(
         model,
@@ -157,25 +163,26 @@ def test_datasets_and_every_technique(model, tmp_path, monkeypatch):
         batches,
         directory=tmp_path,
         techniques=("channels", "sparsity", "precision", "clusters"),
-        max_trials=2,
-        **QUICK,
+        max_trials=3,
+        **{**QUICK, "max_accuracy_drop": 0.9},
     )
-    tried = result.trials[1]
-    assert tried.candidate == candidate
-    quantized = keras.saving.load_model(tmp_path / tried.files["weights"], compile=False)
-    values = tfc.clustering.unique_weights(quantized.model)
-    assert values["second/kernel"] <= 16
-    assert tried.zeros >= 0.4
-    types = {t["dtype"] for t in tfc_tensors(tmp_path / tried.files["file"])}
-    assert "INT4" in types
+    _, parent, child = result.trials
+    assert [trial.parent for trial in result.trials] == [None, None, parent.number]
+    assert child.candidate == candidate
+    before, after = (
+        keras.saving.load_model(tmp_path / trial.files["weights"], compile=False).model
+        for trial in (parent, child)
+    )
+    kernels = [net.get_layer("second").kernel.shape for net in (before, after)]
+    assert kernels == [(3, 3, 8, 12), (3, 3, 8, 8)]  # of 8 and 16, in fours
+    assert child.zeros > parent.zeros > 0.25
+    assert tfc.unique_weights(after)["second/kernel"] <= 16
+    tensors = read_model(tmp_path / child.files["file"]).subgraphs[0].tensors
+    assert "INT4" in {tensor.dtype for tensor in tensors if tensor.constant}
 
 
-def tfc_tensors(path):
-    """Return the constants of a file."""
-    from tfcompress.tflite.flatbuffer import read_model
-
-    tensors = read_model(path).subgraphs[0].tensors
-    return [{"dtype": tensor.dtype} for tensor in tensors if tensor.constant]
+def in_order(ladder, holds, running):
+    return next((rung for rung in ladder if rung not in holds), None)
 
 
 def test_the_last_trial_is_cut_to_the_time(copied, model, monkeypatch):
@@ -188,7 +195,7 @@ def test_the_last_trial_is_cut_to_the_time(copied, model, monkeypatch):
     monkeypatch.setattr(Workshop, "run", seen)
     monkeypatch.setattr("tfcompress.search.timing.Plan.seconds_of_epoch", lambda *args: 4.0)
     monkeypatch.setattr("tfcompress.search.timing.Plan.seconds_beside_training", lambda *args: 1.0)
-    search(model, copied, time_budget=60, epochs=20, max_trials=4)
+    search(model, copied, time_budget=60, epochs=20, max_trials=3)
     assert 7 <= epochs[0] <= 14  # of 20: a minute less what came before
 
 

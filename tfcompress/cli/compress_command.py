@@ -82,8 +82,8 @@ def run(arguments) -> int:
     from tfcompress.cli.native_output import diverted_native_output
 
     with (
-        diverted_native_output(out / "compress.log"),
         _interruption_told(out),
+        diverted_native_output(out / "compress.log"),
         one_line_errors(),
     ):
         model = load_model(arguments.model)

@@ -20,7 +20,8 @@ class Candidate:
     """How far a model is compressed.
 
     Attributes:
-        channels: the share of channels removed from each group that can shrink.
+        channels: the share of channels removed from each group that can shrink; what is left is
+            rounded to fours.
         sparsity: the share of weights set to zero among those that pruning works on.
         precision: bytes of the weights as a share of what 8 bits take; below 1 the kernels that
             suffer least have 4 bits.
