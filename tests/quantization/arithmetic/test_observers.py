@@ -1,3 +1,5 @@
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -5,12 +7,14 @@ import tensorflow as tf
 
 from tfcompress.quantization.arithmetic.observers import (
     NO_RANGE,
+    LeastDivergence,
     LeastError,
     MinMax,
     MovingAverage,
     Percentile,
     get_observer,
     histogram,
+    least_divergence_range,
     least_error_range,
     moving_range,
     observed_range,
@@ -119,7 +123,46 @@ def test_uniform_values_are_not_clipped():
     assert follow(LeastError(), [values])[1] == pytest.approx(1.0, abs=1 / 64)
 
 
-@pytest.mark.parametrize("name", ["moving_average", "min_max", "percentile", "mse"])
+def divergence(counts, edges, share, bits):
+    """Compute by loops what the range from 0 to a share of the last edge loses."""
+    step = share * edges[-1] / (2**bits - 1)
+    levels = [round((a + b) / 2 / step) for a, b in itertools.pairwise(edges)]
+    inside = [level <= 2**bits - 1 for level in levels]
+    whole, last = np.array(counts, float), max(i for i, kept in enumerate(inside) if kept)
+    whole[0] = 0.0  # zeros are on every grid
+    kept = whole * inside
+    whole[last] += whole[last + 1 :].sum()
+    whole[last + 1 :] = 0.0
+    spread = np.zeros(len(counts))
+    for level in set(levels):
+        members = [i for i, own in enumerate(levels) if own == level and kept[i] > 0]
+        spread[members] = kept[members].mean() if members else 0.0
+    p, q = whole / whole.sum(), np.maximum(spread / spread.sum(), 1e-6)
+    return sum(a * np.log(a / b) for a, b in zip(p, q, strict=True) if a > 0)
+
+
+def test_least_divergence_range_is_the_best_of_its_candidates():
+    generator = np.random.default_rng(0)
+    edges = np.linspace(0.0, 8.0, 257).astype("float32")
+    counts = np.round(1000 * np.exp(-edges[:-1]) + generator.random(256)).astype("float32")
+    found = least_divergence_range(tf.constant(counts), tf.constant(edges), 4, False).numpy()
+    losses = {s: divergence(counts, edges, s, 4) for s in np.arange(1, 65) / 64}
+    assert found.tolist() == [0.0, 8.0 * min(losses, key=losses.get)]
+    assert found[1] < 8.0
+
+
+def test_least_divergence_leaves_out_an_outlier_and_keeps_what_is_uniform():
+    values = np.random.default_rng(0).normal(size=20_000).astype("float32")
+    values[0] = 40.0
+    smallest, largest = follow(LeastDivergence(), [values])
+    assert 2.0 < largest < 12.0
+    assert -12.0 < smallest < -2.0
+    uniform = np.linspace(0.0, 1.0, 4096, dtype="float32")
+    assert follow(LeastDivergence(), [uniform])[1] == pytest.approx(1.0, abs=1 / 64)
+    assert follow(LeastDivergence(), [np.zeros(16, "float32")]).tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("name", ["moving_average", "min_max", "percentile", "mse", "kl"])
 def test_every_observer_by_name_in_a_graph_and_in_a_file(name):
     observer = get_observer(name)
     config = keras.saving.serialize_keras_object(observer)

@@ -9,7 +9,10 @@ range is a float32 tensor [smallest, largest] that contains zero; before the fir
 import keras
 import tensorflow as tf
 
-from tfcompress.quantization.arithmetic.fake_quantization import grid_levels
+from tfcompress.quantization.arithmetic.best_ranges import (
+    least_divergence_range,
+    least_error_range,
+)
 
 NO_RANGE = (0.0, -1.0)
 
@@ -17,7 +20,6 @@ NO_RANGE = (0.0, -1.0)
 _NEVER_NEGATIVE = frozenset({"Abs", "Relu", "Relu6", "Sigmoid", "Softmax", "Square"})
 
 _BINS = 2048  # of the histograms; an 8-bit grid has 256 steps
-_CANDIDATES = 64  # ranges that are tried for the least error
 
 
 def observed_range(values):
@@ -128,42 +130,6 @@ def percentile_range(counts, edges, percentile):
     first = tf.reduce_sum(tf.cast(below <= rare, tf.int32))
     last = tf.reduce_sum(tf.cast(below < total - rare, tf.int32)) + 1
     return tf.stack([tf.minimum(edges[first], 0.0), tf.maximum(edges[last], 0.0)])
-
-
-def least_error_range(counts, edges, bits, symmetric):
-    """Find the range whose grid is nearest to the values, in the mean of squares.
-
-    A narrower range has finer steps and clips more. For each end in turn, 64 places from zero to
-    the outermost value are tried, or for both at once if the grid is symmetric.
-
-    Args:
-        counts: float32 tensor (bins,), see ``histogram``.
-        edges: float32 tensor (bins + 1,), the first at most 0 and the last at least 0.
-        bits: bits of the grid.
-        symmetric: whether the grid is symmetric around zero.
-
-    Returns:
-        float32 tensor (2,).
-    """
-    centres = (edges[:-1] + edges[1:]) / 2.0
-    shares = tf.range(1, _CANDIDATES + 1, dtype=tf.float32) / _CANDIDATES
-
-    def best(smallest, largest):
-        """Return the place of the best of the ranges: float32 tensors (candidates,)."""
-        lowest, highest, step = grid_levels(smallest, largest, bits, symmetric)
-        lowest, highest, step = lowest[:, None], highest[:, None], step[:, None]
-        rounded = step * tf.clip_by_value(tf.round(centres / step), lowest, highest)
-        return tf.argmin(tf.reduce_sum(counts * tf.square(rounded - centres), axis=1))
-
-    ends = [shares * edges[0], shares * edges[-1]]
-    if symmetric:
-        place = best(*ends)
-        return tf.stack([ends[0][place], ends[1][place]])
-    smallest = edges[0] * tf.ones_like(shares)
-    largest = ends[1][best(smallest, ends[1])] * tf.ones_like(shares)
-    smallest = ends[0][best(ends[0], largest)] * tf.ones_like(shares)
-    largest = ends[1][best(smallest, ends[1])]  # the first end may have been an outlier
-    return tf.stack([smallest[0], largest])
 
 
 @keras.saving.register_keras_serializable(package="tfcompress")
@@ -284,11 +250,29 @@ class LeastError(MovingAverage):
         return least_error_range(counts, edges, bits, symmetric)
 
 
+@keras.saving.register_keras_serializable(package="tfcompress")
+class LeastDivergence(MovingAverage):
+    """The range that keeps most of the distribution of a batch, averaged over batches.
+
+    Args:
+        momentum: see ``MovingAverage``.
+
+    Method: the least Kullback-Leibler divergence, Migacz, "8-bit Inference with TensorRT", 2017,
+    https://www.cse.iitd.ac.in/~rijurekha/course/tensorrt.pdf.
+    """
+
+    def observe(self, values, bits: int, symmetric: bool):
+        """Return the range that a batch asks for; see ``MovingAverage.observe``."""
+        counts, edges = histogram(values, observed_range(values))
+        return least_divergence_range(counts, edges, bits, symmetric)
+
+
 OBSERVERS = {
     "moving_average": MovingAverage,
     "min_max": MinMax,
     "percentile": Percentile,
     "mse": LeastError,
+    "kl": LeastDivergence,
 }
 
 
@@ -296,7 +280,7 @@ def get_observer(identifier) -> MovingAverage:
     """Return the observer that a name means.
 
     Args:
-        identifier: "moving_average", "min_max", "percentile", "mse", or an observer.
+        identifier: "moving_average", "min_max", "percentile", "mse", "kl", or an observer.
 
     Returns:
         An observer.
