@@ -14,24 +14,37 @@ class CorrectBiases:
 
     The mean of each output channel of each layer is compared between the model as it is and the
     model as it is rounded, those before it corrected already, and the difference is added to the
-    bias.
+    bias. Other biases make other ranges of activations, so this is done again once those were
+    observed anew.
+
+    Attributes:
+        passes: how often.
+
+    Raises:
+        ValueError: ``passes`` is not positive.
 
     Method: Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction",
     2019, https://arxiv.org/abs/1906.04721, appendix D (empirical bias correction).
     """
 
+    passes: int = 2
+
+    def __post_init__(self):
+        if self.passes < 1:
+            raise ValueError(f"`passes` is at least 1. Received: passes={self.passes!r}")
+
     def apply(self, bench: Workbench) -> StepReport:
         """Change the biases of the model on a workbench, and say which."""
-        bench.calibrate()
-        wanted = bench.reference_outputs()
-        changed, left = [], dict(bench.others)
-        for linear in bench.linears:
-            if linear.bias is None:
-                left[linear.path] = "it has no bias"
-                continue
-            mean = bench.rounded_rows(linear).astype(np.float64).mean(0)
-            matrices = linear.to_matrices(bench.grids.rounded(linear).astype(np.float64))
-            made = np.einsum("gn,gnm->gm", mean, matrices).ravel()
-            linear.bias.assign(wanted.pop(linear.path).astype(np.float64).mean(0) - made)
-            changed.append(linear.path)
-        return StepReport("correct_biases", tuple(changed), left)
+        outputs = bench.reference_outputs()
+        wanted = {path: made.mean(0, dtype=np.float64) for path, made in outputs.items()}
+        with_bias = [linear for linear in bench.linears if linear.bias is not None]
+        for _ in range(self.passes):
+            bench.calibrate()
+            for linear in with_bias:
+                mean = bench.rounded_rows(linear).mean(0, dtype=np.float64)
+                matrices = linear.to_matrices(bench.grids.rounded(linear).astype(np.float64))
+                made = np.einsum("gn,gnm->gm", mean, matrices).ravel()
+                linear.bias.assign(wanted[linear.path] - made)
+        left = {x.path: "it has no bias" for x in bench.linears if x.bias is None}
+        changed = tuple(linear.path for linear in with_bias)
+        return StepReport("correct_biases", changed, {**bench.others, **left})

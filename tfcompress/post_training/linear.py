@@ -130,8 +130,6 @@ def _patches(layer, x):
 
 def is_linear(layer: keras.Operation) -> bool:
     """Tell whether a layer can be taken as a ``LinearLayer``."""
-    if isinstance(layer, (kl.Conv1DTranspose, kl.Conv2DTranspose)):
-        return False
     if isinstance(layer, kl.Dense):
         return True
     return isinstance(layer, _CONVOLUTIONS) and layer.data_format == "channels_last"
@@ -144,7 +142,7 @@ def linear_layers(model: keras.Model) -> tuple[list[LinearLayer], dict[str, str]
         model: a built model.
 
     Returns:
-        The layers in the order of the model; and by the path of each other kernel, why it is left.
+        The layers in the order of the model; and by the path of each other, why it is left.
     """
     found: dict[str, LinearLayer] = {}
     left = {}
@@ -153,5 +151,5 @@ def linear_layers(model: keras.Model) -> tuple[list[LinearLayer], dict[str, str]
         if is_linear(kernel.layer):
             found[path] = LinearLayer(path, kernel.layer)
         else:
-            left[kernel.path] = f"a {type(kernel.layer).__name__} is left as it is"
+            left[path] = f"a {type(kernel.layer).__name__} is left as it is"
     return list(found.values()), left
