@@ -49,6 +49,7 @@ def test_files_compute_with_integers_alone_what_the_model_does(found, kind):
     assert file["float_operations"] == []
     assert file["input"]["dtype"] == "int8"
     assert file["same_class"] >= 0.95
+    assert file["reported"] == file["same_class"]
 
 
 def test_learnt_ranges_are_those_of_the_file(found):

@@ -15,6 +15,7 @@ from tf_keras import layers as kl
 
 import tfcompress as tfc
 from exporters import export_tflite, validate
+from tfcompress.report import examine
 from tfcompress.tflite.constants import constant_value
 from tfcompress.tflite.flatbuffer import read_model
 
@@ -51,6 +52,9 @@ def exported(model, folder, **settings):
         "zeros": {name: float(np.mean(values == 0)) for name, values in kernels.items()},
         "values": {name: len(np.unique(values)) for name, values in kernels.items()},
         "input": result.report.inputs[0],
+        "reported": examine(
+            result.path, model=model, data=X, kernels=["xnnpack"], runs=1, targets=["android"]
+        ).agreement.same_class,
         "same_class": validate(result.path, against=model, data=X).same_class,
     }
 

@@ -26,7 +26,11 @@ def _add_export(commands):
         "  tfcompress export model.keras --out model.tflite --data samples.npz\n"
         "  tfcompress export model.keras --out model.tflite --quantization float16",
     )
-    parser.add_argument("model", help="a .keras file; a quantization-aware one keeps its numerics")
+    parser.add_argument(
+        "model",
+        help="a .keras file, or a .keras or .h5 file of tf_keras; a quantization-aware one keeps "
+        "its numerics",
+    )
     parser.add_argument("--out", required=True, metavar="FILE", help="the .tflite file to write")
     parser.add_argument(
         "--quantization",

@@ -7,6 +7,7 @@ from typing import Any
 from exporters.comparing.agreement import Agreement
 from exporters.comparing.layer_agreement import LayerAgreement
 from exporters.comparing.validation import validate
+from tfcompress.guests.recognizing import has_learnt_ranges, is_tf_keras_model
 from tfcompress.tflite.flatbuffer import read_model
 
 Path = str | os.PathLike
@@ -62,7 +63,10 @@ def compare(
     if model is None and baseline is None:
         return Comparison(metric=own_metric(file))
     if model is not None:
-        against, float_file = model, float_twin(model, file)
+        against = model
+        # What TFMOT has trained with quantization has no float twin: its ranges are in its graph.
+        learnt = is_tf_keras_model(model) and has_learnt_ranges(model)
+        float_file = None if learnt else float_twin(model, file)
         names = f"the Keras model {model.name}", f"{model.name} with its weights in float"
     else:
         against = float_file = baseline
