@@ -91,10 +91,10 @@ def run(arguments) -> int:
         import tfcompress as tfc
 
         size = image_size(model)
-        data = [load_data(name, size) for name in (arguments.data, arguments.validation_data)]
         result = tfc.compress(
             model,
-            *data,
+            load_data(arguments.data, size, shuffle_seed=arguments.seed),
+            load_data(arguments.validation_data, size),
             target=arguments.target,
             max_accuracy_drop=arguments.max_accuracy_drop,
             max_size=arguments.max_size,

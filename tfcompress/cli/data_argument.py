@@ -16,13 +16,19 @@ HELP = (
 )
 
 
-def load_data(argument: str, image_size: tuple[int, int] | None = None, most: int | None = None):
+def load_data(
+    argument: str,
+    image_size: tuple[int, int] | None = None,
+    most: int | None = None,
+    shuffle_seed: int | None = None,
+):
     """Load what a ``--data`` argument names.
 
     Args:
         argument: as ``HELP`` says. A module is looked for from the current folder on, and run.
         image_size: height and width that images are brought to.
         most: how many examples of an .npz file at most.
+        shuffle_seed: shuffles a folder of images by this seed, to train on; in order if None.
 
     Returns:
         Inputs, or (inputs, labels), or whatever the function returned.
@@ -33,7 +39,7 @@ def load_data(argument: str, image_size: tuple[int, int] | None = None, most: in
     """
     path = pathlib.Path(argument)
     if path.is_dir():
-        return _images(path, image_size)
+        return _images(path, image_size, shuffle_seed)
     if path.suffix == ".npz":
         return _arrays(path, most)
     if ":" in argument:
@@ -56,7 +62,7 @@ def _arrays(path, most):
     return (found["x"], found["y"]) if "y" in found else found["x"]
 
 
-def _images(folder, image_size):
+def _images(folder, image_size, shuffle_seed):
     import keras
 
     if image_size is None:
@@ -65,7 +71,11 @@ def _images(folder, image_size):
         )
     try:
         return keras.utils.image_dataset_from_directory(
-            folder, image_size=image_size, shuffle=False, verbose=False
+            folder,
+            image_size=image_size,
+            shuffle=shuffle_seed is not None,
+            seed=shuffle_seed,
+            verbose=False,
         )
     except ValueError as error:
         raise CommandError(f"--data: {error} Received: {folder}") from error
