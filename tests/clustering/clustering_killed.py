@@ -28,10 +28,11 @@ def make_model(method="nearest", quantized=False):
     )
     kernel = model.get_layer("pruned").kernel
     kernel.assign(np.where(np.abs(kernel) < np.median(np.abs(kernel)), 0.0, kernel))
-    model = tfc.cluster_weights(model, 6, granularity=2, method=method)
+    mobility = 0.7 if method == "nearest" else 1.0
+    model = tfc.cluster_weights(model, 6, granularity=2, method=method, mobility=mobility)
     if quantized:
         model = tfc.quantize_aware(model)
-    model.compile(keras.optimizers.Adam(0.01), "mse")
+    model.compile(keras.optimizers.Adam(0.01), "mse", jit_compile=False)
     return model
 
 

@@ -50,7 +50,7 @@ def test_clusters_are_bytes_that_compress(files):
     assert (kernel.dtype, kernel.size, kernel.unique) == ("INT8", WEIGHTS, CLUSTERS)
     spared = files["dense"][0].gzip_size - result.gzip_size
     bits = entropy_of(files["dense"][1].values) - entropy_of(kernel.values)
-    assert spared == pytest.approx(bits / 8 * WEIGHTS, rel=0.1)
+    assert 0.7 < spared / (bits / 8 * WEIGHTS) < 1.0
 
 
 def test_four_bits_run_but_keep_no_more_than_an_even_grid(files):
@@ -61,8 +61,8 @@ def test_four_bits_run_but_keep_no_more_than_an_even_grid(files):
     assert agreement.ran == agreement.runs
     assert agreement.within_one == 1.0
     assert result.size < files["int8"][0].size - 0.45 * WEIGHTS
-    # The download is another matter: the clusters in bytes cost about as much.
-    assert result.gzip_size == pytest.approx(files["int8"][0].gzip_size, rel=0.15)
+    # The download is another matter: the clusters in bytes cost little more.
+    assert 0.75 < result.gzip_size / files["int8"][0].gzip_size < 1.0
 
 
 def test_the_converter_leaves_no_look_up():

@@ -74,7 +74,7 @@ def test_a_saved_file_brings_the_clusters_of_a_fresh_model(tmp_path):
     model.optimizer.learning_rate = 0.02
     loaded = keras.saving.load_model(tmp_path / "model.keras")  # a plain model: no clusters
     assert loaded.get_layer("dense").kernel.constraint is None
-    again = tfc.cluster_weights(loaded, 6, granularity=2)
+    again = tfc.cluster_weights(loaded, 6, granularity=2, mobility=0.7)
     again.load_weights(tmp_path / "model.keras")
     again.optimizer.learning_rate = 0.02
     assert_same(training.train(again).get_weights(), training.train(model).get_weights())

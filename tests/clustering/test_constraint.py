@@ -22,11 +22,30 @@ def test_a_weight_changes_over_to_a_value_that_has_come_nearer():
     np.testing.assert_allclose(found, [0.15, 1.0, 1.0], atol=1e-6)
 
 
+def test_without_mobility_a_weight_changes_over_when_a_value_comes_to_it():
+    weights = np.float32([-0.1, 0.4, 1.0])
+    constraint = ClusterConstraint((3,), [[-0.1, 1.0]], weights, mobility=0.0)
+    # Its own update of 0.5 does not count: 0.4 is nearer to 0.25 than to 1.
+    found = constraint(tf.constant([0.1, 0.4, 1.0]))
+    np.testing.assert_allclose(found, [0.25, 0.25, 1.0], atol=1e-6)
+    # Now the other value comes down to 0.5.
+    found = constraint(tf.constant([0.25, 0.25, 0.5]))
+    np.testing.assert_allclose(found, [0.25, 0.5, 0.5], atol=1e-6)
+
+
 def test_zeros_stay_zero():
     weights = np.float32([0.0, 0.2, -1.0, 0.0])
     constraint = ClusterConstraint((4,), [[-1.0, 0.0, 0.2]], weights)
     found = constraint(tf.constant([0.5, 0.3, -1.1, -0.5])).numpy()
     np.testing.assert_allclose(found, [0.0, 0.3, -1.1, 0.0], atol=1e-6)
+
+
+def test_a_weight_that_passes_through_zero_is_not_pruned():
+    constraint = ClusterConstraint((3,), [[0.5, 1.0]], np.float32([0.25, 0.75, 1.0]))
+    found = constraint(tf.constant([0.25, 0.75, 1.0]))  # the first is 0 by itself now
+    np.testing.assert_allclose(found, [0.5, 0.5, 1.0])
+    found = constraint(tf.constant([0.75, 0.75, 1.0]))
+    np.testing.assert_allclose(found, [0.75, 0.75, 1.0])
 
 
 def test_the_constraint_of_the_user_comes_first():
@@ -46,5 +65,8 @@ def test_groups_of_output_channels():
 def test_rebuilt_from_its_config():
     weights = np.float32([[0.1, 0.9], [-0.1, 1.1]])
     constraint = ClusterConstraint((2, 2), [[0.0, 1.0]], weights, "non_neg")
+    constraint(tf.constant([[0.1, 0.8], [0.3, 1.0]]))
     twin = ClusterConstraint.from_config(constraint.get_config())
     np.testing.assert_array_equal(twin.clustered(), constraint.clustered())
+    update = tf.constant([[0.5, 0.5], [0.3, 1.0]])
+    np.testing.assert_array_equal(twin(update), constraint(update))

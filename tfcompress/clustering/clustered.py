@@ -19,6 +19,7 @@ def cluster_weights(
     *,
     cluster_centroids_init: str = "kmeans++",
     granularity: str | int = "tensor",
+    mobility: float = 1.0,
     method: str | DifferentiableKMeans = "nearest",
     seed: int = 0,
 ) -> keras.Model:
@@ -45,6 +46,9 @@ def cluster_weights(
         cluster_centroids_init: where the values start: "kmeans++", "linear", "density" or "random".
         granularity: "tensor" for the same values in a whole kernel, "channel" for values of each
             output channel, or the number of groups that the output channels are split into.
+        mobility: with "nearest", how much of its own updates a weight follows besides those of its
+            value, from 0 to 1: with 1 it changes over as its gradients say, with 0 only where
+            another value comes nearer to what it was; the file then stays smaller.
         method: "nearest", "differentiable", or a ``DifferentiableKMeans`` with settings.
         seed: of "kmeans++" and "random".
 
@@ -69,6 +73,13 @@ def cluster_weights(
     """
     kernels = clusterable_kernels(model, layers, number_of_clusters, granularity)
     settings = _as_method(method)
+    if not 0.0 <= mobility <= 1.0:
+        raise ValueError(f"`mobility` must be from 0 to 1. Received: mobility={mobility!r}")
+    if settings is not None and mobility != 1.0:
+        raise ValueError(
+            "`mobility` goes with method='nearest': in differentiable k-means gradients alone "
+            f"move weights. Received: mobility={mobility!r}, method={method!r}"
+        )
     generator = np.random.default_rng(seed)
     centroids = [
         first_centroids(
@@ -81,7 +92,7 @@ def cluster_weights(
         for kernel, groups in kernels
     ]
     if settings is None:
-        constrain(model, [kernel for kernel, _ in kernels], centroids)
+        constrain(model, [kernel for kernel, _ in kernels], centroids, mobility)
         return model
     shared = [SharedKernel(kernel.path, groups, number_of_clusters) for kernel, groups in kernels]
     wrapper = DifferentiableClusters(model, shared, settings)

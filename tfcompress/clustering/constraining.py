@@ -9,19 +9,27 @@ from tfcompress.graph.kernels import Kernel, find_kernels
 from tfcompress.graph.wrapper import ModelWrapper, unwrap
 
 
-def constrain(model: keras.Model, kernels: list[Kernel], centroids: list[np.ndarray]) -> None:
+def constrain(
+    model: keras.Model,
+    kernels: list[Kernel],
+    centroids: list[np.ndarray],
+    mobility: float = 1.0,
+) -> None:
     """Move the weights of kernels to shared values, and let the optimizer keep them there.
 
     Args:
         model: the model that is trained.
         kernels: kernels of it.
         centroids: for each a float array (groups, clusters), ascending in each group.
+        mobility: see ``cluster_weights``.
     """
     with unwrap(model).distribute_strategy.scope():
         for kernel, start in zip(kernels, centroids, strict=True):
             variable = kernel.variable
             values = keras.ops.convert_to_numpy(variable)
-            constraint = ClusterConstraint(variable.shape, start, values, variable.constraint)
+            constraint = ClusterConstraint(
+                variable.shape, start, values, variable.constraint, mobility
+            )
             variable.assign(constraint.clustered())
             variable.constraint = constraint
             saved_clusters.attach(kernel, constraint)

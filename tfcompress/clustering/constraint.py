@@ -4,7 +4,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfcompress.clustering.grouping import group, nearest_members, shared_values, ungroup
+from tfcompress.clustering.grouping import (
+    group,
+    nearest_members,
+    pruned_weights,
+    shared_values,
+    ungroup,
+)
 
 
 @keras.saving.register_keras_serializable(package="tfcompress")
@@ -13,9 +19,9 @@ class ClusterConstraint(keras.constraints.Constraint):
 
     Keras optimizers apply the constraint of a variable after each update, inside the compiled
     step. Each value moves by the mean update of the weights that share it. What a weight would be
-    by itself is remembered, so that it can change over to a value that has come nearer. A weight
-    that is zero by itself is a pruned one: it stays at zero, and so does the value that pruned
-    weights share.
+    by itself is remembered, so that it can change over to a value that has come nearer. Where zero
+    is one of the values, weights that are zero by themselves are pruned ones: they stay at zero,
+    and so does the value that they share.
 
     Args:
         shape: shape of the kernel.
@@ -24,6 +30,8 @@ class ClusterConstraint(keras.constraints.Constraint):
             own values.
         values: float array of the kernel's shape: the weights.
         constraint: the constraint that the variable had before, applied first; or None.
+        mobility: how much of its own updates a weight follows, from 0 to 1; see
+            ``cluster_weights``.
 
     Attributes:
         centroids: variable (groups, clusters).
@@ -35,12 +43,13 @@ class ClusterConstraint(keras.constraints.Constraint):
     array([0., 1., 1.], dtype=float32)
     """
 
-    def __init__(self, shape, centroids, values, constraint=None):
+    def __init__(self, shape, centroids, values, constraint=None, mobility=1.0):
         self._shape = tuple(shape)
         centroids = np.asarray(centroids, np.float32)
         latent = group(np.asarray(values, np.float32), len(centroids))
         members = nearest_members(tf.constant(latent), tf.constant(centroids)).numpy()
         self.constraint = keras.constraints.get(constraint)
+        self._mobility = mobility
         self.centroids = _variable(centroids, "centroids")
         self._latent = _variable(latent, "latent")
         self._members = _variable(members, "members")
@@ -54,7 +63,7 @@ class ClusterConstraint(keras.constraints.Constraint):
         centroids = tf.convert_to_tensor(self.centroids)
         latent = tf.convert_to_tensor(self._latent)
         members = tf.convert_to_tensor(self._members)
-        pruned = latent == 0.0
+        pruned = pruned_weights(latent, centroids)
         update = group(tf.cast(w, tf.float32), groups) - tf.gather(centroids, members, batch_dims=1)
         update = tf.where(pruned, 0.0, update)
         means = tf.math.unsorted_segment_mean(
@@ -65,7 +74,7 @@ class ClusterConstraint(keras.constraints.Constraint):
         held = (centroids == 0.0) & tf.reduce_any(pruned, axis=1, keepdims=True)
         moved = centroids + tf.where(held, 0.0, tf.reshape(means, centroids.shape))
         moved = tf.sort(moved, axis=1)
-        latent += update
+        latent += self._mobility * update
         members = nearest_members(latent, moved)
         self.centroids.assign(moved)
         self._latent.assign(latent)
@@ -91,6 +100,7 @@ class ClusterConstraint(keras.constraints.Constraint):
             "centroids": keras.ops.convert_to_numpy(self.centroids).tolist(),
             "values": ungroup(tf.convert_to_tensor(self._latent), self._shape).numpy().tolist(),
             "constraint": keras.constraints.serialize(self.constraint) if self.constraint else None,
+            "mobility": self._mobility,
         }
 
 

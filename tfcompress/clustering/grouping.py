@@ -48,8 +48,23 @@ def nearest_members(weights, centroids):
     return tf.searchsorted((centroids[:, 1:] + centroids[:, :-1]) / 2.0, weights)
 
 
+def pruned_weights(weights, centroids):
+    """Tell which weights pruning has set to zero: those of a group that has zero among its values.
+
+    Elsewhere a weight that happens to be zero is one like the others.
+
+    Args:
+        weights: float tensor (groups, weights of each).
+        centroids: float tensor (groups, clusters).
+
+    Returns:
+        bool tensor of the shape of ``weights``.
+    """
+    return (weights == 0.0) & tf.reduce_any(centroids == 0.0, axis=1, keepdims=True)
+
+
 def shared_values(weights, centroids, members):
-    """Return each weight's shared value; a weight that is zero, as pruning leaves it, stays so.
+    """Return each weight's shared value; pruned weights stay at zero.
 
     Args:
         weights: float tensor (groups, weights of each): what the weights are by themselves.
@@ -59,4 +74,5 @@ def shared_values(weights, centroids, members):
     Returns:
         float tensor of the shape of ``weights``.
     """
-    return tf.where(weights == 0.0, 0.0, tf.gather(centroids, members, batch_dims=1))
+    shared = tf.gather(centroids, members, batch_dims=1)
+    return tf.where(pruned_weights(weights, centroids), 0.0, shared)

@@ -4,6 +4,8 @@ import dataclasses
 
 import tensorflow as tf
 
+from tfcompress.clustering.grouping import pruned_weights
+
 
 @dataclasses.dataclass(frozen=True)
 class DifferentiableKMeans:
@@ -39,8 +41,8 @@ def soft_clusters(weights, centroids, temperature: float, iterations: int):
     """Run soft k-means, and mix the values that it finds into each weight.
 
     Args:
-        weights: float32 tensor (groups, weights of each). Those that are zero stay zero, attend to
-            nothing, and hold a value of their group that is zero.
+        weights: float32 tensor (groups, weights of each). Where zero is one of the values, those
+            that are zero stay so, attend to nothing, and hold that value.
         centroids: float32 tensor (groups, clusters), where the values start.
         temperature: see ``DifferentiableKMeans``.
         iterations: likewise.
@@ -58,8 +60,9 @@ def soft_clusters(weights, centroids, temperature: float, iterations: int):
     Source: Cho et al., "DKM: differentiable k-means clustering layer for neural network
     compression", 2022, https://arxiv.org/abs/2108.12659, section 3.
     """
-    kept = tf.cast(weights != 0.0, weights.dtype)
-    held = (centroids == 0.0) & tf.reduce_any(weights == 0.0, axis=1, keepdims=True)
+    pruned = pruned_weights(weights, centroids)
+    held = (centroids == 0.0) & tf.reduce_any(pruned, axis=1, keepdims=True)
+    kept = tf.cast(~pruned, weights.dtype)
     softness = temperature * tf.stop_gradient(_deviation(weights, kept))
 
     def attention(values):
