@@ -126,3 +126,18 @@ def keyword_net(library):
         x = normalized(library, x, "relu")
         x = normalized(library, kl.Conv2D(channels, 1, use_bias=False)(x), "relu")
     return library.Model(inputs, kl.Dense(10)(kl.GlobalAveragePooling2D()(x)))
+
+
+def notebook_net(library):
+    """Return the network of TFMOT's notebooks for MNIST, of 20,410 weights."""
+    kl = library.layers
+    return library.Sequential(
+        [
+            kl.InputLayer((28, 28)),
+            kl.Reshape((28, 28, 1)),
+            kl.Conv2D(12, 3, activation="relu"),
+            kl.MaxPooling2D(),
+            kl.Flatten(),
+            kl.Dense(10),
+        ]
+    )
