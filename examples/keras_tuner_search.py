@@ -1,6 +1,6 @@
 """Let KerasTuner choose width and sparsity by what the int8 file reaches, not the float model.
 
-pip install keras-tuner
+pip install keras-tuner tensorboard
 python examples/keras_tuner_search.py            # some minutes on two cores
 python examples/keras_tuner_search.py --smoke    # seconds, to see that it runs
 """

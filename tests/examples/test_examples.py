@@ -33,7 +33,8 @@ def test_an_example_is_short_enough_to_copy(path):
 @pytest.mark.parametrize("name", sorted(INTEGER))
 def test_an_example_ends_with_a_proven_file(name, tmp_path, monkeypatch):
     if name == "keras_tuner_search":
-        pytest.importorskip("keras_tuner", reason="the example needs keras-tuner (extra examples)")
+        for module in ("keras_tuner", "tensorboard"):
+            pytest.importorskip(module, reason=f"the example needs {module} (extra examples)")
     path = ROOT / f"{name}.py"
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [str(path), "--smoke"])

@@ -76,9 +76,11 @@ def test_both_make_a_file_of_integers(theirs, ours):
         assert section["input"] == "INT8"
 
 
-@pytest.mark.parametrize("kernel", ["conv", "dense"])
-def test_both_keep_zeros_through_quantization(theirs, ours, kernel):
+def test_zeros_are_kept_through_quantization(theirs, ours):
     for column in (theirs, ours):
         # Rounding makes a few more.
-        assert 0.5 <= column["Together"]["zeros"][kernel] < 0.55
-    assert ours["Together"][kernel]["zeros"] == 0.5
+        assert 0.5 <= column["Together"]["zeros"]["dense"] < 0.55
+    assert 0.5 <= ours["Together"]["zeros"]["conv"] < 0.55
+    assert ours["Together"]["conv"]["zeros"] == 0.5
+    # As the guide says: TFMOT loses those of a convolution before a ReLU layer.
+    assert theirs["Together"]["zeros"]["conv"] < 0.25
