@@ -1,14 +1,16 @@
 import importlib.util
 import json
+import os
 import pathlib
+import signal
 import subprocess
 import sys
+import time
 
 import keras
 import numpy as np
 import pytest
 
-import tfcompress
 from tfcompress.cli.main import run
 
 
@@ -63,17 +65,34 @@ def test_within_the_budget_and_then_not(folder, capsys):
     assert (found["met"], found["best"], found["nearest"]) == (False, None, 0)
 
 
-def test_ctrl_c_says_where_the_best_is(folder, capsys, monkeypatch):
-    def interrupted(*args, **kwargs):
-        (folder / "interrupted" / "best.tflite").touch()
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(tfcompress, "compress", interrupted, raising=False)
+@pytest.mark.process
+def test_ctrl_c_says_where_the_best_is(folder):
+    out = folder / "interrupted"
     line = LINE.format(f=folder).replace("/search", "/interrupted")
-    assert call(f"{line} --json") == 130
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert f"{folder}/interrupted/best.tflite" in captured.err
+    line = line.replace("--epochs 1 --max-trials 1", "--epochs 100000 --json")
+    command = pathlib.Path(sys.executable).with_name("tfcompress")
+    process = subprocess.Popen(
+        [command, *line.split()],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        end = time.monotonic() + 120
+        while not (out / "result.json").exists():
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < end
+            time.sleep(0.2)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the children as well
+        shown, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert shown == ""
+    assert f"the best so far is {out}/best.tflite" in errors
+    assert "Traceback" not in errors
+    assert json.loads((out / "result.json").read_text())["nearest"] == 0
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,8 @@ def compress(
             any compression reaches; the model is not built, a wrapper, or no classifier; labels are
             missing or do not fit its classes; the directory belongs to another model or target; or
             the time is not enough for any training and the model does not fit the budget without.
+        RuntimeError: no candidate can be exported; what ``export_tflite`` raises, where the model
+            as it is cannot.
         KeyboardInterrupt: after Ctrl-C; the best so far is in the directory, as is what it needs
             to go on.
 
@@ -141,7 +143,8 @@ def compress(
         lessons = make_lessons(model, train_data, batch_size, directory / "teacher")
         table = measure_sensitivity(model, lessons.inputs, directory)
         sampler = FrontSampler(space, functools.partial(choose, space, budget), seed)
-        study = open_study(directory, storage, f"tfcompress-{own}", sampler, heartbeat)
+        name = f"tfcompress-{own}-{target}"
+        study = open_study(directory, storage, name, sampler, heartbeat)
     require_shared(directory, finished_trials(study))
     tuning = FineTuning(lessons, table, labels, learning_rate, loss, seed)
     workshop = Workshop(directory, tuning, reference, validation_data, target, runs)
@@ -152,10 +155,14 @@ def compress(
         _require_time(plan, worker)
         worker.run_until_end(plan, max_trials)
     except KeyboardInterrupt:
-        if finished_trials(study):
+        if worker.result().nearest is not None:
             worker.say(f"interrupted. {worker.result().verdict()}")
         raise
-    return worker.result()
+    result = worker.result()
+    if result.nearest is None:
+        errors = "; ".join(trial.error for trial in result.trials)
+        raise RuntimeError(f"No candidate became a file that runs: {errors or 'none was tried'}")
+    return result
 
 
 def _space(model: keras.Model, techniques: Sequence[str] | None) -> Space:

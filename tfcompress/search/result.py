@@ -54,8 +54,11 @@ class SearchResult:
         return best(self.trials, self.budget)
 
     @functools.cached_property
-    def nearest(self) -> Trial:
-        """The best trial; where the budget is not met, the one that misses it least."""
+    def nearest(self) -> Trial | None:
+        """The best trial; where the budget is not met, the one that misses it least.
+
+        None as long as no trial has ended well.
+        """
         return nearest(self.trials, self.budget)
 
     @property

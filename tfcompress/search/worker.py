@@ -22,7 +22,7 @@ from tfcompress.search.records import Trial
 from tfcompress.search.reference import one_at_a_time
 from tfcompress.search.result import SearchResult, save
 from tfcompress.search.space import Candidate, Space
-from tfcompress.search.store import LostTrialError, finished_trials, run_next
+from tfcompress.search.store import LostTrialError, finished_trials, run_next, running_candidates
 from tfcompress.search.timing import Plan
 from tfcompress.search.walk import next_step
 from tfcompress.tflite.conversion import ConversionError
@@ -63,8 +63,8 @@ class Worker:
     console: Console
 
     def run_first(self, deadline: float) -> None:
-        """Run the gentlest rung, which trains nothing, unless it was run before."""
-        if finished_trials(self.study):
+        """Run the gentlest rung, which trains nothing, unless a worker has begun before."""
+        if finished_trials(self.study) or running_candidates(self.study):
             return
         self._run(lambda number, candidate: self.workshop.run(number, candidate, 1, deadline))
 
@@ -129,7 +129,9 @@ class Worker:
         except LostTrialError as error:
             self.say(str(error))
         with one_at_a_time(self.workshop.directory):
-            save(self.result())
+            result = self.result()
+            if result.nearest is not None:
+                save(result)
 
     def _line(self, trial: Trial) -> str:
         head = f"trial {trial.number}: {trial.candidate.to_text()}"
