@@ -16,7 +16,7 @@ def draw_pareto(search: SearchResult) -> str:
     measured = [trial for trial in search.trials if trial.gzip_size and trial.accuracy is not None]
     front = sorted((trial for trial in measured if trial.on_front), key=lambda t: t.gzip_size)
     others = [trial for trial in measured if not trial.on_front]
-    with axes(height=3.4, width=6.4) as drawn:
+    with axes(height=3.3, width=5.4) as drawn:
         for trials, colour, marker, label in (
             (others, MUTED, "o", "other trials"),
             (front, SERIES[0], "s", "trials on the front"),
@@ -56,6 +56,9 @@ def draw_pareto(search: SearchResult) -> str:
         if (size := search.budget.get("max_size")) is not None:
             drawn.axvline(size / 1000, color=SERIES[1], linestyle=":", linewidth=1)
         drawn.set_xscale("log")
+        drawn.xaxis.get_major_locator().set_params(subs=(1, 2, 5))
+        drawn.xaxis.set_major_formatter("{x:g}")  # not the powers of ten of mathematical text
+        drawn.minorticks_off()
         drawn.set_xlabel("gzipped size, kB")
         drawn.set_ylabel("accuracy, %")
         drawn.legend(loc="best")

@@ -21,7 +21,7 @@ def search_section(findings: Findings) -> Section | None:
         wide=True,
     )
     columns = (
-        Column("trial"),
+        Column("trial", number=False),
         Column("candidate", number=False),
         Column("accuracy"),
         Column("bytes, gzipped"),

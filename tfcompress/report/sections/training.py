@@ -9,6 +9,7 @@ from tfcompress.report.plots.curves import draw_curves
 from tfcompress.report.trainings import Training
 
 _HELD_OUT = "val_"
+_SHARES = ("accuracy", "sparsity")  # metrics of this name are shown in percent
 
 
 def training_section(trainings: Sequence[Training]) -> Section | None:
@@ -27,7 +28,7 @@ def _metrics(trainings: Sequence[Training]) -> list[str]:
 
 
 def _figure(trainings: Sequence[Training], metric: str) -> Figure:
-    percent = "accuracy" in metric
+    percent = any(word in metric for word in _SHARES)
     curves = {}
     for training in trainings:
         for name, where in ((metric, "training"), (_HELD_OUT + metric, "held out")):

@@ -14,8 +14,8 @@ for (const table of document.querySelectorAll("table.sortable")) {
       const compare = (one, other) => {
         const a = key(one, place), b = key(other, place);
         if (a === "" || b === "") return (a === "") - (b === "");
-        const difference = head.classList.contains("number") ? a - b : a.localeCompare(b);
-        return sign * difference;
+        if (head.classList.contains("number")) return sign * (a - b);
+        return sign * a.localeCompare(b, "en", { numeric: true });
       };
       heads.forEach((each) => each.setAttribute("aria-sort", each === head ? order : "none"));
       body.append(...[...body.rows].sort(compare));
