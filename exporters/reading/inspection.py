@@ -14,7 +14,7 @@ from exporters.reading.picture import draw
 from tfcompress.targets.versions import oldest_runtime
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.model import Subgraph, Tensor, TFLiteModel
-from tfcompress.tflite.names import layer_scopes, match_layer
+from tfcompress.tflite.names import layer_scopes, match_layers
 from tfcompress.tflite.precision import float_operations
 from tfcompress.tflite.releases import minimum_runtime
 
@@ -147,11 +147,11 @@ def inspect(source: bytes | str | os.PathLike, layers: Iterable[str] = ()) -> In
     described = read_descriptions(content, model)
     main = model.subgraphs[0] if model.subgraphs else None
     floats = {(op.subgraph, op.index) for op in float_operations(model)}
-    layers = tuple(layers)
+    known = _known_layers(model, tuple(layers))
     operations = tuple(
         report
         for subgraph in model.subgraphs
-        for report in _operation_reports(subgraph, floats, layers)
+        for report in _operation_reports(subgraph, floats, known)
     )
     tensors = tuple(_tensor_report(g.index, t) for g in model.subgraphs for t in g.tensors)
     return Inspection(
@@ -198,7 +198,7 @@ def _tensor_report(subgraph: int, tensor: Tensor) -> TensorReport:
     )
 
 
-def _operation_reports(subgraph: Subgraph, floats: set, layers) -> list[OperationReport]:
+def _operation_reports(subgraph: Subgraph, floats: set, known) -> list[OperationReport]:
     def tensors(indices) -> list[Tensor]:
         return [subgraph.tensors[index] for index in indices if index >= 0]
 
@@ -207,8 +207,8 @@ def _operation_reports(subgraph: Subgraph, floats: set, layers) -> list[Operatio
     for operation in subgraph.operations:
         constants = [t for t in tensors(operation.inputs) if t.constant]
         kernel = next((tensor for tensor in constants if _is_parameter(tensor)), None)
-        fused = _fused_layers([*tensors(operation.outputs), *constants], layers)
-        own = _fused_layers([kernel] if kernel else [], layers)
+        fused = _fused_layers([*tensors(operation.outputs), *constants], known)
+        own = _fused_layers([kernel] if kernel else [], known)
         before = (layer_of[i] for i in operation.inputs if layer_of.get(i))
         layer = own[-1] if own else fused[0] if fused else next(before, None)
         layer_of.update(dict.fromkeys(operation.outputs, layer))
@@ -239,10 +239,18 @@ def _operation_reports(subgraph: Subgraph, floats: set, layers) -> list[Operatio
     return reports
 
 
-def _fused_layers(tensors: list[Tensor], layers: tuple[str, ...]) -> tuple[str, ...]:
+def _known_layers(model: TFLiteModel, layers: tuple[str, ...]) -> dict[str, str | None] | None:
+    """Tell the layer of each scope in a file; None where no layers are known."""
+    if not layers:
+        return None
+    tensors = (tensor for subgraph in model.subgraphs for tensor in subgraph.tensors)
+    return match_layers((scope for t in tensors for scope in layer_scopes(t.name)), layers)
+
+
+def _fused_layers(tensors: list[Tensor], known: dict[str, str | None] | None) -> tuple[str, ...]:
     """Collect the layers that tensors are named after, known ones where layers are known."""
     scopes = [scope for tensor in tensors for scope in layer_scopes(tensor.name)]
-    found = [match_layer(scope, layers) for scope in scopes] if layers else scopes
+    found = scopes if known is None else [known[scope] for scope in scopes]
     return tuple(dict.fromkeys(layer for layer in found if layer))
 
 

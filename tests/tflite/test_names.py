@@ -1,6 +1,6 @@
 import pytest
 
-from tfcompress.tflite.names import layer_scope, layer_scopes, match_layer
+from tfcompress.tflite.names import layer_scope, layer_scopes, match_layer, match_layers
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,16 @@ def test_fused_layers_come_each_once():
 )
 def test_a_scope_finds_its_layer(scope, layer):
     assert match_layer(scope, ["conv", "conv_1", "encoder", "encoder/act", "sep"]) == layer
+
+
+@pytest.mark.parametrize(
+    ("scopes", "layers"),
+    [
+        (["conv_1", "conv_1_1"], ["conv", "conv_1"]),  # every scope has a number of TensorFlow's
+        (["conv", "conv_1"], ["conv", "conv_1"]),  # none has
+        (["conv_1", "elsewhere"], ["conv_1", None]),  # nothing tells: equal names win
+    ],
+)
+def test_the_scopes_of_a_file_belong_to_different_layers(scopes, layers):
+    found = match_layers(scopes, ["conv", "conv_1"])
+    assert found == dict(zip(scopes, layers, strict=True))

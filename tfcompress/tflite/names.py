@@ -71,18 +71,50 @@ def match_layer(scope: str | None, paths: Iterable[str]) -> str | None:
     match_layer("encoder_1/act_1", ["encoder", "encoder/act"])  # "encoder/act"
     ```
     """
-    if scope is None:
-        return None
+    return None if scope is None else max(_readings(scope, paths), default=(0, 0, None))[2]
+
+
+def match_layers(scopes: Iterable[str], paths: Iterable[str]) -> dict[str, str | None]:
+    """Tell which of the known layers each scope of a file means.
+
+    Of "conv_1" alone nobody knows whether it is the layer "conv_1", or "conv" with a number of
+    TensorFlow's. The scopes of a whole file tell: they belong to different layers.
+
+    Args:
+        scopes: all scopes of the file, from ``layer_scope``.
+        paths: as for ``match_layer``.
+
+    Returns:
+        The layer of each scope, None where none matches.
+
+    Example:
+    ```python
+    match_layers(["conv_1", "conv_1_1"], ["conv", "conv_1"])
+    # {"conv_1": "conv", "conv_1_1": "conv_1"}
+    ```
+    """
+    paths = list(paths)
+    readings = {scope: _readings(scope, paths) for scope in dict.fromkeys(scopes)}
+    equal_first = {scope: max(found)[2] if found else None for scope, found in readings.items()}
+    numbered_first = {
+        scope: max((depth, -equal, path) for depth, equal, path in found)[2] if found else None
+        for scope, found in readings.items()
+    }
+    return max(equal_first, numbered_first, key=lambda layers: len(set(layers.values())))
+
+
+def _readings(scope: str, paths: Iterable[str]) -> list[tuple[int, int, str]]:
+    """List the layers that a scope may mean: (names matched, equal ones among them, path)."""
     scopes = scope.split("/")
-    matches = []
+    found = []
     for path in paths:
         names = path.split("/")
         if len(names) > len(scopes):
             continue
         pairs = list(zip(names, scopes, strict=False))
-        if all(re.fullmatch(re.escape(name) + r"(_\d+)?", found) for name, found in pairs):
-            matches.append((len(names), sum(name == found for name, found in pairs), path))
-    return max(matches)[2] if matches else None
+        if all(re.fullmatch(re.escape(name) + r"(_\d+)?", part) for name, part in pairs):
+            found.append((len(names), sum(name == part for name, part in pairs), path))
+    return found
 
 
 def layer_behind(name: str, paths: Iterable[str]) -> str:
