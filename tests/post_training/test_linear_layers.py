@@ -77,9 +77,11 @@ def test_other_kernels_are_named():
             kl.Conv2D(4, 3, name="conv"),
             kl.Conv2DTranspose(4, 3, name="up"),
             kl.SeparableConv2D(4, 3, name="separable"),
+            kl.TimeDistributed(kl.Dense(2, name="dense"), name="rows"),
         ]
     )
     found, left = linear_layers(model)
     assert [linear.path for linear in found] == ["conv"]
     assert left["up"] == "a Conv2DTranspose is left as it is"
+    assert left["rows/dense"] == "it is called inside another layer"
     assert left["separable"] == "a SeparableConv2D is left as it is"

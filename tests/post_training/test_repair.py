@@ -244,6 +244,8 @@ def test_bad_arguments(mobile_net, images):
     model = mobile_net()
     with pytest.raises(ValueError, match=r"'equalize', 'round', 'correct_biases'.*Received: 'fix'"):
         tfc.repair(model, images, steps=["round", "fix"])
+    with pytest.raises(ValueError, match=r'put "equalize" before it. Received: .*RoundWeights'):
+        tfc.repair(model, images, steps=["round", "equalize"])
     with pytest.raises(ValueError, match=r"Received: scheme=.*activations are floats"):
         tfc.repair(model, images, scheme=tfc.Scheme.float16())
     with pytest.raises(ValueError, match="Received: observer='middle'"):
@@ -257,8 +259,9 @@ def test_bad_arguments(mobile_net, images):
 
 
 def test_steps_are_configured_by_objects(mobile_net, images):
+    scheme = tfc.Scheme.int8_weights_int16_activations()
     steps = [Equalize(headroom=0.5), RoundWeights(dampings=(0.1,)), CorrectBiases()]
-    repaired = tfc.repair(mobile_net(), images, steps, observer="percentile")
+    repaired = tfc.repair(mobile_net(), images, steps, scheme=scheme, observer="percentile")
     assert [step.step for step in repaired.repair_report.steps] == [
         "equalize",
         "round",

@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras import layers as kl
 
 from tfcompress.graph.kernels import find_kernels
+from tfcompress.post_training.network import Network
 
 _DEPTHWISE = (kl.DepthwiseConv1D, kl.DepthwiseConv2D)
 _CONVOLUTIONS = (kl.Conv1D, kl.Conv2D, *_DEPTHWISE)
@@ -139,17 +140,20 @@ def linear_layers(model: keras.Model) -> tuple[list[LinearLayer], dict[str, str]
     """List the layers of a model that are linear, and the others that have kernels.
 
     Args:
-        model: a built model.
+        model: a built Functional or Sequential model.
 
     Returns:
         The layers in the order of the model; and by the path of each other, why it is left.
     """
+    called = {id(call.layer) for call in Network(model).calls}
     found: dict[str, LinearLayer] = {}
     left = {}
     for kernel in find_kernels(model):
         path = kernel.path.rpartition("/")[0]
-        if is_linear(kernel.layer):
+        if is_linear(kernel.layer) and id(kernel.layer) in called:
             found[path] = LinearLayer(path, kernel.layer)
+        elif is_linear(kernel.layer):
+            left[path] = "it is called inside another layer"
         else:
             left[path] = f"a {type(kernel.layer).__name__} is left as it is"
     return list(found.values()), left

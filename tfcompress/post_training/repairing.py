@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import keras
 
 from tfcompress.graph.channels.flow import require_functional
-from tfcompress.graph.wrapper import require_built, unwrap
+from tfcompress.graph.wrapper import require_built, require_final_kernels, unwrap
 from tfcompress.post_training.biases import CorrectBiases
 from tfcompress.post_training.equalizing import Equalize
 from tfcompress.post_training.noise import OUTPUTS
@@ -61,9 +61,10 @@ def repair(
 
     Raises:
         TypeError: ``representative_data`` is of no kind that ``fit`` takes.
-        ValueError: the model is subclassed, not built, quantization-aware already, or has weights
-            that are NaN; there is no data, or it does not fit or is not finite; a step or the
-            observer is unknown; or ``scheme`` stores activations as floats.
+        ValueError: the model is subclassed, not built, quantization-aware already, computes with
+            other kernels than its own (``gated``), or has weights that are NaN; there is no data,
+            or it does not fit or is not finite; a step or the observer is unknown; "equalize"
+            comes after "round"; or ``scheme`` stores activations as floats.
         PlacementError: layers of the model would compute in float on the device.
         ConversionError: the TFLite converter refuses the model.
 
@@ -76,7 +77,7 @@ def repair(
     Network Quantization", 2021, https://arxiv.org/abs/2106.08295, section 3.
     """
     model = _repairable(model)
-    steps = [_step(step) for step in ([steps] if isinstance(steps, str) else steps)]
+    steps = _checked_steps([steps] if isinstance(steps, str) else steps)
     scheme = scheme or Scheme.int8()
     if not scheme.is_integer:
         raise ValueError(
@@ -163,11 +164,23 @@ def _repairable(model: keras.Model) -> keras.Model:
             f"Model {model.name!r} is quantization-aware: it is trained, not repaired. To repair "
             "the float model inside, pass `model.model`. Received: model of type QuantizeAware"
         )
+    require_final_kernels(model, "a repair")
     model = unwrap(model)
     require_built(model)
     require_functional(model)
     require_finite_weights(model)
     return model
+
+
+def _checked_steps(steps) -> list[Step]:
+    steps = [_step(step) for step in steps]
+    kinds = [type(step) for step in steps]
+    if Equalize in kinds and RoundWeights in kinds[: len(kinds) - kinds[::-1].index(Equalize)]:
+        raise ValueError(
+            'Scales that move after "round" take the weights off their grid: put "equalize" before '
+            f"it. Received: {[kind.__name__ for kind in kinds]}"
+        )
+    return steps
 
 
 def _step(step) -> Step:
