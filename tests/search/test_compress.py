@@ -1,4 +1,5 @@
 import json
+import pathlib
 import shutil
 
 import keras
@@ -16,6 +17,8 @@ from tfcompress.search.one_trial import Workshop
 from tfcompress.search.space import Candidate
 from tfcompress.tflite.conversion import ConversionError
 from tfcompress.tflite.flatbuffer import read_model
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +87,17 @@ def test_result_json_holds_everything(searched):
     assert (result.directory / "best.tflite").read_bytes() == result.path.read_bytes()
     leftovers = [path.name for path in result.directory.rglob(".*") if path.name != ".lock"]
     assert leftovers == []
+
+
+def test_the_documented_result_json_is_what_is_written(searched):
+    text = (ROOT / "docs" / "compress.md").read_text(encoding="utf-8")
+    documented = json.loads(text.partition("```json\n")[2].partition("```")[0])
+    written = searched[1].to_json()
+    assert documented.keys() == written.keys()
+    for part in ("budget", "reference", "environment"):
+        assert documented[part].keys() == written[part].keys()
+    assert documented["trials"][0].keys() == written["trials"][0].keys()
+    assert documented["trials"][0]["candidate"].keys() == vars(Candidate()).keys()
 
 
 def test_goes_on_under_an_impossible_budget_and_says_so(copied, searched, model, monkeypatch):
