@@ -45,7 +45,7 @@ def test_the_content_stays():
     before, after = read_model(content), read_model(compact(content))
     graph = after.subgraphs[0]
     names = [tensor.name for tensor in graph.tensors]
-    assert names == ["/a/x", "/a/kernel", "/a/add;/b/", "other/a/x"]
+    assert names == ["/a/x", "/a/kernel", "/a/add;/b/", "/a/x_2"]
     np.testing.assert_array_equal(constant_value(after, graph.tensors[1]), kernel)
     assert graph.tensors[0].quantization == before.subgraphs[0].tensors[0].quantization
     assert graph.operations == before.subgraphs[0].operations

@@ -5,6 +5,8 @@ model's own name before it, and gives every tensor that is computed an empty buf
 are a tenth of a small file.
 """
 
+import itertools
+
 from ai_edge_litert import schema_py_generated as schema
 
 from tfcompress.tflite.editing import Editor
@@ -31,9 +33,9 @@ def compact(content: bytes) -> bytes:
         taken = {tensor.name for tensor in read.tensors}
         for record, tensor in zip(graph.tensors, read.tensors, strict=True):
             name = short_name(tensor.name)
-            if name not in taken:
-                record.name = name
-                taken.add(name)
+            if name != tensor.name:
+                record.name = _free_name(name, taken)
+                taken.add(record.name)
     _drop_empty_buffers(editor.tree)
     return editor.packed()
 
@@ -63,6 +65,13 @@ def short_name(name: str) -> str:
             seen.add(scope)
             kept.append(f"/{scope}/")
     return ";".join(kept)
+
+
+def _free_name(name, taken):
+    """Return a name that no tensor has: numbered if need be, as TensorFlow numbers nodes."""
+    node, *others = name.split(";")
+    numbered = (";".join([f"{node}_{number}", *others]) for number in itertools.count(2))
+    return next(each for each in itertools.chain([name], numbered) if each not in taken)
 
 
 def _drop_empty_buffers(tree: schema.ModelT) -> None:
