@@ -36,6 +36,9 @@ def made(tmp_path_factory):
     x = keras.layers.Conv2D(8, 3, strides=2, activation="relu", name="conv_1")(x)
     outputs = keras.layers.Dense(4, name="scores")(keras.layers.GlobalAveragePooling2D()(x))
     model = keras.Model(inputs, outputs, name="toy")
+    norm = model.get_layer("norm")
+    norm.gamma.assign(np.linspace(0.5, 1.5, 6))
+    norm.beta.assign(np.linspace(-0.2, 0.2, 6))
     kernel = model.get_layer("conv_1").kernel
     kernel.assign(np.where(np.arange(kernel.shape[-1]) % 2, 0.0, kernel.numpy()))  # half is zero
     generator = np.random.default_rng(0)
