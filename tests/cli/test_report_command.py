@@ -1,5 +1,7 @@
 import importlib.util
 import json
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -79,6 +81,23 @@ def test_bad_input_is_one_line(line, message, folder, capsys):
     assert captured.out == ""
     assert captured.err.count("\n") == 1
     assert message in captured.err
+
+
+@pytest.mark.process
+def test_a_file_alone_needs_no_tensorflow(folder):
+    code = (
+        "import sys, tfcompress.cli.main as m\n"
+        f"line = 'report {folder}/int8.tflite --baseline {folder}/float.tflite --runs 1'\n"
+        f"line += ' --data {folder}/data.npz --out {folder}/alone'\n"
+        "try: m.run(line.split())\n"
+        "except SystemExit as ended: print(ended.code)\n"
+        "sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (folder / "alone" / "report.html").is_file()
 
 
 def test_a_missing_extra_is_named_before_the_work(folder, capsys, monkeypatch):

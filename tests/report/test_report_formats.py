@@ -21,6 +21,7 @@ from tfcompress.report import formats
         (formats.metric(0.90012, "error"), "0.9001"),
         (formats.metric_change(0.0024, "accuracy"), f"{formats.MINUS}0.24 points"),
         (formats.metric_change(-0.5, "error"), "+0.5"),
+        (formats.metric_change(0.0, "accuracy"), "same"),
         (formats.times(2.0, "faster", "slower"), "2.0x faster"),
         (formats.times(0.5, "faster", "slower"), "2.0x slower"),
     ],

@@ -7,7 +7,6 @@ from typing import Any
 from exporters.comparing.agreement import Agreement
 from exporters.comparing.layer_agreement import LayerAgreement
 from exporters.comparing.validation import validate
-from tfcompress.guests.recognizing import has_learnt_ranges, is_tf_keras_model
 from tfcompress.tflite.flatbuffer import read_model
 
 Path = str | os.PathLike
@@ -63,10 +62,7 @@ def compare(
     if model is None and baseline is None:
         return Comparison(metric=own_metric(file))
     if model is not None:
-        against = model
-        # What TFMOT has trained with quantization has no float twin: its ranges are in its graph.
-        learnt = is_tf_keras_model(model) and has_learnt_ranges(model)
-        float_file = None if learnt else float_twin(model, file)
+        against, float_file = model, float_twin(model, file)
         names = f"the Keras model {model.name}", f"{model.name} with its weights in float"
     else:
         against = float_file = baseline
@@ -83,7 +79,7 @@ def compare(
     )
 
 
-def float_twin(model: Any, file: Path) -> bytes:
+def float_twin(model: Any, file: Path) -> bytes | None:
     """Convert the weights of a model as they are, in float, for the batch size of its file.
 
     Args:
@@ -91,15 +87,20 @@ def float_twin(model: Any, file: Path) -> bytes:
         file: the .tflite file that was made of it.
 
     Returns:
-        The bytes of a float file whose tensors have the names of the file's.
+        The bytes of a float file whose tensors have the names of the file's; None for a model that
+        TFMOT has trained with quantization: its ranges are in its graph.
 
     Raises:
         ConversionError: the TFLite converter refuses the model.
     """
+    # A file without a model is examined without TensorFlow.
     from exporters.converting import convert_model
     from tfcompress.graph.wrapper import unwrap
+    from tfcompress.guests.recognizing import has_learnt_ranges, is_tf_keras_model
     from tfcompress.tflite.compact import compact
 
+    if is_tf_keras_model(model) and has_learnt_ranges(model):
+        return None
     main = read_model(file).subgraphs[0]
     sizes = {main.tensors[index].shape_signature[0] for index in main.inputs}
     batch_size = None if -1 in sizes else max(sizes)

@@ -60,6 +60,8 @@ def metric_change(drop: float | None, name: str) -> str:
     """Write how a metric changed, given how far it dropped: +0.24 points."""
     if drop is None:
         return UNKNOWN
+    if drop == 0:
+        return "same"
     return signed(f"{-100 * drop:+.2f} points" if name == "accuracy" else f"{-drop:+.4g}")
 
 

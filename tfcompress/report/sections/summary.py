@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 
+from exporters.comparing.agreement import Agreement
 from tfcompress.report import formats
 from tfcompress.report.document import Cell, Column, Section, Table, Text, Tile, Tiles
 from tfcompress.report.findings import FileFindings, Findings
@@ -64,15 +65,16 @@ def _tiles(findings: Findings) -> tuple[Tile, ...]:
     if file.sparsity is not None:
         tiles.append(Tile("Sparsity", formats.percent(file.sparsity), "of the weights are zero"))
     if findings.agreement is not None:
-        tiles.append(
-            Tile(
-                "Agreement",
-                formats.percent(findings.agreement.equal),
-                f"of the outputs equal, {formats.percent(findings.agreement.within_one)} "
-                "within one step",
-            )
-        )
+        tiles.append(_agreement_tile(findings.agreement))
     return tuple(tiles)
+
+
+def _agreement_tile(agreement: Agreement) -> Tile:
+    equal, near = formats.percent(agreement.equal), formats.percent(agreement.within_one)
+    steps = f"{equal} of the outputs equal, {near} within one step"
+    if agreement.same_class is None:
+        return Tile("Agreement", near, steps)
+    return Tile("Agreement", formats.percent(agreement.same_class), f"same class; {steps}")
 
 
 def comparison_table(findings: Findings) -> Table:
