@@ -11,6 +11,7 @@ from tfcompress.search.space import Candidate
 # How many trials the time should be enough for, whichever the model.
 _MANY, _FEW = 7, 4
 _ENOUGH_EPOCHS, _MOST_EPOCHS = 20, 60
+_CLOSING = 5.0  # seconds kept for what comes after the last trial
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Plan:
 
     def affordable(self, candidate: Candidate, trials: Sequence[Trial]) -> int:
         """Return how many epochs of a candidate fit now, at most ``epochs``; 0 if none does."""
-        rest = self.left - self.seconds_beside_training(trials)
+        rest = self.training_end(trials) - self.now()
         possible = math.floor(rest / self.seconds_of_epoch(candidate, trials))
         return max(min(possible, self.epochs), 0)
 
@@ -65,7 +66,7 @@ class Plan:
 
     def training_end(self, trials: Sequence[Trial]) -> float:
         """Return the moment at which training has to end, for the rest to be done in time."""
-        return self.end - self.seconds_beside_training(trials)
+        return self.end - self.seconds_beside_training(trials) - _CLOSING
 
 
 def choose_epochs(time_budget: float, epoch: float, overhead: float) -> int:
