@@ -1,6 +1,6 @@
 """The four MLPerf Tiny models, repaired before they are quantized after training.
 
-    python benchmarks/repair.py ../shared --out docs/repair_table.md \\
+    python benchmarks/repair.py ../shared --out table.md \\
         --json benchmarks/results/repair.json
 
 How near each int8 file comes to the float model: the signal-to-noise ratio of its outputs in the
