@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable
 
 import keras
+import numpy as np
 import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 import tf_keras
@@ -19,7 +20,7 @@ from tfcompress.tflite.compact import compact
 FIRST_SPARSITY, SPARSITY, CLUSTERS = 0.5, 0.8, 16
 DENSE_RATE, RATE, QUANTIZED_RATE = 3e-3, 2e-3, 2e-4
 TAUGHT_SPARSITY, TAUGHT_CLUSTERS, TAUGHT_RATE, TEMPERATURE = 0.88, 8, 4e-3, 2.0
-MOBILITY = 0.1
+FEWER_CLUSTERS, LOW_MOBILITY = 12, 0.1  # for smaller files
 FREQUENCY = 20
 CALIBRATION = 200
 
@@ -99,12 +100,8 @@ def pruned(model, task):
     return fit(keras, model, task, [pruning(task, task.epochs)])
 
 
-def clusters(model, count=CLUSTERS):
-    return tfc.cluster_weights(model, count, cluster_centroids_init="linear", mobility=MOBILITY)
-
-
-def clustered(model, task):
-    return fit(keras, clusters(model), task)
+def clusters(model, count=CLUSTERS, mobility=1.0):
+    return tfc.cluster_weights(model, count, cluster_centroids_init="linear", mobility=mobility)
 
 
 def quantization_aware(model, task, scheme=None):
@@ -116,11 +113,23 @@ def ours_pruning_ptq(task, weights, teacher):
 
 
 def ours_all(task, weights, teacher):
-    model = clustered(pruned(start(keras, weights), task), task)
+    model = pruned(start(keras, weights), task)
+    fit(keras, clusters(model, mobility=LOW_MOBILITY), task)
     return exported(quantization_aware(model, task, tfc.Scheme.int8_per_tensor()))
 
 
+def with_shifted(data):
+    """Return images and labels, and each once more, shifted by a pixel in some direction."""
+    images, labels = data
+    generator = np.random.default_rng(0)
+    moves = generator.integers(-1, 2, (len(images), 2))
+    shifted = [np.roll(image, move, (0, 1)) for image, move in zip(images, moves, strict=True)]
+    return np.concatenate([images, shifted]), np.concatenate([labels, labels])
+
+
 def ours_taught(task, weights, teacher):
+    task = dataclasses.replace(task, data=with_shifted(task.data))
+
     def fit_taught(student, epochs, rate, callbacks=()):
         losses = [tfc.SoftLabels(temperature=TEMPERATURE)]
         distiller = tfc.Distiller(student, teacher, losses, task_weight=0.5)
@@ -128,7 +137,7 @@ def ours_taught(task, weights, teacher):
 
     model, epochs = start(keras, weights), task.taught_epochs
     fit_taught(model, epochs, TAUGHT_RATE, [pruning(task, epochs, TAUGHT_SPARSITY)])
-    fit_taught(clusters(model, TAUGHT_CLUSTERS), epochs // 2, RATE)
+    fit_taught(clusters(model, TAUGHT_CLUSTERS, LOW_MOBILITY), epochs // 2, RATE)
     quantized = tfc.quantize_aware(model, tfc.Scheme.int8_per_tensor())
     return exported(fit_taught(quantized, epochs // 2, QUANTIZED_RATE))
 
@@ -203,7 +212,14 @@ METHODS = {
         lambda task, weights, _: tfmot_exported(tfmot_pruned(start(tf_keras, weights), task))
     ),
     "clustering, ours": Method(
-        lambda task, weights, _: exported(clustered(start(keras, weights), task), "float32")
+        lambda task, weights, _: exported(
+            fit(keras, clusters(start(keras, weights)), task), "float32"
+        )
+    ),
+    "clustering to 12, ours": Method(
+        lambda task, weights, _: exported(
+            fit(keras, clusters(start(keras, weights), FEWER_CLUSTERS), task), "float32"
+        )
     ),
     "clustering, TFMOT": Method(
         lambda task, weights, _: tfmot_exported(tfmot_clustered(start(tf_keras, weights), task))

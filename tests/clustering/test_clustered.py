@@ -3,11 +3,8 @@ import pytest
 from small_clustered_net import compiled, data, net
 
 import tfcompress as tfc
-from exporters import export_tflite
-from keras_callbacks import MagnitudePruning
 from tfcompress.clustering import release_clusters, unique_weights
 from tfcompress.graph.kernels import find_kernels
-from tfcompress.tflite.flatbuffer import read_model
 
 
 @pytest.mark.parametrize("start", ["kmeans++", "linear", "density", "random"])
@@ -41,22 +38,6 @@ def test_modes_of_training(settings):
     model = compiled(tfc.cluster_weights(net(), 4), **settings)
     model.fit(*data(), epochs=2, verbose=0)
     assert unique_weights(model)["point/kernel"] <= 4
-
-
-def test_pruned_then_clustered_then_quantized_file(tmp_path):
-    model = compiled(net())
-    model.fit(*data(), verbose=0, callbacks=[MagnitudePruning(tfc.ConstantSparsity(0.5, 0))])
-    model = tfc.cluster_weights(model, 8)
-    quantized = compiled(tfc.quantize_aware(model, tfc.Scheme.int8_per_tensor()))
-    quantized.fit(*data(), epochs=2, verbose=0)
-    zeros = (model.get_layer("conv").kernel.numpy() == 0).sum()
-    assert zeros == 16 * 27 // 2
-    content = read_model(export_tflite(quantized, tmp_path / "pcqat.tflite").path)
-    kernels = [t for t in content.subgraphs[0].tensors if t.shape == (16, 3, 3, 3)]
-    (stored,) = kernels
-    values = np.frombuffer(content.buffers[stored.buffer], np.int8)
-    assert len(np.unique(values)) <= 8
-    assert (values == 0).sum() == zeros
 
 
 def test_released_weights_stay_and_move_freely():

@@ -41,11 +41,12 @@ def test_zeros_stay_zero():
 
 
 def test_a_weight_that_passes_through_zero_is_not_pruned():
-    constraint = ClusterConstraint((3,), [[0.5, 1.0]], np.float32([0.25, 0.75, 1.0]))
-    found = constraint(tf.constant([0.25, 0.75, 1.0]))  # the first is 0 by itself now
-    np.testing.assert_allclose(found, [0.5, 0.5, 1.0])
-    found = constraint(tf.constant([0.75, 0.75, 1.0]))
-    np.testing.assert_allclose(found, [0.75, 0.75, 1.0])
+    constraint = ClusterConstraint((3,), [[0.5, 1.0]], np.float32([0.25, 0.6, 1.0]))
+    # Updates of -0.25 and 0.1 on the weights at 0.5: the first is 0 by itself now.
+    found = constraint(tf.constant([0.25, 0.6, 1.0]))
+    np.testing.assert_allclose(found, [0.425, 0.425, 1.0], atol=1e-6)
+    found = constraint(tf.constant([0.75, 0.425, 1.0]))
+    np.testing.assert_allclose(found, [0.5875, 0.5875, 1.0], atol=1e-6)
 
 
 def test_the_constraint_of_the_user_comes_first():

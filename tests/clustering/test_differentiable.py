@@ -54,10 +54,9 @@ def test_zeros_of_pruning_stay():
     assert len(np.unique(settled)) <= 6
 
 
-@pytest.mark.parametrize("settings", [{"jit_compile": True}, {"steps_per_execution": 4}])
-def test_modes_of_training(settings):
+def test_compiled_by_xla_in_executions_of_several_steps():
     model = tfc.cluster_weights(net(), 4, method=tfc.DifferentiableKMeans(0.1, 2))
-    compiled(model, **settings).fit(*data(), epochs=2, verbose=0)
+    compiled(model, jit_compile=True, steps_per_execution=2).fit(*data(), epochs=2, verbose=0)
     assert tfc.unique_weights(model.settle())["point/kernel"] <= 4
 
 
