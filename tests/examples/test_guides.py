@@ -78,7 +78,7 @@ def test_the_bundle_of_a_guide_passes(tmp_path):
 
 @pytest.mark.process
 def test_kernels_for_microcontrollers_agree(tmp_path, monkeypatch):
-    runtime = pytest.importorskip("tflite_micro.runtime", reason="needs tflite-micro")
+    runtime = pytest.importorskip("tflite_micro", reason="needs tflite-micro").runtime
     path = next(path for path in GUIDES if path.stem == "microcontrollers")
     monkeypatch.chdir(tmp_path)
     exec(python_blocks(path)[0], what_the_guides_take())
