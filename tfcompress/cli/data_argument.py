@@ -4,7 +4,9 @@ import importlib
 import os
 import pathlib
 import sys
+import tokenize
 import zipfile
+import zlib
 
 import numpy as np
 
@@ -13,6 +15,19 @@ from tfcompress.cli.errors import CommandError
 HELP = (
     "examples: an .npz file with `x` and, where labels are needed, `y`; a folder with one folder "
     "of images for each class (pixels 0 to 255); or module:function, which returns what `fit` takes"
+)
+
+# What reading an archive from anywhere raises.
+_DAMAGE = (
+    OSError,
+    EOFError,
+    ValueError,
+    MemoryError,
+    NotImplementedError,
+    RuntimeError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
 )
 
 
@@ -35,7 +50,7 @@ def load_data(
 
     Raises:
         CommandError: there is no such file, it holds no such arrays or objects instead of numbers,
-            or there is no such function.
+            or numbers that are not finite, or there is no such function.
     """
     path = pathlib.Path(argument)
     if path.is_dir():
@@ -52,14 +67,30 @@ def load_data(
 def _arrays(path, most):
     try:
         with np.load(path, allow_pickle=False) as file:
-            found = {name: file[name][:most] for name in ("x", "y") if name in file}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+            found = {name: file[name] for name in ("x", "y") if name in file}
+    except _DAMAGE as error:
         raise CommandError(f"--data cannot be read: {error}. Received: {path}") from error
     if "x" not in found:
         raise CommandError(f"--data needs an array named `x`. Received: {path}")
-    if not all(np.issubdtype(array.dtype, np.number) for array in found.values()):
-        raise CommandError(f"--data holds arrays that are not numbers. Received: {path}")
-    return (found["x"], found["y"]) if "y" in found else found["x"]
+    for name, array in found.items():
+        _require_numbers(name, array, path)
+    x, y = (found[name][:most] if name in found else None for name in ("x", "y"))
+    return x if y is None else (x, y)
+
+
+def _require_numbers(name, array, path):
+    # A member of an archive that is no array comes as its bytes.
+    if not isinstance(array, np.ndarray) or not np.issubdtype(array.dtype, np.number):
+        kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+        raise CommandError(
+            f"--data holds arrays that are not numbers. Received: {name} of {kind} in {path}"
+        )
+    if array.ndim == 0:
+        raise CommandError(
+            f"--data needs an example a row. Received: {name} without dimensions in {path}"
+        )
+    if not np.isfinite(array).all():
+        raise CommandError(f"--data holds numbers that are not finite. Received: {name} in {path}")
 
 
 def _images(folder, image_size, shuffle_seed):

@@ -39,6 +39,16 @@ class Manifest:
     examples: int
     done: int = 0
 
+    def __post_init__(self):
+        for field in ("heads", "shapes", "layers"):
+            if not isinstance(getattr(self, field), list):
+                raise TypeError(f"{field} is no list: {getattr(self, field)!r}")
+        if len(self.layers) > len(self.shapes):
+            raise ValueError(f"{len(self.layers)} layers, but {len(self.shapes)} shapes")
+        for field in ("examples", "done"):
+            if not isinstance(getattr(self, field), int):
+                raise TypeError(f"{field} is no number: {getattr(self, field)!r}")
+
     @property
     def complete(self) -> bool:
         """Whether every example has its rows."""
@@ -70,7 +80,7 @@ def read_manifest(folder: pathlib.Path) -> Manifest | None:
         return None
     try:
         return Manifest(**json.loads(path.read_text()))
-    except (TypeError, json.JSONDecodeError) as error:
+    except (RecursionError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path.name} is no manifest of a teacher cache: {error}. Choose another folder, or "
             f"remove this one. Received: path={str(folder)!r}"

@@ -6,9 +6,14 @@ import os
 import pathlib
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 
 _OF_TFMOT = re.compile(r'"(PruneLowMagnitude|ClusterWeights|Quantize(?:Wrapper(?:V2)?|Layer))"')
+
+_MOST_BYTES = 64 << 20
+# What reading an archive from anywhere raises beside an OSError.
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
 
 
 def is_tf_keras_file(path: str | os.PathLike) -> bool:
@@ -16,6 +21,10 @@ def is_tf_keras_file(path: str | os.PathLike) -> bool:
 
     Args:
         path: a .keras or .h5 file.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is damaged, or describes itself in more than 64 MiB.
     """
     version = re.search(r'"?keras_version"?[^0-9]*([0-9]+)\.', _description(pathlib.Path(path)))
     return version is not None and version[1] == "2"
@@ -87,11 +96,24 @@ def _unchanged(variable: str) -> Iterator[None]:
 def _description(path: pathlib.Path) -> str:
     """Return what a file says of its version and its layers, as JSON."""
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            names = set(archive.namelist()) & {"metadata.json", "config.json"}
-            return "".join(archive.read(name).decode() for name in sorted(names))
+        try:
+            return _packed_description(path)
+        except _DAMAGE as error:
+            raise ValueError(f"Not a sound .keras file: {error}. Received: {path}") from error
     import h5py
 
     with h5py.File(path) as file:
         version = f'"keras_version": "{file.attrs.get("keras_version", "")}"'
         return version + str(file.attrs.get("model_config", ""))
+
+
+def _packed_description(path: pathlib.Path) -> str:
+    texts = []
+    with zipfile.ZipFile(path) as archive:
+        for name in sorted(set(archive.namelist()) & {"metadata.json", "config.json"}):
+            with archive.open(name) as file:
+                content = file.read(_MOST_BYTES + 1)
+            if len(content) > _MOST_BYTES:
+                raise ValueError(f"{name} unpacks to more than {_MOST_BYTES >> 20} MiB")
+            texts.append(content.decode())
+    return "".join(texts)

@@ -211,9 +211,19 @@ class Scheme:
             An equal scheme.
 
         Raises:
-            ValueError: the version is not supported, or a key is unknown.
+            ValueError: the version is not supported, a key is unknown, or the data is of another
+                form than ``get_config`` gives.
         """
-        config = dict(config)
+        try:
+            return cls._from_settings(dict(config))
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"Not the config of a quantization scheme ({type(error).__name__}: {error}). "
+                f"Received: {str(config)[:200]}"
+            ) from error
+
+    @classmethod
+    def _from_settings(cls, config: dict) -> "Scheme":
         version = config.pop("version", None)
         if version not in range(1, SCHEME_VERSION + 1):  # version 1 has fewer settings
             raise ValueError(

@@ -99,7 +99,7 @@ def read_search_result(path: str | os.PathLike) -> SearchResult:
         )
     except KeyError as error:
         raise ValueError(f"{path} is no result of a search: it has no {error}") from error
-    except (TypeError, ValueError) as error:
+    except (OverflowError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is no result of a search: {error}") from error
 
 

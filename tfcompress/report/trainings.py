@@ -102,7 +102,7 @@ def _is_history(value: Any) -> bool:
 def _from_json(path: pathlib.Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (RecursionError, ValueError) as error:
         raise ValueError(f"{path} is no JSON file: {error}") from error
 
 
