@@ -341,12 +341,10 @@ def quantize_aware(
     Raises:
         ValueError: ``model`` is quantization-aware already, is not built, computes with other
             kernels than its own (``gated``), has weights that are NaN, does not declare its inputs
-            or leaves a dimension besides the batch unknown; ``layers`` or an override matches
-            nothing, or leaves layers in float where the scheme cannot; ``observer`` is unknown;
-            ``learn_steps`` names something else, or steps that the scheme does not take from
-            training; or ``allow_float`` names no layer.
-        PlacementError: layers that are not in ``allow_float`` would compute in float on the device;
-            the message names them.
+            or leaves a dimension besides the batch unknown; ``layers``, ``allow_float`` or an
+            override matches nothing; the scheme cannot leave layers in float; or ``observer`` or
+            ``learn_steps`` names something else, or steps that the scheme does not train.
+        PlacementError: layers not in ``allow_float`` would compute in float on the device.
         ConversionError: the TFLite converter refuses the model.
 
     Example:
