@@ -158,13 +158,14 @@ def to_markdown(table):
     """Return the table, a line for each method."""
     lines = [HEADINGS]
     for row in table:
-        name, _, by = row["method"].partition(", ")
+        name, comma, by = row["method"].rpartition(", ")
+        name, by = (name, by) if comma else (by, "-")
         lines.append(
-            f"| {name} | {by or '-'} | {row['accuracy']:.2%} ± {row['deviation']:.2%} | "
+            f"| {name} | {by} | {row['accuracy'] * 100:.2f} ± {row['deviation'] * 100:.2f} | "
             f"{row['to_float'] * 100:+.2f} | {row['gzip_bytes']:,.0f} | {row['ratio']:.1f}x | "
-            f"{row['sparsity']:.0%} | {', '.join(map(str, row['values']))} |"
+            f"{row['sparsity'] * 100:.0f} | {', '.join(map(str, row['values']))} |"
         )
-    return "\n".join(lines).replace("% ±", " ±").replace("% |", " |")
+    return "\n".join(lines)
 
 
 def main():
