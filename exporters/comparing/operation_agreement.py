@@ -217,7 +217,11 @@ def _run_alone(flatbuffer, operations, held, kernels) -> dict[str, dict[int, np.
                     loaded = load_isolated(cut, kernels=name, child=child)
                 except RunError:  # this set has no such kernel
                     continue
-                if len(loaded.inputs) == len(read):
+                # Where the converter squeezed the batch away, examples cannot be told from values.
+                if len(loaded.inputs) == len(read) and all(
+                    port.shape[1:] == held[i].shape[1:]
+                    for port, i in zip(loaded.inputs, read, strict=True)
+                ):
                     found = loaded.predict([held[i] for i in read], real=False)
                     outputs[name][operation.index] = found[0]
     finally:

@@ -199,14 +199,18 @@ def _run(converter, configure, *graph):
 @contextlib.contextmanager
 def _silence():
     """Keep TensorFlow's own remarks about saving and converting off the user's terminal."""
+    # TensorFlow sets the levels itself on the way; a filter stays.
     loggers = [tf.get_logger(), logging.getLogger("absl")]
-    levels = [logger.level for logger in loggers]
     for logger in loggers:
-        logger.setLevel(logging.ERROR)
+        logger.addFilter(_is_error)
     try:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the converter's calibrator warns of its own age
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        for logger in loggers:
+            logger.removeFilter(_is_error)
+
+
+def _is_error(record):
+    return record.levelno >= logging.ERROR
