@@ -89,6 +89,7 @@ def order(*steps):
         order(quantize, prune),
         order(prune, quantize, taught),
         order(cluster, quantize),
+        order(quantize, cluster),
         order(prune, cluster, quantize),
         order(quantize, prune, cluster),
         order(prune, cluster, quantize, taught),
