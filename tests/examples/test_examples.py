@@ -22,7 +22,8 @@ INTEGER = {
 
 
 def test_every_example_is_tried():
-    assert {path.stem for path in ROOT.glob("*.py")} == set(INTEGER)
+    # Two workers make no file: tests/reliability compares what they have trained.
+    assert {path.stem for path in ROOT.glob("*.py")} == {*INTEGER, "multi_worker"}
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("*.py")), ids=lambda path: path.stem)
