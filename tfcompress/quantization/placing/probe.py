@@ -6,6 +6,7 @@ ranges at chosen tensors, all from one graph.
 """
 
 import collections
+import contextlib
 import functools
 
 import keras
@@ -132,7 +133,8 @@ class Probe:
             The tensors that can have a range, in the order in which they are read. A view of
             another tensor has that one's.
         """
-        _, values = self._run(*map(tf.constant, inputs))
+        with _as_traced():
+            _, values = self._run(*map(tf.constant, inputs))
         passed_over = {*self._before_bias(), *self._repeats()}
         return [
             Candidate(self._points[name], tensor.op.type, value, (value.min(), value.max()))
@@ -180,6 +182,18 @@ class Probe:
             if added and any(constant(source) for source in next_ones[0].input):
                 found.update(member.name for member in chain)
         return found
+
+
+@contextlib.contextmanager
+def _as_traced():
+    """Let graphs run as they were traced: optimizing one takes longer than running it once."""
+    option = "disable_meta_optimizer"
+    before = tf.config.optimizer.get_experimental_options().get(option, False)
+    tf.config.optimizer.set_experimental_options({option: True})
+    try:
+        yield
+    finally:
+        tf.config.optimizer.set_experimental_options({option: before})
 
 
 def _behind_identity(tensor):
