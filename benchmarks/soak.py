@@ -85,7 +85,7 @@ def kill(technique, times):
 
 
 def lasting(technique, steps):
-    """Train for long: return the memory early and late, and how often it traced anew."""
+    """Train for long; return the memory early and late, and how often it traced anew."""
     command = [sys.executable, str(TRIALS / "long_training.py"), technique, str(steps)]
     answer = subprocess.run(
         command,

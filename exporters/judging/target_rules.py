@@ -14,7 +14,7 @@ import numpy as np
 
 from tfcompress.targets.versions import oldest_runtime, version_key
 from tfcompress.tflite.constants import bits_per_value, constant_value
-from tfcompress.tflite.model import Operation, Subgraph, Tensor, TFLiteModel
+from tfcompress.tflite.model import FlatbufferError, Operation, Subgraph, Tensor, TFLiteModel
 from tfcompress.tflite.names import layer_scope
 
 # Where the parameters of an operation are among its inputs; the others are its data.
@@ -52,6 +52,21 @@ class Site:
     def outputs(self) -> tuple[Tensor, ...]:
         """The outputs."""
         return tuple(self.subgraph.tensors[i] for i in self.operation.outputs if i >= 0)
+
+    @property
+    def first_input(self) -> Tensor:
+        """The first input; a FlatbufferError where a damaged file has none."""
+        return self._first(self.inputs, "input")
+
+    @property
+    def first_output(self) -> Tensor:
+        """The first output; a FlatbufferError where a damaged file has none."""
+        return self._first(self.outputs, "output")
+
+    def _first(self, tensors, what):
+        if not tensors:
+            raise FlatbufferError(f"{self} has no {what}: the file is damaged")
+        return tensors[0]
 
     @property
     def values(self) -> tuple[Tensor, ...]:
@@ -205,12 +220,12 @@ def default_weights_format(site: Site, _: bool) -> str | None:
 
 def one_dimensional_output(site: Site, _: bool) -> str | None:
     """The output is one vector."""
-    return _not_a_vector(site.outputs[0], "gives")
+    return _not_a_vector(site.first_output, "gives")
 
 
 def one_dimensional_input(site: Site, _: bool) -> str | None:
     """The input is one vector."""
-    return _not_a_vector(site.inputs[0], "takes")
+    return _not_a_vector(site.first_input, "takes")
 
 
 def one_dimensional_slope(site: Site, _: bool) -> str | None:
@@ -223,7 +238,7 @@ def one_dimensional_slope(site: Site, _: bool) -> str | None:
 
 def most_elements(site: Site, most: int) -> str | None:
     """The input has at most so many values."""
-    size = math.prod(site.inputs[0].shape)
+    size = math.prod(site.first_input.shape)
     return f"takes {size} values, at most {most} are supported" if size > most else None
 
 
@@ -235,7 +250,7 @@ def most_bytes(site: Site, most: int) -> str | None:
 
 def most_interpolation_steps(site: Site, most: int) -> str | None:
     """Bilinear weights, multiples of 1 / (y ratio * x ratio), are exact in a signed byte."""
-    before, after = site.inputs[0].shape, site.outputs[0].shape
+    before, after = site.first_input.shape, site.first_output.shape
     if len(before) != 4 or len(after) != 4 or before == after:
         return None
     aligned = site.operation.options.get("align_corners", False)
@@ -266,7 +281,7 @@ def axis_is_not_batch(site: Site, place: int) -> str | None:
 def axis_option_is_not_batch(site: Site, _: bool) -> str | None:
     """The axis, an option, is not the first dimension of the output."""
     axis = site.operation.options.get("axis", 0)
-    rank = max(1, len(site.outputs[0].shape))
+    rank = max(1, len(site.first_output.shape))
     return "works along the batch" if axis % rank == 0 else None
 
 

@@ -4,16 +4,21 @@ import io
 import json
 import zipfile
 
+import flatbuffers
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
+from handmade_models import small_models
 from hostile_readers import all_readers, feed
 
+from exporters.judging.target_check import check_target
 from tfcompress.cli.data_argument import load_data
 from tfcompress.cli.errors import CommandError
 from tfcompress.distillation.cache_store import read_manifest
 from tfcompress.guests.files import is_tf_keras_file
 from tfcompress.quantization.scheme import Scheme
 from tfcompress.tflite.associated_files import append_files, appended_files
+from tfcompress.tflite.model import FlatbufferError
 
 READERS = {reader.name: reader for reader in all_readers()}
 COUNT = 400
@@ -39,6 +44,19 @@ def test_inputs_are_made_again_by_their_number():
     for reader in READERS.values():
         assert reader.input(7) == reader.input(7)
         assert len({reader.input(number) for number in range(20)}) > 10
+
+
+def test_an_operation_without_outputs_is_damage(tmp_path):
+    """Found by the soak: rules of targets looked at the first output."""
+    tree = schema.ModelT.InitFromObj(schema.Model.GetRootAs(small_models()[0], 0))
+    for name in ("inputs", "outputs"):
+        setattr(tree.subgraphs[0].operators[0], name, [])
+    code = tree.operatorCodes[0]
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.SOFTMAX
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(tree.Pack(builder), b"TFL3")
+    with pytest.raises(FlatbufferError, match=r"SOFTMAX has no (in|out)put"):
+        check_target(bytes(builder.Output()), "coral-edgetpu")
 
 
 @pytest.mark.parametrize(
