@@ -3,6 +3,8 @@
 # make emulate      bundles on an emulated 64-bit Raspberry Pi (root, Debian or Ubuntu, x86-64)
 # make coverage     which models quantization-aware training takes, into docs/coverage.md
 # make examples     every script of examples/ and the code of the guides, for seconds each
+# make bench        all benchmarks beside their peers, many hours, resumable, into docs/benchmarks.md
+# make bench-fast   the quick ones, within a quarter of an hour on 2 cores
 # make lint         ruff, and the floors of the house (import-linter)
 # make docs         the pages of docs/ as a site in site/, warnings are errors
 
@@ -11,7 +13,7 @@ VENV ?= .venv
 OUT ?= quickstart_out
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test emulate examples lint format docs clean coverage
+.PHONY: quickstart test emulate examples lint format docs clean coverage bench bench-fast
 
 quickstart: $(VENV)/installed
 	$(BIN)/tfcompress quickstart --out $(OUT)
@@ -24,6 +26,12 @@ emulate: $(VENV)/installed
 
 coverage: $(VENV)/installed
 	$(BIN)/python benchmarks/quantization_coverage.py --json coverage.json --table docs/coverage.md
+
+bench: $(VENV)/installed
+	$(BIN)/python benchmarks/run_all.py
+
+bench-fast: $(VENV)/installed
+	$(BIN)/python benchmarks/run_all.py --fast
 
 examples: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --editable '.[examples]'

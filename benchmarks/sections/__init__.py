@@ -1,0 +1,33 @@
+"""The sections of the page of benchmarks, one module each.
+
+A section has a ``TITLE``, what it is ``ABOUT``, the ``PARTS`` of the run that it shows, and two
+functions of {part: figures}, with the parts that were measured: ``goals`` and ``lines``.
+"""
+
+from . import (
+    combinations,
+    coverage,
+    distillation,
+    fidelity,
+    growth,
+    pareto,
+    pruning_accuracy,
+    quantization_accuracy,
+    repair,
+    structure,
+    training_cost,
+)
+
+SECTIONS = (
+    training_cost,
+    growth,
+    pruning_accuracy,
+    quantization_accuracy,
+    distillation,
+    combinations,
+    pareto,
+    fidelity,
+    coverage,
+    structure,
+    repair,
+)

@@ -1,0 +1,45 @@
+"""What a figure must reach, and whether it does."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Goal:
+    """A figure beside what it must reach.
+
+    Attributes:
+        what: what was measured.
+        wanted: what it must reach, in words.
+        measured: the figure, with its unit.
+        spread: quartiles, deviation or the like; empty where there is none.
+        reached: whether it does.
+    """
+
+    what: str
+    wanted: str
+    measured: str
+    spread: str
+    reached: bool
+
+
+def at_most(what, limit, value, form="{:.2f}", spread=""):
+    """Return the goal that a value is no larger than a limit; ``form`` writes both."""
+    wanted = f"at most {form.format(limit)}"
+    return Goal(what, wanted, form.format(value), spread, value <= limit)
+
+
+def at_least(what, limit, value, form="{:.2f}", spread=""):
+    """Return the goal that a value is no smaller than a limit."""
+    wanted = f"at least {form.format(limit)}"
+    return Goal(what, wanted, form.format(value), spread, value >= limit)
+
+
+def verdict(goal):
+    """Return what the page says of it: what falls short stands out in red."""
+    return "reached" if goal.reached else '<b style="color:red">falls short</b>'
+
+
+def table(headings, rows):
+    """Return the lines of a Markdown table."""
+    lines = [headings, ["---"] * len(headings), *rows]
+    return ["", *("| " + " | ".join(map(str, line)) + " |" for line in lines), ""]

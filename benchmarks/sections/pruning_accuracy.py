@@ -1,0 +1,43 @@
+"""Accuracy after pruning, ours beside TFMOT's."""
+
+from .goals import Goal, table
+
+TITLE = "Accuracy of pruned models"
+PARTS = ("pruning_accuracy",)
+ABOUT = (
+    "The same start, schedule, data, optimizer and number of epochs for both; accuracy of the "
+    "Keras model on held-out data, mean and deviation over the seeds."
+)
+
+
+def goals(found):
+    """Return, for each data set and sparsity, that ours is no worse than TFMOT's."""
+    rows = {(r["data"], r["target"], r["method"]): r for r in found.get(PARTS[0], ())}
+    return [
+        Goal(
+            f"{data}, {target:.0%} pruned: points over TFMOT",
+            "at least 0",
+            f"{100 * (row['accuracy'] - rows[data, target, 'TFMOT']['accuracy']):+.2f}",
+            f"deviations {100 * row['deviation']:.2f} and "
+            f"{100 * rows[data, target, 'TFMOT']['deviation']:.2f}",
+            row["accuracy"] >= rows[data, target, "TFMOT"]["accuracy"],
+        )
+        for (data, target, method), row in rows.items()
+        if method == "ours"
+    ]
+
+
+def lines(found):
+    """Return the table of accuracies."""
+    return table(
+        ["data", "method", "sparsity", "accuracy, %"],
+        [
+            [
+                row["data"],
+                row["method"],
+                f"{row['sparsity']:.0%}",
+                f"{100 * row['accuracy']:.2f} ± {100 * row['deviation']:.2f}",
+            ]
+            for row in found[PARTS[0]]
+        ],
+    )

@@ -1,0 +1,55 @@
+"""Accuracy of quantized files, ours beside TFMOT's."""
+
+import statistics
+
+from .goals import Goal, table
+
+TITLE = "Accuracy of quantized models"
+PARTS = ("quantization_accuracy",)
+ABOUT = (
+    "The same start and training for all; accuracy of the .tflite file in the interpreter on "
+    "held-out data, mean and deviation over the seeds."
+)
+RIVALS = {"QAT": ("PTQ", "TFMOT"), "QAT 4-bit": ("PTQ 4-bit", "PTQ 4-bit, AEQ")}
+
+
+def goals(found):
+    """Return, for each data set, that QAT is no worse than PTQ and TFMOT's."""
+    rows = {(row["data"], row["method"]): row for row in found.get(PARTS[0], ())}
+    result = []
+    for data in dict.fromkeys(data for data, _ in rows):
+        for ours, rivals in RIVALS.items():
+            for rival in rivals:
+                if (data, ours) in rows and (data, rival) in rows:
+                    mine, other = rows[data, ours], rows[data, rival]
+                    result.append(_no_worse(f"{data}, {ours}: points over {rival}", mine, other))
+    return result
+
+
+def _no_worse(what, mine, other):
+    spread = f"deviations {100 * mine['deviation']:.2f} and {100 * other['deviation']:.2f}"
+    points = 100 * (mine["accuracy"] - other["accuracy"])
+    return Goal(what, "at least 0", f"{points:+.2f}", spread, points >= 0)
+
+
+def lines(found):
+    """Return the table of accuracies and sizes."""
+    return table(
+        ["data", "method", "accuracy, %", "seeds", "bytes"],
+        [
+            [
+                row["data"],
+                row["method"],
+                f"{100 * row['accuracy']:.2f} ± {100 * row['deviation']:.2f}",
+                len(row["runs"]),
+                _size(row["runs"]),
+            ]
+            for row in found[PARTS[0]]
+        ],
+    )
+
+
+def _size(runs):
+    """The float model is not converted, and has no size."""
+    sizes = [run["bytes"] for run in runs if run["bytes"] is not None]
+    return f"{statistics.mean(sizes):,.0f}" if sizes else ""
