@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import secrets
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -44,15 +45,14 @@ def write_whole(path: str | os.PathLike, content: bytes) -> None:
         OSError: it cannot be written. What was at ``path`` is untouched, and nothing else is left.
     """
     path = pathlib.Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    # The permissions of any new file: to ask for the umask is to change it, for other threads too.
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)  # mkstemp's files are private
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
