@@ -69,7 +69,7 @@ def measure_once(width):
         keras.backend.clear_session()
         plain = make_model(width)
         start = time.perf_counter()
-        model, callbacks = CONTENDERS[name].set_up(plain, 2 * STEPS)
+        model, callbacks = CONTENDERS[name].set_up(plain, STEPS)
         if technique in ("clustering", "QAT"):
             found[f"wrapping, {technique}"] = time.perf_counter() - start
         model.compile("sgd", "sparse_categorical_crossentropy")

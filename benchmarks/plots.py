@@ -82,12 +82,12 @@ def pareto_plot(panels):
     ):
         front = pareto_front(points)
         axes.semilogx([p[1] for p in front], [p[2] for p in front], color="0.6", zorder=0)
-        for label, size, accuracy in points:
+        for number, (label, size, accuracy) in enumerate(points, 1):
             peer = "TFMOT" in label or "AEQ" in label
-            axes.scatter(size, accuracy, color="tab:orange" if peer else "tab:blue")
-            axes.annotate(
-                label, (size, accuracy), fontsize=7, xytext=(4, 3), textcoords="offset points"
-            )
+            color = "tab:orange" if peer else "tab:blue"
+            axes.scatter(size, accuracy, color=color, label=f"{number} {label}")
+            place = {"xytext": (4, 3), "textcoords": "offset points"}
+            axes.annotate(str(number), (size, accuracy), fontsize=8, **place)
+        axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
         axes.set(title=title, xlabel="bytes", ylabel="accuracy, %")
-        axes.margins(x=0.15)
     return figure

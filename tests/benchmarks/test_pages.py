@@ -1,0 +1,144 @@
+"""The page of benchmarks and the README's table, against the records."""
+
+import pathlib
+import re
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def records():
+    from results import read_records
+
+    return read_records()
+
+
+def test_the_page_is_what_the_records_give(records):
+    from write_pages import page
+
+    assert (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8") == page(records), (
+        "run `python benchmarks/write_pages.py`"
+    )
+
+
+def test_the_readme_is_what_the_records_give(records):
+    from write_pages import with_region
+
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert with_region(text, records) == text, "run `python benchmarks/write_pages.py`"
+
+
+def test_a_changed_figure_changes_the_page_and_the_readme(records):
+    from write_pages import page, readme_region
+
+    before = page(records), readme_region(records)
+    row = next(r for r in records["pruning_accuracy"]["figures"] if r["method"] == "ours")
+    row["accuracy"] -= 0.5
+    assert page(records) != before[0]
+    assert readme_region(records) != before[1]
+
+
+def test_every_plot_of_the_page_is_there(records):
+    from write_pages import page
+
+    for name in re.findall(r"!\[.*?\]\((.*?)\)", page(records)):
+        assert (ROOT / "docs" / name).exists()
+
+
+def test_records_are_of_known_parts_and_say_where_they_come_from(records):
+    from parts import PARTS
+
+    for name, record in records.items():
+        assert name in PARTS
+        assert record["part"] == name
+        assert record["command"].startswith(f"python benchmarks/{PARTS[name].script}")
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d", record["date"])
+        assert record["machine"]["cores"] >= 1
+
+
+def test_every_part_has_its_place_on_the_page():
+    from parts import PARTS
+    from sections import SECTIONS
+
+    assert {part for section in SECTIONS for part in section.PARTS} == set(PARTS)
+
+
+def test_what_falls_short_is_red_with_its_target():
+    from write_pages import page
+
+    text = page({"pruning_accuracy": _record(_pruned(ours=0.96, theirs=0.97))})
+    (line,) = (line for line in text.split("## Cost")[0].splitlines() if "points over" in line)
+    assert "| at least 0 | -1.00 |" in line
+    assert '<b style="color:red">falls short</b>' in line
+    assert "**0 of 1 goals are reached.**" in text
+
+
+def test_what_reaches_its_goal_is_not_red():
+    from write_pages import page
+
+    text = page({"pruning_accuracy": _record(_pruned(ours=0.97, theirs=0.97))})
+    assert "color:red" not in text
+    assert "**1 of 1 goals are reached.**" in text
+
+
+def test_what_was_not_measured_says_how_to():
+    from write_pages import page
+
+    assert "not measured: `python benchmarks/run_all.py repair`" in page({})
+
+
+def test_a_peer_that_is_left_out_gives_its_reason_and_no_goal_against_it():
+    from write_pages import page
+
+    times = {"set_up_s": [0.0], "first_epoch_s": [1.0], "step_s": [0.1, 0.2], "export_s": [1.0]}
+    figures = {
+        "model": "MobileNetV2-0.35",
+        "weights": 10,
+        "contenders": {"Keras 3, plain": times},
+        "pairs": {},
+        "left_out": {"tf_keras, QAT by TFMOT": "ImportError: no module"},
+    }
+    text = page({"training_cost_mobilenetv2_035": _record(figures)})
+    assert "tf_keras, QAT by TFMOT is left out: ImportError: no module" in text
+    assert "| Keras 3, plain | 0.00 | 1.00 | 150.0 (75.0 to 225.0) | 1.00 |  |" in text
+    assert "step, Keras 3, QAT" not in text
+
+
+def test_a_readme_without_the_region_is_refused():
+    from write_pages import with_region
+
+    with pytest.raises(ValueError, match=r"needs one region of benchmarks\. Received: 0"):
+        with_region("# tfcompress\n", {})
+
+
+def _pruned(ours, theirs):
+    return [
+        {
+            "data": "digits",
+            "method": method,
+            "target": 0.5,
+            "sparsity": 0.5,
+            "accuracy": accuracy,
+            "deviation": 0.0,
+        }
+        for method, accuracy in (("ours", ours), ("TFMOT", theirs))
+    ]
+
+
+def _record(figures):
+    return {
+        "command": "python benchmarks/some.py",
+        "settings": "whole",
+        "date": "2026-01-01",
+        "commit": None,
+        "seconds": 1,
+        "machine": {
+            "processor": "one",
+            "cores": 2,
+            "python": "3.11.0",
+            "packages": {"tensorflow": "2.21.0", "keras": "3.15.1"},
+        },
+        "figures": figures,
+    }
