@@ -11,6 +11,7 @@ is left out with the reason that it gives.
 """
 
 import argparse
+import dataclasses
 import functools
 import json
 import os
@@ -48,7 +49,7 @@ def timed(work):
     return time.perf_counter() - start, value
 
 
-def train(contender, build, data, epochs, timer_of=lambda library: []):
+def train(contender, build, data, epochs, timers=()):
     """Set a model up and train it.
 
     Returns:
@@ -58,46 +59,52 @@ def train(contender, build, data, epochs, timer_of=lambda library: []):
     steps = epochs * len(data[0]) // BATCH
     seconds, (model, callbacks) = timed(lambda: contender.set_up(plain, steps))
     model.compile("sgd", "sparse_categorical_crossentropy")
-    callbacks = [*callbacks, *timer_of(contender.library)]
+    callbacks = [*callbacks, *timers]
     model.fit(*data, batch_size=BATCH, epochs=epochs, verbose=0, callbacks=callbacks)
     return seconds, model
 
 
-def take_part(name, build, data, epochs, found, turns):
-    """Train, in turns, and export; add the seconds to what was found."""
+@dataclasses.dataclass(frozen=True)
+class Times:
+    """Seconds of a contender: of each round, and of the steps of each turn."""
+
+    set_up_s: list[float] = dataclasses.field(default_factory=list)
+    first_epoch_s: list[float] = dataclasses.field(default_factory=list)
+    step_s: list[float] = dataclasses.field(default_factory=list)
+    export_s: list[float] = dataclasses.field(default_factory=list)
+
+
+def take_part(name, build, data, epochs, times, turns):
+    """Train, in turns, and export; add the seconds to the times."""
     contender = CONTENDERS[name]
-    timers = []
-
-    def timer_of(library):
-        timers.append(make_timer(library, turns, name))
-        return timers
-
-    set_up, model = train(contender, build, data, epochs, timer_of)
+    timer = make_timer(contender.library, turns, name)
+    set_up, model = train(contender, build, data, epochs, [timer])
     export, _ = timed(lambda: contender.export(model))
-    first_epoch, *later = timers[0].times
-    found["set_up_s"].append(set_up)
-    found["first_epoch_s"].append(first_epoch)
-    found["step_s"] += [turn / STEPS_PER_TURN for turn in later]
-    found["export_s"].append(export)
+    first_epoch, *later = timer.times
+    times.set_up_s.append(set_up)
+    times.first_epoch_s.append(first_epoch)
+    times.step_s.extend(turn / STEPS_PER_TURN for turn in later)
+    times.export_s.append(export)
 
 
-def left_out(names, build):
-    """Return why contenders cannot take part, by name.
+def run_round(names, build, data, epochs, times):
+    """Train contenders once, with fresh models.
 
-    A peer may refuse a model with any exception; what it says is the reason.
+    A peer may refuse a model with any exception; what it says is the reason to leave it out.
+
+    Returns:
+        {name: reason} of those that could not be trained or exported.
     """
-    reasons = {}
-    for name in names:
-        contender = CONTENDERS[name]
-        if contender.library is None:
-            reasons[name] = NO_PEERS
-            continue
-        data = make_data(build(keras), 1)
+    reasons = {name: NO_PEERS for name in names if CONTENDERS[name].library is None}
+    keras.backend.clear_session()
+
+    def work(name, turns):
         try:
-            _, model = train(contender, build, data, 1)
-            contender.export(model)
+            take_part(name, build, data, epochs, times[name], turns)
         except Exception as error:
             reasons[name] = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+
+    take_turns({n: functools.partial(work, n) for n in names if n not in reasons})
     return reasons
 
 
@@ -124,18 +131,14 @@ def mask_bytes_per_weight(build):
 def measure(model, names, options):
     """Return all figures of a model."""
     build = MODELS[model]
-    reasons = left_out(names, build)
-    names = [name for name in names if name not in reasons]
-    kinds = ("set_up_s", "first_epoch_s", "step_s", "export_s")
-    found = {name: {kind: [] for kind in kinds} for name in names}
+    times = {name: Times() for name in names}
     data = make_data(build(keras), options.steps)
+    reasons = {}
     for _ in range(options.rounds):
-        keras.backend.clear_session()
-        works = {
-            name: functools.partial(take_part, name, build, data, options.epochs, found[name])
-            for name in names
-        }
-        take_turns(works)
+        left = [name for name in names if name not in reasons]
+        reasons |= run_round(left, build, data, options.epochs, times)
+    names = [name for name in names if name not in reasons]
+    found = {name: dataclasses.asdict(times[name]) for name in names}
     if not options.no_memory:
         for name in names:
             found[name]["peak_bytes"] = peak_memory(model, name)

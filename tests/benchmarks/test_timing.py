@@ -90,8 +90,14 @@ def test_a_contender_that_cannot_train_is_left_out_with_its_reason(monkeypatch):
     monkeypatch.setitem(training_cost.CONTENDERS, "refuses", peer)
     monkeypatch.setitem(training_cost.CONTENDERS, "absent", absent)
     monkeypatch.setattr(training_cost, "NO_PEERS", "TFMOT is not installed")
-    reasons = training_cost.left_out(["refuses", "absent"], MODELS["DS-CNN"])
+    build = MODELS["DS-CNN"]
+    times = {name: training_cost.Times() for name in ("refuses", "Keras 3, plain", "absent")}
+    data = training_cost.make_data(build(keras), 5)
+    reasons = training_cost.run_round(list(times), build, data, 2, times)
     assert reasons == {
         "refuses": "RuntimeError: unsupported layer",
         "absent": "TFMOT is not installed",
     }
+    found = times["Keras 3, plain"]
+    assert [len(found.first_epoch_s), len(found.step_s), len(found.export_s)] == [1, 1, 1]
+    assert found.first_epoch_s[0] > 0
