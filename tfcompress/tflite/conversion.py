@@ -5,6 +5,7 @@ import dataclasses
 import io
 import logging
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 
@@ -196,20 +197,26 @@ def _run(converter, configure, *graph):
         raise ConversionError(f"The TFLite converter refused the model: {error}") from error
 
 
+# Output, warnings and loggers belong to the process: threads that convert take turns, or the last
+# to end would put back what another had silenced.
+_TURN = threading.RLock()
+
+
 @contextlib.contextmanager
 def _silence():
     """Keep TensorFlow's own remarks about saving and converting off the user's terminal."""
     # TensorFlow sets the levels itself on the way; a filter stays.
     loggers = [tf.get_logger(), logging.getLogger("absl")]
-    for logger in loggers:
-        logger.addFilter(_is_error)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the converter's calibrator warns of its own age
-            yield
-    finally:
+    with _TURN:
         for logger in loggers:
-            logger.removeFilter(_is_error)
+            logger.addFilter(_is_error)
+        try:
+            with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the converter's calibrator warns of its own age
+                yield
+        finally:
+            for logger in loggers:
+                logger.removeFilter(_is_error)
 
 
 def _is_error(record):
