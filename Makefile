@@ -2,6 +2,7 @@
 # make test         the test suite, likewise
 # make emulate      bundles on an emulated 64-bit Raspberry Pi (root, Debian or Ubuntu, x86-64)
 # make coverage     which models quantization-aware training takes, into docs/coverage.md
+# make soak       damaged input, killed trainings and long ones, into docs/reliability.md
 # make examples     every script of examples/ and the code of the guides, for seconds each
 # make bench        all benchmarks beside their peers, many hours, resumable, into docs/benchmarks.md
 # make bench-fast   the quick ones, within a quarter of an hour on 2 cores
@@ -36,6 +37,9 @@ bench-fast: $(VENV)/installed
 examples: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --editable '.[examples]'
 	$(BIN)/python -m pytest -q tests/examples
+
+soak: $(VENV)/installed
+	$(BIN)/python benchmarks/soak.py --page docs/reliability.md
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
