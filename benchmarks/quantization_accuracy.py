@@ -8,8 +8,8 @@ which all have the same data, optimizer, falling rate and number of epochs:
 - QAT: trained on with `quantize_aware`;
 - TFMOT: trained on with TFMOT's `quantize_model`, on tf_keras, in the same architecture;
 - PTQ 4-bit, QAT 4-bit: the same with weights of 4 bits; PTQ by this package's own ranges;
-- QAT two precisions: 4-bit weights where a table of sensitivities says that they cost least, and 60 %
-  of the bytes of 8-bit ones for all weights;
+- QAT two precisions: 4-bit weights where a table of sensitivities says that they cost least, and
+  60 % of the bytes of 8-bit ones for all weights;
 - PTQ 4-bit, AEQ: by ai-edge-quantizer, where it is installed (the extra ptq): a scale for every
   output channel, and depthwise kernels keep 8 bits.
 
