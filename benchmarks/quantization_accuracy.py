@@ -85,11 +85,15 @@ def post_training(quantization):
 
 def quantization_aware(scheme):
     def method(build, weights, data, batch, epochs):
-        model = tfc.quantize_aware(start(keras, build, weights), scheme)
-        fit(keras, model, data, batch, epochs, FINE_RATE)
-        return convert_model(model).flatbuffer
+        return trained_file(start(keras, build, weights), scheme, data, batch, epochs)
 
     return method
+
+
+def trained_file(model, scheme, data, batch, epochs):
+    quantized = tfc.quantize_aware(model, scheme)
+    fit(keras, quantized, data, batch, epochs, FINE_RATE)
+    return convert_model(quantized).flatbuffer
 
 
 def two_precisions(build, weights, data, batch, epochs):
@@ -97,7 +101,7 @@ def two_precisions(build, weights, data, batch, epochs):
     model = start(keras, build, weights)
     table = tfc.sensitivity(model, seen, sparsities=(), bits=(8, 4), progress=False)
     choice = tfc.choose_precisions(table, WEIGHT_BUDGET)
-    return quantization_aware(choice.scheme)(build, weights, data, batch, epochs)
+    return trained_file(model, choice.scheme, data, batch, epochs)
 
 
 def with_tfmot(build, weights, data, batch, epochs):
