@@ -5,6 +5,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import time
 import warnings
 
 import numpy as np
@@ -45,15 +46,23 @@ def test_exports_and_validations_from_threads(tmp_path):
         assert np.isfinite(other[1].largest)
 
 
-def test_threads_that_write_change_no_permissions(tmp_path):
+def test_threads_that_write_change_no_permissions(tmp_path, monkeypatch):
+    umask = os.umask
+
+    def umask_and_wait(mask):  # lets another thread in between asking and putting back
+        previous = umask(mask)
+        time.sleep(0.001)
+        return previous
+
     before = os.umask(0o027)
+    monkeypatch.setattr(os, "umask", umask_and_wait)
     try:
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
             paths = [tmp_path / str(number) for number in range(300)]
             list(pool.map(lambda path: write_whole(path, b"x"), paths))
         assert {path.stat().st_mode & 0o777 for path in paths} == {0o640}
     finally:
-        after = os.umask(before)
+        after = umask(before)
     assert after == 0o027
 
 
