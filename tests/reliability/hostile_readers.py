@@ -5,6 +5,7 @@ import io
 import json
 import pathlib
 import time
+import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable
@@ -163,12 +164,10 @@ def _json(*documents) -> list[bytes]:
 
 
 def _keras_files() -> list[bytes]:
-    import zipfile
-
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
-        archive.writestr("metadata.json", '{"keras_version": "2.15.0"}')
-        archive.writestr("config.json", '{"class_name": "Sequential"}')
+        archive.writestr(zipfile.ZipInfo("metadata.json"), '{"keras_version": "2.15.0"}')
+        archive.writestr(zipfile.ZipInfo("config.json"), '{"class_name": "Sequential"}')
     return [stream.getvalue()]
 
 

@@ -94,7 +94,7 @@ def damaged_archive(generator: np.random.Generator, seeds: list[bytes]) -> bytes
             if generator.integers(2):
                 content = damaged_bytes(generator, [content])
             if generator.integers(8):
-                target.writestr(name, content)
+                target.writestr(zipfile.ZipInfo(name), content)  # without the present time
     return stream.getvalue()
 
 
