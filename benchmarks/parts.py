@@ -46,7 +46,7 @@ def _training_cost(model):
     return Part("training_cost.py", ("--model", model, "--json", "{json}"), _FAST_COST.get(model))
 
 
-_FAST_COST = dict.fromkeys(("MobileNetV2-0.35", "ResNet-8", "DS-CNN"), ("--fast",))
+_FAST_COST = dict.fromkeys(("MobileNetV2-0.35", "DS-CNN"), ("--fast",))
 _ROWS_AND_JSON = ("--rows", "{rows}", "--json", "{json}")
 
 PARTS = {

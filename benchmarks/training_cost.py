@@ -85,6 +85,7 @@ def take_part(name, build, data, epochs, times, turns):
     times.first_epoch_s.append(first_epoch)
     times.step_s.extend(turn / STEPS_PER_TURN for turn in later)
     times.export_s.append(export)
+    print(f"{name}: set up in {set_up:.2f} s, exported in {export:.2f} s", flush=True)
 
 
 def run_round(names, build, data, epochs, times):
@@ -192,6 +193,11 @@ def main():
         return
     if options.fast:
         options.rounds, options.steps, options.epochs, options.no_memory = 1, 20, 3, True
+    if (options.epochs - 1) * options.steps < 3 * STEPS_PER_TURN:
+        parser.error(
+            f"quartiles need two turns of {STEPS_PER_TURN} steps after the first epoch, and a rest. "
+            f"Received: {options.epochs} epochs of {options.steps} steps"
+        )
     result = measure(options.model, options.only, options)
     show(result)
     if options.json:
