@@ -23,7 +23,16 @@ def goals(found):
                 if (data, ours) in rows and (data, rival) in rows:
                     mine, other = rows[data, ours], rows[data, rival]
                     result.append(_no_worse(f"{data}, {ours}: points over {rival}", mine, other))
+        if (data, "QAT two precisions") in rows:
+            result.append(_near(data, rows[data, "QAT two precisions"], rows[data, "float"]))
     return result
+
+
+def _near(data, mine, floats):
+    points = 100 * (mine["accuracy"] - floats["accuracy"])
+    what = f"{data}, 60 % of the 8-bit weights' bytes: points to float"
+    spread = f"deviations {100 * mine['deviation']:.2f} and {100 * floats['deviation']:.2f}"
+    return Goal(what, "at least -0.5", f"{points:+.2f}", spread, points >= -0.5)
 
 
 def _no_worse(what, mine, other):
