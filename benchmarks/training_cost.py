@@ -195,7 +195,7 @@ def main():
         options.rounds, options.steps, options.epochs, options.no_memory = 1, 20, 3, True
     if (options.epochs - 1) * options.steps < 3 * STEPS_PER_TURN:
         parser.error(
-            f"quartiles need two turns of {STEPS_PER_TURN} steps after the first epoch, and a rest. "
+            f"quartiles need three turns of {STEPS_PER_TURN} steps after the first epoch. "
             f"Received: {options.epochs} epochs of {options.steps} steps"
         )
     result = measure(options.model, options.only, options)
