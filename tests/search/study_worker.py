@@ -9,7 +9,13 @@ from made_trials import made
 from tfcompress.search.budget import Budget
 from tfcompress.search.ladder import next_rung, rungs
 from tfcompress.search.space import Space
-from tfcompress.search.store import FrontSampler, finished_trials, open_study, run_next
+from tfcompress.search.store import (
+    FrontSampler,
+    finished_trials,
+    open_study,
+    run_next,
+    running_candidates,
+)
 from tfcompress.search.walk import next_step
 
 SPACE = Space(("channels", "sparsity"))
@@ -44,7 +50,8 @@ def main(directory, storage, seconds):
         time.sleep(float(seconds))
         return measured(number, candidate)
 
-    while len(finished_trials(study)) < TRIALS:
+    # Goes on as long as another worker seems to be at a trial: a dead one's comes back.
+    while len(finished_trials(study)) < TRIALS or running_candidates(study):
         run_next(study, SPACE, work)
 
 

@@ -5,6 +5,7 @@ arguments or surroundings that the user can put right (one line says how), 130 a
 """
 
 import os
+import shlex
 import sys
 
 from absl.flags import argparse_flags
@@ -62,7 +63,9 @@ def run(arguments: list[str] | None = None) -> None:
     Args:
         arguments: the arguments without the command's name; those of the process by default.
     """
-    parsed = make_parser().parse_args(sys.argv[1:] if arguments is None else arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    parsed = make_parser().parse_args(given)
+    parsed.command_line = shlex.join(["tfcompress", *given])
     code = 0
     try:
         code = parsed.run(parsed) or 0

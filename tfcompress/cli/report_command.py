@@ -2,8 +2,6 @@
 
 import json
 import pathlib
-import shlex
-import sys
 import tempfile
 
 from tfcompress.cli.data_argument import HELP as DATA_HELP
@@ -90,7 +88,7 @@ def run(arguments) -> None:
                 runs=arguments.runs,
                 profile=arguments.profile,
                 sources=_sources(arguments),
-                command=shlex.join(["tfcompress", *sys.argv[1:]]),
+                command=arguments.command_line,
             )
             page = write_report(findings, out)
     if arguments.json:
