@@ -1,7 +1,7 @@
 """The four MLPerf Tiny models, repaired before they are quantized after training.
 
     python benchmarks/repair.py ../shared --out table.md \\
-        --json benchmarks/results/repair.json
+        --json repair.json
 
 How near each int8 file comes to the float model: the signal-to-noise ratio of its outputs in the
 interpreter, on other samples than those that calibrate and repair it. Every row of a model uses the
