@@ -77,7 +77,6 @@ def test_ctrl_c_says_where_the_best_is(folder):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # some shells ignore it
     )
     try:
         end = time.monotonic() + 120
