@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras import layers as kl
 
 from tfcompress.graph.kernels import find_kernels
+from tfcompress.graph.patches import extract_patches
 from tfcompress.post_training.network import Network
 
 _DEPTHWISE = (kl.DepthwiseConv1D, kl.DepthwiseConv2D)
@@ -96,7 +97,7 @@ class LinearLayer:
         """
         x = tf.cast(inputs, tf.float32)
         if isinstance(self.layer, _CONVOLUTIONS):
-            x = _patches(self.layer, x)
+            x = extract_patches(self.layer, x)
         flat = tf.reshape(x, (-1, x.shape[-1]))
         order = np.random.default_rng(seed).permutation(flat.shape[0])[:most]
         chosen = tf.gather(flat, np.sort(order))
@@ -114,19 +115,6 @@ class LinearLayer:
             float32 tensor (positions, outputs).
         """
         return tf.reshape(tf.einsum("pgn,gnm->pgm", rows, matrices), (-1, self.outputs))
-
-
-def _patches(layer, x):
-    spatial = [layer.kernel_size, layer.strides, layer.dilation_rate]
-    padding = layer.padding.upper()
-    if len(layer.kernel_size) == 1:
-        x = x[:, None]
-        spatial = [(1, *sizes) for sizes in spatial]
-    size, strides, rates = ([1, *sizes, 1] for sizes in spatial)
-    if padding == "CAUSAL":
-        x = tf.pad(x, [(0, 0), (0, 0), ((size[2] - 1) * rates[2], 0), (0, 0)])
-        padding = "VALID"
-    return tf.image.extract_patches(x, size, strides, rates, padding)
 
 
 def is_linear(layer: keras.Operation) -> bool:

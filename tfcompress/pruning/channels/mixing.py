@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfcompress.examples import iterate_inputs
 from tfcompress.graph.channels import ChannelFlow
 from tfcompress.graph.interception import intercepted_calls
+from tfcompress.graph.patches import extract_patches
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,24 +54,11 @@ class MixingLayer:
         x = tf.cast(inputs, tf.float32)
         channels = x.shape[-1]
         if not isinstance(self.layer, keras.layers.Dense):
-            x = self._patches(x)
+            x = extract_patches(self.layer, x)
         flat = tf.reshape(x, (-1, x.shape[-1] // channels, channels))
         count = flat.shape[0]
         chosen = np.random.default_rng(seed).permutation(count)[:most]
         return tf.gather(flat, np.sort(chosen)).numpy()
-
-    def _patches(self, x):
-        layer = self.layer
-        spatial = [layer.kernel_size, layer.strides, layer.dilation_rate]
-        padding = layer.padding.upper()
-        if isinstance(layer, keras.layers.Conv1D):
-            x = x[:, None]
-            spatial = [(1, *sizes) for sizes in spatial]
-        size, strides, rates = ([1, *sizes, 1] for sizes in spatial)
-        if padding == "CAUSAL":
-            x = tf.pad(x, [(0, 0), (0, 0), ((size[2] - 1) * rates[2], 0), (0, 0)])
-            padding = "VALID"
-        return tf.image.extract_patches(x, size, strides, rates, padding)
 
 
 def mixing_layers(flow: ChannelFlow) -> list[MixingLayer]:

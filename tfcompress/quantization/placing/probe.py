@@ -71,6 +71,12 @@ class Probe:
             [tensor.name for tensor in self._run.inputs[: len(specs)]],
             [_behind_identity(tensor) for tensor in outputs],
         )
+        # The point that each node with a point repeats, by the node's name.
+        self._repeats = {
+            name: self._points[f"{original}:0"]
+            for name, original in repeated(self._graph.definition).items()
+            if f"{name}:0" in self._points and f"{original}:0" in self._points
+        }
 
     def _tap(self, point, tensor, **how):
         del how
@@ -135,7 +141,7 @@ class Probe:
         """
         with _as_traced():
             _, values = self._run(*map(tf.constant, inputs))
-        passed_over = {*self._before_bias(), *self._repeats()}
+        passed_over = {*self._before_bias(), *self._repeats}
         return [
             Candidate(self._points[name], tensor.op.type, value, (value.min(), value.max()))
             for (name, tensor), value in zip(
@@ -146,15 +152,7 @@ class Probe:
 
     def repeats(self) -> dict[TapPoint, TapPoint]:
         """Tell which points have a tensor that the converter computes once for another point."""
-        return {self._points[f"{name}:0"]: point for name, point in self._repeats().items()}
-
-    def _repeats(self):
-        """Return {name of a node that has a point: the point of the node that it repeats}."""
-        return {
-            name: self._points[f"{original}:0"]
-            for name, original in repeated(self._graph.definition).items()
-            if f"{name}:0" in self._points and f"{original}:0" in self._points
-        }
+        return {self._points[f"{name}:0"]: point for name, point in self._repeats.items()}
 
     def _before_bias(self):
         readers, nodes = collections.defaultdict(list), {}
