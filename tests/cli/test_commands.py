@@ -6,8 +6,7 @@ import sys
 import keras
 import numpy as np
 import pytest
-
-from tfcompress.cli.main import run
+from calling import call
 
 
 @pytest.fixture(scope="module")
@@ -29,13 +28,6 @@ def folder(tmp_path_factory):
         f"export {folder}/model.keras --out {folder}/int8.tflite --data {folder}/data.npz",
     )
     return folder
-
-
-def call(line):
-    """Run the command in this process; return its exit code."""
-    with pytest.raises(SystemExit) as ended:
-        run(line.split())
-    return ended.value.code
 
 
 def test_export_reports_and_writes(folder, capsys):

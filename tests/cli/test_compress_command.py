@@ -10,8 +10,7 @@ import time
 import keras
 import numpy as np
 import pytest
-
-from tfcompress.cli.main import run
+from calling import call
 
 
 @pytest.fixture(scope="module")
@@ -33,13 +32,6 @@ def folder(tmp_path_factory):
     np.savez(folder / "inputs.npz", x=x)
     np.savez(folder / "shifted.npz", x=x, y=y + 1)
     return folder
-
-
-def call(line):
-    """Run the command in this process; return its exit code."""
-    with pytest.raises(SystemExit) as ended:
-        run(line.split())
-    return ended.value.code
 
 
 LINE = (

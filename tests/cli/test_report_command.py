@@ -6,9 +6,9 @@ import sys
 import keras
 import numpy as np
 import pytest
+from calling import call
 
 from exporters import export_tflite
-from tfcompress.cli.main import run
 
 
 @pytest.fixture(scope="module")
@@ -26,12 +26,6 @@ def folder(tmp_path_factory):
     export_tflite(model, folder / "int8.tflite", "int8", representative_data=x)
     (folder / "history.json").write_text(json.dumps({"loss": [1.0, 0.5]}))
     return folder
-
-
-def call(line):
-    with pytest.raises(SystemExit) as ended:
-        run(line.split())
-    return ended.value.code
 
 
 def test_a_report_of_everything(folder, capsys):

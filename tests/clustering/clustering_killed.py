@@ -11,6 +11,7 @@ import sys
 
 import keras
 import numpy as np
+from interruption import KillAt
 
 import tfcompress as tfc
 
@@ -43,16 +44,6 @@ def train(model, *callbacks):
     # In order: a resumed training shuffles differently.
     model.fit(x, y, BATCH, EPOCHS, shuffle=False, verbose=0, callbacks=[*callbacks])
     return model
-
-
-class KillAt(keras.callbacks.Callback):
-    def __init__(self, step, kill):
-        super().__init__()
-        self.step, self.kill = step, kill
-
-    def on_train_batch_end(self, batch, logs=None):
-        if int(self.model.optimizer.iterations) == self.step:
-            self.kill()
 
 
 def main():

@@ -1,29 +1,14 @@
 """A training with clusters that was interrupted ends as one that was not, bit for bit."""
 
-import os
 import signal
-import subprocess
-import sys
 
 import clustering_killed as training
 import keras
 import numpy as np
 import pytest
+from interruption import Interrupted, KillAt, assert_same, interrupt, run_script
 
 import tfcompress as tfc
-
-
-class Interrupted(Exception):
-    pass
-
-
-def interrupt():
-    raise Interrupted
-
-
-def assert_same(weights, expected):
-    for found, wanted in zip(weights, expected, strict=True):
-        np.testing.assert_array_equal(found, wanted)
 
 
 @pytest.fixture(scope="module")
@@ -36,13 +21,7 @@ def uninterrupted():
 @pytest.mark.process
 def test_killed_and_resumed(tmp_path, uninterrupted):
     def run(*arguments):
-        return subprocess.run(
-            [sys.executable, training.__file__, "nearest", str(tmp_path), *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        )
+        return run_script(training.__file__, "nearest", tmp_path, *arguments)
 
     killed = run("15")  # in the third epoch
     assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
@@ -59,7 +38,7 @@ def test_killed_and_resumed(tmp_path, uninterrupted):
 def test_resumed_training_ends_alike(method, stop_at, tmp_path, uninterrupted):
     backup = keras.callbacks.BackupAndRestore(tmp_path)
     with pytest.raises(Interrupted):
-        training.train(training.make_model(method), backup, training.KillAt(stop_at, interrupt))
+        training.train(training.make_model(method), backup, KillAt(stop_at, interrupt))
     resumed = training.train(training.make_model(method), backup)
     assert_same(resumed.get_weights(), uninterrupted[method])
 
@@ -68,7 +47,7 @@ def test_clusters_under_quantization_resume(tmp_path):
     expected = training.train(training.make_model(quantized=True))
     backup = keras.callbacks.BackupAndRestore(tmp_path)
     with pytest.raises(Interrupted):
-        training.train(training.make_model(quantized=True), backup, training.KillAt(15, interrupt))
+        training.train(training.make_model(quantized=True), backup, KillAt(15, interrupt))
     resumed = training.train(training.make_model(quantized=True), backup)
     assert_same(resumed.get_weights(), expected.get_weights())
 

@@ -11,6 +11,7 @@ import sys
 
 import keras
 import numpy as np
+from interruption import KillAt
 
 from keras_callbacks import MagnitudePruning
 from tfcompress.pruning import PolynomialDecay
@@ -57,16 +58,6 @@ def pruning():
             PolynomialDecay(0.0, 0.8, 4, frequency=7), layers="by_movement", criterion="movement"
         ),
     ]
-
-
-class KillAt(keras.callbacks.Callback):
-    def __init__(self, step, kill):
-        super().__init__()
-        self.step, self.kill = step, kill
-
-    def on_train_batch_end(self, batch, logs=None):
-        if int(self.model.optimizer.iterations) == self.step:
-            self.kill()
 
 
 def main():

@@ -1,30 +1,15 @@
 """A training that was interrupted ends as one that was not."""
 
-import os
 import signal
-import subprocess
-import sys
 
 import keras
 import numpy as np
 import pruning_killed as training
 import pytest
+from interruption import Interrupted, KillAt, assert_same, interrupt, run_script
 
 from keras_callbacks import MagnitudePruning
 from tfcompress.pruning import PolynomialDecay
-
-
-class Interrupted(Exception):
-    pass
-
-
-def interrupt():
-    raise Interrupted
-
-
-def assert_same(weights, expected):
-    for found, wanted in zip(weights, expected, strict=True):
-        np.testing.assert_array_equal(found, wanted)
 
 
 @pytest.fixture(scope="module")
@@ -39,13 +24,7 @@ def uninterrupted():
 @pytest.mark.process
 def test_killed_and_resumed(tmp_path, uninterrupted):
     def run(*arguments):
-        return subprocess.run(
-            [sys.executable, training.__file__, str(tmp_path), *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        )
+        return run_script(training.__file__, tmp_path, *arguments)
 
     killed = run("15")  # in the third epoch
     assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
@@ -66,7 +45,7 @@ def test_order_of_backup_and_pruning_does_not_matter(tmp_path, uninterrupted, ba
 
     model = training.make_model()
     with pytest.raises(Interrupted):
-        training.train(model, *callbacks(), training.KillAt(14, interrupt), epochs=training.EPOCHS)
+        training.train(model, *callbacks(), KillAt(14, interrupt), epochs=training.EPOCHS)
     model = training.make_model()
     training.train(model, *callbacks(), epochs=training.EPOCHS)
     assert_same(model.get_weights(), uninterrupted)
@@ -80,7 +59,7 @@ def test_resumes_in_the_same_process_after_an_interruption(tmp_path, uninterrupt
             model,
             backup,
             *training.pruning(),
-            training.KillAt(14, interrupt),
+            KillAt(14, interrupt),
             epochs=training.EPOCHS,
         )
     training.train(model, backup, *training.pruning(), epochs=training.EPOCHS)
@@ -97,7 +76,7 @@ def test_resumes_pruning_that_began_after_dense_training(tmp_path):
 
     expected = run()
     with pytest.raises(Interrupted):
-        run(keras.callbacks.BackupAndRestore(tmp_path), training.KillAt(12 + 15, interrupt))
+        run(keras.callbacks.BackupAndRestore(tmp_path), KillAt(12 + 15, interrupt))
     resumed = run(keras.callbacks.BackupAndRestore(tmp_path))
     assert_same(resumed, expected)
 
@@ -138,7 +117,7 @@ def test_refuses_a_backup_of_other_kernels(tmp_path):
             model,
             backup,
             MagnitudePruning(schedule, layers="by_taylor"),
-            training.KillAt(14, interrupt),
+            KillAt(14, interrupt),
             epochs=4,
         )
     with pytest.raises(ValueError, match=r"pruned other kernels.*layers='by_magnitude'"):

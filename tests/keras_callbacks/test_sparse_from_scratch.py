@@ -7,6 +7,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+from interruption import Interrupted, KillAt, interrupt
 
 from keras_callbacks import SET, RigL
 
@@ -125,20 +126,6 @@ def test_two_devices():
     assert result["units"] == 8
 
 
-class Interrupted(Exception):
-    pass
-
-
-class InterruptAt(keras.callbacks.Callback):
-    def __init__(self, step):
-        super().__init__()
-        self.step = step
-
-    def on_train_batch_end(self, batch, logs=None):
-        if int(self.model.optimizer.iterations) == self.step:
-            raise Interrupted
-
-
 @pytest.mark.parametrize("callback", [RigL, SET])
 def test_goes_on_after_an_interruption(tmp_path, callback):
     def run(*extra):
@@ -147,7 +134,7 @@ def test_goes_on_after_an_interruption(tmp_path, callback):
 
     expected = run()
     with pytest.raises(Interrupted):
-        run(keras.callbacks.BackupAndRestore(tmp_path), InterruptAt(26))
+        run(keras.callbacks.BackupAndRestore(tmp_path), KillAt(26, interrupt))
     resumed = run(keras.callbacks.BackupAndRestore(tmp_path))
     np.testing.assert_array_equal(resumed, expected)
 

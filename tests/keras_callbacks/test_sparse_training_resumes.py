@@ -4,17 +4,10 @@ import keras
 import numpy as np
 import pruning_killed as training
 import pytest
+from interruption import Interrupted, KillAt, assert_same, interrupt
 
 from keras_callbacks import IterativeHardThresholding, ProximalL1, SparsityRegularization
 from tfcompress.pruning import PolynomialDecay
-
-
-class Interrupted(Exception):
-    pass
-
-
-def interrupt():
-    raise Interrupted
 
 
 @pytest.mark.parametrize(
@@ -33,7 +26,6 @@ def test_resumed_training_ends_alike(make, stop_at, tmp_path):
     expected = run()
     assert np.count_nonzero(expected.get_layer("by_magnitude").kernel.numpy() == 0) == 77
     with pytest.raises(Interrupted):
-        run(keras.callbacks.BackupAndRestore(tmp_path), training.KillAt(stop_at, interrupt))
+        run(keras.callbacks.BackupAndRestore(tmp_path), KillAt(stop_at, interrupt))
     resumed = run(keras.callbacks.BackupAndRestore(tmp_path))
-    for found, wanted in zip(resumed.get_weights(), expected.get_weights(), strict=True):
-        np.testing.assert_array_equal(found, wanted)
+    assert_same(resumed.get_weights(), expected.get_weights())
