@@ -8,7 +8,7 @@ from keras.src.trainers.compile_utils import CompileMetrics
 
 from exporters.converting import convert_model
 from exporters.running.runtime import load
-from tfcompress.examples import gather
+from tfcompress.examples import as_called, gather
 
 
 class DeployedAccuracy(keras.callbacks.Callback):
@@ -81,10 +81,7 @@ class DeployedAccuracy(keras.callbacks.Callback):
             logs[f"val_deployed_{name}"] = float(value)
 
     def _agreement(self, model, outputs, steps):
-        inputs = self._inputs
-        if isinstance(inputs, list) and len(inputs) == 1:
-            inputs = inputs[0]
-        expected = keras.tree.flatten(model.predict(inputs, verbose=0))
+        expected = keras.tree.flatten(model.predict(as_called(self._inputs), verbose=0))
         close = [
             np.abs(output - reference) <= 1.5 * step
             for output, reference, step in zip(outputs, expected, steps, strict=True)

@@ -64,6 +64,11 @@ def first_examples(inputs: Inputs, count: int) -> Inputs:
     return _mapped(inputs, lambda array: array[:count])
 
 
+def as_called(inputs: Inputs):
+    """Return gathered inputs as a model is called with them: a single one without its list."""
+    return inputs[0] if isinstance(inputs, list) and len(inputs) == 1 else inputs
+
+
 def _is_array(value: Any) -> bool:
     return hasattr(value, "__array__") and hasattr(value, "shape")
 

@@ -131,6 +131,35 @@ def validate(
     )
 
 
+def file_metric(
+    file: File,
+    data: Any,
+    kernels: str,
+    *,
+    metric: Metric | None = None,
+    limits: Limits | None = None,
+) -> float | None:
+    """Compute the task metric of a file alone.
+
+    Args:
+        file: the file's path, or its bytes.
+        data: examples and labels, as ``validate`` takes them.
+        kernels: the kernel set.
+        metric: see ``validate``.
+        limits: likewise.
+
+    Returns:
+        The metric; None without labels, or without a metric where they name no classes.
+
+    Raises:
+        RunError: the file does not run.
+        ValueError: shapes or labels do not fit; or a value is not finite.
+    """
+    inputs, labels = gather(data)
+    with load_isolated(file, kernels=kernels, limits=limits) as loaded:
+        return _metric(metric, loaded.predict(inputs), labels)
+
+
 def _found(runtimes) -> list[Runtime]:
     if runtimes == "all":
         return list(find_runtimes()) or [find_runtime()]

@@ -1,5 +1,6 @@
 """A worker on a study whose trials only sleep: python study_worker.py DIRECTORY STORAGE SECONDS."""
 
+import functools
 import pathlib
 import sys
 import time
@@ -7,7 +8,7 @@ import time
 from made_trials import made
 
 from tfcompress.search.budget import Budget
-from tfcompress.search.ladder import next_rung, rungs
+from tfcompress.search.choosing import choose
 from tfcompress.search.space import Space
 from tfcompress.search.store import (
     FrontSampler,
@@ -16,7 +17,6 @@ from tfcompress.search.store import (
     run_next,
     running_candidates,
 )
-from tfcompress.search.walk import next_step
 
 SPACE = Space(("channels", "sparsity"))
 BUDGET = Budget()
@@ -24,15 +24,10 @@ HEARTBEAT = 1
 TRIALS = 8
 
 
-def choose(trials, running):
-    """Climb the ladder, then go along the front."""
-    holds = {trial.candidate: not BUDGET.shortfalls(trial) for trial in trials}
-    return next_rung(rungs(SPACE), holds, running) or next_step(SPACE, trials, BUDGET, running)
-
-
 def study_in(directory, storage):
     """Open the study that the workers share."""
-    return open_study(directory, storage, "test", FrontSampler(SPACE, choose, 0), HEARTBEAT)
+    sampler = FrontSampler(SPACE, functools.partial(choose, SPACE, BUDGET), 0)
+    return open_study(directory, storage, "test", sampler, HEARTBEAT)
 
 
 def measured(number, candidate):

@@ -169,7 +169,7 @@ def test_a_dataset_every_technique_and_training_that_adds_up(model, tmp_path, mo
     candidate = Candidate(channels=0.5, sparsity=0.5, precision=0.8, clusters=16)
     line = (Candidate(trained=False), Candidate(channels=0.25, sparsity=0.3), candidate)
     monkeypatch.setattr("tfcompress.search.ladder._RUNGS", line)
-    monkeypatch.setattr("tfcompress.search.worker.next_rung", in_order)
+    monkeypatch.setattr("tfcompress.search.choosing.next_rung", in_order)
     batches = tf.data.Dataset.from_tensor_slices(blobs()).batch(64)
     result = tfc.compress(
         model,

@@ -146,6 +146,10 @@ def load_model(path: str):
 
 def image_size(model) -> tuple[int, int] | None:
     """Return height and width of a model's input, if it is an image."""
-    shapes = [tuple(tensor.shape) for tensor in getattr(model, "inputs", None) or ()]
-    images = len(shapes) == 1 and len(shapes[0]) == 4 and None not in shapes[0][1:3]
-    return shapes[0][1:3] if images else None
+    return size_of_image([tuple(tensor.shape) for tensor in getattr(model, "inputs", None) or ()])
+
+
+def size_of_image(shapes: list[tuple[int | None, ...]]) -> tuple[int, int] | None:
+    """Return height and width where there is one input, and it is an image of a known size."""
+    image = len(shapes) == 1 and len(shapes[0]) == 4
+    return shapes[0][1:3] if image and all((size or 0) > 0 for size in shapes[0][1:3]) else None

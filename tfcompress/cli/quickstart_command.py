@@ -1,7 +1,5 @@
 """``tfcompress quickstart``: the whole path on real data, in minutes."""
 
-import importlib.util
-
 from tfcompress.cli.errors import CommandError
 from tfcompress.cli.folder_argument import prepare_folder
 
@@ -40,7 +38,9 @@ def add_to(commands) -> None:
 
 def run(arguments) -> None:
     """Run the subcommand."""
-    html = all(importlib.util.find_spec(name) for name in ("jinja2", "matplotlib"))
+    from tfcompress.report.writing import missing_libraries
+
+    html = not missing_libraries()
     if arguments.html and not html:
         raise CommandError("--html needs an extra: pip install 'tfcompress[report]'")
     if arguments.seed < 0:

@@ -8,7 +8,7 @@ from tfcompress.cli.data_argument import HELP as DATA_HELP
 from tfcompress.cli.data_argument import load_data
 from tfcompress.cli.errors import CommandError
 from tfcompress.cli.folder_argument import prepare_folder
-from tfcompress.cli.model_commands import image_size, load_model
+from tfcompress.cli.model_commands import image_size, load_model, size_of_image
 from tfcompress.cli.outcome import add_parser, one_line_errors
 
 _DESCRIPTION = """\
@@ -110,9 +110,7 @@ def _input_size(file: str) -> tuple[int, int] | None:
     """Return height and width of a file's input, if it is one image."""
     from exporters import inspect
 
-    shapes = [tensor.shape for tensor in inspect(file).inputs]
-    image = len(shapes) == 1 and len(shapes[0]) == 4
-    return shapes[0][1:3] if image else None
+    return size_of_image([tensor.shape for tensor in inspect(file).inputs])
 
 
 def _sources(arguments) -> list[str]:

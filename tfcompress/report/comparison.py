@@ -6,7 +6,7 @@ from typing import Any
 
 from exporters.comparing.agreement import Agreement
 from exporters.comparing.layer_agreement import LayerAgreement
-from exporters.comparing.validation import validate
+from exporters.comparing.validation import file_metric, validate
 from tfcompress.tflite.flatbuffer import read_model
 
 Path = str | os.PathLike
@@ -55,8 +55,7 @@ def compare(
     """
 
     def own_metric(path):
-        """Compute a file's metric; what the file is compared with does not matter for it."""
-        return validate(path, path, examples, kernels=kernels[:1], **settings).metric
+        return file_metric(path, examples, kernels[0], **settings)
 
     baseline_metric = None if baseline is None else own_metric(baseline)
     if model is None and baseline is None:

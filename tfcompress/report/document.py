@@ -106,19 +106,6 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     sortable: bool = False
 
-    def to_text(self) -> str:
-        """Return the table for the terminal."""
-        lines = [[column.title for column in self.columns]]
-        lines += [[cell.text for cell in row] for row in self.rows]
-        widths = [max(len(line[place]) for line in lines) for place in range(len(self.columns))]
-        return "\n".join(
-            "  ".join(
-                cell.rjust(width) if column.number else cell.ljust(width)
-                for cell, width, column in zip(line, widths, self.columns, strict=True)
-            ).rstrip()
-            for line in lines
-        )
-
 
 @dataclasses.dataclass(frozen=True)
 class Figure:

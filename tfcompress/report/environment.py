@@ -7,17 +7,12 @@ import importlib.metadata
 import os
 import pathlib
 import platform
-from collections.abc import Iterable
 
 _PACKAGES = ("tfcompress", "ai-edge-litert", "tflite-runtime", "tensorflow", "keras", "numpy")
-_CHUNK = 1 << 20
 
 
-def describe_environment(packages: Iterable[str] = _PACKAGES) -> dict[str, str]:
+def describe_environment() -> dict[str, str]:
     """Describe this computer and what is installed on it, without importing anything.
-
-    Args:
-        packages: distributions whose versions are wanted.
 
     Returns:
         Values by name; packages that are not installed are left out.
@@ -26,7 +21,7 @@ def describe_environment(packages: Iterable[str] = _PACKAGES) -> dict[str, str]:
         "made": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "python": platform.python_version(),
     }
-    for name in packages:
+    for name in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     return {
@@ -49,11 +44,8 @@ def hash_file(path: str | os.PathLike) -> str:
     Raises:
         OSError: it cannot be read.
     """
-    digest = hashlib.sha256()
     with open(path, "rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _processor() -> str:

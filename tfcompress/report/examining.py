@@ -1,6 +1,5 @@
 """Everything that can be measured of a file, in one call."""
 
-import gzip
 import os
 import pathlib
 from collections.abc import Iterable, Sequence
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from exporters.comparing.validation import Metric
+from exporters.download_size import gzip_size
 from exporters.judging.target_check import check_target
 from exporters.reading.inspection import Inspection, inspect
 from exporters.running.runtime import Limits, find_runtime
@@ -101,7 +101,6 @@ def examine(
     hashes = {path: hash_file(path) for path in (*files, *map(os.fspath, sources))}
     comparison = Comparison()
     if data is not None:
-        examples = _labelled(data, labels)
         comparison = compare(file, model, baseline, examples, kernels, metric=metric, limits=limits)
     times = _times(files, runs, kernels[0], limits)
     own = inspect(file, () if model is None else _layer_paths(model))
@@ -162,7 +161,7 @@ def _file_findings(
         name=inspection.path,
         sha256=hashes[inspection.path],
         size=inspection.size,
-        gzip_size=len(gzip.compress(content, mtime=0)),
+        gzip_size=gzip_size(content),
         parameters=inspection.parameters,
         sparsity=file_sparsity(read_model(content)),
         macs=inspection.macs,

@@ -1,6 +1,5 @@
 """What is known about each operation of a file, put together from what was read, run and timed."""
 
-import math
 from collections.abc import Sequence
 
 from exporters.comparing.layer_agreement import LayerAgreement
@@ -47,16 +46,3 @@ def layer_findings(
         )
         for report in main
     )
-
-
-def noisiest(layers: Sequence[LayerFindings]) -> LayerFindings | None:
-    """Find the operation whose output is the noisiest.
-
-    Args:
-        layers: the operations.
-
-    Returns:
-        The one with the lowest ``sqnr``; None if none was compared or all are exact.
-    """
-    noisy = [layer for layer in layers if layer.sqnr is not None and layer.sqnr < math.inf]
-    return min(noisy, key=lambda layer: layer.sqnr, default=None)

@@ -45,8 +45,3 @@ TERMS = {
     ),
     "Pareto front": "the trials that no other trial beats in everything at once.",
 }
-
-
-def definitions(*names: str) -> tuple[tuple[str, str], ...]:
-    """Return terms with their definitions, in the order of the names; all without names."""
-    return tuple((name, TERMS[name]) for name in names or TERMS)

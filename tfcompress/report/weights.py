@@ -70,10 +70,10 @@ def operation_weights(model: TFLiteModel, operation: Operation) -> Weights | Non
     if not tensors:
         return None
     stored = [constant_value(model, tensor) for tensor in tensors]
-    real = [real_values(model, tensor) for tensor in tensors]
+    real = [_real(values, t.quantization) for values, t in zip(stored, tensors, strict=True)]
     return Weights(
         count=sum(values.size for values in stored),
-        zeros=sum(_zeros(model, tensor) for tensor in tensors),
+        zeros=sum(map(_zeros, stored, real)),
         distinct=max(len(np.unique(values)) for values in stored),
         bits=max(bits_per_value(tensor.dtype) for tensor in tensors),
         histogram=None if any(values is None for values in real) else histogram(real),
@@ -91,8 +91,11 @@ def file_sparsity(model: TFLiteModel) -> float | None:
     """
     operations = [operation for graph in model.subgraphs for operation in graph.operations]
     tensors = {tensor.buffer: tensor for tensor in _weight_tensors(model, operations)}.values()
-    count = sum(math.prod(tensor.shape) for tensor in tensors)
-    return sum(_zeros(model, tensor) for tensor in tensors) / count if count else None
+    count, zeros = sum(math.prod(tensor.shape) for tensor in tensors), 0
+    for tensor in tensors:
+        stored = constant_value(model, tensor)
+        zeros += _zeros(stored, _real(stored, tensor.quantization))
+    return zeros / count if count else None
 
 
 def real_values(model: TFLiteModel, tensor: Tensor) -> np.ndarray | None:
@@ -105,10 +108,12 @@ def real_values(model: TFLiteModel, tensor: Tensor) -> np.ndarray | None:
     Returns:
         float32 values of the tensor's shape; None for integers without scales beside them.
     """
-    values = constant_value(model, tensor)
+    return _real(constant_value(model, tensor), tensor.quantization)
+
+
+def _real(values, quantization):
     if values.dtype.kind == "f":
         return values.astype(np.float32)
-    quantization = tensor.quantization
     if quantization is None or not quantization.scales:
         return None
     scales = np.asarray(quantization.scales, np.float32)
@@ -160,7 +165,5 @@ def _is_weight(tensor: Tensor) -> bool:
     return tensor.constant and wide and tensor.dtype not in _SETTINGS
 
 
-def _zeros(model: TFLiteModel, tensor: Tensor) -> int:
-    real = real_values(model, tensor)
-    values = constant_value(model, tensor) if real is None else real
-    return int(np.sum(values == 0))
+def _zeros(stored, real) -> int:
+    return int(np.sum((stored if real is None else real) == 0))

@@ -57,12 +57,16 @@ def write_data(findings: Findings, directory: str | os.PathLike) -> None:
     write_whole(directory / "report.md", markdown.encode())
 
 
+def missing_libraries() -> list[str]:
+    """Name the libraries of the extra ``report`` that are not installed."""
+    return [name for name in ("jinja2", "matplotlib") if not importlib.util.find_spec(name)]
+
+
 def require_extra() -> None:
     """Check that the libraries of the extra ``report`` are there.
 
     Raises:
         ImportError: one is missing; says how to get it.
     """
-    missing = [name for name in ("jinja2", "matplotlib") if not importlib.util.find_spec(name)]
-    if missing:
+    if missing := missing_libraries():
         raise ImportError(f"Reports need {' and '.join(missing)}: pip install 'tfcompress[report]'")

@@ -14,6 +14,7 @@ from tfcompress.examples import gather
 from tfcompress.graph.channels.flow import require_functional
 from tfcompress.graph.wrapper import require_built, unwrap
 from tfcompress.search.budget import Budget
+from tfcompress.search.choosing import choose
 from tfcompress.search.fine_tuning import FineTuning
 from tfcompress.search.one_trial import Workshop
 from tfcompress.search.reference import (
@@ -28,7 +29,7 @@ from tfcompress.search.space import TECHNIQUES, Candidate, Space
 from tfcompress.search.store import FrontSampler, finished_trials, open_study
 from tfcompress.search.teaching import make_lessons, require_labels
 from tfcompress.search.timing import Plan, choose_epochs
-from tfcompress.search.worker import Worker, choose, require_shared
+from tfcompress.search.worker import Worker, require_shared
 from tfcompress.targets.target import load_target
 
 

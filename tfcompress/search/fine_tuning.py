@@ -209,7 +209,7 @@ def classification_loss(model: keras.Model, labels: np.ndarray) -> keras.Loss:
 def _clusterable(model, clusters):
     """Return the layers whose kernels have weights to share."""
     return [
-        kernel.path.rpartition("/")[0]
+        kernel.layer_path
         for kernel in find_kernels(model)
         if not kernel.depthwise and kernel.size >= 4 * clusters
     ]

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import fcntl
-import gzip
 import hashlib
 import json
 import pathlib
@@ -12,6 +11,7 @@ import keras
 import numpy as np
 
 from exporters import benchmark, export_tflite
+from exporters.download_size import gzip_size
 from exporters.whole_file import write_whole
 from tfcompress.examples import gather
 from tfcompress.graph.channels import read_channels
@@ -129,7 +129,7 @@ def bare_size(flatbuffer: bytes) -> int:
     editor = Editor(flatbuffer)
     for buffer in editor.tree.buffers:
         buffer.data = None
-    return len(gzip.compress(editor.packed(), mtime=0))
+    return gzip_size(editor.packed())
 
 
 def count_macs(model: keras.Model) -> int | None:

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import json
 import pathlib
-import shutil
 from typing import Any
 
 import keras
@@ -141,9 +140,7 @@ def save(result: SearchResult) -> None:
     """Write ``result.json``, and the best file and model under names that stay the same."""
     files = result.nearest.files
     for kind, name in (("weights", BEST_WEIGHTS), ("file", BEST_FILE)):
-        draft = result.directory / f".{name}"
-        shutil.copyfile(result.directory / files[kind], draft)
-        draft.replace(result.directory / name)
+        write_whole(result.directory / name, (result.directory / files[kind]).read_bytes())
     text = json.dumps(result.to_json(), indent=1) + "\n"
     write_whole(result.directory / RESULT, text.encode())
 

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from rich.progress import track
 
-from tfcompress.examples import gather
+from tfcompress.examples import as_called, gather
 from tfcompress.graph.kernels import Kernel, find_kernels
 from tfcompress.graph.selection import LayerSelector
 from tfcompress.graph.wrapper import require_built
@@ -163,8 +163,7 @@ def sensitivity(
     if not kernels:
         raise ValueError(f"`layers` selects no layer with a kernel. Received: layers={layers!r}")
     inputs, labels = gather(data, most)
-    if isinstance(inputs, list) and len(inputs) == 1:
-        inputs = inputs[0]
+    inputs = as_called(inputs)
     notes = _Notes(file, model, inputs)
 
     def outputs():

@@ -1,6 +1,7 @@
 """The study: trials in a database that several workers share, and what becomes of a dead one's."""
 
 import contextlib
+import dataclasses
 import json
 import math
 import pathlib
@@ -153,7 +154,7 @@ class FrontSampler(optuna.samplers.BaseSampler):
     def sample_relative(self, study, trial, search_space):
         """Return the chosen candidate, or nothing, which leaves the choice to TPE."""
         candidate = self._choose(finished_trials(study), running_candidates(study))
-        return {} if candidate is None else _params(candidate)
+        return {} if candidate is None else dataclasses.asdict(candidate)
 
     def sample_independent(self, study, trial, param_name, param_distribution):
         """Return what TPE samples; all that it proposes is trained."""
@@ -173,10 +174,6 @@ def _suggest(trial: optuna.Trial, space: Space) -> Candidate:
         for name, distribution in _distributions(space).items()
     }
     return Candidate(**found)
-
-
-def _params(candidate: Candidate) -> dict:
-    return {name: getattr(candidate, name) for name in (*TECHNIQUES, "trained")}
 
 
 def _values(trial: Trial) -> Sequence[float]:

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfcompress.distillation import cache_teacher
 from tfcompress.distillation.cache import TeacherCache
-from tfcompress.examples import gather
+from tfcompress.examples import as_called, gather
 
 _SAMPLE = 256
 
@@ -107,8 +107,7 @@ def make_lessons(model: keras.Model, data, batch_size: int, folder: pathlib.Path
     Raises:
         ValueError: a dataset is endless or empty.
     """
-    inputs = gather(data, _SAMPLE)[0]
-    inputs = inputs[0] if isinstance(inputs, list) and len(inputs) == 1 else inputs
+    inputs = as_called(gather(data, _SAMPLE)[0])
     if isinstance(data, tuple):
         x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
         cache = cache_teacher(

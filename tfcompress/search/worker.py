@@ -14,7 +14,6 @@ import tfcompress
 from exporters import RunError
 from exporters.converting import FloatOperationError
 from tfcompress.search.budget import Budget
-from tfcompress.search.ladder import next_rung, rungs
 from tfcompress.search.lineage import parent_of
 from tfcompress.search.one_trial import Workshop
 from tfcompress.search.pareto import nearest
@@ -24,20 +23,10 @@ from tfcompress.search.result import SearchResult, save
 from tfcompress.search.space import Candidate, Space
 from tfcompress.search.store import LostTrialError, finished_trials, run_next, running_candidates
 from tfcompress.search.timing import Plan
-from tfcompress.search.walk import next_step
 from tfcompress.tflite.conversion import ConversionError
 
 # What a candidate may fail by, while others work.
 _REFUSALS = (ConversionError, FloatOperationError, RunError, tf.errors.ResourceExhaustedError)
-
-
-def choose(
-    space: Space, budget: Budget, trials: Sequence[Trial], running: Sequence[Candidate]
-) -> Candidate | None:
-    """Choose the next candidate: a rung of the ladder, or else a step along the front."""
-    holds = {trial.candidate: not budget.shortfalls(trial) for trial in trials}
-    rung = next_rung(rungs(space), holds, running)
-    return next_step(space, trials, budget, running) if rung is None else rung
 
 
 @dataclasses.dataclass(frozen=True)

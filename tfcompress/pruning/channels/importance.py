@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfcompress.examples import gather
+from tfcompress.examples import as_called, gather
 from tfcompress.graph.channels import ChannelFlow
 from tfcompress.pruning.channels.reconstruction import lasso
 
@@ -101,7 +101,7 @@ def taylor(model, flow, data=None, seed=0):
         raise ValueError(
             "The criterion 'taylor' needs labels: `data=(x, y)`. Received: inputs alone"
         )
-    for x, y in tf.data.Dataset.from_tensor_slices((_as_called(inputs), labels)).batch(32):
+    for x, y in tf.data.Dataset.from_tensor_slices((as_called(inputs), labels)).batch(32):
         for index, gradient in enumerate(gradients(x, y)):
             if gradient is not None:
                 axis = slices[index][1]
@@ -122,10 +122,6 @@ CRITERIA: dict[str, Importance] = {
     "random": random,
     "taylor": taylor,
 }
-
-
-def _as_called(inputs):
-    return inputs[0] if isinstance(inputs, list) and len(inputs) == 1 else inputs
 
 
 class _Scores:

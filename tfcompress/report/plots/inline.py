@@ -9,6 +9,7 @@ import contextlib
 import io
 import re
 from collections.abc import Iterator, Mapping
+from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def inline_svg(drawn: "Axes", titles: Mapping[str, str] | None = None) -> str:
     text = re.sub(r'(<svg [^>]*?) width="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'(<svg [^>]*?) height="[^"]*"', r"\1", text, count=1)
     for gid, title in (titles or {}).items():
-        text = text.replace(f'<g id="{gid}">', f"<g><title>{_escaped(title)}</title>", 1)
+        text = text.replace(f'<g id="{gid}">', f"<g><title>{escape(title, quote=False)}</title>", 1)
     text = _without_unused_ids(text)
     text = re.sub(r"font: (\d+)px [^;\"]*", r"font-size: \1px", text)
     text = re.sub(
@@ -110,7 +111,3 @@ def _without_unused_ids(text: str) -> str:
     return re.sub(
         r' id="([^"]*)"', lambda match: match.group() if match.group(1) in used else "", text
     )
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -2,7 +2,7 @@
 
 from tfcompress.report.document import Code, Pairs, Section
 from tfcompress.report.findings import Findings
-from tfcompress.report.terms import definitions
+from tfcompress.report.terms import TERMS
 
 
 def reproduction_section(findings: Findings) -> Section:
@@ -17,4 +17,4 @@ def reproduction_section(findings: Findings) -> Section:
 
 def terms_section() -> Section:
     """Say what the words mean."""
-    return Section("Terms", (Pairs(definitions()),), folded=True)
+    return Section("Terms", (Pairs(tuple(TERMS.items())),), folded=True)
