@@ -158,9 +158,15 @@ def _partners_by_layer(left: list[Tensor], others: list[Tensor]) -> dict[int, in
 
     Two conversions of one model number the nodes of a layer anew, and fuse others into them.
     """
+    by_node = collections.defaultdict(list)
+    for other in others:
+        if (scope := layer_scope(other.name)) is not None:
+            by_node[other.shape, _node(other.name)].append((other.index, scope))
     found: dict[int, list[int]] = {}
     for tensor in left:
-        found[tensor.index] = [other.index for other in others if _same_node(tensor, other)]
+        scope = layer_scope(tensor.name)
+        alike = () if scope is None else by_node[tensor.shape, _node(tensor.name)]
+        found[tensor.index] = [index for index, other in alike if _nested(scope, other)]
     wanted = collections.Counter(index for indices in found.values() for index in indices)
     return {
         own: indices[0]
@@ -169,12 +175,9 @@ def _partners_by_layer(left: list[Tensor], others: list[Tensor]) -> dict[int, in
     }
 
 
-def _same_node(tensor: Tensor, other: Tensor) -> bool:
-    scopes = [layer_scope(each.name) for each in (tensor, other)]
-    if tensor.shape != other.shape or None in scopes:
-        return False
-    outer, inner = sorted((scope.split("/") for scope in scopes), key=len)
-    return inner[: len(outer)] == outer and _node(tensor.name) == _node(other.name)
+def _nested(first: str, second: str) -> bool:
+    outer, inner = sorted((scope.split("/") for scope in (first, second)), key=len)
+    return inner[: len(outer)] == outer
 
 
 def _node(name: str) -> str:

@@ -68,8 +68,8 @@ def stored_kernels(
     >>> {kernel.layer: (kernel.sparsity, kernel.unique) for kernel in stored_kernels("m.tflite")}
     {'conv': (0.5, 16), 'dense': (0.5, 16)}
     """
-    content = bytes(source) if isinstance(source, bytes | bytearray) else None
-    content = pathlib.Path(source).read_bytes() if content is None else content
+    whole = isinstance(source, bytes | bytearray)
+    content = source if whole else pathlib.Path(source).read_bytes()
     model = read_model(content)
     found = []
     for report in inspect(content, layers).operations:

@@ -93,7 +93,7 @@ def refuse_clustered(model: keras.Model, kernels: list[Kernel]) -> None:
     require_final_kernels(model, "pruning")
     for kernel in kernels:
         if isinstance(kernel.variable.constraint, ClusterConstraint):
-            layer_path = kernel.path.rpartition("/")[0]
+            layer_path = kernel.layer_path
             raise ValueError(
                 f"Layer {layer_path!r} is clustered already, and pruning it would tear its shared "
                 "values apart. Prune first, then cluster: clusters keep the zeros that they find, "

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from tfcompress.clustering.grouping import (
     group,
+    held_values,
     nearest_members,
     pruned_weights,
     shared_values,
@@ -71,7 +72,7 @@ class ClusterConstraint(keras.constraints.Constraint):
             tf.reshape(members + clusters * tf.range(groups)[:, None], [-1]),
             groups * clusters,
         )
-        held = (centroids == 0.0) & tf.reduce_any(pruned, axis=1, keepdims=True)
+        held = held_values(centroids, pruned)
         moved = centroids + tf.where(held, 0.0, tf.reshape(means, centroids.shape))
         moved = tf.sort(moved, axis=1)
         latent += self._mobility * update

@@ -63,6 +63,19 @@ def pruned_weights(weights, centroids):
     return (weights == 0.0) & tf.reduce_any(centroids == 0.0, axis=1, keepdims=True)
 
 
+def held_values(centroids, pruned):
+    """Tell which values stay at zero: those that pruned weights have.
+
+    Args:
+        centroids: float tensor (groups, clusters).
+        pruned: from ``pruned_weights``.
+
+    Returns:
+        bool tensor of the shape of ``centroids``.
+    """
+    return (centroids == 0.0) & tf.reduce_any(pruned, axis=1, keepdims=True)
+
+
 def shared_values(weights, centroids, members):
     """Return each weight's shared value; pruned weights stay at zero.
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import tensorflow as tf
 
-from tfcompress.clustering.grouping import pruned_weights
+from tfcompress.clustering.grouping import held_values, pruned_weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +61,7 @@ def soft_clusters(weights, centroids, temperature: float, iterations: int):
     compression", 2022, https://arxiv.org/abs/2108.12659, section 3.
     """
     pruned = pruned_weights(weights, centroids)
-    held = (centroids == 0.0) & tf.reduce_any(pruned, axis=1, keepdims=True)
+    held = held_values(centroids, pruned)
     kept = tf.cast(~pruned, weights.dtype)
     softness = temperature * tf.stop_gradient(_deviation(weights, kept))
 

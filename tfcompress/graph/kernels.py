@@ -29,6 +29,11 @@ class Kernel:
     depthwise: bool = False
 
     @property
+    def layer_path(self) -> str:
+        """The path of its layer."""
+        return self.path.rpartition("/")[0]
+
+    @property
     def size(self) -> int:
         """The number of weights."""
         return int(keras.ops.size(self.variable))

@@ -4,7 +4,9 @@ tf_keras and TFMOT are not imported for a model: whoever brings one has imported
 imported to load a file.
 """
 
-from tfcompress.guests.files import load_tf_keras
-from tfcompress.guests.rebuilding import NoTwinError, from_tf_keras
+import lazy_loader
 
-__all__ = ["NoTwinError", "from_tf_keras", "load_tf_keras"]
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={"files": ["load_tf_keras"], "rebuilding": ["NoTwinError", "from_tf_keras"]},
+)

@@ -1,6 +1,9 @@
 """Whether a rebuilt model computes what its original does: seen by running both."""
 
 import numpy as np
+from tensorflow import nest
+
+from tfcompress.guests.recognizing import input_structure
 
 _EXAMPLES = 2
 _FREE_SIZE = 32
@@ -38,14 +41,8 @@ def unequal_outputs(guest, rebuilt, example=None) -> str:
 
 def _random_inputs(guest):
     """Make a batch for a model's inputs, in its own structure."""
-    from tensorflow import nest
-
     generator = np.random.default_rng(0)
-    structure = getattr(guest, "_nested_inputs", None)
-    return nest.map_structure(
-        lambda tensor: _random(generator, tensor),
-        guest.inputs[0] if structure is None else structure,
-    )
+    return nest.map_structure(lambda tensor: _random(generator, tensor), input_structure(guest))
 
 
 def _random(generator, tensor) -> np.ndarray:
@@ -58,8 +55,4 @@ def _random(generator, tensor) -> np.ndarray:
 
 def _arrays(outputs) -> list[np.ndarray]:
     """List outputs in the order in which tf_keras and Keras both flatten them."""
-    if isinstance(outputs, dict):
-        return [array for key in sorted(outputs) for array in _arrays(outputs[key])]
-    if isinstance(outputs, list | tuple):
-        return [array for item in outputs for array in _arrays(item)]
-    return [np.asarray(outputs, np.float64)]
+    return [np.asarray(output, np.float64) for output in nest.flatten(outputs)]

@@ -6,7 +6,7 @@ from tensorflow import nest
 
 from tfcompress.graph.wrapper import ModelWrapper
 from tfcompress.guests.rebuilding import NoTwinError, from_tf_keras
-from tfcompress.guests.recognizing import has_learnt_ranges, is_tf_keras_model
+from tfcompress.guests.recognizing import has_learnt_ranges, input_structure, is_tf_keras_model
 from tfcompress.guests.stripping import strip_wrappers
 
 
@@ -32,13 +32,12 @@ class GuestModel(ModelWrapper):
     def call(self, inputs, training=False):
         """Run the model at inference on what it takes, or on a list of that in its order."""
         del training
-        inputs = keras.tree.flatten(inputs) if not isinstance(inputs, dict) else inputs
         if isinstance(inputs, dict):
             inputs = [inputs[tensor.name] for tensor in self.model.inputs]
-        structure = getattr(self.model, "_nested_inputs", None)
-        if structure is None:  # a Sequential
-            structure = self.model.inputs[0]
-        outputs = self.model(nest.pack_sequence_as(structure, inputs), training=False)
+        else:
+            inputs = keras.tree.flatten(inputs)
+        packed = nest.pack_sequence_as(input_structure(self.model), inputs)
+        outputs = self.model(packed, training=False)
         return nest.flatten(outputs) if nest.is_nested(outputs) else outputs
 
 

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator
 
 import keras
+from tensorflow import nest
 
 from tfcompress.guests.equality import unequal_outputs
 from tfcompress.guests.operations import FUNCTIONS
@@ -125,7 +126,7 @@ class _Rebuilding:
                 with _named_in_errors(node.layer, path):
                     args, kwargs = _mapped((node.call_args, node.call_kwargs), tensors)
                     made = keras.tree.flatten(self._call(node.layer, path, args, kwargs))
-                tensors |= zip(map(id, _flattened(node.outputs)), made, strict=True)
+                tensors |= zip(map(id, nest.flatten(node.outputs)), made, strict=True)
         return keras.Model(inputs, _mapped(guest._nested_outputs, tensors), name=guest.name)
 
     def _call(self, layer, path, args, kwargs):
@@ -210,11 +211,3 @@ def _mapped(structure, tensors: dict):
     if isinstance(structure, list):
         return [_mapped(item, tensors) for item in structure]
     return tensors.get(id(structure), structure)
-
-
-def _flattened(structure) -> list:
-    if isinstance(structure, dict):
-        return [tensor for key in sorted(structure) for tensor in _flattened(structure[key])]
-    if isinstance(structure, list | tuple):
-        return [tensor for item in structure for tensor in _flattened(item)]
-    return [structure]

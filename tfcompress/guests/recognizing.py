@@ -16,6 +16,12 @@ def is_tf_keras_model(candidate) -> bool:
     return module is not None and isinstance(candidate, module.Model)
 
 
+def input_structure(model):
+    """Return the inputs of a tf_keras model as it takes them."""
+    structure = getattr(model, "_nested_inputs", None)
+    return model.inputs[0] if structure is None else structure  # a Sequential
+
+
 def is_pruned(layer) -> bool:
     """Tell whether a tf_keras layer is TFMOT's wrapper that prunes another."""
     return _is_of_tfmot(layer, _PRUNING)

@@ -7,7 +7,7 @@ import numpy as np
 
 from tfcompress.post_training.balance import Channels, Weights, best_scales
 from tfcompress.post_training.grids import WeightGrids
-from tfcompress.post_training.linear import LinearLayer
+from tfcompress.post_training.linear import LinearLayer, float64
 from tfcompress.post_training.links import Link, Reader, find_links
 from tfcompress.post_training.observing import Observed, observe
 from tfcompress.post_training.report import StepReport
@@ -87,7 +87,7 @@ def _makers_weights(linear: LinearLayer, seen: Observed, grids: WeightGrids) -> 
         matrices = linear.to_matrices(array)  # (groups, inputs, outputs of a group)
         return matrices.transpose(0, 2, 1).reshape(linear.outputs, -1)
 
-    values = of_outputs(_values(linear))
+    values = of_outputs(float64(linear.kernel))
     shared = np.broadcast_to(grids.shared(linear)[:, None], values.shape)
     return Weights(values, of_outputs(seen.kernel_energy), shared, grids.levels(linear))
 
@@ -106,7 +106,7 @@ def _readers_weights(reader: Reader, seen: Observed, grids: WeightGrids, count: 
             linear.to_matrices(seen.kernel_energy).shape,
         )
     )
-    values, energy = of_inputs(_values(linear)), of_inputs(seen.kernel_energy)
+    values, energy = of_inputs(float64(linear.kernel)), of_inputs(seen.kernel_energy)
     return Weights(values, energy, of_inputs(each_weight), grids.levels(linear))
 
 
@@ -118,7 +118,7 @@ def _apply(link: Link, scales: np.ndarray, seen: dict[str, Observed]) -> None:
     def divided(array, by):
         return maker.from_matrices(maker.to_matrices(array) / by.reshape(groups))
 
-    maker.kernel.assign(divided(_values(maker), scales))
+    maker.kernel.assign(divided(float64(maker.kernel), scales))
     if maker.bias is not None:
         maker.bias.assign(keras.ops.convert_to_numpy(maker.bias) / scales)
     seen[maker.path] = dataclasses.replace(
@@ -133,7 +133,7 @@ def _apply(link: Link, scales: np.ndarray, seen: dict[str, Observed]) -> None:
         def multiplied(array, factor, linear=linear):
             return linear.from_channels(linear.by_channels(array) * factor[None, :, None])
 
-        linear.kernel.assign(multiplied(_values(linear), by))
+        linear.kernel.assign(multiplied(float64(linear.kernel), by))
         seen[linear.path] = dataclasses.replace(
             observed,
             smallest=observed.smallest / by,
@@ -141,10 +141,6 @@ def _apply(link: Link, scales: np.ndarray, seen: dict[str, Observed]) -> None:
             input_energy=observed.input_energy * np.square(by),
             kernel_energy=multiplied(observed.kernel_energy, 1.0 / np.square(by)),
         )
-
-
-def _values(linear):
-    return keras.ops.convert_to_numpy(linear.kernel).astype(np.float64)
 
 
 def _extreme(function, found, count: int) -> np.ndarray:

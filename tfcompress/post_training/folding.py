@@ -5,7 +5,7 @@ import numpy as np
 from keras import layers as kl
 
 from tfcompress.graph.channels import read_channels, rebuild
-from tfcompress.post_training.linear import LinearLayer, is_linear
+from tfcompress.post_training.linear import LinearLayer, float64, is_linear
 from tfcompress.post_training.network import Network
 
 
@@ -71,15 +71,11 @@ def _with_bias(layer):
 
 def _folded(linear, norm):
     """Return the kernel and the bias that compute both."""
-    mean, variance = (_float64(v) for v in (norm.moving_mean, norm.moving_variance))
-    gamma = _float64(norm.gamma) if norm.scale else 1.0
-    beta = _float64(norm.beta) if norm.center else 0.0
+    mean, variance = (float64(v) for v in (norm.moving_mean, norm.moving_variance))
+    gamma = float64(norm.gamma) if norm.scale else 1.0
+    beta = float64(norm.beta) if norm.center else 0.0
     scale = gamma / np.sqrt(variance + norm.epsilon)
-    bias = 0.0 if linear.bias is None else _float64(linear.bias)
-    matrices = linear.to_matrices(_float64(linear.kernel))
+    bias = 0.0 if linear.bias is None else float64(linear.bias)
+    matrices = linear.to_matrices(float64(linear.kernel))
     matrices = matrices * scale.reshape(linear.groups, 1, -1)
     return linear.from_matrices(matrices), (bias - mean) * scale + beta
-
-
-def _float64(variable):
-    return keras.ops.convert_to_numpy(variable).astype(np.float64)

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
-from tfcompress.graph.kernels import find_kernels
 from tfcompress.post_training.linear import LinearLayer
 from tfcompress.quantization import Scheme
 from tfcompress.quantization.layer_schemes import resolve_schemes
-from tfcompress.quantization.weights import RoundedKernel
+from tfcompress.quantization.weights import QuantizedWeights, RoundedKernel
 
 
 class WeightGrids:
@@ -22,12 +21,8 @@ class WeightGrids:
     """
 
     def __init__(self, model: keras.Model, scheme: Scheme):
-        schemes = resolve_schemes(model, scheme)
-        self._rounded: Mapping[int, RoundedKernel] = {
-            id(kernel.variable): RoundedKernel(kernel, own)
-            for kernel in find_kernels(model)
-            if (own := schemes[kernel.path.rpartition("/")[0]]) is not None and own.weight_bits < 16
-        }
+        weights = QuantizedWeights(model, resolve_schemes(model, scheme))
+        self._rounded: Mapping[int, RoundedKernel] = {id(k.variable): k for k in weights.kernels}
 
     def levels(self, linear: LinearLayer) -> float:
         """Return the largest integer on a layer's grid; infinite where weights stay floats."""

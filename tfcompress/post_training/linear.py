@@ -117,6 +117,11 @@ class LinearLayer:
         return tf.reshape(tf.einsum("pgn,gnm->pgm", rows, matrices), (-1, self.outputs))
 
 
+def float64(variable) -> np.ndarray:
+    """Return the values of a variable in double precision."""
+    return keras.ops.convert_to_numpy(variable).astype(np.float64)
+
+
 def is_linear(layer: keras.Operation) -> bool:
     """Tell whether a layer can be taken as a ``LinearLayer``."""
     if isinstance(layer, kl.Dense):
@@ -137,7 +142,7 @@ def linear_layers(model: keras.Model) -> tuple[list[LinearLayer], dict[str, str]
     found: dict[str, LinearLayer] = {}
     left = {}
     for kernel in find_kernels(model):
-        path = kernel.path.rpartition("/")[0]
+        path = kernel.layer_path
         if is_linear(kernel.layer) and id(kernel.layer) in called:
             found[path] = LinearLayer(path, kernel.layer)
         elif is_linear(kernel.layer):

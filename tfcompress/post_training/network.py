@@ -1,11 +1,12 @@
 """A model as a flat list of calls: which layer reads what another one makes."""
 
+import collections
 import dataclasses
 from collections.abc import Iterator
 
 import keras
 
-from tfcompress.graph.channels.flow import is_graph, require_functional
+from tfcompress.graph.channels.flow import is_graph, nodes_in_order, require_functional
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,35 +51,31 @@ class Network:
         self._returned = {self._numbers[id(tensor)] for tensor in functional.outputs}
         self._readers: dict[int, list[LayerCall]] = {}
         self._makers: dict[int, LayerCall] = {}
-        self._calls_of: dict[int, list[LayerCall]] = {}
+        self._uses = collections.Counter(id(call.layer) for call in self.calls)
         for call in self.calls:
-            self._calls_of.setdefault(id(call.layer), []).append(call)
             self._makers.update(dict.fromkeys(call.outputs, call))
             for number in dict.fromkeys(call.inputs):
                 self._readers.setdefault(number, []).append(call)
 
     def _run(self, functional, prefix) -> Iterator[LayerCall]:
-        for depth in sorted(functional._nodes_by_depth, reverse=True):
-            for node in functional._nodes_by_depth[depth]:
-                if node.is_input or not node.operation:
-                    continue
-                operation, path = node.operation, prefix + node.operation.name
-                read = tuple(self._numbers[id(tensor)] for tensor in node.input_tensors)
-                if is_graph(operation):
-                    inner = require_functional(operation)
-                    self._numbers.update(zip(map(id, inner.inputs), read, strict=True))
-                    yield from self._run(inner, path + "/")
-                    made = [self._numbers[id(tensor)] for tensor in inner.outputs]
-                else:
-                    made = [self._count + index for index in range(len(node.outputs))]
-                    self._count += len(made)
-                    shapes = tuple(tuple(tensor.shape) for tensor in node.outputs)
-                    yield LayerCall(path, operation, read, tuple(made), shapes)
-                self._numbers.update(zip(map(id, node.outputs), made, strict=True))
+        for node in nodes_in_order(functional):
+            operation, path = node.operation, prefix + node.operation.name
+            read = tuple(self._numbers[id(tensor)] for tensor in node.input_tensors)
+            if is_graph(operation):
+                inner = require_functional(operation)
+                self._numbers.update(zip(map(id, inner.inputs), read, strict=True))
+                yield from self._run(inner, path + "/")
+                made = [self._numbers[id(tensor)] for tensor in inner.outputs]
+            else:
+                made = [self._count + index for index in range(len(node.outputs))]
+                self._count += len(made)
+                shapes = tuple(tuple(tensor.shape) for tensor in node.outputs)
+                yield LayerCall(path, operation, read, tuple(made), shapes)
+            self._numbers.update(zip(map(id, node.outputs), made, strict=True))
 
     def is_called_once(self, layer: keras.Operation) -> bool:
         """Tell whether a layer has one call, so that its weights serve one place alone."""
-        return len(self._calls_of.get(id(layer), ())) == 1
+        return self._uses[id(layer)] == 1
 
     def is_returned(self, tensor: int) -> bool:
         """Tell whether a tensor is an output of the model."""

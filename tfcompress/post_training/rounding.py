@@ -1,8 +1,8 @@
 """Rounding weights to the deployed grid by what layers compute, on inputs that are rounded."""
 
 import dataclasses
+import functools
 
-import keras
 import numpy as np
 
 from tfcompress.post_training.compensation import (
@@ -12,7 +12,7 @@ from tfcompress.post_training.compensation import (
     largest_of_each_scale,
     round_compensating,
 )
-from tfcompress.post_training.linear import LinearLayer
+from tfcompress.post_training.linear import LinearLayer, float64
 from tfcompress.post_training.report import StepReport
 from tfcompress.post_training.workbench import Workbench
 
@@ -66,13 +66,14 @@ class RoundWeights:
         return StepReport("round", tuple(changed), left)
 
     def _round(self, linear: LinearLayer, bench: Workbench, samples: "Samples") -> None:
-        matrices = linear.to_matrices(keras.ops.convert_to_numpy(linear.kernel).astype(np.float64))
+        matrices = linear.to_matrices(float64(linear.kernel))
         shared = bench.grids.shared(linear).reshape(linear.groups, -1)
         grid = Grid(shared, int(bench.grids.levels(linear)))
         choosing, judging = samples.split()
         errors = {None: judging.error(grid.nearest(matrices))}
         for damping in self.dampings if len(judging.rows) else ():
             errors[damping] = judging.error(compensated(matrices, grid, choosing, damping))
+        del choosing  # its products are large, and those of all samples may follow
         best = min(errors, key=errors.get)
         if best is None:
             rounded = grid.nearest(matrices)
@@ -135,6 +136,16 @@ class Samples:
         wanted = outputs.astype(np.float64).reshape(len(outputs), linear.groups, -1)
         return cls(rows.astype(np.float64), wanted, linear.bias is not None)
 
+    @property
+    def inputs(self) -> np.ndarray:
+        """The rows, less their mean where a bias takes it up."""
+        return self.rows - self.rows.mean(0) if self.centred else self.rows
+
+    @functools.cached_property
+    def products(self) -> np.ndarray:
+        """The mean products of the inputs: a float array (groups, n, n)."""
+        return gram(self.inputs)
+
     def split(self) -> tuple["Samples", "Samples"]:
         """Return three quarters to choose on, and one to judge on, of other examples."""
         count = len(self.rows)
@@ -174,13 +185,12 @@ def compensated(matrices: np.ndarray, grid: Grid, samples: Samples, damping: flo
     Returns:
         float array (groups, n, m): multiples of the steps that follow from it.
     """
-    rows = samples.rows - samples.rows.mean(0) if samples.centred else samples.rows
-    products = damped(gram(rows), damping)
+    products = damped(samples.products, damping)
     zero = matrices == 0
     if not zero.any():
         missing = samples.missing(matrices).transpose(1, 0, 2)
-        by_group = rows.transpose(1, 2, 0)
-        matrices = fitted(matrices, products, np.matmul(by_group, missing) / len(rows))
+        by_group = samples.inputs.transpose(1, 2, 0)
+        matrices = fitted(matrices, products, np.matmul(by_group, missing) / len(samples.rows))
     steps = grid.steps(matrices)
     fixed = zero | largest_of_each_scale(matrices, grid.shared)
     return round_compensating(matrices, products, steps, grid.levels, fixed) * steps[:, None]

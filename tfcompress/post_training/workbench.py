@@ -51,6 +51,7 @@ class Workbench:
         self.reference = rebuild(self.model, read_channels(self.model))
         self.grids = WeightGrids(self.model, scheme)
         self.linears, self.others = linear_layers(self.model)
+        self._reference_linears, _ = linear_layers(self.reference)
 
     def settle_reference(self) -> None:
         """Let the model compute what it does now, from here on."""
@@ -68,11 +69,12 @@ class Workbench:
         """Return the signal-to-noise ratios of all linear layers, and of "outputs", in dB."""
         self.calibrate()
         ratios = {path: SignalToNoise() for path in (*(x.path for x in self.linears), OUTPUTS)}
-        linears, _ = linear_layers(self.reference)
         run_rounded = self._run()
         for batch in self.batches:
             with float32_computation(self.reference):
-                wanted = outputs_of(linears, lambda x: self.reference(x, training=False), batch)
+                wanted = outputs_of(
+                    self._reference_linears, lambda x: self.reference(x, training=False), batch
+                )
             with float32_computation(self.original):
                 wanted |= outputs_of([], lambda x: self.original(x, training=False), batch)
             with float32_computation(self.model):
@@ -87,13 +89,12 @@ class Workbench:
 
         Activations come after: a float32 array (positions, outputs) by path.
         """
-        linears, _ = linear_layers(self.reference)
 
         def run(batch):
             return self.reference(batch, training=False)
 
         with float32_computation(self.reference):
-            return collect(linears, self.batches, _MOST_ROWS, run, _outputs)
+            return collect(self._reference_linears, self.batches, _MOST_ROWS, run, _outputs)
 
     def rounded_rows(self, linear: LinearLayer) -> np.ndarray:
         """Return what enters a linear layer where all is rounded, at the same positions.

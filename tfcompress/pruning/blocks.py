@@ -8,7 +8,7 @@ import numpy as np
 
 from tfcompress.examples import iterate_inputs
 from tfcompress.graph.channels import read_channels, rebuild
-from tfcompress.graph.channels.flow import require_functional
+from tfcompress.graph.channels.flow import nodes_in_order, require_functional
 from tfcompress.graph.channels.rebuilding import run_graph
 from tfcompress.graph.selection import LayerSelector, select_layers
 from tfcompress.graph.wrapper import require_built
@@ -54,12 +54,7 @@ def find_blocks(model: keras.Model) -> list[ResidualBlock]:
     functional = require_functional(model)
     require_built(model)
     uses: dict[int, set[int]] = {}
-    nodes = [
-        node
-        for depth in sorted(functional._nodes_by_depth, reverse=True)
-        for node in functional._nodes_by_depth[depth]
-        if not node.is_input and node.operation
-    ]
+    nodes = list(nodes_in_order(functional))
     for node in nodes:
         for tensor in node.input_tensors:
             uses.setdefault(id(tensor), set()).add(id(node))

@@ -42,7 +42,7 @@ def prunable_kernels(
         )
     for kernel in kernels:
         if not kernel.variable.trainable:
-            layer_path = kernel.path.rpartition("/")[0]
+            layer_path = kernel.layer_path
             raise ValueError(
                 f"Layer {layer_path!r} is frozen, so its kernel of shape "
                 f"{tuple(kernel.variable.shape)} cannot adapt to pruning. Set "

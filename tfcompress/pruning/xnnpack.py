@@ -79,7 +79,7 @@ def xnnpack_policy(model: keras.Model, sparsity: float) -> XnnpackPolicy:
                 blocked[operation] = obstacle
     selected, left = [], {}
     for kernel in find_kernels(model):
-        path, layer = kernel.path.rpartition("/")[0], kernel.layer
+        path, layer = kernel.layer_path, kernel.layer
         if _is_pointwise(layer) and layer in chosen and layer not in blocked:
             selected.append(path)
         else:

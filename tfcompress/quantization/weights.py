@@ -55,7 +55,7 @@ class QuantizedWeights:
         self._rounded_once: dict[tuple, object] | None = None
         self._kernels: dict[int, list[RoundedKernel]] = {}
         for kernel in find_kernels(model):
-            scheme = schemes[kernel.path.rpartition("/")[0]]
+            scheme = schemes[kernel.layer_path]
             if scheme is not None and not _stays_float(kernel, scheme):
                 rounded = RoundedKernel(kernel, scheme)
                 self._kernels.setdefault(id(kernel.layer), []).append(rounded)

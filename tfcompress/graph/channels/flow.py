@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 import keras
 import numpy as np
@@ -156,6 +156,14 @@ def is_graph(layer) -> bool:
     )
 
 
+def nodes_in_order(functional) -> Iterator:
+    """Yield the calls in a graph of layers, in an order in which they can be made."""
+    for depth in sorted(functional._nodes_by_depth, reverse=True):
+        for node in functional._nodes_by_depth[depth]:
+            if not node.is_input and node.operation:
+                yield node
+
+
 class _Reader:
     def __init__(self):
         self.ties = Ties()
@@ -165,24 +173,21 @@ class _Reader:
         self.costs: list = []
 
     def run(self, functional, prefix):
-        for depth in sorted(functional._nodes_by_depth, reverse=True):
-            for node in functional._nodes_by_depth[depth]:
-                if node.is_input or not node.operation:
-                    continue
-                operation = node.operation
-                path = prefix + operation.name
-                inputs = [self.tensors[id(x)] for x in _symbolic(node.arguments.args)]
-                named = {
-                    key: [self.tensors[id(x)] for x in _symbolic(value)]
-                    for key, value in node.arguments.kwargs.items()
-                    if _symbolic(value)
-                }
-                if is_graph(operation):
-                    outputs = self._nested(require_functional(operation), path, inputs, named)
-                else:
-                    outputs = self._call(operation, path, node, inputs, named)
-                for tensor, known in zip(node.outputs, outputs, strict=True):
-                    self.tensors[id(tensor)] = known
+        for node in nodes_in_order(functional):
+            operation = node.operation
+            path = prefix + operation.name
+            inputs = [self.tensors[id(x)] for x in _symbolic(node.arguments.args)]
+            named = {
+                key: [self.tensors[id(x)] for x in _symbolic(value)]
+                for key, value in node.arguments.kwargs.items()
+                if _symbolic(value)
+            }
+            if is_graph(operation):
+                outputs = self._nested(require_functional(operation), path, inputs, named)
+            else:
+                outputs = self._call(operation, path, node, inputs, named)
+            for tensor, known in zip(node.outputs, outputs, strict=True):
+                self.tensors[id(tensor)] = known
 
     def _nested(self, functional, path, inputs, named):
         flat = [*inputs, *(x for tensors in named.values() for x in tensors)]
