@@ -1,8 +1,6 @@
 """The methods that `compression_combinations.py` compares: each makes a .tflite file of a start."""
 
-import contextlib
 import dataclasses
-import io
 from collections.abc import Callable
 
 import keras
@@ -10,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 import tf_keras
+from quiet_converter import convert
 from small_nets import notebook_net
 
 import tfcompress as tfc
@@ -187,8 +186,7 @@ def tfmot_exported(model, quantized=False, task=None):
         images = task.data[0][:CALIBRATION]
         converter.representative_dataset = lambda: ([image[None]] for image in images)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    with contextlib.redirect_stdout(io.StringIO()):  # it tells of its temporary folder
-        return converter.convert()
+    return convert(converter)
 
 
 def tfmot_all(task, weights, teacher):

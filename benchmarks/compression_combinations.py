@@ -15,7 +15,6 @@ are those of a smaller file and a longer training.
 """
 
 import argparse
-import gzip
 import json
 import os
 import pathlib
@@ -40,6 +39,7 @@ from finished_rows import FinishedRows
 from small_nets import lenet, notebook_net
 from training_data import SHARED, mnist
 
+from exporters.download_size import gzip_size
 from exporters.reading.stored_kernels import stored_kernels
 from exporters.running.runtime import load
 
@@ -88,7 +88,7 @@ def described(content, test):
     return {
         "accuracy": float(np.mean(scores.argmax(-1) == test[1])),
         "bytes": len(content),
-        "gzip_bytes": len(gzip.compress(content, mtime=0)),
+        "gzip_bytes": gzip_size(content),
         "sparsity": zeros / size,
         "values": [kernel.unique for kernel in kernels],
     }

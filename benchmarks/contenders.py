@@ -1,13 +1,12 @@
 """The ways to train that benchmarks/training_cost.py times: this package's, and its peers'."""
 
-import contextlib
 import dataclasses
-import io
 import types
 from collections.abc import Callable
 
 import keras
 import tensorflow as tf
+from quiet_converter import convert
 
 import tfcompress as tfc
 from exporters.converting import convert_model
@@ -49,12 +48,7 @@ def plain(model, steps):
 
 def converted(model):
     """The file of the plain TFLite converter."""
-    return _convert(tf.lite.TFLiteConverter.from_keras_model(model))
-
-
-def _convert(converter):
-    with contextlib.redirect_stdout(io.StringIO()):  # it tells of its temporary folder
-        return converter.convert()
+    return convert(tf.lite.TFLiteConverter.from_keras_model(model))
 
 
 def exported(model):
@@ -120,7 +114,7 @@ def tfmot_converted(model):
     """The int8 file of a model of TFMOT's quantize_model."""
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    return _convert(converter)
+    return convert(converter)
 
 
 def tfmot_unpruned(model):

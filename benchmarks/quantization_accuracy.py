@@ -21,9 +21,7 @@ seeds. With --rows, finished pieces of work are kept in a file, and an interrupt
 """
 
 import argparse
-import contextlib
 import importlib.util
-import io
 import json
 import os
 import pathlib
@@ -38,6 +36,7 @@ import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 import tf_keras
 from finished_rows import FinishedRows
+from quiet_converter import convert
 from small_nets import lenet, sign_net
 from training_data import SHARED, mnist, sign_digits
 
@@ -110,8 +109,7 @@ def with_tfmot(build, weights, data, batch, epochs):
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.inference_input_type = converter.inference_output_type = tf.int8
-    with contextlib.redirect_stdout(io.StringIO()):  # it tells of its temporary folder
-        return converter.convert()
+    return convert(converter)
 
 
 METHODS = {

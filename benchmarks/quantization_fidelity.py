@@ -14,9 +14,7 @@ the tables of that page are written anew.
 """
 
 import argparse
-import contextlib
 import dataclasses
-import io
 import json
 import os
 import pathlib
@@ -31,6 +29,7 @@ import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 import tf_keras
 from finished_rows import FinishedRows
+from quiet_converter import convert
 from training_data import SHARED, mnist, sign_digits, spoken_digits
 
 import tfcompress as tfc
@@ -106,8 +105,7 @@ def with_tfmot(task, weights, data):
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.inference_input_type = converter.inference_output_type = tf.int8
-    with contextlib.redirect_stdout(io.StringIO()):  # it tells of its temporary folder
-        return model, converter.convert()
+    return model, convert(converter)
 
 
 def post_training(task, weights, data):

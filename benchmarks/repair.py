@@ -18,10 +18,10 @@ import time
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
-import numpy as np
 from mlperf_tiny import CALIBRATION, TASKS
 
 import tfcompress as tfc
+from exporters.comparing.layer_agreement import sqnr
 from exporters.converting import convert_model
 from exporters.running.runtime import load
 
@@ -34,11 +34,6 @@ WAYS = {
     "all three": ("equalize", "round", "correct_biases"),
 }
 OBSERVERS = ("percentile", "mse", "kl")
-
-
-def decibels(wanted, found):
-    wanted = wanted.astype(np.float64)
-    return float(10 * np.log10(np.square(wanted).sum() / np.square(wanted - found).sum()))
 
 
 def outputs(flatbuffer, inputs):
@@ -64,12 +59,12 @@ def measure(name, shared):
         repaired = tfc.repair(model, calibration, steps) if steps else model
         seconds = time.process_time() - start
         file = convert_model(repaired, "int8", representative_data=calibration).flatbuffer
-        ratio = decibels(wanted, outputs(file, others))
+        ratio = sqnr(wanted, outputs(file, others))
         rows.append({"model": name, "way": way, "decibels": ratio, "seconds": seconds})
         print(rows[-1], flush=True)
     for observer in OBSERVERS:
         file = with_observer(repaired, calibration, observer)
-        ratio = decibels(wanted, outputs(file, others))
+        ratio = sqnr(wanted, outputs(file, others))
         rows.append({"model": name, "way": f"all three, {observer} ranges", "decibels": ratio})
         print(rows[-1], flush=True)
     return rows

@@ -54,29 +54,28 @@ def fuzz(count):
     return rows
 
 
+def output_of(script, *arguments):
+    """Run a script in a process of its own; return the lines that it prints."""
+    answer = subprocess.run(
+        [sys.executable, str(script), *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    if answer.returncode:
+        raise RuntimeError(f"{script} ended with {answer.returncode}: {answer.stderr[-2000:]}")
+    return answer.stdout.splitlines()
+
+
 def kill(technique, times):
     """Kill a training at random steps and resume it; return how many ended otherwise."""
-    script = str(TRIALS / "killed_training.py")
     generator = np.random.default_rng([TRAININGS.index(technique), 0])
     steps = sorted(int(step) for step in generator.integers(1, LAST_STEP, times))
     different = []
     with tempfile.TemporaryDirectory() as folder:
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-
-        def run(*arguments):
-            return subprocess.run(
-                [sys.executable, script, technique, folder, *arguments],
-                env=environment,
-                check=False,
-                capture_output=True,
-                text=True,
-            )
-
         # One process forks before each training: the import is paid once.
-        answer = run(*map(str, steps))
-        if answer.returncode:
-            raise RuntimeError(answer.stderr[-2000:])
-        for line in answer.stdout.splitlines():
+        for line in output_of(TRIALS / "killed_training.py", technique, folder, *steps):
             if line.startswith("{"):
                 result = json.loads(line)
                 if not result["equal"] or result["signal"] != signal.SIGKILL:
@@ -86,29 +85,12 @@ def kill(technique, times):
 
 def lasting(technique, steps):
     """Train for long; return the memory early and late, and how often it traced anew."""
-    command = [sys.executable, str(TRIALS / "long_training.py"), technique, str(steps)]
-    answer = subprocess.run(
-        command,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return json.loads(answer.stdout.splitlines()[-1])
+    return json.loads(output_of(TRIALS / "long_training.py", technique, steps)[-1])
 
 
 def damaged_input(count):
     """Fuzz in a process of its own: a crash there is a result here."""
-    answer = subprocess.run(
-        [sys.executable, __file__, "--fuzz", str(count)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    if answer.returncode:
-        raise RuntimeError(f"The fuzzed process ended with {answer.returncode}: {answer.stderr}")
-    return json.loads(answer.stdout.splitlines()[-1])
+    return json.loads(output_of(__file__, "--fuzz", count)[-1])
 
 
 def tables(results):

@@ -34,6 +34,13 @@ def at_least(what, limit, value, form="{:.2f}", spread=""):
     return Goal(what, wanted, form.format(value), spread, value >= limit)
 
 
+def points_over(what, mine, other, limit=0):
+    """Return the goal that an accuracy is so many points over another one, rows of records both."""
+    points = 100 * (mine["accuracy"] - other["accuracy"])
+    spread = f"deviations {100 * mine['deviation']:.2f} and {100 * other['deviation']:.2f}"
+    return Goal(what, f"at least {limit}", f"{points:+.2f}", spread, points >= limit)
+
+
 def verdict(goal):
     """Return what the page says of it: what falls short stands out in red."""
     return "reached" if goal.reached else '<b style="color:red">falls short</b>'

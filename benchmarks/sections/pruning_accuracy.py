@@ -1,6 +1,6 @@
 """Accuracy after pruning, ours beside TFMOT's."""
 
-from .goals import Goal, table
+from .goals import points_over, table
 
 TITLE = "Accuracy of pruned models"
 PARTS = ("pruning_accuracy",)
@@ -14,13 +14,8 @@ def goals(found):
     """Return, for each data set and sparsity, that ours is no worse than TFMOT's."""
     rows = {(r["data"], r["target"], r["method"]): r for r in found.get(PARTS[0], ())}
     return [
-        Goal(
-            f"{data}, {target:.0%} pruned: points over TFMOT",
-            "at least 0",
-            f"{100 * (row['accuracy'] - rows[data, target, 'TFMOT']['accuracy']):+.2f}",
-            f"deviations {100 * row['deviation']:.2f} and "
-            f"{100 * rows[data, target, 'TFMOT']['deviation']:.2f}",
-            row["accuracy"] >= rows[data, target, "TFMOT"]["accuracy"],
+        points_over(
+            f"{data}, {target:.0%} pruned: points over TFMOT", row, rows[data, target, "TFMOT"]
         )
         for (data, target, method), row in rows.items()
         if method == "ours"

@@ -2,7 +2,7 @@
 
 import statistics
 
-from .goals import Goal, table
+from .goals import points_over, table
 
 TITLE = "Accuracy of quantized models"
 PARTS = ("quantization_accuracy",)
@@ -22,23 +22,12 @@ def goals(found):
             for rival in rivals:
                 if (data, ours) in rows and (data, rival) in rows:
                     mine, other = rows[data, ours], rows[data, rival]
-                    result.append(_no_worse(f"{data}, {ours}: points over {rival}", mine, other))
+                    result.append(points_over(f"{data}, {ours}: points over {rival}", mine, other))
         if (data, "QAT two precisions") in rows:
-            result.append(_near(data, rows[data, "QAT two precisions"], rows[data, "float"]))
+            mine, floats = rows[data, "QAT two precisions"], rows[data, "float"]
+            what = f"{data}, 60 % of the 8-bit weights' bytes: points to float"
+            result.append(points_over(what, mine, floats, -0.5))
     return result
-
-
-def _near(data, mine, floats):
-    points = 100 * (mine["accuracy"] - floats["accuracy"])
-    what = f"{data}, 60 % of the 8-bit weights' bytes: points to float"
-    spread = f"deviations {100 * mine['deviation']:.2f} and {100 * floats['deviation']:.2f}"
-    return Goal(what, "at least -0.5", f"{points:+.2f}", spread, points >= -0.5)
-
-
-def _no_worse(what, mine, other):
-    spread = f"deviations {100 * mine['deviation']:.2f} and {100 * other['deviation']:.2f}"
-    points = 100 * (mine["accuracy"] - other["accuracy"])
-    return Goal(what, "at least 0", f"{points:+.2f}", spread, points >= 0)
 
 
 def lines(found):

@@ -1,21 +1,13 @@
 import json
-import os
-import subprocess
-import sys
 
 import clusters_on_two_devices
 import pytest
+from interruption import run_script
 
 
 @pytest.mark.process
 def test_two_devices_train_the_clusters_of_one():
-    done = subprocess.run(
-        [sys.executable, clusters_on_two_devices.__file__],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
+    done = run_script(clusters_on_two_devices.__file__)
     assert done.returncode == 0, done.stderr[-3000:]
     result = json.loads(done.stdout.splitlines()[-1])
     for method in ("nearest", "differentiable"):

@@ -1,12 +1,10 @@
 """Models that TFMOT has pruned, clustered or trained with quantization, in files."""
 
 import json
-import os
 import pathlib
-import subprocess
-import sys
 
 import pytest
+from interruption import run_script
 
 pytestmark = pytest.mark.process
 
@@ -16,13 +14,7 @@ SCRIPT = pathlib.Path(__file__).with_name("tfmot_models.py")
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tfmot")
-    result = subprocess.run(
-        [sys.executable, SCRIPT, folder],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
+    result = run_script(SCRIPT, folder)
     assert result.returncode == 0, result.stderr[-3000:]
     return json.loads((folder / "found.json").read_text())
 
