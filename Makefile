@@ -36,7 +36,7 @@ bench-fast: $(VENV)/installed
 
 examples: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --editable '.[examples]'
-	$(BIN)/python -m pytest -q tests/examples
+	$(BIN)/python -m pytest -q tests/examples tests/reliability/test_multi_worker.py
 
 soak: $(VENV)/installed
 	$(BIN)/python benchmarks/soak.py --page docs/reliability.md
