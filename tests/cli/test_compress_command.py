@@ -58,9 +58,10 @@ def test_within_the_budget_and_then_not(folder, capsys):
 
 
 @pytest.mark.process
-def test_ctrl_c_says_where_the_best_is(folder):
-    out = folder / "interrupted"
-    line = LINE.format(f=folder).replace("/search", "/interrupted")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_and_it_says_where_the_best_is(number, folder):
+    out = folder / f"interrupted_{number}"
+    line = LINE.format(f=folder).replace("/search", f"/interrupted_{number}")
     line = line.replace("--epochs 1 --max-trials 1", "--epochs 100000 --json")
     command = pathlib.Path(sys.executable).with_name("tfcompress")
     process = subprocess.Popen(
@@ -76,12 +77,11 @@ def test_ctrl_c_says_where_the_best_is(folder):
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < end
             time.sleep(0.2)
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the children as well
+        os.killpg(process.pid, number)  # as a terminal does: to the children as well
         shown, errors = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert process.returncode == 130
-    assert shown == ""
+    assert (process.returncode, shown) == (128 + number, ""), errors
     assert f"the best so far is {out}/best.tflite" in errors
     assert "Traceback" not in errors
     assert json.loads((out / "result.json").read_text())["nearest"] == 0

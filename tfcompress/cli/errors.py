@@ -2,7 +2,7 @@
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
+EXIT_SIGNALLED = 128  # and the signal's number, as shells have it
 
 
 class CommandError(Exception):

@@ -1,11 +1,13 @@
 """The entry point of the command: reads the arguments and hands over to a subcommand.
 
 Exit codes: 0 when the command did what was asked, 1 when it judged and the verdict is no, 2 for
-arguments or surroundings that the user can put right (one line says how), 130 after Ctrl-C.
+arguments or surroundings that the user can put right (one line says how), 130 after Ctrl-C, 143
+after SIGTERM.
 """
 
 import os
 import shlex
+import signal
 import sys
 
 from absl.flags import argparse_flags
@@ -19,7 +21,8 @@ from tfcompress.cli import (
     quickstart_command,
     report_command,
 )
-from tfcompress.cli.errors import EXIT_INTERRUPTED, EXIT_USAGE, CommandError
+from tfcompress.cli.errors import EXIT_SIGNALLED, EXIT_USAGE, CommandError
+from tfcompress.interruption import certain_interruption
 
 _COMMANDS = (
     quickstart_command,
@@ -68,8 +71,9 @@ def run(arguments: list[str] | None = None) -> None:
     parsed.command_line = shlex.join(["tfcompress", *given])
     code = 0
     try:
-        code = parsed.run(parsed) or 0
-        sys.stdout.flush()
+        with certain_interruption(signal.SIGTERM) as interruption:
+            code = parsed.run(parsed) or 0
+            sys.stdout.flush()
     except BrokenPipeError:
         # The reader had enough. What is still buffered must not raise again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -78,5 +82,5 @@ def run(arguments: list[str] | None = None) -> None:
         sys.exit(EXIT_USAGE)
     except KeyboardInterrupt:
         print("tfcompress: interrupted", file=sys.stderr)
-        sys.exit(EXIT_INTERRUPTED)
+        sys.exit(EXIT_SIGNALLED + (interruption.signal or signal.SIGINT))
     sys.exit(code)

@@ -13,6 +13,7 @@ from exporters.representative_data import kept
 from tfcompress.examples import gather
 from tfcompress.graph.channels.flow import require_functional
 from tfcompress.graph.wrapper import require_built, unwrap
+from tfcompress.interruption import certain_interruption
 from tfcompress.search.budget import Budget
 from tfcompress.search.choosing import choose
 from tfcompress.search.fine_tuning import FineTuning
@@ -151,10 +152,11 @@ def compress(
     workshop = Workshop(directory, tuning, reference, validation_data, target, runs)
     worker = Worker(workshop, study, space, budget, time_budget, model.name, console)
     try:
-        worker.run_first(end)
-        plan = _plan(worker, end, epochs)
-        _require_time(plan, worker)
-        worker.run_until_end(plan, max_trials)
+        with certain_interruption():
+            worker.run_first(end)
+            plan = _plan(worker, end, epochs)
+            _require_time(plan, worker)
+            worker.run_until_end(plan, max_trials)
     except KeyboardInterrupt:
         if worker.result().nearest is not None:
             worker.say(f"interrupted. {worker.result().verdict()}")
