@@ -1,7 +1,7 @@
 # make quickstart   the whole path on real data, in its own virtual environment
 # make test         the test suite, likewise
 # make emulate      bundles on an emulated 64-bit Raspberry Pi (root, Debian or Ubuntu, x86-64)
-# make coverage     which models quantization-aware training takes, into docs/coverage.md
+# make coverage     which models each technique takes, ours and TFMOT's, into docs/coverage.md
 # make soak         damaged input, killed trainings and long ones, into docs/reliability.md
 # make examples     every script of examples/ and the code of the guides, for seconds each
 # make bench        all benchmarks beside their peers, many hours, resumable, into docs/benchmarks.md
@@ -26,7 +26,7 @@ emulate: $(VENV)/installed
 	$(BIN)/python -m pytest -q -s -m emulation tests/exporters/bundling/test_aarch64.py
 
 coverage: $(VENV)/installed
-	$(BIN)/python benchmarks/quantization_coverage.py --json coverage.json --table docs/coverage.md
+	$(BIN)/python benchmarks/run_all.py coverage_matrix quantization_coverage
 
 bench: $(VENV)/installed
 	$(BIN)/python benchmarks/run_all.py
@@ -52,7 +52,7 @@ format: $(VENV)/installed
 
 docs: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
-	$(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 $(VENV)/installed: setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
