@@ -17,20 +17,22 @@ from exporters.judging.target_check import check_target
 from exporters.report import ExportReport, ExportResult, describe
 from exporters.representative_data import kept
 from exporters.signatures import DEFAULT
-from exporters.whole_file import require_writable, write_whole
 from tfcompress.examples import gather
 from tfcompress.graph.interception import float32_computation
 from tfcompress.graph.wrapper import unwrap
+from tfcompress.interruption import certain_interruption
 from tfcompress.quantization import Scheme
 from tfcompress.targets.target import Target, load_target
 from tfcompress.tflite.compact import compact
 from tfcompress.tflite.conversion import arrange_inputs, input_specs
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.precision import float_operations
+from tfcompress.whole_file import require_writable, write_whole
 
 _EVIDENCE_EXAMPLES = 64
 
 
+@certain_interruption()
 def export_tflite(
     model: keras.Model,
     path: str | os.PathLike,

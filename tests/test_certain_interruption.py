@@ -1,10 +1,19 @@
 import os
 import signal
+import sys
 import threading
 
 import pytest
 
-from tfcompress.interruption import certain_interruption, raise_lost_interruption
+from tfcompress.interruption import certain_interruption, raise_lost_interruption, undisturbed
+
+
+@pytest.fixture(autouse=True)
+def python_takes_the_signal():
+    """A process that a shell started in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 class Finalized:
@@ -31,7 +40,10 @@ def run_certainly(*works, signals=()):
     return interruption
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def interrupt(number=signal.SIGINT):
+    os.kill(os.getpid(), number)
+
+
 def test_found_again_where_a_finalizer_lost_it():
     reached = []
     with pytest.raises(KeyboardInterrupt):
@@ -44,7 +56,6 @@ def test_found_again_where_a_finalizer_lost_it():
     assert reached == ["after the finalizer"]
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_found_at_the_end_at_the_latest():
     with pytest.raises(KeyboardInterrupt):
         run_certainly(interrupted_in_a_finalizer)
@@ -61,6 +72,75 @@ def test_what_became_another_error(number):
     with pytest.raises(KeyboardInterrupt):
         run_certainly(work, signals=[signal.SIGTERM])
     assert seen[0].signal == number
+
+
+def test_nothing_is_printed_where_python_drops_it(monkeypatch):
+    reported = []
+    monkeypatch.setattr(sys, "unraisablehook", reported.append)
+
+    class Failing:
+        def __del__(self):
+            raise OSError("own")
+
+    def failing():
+        del [Failing()][0]
+
+    with pytest.raises(KeyboardInterrupt):
+        run_certainly(failing, interrupted_in_a_finalizer)
+    assert [str(one.exc_value) for one in reported] == ["own"]
+    assert sys.unraisablehook == reported.append
+
+
+def test_a_block_is_not_left_halfway():
+    reached = []
+
+    def work():
+        with undisturbed(), undisturbed():
+            interrupt()
+            reached.append("in the block")
+        reached.append("after it")
+
+    with pytest.raises(KeyboardInterrupt):
+        run_certainly(work)
+    assert reached == ["in the block"]
+
+
+def test_the_second_signal_is_not_put_off():
+    reached = []
+
+    def work():
+        with undisturbed():
+            interrupt()
+            reached.append("once")
+            interrupt()
+            reached.append("twice")
+
+    with pytest.raises(KeyboardInterrupt):
+        run_certainly(work)
+    assert reached == ["once"]
+
+
+def test_an_error_in_a_block_that_was_interrupted():
+    def work():
+        with undisturbed():
+            interrupt()
+            raise ValueError("own")
+
+    with pytest.raises(KeyboardInterrupt):
+        run_certainly(work)
+
+
+def test_a_block_elsewhere_is_like_any_other():
+    reached = []
+
+    def work():
+        with undisturbed():
+            interrupt()
+            reached.append("in the block")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert reached == []
 
 
 def test_an_inner_one_converts_errors_too():

@@ -7,8 +7,9 @@ goes on, or ends as if it had failed. So the signal is remembered, too.
 
 import contextlib
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 
 class Interruption:
@@ -16,17 +17,30 @@ class Interruption:
 
     def __init__(self):
         self.signal: int | None = None
+        self._put_off = False
 
     def __call__(self, number, frame):
-        """Take a signal."""
+        """Take a signal. A second one is never put off."""
         del frame
-        self.signal = number
-        self.check()
+        first, self.signal = self.signal is None, number
+        if not (first and self._put_off):
+            self.check()
 
     def check(self) -> None:
         """Raise ``KeyboardInterrupt`` if there was a signal."""
         if self.signal is not None:
             raise KeyboardInterrupt
+
+    @contextlib.contextmanager
+    def put_off(self) -> Iterator[None]:
+        """Raise not in a block, but at its end."""
+        before, self._put_off = self._put_off, True
+        try:
+            yield
+        finally:
+            self._put_off = before
+            if not before:
+                self.check()
 
 
 @contextlib.contextmanager
@@ -34,7 +48,8 @@ def certain_interruption(*signals: int) -> Iterator[Interruption]:
     """Make sure that work which was interrupted ends with ``KeyboardInterrupt``.
 
     Within another one it takes part in that one. In a thread, and where the program handles or
-    ignores signals itself, nothing is changed.
+    ignores signals itself, nothing is changed. What Python would print where it drops the exception
+    is not printed.
 
     Args:
         signals: those that interrupt, beside SIGINT.
@@ -49,12 +64,10 @@ def certain_interruption(*signals: int) -> Iterator[Interruption]:
     interruption = _current() or Interruption()
     try:
         with contextlib.ExitStack() as stack:
-            if threading.current_thread() is threading.main_thread():
-                for number in (signal.SIGINT, *signals):
-                    if signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL):
-                        stack.callback(
-                            signal.signal, number, signal.signal(number, interruption)
-                        )
+            if numbers := _free((signal.SIGINT, *signals)):
+                stack.enter_context(_dropped_silently())
+            for number in numbers:
+                stack.callback(signal.signal, number, signal.signal(number, interruption))
             yield interruption
     except Exception as error:
         if interruption.signal is not None:
@@ -70,6 +83,45 @@ def raise_lost_interruption() -> None:
         interruption.check()
 
 
+def undisturbed() -> contextlib.AbstractContextManager:
+    """Put an interruption off to the end of a block that must not be left halfway.
+
+    Within ``certain_interruption`` alone; elsewhere nothing is changed.
+
+    Example:
+    >>> with undisturbed():
+    ...     ...
+    """
+    interruption = _current() if _in_main_thread() else None
+    return contextlib.nullcontext() if interruption is None else interruption.put_off()
+
+
 def _current() -> Interruption | None:
     handler = signal.getsignal(signal.SIGINT)
     return handler if isinstance(handler, Interruption) else None
+
+
+def _free(numbers: Iterable[int]) -> list[int]:
+    """Return the signals that this thread may take, and that the program leaves as they are."""
+    defaults = (signal.default_int_handler, signal.SIG_DFL)
+    return [n for n in numbers if _in_main_thread() and signal.getsignal(n) in defaults]
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+@contextlib.contextmanager
+def _dropped_silently() -> Iterator[None]:
+    """Print nothing where Python drops the exception: it comes again."""
+    report = sys.unraisablehook
+
+    def others(unraisable):
+        if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+            report(unraisable)
+
+    sys.unraisablehook = others
+    try:
+        yield
+    finally:
+        sys.unraisablehook = report

@@ -26,10 +26,10 @@ from exporters.running.runtime import (
     find_runtime,
     load_isolated,
 )
-from exporters.whole_file import write_folder_whole
 from tfcompress.examples import gather
 from tfcompress.targets.target import load_target
 from tfcompress.tflite.flatbuffer import read_model
+from tfcompress.whole_file import write_folder_whole
 
 _SHARE = 0.99
 _LEAST_STEPS = 2.0

@@ -10,7 +10,7 @@ import pytest
 import toy_files
 
 from exporters import export_tflite, write_bundle
-from exporters.whole_file import require_writable, write_folder_whole, write_whole
+from tfcompress.whole_file import require_writable, write_folder_whole, write_whole
 
 
 def mounted(folder, options):
@@ -74,7 +74,7 @@ def test_a_limit_on_the_size_of_files(tmp_path, call):
     """What quotas do: the write itself fails, halfway."""
     script = (
         "import resource, signal, sys\n"
-        "from exporters.whole_file import write_folder_whole, write_whole\n"
+        "from tfcompress.whole_file import write_folder_whole, write_whole\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "p = sys.argv[1]\n"

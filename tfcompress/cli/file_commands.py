@@ -1,7 +1,5 @@
 """``inspect``, ``check`` and ``benchmark``: what a .tflite file is, without TensorFlow."""
 
-import pathlib
-
 from tfcompress.cli.errors import EXIT_FAILED
 from tfcompress.cli.outcome import add_parser, one_line_errors, show
 
@@ -29,11 +27,12 @@ def _add_inspect(commands):
 def run_inspect(arguments) -> None:
     """Run ``tfcompress inspect``."""
     from exporters import inspect
+    from tfcompress.whole_file import write_whole
 
     with one_line_errors():
         inspection = inspect(arguments.file)
         if arguments.picture:
-            pathlib.Path(arguments.picture).write_text(inspection.to_svg(), encoding="utf-8")
+            write_whole(arguments.picture, inspection.to_svg().encode())
         show(inspection, arguments.json)
 
 
@@ -58,7 +57,7 @@ def _add_check(commands):
 def run_check(arguments) -> int:
     """Run ``tfcompress check``."""
     from exporters import check_target
-    from exporters.whole_file import require_writable, write_whole
+    from tfcompress.whole_file import require_writable, write_whole
 
     with one_line_errors():
         fixed = require_writable(arguments.fix) if arguments.fix else None

@@ -24,12 +24,11 @@ def diverted_native_output(log: pathlib.Path) -> Iterator[None]:
         open(log, "wb") as file,
         os.fdopen(terminal, "w", buffering=1, closefd=False) as stream,
     ):
-        os.dup2(file.fileno(), 2)
-        sys.stderr = stream
         try:
+            os.dup2(file.fileno(), 2)
+            sys.stderr = stream
             yield
         finally:
-            stream.flush()
             sys.stderr = python_stream
             os.dup2(terminal, 2)
             os.close(terminal)

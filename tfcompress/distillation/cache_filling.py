@@ -18,10 +18,12 @@ from tfcompress.distillation.examples import as_batches, input_hashes
 from tfcompress.distillation.hashing import hash_arrays, hash_examples
 from tfcompress.distillation.teacher import Teacher
 from tfcompress.distillation.teachers import as_teacher
+from tfcompress.interruption import certain_interruption, raise_lost_interruption
 
 _SECONDS_BETWEEN_SAVES = 2.0
 
 
+@certain_interruption()
 def cache_teacher(
     teacher,
     data,
@@ -124,7 +126,7 @@ def _open(folder, wanted, hashes):
     """Return the manifest found, if it fits what is wanted, or start a new cache."""
     found = cache_store.read_manifest(folder)
     if found is None:
-        if folder.exists() and any(folder.iterdir()):
+        if folder.exists() and not cache_store.is_unfinished(folder):
             raise ValueError(
                 "`path` must be a new folder or a teacher cache; this one holds other files. "
                 f"Received: path={str(folder)!r}"
@@ -163,6 +165,7 @@ def _fill(folder, manifest, source, batches, hashes, progress):
                 array[done:stop] = _storable(values, array.dtype, source.name, done)
             done = stop
             bar.update(task, completed=done)
+            raise_lost_interruption()
             if time.monotonic() - saved > _SECONDS_BETWEEN_SAVES or done == manifest.examples:
                 for array in rows:
                     array.flush()

@@ -6,13 +6,16 @@ after the rows that it counts are on disk, so a killed run loses at most the row
 
 import dataclasses
 import json
-import os
 import pathlib
+import re
 
 import numpy as np
 
+from tfcompress.whole_file import write_whole
+
 MANIFEST = "manifest.json"
 HASHES = "examples.npy"
+_FILE = re.compile(r"(examples|output_\d+|layer_\d+)\.npy|\.[0-9a-f]+-manifest\.json")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,9 +67,8 @@ class Manifest:
 
     def write(self, folder: pathlib.Path) -> None:
         """Write the manifest in one move."""
-        partial = folder / f"{MANIFEST}.partial"
-        partial.write_text(json.dumps(dataclasses.asdict(self), indent=1))
-        os.replace(partial, folder / MANIFEST)
+        content = json.dumps(dataclasses.asdict(self), indent=1)
+        write_whole(folder / MANIFEST, content.encode())
 
 
 def read_manifest(folder: pathlib.Path) -> Manifest | None:
@@ -85,6 +87,14 @@ def read_manifest(folder: pathlib.Path) -> Manifest | None:
             f"{path.name} is no manifest of a teacher cache: {error}. Choose another folder, or "
             f"remove this one. Received: path={str(folder)!r}"
         ) from error
+
+
+def is_unfinished(folder: pathlib.Path) -> bool:
+    """Return whether a folder is empty, or holds what a call leaves that was ended early.
+
+    The manifest is written after the other files: without one, there are no rows that count.
+    """
+    return all(_FILE.fullmatch(entry.name) for entry in folder.iterdir())
 
 
 def open_rows(folder: pathlib.Path, manifest: Manifest, mode: str) -> list[np.memmap]:

@@ -5,10 +5,10 @@ import json
 import os
 import pathlib
 
-from exporters.whole_file import write_whole
 from tfcompress.report.contents import findings_document
 from tfcompress.report.findings import Findings
 from tfcompress.report.markdown import render_markdown
+from tfcompress.whole_file import write_whole
 
 
 def write_report(findings: Findings, directory: str | os.PathLike) -> pathlib.Path:

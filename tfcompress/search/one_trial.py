@@ -10,13 +10,13 @@ import keras
 import numpy as np
 
 from exporters import benchmark, export_tflite
-from exporters.whole_file import write_folder_whole
 from tfcompress.graph.kernels import find_kernels
 from tfcompress.graph.wrapper import unwrap
 from tfcompress.search.fine_tuning import FineTuning
 from tfcompress.search.records import Reference, Trial
 from tfcompress.search.reference import FLOAT_FILE, ORIGINAL, count_macs
 from tfcompress.search.space import Candidate
+from tfcompress.whole_file import write_folder_whole
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,12 +12,12 @@ import numpy as np
 
 from exporters import benchmark, export_tflite
 from exporters.download_size import gzip_size
-from exporters.whole_file import write_whole
 from tfcompress.examples import gather
 from tfcompress.graph.channels import read_channels
 from tfcompress.search.records import Reference
 from tfcompress.search.sensitivity import Sensitivity, sensitivity
 from tfcompress.tflite.editing import Editor
+from tfcompress.whole_file import replaced_whole, write_whole
 
 ORIGINAL = "original.keras"
 FLOAT_FILE = "original.tflite"
@@ -91,9 +91,8 @@ def measure_reference(
     note = directory / "reference.json"
     if note.exists():
         return Reference(**json.loads(note.read_text(encoding="utf-8")))
-    partial = directory / f".partial-{ORIGINAL}"
-    model.save(partial)
-    partial.replace(directory / ORIGINAL)
+    with replaced_whole(directory / ORIGINAL) as draft:
+        model.save(draft)
     exported = export_tflite(
         model, directory / FLOAT_FILE, "float32", validation_data=validation_data
     )

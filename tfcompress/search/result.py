@@ -8,10 +8,10 @@ from typing import Any
 
 import keras
 
-from exporters.whole_file import write_whole
 from tfcompress.search.budget import Budget
 from tfcompress.search.pareto import best, front, nearest
 from tfcompress.search.records import Reference, Trial
+from tfcompress.whole_file import write_whole
 
 RESULT = "result.json"
 BEST_FILE, BEST_WEIGHTS = "best.tflite", "best.keras"

@@ -16,8 +16,10 @@ from tfcompress.examples import as_called, gather
 from tfcompress.graph.kernels import Kernel, find_kernels
 from tfcompress.graph.selection import LayerSelector
 from tfcompress.graph.wrapper import require_built
+from tfcompress.interruption import certain_interruption, undisturbed
 from tfcompress.pruning.masks import count_masked, smallest
 from tfcompress.quantization.arithmetic.fake_quantization import fake_quantize_weights
+from tfcompress.whole_file import write_whole
 
 Metric = Callable[[np.ndarray, np.ndarray], float]
 
@@ -119,6 +121,7 @@ class Sensitivity:
         figure.savefig(path)
 
 
+@certain_interruption()
 def sensitivity(
     model: keras.Model,
     data,
@@ -182,11 +185,12 @@ def sensitivity(
         effect = notes.find(kernel.path, change, level)
         if effect is None:
             weights = keras.ops.convert_to_numpy(kernel.variable)
-            try:
-                kernel.variable.assign(_changed(kernel, weights, change, level))
-                found = outputs()
-            finally:
-                kernel.variable.assign(weights)
+            with undisturbed():
+                try:
+                    kernel.variable.assign(_changed(kernel, weights, change, level))
+                    found = outputs()
+                finally:
+                    kernel.variable.assign(weights)
             error = sum(
                 float(np.square(one - other).sum())
                 for one, other in zip(found, reference, strict=True)
@@ -241,7 +245,7 @@ class _Notes:
             work.update(np.ascontiguousarray(array).tobytes())
         head = {"work": work.hexdigest()}
         if not self._path.exists():
-            self._path.write_text(json.dumps(head) + "\n", encoding="utf-8")
+            write_whole(self._path, json.dumps(head).encode() + b"\n")
             return
         lines = self._path.read_text(encoding="utf-8").splitlines()
         if not lines or json.loads(lines[0]) != head:
@@ -261,5 +265,6 @@ class _Notes:
 
     def add(self, effect):
         if self._path is not None:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(dataclasses.asdict(effect)) + "\n")
+            line = json.dumps(dataclasses.asdict(effect)).encode() + b"\n"
+            with self._path.open("ab", buffering=0) as file:
+                file.write(line)  # in one piece

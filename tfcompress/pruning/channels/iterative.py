@@ -10,7 +10,9 @@ from typing import Any
 import keras
 
 from tfcompress.graph.channels import read_channels
+from tfcompress.interruption import certain_interruption, raise_lost_interruption
 from tfcompress.pruning.channels.removal import remove_channels
+from tfcompress.whole_file import replaced_whole, write_whole
 
 _JOURNAL = "rounds.json"
 
@@ -41,6 +43,7 @@ class Round:
         )
 
 
+@certain_interruption()
 def prune_iteratively(
     model: keras.Model,
     x,
@@ -118,6 +121,7 @@ def prune_iteratively(
         done = Round(number, rounds, left.macs(), left.parameters(), logs)
         journal.add(done, smaller)
         progress(done)
+        raise_lost_interruption()
     return smaller
 
 
@@ -164,12 +168,11 @@ class _Journal:
 
     def add(self, done, model):
         """Save a round: its model first, so that a listed round is a whole one."""
-        model.save(self._file(done.number))
+        with replaced_whole(self._file(done.number)) as draft:
+            model.save(draft)
         self.rounds.append(done)
         content = {"plan": self._plan, "rounds": [dataclasses.asdict(row) for row in self.rounds]}
-        partial = self._folder / (_JOURNAL + ".partial")
-        partial.write_text(json.dumps(content, indent=2), encoding="utf-8")
-        partial.replace(self._folder / _JOURNAL)
+        write_whole(self._folder / _JOURNAL, json.dumps(content, indent=2).encode())
 
     def _file(self, number):
         return self._folder / f"round_{number}.keras"

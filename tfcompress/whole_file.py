@@ -1,4 +1,9 @@
-"""Files and folders that are written whole or not at all."""
+"""Files and folders that are written whole or not at all.
+
+They are written under a name of their own beside the place where they go, ``.<hex digits>-<name>``,
+and moved there at the end. A process that is killed meanwhile leaves such a name behind, which
+nothing reads.
+"""
 
 import contextlib
 import os
@@ -6,7 +11,7 @@ import pathlib
 import secrets
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 
 def require_writable(path: str | os.PathLike) -> pathlib.Path:
@@ -34,6 +39,32 @@ def require_writable(path: str | os.PathLike) -> pathlib.Path:
     return path
 
 
+@contextlib.contextmanager
+def replaced_whole(path: str | os.PathLike) -> Iterator[pathlib.Path]:
+    """Put a file in its place at the end of a block that writes it, or leave what was there.
+
+    Args:
+        path: where the file goes; an existing one is replaced in one step.
+
+    Yields:
+        The path to write to, in the same folder and with the same suffix.
+
+    Raises:
+        OSError: it cannot be written. What was at ``path`` is untouched, and nothing else is left.
+    """
+    path = pathlib.Path(path)
+    draft = _draft(path)
+    try:
+        yield draft
+        with draft.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(draft)
+        raise
+
+
 def write_whole(path: str | os.PathLike, content: bytes) -> None:
     """Write a file so that it is complete under its name, or not there at all.
 
@@ -44,20 +75,8 @@ def write_whole(path: str | os.PathLike, content: bytes) -> None:
     Raises:
         OSError: it cannot be written. What was at ``path`` is untouched, and nothing else is left.
     """
-    path = pathlib.Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    # The permissions of any new file: to ask for the umask is to change it, for other threads too.
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
+    with replaced_whole(path) as draft:
+        draft.write_bytes(content)
 
 
 def write_folder_whole(directory: str | os.PathLike, files: Mapping[str, bytes]) -> None:
@@ -72,15 +91,19 @@ def write_folder_whole(directory: str | os.PathLike, files: Mapping[str, bytes])
     """
     directory = pathlib.Path(directory)
     with _folders_above(directory):
-        draft = pathlib.Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+        draft = _draft(directory)
         try:
+            draft.mkdir()
             for name, content in files.items():
                 (draft / name).write_bytes(content)
-            draft.chmod(0o755)
             os.replace(draft, directory)
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)
             raise
+
+
+def _draft(path: pathlib.Path) -> pathlib.Path:
+    return path.with_name(f".{secrets.token_hex(8)}-{path.name}")
 
 
 @contextlib.contextmanager
