@@ -1,8 +1,10 @@
+import json
 import shutil
 import subprocess
 import sys
 
 import pytest
+from calling import call
 
 from tfcompress.cli.main import make_parser, run
 
@@ -77,6 +79,13 @@ def test_fish_completes_targets(capsys, tmp_path):
     )
     offered = [entry.split("\t")[0] for entry in done.stdout.splitlines()]
     assert offered == ["raspberry-pi-4", "raspberry-pi-zero"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_json_holds_the_script(shell, capsys):
+    text = script(shell, capsys)
+    assert call(f"completion {shell} --json") == 0
+    assert json.loads(capsys.readouterr().out) == {"shell": shell, "script": text}
 
 
 def test_an_unknown_shell_lists_the_known(capsys):

@@ -1,12 +1,13 @@
 import importlib.util
 import pathlib
+import signal
 import subprocess
 import sys
 
 import pytest
 
 import tfcompress
-from tfcompress.cli.main import run
+from tfcompress.cli.main import make_parser, run
 
 
 def fails(arguments, capsys):
@@ -30,6 +31,12 @@ def test_help_shows_an_example(capsys):
         run(["quickstart", "--help"])
     assert ended.value.code == 0
     assert "tfcompress quickstart --out results" in capsys.readouterr().out
+
+
+def test_every_command_prints_json_for_programs():
+    commands = make_parser()._subparsers._group_actions[0].choices
+    assert len(commands) == 10
+    assert [name for name, parser in commands.items() if "--json" not in parser.format_help()] == []
 
 
 @pytest.mark.parametrize(
@@ -75,6 +82,23 @@ def test_missing_extra(capsys, tmp_path, monkeypatch):
     assert code == 2
     assert "pip install 'tfcompress[report]'" in line
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.process
+def test_ctrl_c_outside_of_the_work_says_nothing():
+    code = (
+        "import signal, sys, types\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # even in the background\n"
+        "main = types.ModuleType('tfcompress.cli.main')\n"
+        "main.run = lambda: signal.raise_signal(signal.SIGINT)\n"
+        "sys.modules['tfcompress.cli.main'] = main\n"
+        "import tfcompress.cli.entry as entry\n"
+        "entry.main()"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (ended.returncode, ended.stderr) == (-signal.SIGINT, "")
 
 
 @pytest.mark.process

@@ -2,6 +2,8 @@ import functools
 import json
 
 import pytest
+import tensorflow as tf
+from calling import call
 
 from tfcompress.cli import quickstart as module
 from tfcompress.datasets import sign_digits
@@ -50,3 +52,15 @@ def test_quickstart_writes_what_it_measured(short, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "compressed student: epoch 5/5" in printed
     assert f"{findings.file.size:,}" in printed
+
+
+def test_json_is_all_that_the_command_prints(short, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(module, "COMPRESSION_EPOCHS", 1)
+    # It stays for the rest of the process.
+    monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: None)
+    assert call(f"quickstart --out {tmp_path} --seed 3 --json") == 0
+    captured = capsys.readouterr()
+    printed = json.loads(captured.out)
+    assert printed == json.loads((tmp_path / "report.json").read_text())
+    assert printed["command"] == "tfcompress quickstart --out DIR --seed 3"
+    assert captured.err == ""

@@ -1,26 +1,25 @@
 """``tfcompress completion``: a script that lets a shell complete the command."""
 
-import argparse
+import json
+
+from tfcompress.cli.outcome import add_parser
 
 _SHELLS = ("bash", "fish", "zsh")
 
 _EXAMPLES = """\
-examples:
   eval "$(tfcompress completion bash)"    # in ~/.bashrc
   eval "$(tfcompress completion zsh)"     # in ~/.zshrc, after compinit
-  tfcompress completion fish | source     # in ~/.config/fish/config.fish
-"""
+  tfcompress completion fish | source     # in ~/.config/fish/config.fish"""
 
 
 def add_to(commands) -> None:
     """Add the subcommand to the command's parser."""
-    parser = commands.add_parser(
+    parser = add_parser(
+        commands,
         "completion",
-        help="print a script that completes the command in a shell",
-        description="Print a script with which a shell completes commands, options and values.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        "print a script that completes the command in a shell",
+        "Print a script with which a shell completes commands, options and values.",
+        _EXAMPLES,
     )
     parser.add_argument("shell", choices=_SHELLS, help="the shell")
     parser.set_defaults(run=run)
@@ -38,4 +37,8 @@ def run(arguments) -> None:
 
     values = {"--target": tuple(list_targets()), "--kernels": tuple(KERNELS)}
     write = {"bash": bash_script, "fish": fish_script, "zsh": zsh_script}[arguments.shell]
-    print(write(read_commands(make_parser(), values)), end="")
+    script = write(read_commands(make_parser(), values))
+    if arguments.json:
+        print(json.dumps({"shell": arguments.shell, "script": script}, indent=2))
+    else:
+        print(script, end="")

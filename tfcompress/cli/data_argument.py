@@ -17,6 +17,9 @@ HELP = (
     "of images for each class (pixels 0 to 255); or module:function, which returns what `fit` takes"
 )
 
+_MEMBERS = ("x", "y", "x.npy", "y.npy")
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others unpack in pieces of any size
+
 # What reading an archive from anywhere raises.
 _DAMAGE = (
     OSError,
@@ -49,8 +52,9 @@ def load_data(
         Inputs, or (inputs, labels), or whatever the function returned.
 
     Raises:
-        CommandError: there is no such file, it holds no such arrays or objects instead of numbers,
-            or numbers that are not finite, or there is no such function.
+        CommandError: there is no such file, it would take too much memory, it holds no such arrays
+            or objects instead of numbers, or numbers that are not finite, or there is no such
+            function.
     """
     path = pathlib.Path(argument)
     if path.is_dir():
@@ -66,6 +70,7 @@ def load_data(
 
 def _arrays(path, most):
     try:
+        _require_room(path)
         with np.load(path, allow_pickle=False) as file:
             found = {name: file[name] for name in ("x", "y") if name in file}
     except _DAMAGE as error:
@@ -76,6 +81,28 @@ def _arrays(path, most):
         _require_numbers(name, array, path)
     x, y = (found[name][:most] if name in found else None for name in ("x", "y"))
     return x if y is None else (x, y)
+
+
+def _require_room(path):
+    """Check by the sizes in an archive's directory, beyond which no member is unpacked."""
+    with zipfile.ZipFile(path) as archive:
+        found = [archive.getinfo(name) for name in archive.namelist() if name in _MEMBERS]
+    if any(member.compress_type not in _METHODS for member in found):
+        raise CommandError(
+            f"--data takes archives that are stored or deflated, as NumPy writes them. "
+            f"Received: another compression in {path}"
+        )
+    needed, most = sum(member.file_size for member in found), _memory() // 2
+    if needed > most:
+        raise CommandError(
+            f"--data unpacks to {needed:,} bytes; half of this computer's memory, {most:,} bytes, "
+            "is the most. Load what fits by a function of your own: --data module:function. "
+            f"Received: {path}"
+        )
+
+
+def _memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _require_numbers(name, array, path):

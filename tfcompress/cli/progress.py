@@ -6,6 +6,8 @@ import keras
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from tfcompress.interruption import raise_lost_interruption
+
 
 class TrainingProgress(keras.callbacks.Callback):
     """Shows how far a ``fit`` has come and the metrics of its last epoch.
@@ -46,6 +48,7 @@ class TrainingProgress(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         """Move the bar."""
         del batch, logs
+        raise_lost_interruption()
         if self._bar is not None:
             self._bar.advance(self._task)
 
@@ -64,5 +67,9 @@ class TrainingProgress(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         """Stop the bar."""
         del logs
+        self.close()
+
+    def close(self):
+        """Stop the bar, which hides the cursor, after an interrupted training too."""
         if self._bar is not None:
             self._bar.stop()

@@ -1,5 +1,6 @@
 """The main job from end to end, through the public API, on photos of hand signs."""
 
+import contextlib
 import pathlib
 import time
 import warnings
@@ -97,13 +98,14 @@ class _Run:
             jit_compile=False,  # several times slower on the CPU
         )
         start = time.perf_counter()
-        history = model.fit(
-            self.batches,
-            epochs=epochs,
-            validation_data=self.test,
-            verbose=0,
-            callbacks=[*callbacks, TrainingProgress(self.console, title)],
-        )
+        with contextlib.closing(TrainingProgress(self.console, title)) as progress:
+            history = model.fit(
+                self.batches,
+                epochs=epochs,
+                validation_data=self.test,
+                verbose=0,
+                callbacks=[*callbacks, progress],
+            )
         self.trained.append(
             Training(
                 title,
@@ -114,7 +116,9 @@ class _Run:
         )
 
 
-def quickstart(out: pathlib.Path, seed: int = 0, html: bool = False) -> Findings:
+def quickstart(
+    out: pathlib.Path, seed: int = 0, html: bool = False, progress: bool = True
+) -> Findings:
     """Train, compress, export, check and measure; write the results into a folder.
 
     Args:
@@ -122,12 +126,13 @@ def quickstart(out: pathlib.Path, seed: int = 0, html: bool = False) -> Findings
             and report.html.
         seed: seeds the weights, the order of the photos and their augmentation.
         html: whether to write report.html, which needs the extra ``report``.
+        progress: whether to show how far it has come, and what was found.
 
     Returns:
         What was measured.
     """
     start = time.perf_counter()
-    console = Console()
+    console = Console(quiet=not progress)
     keras.utils.set_random_seed(seed)
     # Keras warns that it leaves the shuffling to the dataset, which does it.
     warnings.filterwarnings("ignore", message="`shuffle=True` was passed")

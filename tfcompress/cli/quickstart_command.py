@@ -1,7 +1,10 @@
 """``tfcompress quickstart``: the whole path on real data, in minutes."""
 
+import json
+
 from tfcompress.cli.errors import CommandError
 from tfcompress.cli.folder_argument import prepare_folder
+from tfcompress.cli.outcome import add_parser
 
 _DESCRIPTION = """\
 Train a teacher and a small student on photos of hand signs, compress the student inside fit
@@ -10,23 +13,18 @@ check that file against the Keras model in the interpreter, and measure both.
 """
 
 _EXAMPLES = """\
-examples:
   tfcompress quickstart --out results
-  tfcompress quickstart --out results --seed 7
-"""
+  tfcompress quickstart --out results --seed 7 --json"""
 
 
 def add_to(commands) -> None:
     """Add the subcommand to the command's parser."""
-    import argparse
-
-    parser = commands.add_parser(
+    parser = add_parser(
+        commands,
         "quickstart",
-        help="train, compress, export and check a real model",
-        description=_DESCRIPTION,
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        "train, compress, export and check a real model",
+        _DESCRIPTION,
+        _EXAMPLES,
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the results")
     parser.add_argument("--seed", type=int, default=0, help="seed of the run (default: 0)")
@@ -56,4 +54,6 @@ def run(arguments) -> None:
 
         # The same machine and seed give the same numbers.
         tf.config.experimental.enable_op_determinism()
-        quickstart(out, arguments.seed, html)
+        findings = quickstart(out, arguments.seed, html, progress=not arguments.json)
+    if arguments.json:
+        print(json.dumps(findings.to_json(), indent=2))
