@@ -200,11 +200,19 @@ def _reference(
 
 def _by_name(against, loaded: LoadedModel, inputs: Inputs) -> Inputs:
     """Give a list of inputs, in the order of a Keras model, the names that a file has for them."""
-    names = [getattr(tensor, "name", "") for tensor in getattr(against, "inputs", None) or ()]
+    names = [getattr(tensor, "name", "") for tensor in _declared_inputs(against)]
     same = sorted(names) == sorted(port.name for port in loaded.inputs)
     if isinstance(inputs, list) and len(inputs) == len(names) and same:
         return dict(zip(names, inputs, strict=True))
     return inputs
+
+
+def _declared_inputs(against) -> Sequence:
+    if _is_model(against):
+        from tfcompress.graph.wrapper import unwrap  # loads Keras, as the model has done
+
+        against = unwrap(against)
+    return getattr(against, "inputs", None) or ()
 
 
 def _real_inputs(loaded: LoadedModel, inputs: Inputs) -> Inputs:
@@ -232,8 +240,11 @@ def _call(against: Callable, batch: Inputs) -> Any:
     single = isinstance(batch, list) and len(batch) == 1
     argument = batch[0] if single else batch
     # A Keras model must not train on what it is judged on: dropout off, moving averages kept.
-    is_model = hasattr(against, "trainable_variables")
-    return against(argument, training=False) if is_model else against(argument)
+    return against(argument, training=False) if _is_model(against) else against(argument)
+
+
+def _is_model(against: Any) -> bool:
+    return hasattr(against, "trainable_variables")
 
 
 def _batches(inputs: Inputs) -> Iterator[Inputs]:

@@ -8,9 +8,11 @@ import pytest
 import tensorflow as tf
 import toy_files
 
+import tfcompress as tfc
 from exporters.comparing.agreement import accuracy, compare, is_classification
 from exporters.comparing.layer_agreement import sqnr
 from exporters.comparing.validation import validate
+from exporters.converting import convert_model
 from exporters.running.ports import Port
 from exporters.running.runtime import RunError, find_runtimes
 from tfcompress.examples import gather
@@ -132,6 +134,16 @@ def test_validation_leaves_the_model_as_it_was():
     validate(toy_files.content("int8"), model, toy_files.images(), kernels=("xnnpack",))
     for weight, old in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(weight, old)
+
+
+def test_inputs_reach_a_quantization_aware_model_in_its_own_order():
+    rng = np.random.default_rng(0)
+    left, right = keras.Input((4,), name="b"), keras.Input((4,), name="a")
+    model = keras.Model([left, right], keras.layers.Subtract()([left, right]))
+    data = [rng.random((16, 4), "float32"), rng.random((16, 4), "float32")]
+    quantized = tfc.quantize_aware(model).calibrate(data)
+    agreement = validate(convert_model(quantized).flatbuffer, quantized, data, kernels=["xnnpack"])
+    assert agreement.within_one == 1.0
 
 
 def test_layers_are_compared_with_the_float_file(files):
