@@ -2,7 +2,7 @@
 # make test         the test suite, likewise
 # make emulate      bundles on an emulated 64-bit Raspberry Pi (root, Debian or Ubuntu, x86-64)
 # make coverage     which models each technique takes, ours and TFMOT's, into docs/coverage.md
-# make soak         damaged input, killed trainings and long ones, into docs/reliability.md
+# make soak         damaged input, kills, signals and long trainings, into docs/reliability.md
 # make examples     every script of examples/ and the code of the guides, for seconds each
 # make bench        all benchmarks beside their peers, many hours, resumable, into docs/benchmarks.md
 # make bench-fast   the quick ones, within a quarter of an hour on 2 cores

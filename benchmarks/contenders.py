@@ -6,20 +6,19 @@ from collections.abc import Callable
 
 import keras
 import tensorflow as tf
+from peers import why_missing
 from quiet_converter import convert
 
 import tfcompress as tfc
 from exporters.converting import convert_model
 from keras_callbacks import MagnitudePruning, QuantizationSchedule
 
-try:
+NO_PEERS = why_missing("TFMOT")
+if NO_PEERS is None:
     import tensorflow_model_optimization as tfmot
     import tf_keras
-except ImportError as missing:
-    tfmot = tf_keras = None
-    NO_PEERS = f"TFMOT and tf_keras are not installed: {missing}"
 else:
-    NO_PEERS = None
+    tfmot = tf_keras = None
 
 SPARSITY, FREQUENCY, CLUSTERS = 0.75, 10, 16
 

@@ -10,6 +10,8 @@ import pathlib
 class FinishedRows:
     """The rows of a file of JSON lines.
 
+    A last line that an interruption cut short is taken off the file.
+
     Args:
         path: the file; ``None`` keeps the rows in memory alone.
         keys: the names of the fields that tell pieces of work apart.
@@ -20,7 +22,11 @@ class FinishedRows:
         self._keys = keys
         self.rows = []
         if self._path and self._path.exists():
-            self.rows = [json.loads(line) for line in self._path.read_text().splitlines()]
+            text = self._path.read_text(encoding="utf-8")
+            whole = text[: text.rfind("\n") + 1]
+            if whole != text:
+                self._path.write_text(whole, encoding="utf-8")
+            self.rows = [json.loads(line) for line in whole.splitlines()]
 
     def find(self, **key):
         """Return the row of a piece of work, None if it is not done."""
@@ -33,3 +39,10 @@ class FinishedRows:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
         return row
+
+    def drop(self, unwanted):
+        """Forget the rows that a function of a row returns true for, to do their work again."""
+        self.rows = [row for row in self.rows if not unwanted(row)]
+        if self._path:
+            text = "".join(json.dumps(row) + "\n" for row in self.rows)
+            self._path.write_text(text, encoding="utf-8")

@@ -53,7 +53,7 @@ PARTS = {
     f"training_cost_{model.lower().replace('-', '_').replace('.', '')}": _training_cost(model)
     for model in MODELS
 } | {
-    "growth": Part("growth.py", ("--json", "{json}")),
+    "growth": Part("growth.py", _ROWS_AND_JSON),
     "distillation_step": Part(
         "distillation_step.py", ("--json", "{json}"), ("--rounds", "5", "--steps", "10")
     ),
@@ -71,6 +71,7 @@ PARTS = {
         _ROWS_AND_JSON,
         ("--fast", "--models", "sign net", "--methods", "QAT", "TFMOT"),
     ),
+    "coverage_matrix": Part("coverage_matrix.py", _ROWS_AND_JSON, None),
     "quantization_coverage": Part("quantization_coverage.py", ("--json", "{json}"), None),
     "structure_exactness": Part("structure.py", ("exactness", "--json", "{rows}"), None),
     "structure_accuracy": Part(

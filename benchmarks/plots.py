@@ -4,6 +4,7 @@ import statistics
 
 import matplotlib
 from matplotlib.figure import Figure
+from sections.goals import measured
 
 GROWTH, PARETO = "benchmarks_growth.svg", "benchmarks_pareto.svg"
 
@@ -28,17 +29,20 @@ def _save(figure, path):
 
 
 def growth_plot(figures):
-    """Return seconds against weights, both logarithmic."""
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.subplots()
-    weights = [row["weights"] for row in figures["rows"]]
-    for kind, exponent in figures["exponents"].items():
-        seconds = [row["seconds"][kind] for row in figures["rows"]]
-        axes.loglog(weights, seconds, marker="o", label=f"{kind} ({exponent:.2f})")
-    axes.set(xlabel="weights", ylabel="seconds")
-    axes.legend(
-        fontsize="small", title="with its exponent", loc="center left", bbox_to_anchor=(1, 0.5)
-    )
+    """Return seconds against weights, and against layers, both logarithmic."""
+    figure = Figure(figsize=(8, 5 * len(figures)), layout="constrained")
+    for axes, (series, found) in zip(
+        figure.subplots(len(figures), squeeze=False)[:, 0], figures.items(), strict=True
+    ):
+        for what, curve in found["curves"].items():
+            sizes, seconds = ([point[key] for point in curve] for key in ("size", "seconds"))
+            exponent = found["exponents"][what]
+            label = what if exponent is None else f"{what} ({exponent:.2f})"
+            axes.loglog(sizes, seconds, marker="o", label=label)
+        axes.set(xlabel=series, ylabel="seconds")
+        axes.legend(
+            fontsize="small", title="with its exponent", loc="center left", bbox_to_anchor=(1, 0.5)
+        )
     return figure
 
 
@@ -50,9 +54,9 @@ def pareto_panels(records):
             (row["method"], row["gzip_bytes"], 100 * row["accuracy"]) for row in combined["figures"]
         ]
     if quantized := records.get("quantization_accuracy"):
-        for row in quantized["figures"]:
+        for row in measured(quantized["figures"]):
             sizes = [run["bytes"] for run in row["runs"] if run["bytes"] is not None]
-            if sizes:  # the float model is not converted
+            if sizes:  # some records of the float model are of Keras, without a file
                 point = (row["method"], statistics.mean(sizes), 100 * row["accuracy"])
                 panels.setdefault(row["data"], []).append(point)
     return panels

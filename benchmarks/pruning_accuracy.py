@@ -12,6 +12,7 @@ over the seeds, and the sparsity of the kernels that both prune.
 
 import argparse
 import dataclasses
+import importlib
 import json
 import os
 import statistics
@@ -22,9 +23,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_model_optimization as tfmot
-import tf_keras
 from finished_rows import FinishedRows
+from peers import those_present
 from small_nets import lenet, sign_net
 from training_data import SHARED, mnist, sign_digits
 
@@ -50,8 +50,9 @@ def kernel_sparsity(weights):
     return sum(np.count_nonzero(k == 0) for k in kernels) / sum(k.size for k in kernels)
 
 
-def trained_further(library, task, weights, seed):
-    """Train the dense model on, for as long as the others are pruned."""
+def trained_further(name, task, weights, seed):
+    """Train the dense model on a library, for as long as the others are pruned."""
+    library = importlib.import_module(name)
     library.utils.set_random_seed(seed)
     model = compiled(library, task.build(library))
     model.set_weights(weights)
@@ -70,6 +71,9 @@ def prune_ours(task, weights, sparsity, seed):
 
 
 def prune_tfmot(task, weights, sparsity, seed):
+    import tensorflow_model_optimization as tfmot
+    import tf_keras
+
     tf_keras.utils.set_random_seed(seed)
     model = task.build(tf_keras)
     model.set_weights(weights)
@@ -84,8 +88,8 @@ def prune_tfmot(task, weights, sparsity, seed):
 
 
 METHODS = {
-    ("Keras 3, dense", 0.0): lambda *args: trained_further(keras, *args),
-    ("tf_keras, dense", 0.0): lambda *args: trained_further(tf_keras, *args),
+    ("Keras 3, dense", 0.0): lambda *args: trained_further("keras", *args),
+    ("tf_keras, dense", 0.0): lambda *args: trained_further("tf_keras", *args),
 }
 for _sparsity in SPARSITIES:
     METHODS["ours", _sparsity] = lambda task, weights, seed, s=_sparsity: prune_ours(
@@ -94,6 +98,7 @@ for _sparsity in SPARSITIES:
     METHODS["TFMOT", _sparsity] = lambda task, weights, seed, s=_sparsity: prune_tfmot(
         task, weights, s, seed
     )
+PEERS = {"TFMOT": "TFMOT", "tf_keras, dense": "TFMOT"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,18 +119,17 @@ class Task:
         return self.epochs * -(-len(self.data[0]) // self.batch)
 
 
-def run_seed(task, seed, rows):
-    """Add a row for each method that has none yet."""
+def run_seed(task, methods, seed, rows):
+    """Add a row for each (method, target) that has none yet."""
     key = {"data": task.name, "seed": seed, "epochs": task.epochs}
     missing = [
         (method, target)
-        for method, target in METHODS
+        for method, target in methods
         if rows.find(method=method, target=target, **key) is None
     ]
     if not missing:
         return
     keras.backend.clear_session()
-    tf_keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
     dense = compiled(keras, task.build(keras))
     dense.fit(*task.data, task.batch, task.dense_epochs, verbose=0)
@@ -135,12 +139,12 @@ def run_seed(task, seed, rows):
         rows.add(method=method, target=target, accuracy=accuracy, sparsity=sparsity, **key)
 
 
-def summarize(rows, tasks, seeds):
+def summarize(rows, tasks, methods, seeds):
     """Print and return means and deviations over the seeds."""
     print(f"{'data':24}{'method':18}{'target':>8}{'sparsity':>10}{'accuracy':>10}{'deviation':>11}")
     summary = []
     for task in tasks:
-        for method, target in METHODS:
+        for method, target in methods:
             found = [
                 rows.find(data=task.name, seed=s, epochs=task.epochs, method=method, target=target)
                 for s in range(seeds)
@@ -190,10 +194,13 @@ def main():
     }
     chosen = [make() for name, make in tasks.items() if arguments.only in (None, name)]
     rows = FinishedRows(arguments.rows, ("data", "seed", "epochs", "method", "target"))
+    present, left_out = those_present(list(dict.fromkeys(method for method, _ in METHODS)), PEERS)
+    methods = [(method, target) for method, target in METHODS if method in present]
     for task in chosen:
         for seed in range(seeds):
-            run_seed(task, seed, rows)
-    summary = summarize(rows, chosen, seeds)
+            run_seed(task, methods, seed, rows)
+    summary = summarize(rows, chosen, methods, seeds)
+    summary += [{"method": method, "left_out": reason} for method, reason in left_out.items()]
     if arguments.json:
         with open(arguments.json, "w", encoding="utf-8") as file:
             json.dump(summary, file, indent=2)

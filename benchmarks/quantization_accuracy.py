@@ -1,27 +1,27 @@
-"""What quantization costs in accuracy, run in the interpreter: sign digits and MNIST.
+"""What quantization costs in accuracy, run in the interpreter: sign digits, MNIST, spoken digits.
 
 For each seed a float model is trained on Keras 3. Its weights are then the start of every method,
 which all have the same data, optimizer, falling rate and number of epochs:
 
-- float: trained on in float; not quantized;
+- float: trained on in float, and converted as it is;
 - PTQ: that model, quantized after training by the TFLite converter;
 - QAT: trained on with `quantize_aware`;
 - TFMOT: trained on with TFMOT's `quantize_model`, on tf_keras, in the same architecture;
 - PTQ 4-bit, QAT 4-bit: the same with weights of 4 bits; PTQ by this package's own ranges;
 - QAT two precisions: 4-bit weights where a table of sensitivities says that they cost least, and
   60 % of the bytes of 8-bit ones for all weights;
-- PTQ 4-bit, AEQ: by ai-edge-quantizer, where it is installed (the extra ptq): a scale for every
-  output channel, and depthwise kernels keep 8 bits.
+- PTQ 4-bit, AEQ: by ai-edge-quantizer (the extra ptq): a scale for every output channel, and
+  depthwise kernels keep 8 bits.
 
 Reported is the accuracy of the .tflite files on held-out data: mean and standard deviation over the
-seeds. With --rows, finished pieces of work are kept in a file, and an interrupted run goes on.
+seeds. With --rows, finished pieces of work are kept in a file, and an interrupted run goes on. A
+peer that is not installed is left out, and said to be.
 
     python benchmarks/quantization_accuracy.py --rows rows.jsonl --json quantization_accuracy.json
     python benchmarks/quantization_accuracy.py --fast
 """
 
 import argparse
-import importlib.util
 import json
 import os
 import pathlib
@@ -32,13 +32,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
-import tensorflow as tf
-import tensorflow_model_optimization as tfmot
-import tf_keras
 from finished_rows import FinishedRows
-from quiet_converter import convert
-from small_nets import lenet, sign_net
-from training_data import SHARED, mnist, sign_digits
+from peers import those_present
+from quiet_converter import convert_quantized
+from small_nets import keyword_net, lenet, sign_net
+from training_data import SHARED, mnist, sign_digits, spoken_digits
 
 import tfcompress as tfc
 from exporters import AfterTraining
@@ -67,15 +65,10 @@ def start(library, build, weights):
     return model
 
 
-def float_model(build, weights, data, batch, epochs):
-    model = start(keras, build, weights)
-    fit(keras, model, data, batch, epochs, FINE_RATE)
-    return model
-
-
 def post_training(quantization):
     def method(build, weights, data, batch, epochs):
-        model = float_model(build, weights, data, batch, epochs)
+        model = start(keras, build, weights)
+        fit(keras, model, data, batch, epochs, FINE_RATE)
         seen = data[0][:CALIBRATION]
         return convert_model(model, quantization, representative_data=seen).flatbuffer
 
@@ -104,36 +97,32 @@ def two_precisions(build, weights, data, batch, epochs):
 
 
 def with_tfmot(build, weights, data, batch, epochs):
+    import tensorflow_model_optimization as tfmot
+    import tf_keras
+
+    tf_keras.backend.clear_session()
     model = tfmot.quantization.keras.quantize_model(start(tf_keras, build, weights))
     fit(tf_keras, model, data, batch, epochs, FINE_RATE)
-    converter = tf.lite.TFLiteConverter.from_keras_model(model)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.inference_input_type = converter.inference_output_type = tf.int8
-    return convert(converter)
+    return convert_quantized(model)
 
 
 METHODS = {
-    "float": float_model,
+    "float": post_training("float32"),
     "PTQ": post_training("int8"),
     "QAT": quantization_aware(tfc.Scheme.int8()),
     "TFMOT": with_tfmot,
     "PTQ 4-bit": post_training(tfc.Scheme.int4_weights()),
     "QAT 4-bit": quantization_aware(tfc.Scheme.int4_weights()),
     "QAT two precisions": two_precisions,
+    "PTQ 4-bit, AEQ": post_training(AfterTraining(weight_bits=4)),
 }
+PEERS = {"TFMOT": "TFMOT", "PTQ 4-bit, AEQ": "AEQ"}
 
 
-if importlib.util.find_spec("ai_edge_quantizer"):
-    METHODS["PTQ 4-bit, AEQ"] = post_training(AfterTraining(weight_bits=4))
-
-
-def accuracy(result, test):
-    """Return the share of right answers of a file, or of the float model."""
-    if isinstance(result, bytes):
-        with load(result) as loaded:
-            (scores,) = loaded.predict(test[0])
-    else:
-        scores = result.predict(test[0], verbose=0)
+def accuracy(file, test):
+    """Return the share of right answers of a file."""
+    with load(file) as loaded:
+        (scores,) = loaded.predict(test[0])
     return float(np.mean(scores.argmax(-1) == test[1]))
 
 
@@ -151,19 +140,15 @@ def run(name, build, load_data, settings, methods, seed, rows):
     weights = model.get_weights()
     for method in missing:
         keras.backend.clear_session()
-        tf_keras.backend.clear_session()
-        keras.utils.set_random_seed(seed)
-        tf_keras.utils.set_random_seed(seed)
+        keras.utils.set_random_seed(seed)  # and TensorFlow's, for tf_keras
         begin = time.perf_counter()
-        result = METHODS[method](
-            build, weights, data, settings["batch"], settings["further_epochs"]
-        )
+        file = METHODS[method](build, weights, data, settings["batch"], settings["further_epochs"])
         row = rows.add(
             data=name,
             seed=seed,
             method=method,
-            accuracy=accuracy(result, test),
-            bytes=len(result) if isinstance(result, bytes) else None,
+            accuracy=accuracy(file, test),
+            bytes=len(file),
             seconds=time.perf_counter() - begin,
             **settings,
         )
@@ -197,6 +182,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, help="5 by default, 2 when fast")
     parser.add_argument("--fast", action="store_true", help="fewer seeds, shorter trainings")
+    parser.add_argument("--only", choices=["signs", "mnist", "spoken"], help="one data set alone")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--rows", type=pathlib.Path, help="keeps finished work, to go on from")
     parser.add_argument("--json", help="where to write the summary")
@@ -204,27 +190,40 @@ def main():
     if not SHARED.is_dir():
         parser.error("needs the data sets in shared/data beside the project")
     seeds = arguments.seeds or (2 if arguments.fast else 5)
+    methods, left_out = those_present(arguments.methods, PEERS)
     rows = FinishedRows(arguments.rows, ("data", "seed", "method"))
     size = 5000 if arguments.fast else 10000
     short = {"batch": 64, "epochs": 3, "further_epochs": 2}
-    tasks = (
-        (
+    tasks = {
+        "signs": (
             "sign digits, sign net",
             sign_net,
             sign_digits,
             short if arguments.fast else {"batch": 32, "epochs": 20, "further_epochs": 6},
         ),
-        (
+        "mnist": (
             "MNIST, LeNet",
             lenet,
             lambda: mnist(size),
             short if arguments.fast else {"batch": 64, "epochs": 4, "further_epochs": 2},
         ),
-    )
+        "spoken": (
+            "spoken digits, DS-CNN",
+            keyword_net,
+            spoken_digits,
+            short if arguments.fast else {"batch": 32, "epochs": 15, "further_epochs": 4},
+        ),
+    }
+    chosen = [task for name, task in tasks.items() if arguments.only in (None, name)]
     for seed in range(seeds):
-        for task in tasks:
-            run(*task, arguments.methods, seed, rows)
+        for task in chosen:
+            run(*task, methods, seed, rows)
     table = summarize(rows.rows)
+    table += [
+        {"data": name, "method": method, "left_out": reason}
+        for name, *_ in chosen
+        for method, reason in left_out.items()
+    ]
     if arguments.json:
         pathlib.Path(arguments.json).write_text(json.dumps(table, indent=2), encoding="utf-8")
 

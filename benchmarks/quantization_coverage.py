@@ -1,9 +1,9 @@
-"""Which models quantization-aware training takes: wrapped, trained, exported and run, one by one.
+"""Which models quantization-aware training takes whole: wrapped, trained, exported and run.
 
 Each model has a process of its own, with a time limit. Finished rows are kept in the JSON file, so
 that an interrupted run goes on where it was; ``--only`` makes its rows anew.
 
-    python benchmarks/quantization_coverage.py --json coverage.json --table docs/coverage.md
+    python benchmarks/quantization_coverage.py --json coverage.json
 """
 
 import argparse
@@ -14,11 +14,9 @@ import pathlib
 import subprocess
 import sys
 import tempfile
-import textwrap
 import time
 
 TRAINED_STEPS, BATCH, COMPARED = 2, 4, 32
-OUTCOMES = {True: "works", False: "fails", None: ""}
 
 
 def measure(name):
@@ -32,7 +30,7 @@ def measure(name):
 
     row = coverage_models.ROWS[name]
     keras.utils.set_random_seed(0)
-    model = row.build()
+    model = row.build(keras)
     x, y = coverage_models.examples(model, TRAINED_STEPS * BATCH)
     seconds = {}
 
@@ -104,51 +102,9 @@ def summary(row):
     )
 
 
-def table(rows, found):
-    """Return the page: a table for each group of models."""
-    lines = [
-        "# Coverage",
-        "",
-        "Written by `make coverage` (`benchmarks/quantization_coverage.py`). Each model is made",
-        f"quantization-aware with 8 bits, trained for {TRAINED_STEPS} steps, exported, and run in",
-        f"the LiteRT interpreter on {COMPARED} random inputs, beside the Keras model. Networks",
-        "have random weights and inputs of 32 to 75 pixels. TFMOT: its `quantize_model` on",
-        "tf_keras 2.21, empty where it was not tried.",
-    ]
-    done = {name: row for name, row in found.items() if name in rows}
-    works = [name for name, row in done.items() if not row["error"]]
-    lines += ["", f"**{len(works)} of {len(done)} models work.**"]
-    for group in dict.fromkeys(row.group for row in rows.values()):
-        lines += [
-            "",
-            f"## {group.capitalize()}",
-            "",
-            "| model | TFMOT | tfcompress | float operations | equal | within 1 LSB | largest "
-            "| same class | wrapping | export |",
-            "|---|---|---|---|---|---|---|---|---|---|",
-        ]
-        members = [name for name in rows if name in done and rows[name].group == group]
-        lines += [cells(name, rows[name], done[name]) for name in members]
-    return "\n".join(lines) + "\n"
-
-
-def cells(name, row, result):
-    start = f"| {name} | {OUTCOMES[row.tfmot]} "
-    if result["error"]:
-        reason = textwrap.shorten(result["error"].splitlines()[-1], 100, placeholder=" ...")
-        return start + f"| fails: {reason} |" + " |" * 7
-    same = "" if result["same_class"] is None else f"{result['same_class']:.1%}"
-    return (
-        start + f"| works | {', '.join(result['float_operations']) or 'none'} "
-        f"| {result['equal']:.1%} | {result['within_one']:.1%} | {result['largest']:.0f} LSB "
-        f"| {same} | {result['wrapping_s']:.1f} s | {result['export_s']:.1f} s |"
-    )
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=pathlib.Path, default=pathlib.Path("coverage.json"))
-    parser.add_argument("--table", type=pathlib.Path, help="where to write the page")
     parser.add_argument("--only", help="names of models, separated by ';'; measured anew")
     parser.add_argument("--again", action="store_true", help="measure anew what failed")
     parser.add_argument("--jobs", type=int, default=1)
@@ -173,8 +129,6 @@ def main():
                 kept.pop(name, None)
         arguments.json.write_text(json.dumps(kept, indent=1) + "\n")
     found = measure_all(names, arguments.json, arguments.limit, arguments.jobs)
-    if arguments.table:
-        arguments.table.write_text(table(ROWS, found))
     sys.exit(any(row["error"] for row in found.values()))
 
 

@@ -1,4 +1,4 @@
-"""Write docs/benchmarks.md, its plots and the README's table from the records alone.
+"""Write docs/benchmarks.md with its plots, and what else shows records, from the records alone.
 
 python benchmarks/write_pages.py
 """
@@ -6,6 +6,8 @@ python benchmarks/write_pages.py
 import pathlib
 import re
 
+from coverage_page import coverage_page
+from fidelity_page import with_tables
 from results import read_records
 from sections import SECTIONS
 from sections.goals import table, verdict
@@ -105,14 +107,23 @@ def with_region(text, records):
     return written
 
 
+# What each file becomes, of its text and the records.
+WRITERS = {
+    "docs/benchmarks.md": lambda text, records: page(records),
+    "docs/coverage.md": lambda text, records: coverage_page(records),
+    "docs/fidelity.md": with_tables,
+    "README.md": with_region,
+}
+
+
 def write_pages(root=ROOT):
-    """Write the page, the plots and the README's region."""
+    """Write the pages, the plots and the README's region."""
     from plots import write_plots
 
     records = read_records()
-    (root / "docs" / "benchmarks.md").write_text(page(records), encoding="utf-8")
-    readme = root / "README.md"
-    readme.write_text(with_region(readme.read_text(encoding="utf-8"), records), encoding="utf-8")
+    for name, write in WRITERS.items():
+        path = root / name
+        path.write_text(write(path.read_text(encoding="utf-8"), records), encoding="utf-8")
     write_plots(records, root / "docs" / "images")
 
 

@@ -17,19 +17,23 @@ def summaries(rows):
     groups = {}
     for row in rows:
         groups.setdefault((row["model"], row["method"]), []).append(row)
-    return {key: _summary(group) for key, group in groups.items()}
+    return {key: summary(group) for key, group in groups.items()}
 
 
-def _summary(rows):
-    if failed := [row["error"] for row in rows if "error" in row]:
-        return {"error": failed[0]}
-    kernels = [row["kernels"]["xnnpack"] for row in rows]
+def summary(rows, kernels="xnnpack"):
+    """Return the figures of the rows of one model and method: means, and the largest difference."""
+    for reason in ("error", "left_out"):
+        if told := [row[reason] for row in rows if reason in row]:
+            return {reason: told[0]}
+    found = [row["kernels"][kernels] for row in rows if kernels in row["kernels"]]
+    if not found:
+        return {"error": "does not run"}
     means = {
-        key: statistics.mean(entry[key] for entry in kernels)
+        key: statistics.mean(entry[key] for entry in found)
         for key in ("equal", "within_one", "same_class")
     }
-    largest = max(entry["largest"] for entry in kernels)
-    return means | {"largest": largest, "seeds": len(kernels)}
+    largest = max(entry["largest"] for entry in found)
+    return means | {"largest": largest, "seeds": len(found)}
 
 
 def goals(found):
@@ -54,15 +58,18 @@ def lines(found):
     return table(
         ["model", "method", "equal", "within 1 LSB", "largest", "same class", "seeds"],
         [
-            [model, method, *_cells(row)]
+            [model, method, *cells(row)]
             for (model, method), row in summaries(found[PARTS[0]]).items()
         ],
     )
 
 
-def _cells(row):
+def cells(row):
+    """Return what a table shows of a summary."""
     if "error" in row:
         return [f"fails: {row['error'].splitlines()[-1][:100]}", "", "", "", ""]
+    if "left_out" in row:
+        return [f"left out: {row['left_out']}", "", "", "", ""]
     return [
         f"{row['equal']:.2%}",
         f"{row['within_one']:.2%}",

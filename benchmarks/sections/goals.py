@@ -41,6 +41,17 @@ def points_over(what, mine, other, limit=0):
     return Goal(what, f"at least {limit}", f"{points:+.2f}", spread, points >= limit)
 
 
+def measured(rows):
+    """Return the rows that are not of a peer that was left out."""
+    return [row for row in rows if "left_out" not in row]
+
+
+def left_out(rows):
+    """Return lines that say why peers were left out."""
+    reasons = {row["method"]: row["left_out"] for row in rows if "left_out" in row}
+    return [f"{method} is left out: {reason}.\n" for method, reason in reasons.items()]
+
+
 def verdict(goal):
     """Return what the page says of it: what falls short stands out in red."""
     return "reached" if goal.reached else '<b style="color:red">falls short</b>'

@@ -1,6 +1,6 @@
 """Accuracy after pruning, ours beside TFMOT's."""
 
-from .goals import points_over, table
+from .goals import left_out, measured, points_over, table
 
 TITLE = "Accuracy of pruned models"
 PARTS = ("pruning_accuracy",)
@@ -12,19 +12,20 @@ ABOUT = (
 
 def goals(found):
     """Return, for each data set and sparsity, that ours is no worse than TFMOT's."""
-    rows = {(r["data"], r["target"], r["method"]): r for r in found.get(PARTS[0], ())}
+    rows = {(r["data"], r["target"], r["method"]): r for r in measured(found.get(PARTS[0], ()))}
     return [
         points_over(
             f"{data}, {target:.0%} pruned: points over TFMOT", row, rows[data, target, "TFMOT"]
         )
         for (data, target, method), row in rows.items()
-        if method == "ours"
+        if method == "ours" and (data, target, "TFMOT") in rows
     ]
 
 
 def lines(found):
     """Return the table of accuracies."""
-    return table(
+    rows = found[PARTS[0]]
+    return left_out(rows) + table(
         ["data", "method", "sparsity", "accuracy, %"],
         [
             [
@@ -33,6 +34,6 @@ def lines(found):
                 f"{row['sparsity']:.0%}",
                 f"{100 * row['accuracy']:.2f} ± {100 * row['deviation']:.2f}",
             ]
-            for row in found[PARTS[0]]
+            for row in measured(rows)
         ],
     )

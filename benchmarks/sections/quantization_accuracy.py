@@ -2,7 +2,7 @@
 
 import statistics
 
-from .goals import points_over, table
+from .goals import left_out, measured, points_over, table
 
 TITLE = "Accuracy of quantized models"
 PARTS = ("quantization_accuracy",)
@@ -15,7 +15,7 @@ RIVALS = {"QAT": ("PTQ", "TFMOT"), "QAT 4-bit": ("PTQ 4-bit", "PTQ 4-bit, AEQ")}
 
 def goals(found):
     """Return, for each data set, that QAT is no worse than PTQ and TFMOT's."""
-    rows = {(row["data"], row["method"]): row for row in found.get(PARTS[0], ())}
+    rows = {(row["data"], row["method"]): row for row in measured(found.get(PARTS[0], ()))}
     result = []
     for data in dict.fromkeys(data for data, _ in rows):
         for ours, rivals in RIVALS.items():
@@ -32,7 +32,8 @@ def goals(found):
 
 def lines(found):
     """Return the table of accuracies and sizes."""
-    return table(
+    rows = found[PARTS[0]]
+    return left_out(rows) + table(
         ["data", "method", "accuracy, %", "seeds", "bytes"],
         [
             [
@@ -42,12 +43,12 @@ def lines(found):
                 len(row["runs"]),
                 _size(row["runs"]),
             ]
-            for row in found[PARTS[0]]
+            for row in measured(rows)
         ],
     )
 
 
 def _size(runs):
-    """The float model is not converted, and has no size."""
+    """Some records of the float model are of Keras, without a file."""
     sizes = [run["bytes"] for run in runs if run["bytes"] is not None]
     return f"{statistics.mean(sizes):,.0f}" if sizes else ""

@@ -15,19 +15,21 @@ def records():
     return read_records()
 
 
-def test_the_page_is_what_the_records_give(records):
-    from write_pages import page
-
-    assert (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8") == page(records), (
-        "run `python benchmarks/write_pages.py`"
-    )
+FILES = ("docs/benchmarks.md", "docs/coverage.md", "docs/fidelity.md", "README.md")
 
 
-def test_the_readme_is_what_the_records_give(records):
-    from write_pages import with_region
+@pytest.mark.parametrize("name", FILES)
+def test_each_page_is_what_the_records_give(name, records):
+    from write_pages import WRITERS
 
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert with_region(text, records) == text, "run `python benchmarks/write_pages.py`"
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert WRITERS[name](text, records) == text, "run `python benchmarks/write_pages.py`"
+
+
+def test_no_page_of_records_is_left_out():
+    from write_pages import WRITERS
+
+    assert set(WRITERS) == set(FILES)
 
 
 def test_a_changed_figure_changes_the_page_and_the_readme(records):

@@ -55,7 +55,7 @@ def test_the_exponent_is_the_slope_of_the_logarithms(exponent):
 
 
 def test_the_network_of_growth_grows_with_the_square_of_its_width():
-    from growth import BLOCKS, make_model
+    from growth_work import BLOCKS, make_model
 
     width = 20
     kernels = 27 * width + BLOCKS * (9 * width + width**2) + 10 * width + 10

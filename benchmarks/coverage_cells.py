@@ -1,0 +1,232 @@
+"""What the matrix of coverage does with a model: one function a cell, on a fresh model each.
+
+A cell returns the figures that show it was done, or raises what stood in its way.
+"""
+
+import pathlib
+import tempfile
+
+import keras
+import numpy as np
+from coverage_models import examples, shortened
+from limited_work import LeftOutError
+from quiet_converter import convert_quantized
+from structure import fill, make_deaf
+
+import tfcompress as tfc
+from exporters import export_tflite, validate
+from exporters.comparing.layer_agreement import sqnr
+from exporters.converting import convert_model
+from exporters.running.runtime import load
+from keras_callbacks import MagnitudePruning
+from tfcompress.graph.channels import read_channels
+from tfcompress.graph.kernels import find_kernels
+from tfcompress.pruning.channels.choice import Choice
+from tfcompress.pruning.channels.importance import CRITERIA
+from tfcompress.tflite.flatbuffer import read_model
+from tfcompress.tflite.precision import float_operations
+
+STEPS, BATCH, COMPARED = 2, 4, 32
+SPARSITY, CLUSTERS, RATIO = 0.5, 8, 0.5
+# What float32 rounding explains, relative to the largest output.
+ROUNDING = 1e-4
+# What rounding to integers, layer after layer, explains.
+MOST_STEPS = 32
+
+
+class FallsShortError(Exception):
+    """A model came out, but not what was asked for."""
+
+
+def begin(library, row):
+    """Return a fresh model, data for its training, and inputs to compare outputs on."""
+    library.backend.clear_session()
+    library.utils.set_random_seed(0)
+    model = shortened(row, library)
+    return model, examples(model, STEPS * BATCH), examples(model, COMPARED, seed=1)[0]
+
+
+def begin_twin(row):
+    """Do so on tf_keras, whose lack of a layer says nothing of TFMOT."""
+    import tf_keras
+
+    try:
+        return tf_keras, *begin(tf_keras, row)
+    except (AttributeError, ImportError, TypeError, ValueError) as error:
+        raise LeftOutError(f"tf_keras: {error}") from error
+
+
+def trained(library, model, data, callbacks=()):
+    model.compile(library.optimizers.SGD(1e-3), "mse", jit_compile=False)
+    history = model.fit(*data, batch_size=BATCH, verbose=0, callbacks=list(callbacks))
+    require(np.isfinite(history.history["loss"]).all(), "the loss is no finite number")
+    return model
+
+
+def require(holds, otherwise):
+    if not holds:
+        raise FallsShortError(otherwise)
+
+
+def zeros_reached(masked):
+    """Return the share of zeros of the weights that were pruned."""
+    require(masked, "no weight was pruned")
+    zeros = sum(np.count_nonzero(values == 0) for values in masked)
+    share = float(zeros / sum(values.size for values in masked))
+    require(abs(share - SPARSITY) < 0.01, f"{share:.1%} zeros where {SPARSITY:.0%} were asked for")
+    return {"sparsity": share, "kernels": len(masked)}
+
+
+def values_reached(counts):
+    """Return the largest number of different values that a clustered kernel has."""
+    require(counts, "no weight was clustered")
+    require(max(counts) <= CLUSTERS, f"{max(counts)} values where {CLUSTERS} were asked for")
+    return {"values": max(counts), "kernels": len(counts)}
+
+
+def prune(row):
+    model, data, _ = begin(keras, row)
+    schedule = tfc.ConstantSparsity(SPARSITY, 0, frequency=1)
+    trained(keras, model, data, [MagnitudePruning(schedule)])
+    kernels = [kernel.variable for kernel in find_kernels(model) if not kernel.depthwise]
+    return zeros_reached([keras.ops.convert_to_numpy(kernel) for kernel in kernels])
+
+
+def cluster(row):
+    model, data, _ = begin(keras, row)
+    trained(keras, tfc.cluster_weights(model, CLUSTERS), data)
+    values = tfc.unique_weights(model)
+    kernels = [kernel.path for kernel in find_kernels(model) if not kernel.depthwise]
+    return values_reached([values[path] for path in kernels])
+
+
+def remove(row):
+    """Remove half of the channels; the smaller model computes what the original without them does.
+
+    Removed channels of the original are still computed, but every weight that reads one is zero.
+    """
+    model, _, inputs = begin(keras, row)
+    fill(model, np.random.default_rng(0))
+    smaller = tfc.remove_channels(model, ratio=RATIO)
+    left = smaller.count_params() / model.count_params()
+    require(left < 1, "no channel could be removed")
+    flow = read_channels(model)
+    removed = Choice(flow, flow.groups, CRITERIA["l1"](model, flow)).by_share(RATIO)
+    make_deaf(model, flow, removed)
+    expected, found = (np.asarray(one(inputs, training=False)) for one in (model, smaller))
+    return {"left": left, **rounding(expected, found)}
+
+
+def rounding(expected, found):
+    difference = float(np.abs(expected - found).max() / np.abs(expected).max())
+    require(difference < ROUNDING, f"outputs differ by {difference:.0e} of the largest")
+    return {"difference": difference}
+
+
+def quantize_aware(row):
+    model, data, inputs = begin(keras, row)
+    model = trained(keras, tfc.quantize_aware(model, allow_float=row.allow_float), data)
+    return agreed(convert_model(model).flatbuffer, model, inputs)
+
+
+def agreed(file, model, inputs):
+    """Return how well an integer file agrees with the model that computes with its numbers."""
+    (output,) = validate(file, model, inputs, kernels=["xnnpack"]).ran[0].outputs
+    require(output.largest < MOST_STEPS, f"an output differs by {output.largest:.0f} steps of 255")
+    return {
+        "within_one": output.within_one,
+        "largest": output.largest,
+        "float_operations": sorted({op.name for op in float_operations(read_model(file))}),
+    }
+
+
+def after_training(quantization):
+    def cell(row):
+        model, (seen, _), inputs = begin(keras, row)
+        file = convert_model(
+            model, quantization, representative_data=seen, allow_float=row.allow_float
+        ).flatbuffer
+        expected, found = outputs_of(model, file, inputs)
+        decibels = sqnr(expected, found)
+        require(decibels > 0, f"outputs are noise: {decibels:.1f} dB")
+        return {"decibels": min(decibels, 200.0), "bytes": len(file)}
+
+    return cell
+
+
+def outputs_of(model, file, inputs):
+    """Return the outputs of a Keras model, and those of its file in the interpreter."""
+    names = [tensor.name for tensor in model.inputs]
+    arrays = inputs if isinstance(inputs, list) else [inputs]
+    with load(file) as loaded:
+        (found,) = loaded.predict(dict(zip(names, arrays, strict=True)))
+    return np.asarray(model(inputs, training=False)), found
+
+
+def export(row):
+    model, _, inputs = begin(keras, row)
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "model.tflite"
+        result = export_tflite(model, path, "float32", validation_data=inputs)
+        return {"bytes": result.size, "operations": sum(result.report.operations.values())}
+
+
+def run_in_interpreter(row):
+    model, _, inputs = begin(keras, row)
+    expected, found = outputs_of(model, convert_model(model, "float32").flatbuffer, inputs)
+    return rounding(expected, found)
+
+
+def tfmot_prune(row):
+    import tensorflow_model_optimization as tfmot
+
+    library, model, data, _ = begin_twin(row)
+    pruning = tfmot.sparsity.keras
+    model = pruning.prune_low_magnitude(model, pruning.ConstantSparsity(SPARSITY, 0, frequency=1))
+    trained(library, model, data, [pruning.UpdatePruningStep()])
+    masked = [
+        weight.numpy()
+        for module in model.submodules
+        for weight, _, _ in getattr(module, "pruning_vars", ())
+    ]
+    pruning.strip_pruning(model)
+    return zeros_reached(masked)
+
+
+def tfmot_cluster(row):
+    import tensorflow_model_optimization as tfmot
+
+    library, model, data, _ = begin_twin(row)
+    clustering = tfmot.clustering.keras
+    starts = clustering.CentroidInitialization.KMEANS_PLUS_PLUS
+    model = trained(library, clustering.cluster_weights(model, CLUSTERS, starts), data)
+    clustered = sum(
+        len(getattr(module, "original_clusterable_weights", ())) for module in model.submodules
+    )
+    kernels = [w for w in clustering.strip_clustering(model).get_weights() if w.ndim > 1]
+    # Other kernels have more values.
+    return values_reached(sorted(len(np.unique(values)) for values in kernels)[:clustered])
+
+
+def tfmot_quantize_aware(row):
+    import tensorflow_model_optimization as tfmot
+
+    library, model, data, inputs = begin_twin(row)
+    model = trained(library, tfmot.quantization.keras.quantize_model(model), data)
+    return agreed(convert_quantized(model), model, inputs)
+
+
+CELLS = {
+    "pruning": prune,
+    "clustering": cluster,
+    "channel removal": remove,
+    "QAT": quantize_aware,
+    "PTQ int8": after_training("int8"),
+    "PTQ int16x8": after_training("int16x8"),
+    "PTQ 4-bit weights": after_training(tfc.Scheme.int4_weights()),
+    "export": export,
+    "run": run_in_interpreter,
+    "TFMOT pruning": tfmot_prune,
+    "TFMOT clustering": tfmot_cluster,
+    "TFMOT QAT": tfmot_quantize_aware,
+}
