@@ -11,7 +11,7 @@ import griffe
 
 _DOCTEST = re.compile(r"^Example:\n((?:>>> .*\n?)(?:.+\n?)*)", re.MULTILINE)
 _FENCE = re.compile(r"^Example:\n(?=```)", re.MULTILINE)
-_SOURCE = re.compile(r"^(Source|Method): ", re.MULTILINE)
+_SOURCE = re.compile(r"^(Sources?|Method): ", re.MULTILINE)
 
 
 def attached(module: griffe.Module) -> dict[str, str]:
