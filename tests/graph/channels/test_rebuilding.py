@@ -53,6 +53,17 @@ def test_interface_flags_and_saving_survive(tmp_path):
     np.testing.assert_array_equal(loaded(x)["map"], smaller(x)["map"])
 
 
+def test_a_lambda_keeps_its_function():
+    factor = 2.0
+    inputs = keras.Input((8, 8, 3))
+    x = kl.Conv2D(8, 3)(inputs)
+    x = kl.Lambda(lambda x, shift: x * factor + shift, arguments={"shift": 1.0}, name="own")(x)
+    model = fill(keras.Model(inputs, kl.Dense(2)(kl.GlobalAveragePooling2D()(x))))
+    smaller = rebuild(model, read_channels(model))
+    np.testing.assert_array_equal(model(examples(model)), smaller(examples(model)))
+    assert smaller.get_layer("own") is not model.get_layer("own")
+
+
 def test_sequential_stays_sequential():
     model = keras.Sequential([keras.Input((4,)), kl.Dense(6, activation="relu"), kl.Dense(2)])
     flow = read_channels(model)

@@ -35,6 +35,7 @@ def rebuild(
         ValueError: a bundle is pinned.
 
     Example:
+    >>> from tfcompress.graph.channels import read_channels
     >>> flow = read_channels(model)
     >>> smaller = rebuild(model, flow, removed=flow.groups[0].bundles[:4])
     """
@@ -141,6 +142,8 @@ class _Builder:
             twin = copy.copy(operation)
             twin._inbound_nodes, twin._outbound_nodes = [], []
             return twin
+        if isinstance(operation, keras.layers.Lambda):
+            return _lambda_twin(operation)
         config = _unbuilt(operation.get_config())
         for keys, ids in self._record(operation).sizes:
             _set(config, keys, self._count(ids))
@@ -167,6 +170,17 @@ class _Builder:
 
     def _count(self, ids):
         return int(np.count_nonzero(self._kept[ids]))
+
+
+def _lambda_twin(layer):
+    """Return a layer of the same function: Keras makes no function of a config unless told to."""
+    return type(layer)(
+        layer.function,
+        output_shape=layer._output_shape,
+        mask=layer.mask,
+        arguments=layer.arguments,
+        **keras.Layer.get_config(layer),
+    )
 
 
 def _unbuilt(config):
