@@ -5,8 +5,8 @@ models are trained for some steps, smaller models and files are run and compared
 that they were made of, and TFMOT does what it can with the same model on tf_keras. Networks are cut
 off where every kind of block has come, and have about the smallest inputs that they take.
 
-Each model has a process of its own, with limits on the time of a cell and on memory; what ends the
-process counts as a failure of its cell. Finished cells are kept, and an interrupted run goes on.
+A few models share a process, which has limits on the time of a cell and on memory; what ends it
+counts as a failure of its cell. Finished cells are kept, and an interrupted run goes on.
 
     python benchmarks/coverage_matrix.py --rows rows.jsonl --json coverage_matrix.json
     python benchmarks/coverage_matrix.py --models LSTM GRU --cells QAT "PTQ int8"
@@ -29,6 +29,8 @@ from peers import those_present
 
 KEYS = ("model", "cell")
 SECONDS, GIBIBYTES = 240, 8
+# Models that share a process: a new one takes as long to start as a small model to be done.
+TOGETHER = 4
 
 
 def measure(model, cell):
@@ -69,11 +71,14 @@ def main():
                 )
             )
         command = [__file__, "--rows", os.fspath(path), "--seconds", str(options.seconds)]
-        for model in options.models:
-            pieces = [{"model": model, "cell": cell} for cell in cells]
+        for start in range(0, len(options.models), TOGETHER):
+            models = options.models[start : start + TOGETHER]
+            pieces = [{"model": model, "cell": cell} for model in models for cell in cells]
             for row in finish(pieces, [*command, "--pieces"], path, options.seconds):
                 seconds = row["seconds"] or options.seconds
-                print(f"{model:24}{row['cell']:18}{seconds:7.1f} s  {shown(row)}", flush=True)
+                print(
+                    f"{row['model']:24}{row['cell']:18}{seconds:7.1f} s  {shown(row)}", flush=True
+                )
         rows = FinishedRows(path, KEYS).rows
     if options.json:
         figures = {"rows": rows, "left_out": left_out}

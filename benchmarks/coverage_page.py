@@ -37,9 +37,10 @@ that is trained gets two steps of plain gradient descent.
   smaller model computes what the original does where the removed channels are unread.
 - **QAT**: `quantize_aware` with 8 bits, trained, converted to integers alone and run; the share of
   outputs within one step of the model's.
-- **PTQ**: quantized after training with the ranges of eight examples, and run on others: int8,
-  int8 weights beside 16-bit activations, and 4-bit weights beside 8-bit activations;
-  signal-to-noise ratio to the float model.
+- **PTQ**: quantized after training with the ranges of eight examples, and run on others;
+  signal-to-noise ratio to the float model. "int8" and "int16x8" are the converter's, or where it
+  refuses, by `Scheme`; 4-bit weights beside 8-bit activations are by `Scheme`, and the file agrees
+  with the model that computes with its numbers.
 - **export**: `export_tflite` in float; bytes.
 - **run**: that file in the LiteRT interpreter; the largest difference to the Keras model, relative
   to its largest output.
@@ -110,6 +111,8 @@ def cell_text(row, cell, notes):
     text = FORMS[cell].format(**row["figures"])
     if floats := row["figures"].get("float_operations"):
         text += f" ({notes.number('in float: ' + ', '.join(floats))})"
+    if note := row["figures"].get("note"):
+        text += f" ({notes.number(note)})"
     return text
 
 

@@ -116,7 +116,8 @@ def make_deaf(model, flow, removed):
     for record in flow.records.values():
         own = record.made.get("outputs", np.empty(0))
         for variable, axis, ids in record.slices:
-            if len(variable.shape) >= 2 and not np.isin(ids, own).all():
+            reads_itself = variable.name == "recurrent_kernel" and axis == 0
+            if len(variable.shape) >= 2 and (reads_itself or not np.isin(ids, own).all()):
                 values = keras.ops.convert_to_numpy(variable).copy()
                 np.moveaxis(values, axis, 0)[~kept[ids]] = 0.0
                 variable.assign(values)
