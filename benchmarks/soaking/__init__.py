@@ -1,0 +1,1 @@
+"""The sections of `soak.py`: each measures, says what it measured as Markdown, and what failed."""

@@ -1,0 +1,36 @@
+"""The scripts that the sections run, each in a process of its own."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TRIALS = ROOT / "tests" / "reliability"
+SEARCHES = ROOT / "tests" / "search"
+TRAININGS = ("pruning", "quantization", "clustering", "distillation")
+
+
+def rows_of(script, *arguments):
+    """Run a script; return the JSON of the lines that it prints.
+
+    Raises:
+        RuntimeError: it ended with an exit status other than 0.
+    """
+    answer = subprocess.run(
+        [sys.executable, str(script), *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    if answer.returncode:
+        raise RuntimeError(f"{script} ended with {answer.returncode}: {answer.stderr[-2000:]}")
+    return [json.loads(line) for line in answer.stdout.splitlines() if line.startswith(("{", "["))]
+
+
+def table(head, rows):
+    """Return the lines of a table in Markdown; its head is a list of names."""
+    lines = [head, ["---"] * len(head), *rows]
+    return ["| " + " | ".join(map(str, line)) + " |" for line in lines]

@@ -1,0 +1,52 @@
+"""The long trials: sections by themselves, and their place on the page."""
+
+import argparse
+import importlib
+
+import pytest
+
+
+@pytest.fixture
+def soak():
+    return importlib.import_module("soak")
+
+
+def test_a_section_replaces_its_own_figures_alone(soak):
+    page = "a\n<!-- soak input: begin -->\n\nold\n\n<!-- soak input: end -->\nb\n"
+    page += "<!-- soak long: begin -->\n<!-- soak long: end -->\nc\n"
+    changed = soak.replaced(page, "input", "new")
+    assert changed == page.replace("old", "new")
+    assert soak.replaced(changed, "input", "old") == page
+    assert "begin -->\n\nx\n\n<!-- soak long: end -->\nc\n" in soak.replaced(page, "long", "x")
+    with pytest.raises(ValueError, match="soak signals: begin"):
+        soak.replaced(page, "signals", "new")
+
+
+def test_the_page_has_a_place_for_every_section(soak, request):
+    page = (request.config.rootpath / "docs" / "reliability.md").read_text()
+    for name in soak.SECTIONS:
+        assert "new" in soak.replaced(page, name, "new")
+
+
+def test_what_failed_is_told(soak, monkeypatch, capsys, tmp_path):
+    rows = [
+        {"operation": "export", "signal": "SIGINT", "interrupted": 3, "too late": 1, "problems": []}
+    ]
+    section = soak.SECTIONS["signals"]
+    monkeypatch.setattr(section, "measure", lambda sizes: rows)
+    monkeypatch.setattr("sys.argv", ["soak.py", "--only", "signals"])
+    assert soak.main() == 0
+    assert "| export | SIGINT | 3 | 1 | 0 | 0 |" in capsys.readouterr().out
+    rows[0]["problems"].append("model.tflite is another one")
+    assert soak.main() == 1
+    captured = capsys.readouterr()
+    assert "| export | SIGINT | 3 | 1 | 0 | 1 |" in captured.out
+    assert "model.tflite is another one" in captured.err
+
+
+def test_damaged_input_in_a_process_of_its_own(soak):
+    section = soak.SECTIONS["input"]
+    rows = section.measure(argparse.Namespace(inputs=90))
+    assert section.failed(rows) == []
+    assert all(row["inputs"] == row["read"] + row["refused"] >= 10 for row in rows)
+    assert section.text(rows)[0].startswith(f"{sum(row['inputs'] for row in rows)} damaged inputs")
