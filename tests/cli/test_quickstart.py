@@ -54,13 +54,23 @@ def test_quickstart_writes_what_it_measured(short, tmp_path, capsys):
     assert f"{findings.file.size:,}" in printed
 
 
-def test_json_is_all_that_the_command_prints(short, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(module, "COMPRESSION_EPOCHS", 1)
+class Found:
+    def to_json(self):
+        return {"seed": 3}
+
+
+def test_json_is_all_that_the_command_prints(tmp_path, capsys, monkeypatch):
+    asked = []
+
+    def quickstart(*arguments, **keywords):
+        asked.extend([*arguments, keywords])
+        return Found()
+
+    monkeypatch.setattr(module, "quickstart", quickstart)
     # It stays for the rest of the process.
     monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: None)
-    assert call(f"quickstart --out {tmp_path} --seed 3 --json") == 0
+    assert call(f"quickstart --out {tmp_path} --seed 3 --html --json") == 0
     captured = capsys.readouterr()
-    printed = json.loads(captured.out)
-    assert printed == json.loads((tmp_path / "report.json").read_text())
-    assert printed["command"] == "tfcompress quickstart --out DIR --seed 3"
+    assert json.loads(captured.out) == {"seed": 3}
     assert captured.err == ""
+    assert asked == [tmp_path, 3, True, {"progress": False}]
