@@ -35,8 +35,10 @@ class DeployedAccuracy(keras.callbacks.Callback):
             During training: what ``export_tflite`` raises.
 
     Example:
-    >>> deployed = DeployedAccuracy((x_test, y_test), every=2)
-    >>> tfc.quantize_aware(model).fit(x, y, epochs=10, callbacks=[deployed])
+    >>> deployed = DeployedAccuracy((x_test, y_test), every=5)
+    >>> quantized = tfc.quantize_aware(model)
+    >>> quantized.compile("adam", loss)
+    >>> quantized.fit(x, y, epochs=10, callbacks=[deployed])
     """
 
     def __init__(

@@ -46,7 +46,7 @@ class MagnitudePruning(ScheduledCallback):
             a kernel is clustered already, or the training ends before pruning begins.
 
     Example:
-    >>> pruning = MagnitudePruning(PolynomialDecay(0.0, 0.75, begin_step=100, end_step=1000))
+    >>> pruning = MagnitudePruning(PolynomialDecay(0.0, 0.75, begin_step=0, end_step=1000))
     >>> model.fit(x, y, epochs=10, callbacks=[pruning])
     """
 

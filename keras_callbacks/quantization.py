@@ -27,7 +27,9 @@ class QuantizationSchedule(keras.callbacks.Callback):
 
     Example:
     >>> schedule = QuantizationSchedule(freeze_ranges_step=500, freeze_statistics_step=500)
-    >>> tfc.quantize_aware(model).fit(x, y, epochs=10, callbacks=[schedule])
+    >>> quantized = tfc.quantize_aware(model)
+    >>> quantized.compile("adam", loss)
+    >>> quantized.fit(x, y, epochs=10, callbacks=[schedule])
     """
 
     def __init__(

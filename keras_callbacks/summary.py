@@ -34,6 +34,7 @@ class CompressionSummary(keras.callbacks.Callback):
         ValueError: when training begins: ``layers`` matches nothing, or nothing with a kernel.
 
     Example:
+    >>> pruning = MagnitudePruning(ConstantSparsity(0.5, begin_step=0))
     >>> model.fit(x, y, callbacks=[pruning, CompressionSummary("logs")])
     """
 

@@ -93,6 +93,8 @@ def learnt_ranges(quantized: QuantizeAware, content: bytes) -> Ranges:
 
     Example:
     ```python
+    from exporters.converting import convert_model
+
     content = convert_model(quantized.model, "float32").flatbuffer
     learnt_ranges(quantized, content)
     ```

@@ -86,6 +86,8 @@ def compare_operations(
 
     Example:
     ```python
+    from exporters.converting import convert_model
+
     for entry in compare_operations(quantized, convert_model(quantized).flatbuffer, images):
         print(entry.operation, entry.point, entry.alone["xnnpack"].share)
     ```

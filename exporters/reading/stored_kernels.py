@@ -65,8 +65,7 @@ def stored_kernels(
         OSError: the path cannot be read.
 
     Example:
-    >>> {kernel.layer: (kernel.sparsity, kernel.unique) for kernel in stored_kernels("m.tflite")}
-    {'conv': (0.5, 16), 'dense': (0.5, 16)}
+    >>> sparsities = {kernel.layer: kernel.sparsity for kernel in stored_kernels("m.tflite")}
     """
     whole = isinstance(source, bytes | bytearray)
     content = source if whole else pathlib.Path(source).read_bytes()

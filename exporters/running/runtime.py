@@ -62,6 +62,12 @@ def load(
         RunError: the runtime refuses it.
         RuntimeError: the runtime is missing.
         ValueError: an argument is not one of the above, or the runtime belongs to another Python.
+
+    Example:
+    ```python
+    with load("model.tflite", kernels="reference") as model:
+        scores = model.predict(images)[0]
+    ```
     """
     runtime = find_runtime(runtime)
     if not runtime.here:
@@ -194,6 +200,11 @@ def run(source, inputs: Sequence[np.ndarray], **settings) -> list[np.ndarray]:
 
     Raises:
         FlatbufferError, RunError, RuntimeError, ValueError: as ``load`` and ``LoadedModel.run``.
+
+    Example:
+    ```python
+    scores = run("model_float.tflite", [images[:1]])[0]
+    ```
     """
     with load(source, **settings) as loaded:
         return loaded.run(inputs)
@@ -213,6 +224,11 @@ def run_isolated(source, inputs: Sequence[np.ndarray], **settings) -> list[np.nd
     Raises:
         FlatbufferError, RunError, RuntimeError, ValueError: as ``load_isolated`` and
             ``LoadedModel.run``.
+
+    Example:
+    ```python
+    scores = run_isolated("downloaded.tflite", [np.zeros((1, 8, 8, 3), np.int8)])[0]
+    ```
     """
     with load_isolated(source, **settings) as loaded:
         return loaded.run(inputs)

@@ -99,6 +99,10 @@ def unique_weights(model: keras.Model) -> dict[str, int]:
 
     Returns:
         {path of the kernel: number of values}.
+
+    Example:
+    >>> tfc.unique_weights(tfc.cluster_weights(model, 8, layers=["stem"]))["stem/kernel"]
+    8
     """
     return {kernel.path: kernel.values for kernel in cluster_summary(model).kernels}
 

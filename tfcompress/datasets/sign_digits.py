@@ -15,7 +15,8 @@ def load_data():
         fifth of each class, drawn at random, so that a person may appear in both parts.
 
     Example:
-    >>> (x_train, y_train), (x_test, y_test) = tfcompress.datasets.sign_digits.load_data()
+    >>> from tfcompress.datasets import sign_digits
+    >>> (x_train, y_train), (x_test, y_test) = sign_digits.load_data()
 
     Source: https://github.com/ardamavi/Sign-Language-Digits-Dataset (Apache License 2.0).
     """

@@ -77,8 +77,10 @@ def seeded_views(
         ValueError: ``views`` is below 1.
 
     Example:
-    >>> augmented = seeded_views(dataset, tf.image.stateless_random_..., views=4)
-    >>> cache = cache_teacher(teacher, augmented, "cache")
+    >>> augmented = seeded_views(dataset, tf.image.stateless_random_flip_left_right, views=4)
+    >>> cache = tfc.cache_teacher(teacher, augmented, "cache")
+    >>> distiller = tfc.Distiller(student, cache)
+    >>> distiller.compile("adam", loss)
     >>> distiller.fit(cache.attach(augmented), epochs=10)
     """
     if views < 1:

@@ -58,8 +58,8 @@ def find_kernels(model: keras.Model, layers: LayerSelector = None) -> list[Kerne
         ValueError: ``layers`` matches nothing.
 
     Example:
-    >>> [kernel.path for kernel in find_kernels(model)]
-    ['conv/kernel', 'dense/kernel']
+    >>> [kernel.path for kernel in find_kernels(model, ["stem", "head"])]
+    ['stem/kernel', 'head/kernel']
     """
     found: list[Kernel] = []
     seen: set[int] = set()

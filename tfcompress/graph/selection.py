@@ -59,7 +59,7 @@ def select_layers(
             not a valid regular expression.
 
     Example:
-    >>> select_layers(model, "^block1/")
+    >>> select_layers(model, "^block1")
     >>> select_layers(model, ["stem", model.get_layer("head")])
     >>> select_layers(model, lambda layer: isinstance(layer, keras.layers.Dense))
     """

@@ -14,8 +14,8 @@ def soft_threshold(weights, threshold):
         threshold: non-negative scalar.
 
     Example:
-    >>> soft_threshold(np.array([-3.0, 0.5, 2.0]), 1.0)
-    [-2.0, 0.0, 1.0]
+    >>> soft_threshold(np.array([-3.0, 0.5, 2.0]), 1.0).numpy()
+    array([-2.,  0.,  1.])
 
     Source: Daubechies, Defrise and De Mol, "An iterative thresholding algorithm", 2004 (ISTA).
     """

@@ -226,6 +226,10 @@ def remove_masks(model: keras.Model) -> None:
 
     Args:
         model: a model that was pruned.
+
+    Example:
+    >>> model.fit(x, y, callbacks=[MagnitudePruning(tfc.ConstantSparsity(0.5, begin_step=0))])
+    >>> tfc.remove_masks(model)
     """
     for kernel in find_kernels(model):
         if isinstance(kernel.variable.constraint, MaskConstraint):

@@ -348,9 +348,8 @@ def quantize_aware(
         ConversionError: the TFLite converter refuses the model.
 
     Example:
-    >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
     >>> q = tfc.quantize_aware(model)
-    >>> q.compile("adam", "mse")
+    >>> q.compile("adam", loss)
     >>> q.fit(x, y)
     >>> export_tflite(q, "model.tflite")
 

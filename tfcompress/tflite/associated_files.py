@@ -62,7 +62,8 @@ def appended_files(content: bytes) -> dict[str, bytes]:
 
     Example:
     ```python
-    appended_files(append_files(model, {"labels.txt": b"cat"}))  # {"labels.txt": b"cat"}
+    content = open("model.tflite", "rb").read()
+    appended_files(append_files(content, {"labels.txt": b"cat"}))  # {"labels.txt": b"cat"}
     ```
     """
     files: dict[str, bytes] = {}

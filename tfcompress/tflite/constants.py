@@ -78,6 +78,9 @@ def constant_value(model: TFLiteModel, tensor: Tensor) -> np.ndarray:
 
     Example:
     ```python
+    from tfcompress.tflite.flatbuffer import read_model
+
+    model = read_model("model.tflite")
     kernel = next(tensor for tensor in model.subgraphs[0].tensors if tensor.constant)
     constant_value(model, kernel)
     ```

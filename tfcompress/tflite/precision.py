@@ -27,6 +27,8 @@ def float_operations(model: TFLiteModel) -> tuple[Operation, ...]:
 
     Example:
     ```python
+    from tfcompress.tflite.flatbuffer import read_model
+
     {operation.name for operation in float_operations(read_model("model.tflite"))}
     ```
     """
@@ -54,7 +56,9 @@ def float_layers(model: TFLiteModel, paths: Iterable[str]) -> dict[str, tuple[st
 
     Example:
     ```python
-    float_layers(read_model("model.tflite"), ["conv", "elu"])  # {"elu": ("ELU",)}
+    from tfcompress.tflite.flatbuffer import read_model
+
+    float_layers(read_model("model.tflite"), ["conv", "elu"])  # such as {"elu": ("ELU",)}
     ```
     """
     paths = list(paths)

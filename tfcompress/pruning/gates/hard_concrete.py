@@ -33,8 +33,8 @@ def without_noise(logits):
     """Return the gates of the deployed model.
 
     Example:
-    >>> without_noise(np.array([-2.5, 0.0, 2.5]))
-    [0.0, 0.5, 1.0]
+    >>> without_noise(np.array([-2.5, 0.0, 2.5])).numpy()
+    array([0. , 0.5, 1. ])
     """
     return _stretched(ops.sigmoid(logits))
 
@@ -59,7 +59,7 @@ def settled(logits: np.ndarray, closed: np.ndarray) -> np.ndarray:
 
     Example:
     >>> settled(np.array([-2.5, -2.5, 0.0, 2.5]), np.array([True, False, False, False]))
-    [0.0, 0.01, 0.5, 1.0]
+    array([0.  , 0.01, 0.5 , 1.  ], dtype=float32)
     """
     gates = np.clip(1 / (1 + np.exp(-logits)) * (HIGH - LOW) + LOW, _CRACK, 1.0)
     return np.where(closed, 0.0, gates).astype(np.float32)

@@ -27,7 +27,7 @@ def quantize_with_learnt_step(values, step, lowest, highest, count):
 
     Example:
     >>> quantize_with_learnt_step(tf.constant([0.26, 9.0]), tf.constant(0.1), -128, 127, 2).numpy()
-    array([ 0.3,  9. ], dtype=float32)
+    array([0.3, 9. ], dtype=float32)
     """
     scale = tf.math.rsqrt(tf.cast(count, tf.float32) * tf.cast(highest, tf.float32))
 
