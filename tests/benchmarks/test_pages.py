@@ -108,6 +108,35 @@ def test_a_peer_that_is_left_out_gives_its_reason_and_no_goal_against_it():
     assert "step, Keras 3, QAT" not in text
 
 
+def test_methods_of_a_missing_peer_are_left_out_with_their_reason():
+    from write_pages import page
+
+    absent = {"data": "digits", "method": "TFMOT", "left_out": "not installed: tf_keras"}
+    pruned = [*_pruned(ours=0.9, theirs=0.9)[:1], absent]
+    quantized = [
+        {"data": "digits", "method": "QAT", "accuracy": 0.9, "deviation": 0.0, "runs": []},
+        absent,
+    ]
+    fidelity = [{"model": "sign net", "seed": 0, **absent}]
+    parts = {
+        "pruning_accuracy": pruned,
+        "quantization_accuracy": quantized,
+        "quantization_fidelity": fidelity,
+    }
+    text = page({part: _record(figures) for part, figures in parts.items()})
+    assert text.count("TFMOT is left out: not installed: tf_keras.") == 2
+    assert "| sign net | TFMOT | left out: not installed: tf_keras |" in text
+    assert "**0 of 0 goals are reached.**" in text
+
+
+def test_a_page_without_a_place_for_a_table_is_refused():
+    from fidelity_page import with_tables
+
+    records = {"quantization_fidelity": _record([])}
+    with pytest.raises(ValueError, match="no place for the table 'sign net'"):
+        with_tables("# Fidelity\n", records)
+
+
 def test_a_readme_without_the_region_is_refused():
     from write_pages import with_region
 
