@@ -3,7 +3,7 @@
 # make emulate      bundles on an emulated 64-bit Raspberry Pi (root, Debian or Ubuntu, x86-64)
 # make coverage     which models each technique takes, ours and TFMOT's, into docs/coverage.md
 # make soak         damaged input, kills, signals and long trainings, into docs/reliability.md
-# make examples     every script of examples/ and the code of the guides, for seconds each
+# make examples     every script of examples/ and the code of the guides and pages, for seconds each
 # make bench        all benchmarks beside their peers, many hours, resumable, into docs/benchmarks.md
 # make bench-fast   the quick ones, within a quarter of an hour on 2 cores
 # make lint         ruff, and the floors of the house (import-linter)
@@ -37,6 +37,7 @@ bench-fast: $(VENV)/installed
 examples: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --editable '.[examples]'
 	$(BIN)/python -m pytest -q tests/examples tests/reliability/test_multi_worker.py
+	$(BIN)/python -m pytest -q -m pages tests/docs
 
 soak: $(VENV)/installed
 	$(BIN)/python benchmarks/soak.py --page docs/reliability.md

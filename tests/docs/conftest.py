@@ -20,4 +20,11 @@ def lay_out(prepared_files, tmp_path, monkeypatch):
     """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(keras.Model, "_resolve_auto_jit_compile", lambda self: False)
-    return lambda code: prepared_names.lay_out(prepared_files, tmp_path, code)
+
+    def prepare(code):
+        if "AfterTraining(" in code:
+            needed = "needs the extra: pip install 'tfcompress[ptq]'"
+            pytest.importorskip("ai_edge_quantizer", reason=needed)
+        prepared_names.lay_out(prepared_files, tmp_path, code)
+
+    return prepare

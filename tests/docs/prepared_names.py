@@ -109,8 +109,8 @@ def write_files(folder):
         (folder / name).write_bytes((folder / "model_int8.tflite").read_bytes())
     (folder / "float.tflite").write_bytes((folder / "model_float.tflite").read_bytes())
     (folder / "compressed.json").write_text(json.dumps({"loss": [1.0, 0.7]}))
-    for name in ("model.keras", "checkpoint_5.keras"):
-        net.save(folder / name)
+    net.save(folder / "checkpoint_5.keras")
+    tfcompress.cluster_weights(net, 16).save(folder / "model.keras")
     for name in ("pruned.h5", "old_model.h5"):
         tf_keras_net().save(folder / name)
     page = (pathlib.Path(__file__).parents[2] / "docs" / "compress.md").read_text("utf-8")

@@ -68,6 +68,7 @@ def test_code_names_what_is_public(page):
             )
 
 
+@pytest.mark.pages
 @pytest.mark.parametrize(
     "page", [page for page in CODE if page.name not in RUN_ELSEWHERE], ids=named
 )

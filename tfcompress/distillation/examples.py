@@ -77,11 +77,11 @@ def seeded_views(
         ValueError: ``views`` is below 1.
 
     Example:
-    >>> augmented = seeded_views(dataset, tf.image.stateless_random_flip_left_right, views=4)
+    >>> augmented = seeded_views(dataset, tf.image.stateless_random_flip_left_right, views=2)
     >>> cache = tfc.cache_teacher(teacher, augmented, "cache")
     >>> distiller = tfc.Distiller(student, cache)
     >>> distiller.compile("adam", loss)
-    >>> distiller.fit(cache.attach(augmented), epochs=10)
+    >>> distiller.fit(cache.attach(augmented), epochs=5)
     """
     if views < 1:
         raise ValueError(f"`views` must be at least 1. Received: views={views}")
