@@ -91,7 +91,8 @@ def convert_model(
     flatbuffer = settings.finish(flatbuffer)
     content = read_model(flatbuffer)
     if settings.integer:
-        _require_integer(model, content, {*allow_float, *getattr(model, "allow_float", ())})
+        allowed = {*allow_float, *getattr(model, "allow_float", ())}
+        _require_integer(model, content, allowed, quantization)
     return ConvertedModel(models, settings.name, flatbuffer, content)
 
 
@@ -180,10 +181,21 @@ def _settings(models, quantization, representative_data, input_dtype, output_dty
     return conversion_settings.after_training(quantization, samples, input_dtype, output_dtype)
 
 
-def _require_integer(model, content, allowed):
+# What quantizes with ranges that this package observes, where the converter's do not reach.
+_BY_OUR_RANGES = {
+    "int8": "tfc.Scheme.int8()",
+    "int16x8": "tfc.Scheme.int8_weights_int16_activations()",
+}
+
+
+def _require_integer(model, content, allowed, quantization):
     found = float_layers(content, [path for path, _ in walk_layers(model)])
     if listed := list_refused(found, allowed):
-        raise FloatOperationError(
+        message = (
             f"Model {model.name!r} was to be exported with integers alone, but these layers would "
             f"compute in float on the device:\n{listed}"
         )
+        ours = _BY_OUR_RANGES.get(quantization or "int8")
+        if ours and not isinstance(model, QuantizeAware | GuestModel):
+            message += f" Or try quantization={ours}, which reaches more."
+        raise FloatOperationError(message)

@@ -179,6 +179,20 @@ def test_float_operation_names_the_layer_and_writes_nothing(images, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_the_converter_leaves_in_float_our_ranges_reach(tmp_path):
+    inputs = keras.Input((4, 6, 6, 2))
+    x = kl.Conv3D(4, 3, activation="relu")(inputs)
+    model = keras.Model(inputs, kl.Dense(3)(kl.Flatten()(x)))
+    path, volumes = tmp_path / "m.tflite", RNG.random((8, 4, 6, 6, 2), "float32")
+    with pytest.raises(
+        FloatOperationError, match=r"CONV_3D[^$]*quantization=tfc\.Scheme\.int8\(\)"
+    ):
+        export_tflite(model, path, "int8", representative_data=volumes)
+    report = export_tflite(model, path, tfc.Scheme.int8(), representative_data=volumes).report
+    assert report.float_operations == ()
+    assert report.agreement.within_one == 1.0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
