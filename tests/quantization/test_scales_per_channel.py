@@ -93,3 +93,13 @@ def test_transposed_convolutions_have_no_4_bits(layer):
         tfc.quantize_aware(model, tfc.Scheme.int4_weights())
     scheme = tfc.Scheme.int4_weights().override([name], tfc.Scheme.int8())
     assert tfc.quantize_aware(model, scheme).scheme == scheme
+
+
+def test_embeddings_have_no_4_bits():
+    tokens = keras.Input((6,), dtype="int32")
+    x = kl.Flatten()(kl.Embedding(9, 4, name="tokens")(tokens))
+    model = keras.Model(tokens, kl.Dense(3)(x))
+    with pytest.raises(ValueError, match=r"embeddings have no kernel for 4-bit.*\['tokens'\]"):
+        tfc.quantize_aware(model, tfc.Scheme.int4_weights())
+    scheme = tfc.Scheme.int4_weights().override("tokens", tfc.Scheme.int8())
+    assert tfc.quantize_aware(model, scheme).scheme == scheme

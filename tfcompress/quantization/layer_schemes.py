@@ -9,7 +9,7 @@ from tfcompress.graph.kernels import find_kernels
 from tfcompress.graph.selection import LayerSelector, select_layers, walk_layers
 from tfcompress.quantization.scheme import Scheme
 
-_WITHOUT_4_BITS = (kl.Conv1DTranspose, kl.Conv2DTranspose, kl.Conv3DTranspose)
+_WITHOUT_4_BITS = (kl.Conv1DTranspose, kl.Conv2DTranspose, kl.Conv3DTranspose, kl.Embedding)
 
 LayerSchemes = Mapping[str, Scheme | None]
 
@@ -34,8 +34,9 @@ def resolve_schemes(
             where the scheme cannot, or a layer has no kernel for its bits.
 
     Example:
-    >>> resolve_schemes(model, Scheme.int8().override("^head$", None))
-    {'conv': Scheme(...), 'head': None}
+    >>> schemes = resolve_schemes(model, Scheme.int8().override("^head$", None))
+    >>> schemes["stem"].weight_bits, schemes["head"]
+    (8, None)
     """
     paths = [path for path, _ in walk_layers(model)]
     found: dict[str, Scheme | None] = dict.fromkeys(paths, scheme)
@@ -69,8 +70,9 @@ def _require_kernels_for_4_bits(model, schemes):
     ]
     if wanting:
         raise ValueError(
-            f"Transposed convolutions have no kernel for 4-bit weights. Received: {wanting} in "
-            f"model {model.name!r}. Give them 8 bits: scheme.override({wanting}, Scheme.int8())."
+            "Transposed convolutions and embeddings have no kernel for 4-bit weights. Received: "
+            f"{wanting} in model {model.name!r}. Give them 8 bits: "
+            f"scheme.override({wanting}, Scheme.int8())."
         )
 
 
