@@ -1,6 +1,8 @@
 """Several threads and several processes at once: no half file, no mixed-up result."""
 
 import concurrent.futures
+import hashlib
+import json
 import os
 import pathlib
 import subprocess
@@ -10,10 +12,11 @@ import warnings
 
 import numpy as np
 import pytest
+from exporting_again import net as net_of_seed
 from small_trainings import data, net
 
 from exporters import export_tflite, validate
-from exporters.whole_file import write_whole
+from tfcompress.whole_file import write_whole
 
 HERE = pathlib.Path(__file__).parent
 THREADS = 3
@@ -66,23 +69,67 @@ def test_threads_that_write_change_no_permissions(tmp_path, monkeypatch):
     assert after == 0o027
 
 
+def test_exports_to_one_path_from_threads(tmp_path):
+    x, _ = data()
+    models = [net_of_seed(seed) for seed in (1, 2)]
+    wanted = [export(model, tmp_path / "alone.tflite", "int8")[0] for model in models]
+    path, seen = tmp_path / "shared.tflite", set()
+
+    def again(model):
+        for _ in range(3):
+            export_tflite(model, path, "int8", representative_data=x)
+            seen.add(path.read_bytes())
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        list(pool.map(again, models))
+    assert seen <= set(wanted)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["alone.tflite", "shared.tflite"]
+
+
+def require_whole_bundle(folder):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for name, facts in manifest["files"].items():
+        content = (folder / name).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == facts["sha256"]
+    assert {path.name for path in folder.iterdir()} == {*manifest["files"], "manifest.json"}
+
+
 @pytest.mark.process
-def test_two_processes_that_write_one_file_leave_a_whole_one(tmp_path):
-    path = tmp_path / "model.tflite"
-    command = [sys.executable, str(HERE / "writing_again.py"), str(path)]
-    writers = [subprocess.Popen([*command, letter, "150"]) for letter in "ab"]
-    seen = set()
+def test_two_processes_with_one_file_one_page_and_one_bundle(tmp_path):
+    pytest.importorskip("jinja2", reason="needs the extra `report`")
+    script, times = HERE / "exporting_again.py", 4
+    writers = [
+        subprocess.Popen(
+            [sys.executable, script, tmp_path, name, str(seed), str(times)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for name, seed in (("a", 1), ("b", 2))
+    ]
+    shared, page, data_file = (
+        tmp_path / name for name in ("shared.tflite", "report/report.html", "report/report.json")
+    )
+    files, reports = set(), set()
     try:
         while any(writer.poll() is None for writer in writers):
-            if path.exists():
-                content = path.read_bytes()
-                assert len(content) == 200_000
-                assert content in (b"a" * 200_000, b"b" * 200_000)
-                seen.add(content[:1])
+            if shared.exists():
+                files.add(shared.read_bytes())
+            if page.exists():
+                assert page.read_text().rstrip().endswith("</html>")
+                reports.add(json.loads(data_file.read_text())["file"]["sha256"])
+            time.sleep(0.002)
+        printed = [writer.communicate()[0].split() for writer in writers]
     finally:
         for writer in writers:
             writer.kill()
             writer.wait()
     assert [writer.returncode for writer in writers] == [0, 0]
-    assert seen == {b"a", b"b"}
-    assert [entry.name for entry in tmp_path.iterdir()] == ["model.tflite"]
+    wanted = {(tmp_path / f"{name}.tflite").read_bytes() for name in "ab"}
+    assert len(wanted) == 2
+    assert files <= wanted
+    assert reports <= {hashlib.sha256(content).hexdigest() for content in wanted}
+    # Of each bundle, one process is the first.
+    assert sorted(printed[0] + printed[1]) == [f"bundle_{number}" for number in range(times)]
+    for number in range(times):
+        require_whole_bundle(tmp_path / f"bundle_{number}")
+    assert not list(tmp_path.rglob(".*"))
