@@ -76,7 +76,9 @@ def train(out, epochs):
         tfc.PolynomialDecay(0.0, 0.5, begin_step=0, frequency=5), layers="body"
     )
     tfc.train_across_workers(model)
-    history = model.fit(dataset, epochs=epochs, verbose=0, callbacks=[pruning]).history
+    # If a worker dies, start all again: they go on from what the first one saved.
+    backup = tfc.BackupAcrossWorkers(out / "backup")
+    history = model.fit(dataset, epochs=epochs, verbose=0, callbacks=[backup, pruning]).history
     index = strategy.cluster_resolver.task_id
     weights = {variable.path: variable.numpy() for variable in model.weights}
     np.savez(out / f"worker_{index}.npz", **weights)

@@ -59,7 +59,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "quantization": ["PlacementError", "Scheme", "quantize_aware"],
         "report": ["examine", "write_report"],
         "search": ["choose_precisions", "compress", "sensitivity"],
-        "workers": ["train_across_workers"],
+        "workers": ["BackupAcrossWorkers", "train_across_workers"],
     },
 )
 

@@ -1,4 +1,4 @@
-"""Training on several machines at once, with Keras's own ``fit``.
+"""Training on several machines at once, with Keras's own ``fit``, and going on after a failure.
 
 Under ``MultiWorkerMirroredStrategy`` the ``fit`` of Keras 3.15 stops twice. Before the first step
 it hands the strategy a whole batch to average, a tuple where the strategy averages one value
@@ -9,6 +9,7 @@ built needs no batch to be built from, and a worker shows what its own replica l
 Source: https://www.tensorflow.org/tutorials/distribute/multi_worker_with_keras
 """
 
+import os
 import types
 
 import keras
@@ -55,6 +56,72 @@ def train_across_workers(model: keras.Model) -> keras.Model:
     model._maybe_symbolic_build = types.MethodType(_build_nothing, model)
     model.train_function = model.test_function = None
     return model
+
+
+class BackupAcrossWorkers(keras.callbacks.Callback):
+    """``BackupAndRestore`` for workers: all of them go on from what the first one has saved.
+
+    When a worker dies the others cannot go on: start all of them anew. Keras's own callback would
+    make the optimizer's variables outside of the strategy's scope, which is an error; and with a
+    backup for each, one that was ahead would go on in another epoch with other weights.
+
+    Args:
+        directory: a folder that all workers reach. Each saves in one of its own there, as saving
+            may take all of them, and removes it after the training.
+        **settings: further arguments of ``keras.callbacks.BackupAndRestore``. By default the state
+            before the last is kept as well, in case that a worker is killed while it saves.
+
+    Example:
+    ```python
+    model.fit(dataset, epochs=30, callbacks=[tfc.BackupAcrossWorkers("/shared/backup")])
+    ```
+
+    Source: https://www.tensorflow.org/tutorials/distribute/multi_worker_with_keras
+    """
+
+    def __init__(self, directory: str | os.PathLike, **settings):
+        super().__init__()
+        self._directory = os.fspath(directory)
+        self._settings = {"double_checkpoint": True, **settings}
+
+    def set_model(self, model):
+        """Take the model, and with it the worker's place among the others."""
+        super().set_model(model)
+        first, own = _names(model.distribute_strategy)
+        self._first, self._own = self._backup(first), self._backup(own)
+
+    def _backup(self, name):
+        backup = keras.callbacks.BackupAndRestore(
+            os.path.join(self._directory, name), **self._settings
+        )
+        backup.set_model(self.model)
+        return backup
+
+    def on_train_begin(self, logs=None):
+        """Load what the first worker has saved."""
+        with self.model.distribute_strategy.scope():  # the optimizer's variables are made here
+            self._first.on_train_begin(logs)
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Save, if it is time."""
+        self._own.on_train_batch_end(batch, logs)
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Save, if it is time."""
+        self._own.on_epoch_end(epoch, logs)
+
+    def on_train_end(self, logs=None):
+        """Remove what was saved."""
+        self._own.on_train_end(logs)
+
+
+def _names(strategy) -> tuple[str, str]:
+    """Return names for the first worker and for this one."""
+    resolver = getattr(strategy, "cluster_resolver", None)
+    if resolver is None:
+        return "worker_0", "worker_0"
+    first = "chief_0" if "chief" in resolver.cluster_spec().jobs else "worker_0"
+    return first, f"{resolver.task_type}_{resolver.task_id}"
 
 
 def _require_trainable(model):
