@@ -52,7 +52,7 @@ def deployable_recurrence(model: keras.Model, *, fuse: bool, unroll: bool) -> It
         def run(sequences, initial_state=None, mask=None, **kwargs):
             if layer in fusable and initial_state is None and mask is None:
                 return _fused_lstm(layer, layers[layer], sequences)
-            with _unrolled(layer, unroll):
+            with _unrolled(layer, unroll), _without_dropout(layer):
                 return call(sequences, initial_state=initial_state, mask=mask, **kwargs)
 
         return run
@@ -89,6 +89,20 @@ def _unrolled(layer: keras.layers.RNN, unroll: bool):
         layer.unroll = False
         for cell, own in zip(cells, previous, strict=True):
             cell.implementation = own
+
+
+@contextlib.contextmanager
+def _without_dropout(layer: keras.layers.RNN):
+    """Keep masks out of the graph: cells draw them, and move a seed on, in inference as well."""
+    cells = [part for part in layer._flatten_layers() if hasattr(part, "get_dropout_mask")]
+    rates = [(cell.dropout, cell.recurrent_dropout) for cell in cells]
+    for cell in cells:
+        cell.dropout = cell.recurrent_dropout = 0.0
+    try:
+        yield
+    finally:
+        for cell, own in zip(cells, rates, strict=True):
+            cell.dropout, cell.recurrent_dropout = own
 
 
 def _fused_lstm(layer: keras.layers.LSTM, path: str, sequences):

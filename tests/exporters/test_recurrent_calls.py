@@ -151,6 +151,15 @@ def test_other_exports(layer, quantization, batch_size, most):
     assert noise(converted.flatbuffer, model, data) < most
 
 
+@pytest.mark.parametrize(("quantization", "most"), [("int16x8", 0.08), ("float32", 1e-5)])
+def test_dropout_is_no_part_of_a_file(quantization, most):
+    layer = kl.GRU(UNITS, dropout=0.5, recurrent_dropout=0.25)
+    model, data = built(layer, kl.Dense(3)), sequences(96)
+    converted = convert_model(model, quantization, representative_data=data)
+    assert noise(converted.flatbuffer, model, data) < most
+    assert (layer.dropout, layer.recurrent_dropout) == (0.5, 0.25)
+
+
 def test_examples_do_not_see_each_others_state(tmp_path):
     """The operation keeps its state in the file's tensors from one run to the next."""
     model, data = built(kl.LSTM(UNITS)), sequences(16)
