@@ -9,7 +9,7 @@ import tempfile
 import keras
 import numpy as np
 from coverage_models import examples, shortened
-from limited_work import LeftOutError
+from limited_work import LeftOutError, described
 from quiet_converter import convert_quantized
 from structure import fill, make_deaf
 
@@ -55,13 +55,14 @@ def begin_twin(row):
     try:
         return tf_keras, *begin(tf_keras, row)
     except (AttributeError, ImportError, TypeError, ValueError) as error:
-        raise LeftOutError(f"tf_keras: {error}") from error
+        raise LeftOutError(f"tf_keras: {described(error)}") from error
 
 
-def trained(library, model, data, callbacks=()):
-    model.compile(library.optimizers.SGD(1e-3), "mse", jit_compile=False)
+def trained(library, model, data, callbacks=(), rate=1e-3):
+    model.compile(library.optimizers.SGD(rate), "mse", jit_compile=False)
     history = model.fit(*data, batch_size=BATCH, verbose=0, callbacks=list(callbacks))
-    require(np.isfinite(history.history["loss"]).all(), "the loss is no finite number")
+    values = [history.history["loss"], *model.get_weights()]
+    require(all(np.isfinite(value).all() for value in values), "the training diverges")
     return model
 
 
@@ -111,7 +112,7 @@ def remove(row):
     fill(model, np.random.default_rng(0))
     smaller = tfc.remove_channels(model, ratio=RATIO)
     left = smaller.count_params() / model.count_params()
-    require(left < 1, "no channel could be removed")
+    require(left < 1, "no channel could be removed: what cannot be followed stays whole")
     flow = read_channels(model)
     removed = Choice(flow, flow.groups, CRITERIA["l1"](model, flow)).by_share(RATIO)
     make_deaf(model, flow, removed)
@@ -152,7 +153,7 @@ def after_training(quantization, scheme):
         try:
             file = convert_model(model, quantization, **settings).flatbuffer
         except (ConversionError, FloatOperationError) as error:
-            note = {"note": f"By its `Scheme`, for the converter says: {error}"}
+            note = {"note": f"By `Scheme`; the converter alone: {described(error)}"}
             file = convert_model(model, scheme, **settings).flatbuffer
         decibels = float(sqnr(*outputs_of(model, file, inputs)))
         require(decibels > 0, f"outputs are noise: {decibels:.1f} dB")
@@ -219,7 +220,9 @@ def tfmot_cluster(row):
     library, model, data, _ = begin_twin(row)
     clustering = tfmot.clustering.keras
     starts = clustering.CentroidInitialization.KMEANS_PLUS_PLUS
-    model = trained(library, clustering.cluster_weights(model, CLUSTERS, starts), data)
+    model = clustering.cluster_weights(model, CLUSTERS, starts)
+    # A value moves by the sum of the gradients of all its weights.
+    trained(library, model, data, rate=1e-5)
     clustered = sum(
         len(getattr(module, "original_clusterable_weights", ())) for module in model.submodules
     )

@@ -6,6 +6,7 @@ and the next piece gets a new process. What has a row is not done again.
 """
 
 import json
+import re
 import resource
 import signal
 import subprocess
@@ -48,8 +49,10 @@ def do_pieces(pieces, work, path, seconds, gibibytes):
 
 
 def described(error):
-    """Return what an error says, on one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:MOST_WORDS]
+    """Return what an error says, on one line, without addresses and folders of this machine."""
+    words = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    words = re.sub(r" at 0x[0-9a-f]+", "", words)
+    return re.sub(r"(?<![\w.])/[\w.-]+(?:/[\w.-]+)*/([\w.-]+)", r"\1", words)[:MOST_WORDS]
 
 
 def finish(pieces, command, path, seconds):

@@ -211,7 +211,7 @@ def main():
             "spoken digits, DS-CNN",
             keyword_net,
             spoken_digits,
-            short if arguments.fast else {"batch": 32, "epochs": 15, "further_epochs": 4},
+            short if arguments.fast else {"batch": 32, "epochs": 40, "further_epochs": 6},
         ),
     }
     chosen = [task for name, task in tasks.items() if arguments.only in (None, name)]

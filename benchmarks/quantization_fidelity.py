@@ -26,6 +26,7 @@ import keras
 import small_nets
 from fidelity_page import KERNEL_SETS, fidelity_tables
 from finished_rows import FinishedRows
+from limited_work import described
 from peers import those_present
 from quiet_converter import convert_quantized
 from training_data import SHARED, mnist, sign_digits, spoken_digits
@@ -147,7 +148,7 @@ def run(name, task, methods, rows):
         try:
             model, flatbuffer = METHODS[method](task, weights[seed], data)
         except Exception as error:  # a peer may refuse a model with any
-            rows.add(**row, error=f"{type(error).__name__}: {error}".splitlines()[0][:160])
+            rows.add(**row, error=described(error))
             print(f"{name:14}seed {seed}  {method:10} fails: {error}", flush=True)
             continue
         agreement = validate(flatbuffer, model, test[0], kernels=KERNEL_SETS)

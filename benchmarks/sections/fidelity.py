@@ -1,6 +1,7 @@
 """How exactly files compute what their Keras models compute."""
 
 import statistics
+import textwrap
 
 from .goals import Goal, at_least, table
 
@@ -67,7 +68,7 @@ def lines(found):
 def cells(row):
     """Return what a table shows of a summary."""
     if "error" in row:
-        return [f"fails: {row['error'].splitlines()[-1][:100]}", "", "", "", ""]
+        return [f"fails: {textwrap.shorten(row['error'], 200, placeholder=' ...')}", "", "", "", ""]
     if "left_out" in row:
         return [f"left out: {row['left_out']}", "", "", "", ""]
     return [

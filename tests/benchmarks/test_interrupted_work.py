@@ -63,6 +63,16 @@ def test_what_fails_says_why_and_the_rest_is_done(finished):
     assert rows[0]["figures"]["process"] != rows[-1]["figures"]["process"]
 
 
+def test_an_error_is_told_without_folders_and_addresses_of_this_machine():
+    from limited_work import described
+
+    error = TypeError(
+        'in user code:\n File "/home/me/lib/tfmot/quantize.py", line 79, f at 0x7f7e1e'
+    )
+    assert described(error) == 'TypeError: in user code: File "quantize.py", line 79, f'
+    assert described(ValueError("layer a/b/c of <x>/y")) == "ValueError: layer a/b/c of <x>/y"
+
+
 def test_what_has_a_row_is_not_done_again(finished):
     (first,) = finished("first")
     again, _ = finished("first", "second")
