@@ -62,12 +62,13 @@ class Watched:
         self.problems: list[str] = []
         self.finished: dict[int, str] = {}
         self.begun: list[Candidate] = []
+        self.candidates: set[Candidate] = set()
+        self.tried: list[Candidate] = []
+        self.states: list[str] = []
         self.gain = -np.inf
 
     def look(self):
         """Compare with what was seen before."""
-        if not (self.directory / "study.db").exists():
-            return
         study, storage = trials_in(self.directory)
         trials = finished_trials(study)
         running = study.get_trials(states=[optuna.trial.TrialState.RUNNING])
@@ -95,8 +96,6 @@ class Watched:
         return found.hexdigest()
 
     def _look_at_the_result(self):
-        if not (self.directory / "result.json").exists():
-            return
         result = json.loads((self.directory / "result.json").read_text())
         read_search_result(self.directory)
         best = next(t for t in result["trials"] if t["number"] == result["nearest"])
@@ -128,8 +127,14 @@ def main():
         search(keras.saving.load_model(folder / "model.keras"), directory, heartbeat=1, **settings)
 
     watched, generator = Watched(directory), np.random.default_rng(0)
+    for trials in (1, 2):  # the second goes on, as those do that are killed
+        begin = time.monotonic()
+        if forked(lambda most=trials: work(max_trials=most), log):
+            sys.exit(log.read_text()[-3000:])
+        duration = time.monotonic() - begin
+    watched.look()
     for _ in range(times):
-        status = forked(work, log, float(generator.uniform(1.0, 10.0)))
+        status = forked(work, log, duration * float(generator.uniform(0.2, 2.0)))
         if status != -signal.SIGKILL:
             watched.problems.append(f"status {status}: {log.read_text()[-1000:]}")
         watched.look()
