@@ -17,7 +17,7 @@ import tfcompress as tfc
 from exporters import export_tflite, validate
 from exporters.comparing.layer_agreement import sqnr
 from exporters.converting import FloatOperationError, convert_model
-from exporters.running.runtime import load
+from exporters.running.runtime import RunError, load
 from keras_callbacks import MagnitudePruning
 from tfcompress.graph.channels import read_channels
 from tfcompress.graph.kernels import find_kernels
@@ -152,10 +152,12 @@ def after_training(quantization, scheme):
         note = {}
         try:
             file = convert_model(model, quantization, **settings).flatbuffer
-        except (ConversionError, FloatOperationError) as error:
+            compared = outputs_of(model, file, inputs)
+        except (ConversionError, FloatOperationError, RunError) as error:
             note = {"note": f"By `Scheme`; the converter alone: {described(error)}"}
             file = convert_model(model, scheme, **settings).flatbuffer
-        decibels = float(sqnr(*outputs_of(model, file, inputs)))
+            compared = outputs_of(model, file, inputs)
+        decibels = float(sqnr(*compared))
         require(decibels > 0, f"outputs are noise: {decibels:.1f} dB")
         return {"decibels": min(decibels, 200.0), "bytes": len(file), **note}
 
