@@ -16,12 +16,35 @@ from tfcompress.clustering.centroids import INITIALIZATIONS
 from tfcompress.clustering.soft_kmeans import soft_clusters
 from tfcompress.distillation.arithmetic import soft_label_divergence
 from tfcompress.pruning.gates import hard_concrete
+from tfcompress.pruning.masks import smallest
+from tfcompress.pruning.proximal import soft_threshold
 from tfcompress.pruning.rewiring import drop_fraction
 from tfcompress.quantization.arithmetic.fake_quantization import fake_quantize_activations
 from tfcompress.quantization.arithmetic.observers import NO_RANGE, OBSERVERS
 
 IMAGES = pathlib.Path(__file__).parent / "images"
-DRAWN = np.random.default_rng(0)
+
+
+def pruning():
+    """Thresholds, and a threshold for each of two layers or one for both."""
+    figure, (pulled, shared) = plt.subplots(1, 2, figsize=(11, 3))
+    w = np.linspace(-2, 2, 401)
+    pulled.plot(w, np.where(smallest(np.abs(w), 151), 0, w), label="hard: masks, IHT")
+    pulled.plot(w, soft_threshold(w, 0.75), label="soft: ISTA")
+    pulled.set(xlabel="weight", ylabel="weight after it")
+    pulled.legend(fontsize=8)
+    generator = np.random.default_rng(0)
+    layers = [generator.normal(0, width, 4000) for width in (0.5, 1.0)]
+    thresholds = [np.sort(np.abs(layer))[len(layer) // 2] for layer in layers]
+    both = np.abs(np.concatenate(layers))
+    for place, (layer, threshold) in enumerate(zip(layers, thresholds, strict=True)):
+        name = ("first", "second")[place]
+        shared.hist(np.abs(layer), 80, histtype="step", color=f"C{place}", label=f"{name} layer")
+        shared.axvline(threshold, color=f"C{place}", linestyle="--")
+    shared.axvline(np.sort(both)[len(both) // 2], color="black", label='scope="global"')
+    shared.set(xlabel="magnitude, and the thresholds at 50 %", ylabel="weights")
+    shared.legend(fontsize=8)
+    return figure
 
 
 def quantization():
@@ -34,7 +57,7 @@ def quantization():
     grid.set(xlabel="value", ylabel="stored as")
     grid.legend(fontsize=8)
 
-    batch = DRAWN.standard_t(4, 20000).astype(np.float32)
+    batch = np.random.default_rng(0).standard_t(4, 20000).astype(np.float32)
     ranges.hist(batch, 200, color="tab:gray", log=True)
     for place, name in enumerate(("min_max", "percentile", "mse", "kl")):
         observer = OBSERVERS[name]()
@@ -66,7 +89,7 @@ def distillation():
 def clustering():
     """Where shared values start, and how differentiable k-means mixes them."""
     figure, axes = plt.subplots(1, 5, figsize=(15, 3))
-    weights = np.sort(DRAWN.normal(size=2000)).astype(np.float32)
+    weights = np.sort(np.random.default_rng(0).normal(size=2000)).astype(np.float32)
     for axis, (name, place) in zip(axes, sorted(INITIALIZATIONS.items()), strict=False):
         axis.hist(weights, 60, color="lightgray")
         for value in place(weights.astype(np.float64), 8, np.random.default_rng(1)):
@@ -95,7 +118,7 @@ def structure():
     for axis, name, kernel in ((before, "first", kernels[0]), (after, "second", kernels[1].T)):
         axis.imshow(np.where(gone, np.nan, np.abs(kernel)), aspect="auto", cmap="Blues", vmin=0)
         axis.set(title=f"kernel of `{name}`", xlabel="channel between them", yticks=[])
-    noise = DRAWN.uniform(1e-6, 1 - 1e-6, 20000).astype(np.float32)
+    noise = np.random.default_rng(0).uniform(1e-6, 1 - 1e-6, 20000).astype(np.float32)
     for logit in (-2.0, 0.0, 2.0):
         drawn = np.sort(keras.ops.convert_to_numpy(hard_concrete.sampled(logit, noise)))
         gates.plot(drawn, np.linspace(0, 1, len(drawn)), label=f"logit {logit:+.0f}")
@@ -116,7 +139,7 @@ def repair():
     net = keras.Model(image, keras.layers.Dense(4, name="second")(hidden))
     kernel, bias = net.get_layer("first").get_weights()
     net.get_layer("first").set_weights([kernel * np.geomspace(0.05, 2, 16), bias])
-    equalized = tfc.equalize(net, DRAWN.normal(size=(256, 8)).astype(np.float32))
+    equalized = tfc.equalize(net, np.random.default_rng(0).normal(size=(256, 8)).astype(np.float32))
     figure, axes = plt.subplots(1, 2, figsize=(11, 2.8), sharey=True)
     for axis, name, over in zip(axes, ("first", "second"), (0, 1), strict=True):
         for place, (model, label) in enumerate(((net, "before"), (equalized, "after"))):
@@ -132,7 +155,7 @@ def main():
     """Write docs/images/<method>.svg."""
     plt.rcParams["svg.hashsalt"] = "tfcompress"  # the same file on every run
     IMAGES.mkdir(exist_ok=True)
-    for draw in (quantization, distillation, clustering, structure, repair):
+    for draw in (pruning, quantization, distillation, clustering, structure, repair):
         figure = draw()
         figure.tight_layout()
         figure.savefig(IMAGES / f"{draw.__name__}.svg", metadata={"Date": None})

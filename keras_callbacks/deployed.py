@@ -38,7 +38,7 @@ class DeployedAccuracy(keras.callbacks.Callback):
     >>> deployed = DeployedAccuracy((x_test, y_test), every=5)
     >>> quantized = tfc.quantize_aware(model)
     >>> quantized.compile("adam", loss)
-    >>> quantized.fit(x, y, epochs=10, callbacks=[deployed])
+    >>> quantized.fit(x, y, epochs=5, callbacks=[deployed])
     """
 
     def __init__(

@@ -3,6 +3,7 @@
 A tiny model, its data and its files, made anew for each example, and the project's public names.
 """
 
+import functools
 import importlib
 import json
 import pathlib
@@ -22,7 +23,7 @@ LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
 def compiled(net):
-    net.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    net.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     return net
 
 
@@ -52,6 +53,12 @@ def plain_net(*parts):
     return compiled(keras.Model(image, kl.Dense(3, name="head")(x)))
 
 
+@functools.cache
+def quantized():
+    """A quantization-aware model; examples that only read it share it."""
+    return tfcompress.quantize_aware(classifier()).calibrate(X)
+
+
 def tf_keras_net():
     import tf_keras
 
@@ -66,7 +73,7 @@ PREPARED = {
     "tf": lambda: tf,
     "tfc": lambda: tfcompress,
     **dict.fromkeys(("model", "classifier"), classifier),
-    "quantized": lambda: tfcompress.quantize_aware(classifier()).calibrate(X),
+    "quantized": quantized,
     "old_model": tf_keras_net,
     "student": lambda: plain_net(*map(convolution, ("conv1", "conv2", "conv3"))),
     "teacher": lambda: plain_net(

@@ -88,7 +88,7 @@ def prune_iteratively(
 
     Example:
     >>> smaller = tfc.prune_iteratively(
-    ...     model, x, y, rounds=4, target_macs=0.3, folder="rounds", fit={"epochs": 5}
+    ...     model, x, y, rounds=2, target_macs=0.5, folder="rounds", fit={"epochs": 5}
     ... )
 
     Source: Han et al., "Learning both weights and connections for efficient neural networks", 2015,
