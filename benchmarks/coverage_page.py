@@ -46,7 +46,8 @@ that is trained gets two steps of plain gradient descent.
   to its largest output.
 - **TFMOT**: `prune_low_magnitude`, `cluster_weights` and `quantize_model` on the same model on
   tf_keras; figures as above. What of its file stays in float is told in a note.
-
+"""
+LEGEND = """\
 "no" is a failure, "-" a model that tf_keras does not have; the numbers are those of the
 [notes](#notes).
 """
@@ -89,7 +90,7 @@ def coverage_page(records):
 def matrix(figures):
     """Return the lines of the matrix and its notes."""
     found = {(row["model"], row["cell"]): row for row in figures["rows"]}
-    notes, lines = Notes(), []
+    notes, lines = Notes(), [LEGEND]
     for cell, reason in figures["left_out"].items():
         lines += [f"{cell} is left out: {reason}.", ""]
     for group in dict.fromkeys(row.group for row in ROWS.values()):
