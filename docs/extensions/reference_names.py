@@ -11,7 +11,8 @@ import griffe
 
 _DOCTEST = re.compile(r"^Example:\n((?:>>> .*\n?)(?:.+\n?)*)", re.MULTILINE)
 _FENCE = re.compile(r"^Example:\n(?=```)", re.MULTILINE)
-_SOURCE = re.compile(r"^(Sources?|Method): ", re.MULTILINE)
+_LEAD = re.compile(r"^(Example|Sources?|Method): ", re.MULTILINE)
+_LITERAL = re.compile(r"::$", re.MULTILINE)  # a drawing follows, indented: code in Markdown too
 
 
 def attached(module: griffe.Module) -> dict[str, str]:
@@ -43,7 +44,8 @@ def attach(module: griffe.Module) -> None:
 def readable(docstring: str) -> str:
     """Return a docstring whose example is a block of code and whose source stands out."""
     docstring = _DOCTEST.sub(r"**Example**\n\n```pycon\n\1```\n", docstring.rstrip() + "\n")
-    return _SOURCE.sub(r"**\1:** ", _FENCE.sub("**Example**\n\n", docstring))
+    docstring = _FENCE.sub("**Example**\n\n", _LITERAL.sub(":", docstring))
+    return _LEAD.sub(r"**\1:** ", docstring)
 
 
 class PublicNames(griffe.Extension):
