@@ -17,6 +17,7 @@ import time
 
 from soaking import (
     damaged_input,
+    killed_operations,
     killed_searches,
     killed_trainings,
     killed_workers,
@@ -30,6 +31,7 @@ SECTIONS = {
     "trainings": killed_trainings,
     "long": long_trainings,
     "signals": signals,
+    "kills": killed_operations,
     "searches": killed_searches,
     "workers": killed_workers,
     "replicas": replica_cost,

@@ -1,43 +1,35 @@
-"""Long operations of the command and the library, ended by signals at random moments."""
+"""Long operations of the command and the library, interrupted at random moments."""
 
-import signal
 import tempfile
 
 from soaking.processes import TRIALS, rows_of, table
 
 COMMANDS = ("export", "validate", "benchmark", "bundle", "report")
-SLOW = "quickstart"
-SLOW_SHARE = 4  # a quickstart takes much longer: so many times fewer moments
 CALLS = ("repair", "sensitivity", "prune_iteratively", "cache_teacher")
-WRITING = ("export", "bundle", "report", "sensitivity", "prune_iteratively", "cache_teacher")
+SLOW, FEWER = "quickstart", 6  # it takes much longer: so many times fewer moments
 
 
 def measure(sizes):
     """Return a row for each operation and signal."""
-    rows = _in("interrupted_operations.py", sizes.moments, *COMMANDS, *CALLS)
-    rows += _in("interrupted_operations.py", max(1, sizes.moments // SLOW_SHARE), SLOW)
-    kills = max(1, sizes.moments // SLOW_SHARE)
-    rows += _in("killed_operations.py", kills, int(signal.SIGKILL), *WRITING)
-    rows += _in("killed_operations.py", kills, int(signal.SIGTERM), *CALLS[1:])
-    return rows
+    rows = _interrupt(sizes.moments, *COMMANDS, *CALLS)
+    return rows + _interrupt(max(1, sizes.moments // FEWER), SLOW)
 
 
-def _in(script, *arguments):
+def _interrupt(times, *names):
     with tempfile.TemporaryDirectory() as folder:
-        return rows_of(TRIALS / script, folder, *arguments)
+        return rows_of(TRIALS / "interrupted_operations.py", folder, times, *names)
 
 
 def text(rows):
     """Return the figures as Markdown."""
     return table(
-        ["operation", "signal", "ended by it", "over before", "drafts left", "anything wrong"],
+        ["operation", "signal", "interrupted", "over before", "anything wrong"],
         [
             (
                 row["operation"],
                 row["signal"],
-                row.get("interrupted", row.get("killed")),
+                row["interrupted"],
                 row["too late"],
-                row.get("drafts", 0),
                 len(row["problems"]),
             )
             for row in rows
