@@ -86,6 +86,22 @@ def test_constant_zero_activations_still_deploy(learn_steps, tmp_path):
         np.testing.assert_allclose(loaded.predict(images())[0], 0.7, atol=0.7 / 255)
 
 
+def test_sums_of_what_is_almost_zero_run(tmp_path):
+    inputs = keras.Input((4,))
+    vanishing, small = (
+        keras.layers.Dense(4, kernel_initializer=keras.initializers.Constant(value))(inputs)
+        for value in (2e-6, 3e-6)
+    )
+    outputs = keras.layers.Dense(2)(keras.layers.Add()([vanishing, small]))
+    x = np.full((8, 4), 0.1, "float32")
+    model = tfc.quantize_aware(keras.Model(inputs, outputs)).calibrate(x)
+    width = np.diff(model.ranges.numpy())
+    assert (width < 1e-6).any()
+    assert ((width > 1e-6) & (width < 2e-6)).any()
+    result = export_tflite(model, tmp_path / "sums.tflite", validation_data=x)
+    assert result.report.agreement.runs[0].error is None
+
+
 def test_inputs_of_zeros_count_as_data(small_net, tmp_path):
     q = tfc.quantize_aware(small_net())
     q.calibrate(np.zeros((4, 8, 8, 3), "float32"))

@@ -128,7 +128,7 @@ class QuantizeAware(ModelWrapper):
         """Run the model on rounded numbers; in training, follow the ranges of its tensors."""
         if not training and tf.executing_eagerly():
             self._require_ranges()
-        if self.activation_steps is not None:  # in training too: steps start from ranges
+        if training and self.activation_steps is not None:  # steps start from ranges
             with tf.init_scope():
                 self._require_ranges()
         phase = self.phase if training else _INFERENCE

@@ -72,11 +72,13 @@ def freeze(model: keras.Model, specs: list[tf.TensorSpec]):
         specs: see ``input_specs``. A fixed batch size spares the shape operations of a free one.
 
     Returns:
-        A concrete function from the inputs to the flat list of outputs.
+        A concrete function from the inputs to the flat list of outputs, which calls no others.
     """
-    with float32_computation(model), deploying():
-        traced = tf.function(_inference(model), autograph=False).get_concrete_function(*specs)
-    return convert_variables_to_constants_v2(traced)
+    with deploying():
+        traced = freeze_keeping_functions(model, specs)
+    if traced.graph.captures or any(_calls_functions(o) for o in traced.graph.get_operations()):
+        return convert_variables_to_constants_v2(traced)
+    return traced
 
 
 def freeze_keeping_functions(model: keras.Model, specs: list[tf.TensorSpec]):
@@ -86,21 +88,28 @@ def freeze_keeping_functions(model: keras.Model, specs: list[tf.TensorSpec]):
     them.
 
     Args:
-        model: a built Keras model whose state is in Keras variables.
+        model: a built Keras model.
         specs: see ``input_specs``.
 
     Returns:
-        A concrete function from the inputs to the flat list of outputs.
+        A concrete function from the inputs to the flat list of outputs. State that is not in Keras
+        variables is captured.
     """
     run = _inference(model)
     values = [(variable, keras.ops.convert_to_numpy(variable)) for variable in model.variables]
 
+    # Constants from the beginning: to put them in place of variables afterwards copies the graph,
+    # which takes longer than to trace it.
     def infer(*tensors):
         with VariableSwap([(variable, tf.constant(value)) for variable, value in values]):
             return keras.tree.flatten(run(*tensors))
 
     with float32_computation(model):
         return tf.function(infer, autograph=False).get_concrete_function(*specs)
+
+
+def _calls_functions(operation):
+    return any(a.HasField("func") or a.list.func for a in operation.node_def.attr.values())
 
 
 def _inference(model):

@@ -3,6 +3,8 @@ import pytest
 import tensorflow as tf
 
 from tfcompress.quantization.arithmetic.fake_quantization import (
+    RANGE_OF_ZEROS,
+    SMALLEST_RANGE,
     fake_quantize_activations,
     fake_quantize_activations_outside_xla,
     fake_quantize_weights,
@@ -118,8 +120,13 @@ def test_grid_levels_by_hand():
 def test_zeros_alone_have_a_usable_grid(symmetric):
     rounded = fake_quantize_activations(tf.zeros(3), tf.zeros(2), symmetric=symmetric)
     assert rounded.numpy().tolist() == [0.0, 0.0, 0.0]
-    assert grid_levels(tf.constant(0.0), tf.constant(0.0), 8, symmetric)[2].numpy() > 1e-3
-    assert weight_limit(tf.zeros((2, 3)), (1,)).numpy().tolist() == [1.0, 1.0, 1.0]
+    step = grid_levels(tf.constant(0.0), tf.constant(0.0), 8, symmetric)[2].numpy()
+    assert step >= RANGE_OF_ZEROS / 255
+    assert weight_limit(tf.zeros((2, 3)), (1,)).numpy().tolist() == [RANGE_OF_ZEROS] * 3
+
+
+def test_the_runtime_adds_what_is_almost_zero():
+    assert RANGE_OF_ZEROS < 2**19 * SMALLEST_RANGE
 
 
 @pytest.mark.parametrize(

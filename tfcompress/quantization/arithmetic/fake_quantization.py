@@ -9,10 +9,10 @@ zero outside it (Jacob et al. 2018, https://arxiv.org/abs/1712.05877).
 
 import tensorflow as tf
 
-# A narrower range has no usable scale in float32 arithmetic, and with a tiny scale a bias does not
-# fit into 32 bits: what is always zero is given the range of 1 instead.
+# With a tiny scale a bias does not fit into 32 bits: what is always zero, or almost, is given a
+# wider range instead. TFLite aborts where an addition reads a scale 2**19 times that of its result.
 SMALLEST_RANGE = 1e-6
-RANGE_OF_ZEROS = 1.0
+RANGE_OF_ZEROS = 0.25
 
 _LARGEST_HALF = 65504.0
 
@@ -34,7 +34,7 @@ def fake_quantize_weights(weights, bits=8, output_axes=None, limit=None):
 
     Example:
     >>> fake_quantize_weights(tf.constant([[1.0, -0.3]]), bits=2).numpy()
-    array([[ 1., -0.]], dtype=float32)
+    array([[1., 0.]], dtype=float32)
     """
     if limit is None:
         # No weight is larger, so that none is clipped and every gradient passes.
@@ -79,8 +79,8 @@ def weight_limit(weights, output_axes=None):
         output_axes: see ``fake_quantize_weights``.
 
     Returns:
-        float32 tensor of the shape of the output axes; a scalar if there are none. 1 where all
-        weights are zero. No gradient passes.
+        float32 tensor of the shape of the output axes; a scalar if there are none.
+        ``RANGE_OF_ZEROS`` where all weights are zero. No gradient passes.
     """
     others = [axis for axis in range(len(weights.shape)) if axis not in (output_axes or ())]
     limit = tf.stop_gradient(tf.reduce_max(tf.abs(weights), axis=others))
@@ -121,7 +121,7 @@ def round_to_half(weights):
 
     Example:
     >>> round_to_half(tf.constant([1.0001, 1.001])).numpy()
-    array([1.        , 1.0009766], dtype=float32)
+    array([1.       , 1.0009766], dtype=float32)
     """
     clipped = tf.clip_by_value(weights, -_LARGEST_HALF, _LARGEST_HALF)
     return _straight_through(weights, tf.cast(tf.cast(clipped, tf.float16), tf.float32))
@@ -138,7 +138,7 @@ def round_constant(values):
         the largest value, and zero. Gradients pass straight through.
 
     Example:
-    >>> round_constant(tf.constant([0.0, 0.101, 2.55])).numpy()
+    >>> round_constant(tf.constant([0.0, 0.101, 2.55])).numpy().round(3)
     array([0.  , 0.1 , 2.55], dtype=float32)
     """
     values32 = tf.cast(values, tf.float32)
@@ -221,8 +221,9 @@ def grid_levels(smallest, largest, bits, symmetric):
         and the step; float32 tensors.
 
     Example:
-    >>> grid_levels(tf.constant(-1.0), tf.constant(1.55), 8, symmetric=False)
-    (-100.0, 155.0, 0.01)
+    >>> levels = grid_levels(tf.constant(-1.0), tf.constant(1.55), 8, symmetric=False)
+    >>> [round(float(level), 6) for level in levels]
+    [-100.0, 155.0, 0.01]
     """
     smallest, largest = _usable(smallest, largest, symmetric)
     levels = 2.0**bits - (2.0 if symmetric else 1.0)
