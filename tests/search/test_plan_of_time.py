@@ -18,14 +18,14 @@ def test_epochs_so_that_about_seven_trials_fit():
 
 def test_a_trial_is_cut_to_what_is_left():
     assert plan(left=1000).affordable(Candidate(), []) == 30
-    assert plan(left=60).affordable(Candidate(), []) == 13
+    assert plan(left=60).affordable(Candidate(), []) == 11
     assert plan(left=10).affordable(Candidate(), []) == 0
-    assert plan(left=60).training_end([]) == 140.0
+    assert plan(left=60).training_end([]) == 135.0
 
 
 def test_less_than_a_third_of_a_trial_does_not_begin():
-    assert plan(left=20 + 30).worth_starting(Candidate(), [])
-    assert not plan(left=20 + 29).worth_starting(Candidate(), [])
+    assert plan(left=25 + 30).worth_starting(Candidate(), [])
+    assert not plan(left=25 + 29).worth_starting(Candidate(), [])
 
 
 def test_finished_trials_tell_better():

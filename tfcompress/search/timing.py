@@ -11,7 +11,7 @@ from tfcompress.search.space import Candidate
 # How many trials the time should be enough for, whichever the model.
 _MANY, _FEW = 7, 4
 _ENOUGH_EPOCHS, _MOST_EPOCHS = 20, 60
-_CLOSING = 5.0  # seconds kept for what comes after the last trial
+_CLOSING = 10.0  # seconds kept for what comes after the last trial
 
 
 @dataclasses.dataclass(frozen=True)
