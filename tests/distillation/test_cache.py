@@ -321,6 +321,17 @@ def test_a_folder_with_other_files_is_left_alone(data, folder):
     assert (folder / "thesis.txt").read_text() == "mine"
 
 
+def test_what_a_call_left_that_was_ended_before_its_manifest_is_begun_anew(data, folder):
+    model = net(8)
+    folder.mkdir()
+    (folder / "examples.npy").write_bytes(b"half of it")
+    (folder / "output_0.npy").write_bytes(b"")
+    (folder / ".0123456789abcdef-manifest.json").write_text("{")
+    cached(model, data[0], folder)
+    expected = model.predict(data[0], verbose=0)
+    np.testing.assert_allclose(np.load(folder / "output_0.npy"), expected, rtol=1e-4, atol=1e-6)
+
+
 def test_damage_is_noticed(data, folder):
     cached(net(8), data[0], folder)
     (folder / "output_0.npy").unlink()
