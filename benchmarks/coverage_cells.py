@@ -47,6 +47,13 @@ def begin(library, row):
     return model, examples(model, STEPS * BATCH), examples(model, COMPARED, seed=1)[0]
 
 
+def begin_filled(row):
+    """Do so with weights that keep values at one scale: fresh ones let them fade with depth."""
+    begun = begin(keras, row)
+    fill(begun[0], np.random.default_rng(0))
+    return begun
+
+
 def begin_twin(row):
     """Do so on tf_keras, whose lack of a layer says nothing of TFMOT."""
     import tf_keras
@@ -108,8 +115,7 @@ def remove(row):
 
     Removed channels of the original are still computed, but every weight that reads one is zero.
     """
-    model, _, inputs = begin(keras, row)
-    fill(model, np.random.default_rng(0))
+    model, _, inputs = begin_filled(row)
     smaller = tfc.remove_channels(model, ratio=RATIO)
     left = smaller.count_params() / model.count_params()
     require(left < 1, "no channel could be removed: what cannot be followed stays whole")
@@ -147,7 +153,7 @@ def after_training(quantization, scheme):
     """Return a cell that quantizes by the converter; where that refuses, by our own ranges."""
 
     def cell(row):
-        model, (seen, _), inputs = begin(keras, row)
+        model, (seen, _), inputs = begin_filled(row)
         settings = {"representative_data": seen, "allow_float": row.allow_float}
         note = {}
         try:
@@ -169,7 +175,7 @@ def four_bit_weights(row):
 
     Few bits on random weights may leave little of the float model's outputs, which is no fault.
     """
-    model, (seen, _), inputs = begin(keras, row)
+    model, (seen, _), inputs = begin_filled(row)
     scheme = tfc.Scheme.int4_weights()
     converted = convert_model(model, scheme, representative_data=seen, allow_float=row.allow_float)
     decibels = float(sqnr(*outputs_of(model, converted.flatbuffer, inputs)))

@@ -197,7 +197,7 @@ UNTIL = {
     "ResNet50V2": "conv3_block2_out",
     "DenseNet121": "conv3_block2_concat",
     "NASNetMobile": "normal_concat_1",
-    "ConvNeXtTiny": "convnext_tiny_stage_1_block_1_identity",
+    "ConvNeXtTiny": "convnext_tiny_stage_1_block_2_depthwise_conv",
     "RegNetX002": "stage2_block1",
     "VGG19": "block4_pool",
     "InceptionResNetV2": "block35_2_ac",
