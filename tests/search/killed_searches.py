@@ -61,7 +61,7 @@ class Watched:
         self.directory = directory
         self.problems: list[str] = []
         self.finished: dict[int, str] = {}
-        self.begun: list[Candidate] = []
+        self.begun: dict[int, Candidate] = {}  # trials that a kill ended, by number
         self.candidates: set[Candidate] = set()
         self.tried: list[Candidate] = []
         self.states: list[str] = []
@@ -72,7 +72,7 @@ class Watched:
         study, storage = trials_in(self.directory)
         trials = finished_trials(study)
         running = study.get_trials(states=[optuna.trial.TrialState.RUNNING])
-        self.begun += [Candidate(**trial.params) for trial in running if trial.params]
+        self.begun |= {trial.number: Candidate(**trial.params) for trial in running if trial.params}
         self.states = [trial.state.name for trial in study.get_trials()]
         self.tried = [Candidate(**t.params) for t in study.get_trials() if t.params]
         storage.engine.dispose()
@@ -112,7 +112,7 @@ class Watched:
         """Return candidates that a kill ended, which were neither finished nor given up."""
         return [
             candidate
-            for candidate in set(self.begun) - self.candidates
+            for candidate in set(self.begun.values()) - self.candidates
             if self.tried.count(candidate) <= _MOST_RETRIES
         ]
 
@@ -139,7 +139,7 @@ def main():
             watched.problems.append(f"status {status}: {log.read_text()[-1000:]}")
         watched.look()
     time.sleep(SILENCE)
-    waiting = len(set(watched.begun) - watched.candidates)
+    waiting = len(set(watched.begun.values()) - watched.candidates)
     status = forked(lambda: work(max_trials=len(watched.finished) + waiting + 1), log)
     if status:
         watched.problems.append(f"at the end, status {status}: {log.read_text()[-1000:]}")
