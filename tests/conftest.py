@@ -28,6 +28,18 @@ def two_devices():
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 
+@pytest.fixture(scope="session")
+def two_replicas(two_devices):
+    """One strategy over both devices, for all tests of a process.
+
+    TensorFlow numbers the collectives of every strategy from the same start, so that those of two
+    strategies over the same devices are taken for each other.
+    """
+    import tensorflow as tf
+
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     """Seed Python, NumPy and Keras anew for every test."""

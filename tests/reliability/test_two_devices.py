@@ -23,12 +23,11 @@ def loss_of(model):
 
 
 @pytest.mark.parametrize("technique", TECHNIQUES)
-def test_replicas_agree_with_each_other_and_with_one_device(technique, tmp_path):
+def test_replicas_agree_with_each_other_and_with_one_device(technique, tmp_path, two_replicas):
     _, begun, alone = train(technique, tmp_path / "one", tf.distribute.get_strategy())
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    model, _, together = train(technique, tmp_path / "two", strategy)
+    model, _, together = train(technique, tmp_path / "two", two_replicas)
     mirrored = [variable.value for variable in model.variables]
-    copies = [strategy.experimental_local_results(value) for value in mirrored]
+    copies = [two_replicas.experimental_local_results(value) for value in mirrored]
     assert {len(values) for values in copies} == {2}
     for first, second in copies:
         np.testing.assert_array_equal(first, second)
