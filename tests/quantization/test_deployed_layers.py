@@ -33,6 +33,11 @@ def pooled_for_three(inputs):
     return kl.Concatenate()([kl.Conv2D(4, 1)(x), kl.Conv2D(3, 1)(x), kl.Conv2D(2, 1)(pooled)])
 
 
+def both_ways(inputs):
+    x = kl.Dense(4)(inputs)
+    return x * keras.ops.flip(x, 1)
+
+
 class GatedMean(kl.Layer):
     """Stores four tensors of its own: a gate, a product and two sums."""
 
@@ -58,6 +63,7 @@ CASES = {
     "transposed": (IMAGE, lambda: chain(kl.Conv2DTranspose(3, 2, strides=2))),
     "dilated": (IMAGE, lambda: chain(kl.Conv2D(3, 3, dilation_rate=2))),
     "convolution in one dimension": (SERIES, lambda: chain(kl.Conv1D(6, 3, activation="relu"))),
+    "convolution of one filter in one dimension": (SERIES, lambda: chain(kl.Conv1D(1, 3))),
     "dense": (VECTOR, lambda: chain(kl.Dense(8))),
     "dense with softmax": (VECTOR, lambda: chain(kl.Dense(8, activation="softmax"))),
     "dense with tanh": (VECTOR, lambda: chain(kl.Dense(8, activation="tanh"))),
@@ -132,6 +138,7 @@ CASES = {
     "attention": (SERIES, lambda: lambda x: kl.MultiHeadAttention(2, 4, dropout=0.1)(x, x)),
     "grouped query attention": (SERIES, lambda: lambda x: kl.GroupQueryAttention(4, 4, 2)(x, x)),
     "a layer of one's own": (SERIES, lambda: chain(kl.Dense(8), GatedMean())),
+    "series and its reverse": (SERIES, lambda: both_ways),
     "add": (IMAGE, lambda: two_branches(kl.Add())),
     "subtract": (IMAGE, lambda: two_branches(kl.Subtract())),
     "multiply": (IMAGE, lambda: two_branches(kl.Multiply())),

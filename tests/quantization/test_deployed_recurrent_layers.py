@@ -22,6 +22,9 @@ CELLS = {
     "simple rnn": lambda: kl.SimpleRNN(4, dropout=0.2, recurrent_dropout=0.2),
     "stacked cells": lambda: kl.RNN([kl.GRUCell(4), kl.LSTMCell(3, dropout=0.2)]),
     "both directions": lambda: kl.Bidirectional(kl.LSTM(4, return_sequences=True)),
+    "both directions, added": lambda: kl.Bidirectional(
+        kl.SimpleRNN(4, return_sequences=True), merge_mode="sum"
+    ),
 }
 
 

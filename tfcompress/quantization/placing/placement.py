@@ -43,6 +43,9 @@ SAME_SCALE = frozenset({
 # Of these, they compute new values, which the device rounds to that scale.
 AVERAGES = frozenset({"AVERAGE_POOL_2D", "RESIZE_BILINEAR"})
 
+# Of these, the converter does not know that they have: they need a range like others.
+UNKNOWN_COPIES = frozenset({"REVERSE_V2"})
+
 # What leaves is copied from all that enters, and has one scale with it.
 JOINING = frozenset({"CONCATENATION", "PACK", "SELECT", "SELECT_V2"})
 
@@ -177,7 +180,8 @@ def read_placement(
             ends = _defined_range(operation, graph, stored, defined)
             if ends is not None:
                 defined[index] = ends
-            if tensor.dtype != "FLOAT32" or operation.name in SAME_SCALE | CONSTANT_WEIGHTS:
+            copies = SAME_SCALE if ends is None else SAME_SCALE - UNKNOWN_COPIES
+            if tensor.dtype != "FLOAT32" or operation.name in copies | CONSTANT_WEIGHTS:
                 continue
             if _is_barrier(operation, stored) or not islands.needs_range(index):
                 continue
@@ -192,10 +196,10 @@ def read_placement(
                 learnt[point] = None
                 points[index] = point
     refuse_float(model, unseen, allow_float)
-    averages = _averages(graph, points, stored, candidates)
-    learnt.update(dict.fromkeys(averages))
+    copies = _ranged_copies(graph, points, stored, candidates)
+    learnt.update(dict.fromkeys(copies))
     repeats = _add_repeats(probe.repeats(), learnt, fixed)
-    groups = [*_concatenated(graph, points, stored), *_steps(model, learnt), *averages.items()]
+    groups = [*_concatenated(graph, points, stored), *_steps(model, learnt), *copies.items()]
     shared = share_ranges(learnt, [*groups, *repeats])
     owners = tuple(point for point in learnt if point not in shared)
     placement = Placement(owners, tuple(fixed.items()), tuple(shared.items()), islands.layers())
@@ -297,12 +301,13 @@ def _merged(groups):
     return together
 
 
-def _averages(graph, points, stored, candidates):
-    """Find what averages a tensor: the device rounds averages to the scale of what it read.
+def _ranged_copies(graph, points, stored, candidates):
+    """Find what needs the range of a tensor that it was made from, and the point of that one.
 
-    If that was copied, the copy is found as well: others that read it may stay in float otherwise.
+    The device rounds averages to the scale of what it read. If that was copied, the copy is found
+    as well: others that read it may stay in float otherwise.
     """
-    sources, found = dict(points), {}  # by the index of a tensor, and by the point of an average
+    sources, found = dict(points), {}  # by the index of a tensor, and by the point of what is found
     makers = {index: operation for operation in graph.operations for index in operation.outputs}
     for operation in graph.operations:
         if operation.name not in SAME_SCALE and not _is_barrier(operation, stored):
@@ -311,7 +316,7 @@ def _averages(graph, points, stored, candidates):
         if read is None:
             continue
         sources.update(dict.fromkeys(operation.outputs, sources[read]))
-        if operation.name not in AVERAGES:
+        if operation.name not in AVERAGES | UNKNOWN_COPIES:
             continue
         for index in {read, *operation.outputs} - points.keys() - set(graph.inputs):
             point = candidates.recognise(stored.get(index), makers[index])

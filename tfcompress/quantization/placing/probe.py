@@ -163,11 +163,13 @@ class Probe:
                 for source in node.input:
                     readers[source.split(":")[0]].append(node)
 
-        def constant(name):
+        def constant_size(name):
             node = nodes.get(name.split(":")[0])
             while node is not None and node.op in _VIEWS:
                 node = nodes.get(node.input[0].split(":")[0])
-            return node is not None and node.op == "Const"
+            if node is None or node.op != "Const":
+                return 0
+            return tf.TensorShape(node.attr["value"].tensor.tensor_shape).num_elements()
 
         found = set()
         for node in nodes.values():
@@ -177,7 +179,9 @@ class Probe:
             while len(next_ones := readers[chain[-1].name]) == 1 and next_ones[0].op in _VIEWS:
                 chain.append(next_ones[0])
             added = len(next_ones) == 1 and next_ones[0].op in _ADDITIONS
-            if added and any(constant(source) for source in next_ones[0].input):
+            bias = max(map(constant_size, next_ones[0].input)) if added else 0
+            # Behind a view the converter leaves the bias of a single channel where it is.
+            if bias > 1 or (bias and len(chain) == 1):
                 found.update(member.name for member in chain)
         return found
 
