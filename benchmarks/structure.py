@@ -175,7 +175,12 @@ def fine_tuned(model, data, test, seed):
 
 def accuracy(rows, seeds, folder):
     data, test = sign_digits()
+    removals = {f"{way} at {share:.0%}": (way, share) for share in (0.5, 0.3) for way in WAYS}
     for seed in range(seeds):
+        key = {"part": "accuracy", "model": "residual net", "seed": seed}
+        missing = [what for what in ("float", *removals) if not rows.find(**key, what=what)]
+        if not missing:
+            continue
         keras.backend.clear_session()
         keras.utils.set_random_seed(seed)
         path = pathlib.Path(folder) / f"float_{seed}.weights.h5"
@@ -185,28 +190,23 @@ def accuracy(rows, seeds, folder):
         else:
             model.fit(*data, BATCH, EPOCHS, verbose=0)
             model.save_weights(path)
-        key = {"part": "accuracy", "model": "residual net", "what": "float", "seed": seed}
-        if not rows.find(**key):
-            before = model.evaluate(*test, verbose=0)[1]
-            twin = residual_net(keras)
-            twin.set_weights(model.get_weights())
-            print(rows.add(**key, before=before, after=fine_tuned(twin, data, test, seed), share=1))
-        for share in (0.5, 0.3):
-            for way, how in WAYS.items():
-                key["what"] = f"{way} at {share:.0%}"
-                if rows.find(**key):
-                    continue
-                sample = data if how["criterion"] == "taylor" else data[0][:400]
-                smaller = tfc.remove_channels(model, target_macs=share, data=sample, **how)
-                before = compiled(smaller, 1e-3).evaluate(*test, verbose=0)[1]
+        for what in missing:
+            net, trained = residual_net(keras), True
+            if what == "float":
+                net.set_weights(model.get_weights())
+            else:
+                way, share = removals[what]
+                sample = data if way == "Taylor" else data[0][:400]
+                net = tfc.remove_channels(model, target_macs=share, data=sample, **WAYS[way])
                 trained = way in TRAINED_ON
-                row = rows.add(
-                    **key,
-                    before=before,
-                    after=fine_tuned(smaller, data, test, seed) if trained else None,
-                    share=read_channels(smaller).macs() / read_channels(model).macs(),
-                )
-                print(row, flush=True)
+            row = rows.add(
+                **key,
+                what=what,
+                before=compiled(net, 1e-3).evaluate(*test, verbose=0)[1],
+                after=fine_tuned(net, data, test, seed) if trained else None,
+                share=read_channels(net).macs() / read_channels(model).macs(),
+            )
+            print(row, flush=True)
 
 
 NETS_TO_TIME = {
