@@ -1,17 +1,10 @@
-"""Prune one compiled model over a grid of schedules, and report every miss.
-
-Run as a program, it does so under a MirroredStrategy on two logical CPUs, which TensorFlow must be
-told about before anything else.
-"""
+"""Prune one compiled model over a grid of schedules, and report every miss."""
 
 import contextlib
 import itertools
-import json
-import sys
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from keras_callbacks import MagnitudePruning
 from tfcompress.graph.kernels import find_kernels
@@ -57,19 +50,3 @@ def run(strategy=None, steps_per_execution=1, jit_compile=False):
         if zeros != TARGETS:
             misses.append([repr(schedule), zeros])
     return fits, misses
-
-
-def main():
-    """Run the grid on two logical CPUs."""
-    (cpu,) = tf.config.list_physical_devices("CPU")
-    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-    strategy = tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])
-    # Keras's own fit, without any callback, fails here with steps_per_execution or jit_compile.
-    fits, misses = run(strategy)
-    json.dump(
-        {"replicas": strategy.num_replicas_in_sync, "fits": fits, "misses": misses}, sys.stdout
-    )
-
-
-if __name__ == "__main__":
-    main()

@@ -1,14 +1,9 @@
-import json
-import os
-import pathlib
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
 from interruption import Interrupted, KillAt, interrupt
 
+import tfcompress as tfc
 from keras_callbacks import SET, RigL
 
 INPUTS = 20
@@ -109,21 +104,18 @@ def test_works_in_a_step_that_xla_compiles():
     np.testing.assert_array_equal(kernel != 0, data()[2] != 0)
 
 
-@pytest.mark.process
-def test_two_devices():
-    program = pathlib.Path(__file__).with_name("sparse_on_two_devices.py")
-    ran = subprocess.run(
-        [sys.executable, program],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    assert ran.returncode == 0, ran.stderr[-2000:]
-    result = json.loads(ran.stdout.splitlines()[-1])
-    assert result["found"]
-    assert result["closed"] > 0.1
-    assert result["units"] == 8
+def test_two_devices(two_replicas):
+    x, y, truth = data()
+    with two_replicas.scope():
+        sparse = make_model()
+        body = keras.layers.Dense(16, activation="tanh", name="body")
+        gated = tfc.gated(keras.Sequential([keras.Input((20,)), body, keras.layers.Dense(2)]), 0.5)
+        gated.compile(keras.optimizers.Adam(0.01), "mse")
+    kernel = fit(sparse, RigL(0.85, end_step=150, frequency=10), epochs=30)
+    np.testing.assert_array_equal(kernel != 0, truth != 0)
+    gated.fit(x, y, batch_size=20, epochs=20, verbose=0)
+    assert gated.closed > 0.1
+    assert gated.fold().get_layer("body").units == 8
 
 
 @pytest.mark.parametrize("callback", [RigL, SET])
