@@ -16,7 +16,6 @@ import functools
 import json
 import os
 import pathlib
-import resource
 import subprocess
 import sys
 import time
@@ -26,6 +25,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 from contenders import CONTENDERS, NO_PEERS, RIVALS
+from peak_memory import peak_memory
 from ratios import compare
 from timed_models import CLASSES, MODELS
 from turns import STEPS_PER_TURN, make_timer, take_turns
@@ -109,7 +109,7 @@ def run_round(names, build, data, epochs, times):
     return reasons
 
 
-def peak_memory(model, name):
+def peak_of_training(model, name):
     """Return the peak of bytes of a process that trains a contender for a few steps."""
     command = [sys.executable, __file__, "--model", model, "--memory-of", name]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -118,7 +118,7 @@ def peak_memory(model, name):
 
 def own_peak(name, build):
     train(CONTENDERS[name], build, make_data(build(keras), STEPS_FOR_MEMORY), 1)
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak_memory()
 
 
 def mask_bytes_per_weight(build):
@@ -142,7 +142,7 @@ def measure(model, names, options):
     found = {name: dataclasses.asdict(times[name]) for name in names}
     if not options.no_memory:
         for name in names:
-            found[name]["peak_bytes"] = peak_memory(model, name)
+            found[name]["peak_bytes"] = peak_of_training(model, name)
     result = {"model": model, "weights": build(keras).count_params(), "batch": BATCH}
     if "Keras 3, pruning" in names:
         result["mask_bytes_per_weight"] = mask_bytes_per_weight(build)

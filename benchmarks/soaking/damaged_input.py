@@ -2,12 +2,13 @@
 
 import json
 import pathlib
-import resource
 import sys
 import tempfile
 
 if __name__ == "__main__":  # in a process of its own: a crash there is a result
     sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1])]
+
+from peak_memory import peak_memory
 
 from soaking.processes import TRIALS, rows_of, table
 
@@ -56,9 +57,9 @@ def fuzz(count):
     readers = all_readers()
     with tempfile.TemporaryDirectory() as folder:
         for reader in readers:
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            before = peak_memory()
             outcome = feed(reader, range(count // len(readers) + 1), pathlib.Path(folder))
-            grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+            grown = peak_memory() - before
             rows.append(
                 {
                     "reader": reader.name,
@@ -67,7 +68,7 @@ def fuzz(count):
                     "refused": sum(outcome.counts.values()) - outcome.counts["read"],
                     "failures": outcome.failures,
                     "longest": outcome.longest,
-                    "grown": grown / 1024,
+                    "grown": grown / 2**20,
                 }
             )
     return rows
