@@ -33,7 +33,8 @@ OPERATIONS = {
 
 
 def test_every_form_is_tried():
-    assert OPERATIONS.keys() == FORMS.keys()
+    elsewhere = {"ArgMax", "ArgMin", "AvgPool3D", "MaxPool3D"}  # in tests of the export
+    assert OPERATIONS.keys() | elsewhere == FORMS.keys()
 
 
 @pytest.mark.parametrize("kind", OPERATIONS)
