@@ -8,6 +8,7 @@ from keras import layers as kl
 
 import tfcompress as tfc
 from exporters import export_tflite
+from tfcompress.graph.selection import walk_layers
 from tfcompress.quantization.arithmetic.fake_quantization import fake_quantize_weights
 from tfcompress.quantization.arithmetic.observers import MovingAverage
 
@@ -157,6 +158,17 @@ def test_replicas_agree_on_the_ranges(small_net, images, labels, two_replicas):
     assert len(copies) == 2
     for copy in copies:
         assert (copy == copies[0]).all()
+
+
+def test_saved_model_finds_inner_layers_whose_names_keras_makes_up_anew(tmp_path):
+    x = np.random.default_rng(0).normal(size=(8, 4, 6)).astype("float32")
+    inputs = keras.Input((4, 6))
+    attended = keras.layers.MultiHeadAttention(2, 3)(inputs, inputs)  # has a Softmax of its own
+    q = tfc.quantize_aware(keras.Model(inputs, attended)).calibrate(x)
+    q.save(tmp_path / "q.keras")
+    loaded = keras.models.load_model(tmp_path / "q.keras")
+    assert [path for path, _ in walk_layers(loaded)] == [path for path, _ in walk_layers(q)]
+    np.testing.assert_array_equal(loaded(x), q(x))
 
 
 def test_saved_model_computes_the_same_in_a_new_process(small_net, images, labels, tmp_path):

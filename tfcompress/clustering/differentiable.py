@@ -11,7 +11,7 @@ from tfcompress.clustering.grouping import group, nearest_members, shared_values
 from tfcompress.clustering.soft_kmeans import DifferentiableKMeans, soft_clusters
 from tfcompress.graph.interception import VariableSwap
 from tfcompress.graph.kernels import find_kernels
-from tfcompress.graph.wrapper import ModelWrapper
+from tfcompress.graph.wrapper import ModelWrapper, take_model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +133,7 @@ class DifferentiableClusters(ModelWrapper):
         """Rebuild the model from ``get_config``'s data."""
         config = dict(config)
         return cls(
-            keras.saving.deserialize_keras_object(config.pop("model")),
+            take_model(config),
             [SharedKernel(**shared) for shared in config.pop("kernels")],
             DifferentiableKMeans(**config.pop("method")),
             **config,

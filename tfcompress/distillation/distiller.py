@@ -24,7 +24,7 @@ from tfcompress.distillation.teacher import Signals, Teacher
 from tfcompress.distillation.teachers import as_teacher, frozen_copy
 from tfcompress.distillation.terms import as_terms, pair_from_config
 from tfcompress.distillation.trackers import Trackers
-from tfcompress.graph.wrapper import ModelWrapper
+from tfcompress.graph.wrapper import ModelWrapper, take_model
 
 
 @dataclasses.dataclass
@@ -218,7 +218,7 @@ class Distiller(ModelWrapper):
     def from_config(cls, config):
         """Rebuild a distiller; call its ``set_teacher`` before training."""
         config = dict(config)
-        student = keras.saving.deserialize_keras_object(config.pop("model"))
+        student = take_model(config)
         projections = config.pop("projections")
         config["losses"] = [pair_from_config(pair) for pair in config["losses"]]
         config["task_weight"] = schedule_from_config(config["task_weight"])

@@ -39,7 +39,32 @@ class ModelWrapper(keras.Model):
 
     def get_config(self):
         """Return what rebuilds the wrapper: its base configuration and the wrapped model."""
-        return {**super().get_config(), "model": keras.saving.serialize_keras_object(self.model)}
+        return {
+            **super().get_config(),
+            "model": keras.saving.serialize_keras_object(self.model),
+            "layer_names": [layer.name for layer in self.model._flatten_layers(include_self=False)],
+        }
+
+
+def take_model(config: dict) -> keras.Model:
+    """Rebuild the model of a wrapper, with the names that its layers had.
+
+    Keras keeps the names of a model's layers, but not of layers inside attention or a layer of
+    one's own: those it makes up anew, from what the process has made before.
+
+    Args:
+        config: the wrapper's configuration, from which the model is taken out.
+
+    Returns:
+        The model.
+    """
+    model = keras.saving.deserialize_keras_object(config.pop("model"))
+    names = config.pop("layer_names", ())  # absent from early files
+    layers = model._flatten_layers(include_self=False)
+    if len(layers) == len(names):
+        for layer, name in zip(layers, names, strict=True):
+            layer.name = name
+    return model
 
 
 def require_built(model: keras.Model) -> None:

@@ -10,7 +10,13 @@ import tensorflow as tf
 from tfcompress.examples import iterate_inputs
 from tfcompress.graph.selection import LayerSelector, select_layers, walk_layers
 from tfcompress.graph.taps import TappedCalls, walk_operations
-from tfcompress.graph.wrapper import ModelWrapper, require_built, require_final_kernels, unwrap
+from tfcompress.graph.wrapper import (
+    ModelWrapper,
+    require_built,
+    require_final_kernels,
+    take_model,
+    unwrap,
+)
 from tfcompress.quantization.accumulators import AccumulatorUnits
 from tfcompress.quantization.arithmetic.fake_quantization import (
     fake_quantize_activations,
@@ -286,7 +292,7 @@ class QuantizeAware(ModelWrapper):
         """Rebuild the model from ``get_config``'s data."""
         config = dict(config)
         return cls(
-            keras.saving.deserialize_keras_object(config.pop("model")),
+            take_model(config),
             Scheme.from_config(config.pop("scheme")),
             Placement.from_config(config.pop("placement")),
             observer=keras.saving.deserialize_keras_object(config.pop("observer")),

@@ -9,7 +9,7 @@ from tfcompress.graph.channels import read_channels
 from tfcompress.graph.channels.flow import require_functional
 from tfcompress.graph.interception import VariableSwap, intercepted_calls
 from tfcompress.graph.selection import LayerSelector, select_layers
-from tfcompress.graph.wrapper import ModelWrapper, require_built
+from tfcompress.graph.wrapper import ModelWrapper, require_built, take_model
 from tfcompress.pruning.channels.removal import selected_groups
 from tfcompress.pruning.gates import hard_concrete
 from tfcompress.pruning.gates.layout import ChannelGates, ElementGates
@@ -179,7 +179,7 @@ class Gated(ModelWrapper):
     def from_config(cls, config):
         """Rebuild the model from ``get_config``'s data."""
         config = dict(config)
-        return cls(keras.saving.deserialize_keras_object(config.pop("model")), **config)
+        return cls(take_model(config), **config)
 
 
 def gated(
