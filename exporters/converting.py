@@ -88,19 +88,19 @@ def convert_model(
         settings = _settings(models, quantization, representative_data, input_dtype, output_dtype)
     flatbuffer, content = first_accepted(
         functools.partial(_convert, models, batch_size, quantization, settings, allow_float),
-        _rewritings(model, quantization),
+        _rewritings(model, quantization, settings),
         (FloatOperationError, conversion.ConversionError),
     )
     return ConvertedModel(models, settings.name, flatbuffer, content)
 
 
-def _rewritings(model, quantization):
+def _rewritings(model, quantization, settings):
     """List which operations to give other forms, until nothing is left in float."""
-    if isinstance(model, QuantizeAware | GuestModel) or isinstance(quantization, AfterTraining):
+    by_ranges = isinstance(model, QuantizeAware | GuestModel) or not settings.integer
+    if by_ranges or isinstance(quantization, AfterTraining):
         return [()]
-    scheme = conversion_settings.SCHEMES.get(quantization or "int8")
-    bits = None if scheme is None else scheme.activation_bits
-    return rewritings(bits, by_converter=True)
+    scheme = conversion_settings.SCHEMES[quantization or "int8"]
+    return rewritings(scheme.activation_bits, by_converter=True)
 
 
 def _convert(models, batch_size, quantization, settings, allow_float, rewritten):
@@ -108,10 +108,7 @@ def _convert(models, batch_size, quantization, settings, allow_float, rewritten)
         key: _entry(model, batch_size, quantization, settings, rewritten)
         for key, model in models.items()
     }
-    try:
-        flatbuffer = repair_lstm_scales(conversion.convert(entries, settings.configure))
-    except conversion.MissingKernelError as error:
-        raise conversion.MissingKernelError(str(error) + _advice(quantization)) from error
+    flatbuffer = repair_lstm_scales(conversion.convert(entries, settings.configure))
     flatbuffer = settings.finish(flatbuffer)
     content = read_model(flatbuffer)
     if settings.integer:
@@ -223,11 +220,7 @@ def _require_integer(model, content, allowed, quantization):
             f"Model {model.name!r} was to be exported with integers alone, but these layers would "
             f"compute in float on the device:\n{listed}"
         )
-        if not isinstance(model, QuantizeAware | GuestModel):
-            message += _advice(quantization)
+        ours = _BY_OUR_RANGES.get(quantization or "int8")
+        if ours and not isinstance(model, QuantizeAware | GuestModel):
+            message += f" Or try quantization={ours}, which reaches more."
         raise FloatOperationError(message)
-
-
-def _advice(quantization):
-    ours = _BY_OUR_RANGES.get(quantization or "int8")
-    return f" Or try quantization={ours}, which reaches more." if ours else ""

@@ -233,13 +233,20 @@ def test_values_that_overflow_are_named(tmp_path):
         )
 
 
-def test_volumes_are_pooled_and_the_largest_is_found(tmp_path):
+@pytest.mark.parametrize("quantization", ["float32", "int8", None])
+def test_volumes_are_pooled_and_the_largest_is_found(quantization, tmp_path):
     inputs = keras.Input((4, 4, 4, 2))
     pooled = kl.AveragePooling3D(2, padding="same")(kl.MaxPooling3D((1, 2, 2))(inputs))
     model = keras.Model(inputs, [pooled, keras.ops.argmax(pooled, -1)])
     data = RNG.random((32, 4, 4, 4, 2), "float32")
-    result = export_tflite(model, tmp_path / "m.tflite", "float32", validation_data=data)
-    assert [output.within_one for output in result.report.agreement.ran[0].outputs] == [1.0, 1.0]
+    if quantization is None:
+        model = tfc.quantize_aware(model).calibrate(data)
+    result = export_tflite(
+        model, tmp_path / "m.tflite", quantization, representative_data=data, validation_data=data
+    )
+    values, places = result.report.agreement.ran[0].outputs
+    assert values.within_one == 1.0
+    assert places.largest == 0 or quantization == "int8"
 
 
 def test_operations_that_tflite_does_not_have_are_named(tmp_path):

@@ -145,7 +145,7 @@ def test_integer_inputs_have_no_range(tmp_path):
 @pytest.mark.parametrize(
     ("dtype", "layer"),
     [
-        ("uint8", lambda: kl.Rescaling(1 / 255)),
+        ("uint8", lambda: kl.Conv2D(2, 3)),
         ("float32", lambda: kl.Embedding(9, 2)),
     ],
 )

@@ -14,8 +14,7 @@ def looked_up(layer, call, tap):
     """
 
     def run(inputs):
-        as_keras_does = layer.quantization_mode is not None or not is_deploying()
-        if as_keras_does or not tf.as_dtype(inputs.dtype).is_integer:
+        if layer.quantization_mode is not None or not is_deploying():
             outputs = call(inputs)
         else:
             outputs = tf.gather(tf.convert_to_tensor(layer.embeddings), tf.cast(inputs, tf.int32))

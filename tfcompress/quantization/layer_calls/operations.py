@@ -8,7 +8,6 @@ import functools
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 
-import numpy as np
 import tensorflow as tf
 from keras import layers as kl
 
@@ -93,58 +92,11 @@ def _summed(operation):
     return tf.reduce_mean(x, axes, operation.get_attr("keep_dims")) * float(count)
 
 
-def _pooled_in_turns(pool):
-    """Pool over height and width, then over depth: there is no pooling over three dimensions."""
-
-    def form(operation):
-        (x,) = operation.inputs
-        if operation.get_attr("data_format") != b"NDHWC" or None in x.shape[1:]:
-            return None
-        _, *size, _ = operation.get_attr("ksize")
-        _, *strides, _ = operation.get_attr("strides")
-        padding = operation.get_attr("padding").decode()
-        depth, height, width, channels = x.shape[1:]
-        x = pool(tf.reshape(x, [-1, height, width, channels]), size[1:], strides[1:], padding)
-        height, width = x.shape[1:3]
-        x = tf.reshape(x, [-1, depth, height * width, channels])
-        x = pool(x, [size[0], 1], [strides[0], 1], padding)
-        return tf.reshape(x, [-1, x.shape[1], height, width, channels])
-
-    return form
-
-
-def _extreme(find):
-    """Find an extreme without the bits of negative zeros, which Keras looks at before."""
-
-    def form(operation):
-        x, axis = operation.inputs
-        choice = x.op.inputs[0].op if x.op.type == "Reshape" else x.op
-        if choice.type != "SelectV2" or not _is_tiny(choice.inputs[1]):
-            return None
-        values = tf.reshape(choice.inputs[2], tf.shape(x))
-        return find(values, axis, operation.get_attr("output_type"))
-
-    return form
-
-
-def _is_tiny(x):
-    value = tf.get_static_value(x)
-    return value is not None and value.size == 1 and abs(value) == np.finfo(value.dtype).tiny
-
-
 def _of_one(function):
     return lambda operation: function(operation.inputs[0])
 
 
-# TFLite has none at all for these.
-_UNKNOWN = {
-    "ArgMax": _extreme(tf.argmax),
-    "ArgMin": _extreme(tf.argmin),
-    "AvgPool3D": _pooled_in_turns(tf.nn.avg_pool2d),
-    "MaxPool3D": _pooled_in_turns(tf.nn.max_pool2d),
-}
 _EXACT = {
-    **_UNKNOWN,
     "Cast": _cast,
     "Neg": _negated,
     "NotEqual": _unequal,
@@ -164,30 +116,23 @@ _INEXACT = {
 FORMS = {**_EXACT, **_INEXACT}
 
 # What the converter or a kernel gets wrong, not just leaves in float.
-_ALWAYS = {
-    None: (),
-    8: ("OneHot",),
-    16: ("NotEqual", "Square", "SquaredDifference", "Sum"),
-}
+_ALWAYS = {8: ("OneHot",), 16: ("NotEqual", "Square", "SquaredDifference", "Sum")}
 _NEVER_NEEDED = ("SquaredDifference", "Sum")
 
 
-def rewritings(
-    bits: int | None, by_converter: bool = False
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def rewritings(bits: int, by_converter: bool = False) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """List which operations to give another form, the least change first.
 
     Args:
-        bits: those of the activations; ``None`` for float.
+        bits: those of the activations.
         by_converter: whether the ranges are those that the converter observes.
 
     Returns:
-        Types of operations, first for any model, then for those that the converter refuses, or of
-        which some would stay in float.
+        Types of operations, first for any model, then for those of which some would stay in float.
     """
-    needed = _UNKNOWN if bits is None else _EXACT if by_converter else FORMS
     always = _ALWAYS[bits]
-    return always, tuple(sorted({*always, *needed}.difference(_NEVER_NEEDED) | {*always}))
+    needed = {*(_EXACT if by_converter else FORMS)} - {*_NEVER_NEEDED}
+    return always, tuple(sorted({*always, *needed}))
 
 
 def forms_for(kinds: Collection[str]) -> Callable[[object], Mapping[str, Callable]]:
