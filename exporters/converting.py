@@ -1,7 +1,6 @@
 """From a Keras model to the bytes of a .tflite file that keeps its word on integers."""
 
 import dataclasses
-import functools
 from collections.abc import Iterable, Mapping
 
 import keras
@@ -9,16 +8,14 @@ import keras
 from exporters import conversion_settings
 from exporters.after_training.road import make_settings
 from exporters.after_training.settings import AfterTraining
-from exporters.integer_calls import integer_calls
 from exporters.recurrent_calls import deployable_recurrence
 from exporters.representative_data import checked_samples, require_data
 from exporters.signatures import DEFAULT, entry_models, output_names
-from tfcompress.graph.taps import walk_operations
+from tfcompress.graph.selection import walk_layers
 from tfcompress.graph.wrapper import ModelWrapper, require_final_kernels, unwrap
 from tfcompress.guests.guest_model import GuestModel, hosted
 from tfcompress.quantization import QuantizeAware, Scheme, quantize_aware
 from tfcompress.quantization.finite_weights import require_finite_weights
-from tfcompress.quantization.layer_calls.operations import first_accepted, rewritings
 from tfcompress.tflite import conversion
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.lstm_scales import repair_lstm_scales
@@ -86,36 +83,17 @@ def convert_model(
         settings = make_settings(quantization, models, trained, representative_data, dtypes)
     else:
         settings = _settings(models, quantization, representative_data, input_dtype, output_dtype)
-    flatbuffer, content = first_accepted(
-        functools.partial(_convert, models, batch_size, quantization, settings, allow_float),
-        _rewritings(model, quantization, settings),
-        (FloatOperationError, conversion.ConversionError),
-    )
-    return ConvertedModel(models, settings.name, flatbuffer, content)
-
-
-def _rewritings(model, quantization, settings):
-    """List which operations to give other forms, until nothing is left in float."""
-    by_ranges = isinstance(model, QuantizeAware | GuestModel) or not settings.integer
-    if by_ranges or isinstance(quantization, AfterTraining):
-        return [()]
-    scheme = conversion_settings.SCHEMES[quantization or "int8"]
-    return rewritings(scheme.activation_bits, by_converter=True)
-
-
-def _convert(models, batch_size, quantization, settings, allow_float, rewritten):
     entries = {
-        key: _entry(model, batch_size, quantization, settings, rewritten)
-        for key, model in models.items()
+        key: _entry(entry_model, batch_size, quantization, settings)
+        for key, entry_model in models.items()
     }
     flatbuffer = repair_lstm_scales(conversion.convert(entries, settings.configure))
     flatbuffer = settings.finish(flatbuffer)
     content = read_model(flatbuffer)
     if settings.integer:
-        model = models[DEFAULT]
         allowed = {*allow_float, *getattr(model, "allow_float", ())}
         _require_integer(model, content, allowed, quantization)
-    return flatbuffer, content
+    return ConvertedModel(models, settings.name, flatbuffer, content)
 
 
 def _deployable(model):
@@ -162,7 +140,7 @@ def _with_scheme(model, quantization, representative_data):
     return quantize_aware(model, quantization).calibrate(representative_data)
 
 
-def _entry(model, batch_size, quantization, settings, rewritten):
+def _entry(model, batch_size, quantization, settings):
     specs = conversion.input_specs(model, batch_size)
     if isinstance(model, QuantizeAware):  # it has its own calls of recurrent layers
         function = conversion.freeze(model, specs)
@@ -170,10 +148,7 @@ def _entry(model, batch_size, quantization, settings, rewritten):
     # The converter has no 16-bit LSTM operation, and needs to know the size of the state.
     fuse = batch_size is not None and quantization != "int16x8"
     unroll = batch_size is None or settings.integer
-    with (
-        integer_calls(model, rewritten),
-        deployable_recurrence(model, fuse=fuse, unroll=unroll) as fused,
-    ):
+    with deployable_recurrence(model, fuse=fuse, unroll=unroll) as fused:
         freeze = conversion.freeze_keeping_functions if fused else conversion.freeze
         function = freeze(model, specs)
     return conversion.Entry(function, specs, output_names(model, len(function.outputs)))
@@ -214,7 +189,7 @@ _BY_OUR_RANGES = {
 
 
 def _require_integer(model, content, allowed, quantization):
-    found = float_layers(content, [path for path, _ in walk_operations(model)])
+    found = float_layers(content, [path for path, _ in walk_layers(model)])
     if listed := list_refused(found, allowed):
         message = (
             f"Model {model.name!r} was to be exported with integers alone, but these layers would "

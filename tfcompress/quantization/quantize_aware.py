@@ -8,8 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfcompress.examples import iterate_inputs
+from tfcompress.graph.interception import VariableSwap
 from tfcompress.graph.selection import LayerSelector, select_layers, walk_layers
-from tfcompress.graph.taps import TappedCalls, walk_operations
+from tfcompress.graph.taps import TappedCalls
 from tfcompress.graph.wrapper import (
     ModelWrapper,
     require_built,
@@ -23,27 +24,27 @@ from tfcompress.quantization.arithmetic.fake_quantization import (
     fake_quantize_activations_outside_xla,
 )
 from tfcompress.quantization.arithmetic.observers import MovingAverage, get_observer
-from tfcompress.quantization.deployment import configure
+from tfcompress.quantization.deployment import configure, deployment_of
 from tfcompress.quantization.finite_weights import require_finite_weights
 from tfcompress.quantization.float_islands import keep_float
-from tfcompress.quantization.integer_check import require_integer
 from tfcompress.quantization.layer_calls import observable_call
 from tfcompress.quantization.layer_calls.normalization import with_moving_statistics
-from tfcompress.quantization.layer_calls.operations import first_accepted, forms_for, rewritings
 from tfcompress.quantization.layer_schemes import float_paths, resolve_schemes
 from tfcompress.quantization.learnable_steps import require_learnable
 from tfcompress.quantization.observed_ranges import are_observed, require_observed, unseen
 from tfcompress.quantization.phase import Phase
 from tfcompress.quantization.placing.placement import (
     Placement,
-    PlacementError,
     input_point,
     read_placement,
+    refuse_float,
 )
 from tfcompress.quantization.scheme import Scheme
 from tfcompress.quantization.stored_tensors import StoredTensors, first_steps
 from tfcompress.quantization.weights import QuantizedWeights
 from tfcompress.tflite import conversion
+from tfcompress.tflite.flatbuffer import read_model
+from tfcompress.tflite.precision import float_layers
 
 _INFERENCE = Phase(ranges_move=False)
 
@@ -98,7 +99,7 @@ class QuantizeAware(ModelWrapper):
             id(layer) for path, layer in walk_layers(model) if path in self.float_layers
         }
         self._weights = QuantizedWeights(model, schemes)
-        self._taps = TappedCalls(model, forms_for(placement.rewritten))
+        self._taps = TappedCalls(model)
         self._traced = tf.function(self._rounded, autograph=False, reduce_retracing=True)
         self._observe = tf.function(self._observed, reduce_retracing=True)
         self.phase = Phase()
@@ -375,26 +376,30 @@ def quantize_aware(
     paths = None if layers is None else [path for path, _ in select_layers(model, layers)]
     schemes = resolve_schemes(model, scheme, paths)
     allowed = list(allow_float)
-    _require_known(model, allowed)
+    if allowed:
+        select_layers(model, allowed)
     if scheme.activation_bits is None:
         placement = Placement((), ())
         return QuantizeAware(model, scheme, placement, paths, observer, learn_steps, allowed)
     # Files with more than the converter's own 8 bits are finished after it, and checked then.
     finished = scheme.activation_bits != 8 or float_paths(schemes)
     check = None if finished else functools.partial(configure, scheme=scheme)
-
-    def wrapped(rewritten):
-        placement = read_placement(model, schemes, allowed, check, rewritten)
-        quantized = QuantizeAware(model, scheme, placement, paths, observer, learn_steps, allowed)
-        if finished:
-            require_integer(quantized)
-        return quantized
-
-    attempts = rewritings(scheme.activation_bits)
-    return first_accepted(wrapped, attempts, (PlacementError, conversion.ConversionError))
+    placement = read_placement(model, schemes, allowed, check)
+    wrapped = QuantizeAware(model, scheme, placement, paths, observer, learn_steps, allowed)
+    if finished:
+        _require_integer(wrapped)
+    return wrapped
 
 
-def _require_known(model, allowed):
-    operations = {path for path, _ in walk_operations(model)}
-    if layers := [name for name in allowed if name not in operations]:
-        select_layers(model, layers)
+def _require_integer(wrapped):
+    """Let the converter say, before any training, whether the ranges are where it needs them."""
+    made_up = np.tile(np.float32([-8.0, 8.0]), (wrapped.ranges.shape[0], 1))
+    with VariableSwap([(wrapped.ranges, made_up)]):
+        frozen = conversion.freeze(wrapped, conversion.input_specs(wrapped))
+    deployment = deployment_of(wrapped)
+    content = deployment.finish(conversion.convert_plainly(frozen, deployment.configure))
+    refuse_float(
+        wrapped,
+        float_layers(read_model(content), [path for path, _ in walk_layers(wrapped)]),
+        wrapped.allow_float,
+    )

@@ -7,7 +7,6 @@ from tfcompress.quantization.layer_calls import (
     attention,
     cells,
     convolution,
-    embedding,
     normalization,
     recurrent,
 )
@@ -17,7 +16,6 @@ FORMS = {
     **attention.FORMS,
     **cells.FORMS,
     **convolution.FORMS,
-    **embedding.FORMS,
     **normalization.FORMS,
     **recurrent.FORMS,
 }
