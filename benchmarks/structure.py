@@ -190,9 +190,10 @@ def accuracy(rows, seeds, folder):
         else:
             model.fit(*data, BATCH, EPOCHS, verbose=0)
             model.save_weights(path)
+        all_macs = read_channels(model).macs()
         for what in missing:
-            net, trained = residual_net(keras), True
             if what == "float":
+                net, trained = residual_net(keras), True
                 net.set_weights(model.get_weights())
             else:
                 way, share = removals[what]
@@ -204,7 +205,7 @@ def accuracy(rows, seeds, folder):
                 what=what,
                 before=compiled(net, 1e-3).evaluate(*test, verbose=0)[1],
                 after=fine_tuned(net, data, test, seed) if trained else None,
-                share=read_channels(net).macs() / read_channels(model).macs(),
+                share=read_channels(net).macs() / all_macs,
             )
             print(row, flush=True)
 

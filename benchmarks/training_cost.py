@@ -25,11 +25,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 from contenders import CONTENDERS, NO_PEERS, RIVALS
-from peak_memory import peak_memory
 from ratios import compare
 from timed_models import CLASSES, MODELS
 from turns import STEPS_PER_TURN, make_timer, take_turns
 
+from exporters.running.child.session import peak_memory
 from tfcompress.graph.kernels import find_kernels
 
 BATCH = 32

@@ -180,8 +180,8 @@ def read_placement(
             ends = _defined_range(operation, graph, stored, defined)
             if ends is not None:
                 defined[index] = ends
-            copies = SAME_SCALE if ends is None else SAME_SCALE - UNKNOWN_COPIES
-            if tensor.dtype != "FLOAT32" or operation.name in copies | CONSTANT_WEIGHTS:
+            passed_on = SAME_SCALE if ends is None else SAME_SCALE - UNKNOWN_COPIES
+            if tensor.dtype != "FLOAT32" or operation.name in passed_on | CONSTANT_WEIGHTS:
                 continue
             if _is_barrier(operation, stored) or not islands.needs_range(index):
                 continue
