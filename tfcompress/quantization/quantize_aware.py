@@ -8,7 +8,6 @@ import numpy as np
 import tensorflow as tf
 
 from tfcompress.examples import iterate_inputs
-from tfcompress.graph.interception import VariableSwap
 from tfcompress.graph.selection import LayerSelector, select_layers, walk_layers
 from tfcompress.graph.taps import TappedCalls
 from tfcompress.graph.wrapper import (
@@ -24,9 +23,10 @@ from tfcompress.quantization.arithmetic.fake_quantization import (
     fake_quantize_activations_outside_xla,
 )
 from tfcompress.quantization.arithmetic.observers import MovingAverage, get_observer
-from tfcompress.quantization.deployment import configure, deployment_of
+from tfcompress.quantization.deployment import configure
 from tfcompress.quantization.finite_weights import require_finite_weights
 from tfcompress.quantization.float_islands import keep_float
+from tfcompress.quantization.integer_check import require_integer
 from tfcompress.quantization.layer_calls import observable_call
 from tfcompress.quantization.layer_calls.normalization import with_moving_statistics
 from tfcompress.quantization.layer_schemes import float_paths, resolve_schemes
@@ -37,14 +37,11 @@ from tfcompress.quantization.placing.placement import (
     Placement,
     input_point,
     read_placement,
-    refuse_float,
 )
 from tfcompress.quantization.scheme import Scheme
 from tfcompress.quantization.stored_tensors import StoredTensors, first_steps
 from tfcompress.quantization.weights import QuantizedWeights
 from tfcompress.tflite import conversion
-from tfcompress.tflite.flatbuffer import read_model
-from tfcompress.tflite.precision import float_layers
 
 _INFERENCE = Phase(ranges_move=False)
 
@@ -387,19 +384,5 @@ def quantize_aware(
     placement = read_placement(model, schemes, allowed, check)
     wrapped = QuantizeAware(model, scheme, placement, paths, observer, learn_steps, allowed)
     if finished:
-        _require_integer(wrapped)
+        require_integer(wrapped)
     return wrapped
-
-
-def _require_integer(wrapped):
-    """Let the converter say, before any training, whether the ranges are where it needs them."""
-    made_up = np.tile(np.float32([-8.0, 8.0]), (wrapped.ranges.shape[0], 1))
-    with VariableSwap([(wrapped.ranges, made_up)]):
-        frozen = conversion.freeze(wrapped, conversion.input_specs(wrapped))
-    deployment = deployment_of(wrapped)
-    content = deployment.finish(conversion.convert_plainly(frozen, deployment.configure))
-    refuse_float(
-        wrapped,
-        float_layers(read_model(content), [path for path, _ in walk_layers(wrapped)]),
-        wrapped.allow_float,
-    )

@@ -1,0 +1,32 @@
+"""Whether the file of a quantization-aware model will compute with integers."""
+
+import numpy as np
+
+from tfcompress.graph.interception import VariableSwap
+from tfcompress.graph.selection import walk_layers
+from tfcompress.quantization.deployment import deployment_of
+from tfcompress.quantization.placing.placement import refuse_float
+from tfcompress.tflite import conversion
+from tfcompress.tflite.flatbuffer import read_model
+from tfcompress.tflite.precision import float_layers
+
+
+def require_integer(wrapped) -> None:
+    """Let the converter say, before any training, whether the ranges are where it needs them.
+
+    Args:
+        wrapped: a quantization-aware model.
+
+    Raises:
+        PlacementError: layers that may not would compute in float on the device.
+    """
+    made_up = np.tile(np.float32([-8.0, 8.0]), (wrapped.ranges.shape[0], 1))
+    with VariableSwap([(wrapped.ranges, made_up)]):
+        frozen = conversion.freeze(wrapped, conversion.input_specs(wrapped))
+    deployment = deployment_of(wrapped)
+    content = deployment.finish(conversion.convert_plainly(frozen, deployment.configure))
+    refuse_float(
+        wrapped,
+        float_layers(read_model(content), [path for path, _ in walk_layers(wrapped)]),
+        wrapped.allow_float,
+    )
