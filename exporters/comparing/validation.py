@@ -259,14 +259,21 @@ def _batches(inputs: Inputs) -> Iterator[Inputs]:
 
 def _ordered(outputs: Any, loaded: LoadedModel) -> list[np.ndarray]:
     """List outputs in the file's order: by name where the names are the file's."""
+    names = [port.name for port in loaded.outputs]
+    if isinstance(outputs, Mapping) and set(outputs) == set(names):
+        outputs = [outputs[name] for name in names]
+    return list(_flattened(outputs))
+
+
+def _flattened(outputs: Any) -> Iterator[np.ndarray]:
+    """Yield arrays in the order in which TensorFlow and Keras flatten what holds them."""
     if isinstance(outputs, Mapping):
-        names = [port.name for port in loaded.outputs]
-        known = set(outputs) == set(names)
-        # Otherwise in the order in which TensorFlow and Keras flatten a dict.
-        outputs = [outputs[name] for name in (names if known else sorted(outputs))]
-    elif not isinstance(outputs, list | tuple):
-        outputs = [outputs]
-    return [np.asarray(output) for output in outputs]
+        outputs = [outputs[name] for name in sorted(outputs)]
+    if isinstance(outputs, list | tuple):
+        for output in outputs:
+            yield from _flattened(output)
+    else:
+        yield np.asarray(outputs)
 
 
 def _real(ports, outputs: list[np.ndarray]) -> list[np.ndarray]:

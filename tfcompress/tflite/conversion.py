@@ -3,7 +3,9 @@
 import contextlib
 import dataclasses
 import io
+import keyword
 import logging
+import re
 import tempfile
 import threading
 import warnings
@@ -18,7 +20,9 @@ from tensorflow.python.framework.convert_to_constants import (
 from tfcompress.graph.deploying import deploying
 from tfcompress.graph.interception import VariableSwap, float32_computation
 from tfcompress.graph.wrapper import ModelWrapper, unwrap
-from tfcompress.tflite.main_graph import with_main_signature
+from tfcompress.tflite.ordering import PortNames, in_order
+
+_ARGUMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 class ConversionError(RuntimeError):
@@ -36,7 +40,8 @@ def input_specs(model: keras.Model, batch_size: int | None = 1) -> list[tf.Tenso
         One spec per input, in the order of ``model.inputs``, named after them.
 
     Raises:
-        ValueError: the model has no declared inputs, or a dimension besides the batch is unknown.
+        ValueError: the model has no declared inputs, a dimension besides the batch is unknown, or
+            TensorFlow does not take an input's name for a signature.
     """
     inputs = getattr(unwrap(model), "inputs", None)
     if not inputs:
@@ -52,8 +57,20 @@ def input_specs(model: keras.Model, batch_size: int | None = 1) -> list[tf.Tenso
                 f"Input {tensor.name!r} of model {model.name!r} has an unknown dimension besides "
                 f"the batch, and a deployed model needs fixed ones. Received: shape={shape}"
             )
+        if not _names_an_argument(tensor.name):
+            raise ValueError(
+                f"Input {tensor.name!r} of model {model.name!r} cannot have that name in a "
+                "signature: TensorFlow takes letters, digits, '_', '.' and '-', no '_' at the "
+                "front, and no word of Python. Build the model with another, "
+                f"`keras.Input(..., name='inputs')`. Received: name={tensor.name!r}"
+            )
         specs.append(tf.TensorSpec((batch_size, *shape[1:]), tensor.dtype, tensor.name))
     return specs
+
+
+def _names_an_argument(name: str) -> bool:
+    legal = _ARGUMENT.fullmatch(name) and not keyword.iskeyword(name)
+    return legal and name != "self"  # which is the function that TensorFlow calls
 
 
 def arrange_inputs(model: keras.Model, tensors: list):
@@ -149,6 +166,10 @@ def convert(
     Raises:
         ConversionError: the converter refuses a function.
     """
+    names = {
+        key: PortNames([spec.name for spec in entry.specs], entry.output_names)
+        for key, entry in entries.items()
+    }
     module = tf.Module()
     # An attribute of the module keeps each function, and what it needs, alive and saved.
     module.functions = {key: _named(entry) for key, entry in entries.items()}
@@ -162,7 +183,7 @@ def convert(
             options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),
         )
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(entries))
-        return with_main_signature(_run(converter, configure), next(iter(entries)))
+        return in_order(_run(converter, configure), names)
 
 
 def _named(entry: Entry):
