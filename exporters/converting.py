@@ -1,6 +1,7 @@
 """From a Keras model to the bytes of a .tflite file that keeps its word on integers."""
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Mapping
 
 import keras
@@ -8,14 +9,16 @@ import keras
 from exporters import conversion_settings
 from exporters.after_training.road import make_settings
 from exporters.after_training.settings import AfterTraining
-from exporters.recurrent_calls import deployable_recurrence
+from exporters.integer_calls import integer_calls
+from exporters.recurrent_calls import deployable_recurrence, require_no_state
 from exporters.representative_data import checked_samples, require_data
 from exporters.signatures import DEFAULT, entry_models, output_names
-from tfcompress.graph.selection import walk_layers
+from tfcompress.graph.taps import walk_operations
 from tfcompress.graph.wrapper import ModelWrapper, require_final_kernels, unwrap
 from tfcompress.guests.guest_model import GuestModel, hosted
 from tfcompress.quantization import QuantizeAware, Scheme, quantize_aware
 from tfcompress.quantization.finite_weights import require_finite_weights
+from tfcompress.quantization.layer_calls.operations import first_accepted, rewritings
 from tfcompress.tflite import conversion
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.lstm_scales import repair_lstm_scales
@@ -78,22 +81,46 @@ def convert_model(
     model = _with_scheme(trained, quantization, representative_data)
     require_finite_weights(model)
     models = entry_models(model, signatures)
+    for entry_model in models.values():
+        require_no_state(entry_model)
     if isinstance(quantization, AfterTraining):
         dtypes = {"INPUT": input_dtype, "OUTPUT": output_dtype}
         settings = make_settings(quantization, models, trained, representative_data, dtypes)
     else:
         settings = _settings(models, quantization, representative_data, input_dtype, output_dtype)
+    flatbuffer, content = first_accepted(
+        functools.partial(_convert, models, batch_size, quantization, settings, allow_float),
+        _rewritings(model, quantization),
+        (FloatOperationError, conversion.ConversionError),
+    )
+    return ConvertedModel(models, settings.name, flatbuffer, content)
+
+
+def _rewritings(model, quantization):
+    """List which operations to give other forms, until nothing is left in float."""
+    if isinstance(model, QuantizeAware | GuestModel) or isinstance(quantization, AfterTraining):
+        return [()]
+    scheme = conversion_settings.SCHEMES.get(quantization or "int8")
+    bits = None if scheme is None else scheme.activation_bits
+    return rewritings(bits, by_converter=True)
+
+
+def _convert(models, batch_size, quantization, settings, allow_float, rewritten):
     entries = {
-        key: _entry(entry_model, batch_size, quantization, settings)
-        for key, entry_model in models.items()
+        key: _entry(model, batch_size, quantization, settings, rewritten)
+        for key, model in models.items()
     }
-    flatbuffer = repair_lstm_scales(conversion.convert(entries, settings.configure))
+    try:
+        flatbuffer = repair_lstm_scales(conversion.convert(entries, settings.configure))
+    except conversion.MissingKernelError as error:
+        raise conversion.MissingKernelError(str(error) + _advice(quantization)) from error
     flatbuffer = settings.finish(flatbuffer)
     content = read_model(flatbuffer)
     if settings.integer:
+        model = models[DEFAULT]
         allowed = {*allow_float, *getattr(model, "allow_float", ())}
         _require_integer(model, content, allowed, quantization)
-    return ConvertedModel(models, settings.name, flatbuffer, content)
+    return flatbuffer, content
 
 
 def _deployable(model):
@@ -140,7 +167,7 @@ def _with_scheme(model, quantization, representative_data):
     return quantize_aware(model, quantization).calibrate(representative_data)
 
 
-def _entry(model, batch_size, quantization, settings):
+def _entry(model, batch_size, quantization, settings, rewritten):
     specs = conversion.input_specs(model, batch_size)
     if isinstance(model, QuantizeAware):  # it has its own calls of recurrent layers
         function = conversion.freeze(model, specs)
@@ -148,7 +175,10 @@ def _entry(model, batch_size, quantization, settings):
     # The converter has no 16-bit LSTM operation, and needs to know the size of the state.
     fuse = batch_size is not None and quantization != "int16x8"
     unroll = batch_size is None or settings.integer
-    with deployable_recurrence(model, fuse=fuse, unroll=unroll) as fused:
+    with (
+        integer_calls(model, rewritten),
+        deployable_recurrence(model, fuse=fuse, unroll=unroll) as fused,
+    ):
         freeze = conversion.freeze_keeping_functions if fused else conversion.freeze
         function = freeze(model, specs)
     return conversion.Entry(function, specs, output_names(model, len(function.outputs)))
@@ -189,13 +219,17 @@ _BY_OUR_RANGES = {
 
 
 def _require_integer(model, content, allowed, quantization):
-    found = float_layers(content, [path for path, _ in walk_layers(model)])
+    found = float_layers(content, [path for path, _ in walk_operations(model)])
     if listed := list_refused(found, allowed):
         message = (
             f"Model {model.name!r} was to be exported with integers alone, but these layers would "
             f"compute in float on the device:\n{listed}"
         )
-        ours = _BY_OUR_RANGES.get(quantization or "int8")
-        if ours and not isinstance(model, QuantizeAware | GuestModel):
-            message += f" Or try quantization={ours}, which reaches more."
+        if not isinstance(model, QuantizeAware | GuestModel):
+            message += _advice(quantization)
         raise FloatOperationError(message)
+
+
+def _advice(quantization):
+    ours = _BY_OUR_RANGES.get(quantization or "int8")
+    return f" Or try quantization={ours}, which reaches more." if ours else ""

@@ -19,6 +19,30 @@ from tfcompress.graph.interception import intercepted_calls
 from tfcompress.graph.selection import walk_layers
 
 
+def require_no_state(model: keras.Model) -> None:
+    """Refuse a model that remembers one call in the next.
+
+    Args:
+        model: a built Keras model.
+
+    Raises:
+        ValueError: a layer keeps its state between calls; names it.
+    """
+    for path, layer in _recurrent(model):
+        if layer.stateful:
+            raise ValueError(
+                f"Layer {path!r} keeps its state between calls (stateful=True), which a .tflite "
+                "file made of it would not. Make it without, and pass states as inputs and outputs "
+                "(initial_state=..., return_state=True)."
+            )
+
+
+def _recurrent(model: keras.Model) -> list[tuple[str, keras.layers.RNN]]:
+    return [
+        (path, layer) for path, layer in walk_layers(model) if isinstance(layer, keras.layers.RNN)
+    ]
+
+
 @contextlib.contextmanager
 def deployable_recurrence(model: keras.Model, *, fuse: bool, unroll: bool) -> Iterator[bool]:
     """Make a model's recurrent layers compute in a way that converts, while a block runs.
@@ -31,21 +55,8 @@ def deployable_recurrence(model: keras.Model, *, fuse: bool, unroll: bool) -> It
 
     Yields:
         Whether there are functions for the converter to replace, which must then be kept whole.
-
-    Raises:
-        ValueError: a layer keeps its state between calls; names it.
     """
-    layers = {
-        layer: path for path, layer in walk_layers(model) if isinstance(layer, keras.layers.RNN)
-    }
-    for layer, path in layers.items():
-        if layer.stateful:
-            raise ValueError(
-                f"Layer {path!r} keeps its state between calls (stateful=True), which a .tflite "
-                "file made of it would not. Make it without, and pass states as inputs and outputs "
-                "(initial_state=..., return_state=True)."
-            )
-
+    layers = {layer: path for path, layer in _recurrent(model)}
     fusable = {layer for layer in layers if fuse and _is_standard_lstm(layer)}
 
     def deployable(layer, call):

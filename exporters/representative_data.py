@@ -4,9 +4,12 @@ from collections.abc import Callable, Iterator, Mapping
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tfcompress.examples import iterate_inputs
-from tfcompress.tflite.conversion import input_specs
+from tfcompress.graph.interception import float32_computation
+from tfcompress.graph.taps import TappedCalls
+from tfcompress.tflite.conversion import arrange_inputs, input_specs
 
 Samples = Callable[[], Iterator[dict[str, np.ndarray] | tuple[str, dict[str, np.ndarray]]]]
 
@@ -64,8 +67,8 @@ def checked_samples(models: Mapping[str, keras.Model], data) -> Samples:
 
     Raises:
         ValueError: the data is empty; lacks a signature; or an input's number, shape or type does
-            not fit, or holds values that are not finite. Every sample is checked here, before the
-            first conversion.
+            not fit, or holds values that are not finite, or a layer makes such of them. Every
+            sample is checked here, before the first conversion.
     """
     sources = {key: _Source(models[key], data_of) for key, data_of in _by_key(models, data).items()}
     for source in sources.values():
@@ -116,9 +119,32 @@ class _Source:
     def check(self) -> None:
         batches = 0
         for inputs in iterate_inputs(self._data):
-            batches += len(self._checked(inputs)[0]) > 0
+            flat = self._checked(inputs)
+            if len(flat[0]):
+                batches += 1
+                self._check_activations(flat)
         if not batches:
             raise ValueError("The representative data is empty: some hundred inputs are needed.")
+
+    def _check_activations(self, flat: list[np.ndarray]) -> None:
+        """Let no value overflow: the converter ends the process where a range is infinite."""
+        lost = []
+
+        def look(point, tensor, **how):
+            del how
+            if tensor.dtype.is_floating and not tf.reduce_all(tf.math.is_finite(tensor)):
+                lost.append(point.path)
+            return tensor
+
+        inputs = [tf.cast(array, spec.dtype) for array, spec in zip(flat, self._specs, strict=True)]
+        with float32_computation(self._model), TappedCalls(self._model).active(look):
+            self._model(arrange_inputs(self._model, inputs), training=False)
+        if lost:
+            raise ValueError(
+                f"The values of layer {lost[0]!r} of model {self._model.name!r} are NaN or "
+                "infinite on the representative data, so no range can be observed on it. Look at "
+                "the data, and at the weights before that layer."
+            )
 
     def _in_order(self, inputs) -> list[np.ndarray]:
         names = [spec.name for spec in self._specs]

@@ -3,11 +3,13 @@ import json
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers as kl
 
 import tfcompress as tfc
 from exporters import export_tflite, load
 from exporters.converting import FloatOperationError
+from tfcompress.tflite.conversion import ConversionError
 from tfcompress.tflite.flatbuffer import read_model
 
 RNG = np.random.default_rng(0)
@@ -220,6 +222,40 @@ def test_representative_data_is_checked_before_the_conversion(model, images, mon
     wrong = np.concatenate([images[..., 0], images[..., 0]])
     with pytest.raises(ValueError, match="needs the shape"):
         export_tflite(model, tmp_path / "m.tflite", representative_data=wrong)
+
+
+def test_values_that_overflow_are_named(tmp_path):
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, kl.ReLU(6.0)(kl.Activation("exponential", name="huge")(inputs)))
+    with pytest.raises(ValueError, match=r"'huge' of model .* are NaN or infinite"):
+        export_tflite(
+            model, tmp_path / "m.tflite", representative_data=np.full((4, 2), 99.0, "float32")
+        )
+
+
+def test_volumes_are_pooled_and_the_largest_is_found(tmp_path):
+    inputs = keras.Input((4, 4, 4, 2))
+    pooled = kl.AveragePooling3D(2, padding="same")(kl.MaxPooling3D((1, 2, 2))(inputs))
+    model = keras.Model(inputs, [pooled, keras.ops.argmax(pooled, -1)])
+    data = RNG.random((32, 4, 4, 4, 2), "float32")
+    result = export_tflite(model, tmp_path / "m.tflite", "float32", validation_data=data)
+    assert [output.within_one for output in result.report.agreement.ran[0].outputs] == [1.0, 1.0]
+
+
+def test_operations_that_tflite_does_not_have_are_named(tmp_path):
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, kl.Lambda(tf.math.erfinv, name="odd")(inputs))
+    with pytest.raises(ConversionError, match=r"no such operations.*\n  odd.*: Erfinv\n"):
+        export_tflite(model, tmp_path / "m.tflite", "float32")
+
+
+def test_kernels_that_16_bits_do_not_have_are_named(tmp_path):
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, keras.ops.where(inputs > 0.0, inputs, 0.5))
+    with pytest.raises(ConversionError, match="no kernels with 16-bit activations for GREATER"):
+        export_tflite(
+            model, tmp_path / "m.tflite", "int16x8", representative_data=np.ones((4, 3), "float32")
+        )
 
 
 def test_representative_data_from_a_generator(model, images, tmp_path):

@@ -142,6 +142,19 @@ def test_integer_inputs_have_no_range(tmp_path):
     assert result.report.agreement.within_one >= 0.98
 
 
+@pytest.mark.parametrize(
+    ("dtype", "layer"),
+    [
+        ("uint8", lambda: kl.Rescaling(1 / 255)),
+        ("float32", lambda: kl.Embedding(9, 2)),
+    ],
+)
+def test_inputs_of_another_type_than_their_layers_take(dtype, layer):
+    inputs = keras.Input((4, 4, 3), dtype=dtype)
+    with pytest.raises(tfc.PlacementError, match=r"CAST(.|\n)*declare indices.*dtype='int32'"):
+        tfc.quantize_aware(keras.Model(inputs, layer()(inputs)))
+
+
 @pytest.mark.parametrize("scheme", [tfc.Scheme.int8(), tfc.Scheme.int8_weights_int16_activations()])
 def test_empty_representative_data(small_net, scheme, tmp_path):
     with pytest.raises(ValueError, match="at least one batch"):

@@ -10,7 +10,8 @@ import collections
 import contextlib
 import functools
 import threading
-from collections.abc import Callable, Iterator
+import types
+from collections.abc import Callable, Iterator, Mapping
 
 import tensorflow as tf
 
@@ -21,6 +22,7 @@ _thread = threading.local()
 # Which of these Keras adds with depends on the batch size.
 _KINDS = {"AddV2": "Add", "BiasAdd": "Add"}
 _READS = frozenset({"Const", "ReadVariableOp"})
+_NO_FORMS: Mapping[str, Callable] = types.MappingProxyType({})
 
 
 def is_inner_role(role: str) -> bool:
@@ -54,22 +56,26 @@ class InnerTensors:
     """
 
     def __init__(self):
-        self._calls: list[tuple[Callable, collections.Counter]] = []
+        self._calls: list[tuple[Callable, Mapping[str, Callable], collections.Counter]] = []
         # By the id of a tensor, which is kept beside the rest so that the id stays its own.
         self._unread: dict[int, tuple[tf.Tensor, str, Callable]] = {}
         self._changed: dict[int, tuple[tf.Tensor, tf.Tensor]] = {}
+        self._replaced: dict[int, tuple[tf.Tensor, tf.Tensor]] = {}
 
     @contextlib.contextmanager
-    def within(self, tap: Callable) -> Iterator[None]:
+    def within(self, tap: Callable, forms: Mapping[str, Callable] = _NO_FORMS) -> Iterator[None]:
         """Offer what is made while the block runs, outside of further blocks in it, to a tap.
 
         Args:
             tap: takes (role, tensor); returns the tensor to go on with, of equal shape and dtype.
+            forms: by the type of an operation with one output, what takes the operation and
+                computes the same with others, or returns None to leave it as it is. What they make
+                is offered in its place.
         """
         if tf.executing_eagerly():
             yield
             return
-        self._calls.append((tap, collections.Counter()))
+        self._calls.append((tap, forms, collections.Counter()))
         try:
             with _hooked(tf.compat.v1.get_default_graph(), self._make):
                 yield
@@ -81,6 +87,7 @@ class InnerTensors:
 
         A tensor may be handed out more than once; every later reader gets the same in its place.
         """
+        tensor = self._in_its_form(tensor)
         if id(tensor) in self._changed:
             return self._changed[id(tensor)][1]
         seen = tap(tensor)
@@ -88,12 +95,31 @@ class InnerTensors:
             self._changed[id(tensor)] = (tensor, seen)
         return seen
 
+    def read(self, tensor):
+        """Return what an operation that reads a tensor gets."""
+        tensor = self._in_its_form(tensor)
+        unread = self._unread.pop(id(tensor), None)
+        if unread is not None:
+            _, role, tap = unread
+            return self.once(tensor, functools.partial(tap, role))
+        return self._changed[id(tensor)][1] if id(tensor) in self._changed else tensor
+
+    def _in_its_form(self, tensor):
+        return self._replaced[id(tensor)][1] if id(tensor) in self._replaced else tensor
+
     def _make(self, make, kind, inputs, *args, **kwargs):
-        operation = make(kind, [self._read(tensor) for tensor in inputs], *args, **kwargs)
-        if getattr(_thread, "unwatched", False) or kind in _READS or _is_recast(kind, operation):
+        operation = make(kind, [self.read(tensor) for tensor in inputs], *args, **kwargs)
+        if getattr(_thread, "unwatched", False):
+            return operation
+        tap, forms, counts = self._calls[-1]
+        form = forms[kind](operation) if kind in forms else None
+        if form is not None:
+            (output,) = operation.outputs
+            self._replaced[id(output)] = (output, form)
+            return operation
+        if kind in _READS or _is_recast(kind, operation):
             return operation
         kind = _KINDS.get(kind, kind)
-        tap, counts = self._calls[-1]
         role = _PREFIX + kind + (f"_{counts[kind]}" if counts[kind] else "")
         counts[kind] += 1
         for index, tensor in enumerate(operation.outputs):
@@ -101,13 +127,6 @@ class InnerTensors:
                 offered_as = f"{role}:{index}" if index else role
                 self._unread[id(tensor)] = (tensor, offered_as, tap)
         return operation
-
-    def _read(self, tensor):
-        unread = self._unread.pop(id(tensor), None)
-        if unread is not None:
-            _, role, tap = unread
-            return self.once(tensor, functools.partial(tap, role))
-        return self._changed[id(tensor)][1] if id(tensor) in self._changed else tensor
 
 
 def _is_recast(kind, operation):

@@ -81,9 +81,12 @@ class TappedCalls:
 
     Args:
         model: the Keras model whose operations are tapped.
+        forms: takes a layer, an operation or a model and returns the forms in which TensorFlow
+            operations of its call are computed, see ``InnerTensors.within``; none when not given.
     """
 
-    def __init__(self, model: keras.Model):
+    def __init__(self, model: keras.Model, forms: Callable | None = None):
+        self._forms = forms or (lambda operation: {})
         operations = walk_operations(model)
         models = [("", unwrap(model))]
         models += [(path, layer) for path, layer in walk_layers(model) if _is_model(layer)]
@@ -117,7 +120,11 @@ class TappedCalls:
                     return inner.once(tensor, tap_here)
 
                 form = call if wrap is None else wrap(operation, call, inner_tap)
-                with inner.within(inner_tap), _tapped_activation(operation, inner_tap):
+                with (
+                    _named(operation),
+                    inner.within(inner_tap, self._forms(operation)),
+                    _tapped_activation(operation, inner_tap),
+                ):
                     outputs = form(*args, **kwargs)
                 flat = keras.tree.flatten(outputs)
                 seen = {}
@@ -135,8 +142,12 @@ class TappedCalls:
             def run(*args, **kwargs):
                 number = calls[path]
                 calls[path] += 1
-                with inner.within(lambda role, tensor: tap(TapPoint(path, role, number), tensor)):
-                    return call(*args, **kwargs)
+
+                def inner_tap(role, tensor):
+                    return tap(TapPoint(path, role, number), tensor)
+
+                with inner.within(inner_tap, self._forms(model)):
+                    return keras.tree.map_structure(inner.read, call(*args, **kwargs))
 
             return run
 
@@ -145,6 +156,13 @@ class TappedCalls:
             intercepted_calls(self._operations, tapped),
         ):
             yield
+
+
+def _named(operation):
+    """Let TensorFlow's operations carry the name of a bare operation, as they do a layer's."""
+    if isinstance(operation, keras.Layer):
+        return contextlib.nullcontext()
+    return keras.name_scope(operation.name)
 
 
 @contextlib.contextmanager

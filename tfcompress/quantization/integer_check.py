@@ -3,7 +3,7 @@
 import numpy as np
 
 from tfcompress.graph.interception import VariableSwap
-from tfcompress.graph.selection import walk_layers
+from tfcompress.graph.taps import walk_operations
 from tfcompress.quantization.deployment import deployment_of
 from tfcompress.quantization.placing.placement import refuse_float
 from tfcompress.tflite import conversion
@@ -27,6 +27,6 @@ def require_integer(wrapped) -> None:
     content = deployment.finish(conversion.convert_plainly(frozen, deployment.configure))
     refuse_float(
         wrapped,
-        float_layers(read_model(content), [path for path, _ in walk_layers(wrapped)]),
+        float_layers(read_model(content), [path for path, _ in walk_operations(wrapped)]),
         wrapped.allow_float,
     )

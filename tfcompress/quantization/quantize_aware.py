@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfcompress.examples import iterate_inputs
 from tfcompress.graph.selection import LayerSelector, select_layers, walk_layers
-from tfcompress.graph.taps import TappedCalls
+from tfcompress.graph.taps import TappedCalls, walk_operations
 from tfcompress.graph.wrapper import (
     ModelWrapper,
     require_built,
@@ -29,12 +29,14 @@ from tfcompress.quantization.float_islands import keep_float
 from tfcompress.quantization.integer_check import require_integer
 from tfcompress.quantization.layer_calls import observable_call
 from tfcompress.quantization.layer_calls.normalization import with_moving_statistics
+from tfcompress.quantization.layer_calls.operations import first_accepted, forms_for, rewritings
 from tfcompress.quantization.layer_schemes import float_paths, resolve_schemes
 from tfcompress.quantization.learnable_steps import require_learnable
 from tfcompress.quantization.observed_ranges import are_observed, require_observed, unseen
 from tfcompress.quantization.phase import Phase
 from tfcompress.quantization.placing.placement import (
     Placement,
+    PlacementError,
     input_point,
     read_placement,
 )
@@ -96,7 +98,7 @@ class QuantizeAware(ModelWrapper):
             id(layer) for path, layer in walk_layers(model) if path in self.float_layers
         }
         self._weights = QuantizedWeights(model, schemes)
-        self._taps = TappedCalls(model)
+        self._taps = TappedCalls(model, forms_for(placement.rewritten))
         self._traced = tf.function(self._rounded, autograph=False, reduce_retracing=True)
         self._observe = tf.function(self._observed, reduce_retracing=True)
         self.phase = Phase()
@@ -373,16 +375,26 @@ def quantize_aware(
     paths = None if layers is None else [path for path, _ in select_layers(model, layers)]
     schemes = resolve_schemes(model, scheme, paths)
     allowed = list(allow_float)
-    if allowed:
-        select_layers(model, allowed)
+    _require_known(model, allowed)
     if scheme.activation_bits is None:
         placement = Placement((), ())
         return QuantizeAware(model, scheme, placement, paths, observer, learn_steps, allowed)
     # Files with more than the converter's own 8 bits are finished after it, and checked then.
     finished = scheme.activation_bits != 8 or float_paths(schemes)
     check = None if finished else functools.partial(configure, scheme=scheme)
-    placement = read_placement(model, schemes, allowed, check)
-    wrapped = QuantizeAware(model, scheme, placement, paths, observer, learn_steps, allowed)
-    if finished:
-        require_integer(wrapped)
-    return wrapped
+
+    def wrapped(rewritten):
+        placement = read_placement(model, schemes, allowed, check, rewritten)
+        quantized = QuantizeAware(model, scheme, placement, paths, observer, learn_steps, allowed)
+        if finished:
+            require_integer(quantized)
+        return quantized
+
+    attempts = rewritings(scheme.activation_bits)
+    return first_accepted(wrapped, attempts, (PlacementError, conversion.ConversionError))
+
+
+def _require_known(model, allowed):
+    operations = {path for path, _ in walk_operations(model)}
+    if layers := [name for name in allowed if name not in operations]:
+        select_layers(model, layers)

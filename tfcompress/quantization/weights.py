@@ -9,6 +9,7 @@ from keras import layers as kl
 from keras.src.backend import AutocastScope
 from keras.src.layers.rnn.conv_lstm import ConvLSTMCell
 
+from tfcompress.graph.deploying import is_deploying
 from tfcompress.graph.inner_tensors import unwatched
 from tfcompress.graph.interception import VariableSwap
 from tfcompress.graph.kernels import Kernel, find_kernels
@@ -86,12 +87,15 @@ class QuantizedWeights:
         if not kernels:
             return inner
 
-        round_kernel = unwatched(self._round)
+        round_kernel, round_rows = unwatched(self._round), unwatched(self._rounded_rows)
 
         def run(*args, **kwargs):
             swaps = [(kernel.variable, round_kernel(kernel, learning)) for kernel in kernels]
             with VariableSwap(swaps):
-                return inner(*args, **kwargs)
+                outputs = inner(*args, **kwargs)
+            if is_deploying() and isinstance(layer, kl.Embedding):
+                return round_rows(kernels[0], outputs)
+            return outputs
 
         return run
 
@@ -124,6 +128,13 @@ class QuantizedWeights:
         for kernel in self.kernels:
             if id(kernel.variable) in self.steps:
                 self.steps[id(kernel.variable)].assign(kernel.first_steps())
+
+    def _rounded_rows(self, kernel, rows):
+        """Say that rows of a table are on its grid: of two lookups the converter finds out once."""
+        if kernel.folds:
+            return rows
+        limit = kernel.limit(self.steps.get(id(kernel.variable)))
+        return fake_quantize_weights(rows, kernel.scheme.weight_bits, None, limit)
 
     def _round(self, kernel, learning):
         known = {} if self._rounded_once is None else self._rounded_once
@@ -168,7 +179,7 @@ class RoundedKernel:
 
     def first_steps(self):
         """Return the step sizes that follow from the largest weights, a float32 tensor."""
-        return weight_limit(self._stored(), self.scale_axes) / self.levels
+        return self.limit() / self.levels
 
     def present_steps(self, steps: keras.Variable | None = None):
         """Return the step sizes that ``rounded`` uses, of shape () or (output channels,)."""
@@ -177,6 +188,12 @@ class RoundedKernel:
         else:
             steps = usable_step(tf.stop_gradient(tf.convert_to_tensor(steps)))
         return tf.reshape(steps, [-1] if self.scale_axes is not None else [])
+
+    def limit(self, steps: keras.Variable | None = None):
+        """Return the largest numbers of the grid that ``rounded`` rounds to."""
+        if steps is None:
+            return weight_limit(self._stored(), self.scale_axes)
+        return usable_step(tf.convert_to_tensor(steps)) * self.levels
 
     def rounded(self, steps: keras.Variable | None = None, learning: bool = False):
         """Return the weights as they are deployed.
@@ -196,10 +213,10 @@ class RoundedKernel:
             return round_weights_plainly(weights, self.scheme.weight_bits, axes)
         if steps is None:
             return fake_quantize_weights(weights, self.scheme.weight_bits, axes)
-        steps = usable_step(tf.convert_to_tensor(steps))
         if not learning:
-            limit = tf.stop_gradient(steps) * self.levels
+            limit = tf.stop_gradient(self.limit(steps))
             return fake_quantize_weights(weights, self.scheme.weight_bits, axes, limit)
+        steps = usable_step(tf.convert_to_tensor(steps))
         for axis in range(len(weights.shape)):
             if axes is not None and axis not in axes:
                 steps = tf.expand_dims(steps, axis)

@@ -20,6 +20,7 @@ from tensorflow.python.framework.convert_to_constants import (
 from tfcompress.graph.deploying import deploying
 from tfcompress.graph.interception import VariableSwap, float32_computation
 from tfcompress.graph.wrapper import ModelWrapper, unwrap
+from tfcompress.tflite.names import layer_scope
 from tfcompress.tflite.ordering import PortNames, in_order
 
 _ARGUMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -27,6 +28,10 @@ _ARGUMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 class ConversionError(RuntimeError):
     """The converter could not make a file of the model."""
+
+
+class MissingKernelError(ConversionError):
+    """An operation of the model has no kernel for the numbers that were asked for."""
 
 
 def input_specs(model: keras.Model, batch_size: int | None = 1) -> list[tf.TensorSpec]:
@@ -224,7 +229,36 @@ def _run(converter, configure, *graph):
     try:
         return converter.convert(*graph)
     except Exception as error:
-        raise ConversionError(f"The TFLite converter refused the model: {error}") from error
+        raise _explained(str(error)) from error
+
+
+# What it says of an operation that TFLite does not have, and where that is: its type, its node.
+_UNKNOWN = re.compile(r"error: loc\((.*?)\): 'tf\.(\w+)' op is neither a custom op nor a flex op")
+_NODE = re.compile(r'fused\["\w+:", "([^"@]+)')
+_NO_KERNEL = re.compile(r"not yet supported for op: '(\w+)'")
+
+
+def _explained(text):
+    """Return the error that says what the converter does."""
+    lines = [f"  {_layer(location)}: {operation}" for location, operation in _UNKNOWN.findall(text)]
+    if lines:
+        listed = "\n".join(dict.fromkeys(lines))
+        return ConversionError(
+            f"TFLite has no such operations as the model makes in these layers:\n{listed}\n"
+            "Compute that with others, or outside of the model."
+        )
+    if operations := sorted(set(_NO_KERNEL.findall(text))):
+        return MissingKernelError(
+            f"TFLite has no kernels with 16-bit activations for {', '.join(operations)}. "
+            "Leave these out of the model, or choose 8-bit activations."
+        )
+    return ConversionError(f"The TFLite converter refused the model: {text}")
+
+
+def _layer(location):
+    node = _NODE.search(location)
+    name = node[1] if node else location
+    return layer_scope(name) or name
 
 
 # Output, warnings and loggers belong to the process: threads that convert take turns, or the last

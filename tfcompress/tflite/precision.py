@@ -107,6 +107,12 @@ def list_refused(found: Mapping[str, tuple[str, ...]], allowed: Container[str]) 
         return ""
     lines = [f"  {layer}: {', '.join(names)}" for layer, names in refused.items()]
     advice = f"Replace them, or allow them with allow_float={sorted(refused)!r}."
+    if any("CAST" in names for names in refused.values()):
+        advice += (
+            " An input of another type than its layers compute with is cast: declare indices with "
+            "keras.Input(..., dtype='int32'), images with dtype='float32'; a file can take bytes "
+            "for them, by `input_dtype`."
+        )
     return "\n".join([*lines, advice])
 
 

@@ -7,6 +7,7 @@ from tfcompress.quantization.layer_calls import (
     attention,
     cells,
     convolution,
+    embedding,
     normalization,
     recurrent,
 )
@@ -16,6 +17,7 @@ FORMS = {
     **attention.FORMS,
     **cells.FORMS,
     **convolution.FORMS,
+    **embedding.FORMS,
     **normalization.FORMS,
     **recurrent.FORMS,
 }

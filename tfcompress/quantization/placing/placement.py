@@ -9,6 +9,7 @@ out. What a stored tensor needs then depends only on the TFLite operation that m
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Collection, Iterable
 
 import keras
@@ -78,12 +79,14 @@ class Placement:
         shared: points that have the range of a learnt point, as (point, learnt point) pairs: what
             enters a concatenation has one scale with what leaves it.
         beside_float: paths of layers that are fused with one that computes in float.
+        rewritten: types of TensorFlow operations that have another form, see ``rewritings``.
     """
 
     learnt: tuple[TapPoint, ...]
     fixed: tuple[tuple[TapPoint, tuple[float, float]], ...]
     shared: tuple[tuple[TapPoint, TapPoint], ...] = ()
     beside_float: tuple[str, ...] = ()
+    rewritten: tuple[str, ...] = ()
 
     def rows(self) -> dict[TapPoint, int]:
         """Number the ranges that are learnt, by each point that has one of them.
@@ -110,6 +113,7 @@ class Placement:
             "fixed": [[dataclasses.astuple(point), list(ends)] for point, ends in self.fixed],
             "shared": [[dataclasses.astuple(point) for point in pair] for pair in self.shared],
             "beside_float": list(self.beside_float),
+            "rewritten": list(self.rewritten),
         }
 
     @classmethod
@@ -121,6 +125,7 @@ class Placement:
             tuple((TapPoint(*point), tuple(ends)) for point, ends in config["fixed"]),
             tuple((TapPoint(*point), TapPoint(*owner)) for point, owner in shared),
             tuple(config.get("beside_float", ())),
+            tuple(config.get("rewritten", ())),
         )
 
 
@@ -129,6 +134,7 @@ def read_placement(
     schemes: LayerSchemes,
     allow_float: Collection[str] = (),
     configure: Callable[[tf.lite.TFLiteConverter], None] | None = None,
+    rewritten: Collection[str] = (),
 ) -> Placement:
     """Find out which tensors the deployed form of a float model stores.
 
@@ -140,6 +146,7 @@ def read_placement(
         allow_float: paths of the layers that may go without ranges.
         configure: sets the options of a converter that makes an integer file with made-up ranges,
             to see that they are where it needs them; ``None`` to leave that to the caller.
+        rewritten: types of TensorFlow operations that get another form, see ``rewritings``.
 
     Returns:
         Where ranges belong.
@@ -158,7 +165,7 @@ def read_placement(
         for path, scheme in schemes.items()
     }
     kept = {id(layer) for path, layer in walk_layers(model) if path in in_float}
-    probe = Probe(model, QuantizedWeights(model, in_8_bits), kept, specs)
+    probe = Probe(model, QuantizedWeights(model, in_8_bits), kept, specs, rewritten)
     flatbuffer = probe.convert()
     inputs = _probe_inputs(specs)
     candidates = Candidates(probe.run(inputs))
@@ -168,8 +175,9 @@ def read_placement(
     learnt, fixed, unseen = {}, {}, {}
     points, defined = {}, {}  # by the index of the stored tensor: where it is, its fixed range
     paths = [path for path, _ in walk_operations(model)]
-    layer_paths = [path for path, _ in walk_layers(model)]
     islands = FloatIslands(graph, in_float, paths)
+    bits = {scheme.activation_bits for scheme in schemes.values() if scheme}
+    passes_range_on = functools.partial(_passes_range_on, graph=graph, bits=bits)
     for index, spec in enumerate(specs):
         if spec.dtype.is_floating and islands.needs_range(graph.inputs[index]):
             learnt[input_point(index)] = None
@@ -180,8 +188,7 @@ def read_placement(
             ends = _defined_range(operation, graph, stored, defined)
             if ends is not None:
                 defined[index] = ends
-            passed_on = SAME_SCALE if ends is None else SAME_SCALE - UNKNOWN_COPIES
-            if tensor.dtype != "FLOAT32" or operation.name in passed_on | CONSTANT_WEIGHTS:
+            if tensor.dtype != "FLOAT32" or passes_range_on(operation, ends):
                 continue
             if _is_barrier(operation, stored) or not islands.needs_range(index):
                 continue
@@ -202,10 +209,12 @@ def read_placement(
     groups = [*_concatenated(graph, points, stored), *_steps(model, learnt), *copies.items()]
     shared = share_ranges(learnt, [*groups, *repeats])
     owners = tuple(point for point in learnt if point not in shared)
-    placement = Placement(owners, tuple(fixed.items()), tuple(shared.items()), islands.layers())
+    placement = Placement(
+        owners, tuple(fixed.items()), tuple(shared.items()), islands.layers(), tuple(rewritten)
+    )
     if configure is not None:
         content = read_model(probe.convert_with_ranges([*learnt, *fixed], configure))
-        refuse_float(model, float_layers(content, layer_paths), allow_float)
+        refuse_float(model, float_layers(content, paths), allow_float)
     return placement
 
 
@@ -335,6 +344,14 @@ def _steps(model, points):
         if point.path.startswith(cells):
             groups.setdefault((point.path, point.role, point.index), []).append(point)
     return groups.values()
+
+
+def _passes_range_on(operation, ends, graph, bits):
+    """Tell whether the range of an output follows from what the operation reads."""
+    if operation.name == "GATHER" and 16 in bits and graph.tensors[operation.inputs[0]].constant:
+        return False  # the table is stored with the range of what is looked up
+    copies = SAME_SCALE if ends is None else SAME_SCALE - UNKNOWN_COPIES
+    return operation.name in copies | CONSTANT_WEIGHTS
 
 
 def _is_barrier(operation, stored):

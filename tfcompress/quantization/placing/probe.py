@@ -8,15 +8,18 @@ ranges at chosen tensors, all from one graph.
 import collections
 import contextlib
 import functools
+from collections.abc import Collection
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from tfcompress.graph.deploying import deploying
 from tfcompress.graph.inner_tensors import is_inner_role, unwatched
 from tfcompress.graph.interception import VariableSwap, float32_computation
 from tfcompress.graph.taps import TappedCalls, TapPoint
 from tfcompress.quantization.float_islands import keep_float, with_inputs
+from tfcompress.quantization.layer_calls.operations import forms_for
 from tfcompress.quantization.placing.recognition import Candidate
 from tfcompress.quantization.placing.repeated import repeated
 from tfcompress.quantization.weights import QuantizedWeights
@@ -44,26 +47,33 @@ class Probe:
         weights: its kernels.
         in_float: ids of the layers that stay in float.
         specs: the inputs, see ``tfcompress.tflite.conversion.input_specs``.
+        rewritten: types of TensorFlow operations that have another form, see ``rewritings``.
     """
 
     def __init__(
-        self, model: keras.Model, weights: QuantizedWeights, in_float: set[int], specs: list
+        self,
+        model: keras.Model,
+        weights: QuantizedWeights,
+        in_float: set[int],
+        specs: list,
+        rewritten: Collection[str] = (),
     ):
         self._tensors: dict[str, tf.Tensor] = {}
         self._points: dict[str, TapPoint] = {}
         self._barriers: set[str] = set()
 
+        taps = TappedCalls(model, forms_for(rewritten))
         made_up = _made_up(model, weights)
         weights = weights.for_one_run()
 
         def infer(*tensors):
             self._graph_of_outputs = tf.compat.v1.get_default_graph()
             wrap = functools.partial(self._wrap, weights=weights, in_float=in_float)
-            with TappedCalls(model).active(self._tap, wrap), VariableSwap(made_up):
+            with taps.active(self._tap, wrap), VariableSwap(made_up):
                 outputs = model(arrange_inputs(model, tensors), training=False)
             return keras.tree.flatten(outputs), list(self._tensors.values())
 
-        with float32_computation(model):
+        with float32_computation(model), deploying():
             self._run = tf.function(infer, autograph=False).get_concrete_function(*specs)
         outputs = self._run.outputs[: len(self._run.outputs) - len(self._tensors)]
         self._graph = Graph(

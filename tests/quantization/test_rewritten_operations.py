@@ -1,0 +1,115 @@
+"""TensorFlow operations that get another form, for integer kernels to follow."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers as kl
+from keras import ops
+
+import tfcompress as tfc
+from exporters import export_tflite
+from tfcompress.graph.inner_tensors import InnerTensors
+from tfcompress.quantization.layer_calls.operations import FORMS, rewritings
+from tfcompress.quantization.placing.placement import Placement, PlacementError
+
+SERIES = np.random.default_rng(0).normal(size=(32, 4, 3)).astype("float32")
+INT16 = tfc.Scheme.int8_weights_int16_activations()
+
+OPERATIONS = {
+    "Cast": lambda x: tf.cast(x > 0.0, x.dtype),
+    "Elu": tf.nn.elu,
+    "Expm1": tf.math.expm1,
+    "Neg": tf.negative,
+    "NotEqual": lambda x: tf.where(tf.not_equal(x, 0.5), x, 7.0),
+    "OneHot": lambda x: tf.one_hot(tf.cast(tf.abs(x), tf.int32), 3, 2.0, -1.0, axis=1),
+    "Selu": tf.nn.selu,
+    "Softplus": tf.nn.softplus,
+    "Softsign": tf.nn.softsign,
+    "Square": tf.square,
+    "SquaredDifference": lambda x: tf.math.squared_difference(x, 0.3),
+    "Sum": lambda x: tf.reduce_sum(x, [1], keepdims=True),
+}
+
+
+def test_every_form_is_tried():
+    elsewhere = {"ArgMax", "ArgMin", "AvgPool3D", "MaxPool3D"}  # in tests of the export
+    assert OPERATIONS.keys() | elsewhere == FORMS.keys()
+
+
+@pytest.mark.parametrize("kind", OPERATIONS)
+def test_forms_compute_what_the_operations_do(kind):
+    made = []
+
+    @tf.function
+    def rewritten(x):
+        inner = InnerTensors()
+
+        def form(operation):
+            made.append(FORMS[kind](operation))
+            return made[-1]
+
+        with inner.within(lambda role, tensor: tensor, {kind: form}):
+            return inner.read(OPERATIONS[kind](x))
+
+    x = tf.constant([[0.5, -1.25, 0.0], [2.0, 0.3, -0.1]])
+    np.testing.assert_allclose(rewritten(x), OPERATIONS[kind](x), rtol=1e-5, atol=1e-6)
+    assert any(form is not None for form in made)
+
+
+def test_indices_that_passed_through_floats_are_themselves():
+    @tf.function
+    def rewritten(x):
+        inner = InnerTensors()
+        with inner.within(lambda role, tensor: tensor, FORMS):
+            floats = tf.reshape(tf.cast(x, tf.float32), [-1, 2, 1])
+            return inner.read(tf.cast(floats, tf.int32))
+
+    large = np.array([[2**24 + 1, 3]], "int32")  # which float32 does not have
+    np.testing.assert_array_equal(rewritten(large)[..., 0], large)
+
+
+def test_operations_without_integer_kernels_are_trained(tmp_path):
+    inputs = keras.Input((4, 3))
+    x = kl.Dense(3)(inputs)
+    outputs = ops.concatenate([-x, ops.square(x), ops.softplus(x), ops.cast(x > 0.1, x.dtype)], -1)
+    q = tfc.quantize_aware(keras.Model(inputs, outputs))
+    q.compile(keras.optimizers.SGD(0.01), "mse", jit_compile=False)
+    q.fit(SERIES, np.zeros((32, 4, 12)), verbose=0)
+    report = export_tflite(q, tmp_path / "m.tflite", validation_data=SERIES).report
+    assert report.float_operations == ()
+    assert report.agreement.within_one >= 0.99
+    assert Placement.from_config(q.placement.get_config()) == q.placement
+
+
+def test_the_converter_quantizes_what_it_would_leave_in_float(tmp_path):
+    inputs = keras.Input((4, 3))
+    x = kl.Dense(3, activation="gelu")(inputs)  # which the converter knows by its parts, a negation
+    model = keras.Model(inputs, ops.concatenate([-x, ops.cast(x > 0.1, x.dtype)], -1))
+    report = export_tflite(model, tmp_path / "m.tflite", representative_data=SERIES).report
+    assert report.float_operations == ()
+    assert "GELU" in report.operations
+    assert report.agreement.largest <= 4
+
+
+@pytest.mark.parametrize("scheme", [INT16, "int16x8"])
+def test_sums_of_16_bits(scheme, tmp_path):
+    inputs = keras.Input((4, 3))
+    model = keras.Model(inputs, ops.sum(kl.Dense(3)(inputs), axis=1))
+    report = export_tflite(model, tmp_path / "m.tflite", scheme, representative_data=SERIES).report
+    assert [run.outputs[0].largest for run in report.agreement.runs] < [0.05] * 3
+
+
+def test_models_that_need_no_other_form_keep_theirs(small_net):
+    assert tfc.quantize_aware(small_net()).placement.rewritten == rewritings(8)[0]
+
+
+def test_a_bare_operation_is_named_and_let_through(tmp_path):
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, kl.Dense(2)(ops.floor(kl.Dense(3)(inputs))))
+    (name,) = [operation.name for operation in model.operations if "floor" in operation.name]
+    with pytest.raises(PlacementError, match=f"{name}: FLOOR"):
+        tfc.quantize_aware(model)
+    q = tfc.quantize_aware(model, allow_float=[name]).calibrate(SERIES[:, 0])
+    report = export_tflite(q, tmp_path / "m.tflite").report
+    assert "FLOOR" in report.float_operations

@@ -1,0 +1,231 @@
+"""Forms of TensorFlow operations, wherever a model makes them, that integer kernels can follow.
+
+The converter leaves some operations in float, or makes integer operations of them that compute
+something else, although the same can be said with others.
+"""
+
+import functools
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+
+import numpy as np
+import tensorflow as tf
+from keras import layers as kl
+
+from tfcompress.quantization.layer_calls import activations
+from tfcompress.tflite.conversion import ConversionError
+
+# The converter has one integer operation for each of these, which it knows by its parts: layers,
+# and the scopes of TensorFlow's functions.
+_KNOWN_BY_PARTS = (kl.PReLU,)
+_SCOPES = re.compile(r"(^|/)(Gelu|l2_normalize)(_\d+)?/")
+
+
+def _negated(operation):
+    (x,) = operation.inputs
+    return x * -1.0 if x.dtype.is_floating else None
+
+
+def _squared(operation):
+    (x,) = operation.inputs
+    return x * x if x.dtype.is_floating else None
+
+
+def _difference_squared(operation):
+    x, y = operation.inputs
+    return (x - y) * (x - y) if x.dtype.is_floating else None
+
+
+def _exponential_minus_one(operation):
+    return tf.exp(operation.inputs[0]) - 1.0
+
+
+def _cast(operation):
+    """Make numbers of truths by a choice, and indices not of floats that were made of them."""
+    (x,), dtype = operation.inputs, operation.outputs[0].dtype
+    if x.dtype == tf.bool and dtype.is_floating:
+        return tf.where(x, tf.ones((), dtype), tf.zeros((), dtype))
+    integers = _cast_from(x) if dtype.is_integer else None
+    return None if integers is None else tf.cast(integers, dtype)
+
+
+def _cast_from(x):
+    """Return the integers that floats were cast from, None if there are none."""
+    source = x.op.inputs[0] if x.op.inputs else None
+    if x.op.type == "Cast":
+        return source if source.dtype.is_integer else None
+    if x.op.type in ("ExpandDims", "Reshape", "Squeeze") and None not in x.shape[1:]:
+        integers = _cast_from(source)
+        return None if integers is None else tf.reshape(integers, [-1, *x.shape[1:]])
+    return None
+
+
+def _one_hot(operation):
+    indices, depth, on, off = operation.inputs
+    depth = tf.get_static_value(depth)
+    if depth is None or not on.dtype.is_floating:
+        return None
+    axis = operation.get_attr("axis")
+    classes = tf.range(depth, dtype=indices.dtype)
+    if axis != -1:
+        classes = tf.reshape(classes, [-1] + [1] * (len(indices.shape) - axis))
+    return tf.where(tf.equal(tf.expand_dims(indices, axis), classes), on, off)
+
+
+def _unequal(operation):
+    x, y = operation.inputs
+    if x.dtype.is_floating:
+        return tf.logical_or(x > y, x < y)
+    zero = tf.get_static_value(y)
+    # The quantizer for 16 bits takes a comparison of indices for one of activations.
+    return tf.cast(x, tf.bool) if zero is not None and not zero.any() else None
+
+
+def _summed(operation):
+    """Sum up by an average: the kernels' sums of 16 bits overflow."""
+    x, axes = operation.inputs
+    axes = tf.get_static_value(axes)
+    if axes is None or not x.dtype.is_floating:
+        return None
+    count = tf.TensorShape([x.shape[axis] for axis in axes.ravel()]).num_elements()
+    if count is None:
+        return None
+    return tf.reduce_mean(x, axes, operation.get_attr("keep_dims")) * float(count)
+
+
+def _pooled_in_turns(pool):
+    """Pool over height and width, then over depth: there is no pooling over three dimensions."""
+
+    def form(operation):
+        (x,) = operation.inputs
+        if operation.get_attr("data_format") != b"NDHWC" or None in x.shape[1:]:
+            return None
+        _, *size, _ = operation.get_attr("ksize")
+        _, *strides, _ = operation.get_attr("strides")
+        padding = operation.get_attr("padding").decode()
+        depth, height, width, channels = x.shape[1:]
+        x = pool(tf.reshape(x, [-1, height, width, channels]), size[1:], strides[1:], padding)
+        height, width = x.shape[1:3]
+        x = tf.reshape(x, [-1, depth, height * width, channels])
+        x = pool(x, [size[0], 1], [strides[0], 1], padding)
+        return tf.reshape(x, [-1, x.shape[1], height, width, channels])
+
+    return form
+
+
+def _extreme(find):
+    """Find an extreme without the bits of negative zeros, which Keras looks at before."""
+
+    def form(operation):
+        x, axis = operation.inputs
+        choice = x.op.inputs[0].op if x.op.type == "Reshape" else x.op
+        if choice.type != "SelectV2" or not _is_tiny(choice.inputs[1]):
+            return None
+        values = tf.reshape(choice.inputs[2], tf.shape(x))
+        return find(values, axis, operation.get_attr("output_type"))
+
+    return form
+
+
+def _is_tiny(x):
+    value = tf.get_static_value(x)
+    return value is not None and value.size == 1 and abs(value) == np.finfo(value.dtype).tiny
+
+
+def _of_one(function):
+    return lambda operation: function(operation.inputs[0])
+
+
+# TFLite has none at all for these.
+_UNKNOWN = {
+    "ArgMax": _extreme(tf.argmax),
+    "ArgMin": _extreme(tf.argmin),
+    "AvgPool3D": _pooled_in_turns(tf.nn.avg_pool2d),
+    "MaxPool3D": _pooled_in_turns(tf.nn.max_pool2d),
+}
+_EXACT = {
+    **_UNKNOWN,
+    "Cast": _cast,
+    "Neg": _negated,
+    "NotEqual": _unequal,
+    "OneHot": _one_hot,
+}
+# Their parts need ranges of their own, closer ones than the converter observes.
+_INEXACT = {
+    "Elu": _of_one(activations.elu),
+    "Expm1": _exponential_minus_one,
+    "Selu": _of_one(activations.selu),
+    "Softplus": _of_one(activations.softplus),
+    "Softsign": _of_one(activations.softsign),
+    "Square": _squared,
+    "SquaredDifference": _difference_squared,
+    "Sum": _summed,
+}
+FORMS = {**_EXACT, **_INEXACT}
+
+# What the converter or a kernel gets wrong, not just leaves in float.
+_ALWAYS = {
+    None: (),
+    8: ("OneHot",),
+    16: ("NotEqual", "Square", "SquaredDifference", "Sum"),
+}
+_NEVER_NEEDED = ("SquaredDifference", "Sum")
+
+
+def rewritings(
+    bits: int | None, by_converter: bool = False
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """List which operations to give another form, the least change first.
+
+    Args:
+        bits: those of the activations; ``None`` for float.
+        by_converter: whether the ranges are those that the converter observes.
+
+    Returns:
+        Types of operations, first for any model, then for those that the converter refuses, or of
+        which some would stay in float.
+    """
+    needed = _UNKNOWN if bits is None else _EXACT if by_converter else FORMS
+    always = _ALWAYS[bits]
+    return always, tuple(sorted({*always, *needed}.difference(_NEVER_NEEDED) | {*always}))
+
+
+def forms_for(kinds: Collection[str]) -> Callable[[object], Mapping[str, Callable]]:
+    """Return which operations of a layer's call have another form.
+
+    Args:
+        kinds: types of TensorFlow operations, see ``rewritings``.
+
+    Returns:
+        A callable that takes the layer, see ``TappedCalls``.
+    """
+    chosen = {kind: functools.partial(_unless_known, FORMS[kind]) for kind in kinds}
+    return lambda layer: {} if isinstance(layer, _KNOWN_BY_PARTS) else chosen
+
+
+def _unless_known(form, operation):
+    return None if _SCOPES.search(operation.name) else form(operation)
+
+
+def first_accepted(make: Callable, attempts: Iterable[Collection[str]], refusals) -> object:
+    """Return what is made with the first list of operations in another form that is not refused.
+
+    Args:
+        make: takes such a list.
+        attempts: the lists, see ``rewritings``.
+        refusals: the exceptions, a tuple, that mean that the next one is to be tried.
+
+    Returns:
+        What ``make`` returns.
+
+    Raises:
+        Exception: the last refusal that says which layers would compute in float, or the first.
+    """
+    error = None
+    for kinds in attempts:
+        try:
+            return make(kinds)
+        except refusals as refused:
+            if error is None or not isinstance(refused, ConversionError):
+                error = refused
+    raise error
