@@ -1,8 +1,12 @@
-"""Whether the file of a quantization-aware model will compute with integers."""
+"""Whether the file of a quantization-aware model will compute with integers where it has to."""
 
+from collections.abc import Iterable
+
+import keras
 import numpy as np
 
 from tfcompress.graph.interception import VariableSwap
+from tfcompress.graph.selection import select_layers
 from tfcompress.graph.taps import walk_operations
 from tfcompress.quantization.deployment import deployment_of
 from tfcompress.quantization.placing.placement import refuse_float
@@ -30,3 +34,18 @@ def require_integer(wrapped) -> None:
         float_layers(read_model(content), [path for path, _ in walk_operations(wrapped)]),
         wrapped.allow_float,
     )
+
+
+def require_named(model: keras.Model, allowed: Iterable[str]) -> None:
+    """Check the names of what may compute in float.
+
+    Args:
+        model: a built Keras model.
+        allowed: names or paths of layers and operations.
+
+    Raises:
+        ValueError: the model has no such layer.
+    """
+    operations = {path for path, _ in walk_operations(model)}
+    if layers := [name for name in allowed if name not in operations]:
+        select_layers(model, layers)

@@ -8,8 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfcompress.examples import iterate_inputs
+from tfcompress.graph.deploying import is_deploying
 from tfcompress.graph.selection import LayerSelector, select_layers, walk_layers
-from tfcompress.graph.taps import TappedCalls, walk_operations
+from tfcompress.graph.taps import TappedCalls
 from tfcompress.graph.wrapper import (
     ModelWrapper,
     require_built,
@@ -26,7 +27,7 @@ from tfcompress.quantization.arithmetic.observers import MovingAverage, get_obse
 from tfcompress.quantization.deployment import configure
 from tfcompress.quantization.finite_weights import require_finite_weights
 from tfcompress.quantization.float_islands import keep_float
-from tfcompress.quantization.integer_check import require_integer
+from tfcompress.quantization.integer_check import require_integer, require_named
 from tfcompress.quantization.layer_calls import observable_call
 from tfcompress.quantization.layer_calls.normalization import with_moving_statistics
 from tfcompress.quantization.layer_calls.operations import first_accepted, forms_for, rewritings
@@ -40,6 +41,7 @@ from tfcompress.quantization.placing.placement import (
     input_point,
     read_placement,
 )
+from tfcompress.quantization.poles import around_poles
 from tfcompress.quantization.scheme import Scheme
 from tfcompress.quantization.stored_tensors import StoredTensors, first_steps
 from tfcompress.quantization.weights import QuantizedWeights
@@ -170,6 +172,8 @@ class QuantizeAware(ModelWrapper):
 
     def _run(self, inputs, training, mask, phase, tap, units=None):
         weights = self._weights.for_one_run()
+        if phase.rounding and not is_deploying():
+            tap = around_poles(tap, self.placement.rows())
 
         def wrap(layer, call, tap):
             if phase.rounding:
@@ -375,7 +379,7 @@ def quantize_aware(
     paths = None if layers is None else [path for path, _ in select_layers(model, layers)]
     schemes = resolve_schemes(model, scheme, paths)
     allowed = list(allow_float)
-    _require_known(model, allowed)
+    require_named(model, allowed)
     if scheme.activation_bits is None:
         placement = Placement((), ())
         return QuantizeAware(model, scheme, placement, paths, observer, learn_steps, allowed)
@@ -392,9 +396,3 @@ def quantize_aware(
 
     attempts = rewritings(scheme.activation_bits)
     return first_accepted(wrapped, attempts, (PlacementError, conversion.ConversionError))
-
-
-def _require_known(model, allowed):
-    operations = {path for path, _ in walk_operations(model)}
-    if layers := [name for name in allowed if name not in operations]:
-        select_layers(model, layers)

@@ -7,10 +7,7 @@ import keras
 import tensorflow as tf
 from keras import layers as kl
 
-from tfcompress.graph.deploying import is_deploying
 from tfcompress.quantization.arithmetic.fake_quantization import round_constant
-
-_NEXT_TO_ZERO = 1e-12  # below every epsilon
 
 
 def batch_normalization(layer, call, tap):
@@ -114,29 +111,12 @@ def group_normalization(layer, call, tap):
 def _normalized(layer, tap, x, axes, shape):
     centred = x - tf.reduce_mean(x, axes, keepdims=True)
     variance = tf.reduce_mean(centred * centred, axes, keepdims=True)
-    outputs = centred * _inverse_root(tap, variance + layer.epsilon)
+    outputs = centred * tf.math.rsqrt(variance + layer.epsilon)
     if layer.scale:
         outputs = _scaled(tap, outputs, tf.reshape(tf.cast(layer.gamma.value, tf.float32), shape))
     if layer.center:
         outputs = _shifted(tap, outputs, tf.reshape(tf.cast(layer.beta.value, tf.float32), shape))
     return tf.cast(outputs, layer.compute_dtype)
-
-
-def _inverse_root(tap, x):
-    """Compute 1 / sqrt(x), where x is a sum that rounding may have made zero.
-
-    The kernel gives the largest number that its output holds for the root of zero. So does rounding
-    of any huge number, which the output's range must not follow, nor the gradient see.
-    """
-    if is_deploying():
-        return tap("inverse_root", tf.math.rsqrt(x))
-    above_zero = tf.maximum(x, _NEXT_TO_ZERO)
-    root = tf.math.rsqrt(above_zero)
-    return tap(
-        "inverse_root",
-        root,
-        observed=lambda: tf.where(above_zero > _NEXT_TO_ZERO, root, tf.zeros_like(root)),
-    )
 
 
 def _scaled(tap, x, scale):
@@ -154,7 +134,7 @@ def rms_normalization(layer, call, tap):
     def run(inputs):
         x = tf.cast(inputs, tf.float32)
         mean = tf.reduce_mean(x * x, layer.axis, keepdims=True)
-        outputs = x * _inverse_root(tap, mean + layer.epsilon)
+        outputs = x * tf.math.rsqrt(mean + layer.epsilon)
         outputs = _scaled(tap, outputs, tf.cast(layer.scale.value, tf.float32))
         return tf.cast(outputs, layer.compute_dtype)
 
