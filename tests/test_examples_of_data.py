@@ -73,3 +73,24 @@ def test_what_is_no_data(data):
 def test_no_examples():
     with pytest.raises(ValueError, match="At least one example"):
         gather(X[:0])
+
+
+NESTED = {"z": X, "a": {"y": [X + 1], "b": X + 2}}
+
+
+def test_nested_inputs_become_a_list_in_the_order_of_keras():
+    inputs, labels = gather((NESTED, Y))
+    assert [array.tolist() for array in inputs] == [
+        array.tolist() for array in keras.tree.flatten(NESTED)
+    ]
+    assert labels.tolist() == Y.tolist()
+    first = next(iterate_inputs(NESTED, batch_size=2))
+    assert first["a"]["y"][0].tolist() == (X[:2] + 1).tolist()
+    assert list(first) == ["z", "a"]
+
+
+def test_a_list_of_lists_is_one_of_batches():
+    batches = list(iterate_inputs([[X[:2], X[:2]], [X[2:], X[2:]]]))
+    assert [len(first) for first, _ in batches] == [2, 3]
+    inputs, _ = gather([[X[:2], X[:2] + 1], [X[2:], X[2:] + 1]])
+    assert [array.tolist() for array in inputs] == [X.tolist(), (X + 1).tolist()]

@@ -12,20 +12,22 @@ def gather(data: Any, most: int | None = None) -> tuple[Inputs, np.ndarray | Non
     """Collect inputs, and labels where the data has them.
 
     Args:
-        data: an array; a list of arrays, one an input; a dict of arrays by input name; a tuple of
-            one of these and labels; or batches: a tf.data.Dataset, a PyDataset, or any iterable,
-            whose batches are inputs, or tuples of inputs, labels and weights.
+        data: an array; a list of arrays, one an input; a dict of arrays by input name, or of dicts
+            and lists of such; a tuple of one of these and labels; or batches: a tf.data.Dataset, a
+            PyDataset, or any iterable, whose batches are inputs, or tuples of inputs, labels and
+            weights.
         most: how many examples at most.
 
     Returns:
-        (inputs, labels): arrays with an example a row; labels are None if there are none.
+        (inputs, labels): arrays with an example a row, of nested inputs a list in the order in
+        which Keras flattens them; labels are None if there are none.
 
     Raises:
         TypeError: the data is none of the above.
         ValueError: there is no example.
     """
     inputs, labels = _whole(data) if _is_whole(data) else _joined(_batches(data), most)
-    rows = next(iter(_arrays(inputs)), np.empty(0))
+    rows = next(_arrays(inputs), ())
     if not len(rows):
         raise ValueError("At least one example is needed. Received: none")
     if most is not None:
@@ -52,11 +54,8 @@ def iterate_inputs(data: Any, batch_size: int = 32) -> Iterator[Any]:
             yield batch[0] if isinstance(batch, tuple) else batch
         return
     inputs = data[0] if isinstance(data, tuple) else data
-    single = _is_array(inputs)
-    arrays = [inputs] if single else inputs
-    for start in range(0, len(next(iter(_arrays(arrays)))), batch_size):
-        part = _mapped(arrays, lambda array, start=start: array[start : start + batch_size])
-        yield part[0] if single else part
+    for start in range(0, len(next(_arrays(inputs), ())), batch_size):
+        yield _mapped(inputs, lambda array, start=start: array[start : start + batch_size])
 
 
 def first_examples(inputs: Inputs, count: int) -> Inputs:
@@ -74,9 +73,15 @@ def _is_array(value: Any) -> bool:
 
 
 def _is_inputs(value: Any) -> bool:
+    # A list that holds more than arrays is one of batches.
+    flat = isinstance(value, list) and all(_is_array(array) for array in value)
+    return flat or _is_array(value) or (isinstance(value, Mapping) and _holds_arrays(value))
+
+
+def _holds_arrays(value: Any) -> bool:
     if isinstance(value, Mapping):
-        return all(_is_array(array) for array in value.values())
-    return _is_array(value) or (isinstance(value, list) and all(_is_array(a) for a in value))
+        value = list(value.values())
+    return _is_array(value) or (isinstance(value, list) and all(map(_holds_arrays, value)))
 
 
 def _is_whole(data: Any) -> bool:
@@ -87,10 +92,9 @@ def _whole(data: Any) -> tuple[Inputs, np.ndarray | None]:
     if isinstance(data, tuple):
         labels = data[1] if len(data) > 1 else None
         return _whole(data[0])[0], None if labels is None else np.asarray(labels)
-    if isinstance(data, Mapping):
+    if isinstance(data, Mapping) and all(_is_array(array) for array in data.values()):
         return {name: np.asarray(array) for name, array in data.items()}, None
-    arrays = data if isinstance(data, list) else [data]
-    return [np.asarray(array) for array in arrays], None
+    return [np.asarray(array) for array in _arrays(data)], None
 
 
 def _batches(data: Any) -> Iterator[Any]:
@@ -112,7 +116,7 @@ def _joined(batches: Iterator[Any], most: int | None) -> tuple[Inputs, np.ndarra
         inputs, batch_labels = _whole(batch)
         collected.append(inputs)
         labels.append(batch_labels)
-        count += len(next(iter(_arrays(inputs))))
+        count += len(next(_arrays(inputs)))
         if most is not None and count >= most:
             break
     if not collected:
@@ -125,11 +129,20 @@ def _joined(batches: Iterator[Any], most: int | None) -> tuple[Inputs, np.ndarra
     return joined, None if unlabelled else np.concatenate(labels)
 
 
-def _arrays(inputs: Inputs) -> Iterable[np.ndarray]:
-    return inputs.values() if isinstance(inputs, dict) else inputs
+def _arrays(inputs: Any) -> Iterator[np.ndarray]:
+    """Yield arrays in the order in which Keras flattens what holds them."""
+    if isinstance(inputs, Mapping):
+        inputs = [inputs[name] for name in sorted(inputs)]
+    if isinstance(inputs, list):
+        for part in inputs:
+            yield from _arrays(part)
+    else:
+        yield inputs
 
 
-def _mapped(inputs: Inputs, function) -> Inputs:
-    if isinstance(inputs, dict):
-        return {name: function(array) for name, array in inputs.items()}
-    return [function(array) for array in inputs]
+def _mapped(inputs: Any, function) -> Any:
+    if isinstance(inputs, Mapping):
+        return {name: _mapped(part, function) for name, part in inputs.items()}
+    if isinstance(inputs, list):
+        return [_mapped(part, function) for part in inputs]
+    return function(inputs)

@@ -1,4 +1,4 @@
-"""A model's outputs keep their order and their names in the file."""
+"""A model's inputs and outputs keep their order and their names in the file."""
 
 import keras
 import numpy as np
@@ -74,3 +74,21 @@ def test_quantization_aware_outputs_keep_their_order(tmp_path):
         steps = [port.scale for port in loaded.outputs]
     for output, wanted, step in zip(found, expected, steps, strict=True):
         np.testing.assert_allclose(output, wanted, atol=1.01 * step)
+
+
+def test_nested_inputs(tmp_path):
+    x, y = keras.Input((4,), name="x"), keras.Input((4,), name="y")
+    outputs = keras.layers.Dense(2)(keras.layers.Subtract()([x, y]))
+    model = keras.Model({"pair": {"second": y, "first": x}}, outputs)
+    random = np.random.default_rng(0)
+    first, second = random.normal(size=(2, 64, 4)).astype("float32")
+    data = {"pair": {"first": first, "second": second}}
+    plain = export_tflite(model, tmp_path / "plain.tflite", "int8", representative_data=data)
+    assert plain.report.agreement.within_one == 1.0
+    trained = quantize_aware(model).calibrate(data)
+    result = export_tflite(trained, tmp_path / "trained.tflite", validation_data=data)
+    assert result.report.agreement.within_one == 1.0
+    with load(result.path) as loaded:
+        (found,) = loaded.predict({"x": first, "y": second})
+        step = loaded.outputs[0].scale
+    np.testing.assert_allclose(found, trained.predict(data, verbose=0), atol=1.01 * step)
