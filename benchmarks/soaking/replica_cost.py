@@ -3,7 +3,9 @@
     python replica_cost.py STEPS
 
 Plain and compressed trainings, on one device and on two, take turns every few steps; ratios are
-those of turns of one round.
+those of turns of one round. Two devices train once with a batch each, as large as that of the one
+device, and once with half of it: what is done to weights is done on every device, and weighs more
+beside half a batch.
 """
 
 import json
@@ -35,13 +37,24 @@ def measure(sizes):
 def text(rows):
     """Return the figures as Markdown."""
     return table(
-        ["training", "step against plain, one device", "two devices", "more", "turns"],
+        [
+            "training",
+            "step against plain, one device",
+            "two devices, a batch each",
+            "more",
+            "two devices, half a batch each",
+            "more",
+            "turns",
+        ],
         [
             (
                 row["technique"],
                 f"{row['one']:.3f}",
-                f"{row['two']:.3f}",
-                f"{100 * row['more']:+.1f} %",
+                *(
+                    figure
+                    for devices in ("two", "halves")
+                    for figure in (f"{row[devices]:.3f}", f"{100 * more(row, devices):+.1f} %")
+                ),
                 row["turns"],
             )
             for row in rows
@@ -49,9 +62,14 @@ def text(rows):
     )
 
 
+def more(row, devices="two"):
+    """Return by which part a step costs more on two devices than on one, both beside plain."""
+    return row[devices] / row["one"] - 1
+
+
 def failed(rows):
     """Return the rows that show a fault."""
-    return [row for row in rows if row["more"] > MOST]
+    return [row for row in rows if more(row) > MOST]
 
 
 def time_all(steps):
@@ -66,39 +84,50 @@ def time_all(steps):
 
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-    strategies = {
-        "one": tf.distribute.get_strategy(),
-        "two": tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]),
+    two_devices = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    settings = {
+        "one": (tf.distribute.get_strategy(), BATCH),
+        "two": (two_devices, 2 * BATCH),
+        "halves": (two_devices, BATCH),
     }
     generator = np.random.default_rng(0)
-    x = generator.random((BATCH * STEPS_AN_EPOCH, 32, 32, 3), dtype=np.float32)
+    x = generator.random((2 * BATCH * STEPS_AN_EPOCH, 32, 32, 3), dtype=np.float32)
     y = generator.integers(0, CLASSES, len(x))
     epochs, times = 1 + steps // STEPS_AN_EPOCH, {}
 
     def train(key, turns):
         devices, technique = key
         timer = make_timer(keras, turns, key)
-        with strategies[devices].scope():
+        strategy, batch = settings[devices]
+        examples = batch * STEPS_AN_EPOCH
+        with strategy.scope():
             contender = CONTENDERS[NAMES.get(technique, "Keras 3, plain")]
             model, callbacks = contender.set_up(resnet8(keras), epochs * STEPS_AN_EPOCH)
             model.compile("sgd", "sparse_categorical_crossentropy", jit_compile=False)
-        model.fit(x, y, BATCH, epochs, verbose=0, callbacks=[*callbacks, timer])
+        model.fit(
+            x[:examples], y[:examples], batch, epochs, verbose=0, callbacks=[*callbacks, timer]
+        )
         first, *later = timer.times
         times[key] = {"first_epoch_s": [first], "step_s": [t / STEPS_PER_TURN for t in later]}
 
-    keys = [(devices, name) for devices in strategies for name in ("plain", *NAMES)]
+    keys = [(devices, name) for devices in settings for name in ("plain", *NAMES)]
     take_turns({key: lambda turns, key=key: train(key, turns) for key in keys})
     rows = []
     for technique in NAMES:
         ratios = {
             devices: compare(times[devices, technique], times[devices, "plain"])
-            for devices in strategies
+            for devices in settings
         }
-        one, two = (ratios[devices]["step"] for devices in strategies)
-        quartiles = {devices: ratios[devices]["step_quartiles"] for devices in strategies}
-        turns = ratios["one"]["turns"]
-        row = {"technique": technique, "one": one, "two": two, "more": two / one - 1}
-        rows.append({**row, "turns": turns, "quartiles": quartiles})
+        rows.append(
+            {
+                "technique": technique,
+                **{devices: ratio["step"] for devices, ratio in ratios.items()},
+                "turns": ratios["one"]["turns"],
+                "quartiles": {
+                    devices: ratio["step_quartiles"] for devices, ratio in ratios.items()
+                },
+            }
+        )
     return rows
 
 
