@@ -18,6 +18,7 @@ from tfcompress.tflite.conversion import ConversionError
 # The converter has one integer operation for each of these, which it knows by its parts: layers,
 # and the scopes of TensorFlow's functions.
 _KNOWN_BY_PARTS = (kl.PReLU,)
+_FAR = 1e6
 _SCOPES = re.compile(r"(^|/)(Gelu|l2_normalize)(_\d+)?/")
 
 
@@ -93,6 +94,15 @@ def _summed(operation):
     return tf.reduce_mean(x, axes, operation.get_attr("keep_dims")) * float(count)
 
 
+def _without_far_limit(operation):
+    """Leave out a limit that nothing reaches: as a constant of the values' scale it overflows."""
+    x, y = operation.inputs
+    limit = tf.get_static_value(y)
+    if limit is None or limit.size != 1 or not x.dtype.is_floating:
+        return None
+    return x if limit > _FAR else None
+
+
 def _pooled_in_turns(pool):
     """Pool over height and width, then over depth: there is no pooling over three dimensions."""
 
@@ -146,6 +156,7 @@ _UNKNOWN = {
 _EXACT = {
     **_UNKNOWN,
     "Cast": _cast,
+    "Minimum": _without_far_limit,
     "Neg": _negated,
     "NotEqual": _unequal,
     "OneHot": _one_hot,
@@ -166,8 +177,8 @@ FORMS = {**_EXACT, **_INEXACT}
 # What the converter or a kernel gets wrong, not just leaves in float.
 _ALWAYS = {
     None: (),
-    8: ("OneHot",),
-    16: ("NotEqual", "Square", "SquaredDifference", "Sum"),
+    8: ("Minimum", "OneHot"),
+    16: ("Minimum", "NotEqual", "Square", "SquaredDifference", "Sum"),
 }
 _NEVER_NEEDED = ("SquaredDifference", "Sum")
 
