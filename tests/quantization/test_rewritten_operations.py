@@ -24,6 +24,7 @@ OPERATIONS = {
     "Neg": tf.negative,
     "NotEqual": lambda x: tf.where(tf.not_equal(x, 0.5), x, 7.0),
     "OneHot": lambda x: tf.one_hot(tf.cast(tf.abs(x), tf.int32), 3, 2.0, -1.0, axis=1),
+    "Relu6": lambda x: tf.nn.relu6(4.0 * x),
     "Selu": tf.nn.selu,
     "Softplus": tf.nn.softplus,
     "Softsign": tf.nn.softsign,
@@ -98,6 +99,15 @@ def test_sums_of_16_bits(scheme, tmp_path):
     inputs = keras.Input((4, 3))
     model = keras.Model(inputs, ops.sum(kl.Dense(3)(inputs), axis=1))
     report = export_tflite(model, tmp_path / "m.tflite", scheme, representative_data=SERIES).report
+    assert max(run.outputs[0].largest for run in report.agreement.runs) < 0.05
+
+
+@pytest.mark.parametrize("scheme", [INT16, "int16x8"])
+def test_hard_swish_of_16_bits(scheme, tmp_path):
+    inputs = keras.Input((4, 3))
+    model = keras.Model(inputs, kl.Dense(3, activation="hard_swish")(inputs))
+    report = export_tflite(model, tmp_path / "m.tflite", scheme, representative_data=SERIES).report
+    assert report.float_operations == ()
     assert max(run.outputs[0].largest for run in report.agreement.runs) < 0.05
 
 

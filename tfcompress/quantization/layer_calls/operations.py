@@ -73,6 +73,11 @@ def _one_hot(operation):
     return tf.where(tf.equal(tf.expand_dims(indices, axis), classes), on, off)
 
 
+def _clipped_at_six(operation):
+    (x,) = operation.inputs
+    return tf.nn.relu(x) - tf.nn.relu(x - 6.0)
+
+
 def _unequal(operation):
     x, y = operation.inputs
     if x.dtype.is_floating:
@@ -160,6 +165,7 @@ _EXACT = {
     "Neg": _negated,
     "NotEqual": _unequal,
     "OneHot": _one_hot,
+    "Relu6": _clipped_at_six,
 }
 # Their parts need ranges of their own, closer ones than the converter observes.
 _INEXACT = {
@@ -181,6 +187,8 @@ _ALWAYS = {
     16: ("Minimum", "NotEqual", "Square", "SquaredDifference", "Sum"),
 }
 _NEVER_NEEDED = ("SquaredDifference", "Sum")
+# HARD_SWISH, which has no 16-bit kernel, is made of it.
+_NEEDED_FOR_16_BITS = ("Relu6",)
 
 
 def rewritings(
@@ -197,8 +205,9 @@ def rewritings(
         which some would stay in float.
     """
     needed = _UNKNOWN if bits is None else _EXACT if by_converter else FORMS
+    left_out = _NEVER_NEEDED if bits == 16 else (*_NEVER_NEEDED, *_NEEDED_FOR_16_BITS)
     always = _ALWAYS[bits]
-    return always, tuple(sorted({*always, *needed}.difference(_NEVER_NEEDED) | {*always}))
+    return always, tuple(sorted({*always, *needed}.difference(left_out) | {*always}))
 
 
 def forms_for(kinds: Collection[str]) -> Callable[[object], Mapping[str, Callable]]:
