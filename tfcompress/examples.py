@@ -27,7 +27,7 @@ def gather(data: Any, most: int | None = None) -> tuple[Inputs, np.ndarray | Non
         ValueError: there is no example.
     """
     inputs, labels = _whole(data) if _is_whole(data) else _joined(_batches(data), most)
-    rows = next(_arrays(inputs), ())
+    rows = next(flattened(inputs), ())
     if not len(rows):
         raise ValueError("At least one example is needed. Received: none")
     if most is not None:
@@ -54,13 +54,31 @@ def iterate_inputs(data: Any, batch_size: int = 32) -> Iterator[Any]:
             yield batch[0] if isinstance(batch, tuple) else batch
         return
     inputs = data[0] if isinstance(data, tuple) else data
-    for start in range(0, len(next(_arrays(inputs), ())), batch_size):
+    for start in range(0, len(next(flattened(inputs), ())), batch_size):
         yield _mapped(inputs, lambda array, start=start: array[start : start + batch_size])
 
 
 def first_examples(inputs: Inputs, count: int) -> Inputs:
     """Return the first examples of gathered inputs."""
     return _mapped(inputs, lambda array: array[:count])
+
+
+def flattened(arrays: Any) -> Iterator[Any]:
+    """Yield arrays, in the order in which TensorFlow and Keras flatten what holds them.
+
+    Args:
+        arrays: an array, or lists, tuples and dicts of such.
+
+    Yields:
+        Each array, dicts in the order of their sorted keys.
+    """
+    if isinstance(arrays, Mapping):
+        arrays = [arrays[name] for name in sorted(arrays)]
+    if isinstance(arrays, list | tuple):
+        for part in arrays:
+            yield from flattened(part)
+    else:
+        yield arrays
 
 
 def as_called(inputs: Inputs):
@@ -94,7 +112,7 @@ def _whole(data: Any) -> tuple[Inputs, np.ndarray | None]:
         return _whole(data[0])[0], None if labels is None else np.asarray(labels)
     if isinstance(data, Mapping) and all(_is_array(array) for array in data.values()):
         return {name: np.asarray(array) for name, array in data.items()}, None
-    return [np.asarray(array) for array in _arrays(data)], None
+    return [np.asarray(array) for array in flattened(data)], None
 
 
 def _batches(data: Any) -> Iterator[Any]:
@@ -116,7 +134,7 @@ def _joined(batches: Iterator[Any], most: int | None) -> tuple[Inputs, np.ndarra
         inputs, batch_labels = _whole(batch)
         collected.append(inputs)
         labels.append(batch_labels)
-        count += len(next(_arrays(inputs)))
+        count += len(next(flattened(inputs)))
         if most is not None and count >= most:
             break
     if not collected:
@@ -127,17 +145,6 @@ def _joined(batches: Iterator[Any], most: int | None) -> tuple[Inputs, np.ndarra
         joined = [np.concatenate(column) for column in zip(*collected, strict=True)]
     unlabelled = any(batch_labels is None for batch_labels in labels)
     return joined, None if unlabelled else np.concatenate(labels)
-
-
-def _arrays(inputs: Any) -> Iterator[np.ndarray]:
-    """Yield arrays in the order in which Keras flattens what holds them."""
-    if isinstance(inputs, Mapping):
-        inputs = [inputs[name] for name in sorted(inputs)]
-    if isinstance(inputs, list):
-        for part in inputs:
-            yield from _arrays(part)
-    else:
-        yield inputs
 
 
 def _mapped(inputs: Any, function) -> Any:

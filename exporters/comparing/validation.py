@@ -26,7 +26,7 @@ from exporters.running.runtime import (
     find_runtimes,
     load_isolated,
 )
-from tfcompress.examples import Inputs, first_examples, gather
+from tfcompress.examples import Inputs, first_examples, flattened, gather
 
 __all__ = ["Agreement", "OutputAgreement", "RunAgreement", "validate"]
 
@@ -262,18 +262,7 @@ def _ordered(outputs: Any, loaded: LoadedModel) -> list[np.ndarray]:
     names = [port.name for port in loaded.outputs]
     if isinstance(outputs, Mapping) and set(outputs) == set(names):
         outputs = [outputs[name] for name in names]
-    return list(_flattened(outputs))
-
-
-def _flattened(outputs: Any) -> Iterator[np.ndarray]:
-    """Yield arrays in the order in which TensorFlow and Keras flatten what holds them."""
-    if isinstance(outputs, Mapping):
-        outputs = [outputs[name] for name in sorted(outputs)]
-    if isinstance(outputs, list | tuple):
-        for output in outputs:
-            yield from _flattened(output)
-    else:
-        yield np.asarray(outputs)
+    return [np.asarray(output) for output in flattened(outputs)]
 
 
 def _real(ports, outputs: list[np.ndarray]) -> list[np.ndarray]:
