@@ -42,6 +42,36 @@ class Interruption:
             if not before:
                 self.check()
 
+    @contextlib.contextmanager
+    def certain(self, *signals: int) -> Iterator[None]:
+        """Take signals within a block, and end it with ``KeyboardInterrupt`` if there was one.
+
+        Args:
+            signals: those to take, as far as the thread may and the program leaves them as they
+                are.
+
+        Raises:
+            KeyboardInterrupt: there was a signal, whatever the block itself ended with.
+        """
+        before = {number: signal.getsignal(number) for number in _free(signals)}
+        put_off = self._put_off
+        try:
+            with _dropped_silently() if before else contextlib.nullcontext():
+                with self.put_off():
+                    for number in before:
+                        signal.signal(number, self)
+                yield
+        except Exception as error:
+            if self.signal is not None:
+                raise KeyboardInterrupt from error
+            raise
+        finally:
+            self._put_off = True  # raised in here, it would leave a handler behind
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            self._put_off = put_off
+        self.check()
+
 
 @contextlib.contextmanager
 def certain_interruption(*signals: int) -> Iterator[Interruption]:
@@ -62,18 +92,8 @@ def certain_interruption(*signals: int) -> Iterator[Interruption]:
     ...     ...
     """
     interruption = _current() or Interruption()
-    try:
-        with contextlib.ExitStack() as stack:
-            if numbers := _free((signal.SIGINT, *signals)):
-                stack.enter_context(_dropped_silently())
-            for number in numbers:
-                stack.callback(signal.signal, number, signal.signal(number, interruption))
-            yield interruption
-    except Exception as error:
-        if interruption.signal is not None:
-            raise KeyboardInterrupt from error
-        raise
-    interruption.check()
+    with interruption.certain(signal.SIGINT, *signals):
+        yield interruption
 
 
 def raise_lost_interruption() -> None:

@@ -2,6 +2,8 @@
 
 import argparse
 import importlib
+import sys
+import types
 
 import pytest
 
@@ -50,3 +52,27 @@ def test_damaged_input_in_a_process_of_its_own(soak):
     assert section.failed(rows) == []
     assert all(row["inputs"] == row["read"] + row["refused"] >= 10 for row in rows)
     assert section.text(rows)[0].startswith(f"{sum(row['inputs'] for row in rows)} damaged inputs")
+
+
+def test_a_section_whose_process_fails_does_not_end_the_others(soak, tmp_path, monkeypatch, capsys):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "".join(f"<!-- soak {n}: begin -->\nold\n<!-- soak {n}: end -->\n" for n in "ab")
+    )
+
+    def fail(sizes):
+        raise RuntimeError("a ended with -11")
+
+    fine = types.SimpleNamespace(
+        measure=lambda sizes: [sizes.kills],
+        text=lambda rows: [f"{rows} kills"],
+        failed=lambda _: [],
+    )
+    monkeypatch.setattr(soak, "SECTIONS", {"a": types.SimpleNamespace(measure=fail), "b": fine})
+    monkeypatch.setattr(sys, "argv", ["soak.py", "--page", str(page), "--kills", "3"])
+    assert soak.main() == 1
+    assert "a ended with -11" in capsys.readouterr().err
+    first, second = page.read_text().split("<!-- soak b: begin -->")
+    assert "old" in first
+    assert "[3] kills" in second
+    assert "old" not in second

@@ -1,3 +1,4 @@
+import contextlib
 import importlib.util
 import pathlib
 import signal
@@ -8,6 +9,7 @@ import pytest
 
 import tfcompress
 from tfcompress.cli.main import make_parser, run
+from tfcompress.interruption import Interruption
 
 
 def fails(arguments, capsys):
@@ -82,6 +84,51 @@ def test_missing_extra(capsys, tmp_path, monkeypatch):
     assert code == 2
     assert "pip install 'tfcompress[report]'" in line
     assert not (tmp_path / "out").exists()
+
+
+FILES = {
+    function.__code__.co_filename
+    for function in (run, Interruption.check, contextlib.suppress.__exit__)
+}
+
+
+class SignalAtCall:
+    """Sends a signal at a call, where Python looks for one: the first taken from a number on."""
+
+    def __init__(self, number, call):
+        self.number, self.call = number, call
+        self.calls, self.sent = 0, False
+
+    def __call__(self, frame, event, argument):
+        if event == "return" or frame.f_code.co_filename not in FILES:
+            return
+        self.calls += 1
+        taken = signal.getsignal(self.number) is not signal.SIG_DFL
+        if self.calls > self.call and taken and not self.sent:
+            self.sent = True
+            signal.raise_signal(self.number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_at_any_call_of_the_command(number, capsys):
+    kept = signal.signal(signal.SIGINT, signal.SIG_DFL)  # as where the installed command begins
+    profiled, codes = sys.getprofile(), []
+    try:
+        while not codes or codes[-1] == 128 + number:
+            sys.setprofile(SignalAtCall(number, len(codes)))
+            try:
+                run(["completion", "bash"])
+            except SystemExit as ended:
+                codes.append(ended.code)
+            finally:
+                sys.setprofile(profiled)
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
+            assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGINT, kept)
+    assert codes[-1] == 0
+    assert len(codes) > 30
+    assert capsys.readouterr().err == "tfcompress: interrupted\n" * (len(codes) - 1)
 
 
 @pytest.mark.process

@@ -22,7 +22,7 @@ from tfcompress.cli import (
     report_command,
 )
 from tfcompress.cli.errors import EXIT_SIGNALLED, EXIT_USAGE, CommandError
-from tfcompress.interruption import certain_interruption
+from tfcompress.interruption import Interruption
 
 _COMMANDS = (
     quickstart_command,
@@ -67,11 +67,11 @@ def run(arguments: list[str] | None = None) -> None:
         arguments: the arguments without the command's name; those of the process by default.
     """
     given = sys.argv[1:] if arguments is None else arguments
-    parsed = make_parser().parse_args(given)
-    parsed.command_line = shlex.join(["tfcompress", *given])
-    code = 0
+    interruption, code = Interruption(), 0
     try:
-        with certain_interruption(signal.SIGTERM) as interruption:
+        with interruption.certain(signal.SIGINT, signal.SIGTERM):
+            parsed = make_parser().parse_args(given)
+            parsed.command_line = shlex.join(["tfcompress", *given])
             code = parsed.run(parsed) or 0
             sys.stdout.flush()
     except BrokenPipeError:
