@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tfcompress.clustering.centroids import INITIALIZATIONS, kmeans_plus_plus, nearest
+from tfcompress.clustering.centroids import INITIALIZATIONS, kmeans_plus_plus
 
 
 def test_linear_and_density_by_hand():
@@ -31,10 +31,9 @@ def test_initial_values_ascend_and_depend_on_the_seed_alone(name):
     np.testing.assert_array_equal(one, same)
 
 
-def test_nearest_by_hand():
-    assert nearest(np.array([-9.0, 0.4, 0.6, 9.0]), np.array([0.0, 1.0, 2.0])).tolist() == [
-        0,
-        0,
-        1,
-        2,
-    ]
+def test_kmeans_ends_where_each_value_is_the_mean_of_its_weights():
+    weights = np.random.default_rng(0).normal(size=40)
+    found = kmeans_plus_plus(weights, 4, np.random.default_rng(0))
+    nearest = np.abs(weights[:, None] - found).argmin(axis=1)
+    means = [weights[nearest == place].mean() for place in range(4)]
+    np.testing.assert_allclose(found, means, rtol=1e-12)

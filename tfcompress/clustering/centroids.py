@@ -1,4 +1,4 @@
-"""Where the shared values of a set of weights start, and which of them is nearest."""
+"""Where the shared values of a set of weights start."""
 
 import numpy as np
 
@@ -48,18 +48,22 @@ def kmeans_plus_plus(weights: np.ndarray, count: int, generator: np.random.Gener
 
     Source: Arthur and Vassilvitskii, "k-means++: the advantages of careful seeding", 2007.
     """
+    weights = np.sort(weights.astype(np.float64))  # the nearest of each value stand together
+    sums = np.append(0.0, np.cumsum(weights))
     centroids = np.array([generator.choice(weights)])
     distances = np.square(weights - centroids[0])
     while len(centroids) < count and distances.any():
-        drawn = generator.choice(weights, p=distances / distances.sum())
+        cumulated = np.cumsum(distances)
+        drawn = weights[np.searchsorted(cumulated, generator.random() * cumulated[-1], "right")]
         centroids = np.append(centroids, drawn)
         distances = np.minimum(distances, np.square(weights - drawn))
     for _ in range(_ROUNDS):
         centroids.sort()
-        members = nearest(weights, centroids)
-        sizes = np.bincount(members, minlength=len(centroids))
-        sums = np.bincount(members, weights, minlength=len(centroids))
-        moved = np.where(sizes > 0, sums / np.maximum(sizes, 1), centroids)
+        borders = (centroids[1:] + centroids[:-1]) / 2
+        ends = np.searchsorted(weights, borders, "right")
+        sizes = np.diff(ends, prepend=0, append=len(weights))
+        totals = np.diff(sums[ends], prepend=0.0, append=sums[-1])
+        moved = np.where(sizes > 0, totals / np.maximum(sizes, 1), centroids)
         if np.array_equal(moved, centroids):
             break
         centroids = moved
@@ -73,20 +77,3 @@ INITIALIZATIONS = {
     "linear": linear,
     "random": random,
 }
-
-
-def nearest(weights: np.ndarray, centroids: np.ndarray) -> np.ndarray:
-    """Return the place of the nearest centroid of each weight.
-
-    Args:
-        weights: float array (n,).
-        centroids: float array (count,), ascending.
-
-    Returns:
-        int array (n,).
-
-    Example:
-    >>> nearest(np.array([0.1, 0.9, 5.0]), np.array([0.0, 1.0]))
-    array([0, 1, 1])
-    """
-    return np.searchsorted((centroids[1:] + centroids[:-1]) / 2, weights)

@@ -8,9 +8,11 @@ from tfcompress.clustering.grouping import (
     group,
     held_values,
     nearest_members,
+    places,
     pruned_weights,
     shared_values,
     ungroup,
+    values_of,
 )
 
 
@@ -65,11 +67,11 @@ class ClusterConstraint(keras.constraints.Constraint):
         latent = tf.convert_to_tensor(self._latent)
         members = tf.convert_to_tensor(self._members)
         pruned = pruned_weights(latent, centroids)
-        update = group(tf.cast(w, tf.float32), groups) - tf.gather(centroids, members, batch_dims=1)
+        update = group(tf.cast(w, tf.float32), groups) - values_of(members, centroids)
         update = tf.where(pruned, 0.0, update)
         means = tf.math.unsorted_segment_mean(
             tf.reshape(update, [-1]),
-            tf.reshape(members + clusters * tf.range(groups)[:, None], [-1]),
+            tf.reshape(places(members, centroids), [-1]),
             groups * clusters,
         )
         held = held_values(centroids, pruned)

@@ -3,6 +3,10 @@
 import numpy as np
 import tensorflow as tf
 
+# Comparing with each border is quicker than searching among them, being done on all cores, for many
+# weights and few borders; it takes an operation for each of these.
+_MANY_WEIGHTS, _FEW_CENTROIDS = 2**14, 64
+
 
 def group(weights, groups: int):
     """Split a kernel into groups of output channels.
@@ -45,7 +49,32 @@ def nearest_members(weights, centroids):
     >>> nearest_members(tf.constant([[0.1, 0.9]]), tf.constant([[0.0, 1.0]])).numpy()
     array([[0, 1]], dtype=int32)
     """
-    return tf.searchsorted((centroids[:, 1:] + centroids[:, :-1]) / 2.0, weights)
+    borders = (centroids[:, 1:] + centroids[:, :-1]) / 2.0
+    if centroids.shape[1] > _FEW_CENTROIDS or weights.shape.num_elements() < _MANY_WEIGHTS:
+        return tf.searchsorted(borders, weights)
+    members = tf.zeros_like(weights, tf.int8)
+    for border in tf.unstack(borders[:, :, None], axis=1):
+        members += tf.cast(weights > border, tf.int8)
+    return tf.cast(members, tf.int32)
+
+
+def values_of(members, centroids):
+    """Return the centroid of each weight.
+
+    Args:
+        members: int32 tensor (groups, weights of each), places of centroids in their groups.
+        centroids: float tensor (groups, clusters).
+
+    Returns:
+        float tensor of the shape of ``members``.
+    """
+    return tf.gather(tf.reshape(centroids, [-1]), places(members, centroids))
+
+
+def places(members, centroids):
+    """Return the places of members among the centroids of all groups, one group after another."""
+    groups, clusters = centroids.shape
+    return members + clusters * tf.range(groups)[:, None] if groups > 1 else members
 
 
 def pruned_weights(weights, centroids):
@@ -87,5 +116,5 @@ def shared_values(weights, centroids, members):
     Returns:
         float tensor of the shape of ``weights``.
     """
-    shared = tf.gather(centroids, members, batch_dims=1)
+    shared = values_of(members, centroids)
     return tf.where(pruned_weights(weights, centroids), 0.0, shared)
