@@ -9,6 +9,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TRIALS = ROOT / "tests" / "reliability"
 SEARCHES = ROOT / "tests" / "search"
+LIMIT_S = 1500
 TRAININGS = ("pruning", "quantization", "clustering", "distillation")
 
 
@@ -16,15 +17,19 @@ def rows_of(script, *arguments):
     """Run a script; return the JSON of the lines that it prints.
 
     Raises:
-        RuntimeError: it ended with an exit status other than 0.
+        RuntimeError: it ended with an exit status other than 0, or not within ``LIMIT_S``.
     """
-    answer = subprocess.run(
-        [sys.executable, str(script), *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+    try:
+        answer = subprocess.run(
+            [sys.executable, str(script), *map(str, arguments)],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise RuntimeError(f"{script} did not end within {LIMIT_S} s") from error
     if answer.returncode:
         raise RuntimeError(f"{script} ended with {answer.returncode}: {answer.stderr[-2000:]}")
     return [json.loads(line) for line in answer.stdout.splitlines() if line.startswith(("{", "["))]

@@ -3,11 +3,13 @@
     python replica_cost.py STEPS
 
 Plain and compressed trainings, on one device and on two, take turns every few steps; ratios are
-those of turns of one round. Two devices train once with a batch each, as large as that of the one
-device, and once with half of it: what is done to weights is done on every device, and weighs more
-beside half a batch.
+those of turns of one round, of the clock's seconds and of the processor's on all cores: two devices
+of one processor leave fewer cores idle, and the clock shows that, too. Two devices train once with
+a batch each, as large as that of the one device, and once with half of it: what is done to weights
+is done on every device, and weighs more beside half a batch.
 """
 
+import itertools
 import json
 import os
 import pathlib
@@ -30,7 +32,7 @@ NAMES = {
 
 
 def measure(sizes):
-    """Return a row for each technique."""
+    """Return rows for each technique."""
     return rows_of(__file__, sizes.replica_steps)
 
 
@@ -39,6 +41,7 @@ def text(rows):
     return table(
         [
             "training",
+            "seconds of",
             "step against plain, one device",
             "two devices, a batch each",
             "more",
@@ -49,6 +52,7 @@ def text(rows):
         [
             (
                 row["technique"],
+                row["seconds"],
                 f"{row['one']:.3f}",
                 *(
                     figure
@@ -73,7 +77,7 @@ def failed(rows):
 
 
 def time_all(steps):
-    """Train; return a row for each technique."""
+    """Train; return rows for each technique."""
     import keras
     import numpy as np
     import tensorflow as tf
@@ -107,20 +111,27 @@ def time_all(steps):
         model.fit(
             x[:examples], y[:examples], batch, epochs, verbose=0, callbacks=[*callbacks, timer]
         )
-        first, *later = timer.times
-        times[key] = {"first_epoch_s": [first], "step_s": [t / STEPS_PER_TURN for t in later]}
+        taken = {"clock": timer.times, "processor": timer.processor_times}
+        for seconds, (first, *later) in taken.items():
+            times[seconds, key] = {
+                "first_epoch_s": [first],
+                "step_s": [turn / STEPS_PER_TURN for turn in later],
+            }
 
     keys = [(devices, name) for devices in settings for name in ("plain", *NAMES)]
     take_turns({key: lambda turns, key=key: train(key, turns) for key in keys})
     rows = []
-    for technique in NAMES:
+    for technique, seconds in itertools.product(NAMES, ("clock", "processor")):
         ratios = {
-            devices: compare(times[devices, technique], times[devices, "plain"])
+            devices: compare(
+                times[seconds, (devices, technique)], times[seconds, (devices, "plain")]
+            )
             for devices in settings
         }
         rows.append(
             {
                 "technique": technique,
+                "seconds": f"the {seconds}",
                 **{devices: ratio["step"] for devices, ratio in ratios.items()},
                 "turns": ratios["one"]["turns"],
                 "quartiles": {
