@@ -27,7 +27,7 @@ import numpy as np
 from contenders import CONTENDERS, NO_PEERS, RIVALS
 from ratios import compare
 from timed_models import CLASSES, MODELS
-from turns import STEPS_PER_TURN, make_timer, take_turns
+from turns import STEPS_PER_TURN, batches, make_timer, take_turns
 
 from exporters.running.child.session import peak_memory
 from tfcompress.graph.kernels import find_kernels
@@ -37,10 +37,10 @@ STEPS_FOR_MEMORY = 4
 
 
 def make_data(model, steps):
-    """Make random inputs and labels for an epoch of that many steps."""
+    """Make batches of random inputs and labels for an epoch of that many steps."""
     rng = np.random.default_rng(0)
     x = rng.random((BATCH * steps, *model.input_shape[1:]), dtype=np.float32)
-    return x, rng.integers(0, CLASSES, len(x))
+    return batches(x, rng.integers(0, CLASSES, len(x)), BATCH)
 
 
 def timed(work):
@@ -56,11 +56,10 @@ def train(contender, build, data, epochs, timers=()):
         The seconds of the set-up, and the trained model.
     """
     plain = build(contender.library)
-    steps = epochs * len(data[0]) // BATCH
-    seconds, (model, callbacks) = timed(lambda: contender.set_up(plain, steps))
+    seconds, (model, callbacks) = timed(lambda: contender.set_up(plain, epochs * len(data)))
     model.compile("sgd", "sparse_categorical_crossentropy")
     callbacks = [*callbacks, *timers]
-    model.fit(*data, batch_size=BATCH, epochs=epochs, verbose=0, callbacks=callbacks)
+    model.fit(data, epochs=epochs, verbose=0, callbacks=callbacks)
     return seconds, model
 
 

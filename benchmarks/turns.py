@@ -7,6 +7,8 @@ the mood is the same, so the ratio of two turns of a round tells of the training
 import threading
 import time
 
+import tensorflow as tf
+
 STEPS_PER_TURN = 5
 
 
@@ -89,3 +91,15 @@ def take_turns(works):
         thread.start()
     for thread in threads:
         thread.join()
+
+
+def batches(x, y, size):
+    """Return a dataset of batches that does not tune itself.
+
+    An iterator that ends waits for the thread that tunes it, which sleeps the longer the older it
+    is: up to a minute where other trainings had their turns meanwhile.
+    """
+    untuned = tf.data.Options()
+    untuned.autotune.enabled = False
+    data = tf.data.Dataset.from_tensor_slices((x, y)).batch(size)
+    return data.prefetch(1).with_options(untuned)
