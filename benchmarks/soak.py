@@ -71,7 +71,7 @@ def main():
     parser.add_argument("--kills", type=int, default=20, help="of each training and the search")
     parser.add_argument("--steps", type=int, default=5_000, help="of each long training")
     parser.add_argument("--moments", type=int, default=40, help="signals for each operation")
-    parser.add_argument("--replica-steps", type=int, default=300, help="timed on two devices")
+    parser.add_argument("--replica-steps", type=int, default=150, help="timed on two devices")
     sizes = parser.parse_args()
     failures = []
     for name in sizes.only:
