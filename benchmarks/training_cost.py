@@ -59,7 +59,7 @@ def train(contender, build, data, epochs, timers=()):
     seconds, (model, callbacks) = timed(lambda: contender.set_up(plain, epochs * len(data)))
     model.compile("sgd", "sparse_categorical_crossentropy")
     callbacks = [*callbacks, *timers]
-    model.fit(data, epochs=epochs, verbose=0, callbacks=callbacks)
+    model.fit(data, epochs=epochs, verbose=0, callbacks=callbacks, shuffle=False)
     return seconds, model
 
 

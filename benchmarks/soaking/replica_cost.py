@@ -117,6 +117,7 @@ def time_all(steps):
             steps_per_epoch=STEPS_AN_EPOCH,
             verbose=0,
             callbacks=[*callbacks, timer],
+            shuffle=False,
         )
         taken = {CLOCK: timer.times, PROCESSOR: timer.processor_times}
         for seconds, (first, *later) in taken.items():
