@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfcompress.clustering.grouping import nearest_members, values_of
+from tfcompress.clustering.grouping import means_of, nearest_members, values_of
 
 
 @pytest.mark.parametrize("repetitions", [1, 2**14])  # few weights are searched, many compared
@@ -29,3 +29,12 @@ def test_many_weights_are_searched_and_compared_alike(clusters):
         for part in tf.split(tf.constant(weights), 2, axis=1)
     ]
     np.testing.assert_array_equal(together, tf.concat(parts, axis=1))
+
+
+@pytest.mark.parametrize("gpus", [[], ["GPU:0"]])
+def test_means_by_hand(gpus, monkeypatch):
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: gpus)
+    numbers = tf.constant([[1.0, 2.0, 6.0, -1.0], [5.0, 7.0, 0.5, 0.5]])
+    members = tf.constant([[0, 2, 2, 0], [1, 1, 0, 0]])
+    means = means_of(numbers, members, tf.zeros([2, 3]))
+    np.testing.assert_array_equal(means, [[0.0, 0.0, 4.0], [0.5, 6.0, 0.0]])

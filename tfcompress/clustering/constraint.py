@@ -7,8 +7,8 @@ import tensorflow as tf
 from tfcompress.clustering.grouping import (
     group,
     held_values,
+    means_of,
     nearest_members,
-    places,
     pruned_weights,
     shared_values,
     ungroup,
@@ -62,20 +62,15 @@ class ClusterConstraint(keras.constraints.Constraint):
         if self.constraint is not None:
             w = self.constraint(w)
         w = tf.convert_to_tensor(w)
-        groups, clusters = self.centroids.shape
+        groups = self.centroids.shape[0]
         centroids = tf.convert_to_tensor(self.centroids)
         latent = tf.convert_to_tensor(self._latent)
         members = tf.convert_to_tensor(self._members)
         pruned = pruned_weights(latent, centroids)
         update = group(tf.cast(w, tf.float32), groups) - values_of(members, centroids)
         update = tf.where(pruned, 0.0, update)
-        means = tf.math.unsorted_segment_mean(
-            tf.reshape(update, [-1]),
-            tf.reshape(places(members, centroids), [-1]),
-            groups * clusters,
-        )
         held = held_values(centroids, pruned)
-        moved = centroids + tf.where(held, 0.0, tf.reshape(means, centroids.shape))
+        moved = centroids + tf.where(held, 0.0, means_of(update, members, centroids))
         moved = tf.sort(moved, axis=1)
         latent += self._mobility * update
         members = nearest_members(latent, moved)

@@ -68,10 +68,36 @@ def values_of(members, centroids):
     Returns:
         float tensor of the shape of ``members``.
     """
-    return tf.gather(tf.reshape(centroids, [-1]), places(members, centroids))
+    return tf.gather(tf.reshape(centroids, [-1]), _places(members, centroids))
 
 
-def places(members, centroids):
+def means_of(numbers, members, centroids):
+    """Return the mean of the numbers that belong to each centroid, 0 where there are none.
+
+    Args:
+        numbers: float tensor (groups, weights of each).
+        members: int32 tensor of the shape of ``numbers``, places of centroids.
+        centroids: float tensor (groups, clusters).
+
+    Returns:
+        float tensor of the shape of ``centroids``.
+    """
+    groups, clusters = centroids.shape
+    if tf.config.list_logical_devices("GPU"):  # where bins are not summed up in the same order
+        segments = tf.reshape(_places(members, centroids), [-1])
+        means = tf.math.unsorted_segment_mean(
+            tf.reshape(numbers, [-1]), segments, groups * clusters
+        )
+        return tf.reshape(means, centroids.shape)
+    # The cores of a processor would share segments, and read all the numbers for each of them.
+    sums, counts = (
+        tf.raw_ops.DenseBincount(input=members, size=clusters, weights=weights)
+        for weights in (numbers, tf.zeros([0], numbers.dtype))
+    )
+    return tf.math.divide_no_nan(sums, counts)
+
+
+def _places(members, centroids):
     """Return the places of members among the centroids of all groups, one group after another."""
     groups, clusters = centroids.shape
     return members + clusters * tf.range(groups)[:, None] if groups > 1 else members
