@@ -84,17 +84,17 @@ def _words(enumeration: type) -> dict[int, str]:
     return {code: word for word, code in vars(enumeration).items() if isinstance(code, int)}
 
 
-_TENSOR_TYPES = _words(schema.TensorType)
-_OPERATIONS = _words(schema.BuiltinOperator)
+TENSOR_TYPES = _words(schema.TensorType)
+OPERATIONS = _words(schema.BuiltinOperator)
 _OPTIONS = _words(schema.BuiltinOptions)
 _OPTIONS_2 = _words(schema.BuiltinOptions2)
 _OPTION_WORDS = {
     "padding": _words(schema.Padding),
     "fused_activation_function": _words(schema.ActivationFunctionType),
     "weights_format": _words(schema.FullyConnectedOptionsWeightsFormat),
-    "in_data_type": _TENSOR_TYPES,
-    "out_data_type": _TENSOR_TYPES,
-    "quantized_bias_type": _TENSOR_TYPES,
+    "in_data_type": TENSOR_TYPES,
+    "out_data_type": TENSOR_TYPES,
+    "quantized_bias_type": TENSOR_TYPES,
 }
 
 
@@ -188,7 +188,7 @@ class _Reader:
     def operation_code(self, table: schema.OperatorCode) -> tuple[str, int, bool]:
         # Codes up to 127 were once a byte; files fill both fields, old files the first alone.
         code = max(table.BuiltinCode(), table.DeprecatedBuiltinCode())
-        name = _word(_OPERATIONS, code, "an operation")
+        name = _word(OPERATIONS, code, "an operation")
         if name == "CUSTOM":
             return self.text(table.CustomCode()) or "CUSTOM", table.Version(), True
         return name, table.Version(), False
@@ -224,7 +224,7 @@ class _Reader:
             index=index,
             name=name,
             shape=shape,
-            dtype=_word(_TENSOR_TYPES, table.Type(), what),
+            dtype=_word(TENSOR_TYPES, table.Type(), what),
             quantization=self.quantization(table.Quantization(), what),
             constant=size > 0 or table.ExternalBuffer() > 0,
             size=size,

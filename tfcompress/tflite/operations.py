@@ -1,0 +1,640 @@
+"""What the built-in kernels of LiteRT 2.3 take: types, scales, weights, and operation versions.
+
+Whether an operation runs with integers is a property of its kernel, found in its ``Prepare``
+function. Which version says so in the file is what the converter's ``op_version.cc`` says; where
+that falls back to 1 for integers that only a later kernel takes, the version is the kernel's.
+
+Source: tensorflow/compiler/mlir/lite/tools/versioning/op_version.cc and tensorflow/lite/kernels
+in https://github.com/tensorflow/tensorflow
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+_BOTH = ("INT8", "INT16")
+_NO_SCALES: Mapping[str, tuple[float, int]] = {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Operand:
+    """What an operation's version depends on in a tensor that it reads or writes.
+
+    Attributes:
+        dtype: the schema's type, such as "INT8".
+        shape: its dimensions.
+        scales: its scales, none for real numbers.
+        sparse: whether its values are a sparse encoding.
+    """
+
+    dtype: str
+    shape: tuple[int, ...] = ()
+    scales: tuple[float, ...] = ()
+    sparse: bool = False
+
+
+Operands = Sequence[Operand | None]
+_Rule = Callable[[Operands, Operands, Any, int], int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Support:
+    """What the kernel of one operation takes.
+
+    Real-valued inputs and outputs are those that are FLOAT32 in the float file; indices, shapes and
+    conditions keep their types.
+
+    Attributes:
+        name: the built-in operation.
+        activations: the integer types of real-valued inputs and outputs that compute the right
+            thing. FLOAT32 always does.
+        output: how the output's scale relates to the inputs': "own" (any), "same" (all real-valued
+            inputs and outputs have one scale and one zero point), "fixed" (as ``fixed`` says), or
+            "none" (the output is no real number).
+        fixed: by type, the (scale, zero point) of the output.
+        kernel: the position of the input that holds weights, or None.
+        channel_axis: the dimension of the kernel that scales can run along.
+        bias: the position of the bias, or None.
+        weights: by the activations' type ("FLOAT32" is the hybrid kernel: float activations times
+            integer weights), the types of the kernel.
+        per_channel: the activations' types with which the kernel may have a scale per channel.
+        versions: the operation's version by the type of the operand that decides; 1 if not named.
+        decided_by: the position of that input.
+        rule: what else the version depends on.
+    """
+
+    name: str
+    activations: tuple[str, ...] = ()
+    output: str = "own"
+    fixed: Mapping[str, tuple[float, int]] = dataclasses.field(default_factory=dict)
+    kernel: int | None = None
+    channel_axis: int | None = None
+    bias: int | None = None
+    weights: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    per_channel: tuple[str, ...] = ()
+    versions: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    decided_by: int = 0
+    rule: _Rule | None = None
+
+
+def support(name: str) -> Support | None:
+    """Look up what an operation's kernel takes.
+
+    Args:
+        name: the built-in operation, such as "CONV_2D".
+
+    Returns:
+        The entry; None if the table does not know the operation.
+
+    Example:
+    ```python
+    support("SOFTMAX").fixed["INT8"]  # (0.00390625, -128)
+    ```
+    """
+    return _TABLE.get(name)
+
+
+def names() -> tuple[str, ...]:
+    """List the operations that the table knows, in the order of the alphabet."""
+    return tuple(sorted(_TABLE))
+
+
+def runs_with(name: str, dtype: str) -> bool:
+    """Tell whether an operation computes the right thing on activations of a type.
+
+    Args:
+        name: the built-in operation.
+        dtype: "INT8", "INT16" or "FLOAT32".
+
+    Returns:
+        Whether it does. Floats always do, integers in an operation that the table does not know
+        never.
+
+    Example:
+    ```python
+    runs_with("HARD_SWISH", "INT8"), runs_with("HARD_SWISH", "INT16")  # (True, False)
+    ```
+    """
+    entry = _TABLE.get(name)
+    return dtype == "FLOAT32" or (entry is not None and dtype in entry.activations)
+
+
+def weight_types(name: str, activations: str) -> tuple[str, ...]:
+    """List the types that an operation's kernel input can have, integers alone.
+
+    Args:
+        name: the built-in operation.
+        activations: "INT8", "INT16", or "FLOAT32" for the hybrid kernel.
+
+    Returns:
+        The types, such as ("INT8", "INT4"); empty if the operation has no kernel input, or none
+        with such activations.
+
+    Example:
+    ```python
+    weight_types("CONV_2D", "INT8")  # ("INT8", "INT4")
+    ```
+    """
+    entry = _TABLE.get(name)
+    return () if entry is None else tuple(entry.weights.get(activations, ()))
+
+
+def accepts_scales(name: str, dtype: str, inputs: Sequence[float], output: float) -> bool:
+    """Tell whether a kernel can compute from one set of scales to another.
+
+    ADD, SUB and SQUARED_DIFFERENCE bring their inputs to twice the larger scale, shifted up, and
+    end the process where the output's scale is finer than what the shift leaves.
+
+    Args:
+        name: the built-in operation.
+        dtype: "INT8" or "INT16".
+        inputs: the scales of its real-valued inputs.
+        output: the scale of its output.
+
+    Returns:
+        Whether it can.
+
+    Example:
+    ```python
+    accepts_scales("ADD", "INT8", (1.0, 1.0), 1e-7)  # False
+    ```
+    """
+    if name in ("ADD", "SUB"):
+        shift = 20 if dtype == "INT8" else 15
+        return 2 * max(inputs) < output * 2**shift
+    if name == "SQUARED_DIFFERENCE":
+        return (2 * max(inputs)) ** 2 < output * 2**14
+    return True
+
+
+def version(name: str, inputs: Operands, outputs: Operands, options: Any = None) -> int:
+    """Tell the version of an operation that a runtime must have to run it on given operands.
+
+    Args:
+        name: the built-in operation.
+        inputs: its inputs, None for those that are absent.
+        outputs: its outputs.
+        options: the schema's object with its options.
+
+    Returns:
+        The version; 1 for an operation that the table does not know.
+
+    Example:
+    ```python
+    version("SOFTMAX", [Operand("INT8", (1, 4))], [Operand("INT8", (1, 4))])  # 2
+    ```
+    """
+    entry = _TABLE.get(name)
+    if entry is None:
+        return 1
+    present = [operand for operand in inputs if operand is not None]
+    decides = inputs[entry.decided_by] if entry.decided_by < len(inputs) else None
+    decides = decides or (present or list(outputs))[0]
+    number = entry.versions.get(decides.dtype, 1)
+    return number if entry.rule is None else entry.rule(inputs, outputs, options, number)
+
+
+def _option(options: Any, field: str, default=0):
+    """Read an option; a file may leave out those that are the schema's defaults."""
+    return getattr(options, field, default) or default
+
+
+def _rank(operand: Operand | None) -> int:
+    return 0 if operand is None else len(operand.shape)
+
+
+def _types(inputs: Operands, outputs: Operands) -> tuple[str, str, str]:
+    """Name the types of the activations, the weights and the output."""
+    return inputs[0].dtype, inputs[1].dtype, outputs[0].dtype
+
+
+def _has_narrow_bias(options: Any) -> bool:
+    """Tell whether 16-bit activations go with a 32-bit bias, by an option of its own."""
+    return bool(_option(options, "quantizedBiasType"))
+
+
+def _convolution(inputs, outputs, options, _):
+    data, weights, result = _types(inputs, outputs)
+    if data == "INT16" and weights == "INT8" and _has_narrow_bias(options):
+        return 8
+    kernel, image = inputs[1].shape, inputs[0].shape
+    if len(kernel) == 4 and len(image) == 4 and kernel[3] != image[3]:
+        return 6  # grouped
+    if data == result == "INT16":
+        return 4
+    if weights == "INT4":
+        return 7
+    if data == "INT8":
+        return 3
+    if weights == "INT8":
+        return 5 if len(inputs[1].scales) > 1 else 2
+    return 1
+
+
+def _depthwise_convolution(inputs, outputs, options, _):
+    data, weights, result = _types(inputs, outputs)
+    if data == result == "INT16":
+        return 5
+    if weights == "INT4":
+        return 7
+    if data == "INT8":
+        return 3
+    if weights == "INT8":
+        return 6 if len(inputs[1].scales) > 1 else 4
+    dilated = {_option(options, f"dilation{side}Factor", 1) for side in ("W", "H")} != {1}
+    return 2 if dilated else 1
+
+
+def _transposed_convolution(inputs, outputs, options, _):
+    data = inputs[2].dtype
+    if data == "INT16" and _has_narrow_bias(options):
+        return 5
+    if _option(options, "fusedActivationFunction"):
+        return 4
+    if len(inputs) > 3 and inputs[3] is not None:
+        return 3
+    return 2 if inputs[1].dtype != "FLOAT32" else 1
+
+
+def _fully_connected(inputs, outputs, options, _):
+    data, weights, result = _types(inputs, outputs)
+    if weights == "INT2":
+        return 14
+    if data == "INT16" and weights == "INT4":
+        return 13
+    if (data, weights) == ("FLOAT32", "INT8") and len(inputs[1].scales) > 1:
+        return 12
+    if data == "INT16" and _has_narrow_bias(options):
+        return 11
+    if weights == "INT4":
+        return 10
+    if inputs[1].sparse:
+        return 8
+    if data == result == "INT16":
+        return 7
+    if (data, weights) == ("FLOAT32", "INT8") and _option(options, "asymmetricQuantizeInputs"):
+        return 9
+    if len(inputs) == 2:
+        return 6
+    if _option(options, "keepNumDims"):
+        return 5
+    if data == "INT8":
+        return 4
+    if weights == "INT8":
+        return 3
+    return 2 if _option(options, "weightsFormat") else 1
+
+
+def _batch_matmul(inputs, outputs, options, number):
+    hybrid = inputs[0].dtype == "FLOAT32" and inputs[1].dtype == "INT8"
+    return 4 if hybrid and _option(options, "asymmetricQuantizeInputs") else number
+
+
+def _embedding(inputs, outputs, options, _):
+    if inputs[1].dtype == "INT2":
+        return 5
+    return 4 if inputs[1].dtype == "INT4" or len(inputs[1].scales) > 1 else 1
+
+
+def _lstm(inputs, outputs, options, _):
+    data, weights = inputs[0].dtype, inputs[2].dtype
+    if data == "INT16":
+        return 5
+    if _option(options, "diagonalRecurrentTensors"):
+        return 4
+    if (data, weights) == ("FLOAT32", "INT8"):
+        return 3 if _option(options, "asymmetricQuantizeInputs") else 2
+    return 1
+
+
+def _gather(inputs, outputs, options, number):
+    if inputs[0].dtype == "INT4":
+        return 7
+    if inputs[1].dtype == "INT16":
+        return 6
+    return 5 if _option(options, "batchDims") else number
+
+
+def _multiply(inputs, outputs, options, number):
+    if inputs[0].dtype != "INT8":
+        return number
+    scales = [operand.scales[0] for operand in (*inputs, *outputs) if operand and operand.scales]
+    large = len(scales) == 3 and scales[0] * scales[1] / scales[2] >= 1.0
+    return 3 if large else number
+
+
+def _transpose(inputs, outputs, options, number):
+    rank = _rank(inputs[0])
+    if rank > 5:
+        return 8 if rank > 6 else 6
+    return max(number, 4 if rank > 4 else 1)
+
+
+def _above_rank_4(number_above: int, keeps: tuple[str, ...] = ()) -> _Rule:
+    """Ask for a version of its own above four dimensions, but for types that keep theirs."""
+
+    def rule(inputs, outputs, options, number):
+        if inputs[0].dtype in keeps or _rank(inputs[0]) <= 4:
+            return number
+        return number_above
+
+    return rule
+
+
+def _broadcast_above_rank_4(number_above: int, keeps: tuple[str, ...] = ()) -> _Rule:
+    """Ask for a version of its own where more than four dimensions are broadcast."""
+
+    def rule(inputs, outputs, options, number):
+        first, second = inputs[:2]
+        rank = max(_rank(first), _rank(second))
+        if first.dtype in keeps or first.shape == second.shape or rank <= 4:
+            return number
+        return number_above
+
+    return rule
+
+
+def _strided_slice(inputs, outputs, options, number):
+    if _option(options, "offset"):
+        return 8
+    if _option(options, "ellipsisMask") or _option(options, "newAxisMask"):
+        return 6
+    return 4 if _rank(inputs[0]) > 4 else number
+
+
+def _space_and_batch(inputs, outputs, options, number):
+    return 3 if inputs[0].dtype != "INT16" and _rank(inputs[0]) != 4 else number
+
+
+def _resize(*fields: str) -> _Rule:
+    """Ask for version 3 where the corners or the centers of pixels are moved."""
+
+    def rule(inputs, outputs, options, number):
+        moved = any(_option(options, field) for field in fields)
+        return 3 if moved and inputs[0].dtype != "INT16" else number
+
+    return rule
+
+
+def _select(inputs, outputs, options, number):
+    return 3 if any(_rank(operand) == 5 for operand in inputs) else number
+
+
+def _quantize(inputs, outputs, options, _):
+    if "INT4" in (inputs[0].dtype, outputs[0].dtype):
+        return 4
+    if len(outputs[0].scales) > 1:
+        return 3
+    return 2 if outputs[0].dtype == "INT16" or inputs[0].dtype == "INT16" else 1
+
+
+def _dequantize(inputs, outputs, options, number):
+    return 5 if inputs[0].dtype == "INT8" and len(inputs[0].scales) > 1 else number
+
+
+def _cast(inputs, outputs, options, _):
+    used = {inputs[0].dtype, outputs[0].dtype}
+    ordered = {"INT2": 8, "BFLOAT16": 7, "INT4": 6, "FLOAT64": 5, "FLOAT16": 5, "UINT16": 4}
+    ordered |= {"INT8": 3, "UINT32": 2}
+    return next((number for dtype, number in ordered.items() if dtype in used), 1)
+
+
+def _fixed(int8: tuple[float, int], int16: tuple[float, int] | None = None):
+    return {"INT8": int8} | ({"INT16": int16} if int16 else {})
+
+
+_V2 = {"INT8": 2}
+_V2_V3 = {"INT8": 2, "INT16": 3}
+_V2_V4 = {"INT8": 2, "INT16": 4}
+_V2_V2 = {"INT8": 2, "INT16": 2}
+_SIXTEEN_BIT_UNIT = (1 / 32768, 0)
+_WEIGHTS = {"INT8": ("INT8",), "INT16": ("INT8",), "FLOAT32": ("INT8",)}
+
+_ENTRIES = (
+    # Products with weights.
+    Support(
+        "CONV_2D",
+        _BOTH,
+        kernel=1,
+        channel_axis=0,
+        bias=2,
+        weights={"INT8": ("INT8", "INT4"), "INT16": ("INT8",), "FLOAT32": ("INT8",)},
+        per_channel=(*_BOTH, "FLOAT32"),
+        rule=_convolution,
+    ),
+    Support(
+        "DEPTHWISE_CONV_2D",
+        _BOTH,
+        kernel=1,
+        channel_axis=3,
+        bias=2,
+        weights={"INT8": ("INT8", "INT4"), "INT16": ("INT8",), "FLOAT32": ("INT8",)},
+        per_channel=(*_BOTH, "FLOAT32"),
+        rule=_depthwise_convolution,
+    ),
+    Support(
+        "TRANSPOSE_CONV",
+        _BOTH,
+        kernel=1,
+        channel_axis=0,
+        bias=3,
+        weights=_WEIGHTS,
+        per_channel=_BOTH,
+        rule=_transposed_convolution,
+    ),
+    Support(
+        "FULLY_CONNECTED",
+        _BOTH,
+        kernel=1,
+        channel_axis=0,
+        bias=2,
+        weights={
+            "INT8": ("INT8", "INT4", "INT2"),
+            "INT16": ("INT8", "INT4"),
+            "FLOAT32": ("INT8", "INT4", "INT2"),
+        },
+        per_channel=(*_BOTH, "FLOAT32"),
+        rule=_fully_connected,
+    ),
+    Support(
+        "BATCH_MATMUL",
+        _BOTH,
+        kernel=1,
+        weights=_WEIGHTS,
+        versions=_V2_V3,
+        rule=_batch_matmul,
+    ),
+    Support(
+        "EMBEDDING_LOOKUP",
+        ("INT8",),
+        output="same",
+        kernel=1,
+        channel_axis=0,
+        weights={"INT8": ("INT8",), "FLOAT32": ("INT8", "INT4", "INT2")},
+        per_channel=("FLOAT32",),
+        decided_by=1,
+        rule=_embedding,
+    ),
+    Support(
+        "UNIDIRECTIONAL_SEQUENCE_LSTM",
+        ("INT8",),
+        weights={"INT8": ("INT8",), "FLOAT32": ("INT8",)},
+        rule=_lstm,
+    ),
+    Support("CONV_3D", kernel=1, channel_axis=4, bias=2),
+    Support("CONV_3D_TRANSPOSE", kernel=1, channel_axis=3, bias=3),
+    # Two inputs, value by value.
+    Support("ADD", _BOTH, versions=_V2_V3),
+    Support(
+        "SUB", _BOTH, versions={"INT8": 2, "INT16": 5}, rule=_broadcast_above_rank_4(3, ("INT16",))
+    ),
+    Support("MUL", _BOTH, versions=_V2_V4, rule=_multiply),
+    Support("DIV", rule=_broadcast_above_rank_4(2)),
+    Support("SQUARED_DIFFERENCE", ("INT8",), versions=_V2),
+    Support(
+        "MAXIMUM",
+        _BOTH,
+        output="same",
+        versions=_V2_V4,
+        rule=_broadcast_above_rank_4(3, ("INT16",)),
+    ),
+    Support(
+        "MINIMUM",
+        _BOTH,
+        output="same",
+        versions=_V2_V4,
+        rule=_broadcast_above_rank_4(3, ("INT16",)),
+    ),
+    Support("PRELU", ("INT8",)),
+    Support("POW"),
+    Support("FLOOR_DIV", versions={"INT8": 3, "INT16": 3, "FLOAT32": 2}),
+    Support("FLOOR_MOD", versions=_V2_V2),
+    Support("ATAN2"),
+    # One input, value by value.
+    Support("ABS", _BOTH, versions=_V2_V3),
+    Support("RELU", _BOTH, versions=_V2_V3),
+    Support("RELU6", _BOTH, versions=_V2_V3),
+    Support("RELU_N1_TO_1", ("INT8",)),
+    Support("RELU_0_TO_1", ("INT8",)),
+    Support("LEAKY_RELU", _BOTH, versions={"INT16": 2}),
+    Support("ELU", ("INT8",)),
+    Support("GELU", ("INT8",), versions=_V2),
+    Support("HARD_SWISH", ("INT8",)),
+    Support(
+        "LOGISTIC",
+        _BOTH,
+        output="fixed",
+        fixed=_fixed((1 / 256, -128), _SIXTEEN_BIT_UNIT),
+        versions=_V2_V3,
+    ),
+    Support(
+        "TANH",
+        _BOTH,
+        output="fixed",
+        fixed=_fixed((1 / 128, 0), _SIXTEEN_BIT_UNIT),
+        versions=_V2_V3,
+    ),
+    Support("EXP", _BOTH, versions=_V2_V2),
+    Support("LOG", _BOTH, versions=_V2_V2),
+    Support("SQRT", _BOTH, versions=_V2_V2),
+    Support("RSQRT", _BOTH, versions=_V2_V3),
+    Support("NEG"),
+    Support("SQUARE"),
+    Support("SIN"),
+    Support("COS"),
+    Support("SIGN"),
+    Support("FLOOR"),
+    Support("CEIL"),
+    Support("ROUND"),
+    Support("CAST", output="none", rule=_cast),
+    # Along an axis.
+    Support(
+        "SOFTMAX",
+        _BOTH,
+        output="fixed",
+        fixed=_fixed((1 / 256, -128), _SIXTEEN_BIT_UNIT),
+        versions=_V2_V3,
+    ),
+    Support("LOG_SOFTMAX", ("INT8",), output="fixed", fixed=_fixed((16 / 256, 127)), versions=_V2),
+    Support(
+        "L2_NORMALIZATION", ("INT8",), output="fixed", fixed=_fixed((1 / 128, 0)), versions=_V2
+    ),
+    Support("LOCAL_RESPONSE_NORMALIZATION"),
+    Support("MEAN", _BOTH, versions=_V2_V3),
+    Support("SUM", _BOTH, versions=_V2),
+    Support("REDUCE_MAX", _BOTH, output="same", versions=_V2_V3),
+    Support("REDUCE_MIN", _BOTH, output="same", versions=_V2_V3),
+    Support("REDUCE_PROD", _BOTH, versions=_V2_V2),
+    Support("REDUCE_ALL", output="none"),
+    Support("REDUCE_ANY", output="none"),
+    Support("CUMSUM"),
+    Support("ARG_MAX", ("INT8",), output="none", versions=_V2),
+    Support("ARG_MIN", ("INT8",), output="none", versions=_V2),
+    Support("TOPK_V2", _BOTH, output="same", versions=_V2_V3),
+    # Windows and images.
+    Support("AVERAGE_POOL_2D", _BOTH, output="same", versions=_V2_V3),
+    Support("MAX_POOL_2D", _BOTH, output="same", versions=_V2_V3),
+    Support("L2_POOL_2D"),
+    Support(
+        "RESIZE_BILINEAR", _BOTH, output="same", versions=_V2_V4, rule=_resize("halfPixelCenters")
+    ),
+    Support(
+        "RESIZE_NEAREST_NEIGHBOR",
+        _BOTH,
+        output="same",
+        versions=_V2_V4,
+        rule=_resize("halfPixelCenters", "alignCorners"),
+    ),
+    Support("SPACE_TO_DEPTH", ("INT8",), output="same", versions=_V2),
+    Support("DEPTH_TO_SPACE", ("INT8",), output="same", versions=_V2),
+    Support("SPACE_TO_BATCH_ND", _BOTH, output="same", versions=_V2_V4, rule=_space_and_batch),
+    Support("BATCH_TO_SPACE_ND", _BOTH, output="same", versions=_V2_V4, rule=_space_and_batch),
+    # Moves of values.
+    Support("RESHAPE", _BOTH, output="same"),
+    Support("SQUEEZE", _BOTH, output="same"),
+    Support("EXPAND_DIMS", _BOTH, output="same"),
+    Support("TRANSPOSE", _BOTH, output="same", versions={"INT8": 2, "INT16": 5}, rule=_transpose),
+    Support("PAD", _BOTH, output="same", versions=_V2_V3, rule=_above_rank_4(4)),
+    Support("PADV2", _BOTH, output="same", versions=_V2_V3, rule=_above_rank_4(4)),
+    Support("MIRROR_PAD", _BOTH, output="same", versions=_V2_V3),
+    Support("CONCATENATION", _BOTH, output="same", versions=_V2_V3),
+    Support("PACK", _BOTH, output="same", versions=_V2_V3),
+    Support("UNPACK", _BOTH, output="same", versions=_V2_V4),
+    Support("SPLIT", _BOTH, output="same", versions=_V2_V4, decided_by=1),
+    Support("SPLIT_V", _BOTH, output="same", versions=_V2),
+    Support("SLICE", _BOTH, output="same", versions=_V2_V4, rule=_above_rank_4(5)),
+    Support("STRIDED_SLICE", _BOTH, output="same", versions=_V2, rule=_strided_slice),
+    Support("GATHER", _BOTH, output="same", versions=_V2_V4, rule=_gather),
+    Support("GATHER_ND", _BOTH, output="same", versions={"INT16": 3}),
+    Support("SCATTER_ND", ("INT8",), output="same", decided_by=1),
+    Support("TILE", _BOTH, output="same", versions={"INT8": 3}),
+    Support("BROADCAST_TO", _BOTH, output="same", versions={"INT8": 3, "INT16": 3, "FLOAT32": 2}),
+    Support("REVERSE_V2", _BOTH, output="same", versions={"INT8": 3}),
+    Support("REVERSE_SEQUENCE", _BOTH, output="same"),
+    Support("SELECT", _BOTH, output="same", versions=_V2, decided_by=1, rule=_select),
+    Support("SELECT_V2", _BOTH, output="same"),
+    Support(
+        "FILL", _BOTH, output="same", versions={"INT8": 3, "INT16": 3, "FLOAT16": 4}, decided_by=1
+    ),
+    Support("DYNAMIC_UPDATE_SLICE", _BOTH, output="same", versions={"INT16": 4}),
+    Support("ONE_HOT", output="same", decided_by=2),
+    Support("ZEROS_LIKE"),
+    # Results that are no real numbers.
+    Support("EQUAL", _BOTH, output="none", versions={"INT8": 2, "INT16": 5}),
+    Support("NOT_EQUAL", _BOTH, output="none", versions=_V2_V4),
+    Support("LESS", _BOTH, output="none", versions=_V2_V3),
+    Support("GREATER_EQUAL", _BOTH, output="none", versions=_V2_V3),
+    Support("LESS_EQUAL", ("INT8",), output="none", versions=_V2),
+    Support("GREATER", ("INT8",), output="none", versions=_V2),
+    Support("SHAPE", _BOTH, output="none"),
+    Support("RANK", _BOTH, output="none"),
+    # From one form to another.
+    Support("QUANTIZE", _BOTH, rule=_quantize),
+    Support(
+        "DEQUANTIZE",
+        _BOTH,
+        versions={"INT8": 2, "INT16": 3, "FLOAT16": 3, "INT4": 6, "INT2": 7},
+        rule=_dequantize,
+    ),
+)
+_TABLE = {entry.name: entry for entry in _ENTRIES}
