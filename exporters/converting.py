@@ -18,7 +18,7 @@ from tfcompress.graph.wrapper import ModelWrapper, require_final_kernels, unwrap
 from tfcompress.guests.guest_model import GuestModel, hosted
 from tfcompress.quantization import QuantizeAware, Scheme, quantize_aware
 from tfcompress.quantization.finite_weights import require_finite_weights
-from tfcompress.quantization.layer_calls.operations import first_accepted, rewritings
+from tfcompress.quantization.lowerings.operations import first_accepted, rewritings
 from tfcompress.tflite import conversion
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.lstm_scales import repair_lstm_scales

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import keras
 
 from tfcompress.graph.taps import TappedCalls
-from tfcompress.quantization.layer_calls import observable_call
-from tfcompress.quantization.layer_calls.operations import forms_for
+from tfcompress.quantization.lowerings import observable_call
+from tfcompress.quantization.lowerings.operations import forms_for
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from keras.src.layers.rnn.conv_lstm import ConvLSTMCell
 
 import tfcompress as tfc
 from exporters import export_tflite
-from tfcompress.quantization.layer_calls import observable_call
+from tfcompress.quantization.lowerings import observable_call
 
 STEPS = 3
 

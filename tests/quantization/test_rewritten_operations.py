@@ -10,7 +10,7 @@ from keras import ops
 import tfcompress as tfc
 from exporters import export_tflite
 from tfcompress.graph.inner_tensors import InnerTensors
-from tfcompress.quantization.layer_calls.operations import FORMS, rewritings
+from tfcompress.quantization.lowerings.operations import FORMS, rewritings
 from tfcompress.quantization.placing.placement import Placement, PlacementError
 
 SERIES = np.random.default_rng(0).normal(size=(32, 4, 3)).astype("float32")

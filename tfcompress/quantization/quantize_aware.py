@@ -28,9 +28,9 @@ from tfcompress.quantization.deployment import configure
 from tfcompress.quantization.finite_weights import require_finite_weights
 from tfcompress.quantization.float_islands import keep_float
 from tfcompress.quantization.integer_check import require_integer, require_named
-from tfcompress.quantization.layer_calls import observable_call
-from tfcompress.quantization.layer_calls.normalization import with_moving_statistics
-from tfcompress.quantization.layer_calls.operations import first_accepted, forms_for, rewritings
+from tfcompress.quantization.lowerings import observable_call
+from tfcompress.quantization.lowerings.normalization import with_moving_statistics
+from tfcompress.quantization.lowerings.operations import first_accepted, forms_for, rewritings
 from tfcompress.quantization.layer_schemes import float_paths, resolve_schemes
 from tfcompress.quantization.learnable_steps import require_learnable
 from tfcompress.quantization.observed_ranges import are_observed, require_observed, unseen

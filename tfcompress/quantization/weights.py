@@ -20,7 +20,7 @@ from tfcompress.quantization.arithmetic.fake_quantization import (
     weight_limit,
 )
 from tfcompress.quantization.arithmetic.learnt_steps import quantize_with_learnt_step, usable_step
-from tfcompress.quantization.layer_calls import observable_call
+from tfcompress.quantization.lowerings import observable_call
 from tfcompress.quantization.layer_schemes import LayerSchemes
 from tfcompress.quantization.scheme import Scheme
 

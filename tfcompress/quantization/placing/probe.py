@@ -19,7 +19,7 @@ from tfcompress.graph.inner_tensors import is_inner_role, unwatched
 from tfcompress.graph.interception import VariableSwap, float32_computation
 from tfcompress.graph.taps import TappedCalls, TapPoint
 from tfcompress.quantization.float_islands import keep_float, with_inputs
-from tfcompress.quantization.layer_calls.operations import forms_for
+from tfcompress.quantization.lowerings.operations import forms_for
 from tfcompress.quantization.placing.recognition import Candidate
 from tfcompress.quantization.placing.repeated import repeated
 from tfcompress.quantization.weights import QuantizedWeights

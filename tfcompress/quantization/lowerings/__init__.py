@@ -6,6 +6,6 @@ operations for which devices have integer kernels, without a loop, or faster. A 
 same values; it may offer a tensor to ``tap(role, tensor)``, which returns what to go on with.
 """
 
-from tfcompress.quantization.layer_calls.registry import observable_call
+from tfcompress.quantization.lowerings.registry import observable_call
 
 __all__ = ["observable_call"]

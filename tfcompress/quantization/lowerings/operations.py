@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers as kl
 
-from tfcompress.quantization.layer_calls import activations
+from tfcompress.quantization.lowerings import activations
 from tfcompress.tflite.conversion import ConversionError
 
 # The converter has one integer operation for each of these, which it knows by its parts: layers,

@@ -2,7 +2,7 @@
 
 from keras import layers as kl
 
-from tfcompress.quantization.layer_calls import (
+from tfcompress.quantization.lowerings import (
     activations,
     attention,
     cells,

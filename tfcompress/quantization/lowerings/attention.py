@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras import layers as kl
 
 from tfcompress.quantization.arithmetic.fake_quantization import round_constant
-from tfcompress.quantization.layer_calls.attributes import attributes
+from tfcompress.quantization.lowerings.attributes import attributes
 
 _BELOW_ALL = -1e9
 _MARGIN = 8.0

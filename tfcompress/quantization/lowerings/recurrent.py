@@ -6,7 +6,7 @@ seen as those of any layer.
 
 from keras import layers as kl
 
-from tfcompress.quantization.layer_calls.attributes import attributes
+from tfcompress.quantization.lowerings.attributes import attributes
 
 
 def unrolled(layer, call, tap):

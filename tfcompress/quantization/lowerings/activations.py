@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 from keras import layers as kl
 
-from tfcompress.quantization.layer_calls.attributes import attributes
+from tfcompress.quantization.lowerings.attributes import attributes
 
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 

@@ -1,0 +1,482 @@
+"""How the constants of a float file follow from the weights of the model.
+
+The converter folds what surrounds a kernel into it: biases, the scale and the shift of a
+BatchNormalization, a rescaling of the input. So each constant is explained: as a tensor of the
+traced graph that does not depend on the inputs (an *operand*), or as a kernel among the operands with
+the affine operations before and behind it. An explanation is accepted if it gives the constant's
+values; made-up weights let no two explanations agree by chance.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tfcompress.quantization.tracing import TracedModel, imported_tensors, readers_of
+from tfcompress.tflite.constants import constant_value
+from tfcompress.tflite.model import Operation, TFLiteModel
+
+# Relative to the largest value: what the order of float operations can make of a constant.
+_SAME = 1e-5
+
+_LINEAR = {
+    "CONV_2D": frozenset({"Conv2D"}),
+    "DEPTHWISE_CONV_2D": frozenset({"DepthwiseConv2dNative", "Conv2D"}),
+    "TRANSPOSE_CONV": frozenset({"Conv2DBackpropInput"}),
+    "FULLY_CONNECTED": frozenset({"MatMul", "BatchMatMulV2", "BatchMatMul", "Einsum"}),
+    "BATCH_MATMUL": frozenset({"MatMul", "BatchMatMulV2", "BatchMatMul", "Einsum"}),
+}
+# The axis of a kernel in the file along which output channels lie.
+KERNEL_AXES = {
+    "CONV_2D": 0,
+    "DEPTHWISE_CONV_2D": 3,
+    "TRANSPOSE_CONV": 0,
+    "FULLY_CONNECTED": 0,
+    "BATCH_MATMUL": -1,
+}
+_KERNEL_INPUT, _BIAS_INPUT = 1, 2
+_VIEWS = frozenset({"ExpandDims", "Identity", "Reshape", "Squeeze", "StopGradient"})
+_COPIES = _VIEWS | {"Transpose", "StridedSlice", "Slice", "ConcatV2", "Split", "Unpack"}
+_ADDITIONS = frozenset({"Add", "AddV2", "BiasAdd"})
+
+Values = Mapping[str, object]  # of operands, by the name of the tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class FoldedKernel:
+    """A kernel of the file: an operand in another order, times a factor for each output channel.
+
+    Attributes:
+        operand: the name of the operand that holds the kernel.
+        weights: the placeholders of the weights that it is copied from, if it is nothing else.
+        order: the transposition that brings the operand to the file's order.
+        shape: the shape in the file.
+        axis: the axis of the output channels in the file.
+        factor: takes the values of operands; returns the factors, of shape (channels,) or ().
+        needs: the names of the operands that ``factor`` reads.
+    """
+
+    operand: str
+    weights: tuple[str, ...]
+    order: tuple[int, ...]
+    shape: tuple[int, ...]
+    axis: int
+    factor: Callable[[Values], object] | None = None
+    needs: tuple[str, ...] = ()
+
+    def arranged(self, operand):
+        """Return the operand, or something of its shape, in the order of the file."""
+        return tf.reshape(tf.transpose(operand, self.order), self.shape)
+
+    def compute(self, values: Values):
+        """Return the constant."""
+        kernel = self.arranged(values[self.operand])
+        if self.factor is None:
+            return kernel
+        factor = tf.reshape(self.factor(values), [-1])
+        shape = [1] * len(self.shape)
+        shape[self.axis] = -1
+        return kernel * tf.reshape(factor, shape)
+
+    @property
+    def operands(self) -> tuple[str, ...]:
+        """The names of the operands that it is made of."""
+        return (self.operand, *self.needs)
+
+
+@dataclasses.dataclass(frozen=True)
+class Derived:
+    """Any other constant that follows from weights.
+
+    Attributes:
+        operands: the names of the operands that it is made of.
+        compute: takes their values; returns the constant.
+    """
+
+    operands: tuple[str, ...]
+    compute: Callable[[Values], object]
+
+
+Derivations = Mapping[int, FoldedKernel | Derived]
+
+
+def derive(
+    traced: TracedModel, weights: Mapping[str, np.ndarray], model: TFLiteModel
+) -> dict[int, FoldedKernel | Derived]:
+    """Explain the float constants of a file.
+
+    Args:
+        traced: the model that the file was made of.
+        weights: the weights that it was made with, by the name of their placeholder.
+        model: the file.
+
+    Returns:
+        How each constant of the main graph that depends on weights follows from them, by the
+        tensor's index. Others are literals: they do not depend on weights.
+    """
+    return _Explanations(traced, weights, model).found
+
+
+def constants_from(
+    traced: TracedModel, derivations: Derivations, weights: Mapping[str, object]
+) -> dict[str, object]:
+    """Compute the operands that constants are made of.
+
+    Args:
+        traced: the model.
+        derivations: from ``derive``.
+        weights: the value of each weight, by its placeholder's name.
+
+    Returns:
+        The value of each operand by its name.
+    """
+    names = sorted({name for derivation in derivations.values() for name in derivation.operands})
+    return dict(
+        zip(names, imported_tensors(traced.definition, weights, names), strict=True)
+    )
+
+
+class _Explanations:
+    """One search for explanations."""
+
+    def __init__(self, traced, weights, model):
+        self._definition = traced.definition
+        self._nodes = {node.name: node for node in traced.definition.node}
+        self._readers = readers_of(traced.definition)
+        self._live = _downstream(traced.definition, traced.inputs)
+        self._weighted = _downstream(traced.definition, traced.weights)
+        self._weights = set(traced.weights)
+        names = self._operand_names()
+        values = traced.run(names, (), weights) if names else []
+        self._values = {
+            name: value.numpy()
+            for name, value in zip(names, values, strict=True)
+            if value.dtype == tf.float32
+        }
+        self._by_size: dict[int, list[str]] = {}
+        for name, value in self._values.items():
+            self._by_size.setdefault(value.size, []).append(name)
+        self._model = model
+        self.found: dict[int, FoldedKernel | Derived] = {}
+        graph = model.subgraphs[0]
+        for operation in graph.operations:
+            if operation.name in _LINEAR and self._constant(operation, _KERNEL_INPUT) is not None:
+                self._explain_linear(operation)
+        for tensor in graph.tensors:
+            if tensor.constant and tensor.dtype == "FLOAT32" and tensor.index not in self.found:
+                self._explain(tensor)
+
+    def _operand_names(self):
+        """List the tensors that do not depend on inputs and are read by what does."""
+        names = {}
+        for node in self._definition.node:
+            if node.name in self._live:
+                for source in node.input:
+                    name = source.split(":")[0]
+                    if not source.startswith("^") and name not in self._live:
+                        names[_tensor_name(source)] = None
+        # An output may be a constant itself.
+        return [name for name in names if name.split(":")[0] in self._weighted]
+
+    def _constant(self, operation: Operation, place: int):
+        """Return the value of a float constant that an operation reads, None if it reads none."""
+        index = operation.inputs[place] if place < len(operation.inputs) else -1
+        tensor = self._model.subgraphs[0].tensors[index] if index >= 0 else None
+        if tensor is None or not tensor.constant or tensor.dtype != "FLOAT32":
+            return None
+        return constant_value(self._model, tensor)
+
+    def _explain_linear(self, operation):
+        """Explain the kernel of an operation together with its bias."""
+        kernel, bias = (self._constant(operation, place) for place in (_KERNEL_INPUT, _BIAS_INPUT))
+        axis = KERNEL_AXES[operation.name]
+        if axis < 0 and operation.options.get("adj_y"):
+            axis -= 1
+        axis %= kernel.ndim
+        for name, order, factor in self._kernels_like(kernel, axis):
+            for node in self._nodes_with_kernel(name, _LINEAR[operation.name]):
+                for before in self._before(node):
+                    for after in self._behind(node):
+                        if self._accept(
+                            operation, name, order, kernel, bias, axis, factor, before, after
+                        ):
+                            return
+
+    def _kernels_like(self, kernel, axis):
+        """Yield operands that equal a kernel but for a factor per output channel, and their order."""
+        wanted = np.moveaxis(kernel, axis, 0).reshape(kernel.shape[axis], -1)
+        peaks = np.argmax(np.abs(wanted), axis=1)
+        rows = np.arange(len(wanted))
+        for name in self._by_size.get(kernel.size, ()):
+            value = self._values[name]
+            for order in _orders(value.shape, kernel.shape):
+                arranged = np.transpose(value, order).reshape(kernel.shape)
+                found = np.moveaxis(arranged, axis, 0).reshape(wanted.shape)
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    factor = wanted[rows, peaks] / found[rows, peaks]
+                if not np.isfinite(factor).all():
+                    continue
+                if np.abs(found * factor[:, None] - wanted).max() <= _SAME * np.abs(wanted).max():
+                    yield name, order, factor
+                    break
+
+    def _nodes_with_kernel(self, name, kinds):
+        """List the nodes of some kinds that read an operand, through views that the file undoes."""
+        left, found = [name.split(":")[0]], []
+        while left:
+            for reader in self._readers[left.pop()]:
+                if reader.op in kinds:
+                    found.append(reader)
+                elif reader.op in _COPIES and reader.name not in self._live:
+                    left.append(reader.name)
+        return found
+
+    def _before(self, node):
+        """Yield the affine operations before a linear one: those that the file may have folded."""
+        yield _Affine(())
+        live = [source.split(":")[0] for source in node.input if source.split(":")[0] in self._live]
+        steps = []
+        while len(live) == 1:
+            source = self._nodes[live[0]]
+            if source.op in _VIEWS:
+                live = [source.input[0].split(":")[0]]
+                continue
+            step = self._affine_step(source)
+            if step is None:
+                return
+            steps.insert(0, step[0])
+            yield _Affine(tuple(steps))
+            live = [step[1]]
+
+    def _behind(self, node):
+        """Yield the affine operations behind a linear one, the longest first."""
+        steps, chains = [], [_Affine(())]
+        while True:
+            readers = self._readers[node.name]
+            live = [reader for reader in readers if reader.name in self._live]
+            if len(live) != 1:
+                break
+            (node,) = live
+            if node.op in _VIEWS:
+                continue
+            step = self._affine_step(node)
+            if step is None:
+                break
+            steps.append(step[0])
+            chains.append(_Affine(tuple(steps)))
+        return reversed(chains)
+
+    def _affine_step(self, node):
+        """Return what a node does to its one live input, and the name of the node that makes it."""
+        if node.op not in (*_ADDITIONS, "Sub", "Mul", "RealDiv") or len(node.input) < 2:
+            return None
+        first, second = node.input[:2]
+        live = [s.split(":")[0] in self._live for s in (first, second)]
+        if live == [True, False]:
+            operand, source = _tensor_name(second), first
+        elif live == [False, True] and node.op not in ("Sub", "RealDiv"):
+            operand, source = _tensor_name(first), second
+        else:
+            return None
+        literal = None
+        if operand not in self._values:
+            literal = _literal(self._nodes.get(operand.split(":")[0]))
+            if literal is None:
+                return None
+        return _Step(node.op, operand, literal), source.split(":")[0]
+
+    def _accept(self, operation, name, order, kernel, bias, axis, factor, before, after):
+        """Take an explanation of a kernel and its bias if it gives their values."""
+        channels = kernel.shape[axis]
+        values = self._values
+        scale_after, shift_after = after.numbers(values)
+        scale_before, shift_before = before.numbers(values)
+        if np.size(scale_before) != 1:  # the kernel is another one then, not just scaled
+            return False
+        expected = np.broadcast_to(
+            np.ravel(scale_after) * float(np.ravel(scale_before)[0])
+            if np.size(scale_after) in (1, channels)
+            else np.full(channels, np.nan),
+            channels,
+        )
+        largest = np.abs(factor).max()
+        if not np.abs(expected - factor).max() <= _SAME * largest:
+            return False
+        folded = np.transpose(values[name], order).reshape(kernel.shape)
+        sums = np.moveaxis(folded, axis, 0).reshape(channels, -1).sum(1)
+        if np.size(shift_before) != 1 or np.size(shift_after) not in (1, channels):
+            return False
+        inner = sums * float(np.ravel(shift_before)[0])
+        wanted = np.zeros(channels) if bias is None else bias.ravel()
+        if wanted.size != channels:
+            return False
+        found = inner * np.ravel(scale_after) + np.ravel(shift_after)
+        size = max(np.abs(wanted).max(), _SAME * np.abs(folded).max())
+        if not np.abs(found - wanted).max() <= 10 * _SAME * size:
+            return False
+        weights = self._copied_from(name)
+        needs = tuple(dict.fromkeys((*before.operands, *after.operands)))
+
+        def folded_factor(operands):
+            return after.computed(operands)[0] * before.computed(operands)[0]
+
+        trivial = not before.steps and not any(s.kind in ("Mul", "RealDiv") for s in after.steps)
+        derived = FoldedKernel(
+            name,
+            weights,
+            tuple(order),
+            kernel.shape,
+            axis,
+            None if trivial else folded_factor,
+            () if trivial else needs,
+        )
+        self.found[operation.inputs[_KERNEL_INPUT]] = derived
+        if bias is not None:
+            shape = bias.shape
+            others = [a for a in range(len(kernel.shape)) if a != axis]
+
+            def folded_bias(operands):
+                scale, shift = after.computed(operands)
+                if before.steps:
+                    total = tf.reduce_sum(derived.arranged(operands[name]), others)
+                    shift += total * before.computed(operands)[1] * scale
+                return tf.reshape(tf.broadcast_to(tf.reshape(shift, [-1]), [channels]), shape)
+
+            self.found[operation.inputs[_BIAS_INPUT]] = Derived((name, *needs), folded_bias)
+        return True
+
+    def _copied_from(self, name):
+        """Name the weights that an operand is copied from; none if it computes anything."""
+        left, weights = [name.split(":")[0]], []
+        while left:
+            node = self._nodes[left.pop()]
+            if node.name in self._weights:
+                weights.append(node.name)
+            elif node.name not in self._weighted:
+                continue
+            elif node.op in _COPIES or (node.op == "Cast"):
+                left += [source.split(":")[0] for source in node.input]
+            else:
+                return ()
+        return tuple(weights)
+
+    def _explain(self, tensor):
+        """Explain a constant as one operand, in another order, negated or inverted."""
+        value = constant_value(self._model, tensor)
+        largest = np.abs(value).max(initial=0.0)
+        for name in self._by_size.get(value.size, ()):
+            operand = self._values[name]
+            for form, change in _FORMS.items():
+                with np.errstate(divide="ignore"):
+                    changed = change(operand)
+                if not np.isclose(np.abs(changed).max(initial=0.0), largest, rtol=_SAME):
+                    continue
+                for order in _orders(operand.shape, value.shape):
+                    arranged = np.transpose(changed, order).reshape(value.shape)
+                    if np.abs(arranged - value).max(initial=0.0) <= _SAME * largest:
+                        self.found[tensor.index] = self._plain(
+                            name, tuple(order), value.shape, form
+                        )
+                        return
+
+    def _plain(self, name, order, shape, form):
+        """Return the explanation of a constant by one operand."""
+        if form == "equal" and len(shape) > 1:
+            return FoldedKernel(name, self._copied_from(name), order, shape, len(shape) - 1)
+        change = _FORMS[form]
+
+        def compute(operands):
+            return tf.reshape(tf.transpose(change(operands[name]), order), shape)
+
+        return Derived((name,), compute)
+
+
+_FORMS = {"equal": lambda x: x, "negated": lambda x: -x, "inverted": lambda x: 1.0 / x}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Step:
+    """One affine operation: its type, and its operand or, if that is a literal, its value."""
+
+    kind: str
+    operand: str
+    literal: np.ndarray | None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Affine:
+    """Affine operations in a row."""
+
+    steps: tuple[_Step, ...]
+
+    @property
+    def operands(self):
+        """The names of the operands that are no literals."""
+        return tuple(step.operand for step in self.steps if step.literal is None)
+
+    def numbers(self, values):
+        """Return (scale, shift), float arrays of one number or one per channel."""
+        scale, shift = np.float64(1.0), np.float64(0.0)
+        for step in self.steps:
+            c = np.ravel(values[step.operand] if step.literal is None else step.literal)
+            c = c.astype(np.float64)
+            if c.size not in (1, np.size(scale), np.size(shift)) and np.size(scale) > 1:
+                return np.full(0, np.nan), np.full(0, np.nan)
+            scale, shift = _applied(step.kind, scale, shift, c)
+        return scale, shift
+
+    def computed(self, operands):
+        """Return (scale, shift) as float32 tensors of the same shapes."""
+        scale, shift = tf.constant(1.0), tf.constant(0.0)
+        for step in self.steps:
+            c = operands[step.operand] if step.literal is None else tf.constant(step.literal)
+            scale, shift = _applied(step.kind, scale, shift, tf.reshape(c, [-1]))
+        return scale, shift
+
+
+def _applied(kind, scale, shift, c):
+    """Follow x * scale + shift through one affine operation."""
+    if kind in _ADDITIONS:
+        return scale, shift + c
+    if kind == "Sub":
+        return scale, shift - c
+    if kind == "Mul":
+        return scale * c, shift * c
+    return scale / c, shift / c
+
+
+def _orders(shape: Sequence[int], wanted: Sequence[int]):
+    """Yield the transpositions of an array that give another shape, unit dimensions aside."""
+    real = [axis for axis, size in enumerate(shape) if size != 1]
+    units = [axis for axis, size in enumerate(shape) if size == 1]
+    target = [size for size in wanted if size != 1]
+    identity = tuple(range(len(shape)))
+    yield identity
+    if len(real) > 4:
+        return
+    for order in itertools.permutations(real):
+        if [shape[axis] for axis in order] == target and tuple(order) != tuple(real):
+            yield (*order, *units)
+
+
+def _downstream(definition, names) -> set[str]:
+    """Return the nodes that depend on some nodes, these included."""
+    found = set(names)
+    for node in definition.node:
+        if any(source.removeprefix("^").split(":")[0] in found for source in node.input):
+            found.add(node.name)
+    return found
+
+
+def _tensor_name(source: str) -> str:
+    """Return the full name of a tensor that a node reads."""
+    return source if ":" in source else f"{source}:0"
+
+
+def _literal(node) -> np.ndarray | None:
+    """Return the value of a constant node."""
+    if node is None or node.op != "Const" or node.attr["dtype"].type != 1:
+        return None
+    return tf.make_ndarray(node.attr["value"].tensor)

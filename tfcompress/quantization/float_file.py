@@ -1,0 +1,129 @@
+"""A model's float .tflite file: all that is used of the TensorFlow Lite converter.
+
+The converter fuses, folds and lowers a graph to TFLite operations. It quantizes nothing here: the
+integers are written afterwards. So another converter can take its place.
+"""
+
+import contextlib
+import io
+import logging
+import re
+import threading
+import types
+import warnings
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.lite.python.lite import TFLiteConverterBaseV2
+
+from tfcompress.quantization.tracing import TracedModel
+from tfcompress.tflite.names import layer_scope
+
+
+class ConversionError(RuntimeError):
+    """The converter could not make a file of the model."""
+
+
+def float_file(
+    traced: TracedModel, weights: Mapping[str, np.ndarray], batch_size: int | None = 1
+) -> bytes:
+    """Convert a traced model to a float .tflite file without signatures.
+
+    Args:
+        traced: the model.
+        weights: the value of each weight, by its placeholder's name.
+        batch_size: the batch size that the file is fixed to; ``None`` for a free one.
+
+    Returns:
+        The flatbuffer; its inputs and outputs have the order of the model's.
+
+    Raises:
+        ConversionError: TFLite lacks an operation, or the converter refuses the model for another
+            reason.
+    """
+    definition = _with_constants(traced, weights, batch_size)
+    with tf.Graph().as_default() as graph:
+        tf.compat.v1.import_graph_def(definition, name="")
+        inputs = [graph.get_tensor_by_name(f"{name}:0") for name in traced.inputs]
+        outputs = [graph.get_tensor_by_name(name) for name in traced.outputs]
+    # The public constructors take functions or files, and freeze once more what is frozen.
+    converter = TFLiteConverterBaseV2()
+    converter._trackable_obj = None
+    converter._funcs = [types.SimpleNamespace(graph=graph)]  # what it words its errors with
+    # Its passes over the TensorFlow graph fold nothing that those over the TFLite graph do not.
+    converter._optimize_tf_model = lambda definition, *_: definition
+    with _silence():
+        try:
+            return converter.convert(definition, inputs, outputs)
+        except Exception as error:
+            raise _explained(str(error)) from error
+
+
+def _with_constants(traced, weights, batch_size):
+    """Return the graph with weights as constants and the batch size of the file."""
+    definition = tf.compat.v1.GraphDef()
+    definition.CopyFrom(traced.definition)
+    for node in definition.node:
+        if node.name in weights:
+            node.op = "Const"
+            node.attr.clear()
+            node.attr["dtype"].type = tf.float32.as_datatype_enum
+            value = tf.make_tensor_proto(np.asarray(weights[node.name], np.float32))
+            node.attr["value"].tensor.CopyFrom(value)
+        elif node.name in traced.inputs and node.attr["shape"].shape.dim:
+            size = -1 if batch_size is None else batch_size
+            node.attr["shape"].shape.dim[0].size = size
+        node.attr.pop("_output_shapes", None)
+    return definition
+
+
+# What it says of an operation that TFLite does not have, and where that is: its type, its node.
+_UNKNOWN = re.compile(r"error: loc\((.*?)\): 'tf\.(\w+)' op is neither a custom op nor a flex op")
+_NODE = re.compile(r'fused\["\w+:", "([^"@]+)')
+
+
+def _explained(text):
+    """Return the error that says what the converter does."""
+    lines = [f"  {_layer(location)}: {operation}" for location, operation in _UNKNOWN.findall(text)]
+    if lines:
+        listed = "\n".join(dict.fromkeys(lines))
+        return ConversionError(
+            f"TFLite has no such operations as the model makes in these layers:\n{listed}\n"
+            "Compute that with others, or outside of the model."
+        )
+    return ConversionError(f"The TFLite converter refused the model: {text}")
+
+
+def _layer(location):
+    """Return the scope of the layer that an error is about."""
+    node = _NODE.search(location)
+    name = node[1] if node else location
+    return layer_scope(name) or name
+
+
+# Output, warnings and loggers belong to the process: threads that convert take turns, or the last
+# to end would put back what another had silenced.
+_TURN = threading.RLock()
+
+
+@contextlib.contextmanager
+def _silence():
+    """Keep TensorFlow's own remarks about converting off the user's terminal."""
+    # TensorFlow sets the levels itself on the way; a filter stays.
+    loggers = [tf.get_logger(), logging.getLogger("absl")]
+    with _TURN:
+        for logger in loggers:
+            logger.addFilter(_is_error)
+        try:
+            with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                yield
+        finally:
+            for logger in loggers:
+                logger.removeFilter(_is_error)
+
+
+def _is_error(record):
+    """Tell whether a record is about an error."""
+    return record.levelno >= logging.ERROR

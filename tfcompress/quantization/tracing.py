@@ -1,0 +1,306 @@
+"""What a model computes at inference, as one TensorFlow graph of its inputs and its weights.
+
+The graph is traced once, with a free batch size and the weights as inputs. So the model can be
+converted and run with any weights, and what its constants are made of can be read from the graph.
+A batch fixed to 1 would change the graph itself: Keras takes a tensor of shape (1, n, 1) for a bias.
+"""
+
+import collections
+import contextlib
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfcompress.graph.deploying import deploying
+from tfcompress.graph.inner_tensors import is_inner_role
+from tfcompress.graph.interception import VariableSwap, float32_computation
+from tfcompress.graph.taps import TappedCalls, TapPoint
+from tfcompress.graph.wrapper import ModelWrapper, unwrap
+from tfcompress.quantization.lowerings.operations import forms_for
+
+
+def input_point(index: int) -> TapPoint:
+    """Name the model's own input of that index."""
+    return TapPoint("", "input", 0, index)
+
+
+@dataclasses.dataclass(frozen=True)
+class TracedModel:
+    """A traced model.
+
+    Attributes:
+        definition: the graph; the weights are placeholders in it.
+        specs: what the model takes, named, with the batch size of the trace.
+        inputs: the names of the graph's nodes that stand for the inputs, in order.
+        weights: the variable behind each of the other placeholders, by the node's name.
+        outputs: the names of the tensors that leave, in order.
+        points: where the model hands out a tensor, by the tensor's name.
+    """
+
+    definition: tf.compat.v1.GraphDef
+    specs: Sequence[tf.TensorSpec]
+    inputs: tuple[str, ...]
+    weights: Mapping[str, keras.Variable]
+    outputs: tuple[str, ...]
+    points: Mapping[str, TapPoint]
+
+    def run(self, tensors: Sequence[str], inputs: Sequence, weights: Mapping[str, object]) -> list:
+        """Compute tensors of the graph.
+
+        Args:
+            tensors: their names.
+            inputs: one array per input; of any batch size.
+            weights: the value of each weight, by its placeholder's name.
+
+        Returns:
+            One tensor per name.
+        """
+
+        @tf.function(autograph=False)
+        def imported(fed):
+            return imported_tensors(self.definition, fed, tensors)
+
+        with without_optimizer():
+            return imported(
+                {**dict(zip(self.inputs, map(tf.constant, inputs), strict=False)), **weights}
+            )
+
+    def weight_values(self) -> dict[str, tf.Tensor]:
+        """Read the variables: their float32 values by the name of their placeholder."""
+        return {
+            name: tf.cast(tf.convert_to_tensor(variable.value), tf.float32)
+            for name, variable in self.weights.items()
+        }
+
+
+def imported_tensors(definition, fed: Mapping[str, object], names: Sequence[str]) -> list:
+    """Compute tensors of a graph inside the graph that is being built.
+
+    Args:
+        definition: the graph.
+        fed: values by the name of the node that they stand for.
+        names: names of tensors.
+
+    Returns:
+        One tensor per name.
+    """
+    needed = _behind(definition, names)
+    present = {node.name for node in needed.node}
+    mapped = {f"{name}:0": value for name, value in fed.items() if name in present}
+    return tf.graph_util.import_graph_def(
+        needed, input_map=mapped, return_elements=list(names), name="deployed"
+    )
+
+
+def _behind(definition, names):
+    """Return the part of a graph that some tensors are computed by."""
+    nodes = {node.name: node for node in definition.node}
+    left, needed = [name.split(":")[0] for name in names], set()
+    while left:
+        name = left.pop()
+        if name not in needed:
+            needed.add(name)
+            left += [source.removeprefix("^").split(":")[0] for source in nodes[name].input]
+    part = tf.compat.v1.GraphDef()
+    part.versions.CopyFrom(definition.versions)
+    part.library.CopyFrom(definition.library)
+    part.node.extend(node for node in definition.node if node.name in needed)
+    return part
+
+
+def input_specs(model: keras.Model, batch_size: int | None = 1) -> list[tf.TensorSpec]:
+    """Describe what a model's inference function takes.
+
+    Args:
+        model: a built Keras model.
+        batch_size: the fixed batch size, or ``None`` for one that is free at run time.
+
+    Returns:
+        One spec per input, in the order of ``model.inputs``, named after them.
+
+    Raises:
+        ValueError: the model has no declared inputs, or a dimension besides the batch is unknown.
+    """
+    inputs = getattr(unwrap(model), "inputs", None)
+    if not inputs:
+        raise ValueError(
+            f"Model {model.name!r} does not declare its inputs, so their shapes are not known. "
+            "Call the layers on `keras.Input` objects and make a `keras.Model` of the result."
+        )
+    specs = []
+    for tensor in inputs:
+        shape = tuple(tensor.shape)
+        if None in shape[1:]:
+            raise ValueError(
+                f"Input {tensor.name!r} of model {model.name!r} has an unknown dimension besides "
+                f"the batch, and a deployed model needs fixed ones. Received: shape={shape}"
+            )
+        specs.append(tf.TensorSpec((batch_size, *shape[1:]), tensor.dtype, tensor.name))
+    return specs
+
+
+def arrange_inputs(model: keras.Model, tensors: Sequence):
+    """Arrange one tensor per input as the user's model takes them: bare, as a list or as a dict."""
+    structure = getattr(unwrap(model), "_inputs_struct", None)
+    if structure is None:
+        return tensors[0] if len(tensors) == 1 else list(tensors)
+    return keras.tree.pack_sequence_as(structure, list(tensors))
+
+
+def trace(
+    model: keras.Model,
+    wrap: Callable | None = None,
+    rewritten: Sequence[str] = (),
+    batch_size: int | None = None,
+) -> TracedModel:
+    """Trace what a model computes at inference, in float32.
+
+    Args:
+        model: a built Keras model.
+        wrap: the lowering of each layer's call; see ``TappedCalls.active``. Layers compute as they
+            are when not given.
+        rewritten: types of TensorFlow operations that are lowered; see ``rewritings``.
+        batch_size: a fixed one, which the one-operation LSTM needs; free when not given.
+
+    Returns:
+        The graph.
+
+    Raises:
+        ValueError: see ``input_specs``.
+    """
+    specs = input_specs(model, batch_size)
+    variables = _float_variables(model)
+    run = model.call if isinstance(model, ModelWrapper) else model
+    seen: dict[str, TapPoint] = {}
+    main = []
+
+    def look(point, tensor, **how):
+        del how
+        # Functions that a layer calls have graphs of their own, which nothing here reaches into.
+        if tensor.dtype.is_floating and tensor.graph is main[0]:
+            known = seen.setdefault(tensor.name, point)
+            if is_inner_role(known.role) and not is_inner_role(point.role):
+                seen[tensor.name] = point  # what Keras names exists outside of graphs, too
+        return tensor
+
+    def infer(inputs, weights):
+        main.append(tf.compat.v1.get_default_graph())
+        watched = contextlib.nullcontext()
+        if wrap is not None or rewritten:
+            watched = TappedCalls(model, forms_for(rewritten)).active(look, wrap)
+        with watched, VariableSwap(list(zip(variables, weights, strict=True))):
+            return keras.tree.flatten(run(arrange_inputs(model, inputs), training=False))
+
+    unnamed = [tf.TensorSpec(spec.shape, spec.dtype, f"input_{i}") for i, spec in enumerate(specs)]
+    weights = [tf.TensorSpec(v.shape, tf.float32, f"weight_{i}") for i, v in enumerate(variables)]
+    with float32_computation(model), deploying():
+        traced = tf.function(infer, autograph=False).get_concrete_function(unnamed, weights)
+    names = [tensor.op.name for tensor in traced.inputs[: len(specs) + len(variables)]]
+    outputs = tuple(_behind_identity(tensor) for tensor in traced.outputs)
+    return TracedModel(
+        _without_functions(traced),
+        specs,
+        tuple(names[: len(specs)]),
+        dict(zip(names[len(specs) :], variables, strict=True)),
+        outputs,
+        seen,
+    )
+
+
+def _float_variables(model):
+    """List the variables whose values are numbers, each once."""
+    return list(
+        {
+            id(variable): variable
+            for variable in model.variables
+            if keras.backend.is_float_dtype(variable.dtype)
+        }.values()
+    )
+
+
+def _behind_identity(tensor):
+    """Return the name of what a graph's output only passes on."""
+    while tensor.op.type == "Identity":
+        tensor = tensor.op.inputs[0]
+    return tensor.name
+
+
+def _without_functions(traced):
+    """Return the graph with captured state as constants, and called functions dissolved.
+
+    The converter knows some functions by what they say of themselves; those stay.
+    """
+    graph = traced.graph
+    if graph.captures or any(_calls_function(operation) for operation in graph.get_operations()):
+        from tensorflow.python.framework.convert_to_constants import (
+            convert_variables_to_constants_v2,
+        )
+
+        return convert_variables_to_constants_v2(traced).graph.as_graph_def()
+    return graph.as_graph_def()
+
+
+def _calls_function(operation):
+    """Tell whether an operation calls a function that means nothing to the converter."""
+    attributes = operation.node_def.attr.values()
+    names = [a.func.name for a in attributes if a.HasField("func")]
+    names += [function.name for a in attributes for function in a.list.func]
+    library = {f.signature.name: f for f in operation.graph.as_graph_def().library.function}
+    return any("api_implements" not in library[name].attr for name in names if name in library)
+
+
+@contextlib.contextmanager
+def without_optimizer():
+    """Let graphs run as they were traced: optimizing one takes longer than running it once."""
+    option = "disable_meta_optimizer"
+    before = tf.config.optimizer.get_experimental_options().get(option, False)
+    tf.config.optimizer.set_experimental_options({option: True})
+    try:
+        yield
+    finally:
+        tf.config.optimizer.set_experimental_options({option: before})
+
+
+def made_up_weights(traced: TracedModel, seed: int = 20240229) -> dict[str, np.ndarray]:
+    """Make values near those of a model's weights, so that no two tensors look alike.
+
+    A fresh BatchNormalization, or a bias of zeros, leaves a tensor as it is; the converter leaves
+    such operations out of a file, and one tensor is taken for another.
+
+    Args:
+        traced: the model.
+        seed: of the random numbers.
+
+    Returns:
+        float32 arrays by the name of the weight's placeholder.
+    """
+    generator = np.random.default_rng(seed)
+    values = {}
+    for name, variable in traced.weights.items():
+        value = keras.ops.convert_to_numpy(variable).astype(np.float32)
+        if variable.name == "bias":
+            # Small, so that a tensor is known by its values where the file adds it elsewhere.
+            values[name] = generator.uniform(-3e-4, 3e-4, value.shape).astype(np.float32)
+        else:
+            values[name] = _near(value, generator)
+    return values
+
+
+def _near(value, generator):
+    """Add noise to an array, in proportion to its values."""
+    size = 0.1 * np.abs(value) + 0.02 * np.std(value) + (0.02 if not value.any() else 0.0)
+    noise = size * generator.uniform(-1.0, 1.0, value.shape).astype(np.float32)
+    # What cannot be negative, such as a variance, stays so.
+    return value + (noise if np.min(value, initial=0) < 0 else np.abs(noise))
+
+
+def readers_of(definition) -> Mapping[str, list]:
+    """List the nodes that read each node of a graph, by the node's name."""
+    readers = collections.defaultdict(list)
+    for node in definition.node:
+        for source in node.input:
+            readers[source.removeprefix("^").split(":")[0]].append(node)
+    return readers
