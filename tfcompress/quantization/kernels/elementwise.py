@@ -56,6 +56,8 @@ def quantize(operation, inputs, grids, kernels):
         return [_requantized(values, grid, kernels)]
     if kernels == "xnnpack" and grid.dtype == "INT8":
         steps = tf.round(values * rq.quotient(tf.constant(1.0), grid.scale))
+    elif kernels == "xnnpack":
+        steps = tf.round(rq.quotient(values, grid.scale))
     else:
         steps = rq.round_half_away(rq.quotient(values, grid.scale))
     return [rq.clamped(steps, "NONE", grid, kernels)]

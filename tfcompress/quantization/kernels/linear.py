@@ -32,8 +32,7 @@ def conv_2d(operation, inputs, grids, kernels):
         padding=options["padding"],
         dilations=(options["dilation_h_factor"], options["dilation_w_factor"]),
     )
-    real = rq.product_in_float64(activations.grid.scale, weights.grid.scale)
-    return _output(operation, sums, bias, (activations, weights, real), grids[0], kernels)
+    return [_convolved(operation, sums, bias, (activations, weights), grids[0], kernels)]
 
 
 def depthwise_conv_2d(operation, inputs, grids, kernels):
@@ -60,8 +59,7 @@ def depthwise_conv_2d(operation, inputs, grids, kernels):
     )
     if not native:
         sums = sums[:, :: strides[0], :: strides[1]]
-    real = rq.product_in_float64(activations.grid.scale, weights.grid.scale)
-    return _output(operation, sums, bias, (activations, weights, real), grids[0], kernels)
+    return [_convolved(operation, sums, bias, (activations, weights), grids[0], kernels)]
 
 
 def fully_connected(operation, inputs, grids, kernels):
@@ -75,10 +73,14 @@ def fully_connected(operation, inputs, grids, kernels):
     )
     if operation.options["keep_num_dims"]:
         sums = tf.reshape(sums, tf.concat([tf.shape(values)[:-1], [units]], 0))
-    # The kernels make the multiplier of one scale in another way than those of scales per channel.
-    product = rq.product_in_float64 if weights.grid.scale.shape.rank else rq.product_in_float32
-    real = product(activations.grid.scale, weights.grid.scale)
-    return _output(operation, sums, bias, (activations, weights, real), grids[0], kernels)
+    scales, grid = (activations.grid.scale, weights.grid.scale), grids[0]
+    if kernels == "reference" or activations.grid.dtype == "INT16":
+        real = rq.ratio(rq.product_in_float64(*scales), grid.scale)
+        return [_clamped(operation, _in_double(sums, bias, real), grid, "reference")]
+    if weights.grid.dtype == "INT4" and not weights.grid.scale.shape.rank:
+        real = rq.ratio(rq.product_in_float32(*scales), grid.scale)
+        return [_clamped(operation, _once_rounded(sums, bias, real), grid, "reference")]
+    return [_by_xnnpack(operation, sums, bias, (activations, weights), grid)]
 
 
 def transpose_conv(operation, inputs, grids, kernels):
@@ -95,8 +97,7 @@ def transpose_conv(operation, inputs, grids, kernels):
         strides=(options["stride_h"], options["stride_w"]),
         padding=options["padding"],
     )
-    real = rq.product_in_float64(activations.grid.scale, weights.grid.scale)
-    return _output(operation, sums, bias, (activations, weights, real), grids[0], kernels)
+    return [_convolved(operation, sums, bias, (activations, weights), grids[0], kernels)]
 
 
 def batch_matmul(operation, inputs, grids, kernels):
@@ -109,8 +110,25 @@ def batch_matmul(operation, inputs, grids, kernels):
         transpose_a=operation.options["adj_x"],
         transpose_b=operation.options["adj_y"],
     )
-    real = rq.product_in_float32(first.grid.scale, second.grid.scale)
-    return _output(operation, sums, None, (first, second, real), grids[0], kernels)
+    grid = grids[0]
+    real = rq.ratio(rq.product_in_float32(first.grid.scale, second.grid.scale), grid.scale)
+
+    def built_in():
+        values = _twice_rounded(sums, None, real)
+        return _clamped(operation, values, grid, "reference")
+
+    if first.grid.dtype == "INT16":
+        values = rq.multiply_16_bit(tf.cast(sums, tf.int64), *rq.fixed_point_multiplier(real))
+        return [_clamped(operation, values, grid, "reference")]
+    if kernels == "reference":
+        return [built_in()]
+    return [
+        tf.cond(
+            tf.equal(second.grid.zero_point, 0),
+            lambda: _by_xnnpack(operation, sums, None, (first, second), grid),
+            built_in,
+        )
+    ]
 
 
 def _three(inputs):
@@ -136,25 +154,54 @@ def _same_padded(values, kernel_size, strides, dilations):
     return tf.pad(values, [*paddings, [0, 0]])
 
 
-def _output(operation, sums, bias, factors, grid, kernels):
-    """Add the bias to the sums of products, and bring them to the output's grid."""
-    activations, weights, real = factors
-    activation = operation.options.get("fused_activation_function", "NONE")
+def _convolved(operation, sums, bias, operands, grid, kernels):
+    """Bring the sums of a convolution to the output's grid."""
+    activations, weights = operands
+    real = rq.ratio(rq.product_in_float64(activations.grid.scale, weights.grid.scale), grid.scale)
     if activations.grid.dtype == "INT16":
         values = rq.multiply_16_bit(
-            _whole_sums(sums, bias, tf.int64),
-            *rq.fixed_point_multiplier(rq.ratio(real, grid.scale)),
+            _whole_sums(sums, bias, tf.int64), *rq.fixed_point_multiplier(real)
         )
-        return [rq.clamped(values, activation, grid, "reference")]
-    if kernels == "xnnpack":
-        multiplier = rq.float32_multiplier(activations.grid.scale, weights.grid.scale, grid.scale)
-        values = tf.round(_float32_sums(sums, bias) * multiplier)
-        return [rq.clamped(values, activation, grid, kernels)]
-    values = rq.multiply_fixed_point(
-        _whole_sums(sums, bias, tf.int32),
-        *rq.fixed_point_multiplier(rq.ratio(real, grid.scale)),
+    elif kernels == "reference":
+        values = _twice_rounded(sums, bias, real)
+    elif weights.grid.dtype == "INT4":
+        values = _twice_rounded(sums, bias, real)
+    else:
+        return _by_xnnpack(operation, sums, bias, operands, grid)
+    return _clamped(operation, values, grid, "reference")
+
+
+def _by_xnnpack(operation, sums, bias, operands, grid):
+    """Bring sums to the output's grid as XNNPACK does."""
+    scales = (each.grid.scale for each in operands)
+    multiplier = rq.float32_multiplier(*scales, grid.scale)
+    values = tf.round(_float32_sums(sums, bias) * multiplier)
+    return _clamped(operation, values, grid, "xnnpack")
+
+
+def _twice_rounded(sums, bias, real):
+    """Multiply sums and bias in fixed point."""
+    return rq.multiply_fixed_point(
+        _whole_sums(sums, bias, tf.int32), *rq.fixed_point_multiplier(real)
     )
-    return [rq.clamped(values, activation, grid, kernels)]
+
+
+def _once_rounded(sums, bias, real):
+    """Multiply sums and bias in fixed point as ruy does."""
+    return rq.multiply_fixed_point_once(
+        _whole_sums(sums, bias, tf.int32), *rq.fixed_point_multiplier(real)
+    )
+
+
+def _in_double(sums, bias, real):
+    """Multiply sums and bias in float64, and round halves away from zero."""
+    return rq.round_half_away(tf.cast(_whole_sums(sums, bias, tf.int64), tf.float64) * real)
+
+
+def _clamped(operation, values, grid, kernels):
+    """Clamp to what the type and the fused activation allow, if the operation has one."""
+    activation = operation.options.get("fused_activation_function", "NONE")
+    return rq.clamped(values, activation, grid, kernels)
 
 
 def _whole_sums(sums, bias, dtype):

@@ -134,6 +134,24 @@ def multiply_fixed_point(values, multiplier, shift):
     return divide_by_power_of_two(tf.cast(high, tf.int32), right)
 
 
+def multiply_fixed_point_once(values, multiplier, shift):
+    """Multiply 32-bit integers by ``multiplier * 2**(shift - 31)``, rounding once, halves up.
+
+    Args:
+        values: int32 tensor.
+        multiplier: int64 tensor from ``fixed_point_multiplier`` that broadcasts with it.
+        shift: its int32 tensor.
+
+    Returns:
+        int32 tensor.
+    """
+    left, right = tf.maximum(shift, 0), tf.cast(tf.maximum(-shift, 0), tf.int64)
+    shifted = values * tf.bitwise.left_shift(tf.ones_like(left), left)
+    half = tf.bitwise.left_shift(tf.ones_like(right), right + 30)
+    product = tf.cast(shifted, tf.int64) * multiplier + half
+    return tf.cast(tf.bitwise.right_shift(product, right + 31), tf.int32)
+
+
 def divide_by_power_of_two(values, exponent):
     """Divide integers by ``2**exponent`` and round, halves away from zero.
 
@@ -224,17 +242,17 @@ def round_half_away(values):
     """Round to whole numbers, halves away from zero, as ``std::round``.
 
     Args:
-        values: float32 tensor.
+        values: float tensor.
 
     Returns:
-        float32 tensor.
+        Tensor of the same dtype.
 
     Example:
     >>> round_half_away(tf.constant([0.5, -2.5, 0.49999997])).numpy()
     array([ 1., -3.,  0.], dtype=float32)
     """
     whole = tf.where(values < 0, tf.math.ceil(values), tf.math.floor(values))
-    away = tf.cast(tf.abs(values - whole) >= 0.5, tf.float32)
+    away = tf.cast(tf.abs(values - whole) >= 0.5, values.dtype)
     return whole + tf.sign(values) * away
 
 
