@@ -1,0 +1,1 @@
+"""What LiteRT's integer kernels compute, to the bit, as TensorFlow functions."""

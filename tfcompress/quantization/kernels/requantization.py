@@ -1,0 +1,255 @@
+"""From the sums of an integer kernel to the integers of its output, as each kernel set rounds.
+
+XNNPACK multiplies in float32 and rounds halves to even. The reference kernels multiply by a
+31-bit fixed-point number and a power of two, and round twice: the high half of the doubled
+product, then the shift, halves away from zero (gemmlowp's fixed point, Jacob et al. 2018,
+https://arxiv.org/abs/1712.05877, section 2.3). With 16-bit activations both kernel sets keep 15
+bits of the multiplier and round once, halves up.
+
+Scales are tensors that may change from run to run. Everything that is made of them is computed in
+the graph, in float64 where a kernel uses double. Divisions are ``divide_no_nan``: TensorFlow
+replaces a plain division by a constant with a product with its reciprocal, which rounds
+differently. Casts between products keep it from reordering them.
+"""
+
+import tensorflow as tf
+
+from tfcompress.quantization.kernels.grids import Grid, integer_range
+
+_SMALLEST_SHIFT = -31
+
+
+def quotient(dividend, divisor):
+    """Divide, correctly rounded, also where the divisor is a constant of the graph.
+
+    Args:
+        dividend: float tensor.
+        divisor: float tensor of the same dtype, not zero.
+
+    Returns:
+        Tensor of the same dtype.
+    """
+    return tf.math.divide_no_nan(dividend, divisor)
+
+
+def product_in_float32(first, second):
+    """Multiply two float32 scales in float32, and return the rounded product as float64.
+
+    Args:
+        first: float32 tensor.
+        second: float32 tensor that broadcasts with it.
+
+    Returns:
+        float64 tensor.
+    """
+    # The product of two float32 numbers is exact in float64, so that one rounding remains.
+    return tf.cast(tf.cast(product_in_float64(first, second), tf.float32), tf.float64)
+
+
+def product_in_float64(first, second):
+    """Multiply two float32 scales, which is exact in float64.
+
+    Args:
+        first: float32 tensor.
+        second: float32 tensor that broadcasts with it.
+
+    Returns:
+        float64 tensor.
+    """
+    return tf.cast(first, tf.float64) * tf.cast(second, tf.float64)
+
+
+def ratio(scale, output_scale):
+    """Divide a scale by the output's scale in float64.
+
+    Args:
+        scale: float32 or float64 tensor.
+        output_scale: float32 scalar.
+
+    Returns:
+        float64 tensor.
+    """
+    return quotient(tf.cast(scale, tf.float64), tf.cast(output_scale, tf.float64))
+
+
+def float32_multiplier(input_scale, weight_scale, output_scale):
+    """Make the factor of XNNPACK's kernels: ``input_scale * weight_scale / output_scale``.
+
+    Args:
+        input_scale: float32 scalar.
+        weight_scale: float32, a scalar or one value for each channel.
+        output_scale: float32 scalar.
+
+    Returns:
+        float32 tensor of the shape of ``weight_scale``, rounded after each of the two steps.
+    """
+    # A quotient of float32 numbers may be rounded to float64 first: the second rounding finds
+    # what one rounding would have.
+    return tf.cast(ratio(product_in_float32(input_scale, weight_scale), output_scale), tf.float32)
+
+
+def fixed_point_multiplier(real):
+    """Write positive numbers as ``multiplier * 2**(shift - 31)``, as ``std::frexp`` splits them.
+
+    Args:
+        real: float64 tensor.
+
+    Returns:
+        (multiplier, shift): int64 and int32 tensors; the multiplier lies in [2**30, 2**31), or both
+        are 0 where the number is below about 2**-32.
+
+    Example:
+    >>> multiplier, shift = fixed_point_multiplier(tf.constant(0.75, tf.float64))
+    >>> int(multiplier), int(shift)
+    (1610612736, 0)
+    """
+    bits = tf.bitcast(real, tf.int64)
+    shift = tf.cast(tf.bitwise.right_shift(bits, tf.constant(52, tf.int64)), tf.int32) - 1022
+    leading_one = tf.constant(1 << 52, tf.int64)
+    fraction = tf.bitwise.bitwise_or(tf.bitwise.bitwise_and(bits, leading_one - 1), leading_one)
+    # 31 of the 53 bits stay; halves round up.
+    multiplier = tf.bitwise.right_shift(fraction + (1 << 21), tf.constant(22, tf.int64))
+    carried = tf.equal(multiplier, 1 << 31)
+    multiplier = tf.where(carried, tf.constant(1 << 30, tf.int64), multiplier)
+    shift += tf.cast(carried, tf.int32)
+    vanished = shift < _SMALLEST_SHIFT
+    return tf.where(vanished, tf.zeros_like(multiplier), multiplier), tf.where(vanished, 0, shift)
+
+
+def multiply_fixed_point(values, multiplier, shift):
+    """Multiply 32-bit integers by ``multiplier * 2**(shift - 31)``, rounding twice.
+
+    Args:
+        values: int32 tensor.
+        multiplier: int64 tensor from ``fixed_point_multiplier`` that broadcasts with it.
+        shift: its int32 tensor.
+
+    Returns:
+        int32 tensor.
+    """
+    left, right = tf.maximum(shift, 0), tf.maximum(-shift, 0)
+    shifted = values * tf.bitwise.left_shift(tf.ones_like(left), left)
+    product = tf.cast(shifted, tf.int64) * multiplier
+    high = tf.bitwise.right_shift(product + (1 << 30), tf.constant(31, tf.int64))
+    return divide_by_power_of_two(tf.cast(high, tf.int32), right)
+
+
+def divide_by_power_of_two(values, exponent):
+    """Divide integers by ``2**exponent`` and round, halves away from zero.
+
+    Args:
+        values: int32 tensor.
+        exponent: int32 tensor that broadcasts with it, 0 to 31.
+
+    Returns:
+        int32 tensor.
+
+    Example:
+    >>> divide_by_power_of_two(tf.constant([6, -6, 5]), tf.constant(2)).numpy()
+    array([ 2, -2,  1], dtype=int32)
+    """
+    one = tf.ones_like(exponent)
+    mask = tf.bitwise.left_shift(one, exponent) - 1
+    negative = tf.cast(values < 0, tf.int32)
+    above = tf.bitwise.bitwise_and(values, mask) > tf.bitwise.right_shift(mask, one) + negative
+    return tf.bitwise.right_shift(values, exponent) + tf.cast(above, tf.int32)
+
+
+def multiply_16_bit(values, multiplier, shift):
+    """Multiply 64-bit integers as the kernels with 16-bit activations do.
+
+    Args:
+        values: int64 tensor, within 48 bits.
+        multiplier: int64 tensor from ``fixed_point_multiplier`` that broadcasts with it.
+        shift: its int32 tensor, at most 14.
+
+    Returns:
+        int64 tensor, within 32 bits.
+    """
+    reduced = tf.where(
+        multiplier < 0x7FFF0000,
+        tf.bitwise.right_shift(multiplier + (1 << 15), tf.constant(16, tf.int64)),
+        tf.constant(0x7FFF, tf.int64),
+    )
+    total = tf.cast(15 - shift, tf.int64)
+    half = tf.bitwise.left_shift(tf.ones_like(total), total - 1)
+    result = tf.bitwise.right_shift(values * reduced + half, total)
+    return tf.cast(tf.cast(result, tf.int32), tf.int64)
+
+
+def activation_limits(activation: str, grid: Grid, kernels: str):
+    """Return the integers between which a kernel clamps its output.
+
+    Args:
+        activation: the fused activation: "NONE", "RELU", "RELU6" or "RELU_N1_TO_1".
+        grid: the output's grid.
+        kernels: "xnnpack", which rounds a limit's halves to even, or "reference": away from zero.
+
+    Returns:
+        (lowest, highest): float32 scalars, whole numbers within the range of the type.
+
+    Raises:
+        ValueError: another activation or type.
+
+    Example:
+    >>> relu6 = Grid(tf.constant(0.05), tf.constant(-100), "INT8")
+    >>> [float(limit) for limit in activation_limits("RELU6", relu6, "reference")]
+    [-100.0, 20.0]
+    """
+    lowest, highest = (tf.constant(float(end)) for end in integer_range(grid.dtype))
+    rounded = tf.round if kernels == "xnnpack" else round_half_away
+    zero_point = tf.cast(grid.zero_point, tf.float32)
+
+    def integer(real):
+        return zero_point + rounded(quotient(tf.constant(real), grid.scale))
+
+    limits = {
+        "NONE": lambda: (lowest, highest),
+        "RELU": lambda: (tf.maximum(lowest, zero_point), highest),
+        "RELU6": lambda: (tf.maximum(lowest, zero_point), tf.minimum(highest, integer(6.0))),
+        "RELU_N1_TO_1": lambda: (
+            tf.maximum(lowest, integer(-1.0)),
+            tf.minimum(highest, integer(1.0)),
+        ),
+    }
+    if activation not in limits:
+        raise ValueError(
+            f"The integer kernels fuse the activations {', '.join(limits)}. "
+            f"Received: {activation}. Write it as an operation of its own."
+        )
+    return limits[activation]()
+
+
+def round_half_away(values):
+    """Round to whole numbers, halves away from zero, as ``std::round``.
+
+    Args:
+        values: float32 tensor.
+
+    Returns:
+        float32 tensor.
+
+    Example:
+    >>> round_half_away(tf.constant([0.5, -2.5, 0.49999997])).numpy()
+    array([ 1., -3.,  0.], dtype=float32)
+    """
+    whole = tf.where(values < 0, tf.math.ceil(values), tf.math.floor(values))
+    away = tf.cast(tf.abs(values - whole) >= 0.5, tf.float32)
+    return whole + tf.sign(values) * away
+
+
+def clamped(values, activation: str, grid: Grid, kernels: str):
+    """Add the output's zero point and clamp to what the type and the activation allow.
+
+    Args:
+        values: tensor of whole numbers, counted from zero.
+        activation: see ``activation_limits``.
+        grid: likewise.
+        kernels: likewise.
+
+    Returns:
+        float32 tensor.
+    """
+    lowest, highest = activation_limits(activation, grid, kernels)
+    shifted = tf.cast(values + tf.cast(grid.zero_point, values.dtype), tf.float32)
+    return tf.clip_by_value(shifted, lowest, highest)
