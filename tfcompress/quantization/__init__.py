@@ -5,7 +5,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "placing.placement": ["PlacementError"],
+        "deployed_graph": ["PlacementError"],
         "quantize_aware": ["QuantizeAware", "quantize_aware"],
         "scheme": ["Scheme"],
     },

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfcompress.quantization.tracing import TracedModel, imported_tensors, readers_of
+from tfcompress.quantization.tracing import TracedModel, readers_of
 from tfcompress.tflite.constants import constant_value
 from tfcompress.tflite.model import Operation, TFLiteModel
 
@@ -117,25 +117,6 @@ def derive(
         tensor's index. Others are literals: they do not depend on weights.
     """
     return _Explanations(traced, weights, model).found
-
-
-def constants_from(
-    traced: TracedModel, derivations: Derivations, weights: Mapping[str, object]
-) -> dict[str, object]:
-    """Compute the operands that constants are made of.
-
-    Args:
-        traced: the model.
-        derivations: from ``derive``.
-        weights: the value of each weight, by its placeholder's name.
-
-    Returns:
-        The value of each operand by its name.
-    """
-    names = sorted({name for derivation in derivations.values() for name in derivation.operands})
-    return dict(
-        zip(names, imported_tensors(traced.definition, weights, names), strict=True)
-    )
 
 
 class _Explanations:

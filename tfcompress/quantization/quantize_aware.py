@@ -1,16 +1,15 @@
 """Training with the numbers that will be deployed."""
 
-import functools
 from collections.abc import Iterable
 
 import keras
 import numpy as np
 import tensorflow as tf
+from keras.src.backend import AutocastScope
 
 from tfcompress.examples import iterate_inputs
-from tfcompress.graph.deploying import is_deploying
 from tfcompress.graph.selection import LayerSelector, select_layers, walk_layers
-from tfcompress.graph.taps import TappedCalls
+from tfcompress.graph.taps import TappedCalls, walk_operations
 from tfcompress.graph.wrapper import (
     ModelWrapper,
     require_built,
@@ -24,28 +23,24 @@ from tfcompress.quantization.arithmetic.fake_quantization import (
     fake_quantize_activations_outside_xla,
 )
 from tfcompress.quantization.arithmetic.observers import MovingAverage, get_observer
-from tfcompress.quantization.deployment import configure
+from tfcompress.quantization.deployed_graph import DeployedGraph, PlacementError, lower
+from tfcompress.quantization.deployed_model import DeployedModel
 from tfcompress.quantization.finite_weights import require_finite_weights
-from tfcompress.quantization.float_islands import keep_float
-from tfcompress.quantization.integer_check import require_integer, require_named
+from tfcompress.quantization.float_file import ConversionError
+from tfcompress.quantization.integers import TrainedKernel
+from tfcompress.quantization.layer_schemes import float_paths, resolve_schemes
+from tfcompress.quantization.learnable_steps import require_learnable
 from tfcompress.quantization.lowerings import observable_call
 from tfcompress.quantization.lowerings.normalization import with_moving_statistics
 from tfcompress.quantization.lowerings.operations import first_accepted, forms_for, rewritings
-from tfcompress.quantization.layer_schemes import float_paths, resolve_schemes
-from tfcompress.quantization.learnable_steps import require_learnable
 from tfcompress.quantization.observed_ranges import are_observed, require_observed, unseen
 from tfcompress.quantization.phase import Phase
-from tfcompress.quantization.placing.placement import (
-    Placement,
-    PlacementError,
-    input_point,
-    read_placement,
-)
+from tfcompress.quantization.placement import Placement
 from tfcompress.quantization.poles import around_poles
 from tfcompress.quantization.scheme import Scheme
-from tfcompress.quantization.stored_tensors import StoredTensors, first_steps
+from tfcompress.quantization.stored_tensors import StoredTensors, first_steps, stepped_ranges
+from tfcompress.quantization.tracing import input_point, input_specs
 from tfcompress.quantization.weights import QuantizedWeights
-from tfcompress.tflite import conversion
 
 _INFERENCE = Phase(ranges_move=False)
 
@@ -93,17 +88,15 @@ class QuantizeAware(ModelWrapper):
         self.learn_steps = tuple(learn_steps)
         self._layer_paths = layers
         self._allowed = tuple(allow_float)
-        schemes = resolve_schemes(model, scheme, layers)
+        schemes = self._schemes = resolve_schemes(model, scheme, layers)
         self.float_layers = tuple(float_paths(schemes))
         self.allow_float = (*self._allowed, *self.float_layers, *placement.beside_float)
-        self._in_float = {
-            id(layer) for path, layer in walk_layers(model) if path in self.float_layers
-        }
         self._weights = QuantizedWeights(model, schemes)
         self._taps = TappedCalls(model, forms_for(placement.rewritten))
         self._traced = tf.function(self._rounded, autograph=False, reduce_retracing=True)
         self._observe = tf.function(self._observed, reduce_retracing=True)
         self.phase = Phase()
+        self._deployed: DeployedModel | None = None
         self._fake_quantize = fake_quantize_activations
         self.ranges = self.add_weight(
             shape=(len(placement.learnt), 2),
@@ -119,8 +112,6 @@ class QuantizeAware(ModelWrapper):
             self.activation_steps = self._add_steps("activation_steps", (len(placement.learnt),))
         if "weights" in self.learn_steps:
             for kernel in self._weights.kernels:
-                if kernel.folds:
-                    continue
                 name = kernel.kernel.path.replace("/", "_") + "_steps"
                 steps = self._add_steps(name, kernel.first_steps().shape)
                 self._weights.steps[id(kernel.variable)] = steps
@@ -138,10 +129,68 @@ class QuantizeAware(ModelWrapper):
         if training and self.activation_steps is not None:  # steps start from ranges
             with tf.init_scope():
                 self._require_ranges()
+        if not training and mask is None and self.deployed.exact:
+            return self.deployed(inputs)
         phase = self.phase if training else _INFERENCE
         if tf.executing_eagerly() and self.placement.needs_graph():
             return self._traced(inputs, training=training, mask=mask, phase=phase)
         return self._rounded(inputs, training, mask, phase)
+
+    @property
+    def deployed(self) -> DeployedModel:
+        """The model as a device runs it: its file, and inference with the device's integers."""
+        if self._deployed is None:
+            with tf.init_scope():
+                graph = lower(
+                    self.model,
+                    self.scheme,
+                    self._schemes,
+                    self.allow_float,
+                    self.placement.rewritten,
+                )
+                self.use_graph(graph)
+        return self._deployed
+
+    def use_graph(self, graph: DeployedGraph) -> None:
+        """Take a deployed graph for that of the model.
+
+        Args:
+            graph: the graph that ``placement`` was read from, or one of the same model.
+        """
+        trained = {
+            name: kernel
+            for name, variable in graph.traced.weights.items()
+            for kernel in self._weights.kernels
+            if kernel.variable is variable
+        }
+
+        def state():
+            with AutocastScope(None):  # stored float32 values, also under mixed precision
+                ranges = tf.convert_to_tensor(self.ranges.value)
+                if self.activation_steps is not None:
+                    steps = tf.convert_to_tensor(self.activation_steps.value)
+                    ranges = stepped_ranges(ranges, steps, self.scheme)
+                kernels = {
+                    name: TrainedKernel(kernel, self._weights.steps.get(id(kernel.variable)))
+                    for name, kernel in trained.items()
+                }
+                return ranges, graph.traced.weight_values(), kernels
+
+        # In a tuple: Keras would track a callable object of ours.
+        self.__dict__["_deployed"] = DeployedModel(
+            graph.with_placement(self.placement), self.model, self.scheme.kernels, state
+        )
+
+    def simulated(self, inputs):
+        """Run the model at inference with its tensors in sight: fake quantization in float.
+
+        Args:
+            inputs: what the model takes.
+
+        Returns:
+            What it gives; that of the device but for roundings that fall on the other side.
+        """
+        return self._rounded(inputs, False, None, _INFERENCE)
 
     def train_step(self, data):
         """Train on a batch, with cheaper gradients where the step is not compiled by XLA."""
@@ -172,7 +221,7 @@ class QuantizeAware(ModelWrapper):
 
     def _run(self, inputs, training, mask, phase, tap, units=None):
         weights = self._weights.for_one_run()
-        if phase.rounding and not is_deploying():
+        if phase.rounding:
             tap = around_poles(tap, self.placement.rows())
 
         def wrap(layer, call, tap):
@@ -183,8 +232,6 @@ class QuantizeAware(ModelWrapper):
                     run = units.wrap(layer, run, bool(training) and phase.statistics_move)
             else:
                 run = observable_call(layer, call, tap)
-            if not training and id(layer) in self._in_float:
-                run = keep_float(run)
             if isinstance(layer, keras.layers.BatchNormalization) and not phase.statistics_move:
                 return with_moving_statistics(run)
             return run
@@ -375,24 +422,25 @@ def quantize_aware(
     observer = get_observer(observer)
     learn_steps = tuple(learn_steps)
     require_learnable(scheme, learn_steps)
-    conversion.input_specs(model)
+    input_specs(model)
     paths = None if layers is None else [path for path, _ in select_layers(model, layers)]
     schemes = resolve_schemes(model, scheme, paths)
     allowed = list(allow_float)
-    require_named(model, allowed)
-    if scheme.activation_bits is None:
-        placement = Placement((), ())
-        return QuantizeAware(model, scheme, placement, paths, observer, learn_steps, allowed)
-    # Files with more than the converter's own 8 bits are finished after it, and checked then.
-    finished = scheme.activation_bits != 8 or float_paths(schemes)
-    check = None if finished else functools.partial(configure, scheme=scheme)
+    _require_named(model, allowed)
+    graph = first_accepted(
+        lambda rewritten: lower(model, scheme, schemes, allowed, rewritten),
+        rewritings(scheme.activation_bits),
+        (PlacementError, ConversionError),
+    )
+    quantized = QuantizeAware(
+        model, scheme, graph.placement, paths, observer, learn_steps, allowed
+    )
+    quantized.use_graph(graph)
+    return quantized
 
-    def wrapped(rewritten):
-        placement = read_placement(model, schemes, allowed, check, rewritten)
-        quantized = QuantizeAware(model, scheme, placement, paths, observer, learn_steps, allowed)
-        if finished:
-            require_integer(quantized)
-        return quantized
 
-    attempts = rewritings(scheme.activation_bits)
-    return first_accepted(wrapped, attempts, (PlacementError, conversion.ConversionError))
+def _require_named(model, allowed):
+    """Check that the model has the layers or operations that may compute in float."""
+    operations = {path for path, _ in walk_operations(model)}
+    if layers := [name for name in allowed if name not in operations]:
+        select_layers(model, layers)

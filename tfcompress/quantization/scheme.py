@@ -3,7 +3,9 @@
 import dataclasses
 from collections.abc import Iterable
 
-SCHEME_VERSION = 2
+SCHEME_VERSION = 3
+
+KERNELS = ("xnnpack", "reference")
 
 Names = str | tuple[str, ...]
 
@@ -32,6 +34,9 @@ class Scheme:
             because the Edge TPU refuses it, and runtimes before 2.17 do beside float activations.
             For 8-bit weights only: the converter makes nothing of it with 4 bits.
         symmetric_activations: whether the zero point of activations is 0. Always so with 16 bits.
+        kernels: the kernels that inference of the Keras model equals to the last bit: "xnnpack",
+            which phones and a Raspberry Pi run by default, or "reference", whose arithmetic TFLite
+            Micro and CMSIS-NN have too. The file is the same.
         overrides: (layers, scheme) pairs for layers with other numerics, the last match first;
             made by ``override``.
 
@@ -49,6 +54,7 @@ class Scheme:
     per_channel_weights: bool = True
     dense_per_channel: bool = False
     symmetric_activations: bool = False
+    kernels: str = "xnnpack"
     overrides: tuple[tuple[Names, "Scheme | None"], ...] = ()
 
     def __post_init__(self):
@@ -67,6 +73,10 @@ class Scheme:
                 raise ValueError(
                     f"`{name}` must be True or False. Received: {name}={getattr(self, name)!r}"
                 )
+        if self.kernels not in KERNELS:
+            raise ValueError(
+                f"`kernels` must be one of {list(KERNELS)}. Received: kernels={self.kernels!r}"
+            )
         if self.dense_per_channel and not (self.per_channel_weights and self.weight_bits == 8):
             raise ValueError(
                 "`dense_per_channel` goes with 8-bit weights and `per_channel_weights`. For 4 bits "
@@ -113,7 +123,7 @@ class Scheme:
                 "Layers are given a scheme without overrides of its own, or None to stay in float. "
                 f"Received: layers={layers!r}, scheme={other!r}"
             )
-        for name in ("activation_bits", "symmetric_activations", "dense_per_channel"):
+        for name in ("activation_bits", "symmetric_activations", "dense_per_channel", "kernels"):
             if getattr(other, name) != getattr(self, name):
                 raise ValueError(
                     f"Layers of one model have the same `{name}`; their weights may differ. "

@@ -10,7 +10,8 @@ from tfcompress.quantization.arithmetic.fake_quantization import (
 from tfcompress.quantization.arithmetic.learnt_steps import quantize_with_learnt_step, usable_step
 from tfcompress.quantization.arithmetic.observers import MovingAverage, wider_range
 from tfcompress.quantization.phase import Phase
-from tfcompress.quantization.placing.placement import Placement, PlacementError
+from tfcompress.quantization.placement import Placement
+from tfcompress.quantization.deployed_graph import PlacementError
 from tfcompress.quantization.scheme import Scheme
 
 # What sigmoid, softmax and tanh give where activations have 16 bits: the scale is 2**-15.
@@ -153,3 +154,21 @@ def first_steps(ranges, scheme: Scheme):
     """
     smallest, largest = ranges[:, 0], ranges[:, 1]
     return grid_levels(smallest, largest, scheme.activation_bits, scheme.symmetric_activations)[2]
+
+
+def stepped_ranges(ranges, steps, scheme: Scheme):
+    """Return the ranges that trained step sizes make of those that they started from.
+
+    Args:
+        ranges: float32 tensor (rows, 2).
+        steps: float32 tensor (rows,).
+        scheme: bits and symmetry of the activations.
+
+    Returns:
+        float32 tensor (rows, 2).
+    """
+    lowest, highest, _ = grid_levels(
+        ranges[:, 0], ranges[:, 1], scheme.activation_bits, scheme.symmetric_activations
+    )
+    steps = usable_step(steps)
+    return tf.stack([lowest * steps, highest * steps], axis=1)

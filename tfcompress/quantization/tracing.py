@@ -16,8 +16,12 @@ import tensorflow as tf
 
 from tfcompress.graph.deploying import deploying
 from tfcompress.graph.inner_tensors import is_inner_role
-from tfcompress.graph.interception import VariableSwap, float32_computation
-from tfcompress.graph.taps import TappedCalls, TapPoint
+from tfcompress.graph.interception import (
+    VariableSwap,
+    float32_computation,
+    intercepted_calls,
+)
+from tfcompress.graph.taps import TappedCalls, TapPoint, walk_operations
 from tfcompress.graph.wrapper import ModelWrapper, unwrap
 from tfcompress.quantization.lowerings.operations import forms_for
 
@@ -38,6 +42,7 @@ class TracedModel:
         weights: the variable behind each of the other placeholders, by the node's name.
         outputs: the names of the tensors that leave, in order.
         points: where the model hands out a tensor, by the tensor's name.
+        paths: the path of the layer or operation that makes a node, by the node's name.
     """
 
     definition: tf.compat.v1.GraphDef
@@ -46,6 +51,7 @@ class TracedModel:
     weights: Mapping[str, keras.Variable]
     outputs: tuple[str, ...]
     points: Mapping[str, TapPoint]
+    paths: Mapping[str, str]
 
     def run(self, tensors: Sequence[str], inputs: Sequence, weights: Mapping[str, object]) -> list:
         """Compute tensors of the graph.
@@ -175,7 +181,9 @@ def trace(
     variables = _float_variables(model)
     run = model.call if isinstance(model, ModelWrapper) else model
     seen: dict[str, TapPoint] = {}
-    main = []
+    main, calls = [], []
+    operations = walk_operations(model)
+    paths = {id(operation): path for path, operation in operations}
 
     def look(point, tensor, **how):
         del how
@@ -186,18 +194,33 @@ def trace(
                 seen[tensor.name] = point  # what Keras names exists outside of graphs, too
         return tensor
 
+    def noted(operation, call):
+        def run(*args, **kwargs):
+            first = main[0].version
+            outputs = call(*args, **kwargs)
+            calls.append((first, main[0].version, paths[id(operation)]))
+            return outputs
+
+        return run
+
     def infer(inputs, weights):
         main.append(tf.compat.v1.get_default_graph())
         watched = contextlib.nullcontext()
         if wrap is not None or rewritten:
             watched = TappedCalls(model, forms_for(rewritten)).active(look, wrap)
-        with watched, VariableSwap(list(zip(variables, weights, strict=True))):
+        noting = intercepted_calls([operation for _, operation in operations], noted)
+        with watched, noting, VariableSwap(list(zip(variables, weights, strict=True))):
             return keras.tree.flatten(run(arrange_inputs(model, inputs), training=False))
 
     unnamed = [tf.TensorSpec(spec.shape, spec.dtype, f"input_{i}") for i, spec in enumerate(specs)]
     weights = [tf.TensorSpec(v.shape, tf.float32, f"weight_{i}") for i, v in enumerate(variables)]
     with float32_computation(model), deploying():
         traced = tf.function(infer, autograph=False).get_concrete_function(unnamed, weights)
+    made_by = {}
+    nodes = traced.graph.get_operations()
+    for first, last, path in calls:  # a layer's sublayers end before it does
+        for node in nodes[first:last]:
+            made_by.setdefault(node.name, path)
     names = [tensor.op.name for tensor in traced.inputs[: len(specs) + len(variables)]]
     outputs = tuple(_behind_identity(tensor) for tensor in traced.outputs)
     return TracedModel(
@@ -207,6 +230,7 @@ def trace(
         dict(zip(names[len(specs) :], variables, strict=True)),
         outputs,
         seen,
+        made_by,
     )
 
 

@@ -9,14 +9,12 @@ from keras import layers as kl
 from keras.src.backend import AutocastScope
 from keras.src.layers.rnn.conv_lstm import ConvLSTMCell
 
-from tfcompress.graph.deploying import is_deploying
 from tfcompress.graph.inner_tensors import unwatched
 from tfcompress.graph.interception import VariableSwap
 from tfcompress.graph.kernels import Kernel, find_kernels
 from tfcompress.quantization.arithmetic.fake_quantization import (
     fake_quantize_weights,
     round_to_half,
-    round_weights_plainly,
     weight_limit,
 )
 from tfcompress.quantization.arithmetic.learnt_steps import quantize_with_learnt_step, usable_step
@@ -24,16 +22,16 @@ from tfcompress.quantization.lowerings import observable_call
 from tfcompress.quantization.layer_schemes import LayerSchemes
 from tfcompress.quantization.scheme import Scheme
 
-# The converter takes one scale per channel for the kernels of these layers from training.
-_PER_CHANNEL = (kl.Conv2D, kl.DepthwiseConv2D, kl.SeparableConv2D, ConvLSTMCell)
-# For these it chooses one per channel itself, from weights of 8 bits.
 _CONVOLUTIONS = (
-    *_PER_CHANNEL,
+    ConvLSTMCell,
     kl.Conv1D,
+    kl.Conv2D,
     kl.Conv1DTranspose,
     kl.Conv2DTranspose,
     kl.DepthwiseConv1D,
+    kl.DepthwiseConv2D,
     kl.SeparableConv1D,
+    kl.SeparableConv2D,
 )
 # With float activations it leaves smaller kernels as they are.
 _SMALLEST_DYNAMIC = 1024
@@ -48,8 +46,7 @@ class QuantizedWeights:
 
     Attributes:
         steps: step sizes that are trained, by the id of the kernel's variable; none by default.
-            Kernels that fold have none.
-    """
+        """
 
     def __init__(self, model: keras.Model, schemes: LayerSchemes):
         self.steps: dict[int, keras.Variable] = {}
@@ -87,15 +84,12 @@ class QuantizedWeights:
         if not kernels:
             return inner
 
-        round_kernel, round_rows = unwatched(self._round), unwatched(self._rounded_rows)
+        round_kernel = unwatched(self._round)
 
         def run(*args, **kwargs):
             swaps = [(kernel.variable, round_kernel(kernel, learning)) for kernel in kernels]
             with VariableSwap(swaps):
-                outputs = inner(*args, **kwargs)
-            if is_deploying() and isinstance(layer, kl.Embedding):
-                return round_rows(kernels[0], outputs)
-            return outputs
+                return inner(*args, **kwargs)
 
         return run
 
@@ -129,13 +123,6 @@ class QuantizedWeights:
             if id(kernel.variable) in self.steps:
                 self.steps[id(kernel.variable)].assign(kernel.first_steps())
 
-    def _rounded_rows(self, kernel, rows):
-        """Say that rows of a table are on its grid: of two lookups the converter finds out once."""
-        if kernel.folds:
-            return rows
-        limit = kernel.limit(self.steps.get(id(kernel.variable)))
-        return fake_quantize_weights(rows, kernel.scheme.weight_bits, None, limit)
-
     def _round(self, kernel, learning):
         known = {} if self._rounded_once is None else self._rounded_once
         graph = None if tf.executing_eagerly() else id(tf.compat.v1.get_default_graph())
@@ -158,18 +145,10 @@ class RoundedKernel:
         return self.kernel.variable
 
     @property
-    def folds(self) -> bool:
-        """Whether the converter chooses the scales itself, from weights that lie on the grid."""
-        if self.scheme.activation_bits != 8:
-            return True
-        return self.scale_axes is not None and not isinstance(self.kernel.layer, _PER_CHANNEL)
-
-    @property
     def scale_axes(self) -> tuple[int, ...] | None:
         """The axes that scales run along, ``None`` for one scale."""
         scheme, layer = self.scheme, self.kernel.layer
-        chosen = _PER_CHANNEL if scheme.weight_bits < 8 else _CONVOLUTIONS
-        many = isinstance(layer, chosen) or scheme.dense_per_channel
+        many = isinstance(layer, _CONVOLUTIONS) or scheme.dense_per_channel
         return self.kernel.output_axes if many and scheme.per_channel_weights else None
 
     @property
@@ -209,8 +188,6 @@ class RoundedKernel:
         weights, axes = self._stored(), self.scale_axes
         if self.scheme.weight_bits == 16:
             return round_to_half(weights)
-        if self.folds:
-            return round_weights_plainly(weights, self.scheme.weight_bits, axes)
         if steps is None:
             return fake_quantize_weights(weights, self.scheme.weight_bits, axes)
         if not learning:

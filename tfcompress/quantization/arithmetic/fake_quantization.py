@@ -169,7 +169,7 @@ def fake_quantize_activations(values, value_range, bits=8, symmetric=False):
     >>> fake_quantize_activations(tf.constant([0.3, 9.0]), tf.constant([0.0, 3.0]), bits=2).numpy()
     array([0., 3.], dtype=float32)
     """
-    smallest, largest = _usable(*tf.unstack(tf.stop_gradient(value_range)), symmetric)
+    smallest, largest = usable_range(*tf.unstack(tf.stop_gradient(value_range)), symmetric)
     rounded = tf.quantization.fake_quant_with_min_max_vars(
         tf.cast(values, tf.float32), smallest, largest, num_bits=bits, narrow_range=symmetric
     )
@@ -191,7 +191,7 @@ def fake_quantize_activations_outside_xla(values, value_range, bits=8, symmetric
     Returns:
         The same tensor; its gradient differs for values less than a step outside the range alone.
     """
-    smallest, largest = _usable(*tf.unstack(tf.stop_gradient(value_range)), symmetric)
+    smallest, largest = usable_range(*tf.unstack(tf.stop_gradient(value_range)), symmetric)
 
     @tf.custom_gradient
     def rounded(x):
@@ -225,14 +225,14 @@ def grid_levels(smallest, largest, bits, symmetric):
     >>> [round(float(level), 6) for level in levels]
     [-100.0, 155.0, 0.01]
     """
-    smallest, largest = _usable(smallest, largest, symmetric)
+    smallest, largest = usable_range(smallest, largest, symmetric)
     levels = 2.0**bits - (2.0 if symmetric else 1.0)
     step = (largest - smallest) / levels
     lowest = tf.round(smallest / step)
     return lowest, lowest + levels, step
 
 
-def _usable(smallest, largest, symmetric):
+def usable_range(smallest, largest, symmetric):
     """Make a range symmetric if it has to be, and one that grids can be made of."""
     if symmetric:
         limit = tf.maximum(-smallest, largest)

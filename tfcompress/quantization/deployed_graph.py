@@ -1,0 +1,452 @@
+"""A model's float file, read once: which tensor is which Keras point, and which layer's.
+
+Everything else that quantization does hangs on it: where training rounds, what the file is filled
+with, which layer an error names.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+import keras
+import numpy as np
+
+from tfcompress.graph.selection import walk_layers
+from tfcompress.graph.taps import TapPoint, walk_operations
+from tfcompress.quantization.derivation import Derivations, derive
+from tfcompress.quantization.float_file import float_file
+from tfcompress.quantization.layer_schemes import LayerSchemes
+from tfcompress.quantization.lowerings import observable_call
+from tfcompress.quantization.placement import Placement
+from tfcompress.quantization.plan import Fixed, Learned, Plan, make_plan
+from tfcompress.quantization.recognition import Candidates, candidates_of
+from tfcompress.quantization.scheme import Scheme
+from tfcompress.quantization.tracing import (
+    TracedModel,
+    imported_tensors,
+    input_point,
+    made_up_weights,
+    trace,
+)
+from tfcompress.tflite.flatbuffer import read_model
+from tfcompress.tflite.model import Operation, TFLiteModel
+from tfcompress.tflite.names import layer_scopes, match_layer
+from tfcompress.tflite.precision import list_refused
+from tfcompress.tflite.probing import tensor_values
+
+# These copy from what they read and have its grid: where that is rounded, they are.
+_COPIES = frozenset(
+    {
+        "BATCH_TO_SPACE_ND",
+        "BROADCAST_TO",
+        "DEPTH_TO_SPACE",
+        "EXPAND_DIMS",
+        "GATHER",
+        "GATHER_ND",
+        "MAX_POOL_2D",
+        "MIRROR_PAD",
+        "PAD",
+        "PADV2",
+        "REDUCE_MAX",
+        "REDUCE_MIN",
+        "RESHAPE",
+        "RESIZE_NEAREST_NEIGHBOR",
+        "REVERSE_V2",
+        "SLICE",
+        "SPACE_TO_BATCH_ND",
+        "SPACE_TO_DEPTH",
+        "SPLIT",
+        "SPLIT_V",
+        "SQUEEZE",
+        "STRIDED_SLICE",
+        "TILE",
+        "TRANSPOSE",
+        "UNPACK",
+    }
+)
+_PROBE_SEED = 20240229
+
+
+class PlacementError(ValueError):
+    """Layers of a model cannot be given the ranges that integer arithmetic needs."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DeployedGraph:
+    """The float file of a model, and what is known about it.
+
+    Attributes:
+        traced: the graph that it was converted from.
+        content: the file's bytes.
+        model: what they say.
+        layers: for each operation of the main graph, the paths of the layers that it computes.
+        plan: the numbers of its tensors.
+        derivations: how constants follow from the weights; empty if the file holds the weights
+            themselves.
+        points: where the model hands out the tensors that kernels round, by the tensor's index.
+        placement: where the model is rounded in training.
+        placement_rows: for each row of ``plan``, its row in ``placement``.
+    """
+
+    traced: TracedModel
+    content: bytes
+    model: TFLiteModel
+    layers: Sequence[tuple[str, ...]]
+    plan: Plan
+    derivations: Derivations = dataclasses.field(default_factory=dict)
+    points: Mapping[int, TapPoint] = dataclasses.field(default_factory=dict)
+    placement: Placement = Placement((), ())
+    placement_rows: Sequence[int] = ()
+
+    def with_placement(self, placement: Placement) -> "DeployedGraph":
+        """Return the graph with the ranges of another placement of the same model."""
+        rows = placement_rows(self.plan, self.points, placement)
+        return dataclasses.replace(self, placement=placement, placement_rows=rows)
+
+    def real_constants(self, weights: Mapping[str, object]) -> dict[int, object]:
+        """Compute the float constants that follow from weights.
+
+        Args:
+            weights: the value of each weight, by its placeholder's name.
+
+        Returns:
+            The values by the tensor's index.
+        """
+        names = sorted({name for d in self.derivations.values() for name in d.operands})
+        values = imported_tensors(self.traced.definition, weights, names) if names else ()
+        operands = dict(zip(names, values, strict=True))
+        return {index: d.compute(operands) for index, d in self.derivations.items()}
+
+    def layer_of(self, operation: int) -> str:
+        """Return the path of the layer behind an operation, or the name of what it makes."""
+        if self.layers[operation]:
+            return self.layers[operation][0]
+        graph = self.model.subgraphs[0]
+        return graph.tensors[graph.operations[operation].outputs[0]].name
+
+    def float_layers(self) -> dict[str, tuple[str, ...]]:
+        """List the operations that have no integer kernel, by the path of their layer."""
+        found: dict[str, tuple[str, ...]] = {}
+        for operation in self.plan.in_float:
+            layer = self.layer_of(operation)
+            name = self.model.subgraphs[0].operations[operation].label
+            found[layer] = (*found.get(layer, ()), name)
+        return found
+
+    def layers_left_in_float(self, schemes: LayerSchemes) -> tuple[str, ...]:
+        """List the layers of the operations that are in float because a layer of theirs is."""
+        paths = (
+            path
+            for operation in self.plan.in_float
+            if any(schemes.get(path, True) is None for path in self.layers[operation])
+            for path in self.layers[operation]
+        )
+        return tuple(dict.fromkeys(paths))
+
+    def beside_float(self) -> tuple[str, ...]:
+        """List the layers with an operation in float."""
+        paths = (path for operation in self.plan.in_float for path in self.layers[operation])
+        return tuple(dict.fromkeys(paths))
+
+
+def operation_layers(traced: TracedModel, model: TFLiteModel, paths: Iterable[str]):
+    """Find out which layers each operation of a file computes.
+
+    Args:
+        traced: the graph that the file was converted from.
+        model: the file.
+        paths: the paths of all layers.
+
+    Returns:
+        For each operation of the main graph the paths of its layers, the last one of the model
+        first. The converter names a tensor after the nodes that it fused.
+    """
+    graph = model.subgraphs[0]
+    paths = list(paths)
+    makers = {index: operation for operation in graph.operations for index in operation.outputs}
+
+    @functools.cache
+    def behind(name):
+        found = [traced.paths.get(node) for node in name.split(";")]
+        if not any(found):
+            found = [match_layer(scope, paths) for scope in layer_scopes(name)]
+        return tuple(dict.fromkeys(path for path in found if path))
+
+    def layers(operation: Operation, depth=0):
+        named = tuple(path for i in operation.outputs for path in behind(graph.tensors[i].name))
+        if named:
+            return tuple(dict.fromkeys(named))
+        read = [i for i in operation.inputs if i >= 0]
+        constants = [i for i in read if graph.tensors[i].constant]
+        named = tuple(path for i in constants for path in behind(graph.tensors[i].name))
+        if named or depth > len(graph.operations):
+            return tuple(dict.fromkeys(named))
+        sources = [makers[i] for i in read if i in makers]
+        return layers(sources[0], depth + 1) if sources else ()
+
+    return tuple(layers(operation) for operation in graph.operations)
+
+
+def lower(
+    model: keras.Model,
+    scheme: Scheme,
+    schemes: LayerSchemes,
+    allow_float: Collection[str] = (),
+    rewritten: Sequence[str] = (),
+) -> DeployedGraph:
+    """Find out what the deployed form of a model computes, and where training has to round.
+
+    Args:
+        model: a built Keras model with declared inputs.
+        scheme: the numerics.
+        schemes: those of each layer, see ``resolve_schemes``.
+        allow_float: paths of the layers that may compute in float.
+        rewritten: types of TensorFlow operations that are lowered, see ``rewritings``.
+
+    Returns:
+        The deployed graph. Its file has made-up weights; its constants are derived from the
+        model's.
+
+    Raises:
+        PlacementError: an operation of a layer that is not in ``allow_float`` has no integer kernel,
+            or stores a tensor that the model does not hand out.
+        ConversionError: the converter refuses the model.
+        ValueError: see ``input_specs``.
+    """
+    traced = trace(model, observable_call, rewritten)
+    weights = made_up_weights(traced)
+    content = float_file(traced, weights)
+    file = read_model(content)
+    paths = [path for path, _ in walk_operations(model)]
+    layers = operation_layers(traced, file, paths)
+    own = operation_schemes(layers, schemes)
+    if not scheme.is_integer:
+        plan = make_plan(file, scheme, own)
+        derivations = derive(traced, weights, file)
+        return DeployedGraph(traced, content, file, layers, plan, derivations)
+    inputs = probe_inputs(traced.specs)
+    stored = tensor_values(content, inputs)
+    candidates, repeats = candidates_of(traced, inputs, weights)
+    for _ in range(len(layers) + 1):
+        plan = make_plan(file, scheme, own)
+        graph = DeployedGraph(traced, content, file, layers, plan)
+        allowed = {*allow_float, *graph.layers_left_in_float(schemes)}
+        refuse_float(model, graph.float_layers(), allowed)
+        points, unseen = recognise(graph, candidates(), stored)
+        if not unseen:
+            break
+        refused = {}
+        for operation in unseen:
+            layer = graph.layer_of(operation)
+            name = file.subgraphs[0].operations[operation].name
+            refused[layer] = (*refused.get(layer, ()), name)
+        refuse_float(model, refused, allowed)
+        own = own | dict.fromkeys(unseen)
+    placement, rows = _place(model, graph, points, repeats, rewritten)
+    return dataclasses.replace(
+        graph,
+        derivations=derive(traced, weights, file),
+        points=points,
+        placement=placement,
+        placement_rows=rows,
+    )
+
+
+def operation_schemes(
+    layers: Sequence[tuple[str, ...]], schemes: LayerSchemes
+) -> dict[int, Scheme | None]:
+    """Tell the numerics of each operation whose layers have some of their own.
+
+    Args:
+        layers: for each operation the paths of its layers.
+        schemes: the numerics of each layer.
+
+    Returns:
+        By the index of an operation: None if one of its layers computes in float.
+    """
+    found = {}
+    for index, paths in enumerate(layers):
+        known = [path for path in paths if path in schemes]
+        if any(schemes[path] is None for path in known):
+            found[index] = None
+        elif known:
+            found[index] = schemes[known[-1]]
+    return found
+
+
+def probe_inputs(specs) -> list[np.ndarray]:
+    """Make one example of random inputs, with indices that any table has."""
+    generator = np.random.default_rng(_PROBE_SEED)
+    values = []
+    for spec in specs:
+        shape = (1, *spec.shape[1:])
+        if spec.dtype.is_floating:
+            values.append(generator.standard_normal(shape).astype(spec.dtype.as_numpy_dtype))
+        else:  # 0 may be masked
+            values.append(generator.integers(0, 2, shape).astype(spec.dtype.as_numpy_dtype))
+    return values
+
+
+def recognise(
+    graph: DeployedGraph, candidates: Candidates, stored: Mapping[int, np.ndarray]
+) -> tuple[dict[int, TapPoint], list[int]]:
+    """Find the point of each tensor at which a kernel rounds.
+
+    Args:
+        graph: the file and its plan.
+        candidates: the tensors that the model hands out.
+        stored: the value of each tensor of the file, on the inputs of the candidates.
+
+    Returns:
+        (points, unseen): the points by the index of a tensor, and the operations whose tensors are
+        at none.
+    """
+    file, plan = graph.model.subgraphs[0], graph.plan
+    points = {
+        tensor: input_point(place)
+        for place, tensor in enumerate(file.inputs)
+        if tensor in plan.tensors and _is_rounded(plan, file, tensor)
+    }
+    unseen = []
+    for operation in file.operations:
+        for index in operation.outputs:
+            if index not in plan.tensors or not _is_rounded(plan, file, index):
+                continue
+            if _only_copies(operation, plan):
+                continue
+            point = candidates.recognise(stored.get(index), operation)
+            if point is not None:
+                points[index] = point
+            elif isinstance(plan.tensors[index], Learned) or operation.index in plan.in_float:
+                unseen.append(operation.index)
+    return points, list(dict.fromkeys(unseen))
+
+
+def _is_rounded(plan: Plan, file, index: int) -> bool:
+    """Tell whether a tensor has a grid of its own: where it is stored, or where it is read."""
+    if isinstance(plan.tensors[index], Learned | Fixed):
+        return True
+    return any(
+        isinstance(plan.reads.get((operation.index, position)), Learned)
+        for operation in file.operations
+        for position, read in enumerate(operation.inputs)
+        if read == index
+    )
+
+
+def _only_copies(operation: Operation, plan: Plan) -> bool:
+    """Tell whether what an operation makes is rounded already, as it was read."""
+    if operation.name not in _COPIES or operation.index in plan.in_float:
+        return False
+    read = [
+        plan.form(operation, position)
+        for position, index in enumerate(operation.inputs)
+        if index in plan.tensors
+    ]
+    made = {plan.tensors[index] for index in operation.outputs if index in plan.tensors}
+    return bool(read) and {*read} == made
+
+
+def _place(model, graph, points, repeats, rewritten):
+    """Turn points of tensors into the places where training rounds, and number their ranges."""
+    file, plan = graph.model.subgraphs[0], graph.plan
+    learned: dict[TapPoint, None] = {}
+    fixed: dict[TapPoint, tuple[float, float]] = {}
+    for index in [*file.inputs, *(i for o in file.operations for i in o.outputs)]:
+        if index in points:
+            numbers = plan.tensors[index]
+            if isinstance(numbers, Fixed):
+                fixed[points[index]] = _range_of(numbers, plan.dtype)
+            else:
+                learned[points[index]] = None
+    groups = [[points[i] for i in members if i in points] for members in plan.rows]
+    fixed.update((point, fixed[first]) for point, first in repeats.items() if first in fixed)
+    pairs = [(point, first) for point, first in repeats.items() if first in learned]
+    learned.update((point, None) for point, _ in pairs)
+    shared = share_ranges(learned, [*groups, *_steps(model, learned), *pairs])
+    owners = tuple(point for point in learned if point not in shared)
+    placement = Placement(
+        owners,
+        tuple(fixed.items()),
+        tuple(shared.items()),
+        graph.beside_float(),
+        tuple(rewritten),
+    )
+    return placement, placement_rows(graph.plan, points, placement)
+
+
+def placement_rows(plan: Plan, points: Mapping[int, TapPoint], placement: Placement):
+    """Tell the row of the ranges for each row of a plan; -1 where no point has one."""
+    rows = placement.rows()
+    return tuple(
+        next((rows[points[i]] for i in members if points.get(i) in rows), -1)
+        for members in plan.rows
+    )
+
+
+def _range_of(numbers: Fixed, dtype: str) -> tuple[float, float]:
+    """Return the ends of a fixed grid."""
+    lowest, highest = (-128, 127) if dtype == "INT8" else (-32767, 32767)
+    return tuple(numbers.scale * (integer - numbers.zero_point) for integer in (lowest, highest))
+
+
+def share_ranges(
+    learned: Iterable[TapPoint], groups: Iterable[Collection[TapPoint]]
+) -> dict[TapPoint, TapPoint]:
+    """Let points that need equal scales share one range.
+
+    Args:
+        learned: all points with a learned range, in the order of the model.
+        groups: points that need one scale; groups with a point in common are one.
+
+    Returns:
+        For each point of a group but its first in the order of the model, that first point.
+
+    Example:
+    >>> a, b, c = map(TapPoint, "abc")
+    >>> share_ranges([a, b, c], [(b, c)])
+    {TapPoint(path='c', ...): TapPoint(path='b', ...)}
+    """
+    together: dict[TapPoint, set[TapPoint]] = {}
+    for group in groups:
+        merged = set(group).union(*(together.get(member, ()) for member in group))
+        together.update(dict.fromkeys(merged, merged))
+    learned = list(learned)
+    owners = {
+        point: next(owner for owner in learned if owner in together[point])
+        for point in learned
+        if point in together
+    }
+    return {point: owner for point, owner in owners.items() if point != owner}
+
+
+def _steps(model, points):
+    """Return the points of each role in the cells of recurrent layers: one range for all steps."""
+    cells = tuple(
+        f"{path}/" for path, layer in walk_layers(model) if isinstance(layer, keras.layers.RNN)
+    )
+    groups: dict[tuple, list[TapPoint]] = {}
+    for point in points:
+        if point.path.startswith(cells):
+            groups.setdefault((point.path, point.role, point.index), []).append(point)
+    return groups.values()
+
+
+def refuse_float(
+    model: keras.Model, found: Mapping[str, tuple[str, ...]], allowed: Collection[str] = ()
+) -> None:
+    """Raise an error that names the layers that would compute in float on the device.
+
+    Args:
+        model: the Keras model.
+        found: names of TFLite operations by the path of the layer behind them.
+        allowed: paths of the layers that may.
+
+    Raises:
+        PlacementError: a layer is found that is not allowed.
+    """
+    if listed := list_refused(found, allowed):
+        raise PlacementError(
+            f"Model {model.name!r} has layers that cannot be given the ranges that integer "
+            f"arithmetic needs; they would compute in float on the device:\n{listed}"
+        )

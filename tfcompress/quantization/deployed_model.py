@@ -1,0 +1,151 @@
+"""A quantization-aware model as a device runs it."""
+
+import functools
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfcompress.graph.wrapper import unwrap
+from tfcompress.quantization.deployed_graph import DeployedGraph, probe_inputs
+from tfcompress.quantization.execution import (
+    missing_kernels,
+    run_float,
+    run_integers,
+    same_outputs,
+)
+from tfcompress.quantization.float_file import ConversionError
+from tfcompress.quantization.integers import GraphIntegers, integers_of, plan_ranges
+
+# Relative to the largest value: what the order of float operations can make of an output.
+_SAME = 2e-3
+_PROBED_EXAMPLES = 3
+
+
+class DeployedModel:
+    """Inference with the integers of a device, and the numbers that a file is filled with.
+
+    Args:
+        graph: the deployed graph.
+        model: the user's model.
+        kernels: "xnnpack" or "reference".
+        state: returns (ranges, weights, trained kernels), see ``integers_of``; as they are now.
+    """
+
+    def __init__(self, graph: DeployedGraph, model: keras.Model, kernels: str, state: Callable):
+        self.graph = graph
+        self._model, self._kernels, self._state = model, kernels, state
+
+    def numbers(self) -> GraphIntegers:
+        """Compute what the file is filled with now."""
+        ranges, weights, trained = self._state()
+        return integers_of(self.graph, plan_ranges(self.graph, ranges), weights, trained)
+
+    @functools.cached_property
+    def exact(self) -> bool:
+        """Whether inference equals the file to the last bit.
+
+        It does unless activations are floats, a tensor of the file has no range, or an operation
+        has no arithmetic here.
+        """
+        plan = self.graph.plan
+        if plan.dtype is None or -1 in self.graph.placement_rows or missing_kernels(self.graph):
+            return False
+        with tf.init_scope():
+            return self._computes_the_model(1)
+
+    @functools.cached_property
+    def _takes_batches(self) -> bool:
+        """Whether the file's operations compute the same on several examples at once."""
+        with tf.init_scope():
+            return self._computes_the_model(_PROBED_EXAMPLES)
+
+    def require_right(self) -> None:
+        """Check that the file computes what the model does, before its numbers are rounded.
+
+        Raises:
+            ConversionError: it does not.
+        """
+        if not missing_kernels(self.graph):
+            with tf.init_scope():
+                if not self._computes_the_model(1):
+                    raise ConversionError(
+                        f"The float file of model {self._model.name!r} does not compute what the "
+                        "model does, so no file is made of it."
+                    )
+
+    def _computes_the_model(self, examples):
+        """Compare the file, with the model's own weights, with the graph it was made of."""
+        traced = self.graph.traced
+        generator = np.random.default_rng(examples)
+        inputs = []
+        for one in probe_inputs(traced.specs):
+            many = np.repeat(one, examples, 0)
+            if many.dtype.kind == "f":
+                many = many * generator.uniform(0.5, 2.0, many.shape).astype(many.dtype)
+            inputs.append(many)
+        expected = traced.run(traced.outputs, inputs, traced.weight_values())
+
+        @tf.function(autograph=False)
+        def run(fed):
+            weights = traced.weight_values()
+            constants = self.graph.real_constants(weights)
+            return run_float(self.graph, constants, fed)
+
+        try:
+            found = run([tf.constant(x) for x in inputs])
+        except (tf.errors.InvalidArgumentError, ValueError):
+            return False
+        return same_outputs(found, expected, _SAME)
+
+    def __call__(self, inputs):
+        """Compute what the device computes on a batch."""
+        if tf.executing_eagerly():
+            return self._compiled(inputs)
+        return self._outputs(inputs)
+
+    @functools.cached_property
+    def _compiled(self):
+        return tf.function(self._outputs, autograph=False, reduce_retracing=True)
+
+    def _outputs(self, inputs):
+        """Run the graph, and arrange its outputs as the model's."""
+        specs = self.graph.traced.specs
+        fed = [
+            tf.cast(tensor, spec.dtype)
+            for tensor, spec in zip(keras.tree.flatten(inputs), specs, strict=True)
+        ]
+        numbers = self.numbers()
+
+        def run(tensors):
+            return run_integers(self.graph, numbers, tensors, self._kernels)
+
+        if self._takes_batches:
+            outputs = run(fed)
+        else:
+            outputs = tf.map_fn(
+                lambda one: [x[0] for x in run([tensor[tf.newaxis] for tensor in one])],
+                fed,
+                fn_output_signature=[
+                    tf.TensorSpec(shape[1:], tf.as_dtype(dtype)) for shape, dtype in self._declared
+                ],
+            )
+        outputs = [
+            tf.cast(tf.reshape(output, [-1, *shape[1:]]), dtype)
+            for output, (shape, dtype) in zip(outputs, self._declared, strict=True)
+        ]
+        return keras.tree.pack_sequence_as(self._structure, outputs)
+
+    @functools.cached_property
+    def _structure(self):
+        """What the model's outputs are arranged as."""
+        model = unwrap(self._model)
+        functional = getattr(model, "_functional", None) or model
+        structure = getattr(functional, "_outputs_struct", None)
+        return model.outputs if structure is None else structure
+
+    @functools.cached_property
+    def _declared(self):
+        """The shape and the type of each output."""
+        return [(tuple(x.shape), x.dtype) for x in keras.tree.flatten(self._structure)]

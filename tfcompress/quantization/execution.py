@@ -1,0 +1,173 @@
+"""Running a deployed graph inside TensorFlow: on the integers of a device, or in float."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tfcompress.quantization.deployed_graph import DeployedGraph
+from tfcompress.quantization.integers import GraphIntegers
+from tfcompress.quantization.kernels.elementwise import dequantize, quantize
+from tfcompress.quantization.kernels.floating import FLOAT
+from tfcompress.quantization.kernels.grids import Grid, Integers
+from tfcompress.quantization.kernels.registry import INTEGER
+from tfcompress.quantization.plan import Float
+from tfcompress.tflite.constants import constant_value
+from tfcompress.tflite.model import Operation
+
+
+def missing_kernels(graph: DeployedGraph) -> tuple[str, ...]:
+    """Name the operations of a graph that cannot be run here, in float or on integers."""
+    found = {}
+    for operation in graph.model.subgraphs[0].operations:
+        real = any(index in graph.plan.tensors for index in (*operation.inputs, *operation.outputs))
+        on_integers = real and operation.index not in graph.plan.in_float
+        table = INTEGER if on_integers else FLOAT
+        if operation.custom or operation.name not in table:
+            found[operation.label] = None
+    return tuple(found)
+
+
+def run_integers(
+    graph: DeployedGraph, numbers: GraphIntegers, inputs: Sequence, kernels: str
+) -> list:
+    """Compute what a device computes.
+
+    Args:
+        graph: the graph; ``missing_kernels`` names none for it.
+        numbers: what it is filled with.
+        inputs: one tensor per input, of any batch size.
+        kernels: "xnnpack" or "reference".
+
+    Returns:
+        The real numbers that the outputs mean, one tensor per output.
+    """
+    return _Run(graph, numbers, kernels).outputs(inputs)
+
+
+def run_float(graph: DeployedGraph, constants: Mapping[int, object], inputs: Sequence) -> list:
+    """Compute what the float file does, with other weights.
+
+    Args:
+        graph: the graph.
+        constants: the values of constants in place of the file's, by the tensor's index.
+        inputs: one tensor per input, of any batch size.
+
+    Returns:
+        One tensor per output.
+    """
+    file = graph.model.subgraphs[0]
+    values = dict(zip(file.inputs, inputs, strict=True))
+    for operation in file.operations:
+        read = [
+            None if i < 0 else values[i] if i in values else _constant(graph, i, constants)
+            for i in operation.inputs
+        ]
+        shapes = [file.tensors[i].shape for i in operation.outputs]
+        made = FLOAT[operation.name](operation, read, shapes)
+        values.update(zip(operation.outputs, made, strict=True))
+    return [values[i] if i in values else _constant(graph, i, constants) for i in file.outputs]
+
+
+def _constant(graph, index, constants):
+    """Return the value of a constant."""
+    if index in constants:
+        return constants[index]
+    value = constant_value(graph.model, graph.model.subgraphs[0].tensors[index])
+    return tf.constant(value)
+
+
+class _Run:
+    """One run of a graph on integers."""
+
+    def __init__(self, graph, numbers, kernels):
+        self._graph, self._numbers, self._kernels = graph, numbers, kernels
+        self._file, self._plan = graph.model.subgraphs[0], graph.plan
+        self._values: dict[int, object] = {}
+        self._converted: dict[tuple, object] = {}
+
+    def outputs(self, inputs):
+        """Return the real outputs."""
+        for index, tensor in zip(self._file.inputs, inputs, strict=True):
+            self._values[index] = self._as_fed(index, tensor)
+        for operation in self._file.operations:
+            for index, value in zip(operation.outputs, self._run(operation), strict=True):
+                self._values[index] = value
+        return [self._real(self._value_of(index)) for index in self._file.outputs]
+
+    def _as_fed(self, index, tensor):
+        """Round an input as the file is fed."""
+        grid = self._numbers.grids.get(self._plan.tensors.get(index, Float()))
+        if grid is None:
+            return tensor
+        # Callers round halves away from zero, as the reference kernels do.
+        real = tf.cast(tensor, tf.float32)
+        return Integers(quantize(None, [real], [grid], "reference")[0], grid)
+
+    def _value_of(self, index):
+        """Return a tensor in the form in which it is stored."""
+        if index not in self._values:
+            self._values[index] = _constant(self._graph, index, self._numbers.reals)
+        return self._values[index]
+
+    def _real(self, value):
+        """Return the real numbers of a tensor."""
+        if isinstance(value, Integers):
+            return dequantize(None, [value], [None], self._kernels)[0]
+        return value
+
+    def _read(self, operation: Operation, position: int):
+        """Return an input in the form in which an operation reads it."""
+        index, place = operation.inputs[position], (operation.index, position)
+        if index < 0:
+            return None
+        if place in self._numbers.constants:
+            return self._numbers.constants[place]
+        value = self._value_of(index)
+        wanted = self._plan.reads.get(place)
+        if wanted is None:
+            return value
+        key = index, wanted
+        if key not in self._converted:
+            grid = self._numbers.grids.get(wanted)
+            if grid is None:
+                self._converted[key] = self._real(value)
+            else:
+                integers = quantize(None, [value], [grid], self._kernels)[0]
+                self._converted[key] = Integers(integers, grid)
+        return self._converted[key]
+
+    def _run(self, operation: Operation):
+        """Run one operation."""
+        read = [self._read(operation, position) for position in range(len(operation.inputs))]
+        grids = [
+            self._numbers.grids.get(self._plan.tensors.get(index, Float()))
+            for index in operation.outputs
+        ]
+        if any(isinstance(value, Integers) for value in read) or any(grids):
+            made = INTEGER[operation.name](operation, read, grids, self._kernels)
+            return [
+                value if grid is None else Integers(value, grid)
+                for value, grid in zip(made, grids, strict=True)
+            ]
+        shapes = [self._file.tensors[index].shape for index in operation.outputs]
+        return FLOAT[operation.name](operation, read, shapes)
+
+
+def same_outputs(first: Sequence, second: Sequence, tolerance: float) -> bool:
+    """Tell whether two lists of outputs are the same up to float rounding.
+
+    Args:
+        first: arrays.
+        second: arrays, in the same order.
+        tolerance: relative to the largest value of an output.
+
+    Returns:
+        Whether they are.
+    """
+    for one, other in zip(first, second, strict=True):
+        one, other = np.asarray(one, np.float64), np.asarray(other, np.float64)
+        size = max(np.abs(one).max(initial=0.0), 1e-6)
+        if one.shape != other.shape or not np.abs(one - other).max(initial=0.0) <= tolerance * size:
+            return False
+    return True

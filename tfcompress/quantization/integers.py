@@ -1,0 +1,330 @@
+"""The numbers that a plan asks for: grids from ranges, integers from weights.
+
+All is computed by TensorFlow, from tensors: in the graph of a prediction, where ranges and weights
+are variables, and once for a file. Both so have the same integers, to the last one.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from tfcompress.quantization.arithmetic.fake_quantization import (
+    RANGE_OF_ZEROS,
+    SMALLEST_RANGE,
+    usable_range,
+)
+from tfcompress.quantization.deployed_graph import DeployedGraph
+from tfcompress.quantization.derivation import FoldedKernel
+from tfcompress.quantization.kernels.grids import Grid, Integers
+from tfcompress.quantization.plan import Fixed, KernelNumbers, Learned, Numbers, OfTable, Place
+from tfcompress.quantization.tracing import imported_tensors
+from tfcompress.quantization.weights import RoundedKernel
+from tfcompress.tflite.constants import constant_value
+
+_LARGEST_BIAS = {"INT32": 2**31 - 1, "INT64": 2**47}
+
+
+@dataclasses.dataclass(frozen=True)
+class GraphIntegers:
+    """What a graph is filled with.
+
+    Attributes:
+        grids: the grid of each kind of numbers that tensors have.
+        constants: the integers of kernels, biases and other constants, by their place.
+        halves: half-precision kernels, by their place.
+        reals: the values of the constants that stay floats, by their tensor.
+    """
+
+    grids: Mapping[Numbers, Grid]
+    constants: Mapping[Place, Integers]
+    halves: Mapping[Place, tf.Tensor]
+    reals: Mapping[int, tf.Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedKernel:
+    """A kernel whose rounding was trained.
+
+    Attributes:
+        kernel: the kernel and its scheme.
+        steps: its trained step sizes, None if the weights decide.
+    """
+
+    kernel: RoundedKernel
+    steps: object = None
+
+    def integers(self):
+        """Return (integers, scales), float32 tensors of the shape of the variable."""
+        weights = self.kernel.rounded(self.steps)
+        limit = self.kernel.limit(self.steps)
+        axes = self.kernel.scale_axes or ()
+        shape = [size if axis in axes else 1 for axis, size in enumerate(weights.shape)]
+        scales = tf.broadcast_to(
+            tf.reshape(limit / self.kernel.levels, shape), tf.shape(weights)
+        )
+        return tf.round(weights / scales), scales
+
+
+def range_grid(smallest, largest, dtype: str, symmetric: bool) -> Grid:
+    """Make the grid of a range, as fake quantization rounds to it in training.
+
+    Args:
+        smallest: float32 scalar, at most 0.
+        largest: float32 scalar, at least 0.
+        dtype: "INT8" or "INT16".
+        symmetric: whether the zero point is 0; always so with 16 bits.
+
+    Returns:
+        The grid.
+
+    Example:
+    >>> grid = range_grid(tf.constant(-1.0), tf.constant(1.55), "INT8", symmetric=False)
+    >>> round(float(grid.scale), 6), int(grid.zero_point)
+    (0.01, -28)
+    """
+    bits = 8 if dtype == "INT8" else 16
+    smallest, largest = usable_range(smallest, largest, symmetric)
+    levels = 2.0**bits - (2.0 if symmetric else 1.0)
+    scale = tf.math.divide_no_nan(largest - smallest, levels)
+    if symmetric:
+        return Grid(scale, tf.constant(0), dtype)
+    zero = tf.floor(tf.math.divide_no_nan(-smallest, scale) + 0.5)
+    zero = tf.clip_by_value(zero, 0.0, levels)
+    return Grid(scale, tf.cast(zero, tf.int32) - 2 ** (bits - 1), dtype)
+
+
+def nearest_integers(values, bits: int, axis: int | None) -> Integers:
+    """Round weights to a symmetric grid without its lowest integer.
+
+    Args:
+        values: float32 tensor.
+        bits: of the integers, 2 to 8.
+        axis: the axis along which each index has a scale, None for one scale.
+
+    Returns:
+        The integers.
+
+    Example:
+    >>> nearest_integers(tf.constant([[1.0, -0.3]]), bits=2, axis=None).values.numpy()
+    array([[ 1., -0.]], dtype=float32)
+    """
+    limit_axes = [other for other in range(len(values.shape)) if other != axis]
+    limit = tf.reduce_max(tf.abs(values), limit_axes, keepdims=True)
+    limit = tf.where(limit < SMALLEST_RANGE, RANGE_OF_ZEROS, limit)
+    scale = tf.math.divide_no_nan(limit, 2.0 ** (bits - 1) - 1.0)
+    integers = tf.round(tf.math.divide_no_nan(values, scale))
+    scale = tf.reshape(scale, [-1] if axis is not None else [])
+    return Integers(integers, Grid(scale, tf.constant(0), _integer_type(bits), axis or 0))
+
+
+def integers_of(
+    graph: DeployedGraph,
+    ranges,
+    weights: Mapping[str, object] | None = None,
+    trained: Mapping[str, TrainedKernel] | None = None,
+) -> GraphIntegers:
+    """Compute what a graph is filled with.
+
+    Args:
+        graph: the graph and its plan.
+        ranges: float32 tensor (rows of the plan, 2).
+        weights: the value of each weight by its placeholder's name; None if the file holds them.
+        trained: the kernels whose rounding was trained, by their placeholder's name.
+
+    Returns:
+        The numbers.
+    """
+    return _Filler(graph, ranges, weights, trained or {}).integers()
+
+
+def _integer_type(bits):
+    """Name the type of a kernel's integers."""
+    return f"INT{bits}"
+
+
+class _Filler:
+    """Computes the numbers of one graph."""
+
+    def __init__(self, graph, ranges, weights, trained):
+        self._graph, self._plan = graph, graph.plan
+        self._file = graph.model.subgraphs[0]
+        self._ranges = ranges
+        self._operands, self._rounded = {}, {}
+        if weights is not None:
+            self._import_operands(weights, trained)
+        self._grids: dict[Numbers, Grid] = {}
+        self._constants: dict[Place, Integers] = {}
+
+    def _import_operands(self, weights, trained):
+        """Compute the operands of constants; of trained kernels their integers and scales too."""
+        derivations = self._graph.derivations.values()
+        names = sorted({name for derivation in derivations for name in derivation.operands})
+        definition = self._graph.traced.definition
+        values = imported_tensors(definition, weights, names) if names else ()
+        self._operands = dict(zip(names, values, strict=True))
+        copied = {
+            derivation.operand: derivation.weights[0]
+            for derivation in derivations
+            if isinstance(derivation, FoldedKernel)
+            and len(derivation.weights) == 1
+            and derivation.weights[0] in trained
+        }
+        found = {name: trained[name].integers() for name in dict.fromkeys(copied.values())}
+        for place in (0, 1):
+            fed = dict(weights) | {name: pair[place] for name, pair in found.items()}
+            values = imported_tensors(definition, fed, list(copied)) if copied else ()
+            for name, value in zip(copied, values, strict=True):
+                self._rounded[name] = (*self._rounded.get(name, ()), value)
+        self._trained = {name: trained[weight] for name, weight in copied.items()}
+
+    def integers(self):
+        """Return the numbers."""
+        plan = self._plan
+        halves = {}
+        for place, numbers in plan.kernels.items():
+            if numbers.bits == 16:
+                halves[place] = tf.cast(self._real(self._index(place)), tf.float16)
+            else:
+                self._constants[place] = self._kernel(place, numbers)
+        for place, numbers in plan.constants.items():
+            self._constants[place] = self._constant(place, numbers)
+        for place, (data, kernel) in plan.biases.items():
+            self._constants[place] = self._bias(place, data, kernel)
+        for numbers in [*plan.tensors.values(), *plan.reads.values()]:
+            self._grid(numbers)
+        left = {
+            i
+            for operation in self._file.operations
+            for position, i in enumerate(operation.inputs)
+            if i >= 0
+            and (operation.index, position) not in self._constants
+            and (operation.index, position) not in halves
+        }
+        reals = {
+            index: self._real(index) for index in self._graph.derivations if index in left
+        }
+        return GraphIntegers(self._grids, self._constants, halves, reals)
+
+    def _index(self, place):
+        """Return the tensor at a place."""
+        operation, position = place
+        return self._file.operations[operation].inputs[position]
+
+    def _real(self, index):
+        """Return the real values of a constant."""
+        derivation = self._graph.derivations.get(index)
+        if derivation is not None:
+            return derivation.compute(self._operands)
+        return tf.constant(constant_value(self._graph.model, self._file.tensors[index]))
+
+    def _grid(self, numbers: Numbers) -> Grid | None:
+        """Return the grid of a kind of numbers, None for floats."""
+        if numbers not in self._grids:
+            if isinstance(numbers, Learned):
+                smallest, largest = tf.unstack(self._ranges[numbers.row])
+                grid = range_grid(smallest, largest, self._plan.dtype, self._plan.symmetric)
+            elif isinstance(numbers, Fixed):
+                grid = Grid(
+                    tf.constant(numbers.scale), tf.constant(numbers.zero_point), self._plan.dtype
+                )
+            elif isinstance(numbers, OfTable):
+                grid = self._constants[numbers.place].grid._replace(dtype=self._plan.dtype)
+            else:
+                return None
+            self._grids[numbers] = grid
+        return self._grids[numbers]
+
+    def _kernel(self, place, numbers: KernelNumbers) -> Integers:
+        """Return the integers of a kernel, those that were trained where that is so."""
+        index = self._index(place)
+        derivation = self._graph.derivations.get(index)
+        operand = derivation.operand if isinstance(derivation, FoldedKernel) else None
+        if operand in self._rounded:
+            trained = self._trained[operand].kernel
+            one_scale = numbers.axis is None and (
+                derivation.factor is not None or trained.scale_axes is not None
+            )
+            same_bits = trained.scheme.weight_bits == numbers.bits
+            if not one_scale and same_bits:
+                return self._trained_kernel(derivation, numbers)
+        return nearest_integers(self._real(index), numbers.bits, numbers.axis)
+
+    def _trained_kernel(self, derivation, numbers):
+        """Bring trained integers into the order of the file, and their scales."""
+        integers, scales = (derivation.arranged(x) for x in self._rounded[derivation.operand])
+        others = [axis for axis in range(len(integers.shape)) if axis != numbers.axis]
+        scale = tf.reduce_max(scales, others)
+        if derivation.factor is not None:
+            factor = tf.broadcast_to(
+                tf.reshape(derivation.factor(self._operands), [-1]), tf.shape(scale)
+            )
+            shape = [-1 if axis == numbers.axis else 1 for axis in range(len(integers.shape))]
+            integers *= tf.reshape(tf.sign(factor), shape)
+            scale *= tf.abs(factor)
+            levels = 2.0 ** (numbers.bits - 1) - 1.0
+            vanishing = scale * levels < SMALLEST_RANGE
+            scale = tf.where(vanishing, RANGE_OF_ZEROS / levels, scale)
+            integers = tf.where(tf.reshape(vanishing, shape), 0.0, integers)
+        grid = Grid(scale, tf.constant(0), _integer_type(numbers.bits), numbers.axis or 0)
+        return Integers(integers, grid)
+
+    def _constant(self, place, numbers: Numbers | None) -> Integers:
+        """Return a constant on a grid that it shares, or on one of its own values."""
+        real = self._real(self._index(place))
+        if numbers is None:
+            grid = self._own_grid(real)
+        else:
+            grid = self._grid(numbers)
+        lowest, highest = (-128, 127) if grid.dtype == "INT8" else (-32768, 32767)
+        steps = tf.round(tf.math.divide_no_nan(real, grid.scale))
+        steps = tf.clip_by_value(
+            steps + tf.cast(grid.zero_point, tf.float32), float(lowest), float(highest)
+        )
+        return Integers(steps, grid)
+
+    def _own_grid(self, real):
+        """Return the grid that holds a constant's own values."""
+        smallest = tf.minimum(tf.reduce_min(real), 0.0)
+        largest = tf.maximum(tf.reduce_max(real), 0.0)
+        # No bias is added in units of a constant's scale, so that it may be as fine as it likes.
+        unit = tf.maximum(largest - smallest, tf.constant(np.finfo(np.float32).tiny * 2.0**16))
+        grid = range_grid(
+            smallest / unit, largest / unit, self._plan.dtype, self._plan.symmetric
+        )
+        return grid._replace(scale=grid.scale * unit)
+
+    def _bias(self, place, data, kernel) -> Integers:
+        """Return a bias in the unit of the sums that it is added to."""
+        operation = self._file.operations[data[0]]
+        grid = self._grid(self._plan.form(operation, data[1]))
+        weights = (
+            self._constants[kernel].grid
+            if kernel in self._constants
+            else self._grid(self._plan.form(operation, kernel[1]))
+        )
+        unit = grid.scale * weights.scale
+        dtype = "INT32" if self._plan.dtype == "INT8" else "INT64"
+        real = tf.cast(self._real(self._index(place)), tf.float64)
+        steps = tf.round(tf.math.divide_no_nan(real, tf.cast(unit, tf.float64)))
+        limit = _LARGEST_BIAS[dtype]
+        steps = tf.clip_by_value(steps, -limit, limit)
+        values = tf.cast(steps, tf.int32 if dtype == "INT32" else tf.int64)
+        return Integers(values, Grid(unit, tf.constant(0), dtype))
+
+
+def plan_ranges(graph: DeployedGraph, ranges):
+    """Arrange the ranges of a placement in the rows of a plan.
+
+    Args:
+        graph: the graph.
+        ranges: float32 tensor (rows of the placement, 2).
+
+    Returns:
+        float32 tensor (rows of the plan, 2).
+    """
+    rows = np.asarray(graph.placement_rows, np.int32)
+    if not rows.size:
+        return tf.zeros((0, 2))
+    return tf.gather(ranges, rows)

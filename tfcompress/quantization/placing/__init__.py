@@ -1,1 +1,0 @@
-"""Where a model is rounded: read from what the converter makes of it."""

@@ -1,0 +1,196 @@
+"""Recognising the tensors of a float file among those of the model that it was made of.
+
+The converter names a fused tensor after any of its parts, so names cannot tell a convolution's
+output from that of the BatchNormalization behind it. Values can.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+
+from tfcompress.graph.taps import TapPoint
+from tfcompress.quantization.tracing import TracedModel, readers_of
+from tfcompress.tflite.model import Operation
+
+# What a rectifier that is fused into another operation is called in a TensorFlow graph.
+_FUSED = {"RELU": "Relu", "RELU6": "Relu6"}
+
+# Relative to the largest value: what float rounding alone can make of a tensor, and what it cannot.
+_SAME = 5e-6
+_DIFFERENT = 1e-2
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """A tensor of the float model that could have a range.
+
+    Attributes:
+        point: where the model hands it out.
+        kind: the type of the TensorFlow operation that makes it.
+        value: its value in the run.
+        ends: its smallest and its largest value.
+    """
+
+    point: TapPoint
+    kind: str
+    value: np.ndarray
+    ends: tuple[float, float]
+
+
+class Candidates:
+    """The tensors of a float model, to be recognised by their values in its file."""
+
+    def __init__(self, candidates: Iterable[Candidate]):
+        self._by_size: dict[int, list[Candidate]] = {}
+        for candidate in candidates:
+            self._by_size.setdefault(candidate.value.size, []).append(candidate)
+        self._taken: set[TapPoint] = set()
+
+    def recognise(self, value: np.ndarray | None, operation: Operation) -> TapPoint | None:
+        """Find the point that hands out a tensor of the file.
+
+        Args:
+            value: the tensor's value; None if it has none.
+            operation: the operation that makes it.
+
+        Returns:
+            The point, or None. Of several with equal values the first one that no other tensor of
+            the file has been: later ones only pass it on.
+        """
+        if value is None:
+            return None
+        least, near = self._nearest(value)
+        fused = operation.options.get("fused_activation_function")
+        if fused in _FUSED:
+            # A rectifier that changes nothing on this input is still the last to touch the tensor.
+            near = [candidate for candidate in near if candidate.kind == _FUSED[fused]] or near
+        points = [candidate.point for candidate in near]
+        if not points:
+            return None
+        if least > _SAME:  # the file has no such tensor: a bias is added elsewhere in it
+            return points[0]
+        point = next((point for point in points if point not in self._taken), points[0])
+        self._taken.add(point)
+        return point
+
+    def _nearest(self, value):
+        flat = value.ravel()
+        ends = (flat.min(), flat.max())
+        size = max(abs(ends[0]), abs(ends[1]), 1e-6)
+        found = []
+        for candidate in self._by_size.get(flat.size, ()):
+            apart = max(abs(a - b) for a, b in zip(candidate.ends, ends, strict=True))
+            if apart <= _DIFFERENT * size:
+                difference = np.max(np.abs(candidate.value.ravel() - flat)) / size
+                found.append((difference, candidate))
+        least = min((difference for difference, _ in found), default=np.inf)
+        if not least <= _DIFFERENT:
+            return least, []
+        return least, [candidate for difference, candidate in found if difference <= least + _SAME]
+
+
+# These add up in 32 bits, and a bias with it: what they hand to its addition is never stored.
+_ACCUMULATE = frozenset({"Conv2D", "Conv2DBackpropInput", "DepthwiseConv2dNative", "MatMul"})
+_ADDITIONS = frozenset({"Add", "AddV2", "BiasAdd"})
+_VIEWS = frozenset({"ExpandDims", "Identity", "Reshape", "Squeeze"})
+
+# Larger constants are weights, which are equal where they are the same.
+_COMPARED_BYTES = 1024
+_NEVER_ALIKE = frozenset({"Placeholder", "PartitionedCall", "StatefulPartitionedCall"})
+
+
+def candidates_of(
+    traced: TracedModel, inputs: Sequence[np.ndarray], weights: Mapping[str, np.ndarray]
+) -> tuple[Callable[[], Candidates], dict[TapPoint, TapPoint]]:
+    """Run a traced model, and look at what it hands out.
+
+    Args:
+        traced: the model.
+        inputs: one array per input.
+        weights: the value of each weight, by its placeholder's name.
+
+    Returns:
+        (candidates, repeats): what makes the tensors that can have a range, in the order in which
+        they are read, none of them taken; and for each point whose tensor the file computes once
+        for another point, that point.
+    """
+    names = list(traced.points)
+    kinds = {node.name: node.op for node in traced.definition.node}
+    repeats = repeated(traced.definition)
+    passed_over = {*_before_bias(traced), *repeats}
+    found = []
+    for name, tensor in zip(names, traced.run(names, inputs, weights), strict=True):
+        node, value = name.split(":")[0], tensor.numpy()
+        # A view of another tensor has that one's range.
+        if value.size and kinds[node] not in _VIEWS and node not in passed_over:
+            ends = value.min(), value.max()
+            found.append(Candidate(traced.points[name], kinds[node], value, ends))
+    points = traced.points
+    once = {
+        points[f"{name}:0"]: points[f"{first}:0"]
+        for name, first in repeats.items()
+        if f"{name}:0" in points and f"{first}:0" in points
+    }
+    return functools.partial(Candidates, found), once
+
+
+def repeated(definition) -> dict[str, str]:
+    """Find the nodes of a graph that repeat an earlier one: the file computes them once.
+
+    Args:
+        definition: the graph, its nodes in the order in which they can run.
+
+    Returns:
+        {name of a node: name of the first one of the same operation, attributes and inputs}.
+    """
+    first, repeats = {}, {}
+    for node in definition.node:
+        if node.op in _NEVER_ALIKE or node.ByteSize() > _COMPARED_BYTES:
+            continue
+        attributes = tuple(
+            (name, node.attr[name].SerializeToString(deterministic=True))
+            for name in sorted(node.attr)
+        )
+        inputs = tuple(_renamed(source, repeats) for source in node.input)
+        original = first.setdefault((node.op, attributes, inputs), node.name)
+        if original != node.name:
+            repeats[node.name] = original
+    return repeats
+
+
+def _renamed(source, repeats):
+    """Return the name of the first tensor that equals one."""
+    name, colon, output = source.partition(":")
+    return repeats.get(name, name) + (colon + output if output not in ("", "0") else "")
+
+
+def _before_bias(traced):
+    """Name the nodes whose sums a bias is added to before anything is stored."""
+    nodes = {node.name: node for node in traced.definition.node}
+    readers = readers_of(traced.definition)
+
+    def constant_size(name):
+        node = nodes.get(name.split(":")[0])
+        while node is not None and node.op in _VIEWS:
+            node = nodes.get(node.input[0].split(":")[0])
+        if node is not None and node.name in traced.weights:
+            return int(np.prod(traced.weights[node.name].shape))
+        if node is None or node.op != "Const":
+            return 0
+        return int(np.prod([d.size for d in node.attr["value"].tensor.tensor_shape.dim]))
+
+    found = set()
+    for node in nodes.values():
+        if node.op not in _ACCUMULATE:
+            continue
+        chain = [node]
+        while len(next_ones := readers[chain[-1].name]) == 1 and next_ones[0].op in _VIEWS:
+            chain.append(next_ones[0])
+        added = len(next_ones) == 1 and next_ones[0].op in _ADDITIONS
+        bias = max(map(constant_size, next_ones[0].input)) if added else 0
+        # Behind a view the converter leaves the bias of a single channel where it is.
+        if bias > 1 or (bias and len(chain) == 1):
+            found.update(member.name for member in chain)
+    return found
