@@ -59,7 +59,10 @@ def depthwise_conv_2d(operation, inputs, grids, kernels):
     )
     if not native:
         sums = sums[:, :: strides[0], :: strides[1]]
-    return [_convolved(operation, sums, bias, (activations, weights), grids[0], kernels)]
+    # The built-in kernel computes eight channels at a time, and those that remain one by one.
+    vectorized = tf.range(channels) < channels // 8 * 8
+    operands = activations, weights
+    return [_convolved(operation, sums, bias, operands, grids[0], kernels, vectorized)]
 
 
 def fully_connected(operation, inputs, grids, kernels):
@@ -77,9 +80,12 @@ def fully_connected(operation, inputs, grids, kernels):
     if kernels == "reference" or activations.grid.dtype == "INT16":
         real = rq.ratio(rq.product_in_float64(*scales), grid.scale)
         return [_clamped(operation, _in_double(sums, bias, real), grid, "reference")]
-    if weights.grid.dtype == "INT4" and not weights.grid.scale.shape.rank:
-        real = rq.ratio(rq.product_in_float32(*scales), grid.scale)
-        return [_clamped(operation, _once_rounded(sums, bias, real), grid, "reference")]
+    if weights.grid.dtype == "INT4" and size % 2:
+        # XNNPACK wants whole bytes of 4-bit weights in each row.
+        product = rq.product_in_float64 if weights.grid.scale.shape.rank else rq.product_in_float32
+        real = rq.ratio(product(*scales), grid.scale)
+        values = _twice_rounded(sums, bias, real, vectorized=True)
+        return [_clamped(operation, values, grid, "reference")]
     return [_by_xnnpack(operation, sums, bias, (activations, weights), grid)]
 
 
@@ -154,7 +160,7 @@ def _same_padded(values, kernel_size, strides, dilations):
     return tf.pad(values, [*paddings, [0, 0]])
 
 
-def _convolved(operation, sums, bias, operands, grid, kernels):
+def _convolved(operation, sums, bias, operands, grid, kernels, vectorized=True):
     """Bring the sums of a convolution to the output's grid."""
     activations, weights = operands
     real = rq.ratio(rq.product_in_float64(activations.grid.scale, weights.grid.scale), grid.scale)
@@ -165,7 +171,7 @@ def _convolved(operation, sums, bias, operands, grid, kernels):
     elif kernels == "reference":
         values = _twice_rounded(sums, bias, real)
     elif weights.grid.dtype == "INT4":
-        values = _twice_rounded(sums, bias, real)
+        values = _twice_rounded(sums, bias, real, vectorized)
     else:
         return _by_xnnpack(operation, sums, bias, operands, grid)
     return _clamped(operation, values, grid, "reference")
@@ -179,17 +185,10 @@ def _by_xnnpack(operation, sums, bias, operands, grid):
     return _clamped(operation, values, grid, "xnnpack")
 
 
-def _twice_rounded(sums, bias, real):
+def _twice_rounded(sums, bias, real, vectorized=False):
     """Multiply sums and bias in fixed point."""
     return rq.multiply_fixed_point(
-        _whole_sums(sums, bias, tf.int32), *rq.fixed_point_multiplier(real)
-    )
-
-
-def _once_rounded(sums, bias, real):
-    """Multiply sums and bias in fixed point as ruy does."""
-    return rq.multiply_fixed_point_once(
-        _whole_sums(sums, bias, tf.int32), *rq.fixed_point_multiplier(real)
+        _whole_sums(sums, bias, tf.int32), *rq.fixed_point_multiplier(real), vectorized
     )
 
 
