@@ -32,7 +32,9 @@ def conv_2d(operation, inputs, grids, kernels):
         padding=options["padding"],
         dilations=(options["dilation_h_factor"], options["dilation_w_factor"]),
     )
-    return [_convolved(operation, sums, bias, (activations, weights), grids[0], kernels)]
+    vectorized = True if weights.grid.dtype == "INT4" else None
+    operands = activations, weights
+    return [_convolved(operation, sums, bias, operands, grids[0], kernels, vectorized)]
 
 
 def depthwise_conv_2d(operation, inputs, grids, kernels):
@@ -59,8 +61,7 @@ def depthwise_conv_2d(operation, inputs, grids, kernels):
     )
     if not native:
         sums = sums[:, :: strides[0], :: strides[1]]
-    # The built-in kernel computes eight channels at a time, and those that remain one by one.
-    vectorized = tf.range(channels) < channels // 8 * 8
+    vectorized = _in_eights(channels) if weights.grid.dtype == "INT4" else None
     operands = activations, weights
     return [_convolved(operation, sums, bias, operands, grids[0], kernels, vectorized)]
 
@@ -103,7 +104,12 @@ def transpose_conv(operation, inputs, grids, kernels):
         strides=(options["stride_h"], options["stride_w"]),
         padding=options["padding"],
     )
-    return [_convolved(operation, sums, bias, (activations, weights), grids[0], kernels)]
+    channels, height, width, _ = weights.values.shape
+    # XNNPACK takes no kernel that leaves gaps with SAME padding.
+    gaps = height < options["stride_h"] or width < options["stride_w"]
+    vectorized = _in_eights(channels) if options["padding"] == "SAME" and gaps else None
+    operands = activations, weights
+    return [_convolved(operation, sums, bias, operands, grids[0], kernels, vectorized)]
 
 
 def batch_matmul(operation, inputs, grids, kernels):
@@ -160,8 +166,12 @@ def _same_padded(values, kernel_size, strides, dilations):
     return tf.pad(values, [*paddings, [0, 0]])
 
 
-def _convolved(operation, sums, bias, operands, grid, kernels, vectorized=True):
-    """Bring the sums of a convolution to the output's grid."""
+def _convolved(operation, sums, bias, operands, grid, kernels, vectorized=None):
+    """Bring the sums of a convolution to the output's grid.
+
+    Where XNNPACK leaves it to the built-in kernel, ``vectorized`` says which channels that computes
+    with vector instructions.
+    """
     activations, weights = operands
     real = rq.ratio(rq.product_in_float64(activations.grid.scale, weights.grid.scale), grid.scale)
     if activations.grid.dtype == "INT16":
@@ -170,11 +180,16 @@ def _convolved(operation, sums, bias, operands, grid, kernels, vectorized=True):
         )
     elif kernels == "reference":
         values = _twice_rounded(sums, bias, real)
-    elif weights.grid.dtype == "INT4":
+    elif vectorized is not None:
         values = _twice_rounded(sums, bias, real, vectorized)
     else:
         return _by_xnnpack(operation, sums, bias, operands, grid)
     return _clamped(operation, values, grid, "reference")
+
+
+def _in_eights(channels):
+    """Return which channels a built-in kernel computes eight at a time; the rest is one by one."""
+    return tf.range(channels) < channels // 8 * 8
 
 
 def _by_xnnpack(operation, sums, bias, operands, grid):
