@@ -286,11 +286,11 @@ def weights(random, shape, axis=None, dtype="INT8") -> Port:
     return Port(dtype, shape, scales, axis=axis, value=value, constant=True)
 
 
-def bias(random, taken: Port, kernel: Port, channels: int, spread: float) -> Port | None:
-    """Return a bias on the products' grid, within `spread`; in a tenth of the cases none."""
+def bias(random, taken: Port, kernel: Port, channels: int, spread: float) -> Port:
+    """Return a bias on the products' grid, within `spread`; in a tenth of the cases zeros."""
     grid = (np.float32(taken.scales) * kernel.scales).astype("f4")
     dtype = "INT64" if taken.dtype == "INT16" else "INT32"
-    value = np.rint(random.normal(0, spread / 2, channels) / grid)
+    value = np.rint(random.normal(0, spread / 2, channels) / grid) * (random.random() > 0.1)
     return Port(dtype, (channels,), grid, value=value, constant=True)
 
 

@@ -78,11 +78,12 @@ def fully_connected(operation, inputs, grids, kernels):
     if operation.options["keep_num_dims"]:
         sums = tf.reshape(sums, tf.concat([tf.shape(values)[:-1], [units]], 0))
     scales, grid = (activations.grid.scale, weights.grid.scale), grids[0]
-    if kernels == "reference" or activations.grid.dtype == "INT16":
+    wide = activations.grid.dtype == "INT16"
+    if kernels == "reference" or (wide and bias is not None):
         real = rq.ratio(rq.product_in_float64(*scales), grid.scale)
         return [_clamped(operation, _in_double(sums, bias, real), grid, "reference")]
-    if weights.grid.dtype == "INT4" and size % 2:
-        # XNNPACK wants whole bytes of 4-bit weights in each row.
+    # XNNPACK wants whole bytes of 4-bit weights in each row.
+    if wide or (weights.grid.dtype == "INT4" and size % 2):
         product = rq.product_in_float64 if weights.grid.scale.shape.rank else rq.product_in_float32
         real = rq.ratio(product(*scales), grid.scale)
         values = _twice_rounded(sums, bias, real, vectorized=True)
