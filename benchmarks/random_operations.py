@@ -265,9 +265,15 @@ def activations(random, shape, dtype="INT8", scales=None) -> Port:
 
 
 def output(random, shape, spread, dtype="INT8") -> Port:
-    """Return an output whose grid reaches about `spread`, sometimes too little or too much."""
+    """Return an output whose grid reaches about `spread`, sometimes too little or too much.
+
+    On some grids, 6.0 and 1.0 lie halfway between two integers, or almost.
+    """
     lowest, highest = integer_range(dtype)
     scales = np.float32(spread / highest * 2.0 ** random.uniform(-2.0, 2.0))
+    if random.random() < 0.2:
+        limit = random.choice([1.0, 6.0])
+        scales = np.float32(limit / (np.floor(limit / scales) + 0.5))
     zero_point = 0
     if dtype == "INT8":
         zero_point = int(random.choice([lowest, highest, 0, random.integers(lowest, highest)]))

@@ -140,7 +140,7 @@ def _requantized(integers, grid, kernels):
         return rq.clamped(steps, "NONE", grid, "reference")
 
     single = tf.cast(real, tf.float32)
-    taken = (single >= 2.0**-8) & (single < 2.0**7)
+    taken = (single >= 2.0**-8) & (single <= 2.0**7)
     if integers.grid.dtype != grid.dtype:
         return built_in()
     return _either(taken, by_xnnpack, built_in, grid, kernels)

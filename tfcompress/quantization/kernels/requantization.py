@@ -186,7 +186,8 @@ def activation_limits(activation: str, grid: Grid, kernels: str):
     Args:
         activation: the fused activation: "NONE", "RELU", "RELU6" or "RELU_N1_TO_1".
         grid: the output's grid.
-        kernels: "xnnpack", which rounds a limit's halves to even, or "reference": away from zero.
+        kernels: "xnnpack", which adds the zero point to a limit before it rounds halves to even,
+            or "reference": halves away from zero, then the zero point.
 
     Returns:
         (lowest, highest): float32 scalars, whole numbers within the range of the type.
@@ -200,11 +201,13 @@ def activation_limits(activation: str, grid: Grid, kernels: str):
     [-100.0, 20.0]
     """
     lowest, highest = (tf.constant(float(end)) for end in integer_range(grid.dtype))
-    rounded = tf.round if kernels == "xnnpack" else round_half_away
     zero_point = tf.cast(grid.zero_point, tf.float32)
 
     def integer(real):
-        return zero_point + rounded(quotient(tf.constant(real), grid.scale))
+        steps = quotient(tf.constant(real), grid.scale)
+        if kernels == "xnnpack":
+            return tf.round(steps + zero_point)
+        return round_half_away(steps) + zero_point
 
     limits = {
         "NONE": lambda: (lowest, highest),
