@@ -72,7 +72,7 @@ def fully_connected(random, dtype="INT8", weight_dtype="INT8"):
     shape = (*leading, units) if options.keepNumDims else (int(np.prod(leading)), units)
     spread = _spread(taken, kernel, size)
     inputs = [taken, kernel, bias(random, taken, kernel, units, spread)]
-    if random.random() < 0.1:
+    if random.random() < 0.3:
         inputs[2] = None
     version = {"INT4": 10, "INT8": 4}[weight_dtype]
     if dtype == "INT16":
@@ -83,7 +83,8 @@ def fully_connected(random, dtype="INT8", weight_dtype="INT8"):
 
 def transpose_conv(random, dtype="INT8", weight_dtype="INT8"):
     """Return a transposed convolution, with a bias or without."""
-    kernel_size, channels = random.integers(1, 5, 2), random.integers(1, 9, 2)
+    kernel_size = random.integers(1, 5, 2)
+    channels = random.integers(1, 9), random.integers(1, 40)
     size = random.integers(4, 9, 2)
     taken = activations(random, (4, *size, channels[0]), dtype)
     per_channel = random.random() < 0.8
@@ -144,6 +145,10 @@ def binary(random, name, dtype="INT8", far=False):
     reach = half * first.scales, half * second.scales
     spread = reach[0] * reach[1] if name == "MUL" else max(reach)
     result = output(random, shape, spread, dtype)
+    if far:
+        result.scales *= np.float32(2.0 ** random.uniform(-10, 10))
+        if name == "ADD":  # the built-in kernel overflows with a result 2**8 times as fine
+            result.scales = max(result.scales, max(first.scales, second.scales) / np.float32(250))
     version = {"ADD": 4, "SUB": 5, "MUL": 4}[name] if dtype == "INT16" else 2
     return Sample(name, options, inputs, [result], version)
 

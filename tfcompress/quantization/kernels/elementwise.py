@@ -54,10 +54,9 @@ def quantize(operation, inputs, grids, kernels):
     values, grid = inputs[0], grids[0]
     if isinstance(values, Integers):
         return [_requantized(values, grid, kernels)]
-    if kernels == "xnnpack" and grid.dtype == "INT8":
+    if kernels == "xnnpack":
+        # Both XNNPACK and the built-in kernel for 16 bits multiply by the rounded reciprocal.
         steps = tf.round(values * rq.quotient(tf.constant(1.0), grid.scale))
-    elif kernels == "xnnpack":
-        steps = tf.round(rq.quotient(values, grid.scale))
     else:
         steps = rq.round_half_away(rq.quotient(values, grid.scale))
     return [rq.clamped(steps, "NONE", grid, kernels)]
@@ -141,7 +140,7 @@ def _requantized(integers, grid, kernels):
         return rq.clamped(steps, "NONE", grid, "reference")
 
     single = tf.cast(real, tf.float32)
-    taken = (single >= 2.0**-8) & (single < 2.0**7)
+    taken = (single >= 2.0**-8) & (single <= 2.0**7)
     if integers.grid.dtype != grid.dtype:
         return built_in()
     return _either(taken, by_xnnpack, built_in, grid, kernels)

@@ -32,7 +32,9 @@ def conv_2d(operation, inputs, grids, kernels):
         padding=options["padding"],
         dilations=(options["dilation_h_factor"], options["dilation_w_factor"]),
     )
-    return [_convolved(operation, sums, bias, (activations, weights), grids[0], kernels)]
+    vectorized = True if weights.grid.dtype == "INT4" else None
+    operands = activations, weights
+    return [_convolved(operation, sums, bias, operands, grids[0], kernels, vectorized)]
 
 
 def depthwise_conv_2d(operation, inputs, grids, kernels):
@@ -59,7 +61,9 @@ def depthwise_conv_2d(operation, inputs, grids, kernels):
     )
     if not native:
         sums = sums[:, :: strides[0], :: strides[1]]
-    return [_convolved(operation, sums, bias, (activations, weights), grids[0], kernels)]
+    vectorized = _in_eights(channels) if weights.grid.dtype == "INT4" else None
+    operands = activations, weights
+    return [_convolved(operation, sums, bias, operands, grids[0], kernels, vectorized)]
 
 
 def fully_connected(operation, inputs, grids, kernels):
@@ -74,12 +78,16 @@ def fully_connected(operation, inputs, grids, kernels):
     if operation.options["keep_num_dims"]:
         sums = tf.reshape(sums, tf.concat([tf.shape(values)[:-1], [units]], 0))
     scales, grid = (activations.grid.scale, weights.grid.scale), grids[0]
-    if kernels == "reference" or activations.grid.dtype == "INT16":
+    wide = activations.grid.dtype == "INT16"
+    if kernels == "reference" or (wide and bias is not None):
         real = rq.ratio(rq.product_in_float64(*scales), grid.scale)
         return [_clamped(operation, _in_double(sums, bias, real), grid, "reference")]
-    if weights.grid.dtype == "INT4" and not weights.grid.scale.shape.rank:
-        real = rq.ratio(rq.product_in_float32(*scales), grid.scale)
-        return [_clamped(operation, _once_rounded(sums, bias, real), grid, "reference")]
+    # XNNPACK wants whole bytes of 4-bit weights in each row.
+    if wide or (weights.grid.dtype == "INT4" and size % 2):
+        product = rq.product_in_float64 if weights.grid.scale.shape.rank else rq.product_in_float32
+        real = rq.ratio(product(*scales), grid.scale)
+        values = _twice_rounded(sums, bias, real, vectorized=True)
+        return [_clamped(operation, values, grid, "reference")]
     return [_by_xnnpack(operation, sums, bias, (activations, weights), grid)]
 
 
@@ -97,7 +105,12 @@ def transpose_conv(operation, inputs, grids, kernels):
         strides=(options["stride_h"], options["stride_w"]),
         padding=options["padding"],
     )
-    return [_convolved(operation, sums, bias, (activations, weights), grids[0], kernels)]
+    channels, height, width, _ = weights.values.shape
+    # XNNPACK takes no kernel that leaves gaps with SAME padding.
+    gaps = height < options["stride_h"] or width < options["stride_w"]
+    vectorized = _in_eights(channels) if options["padding"] == "SAME" and gaps else None
+    operands = activations, weights
+    return [_convolved(operation, sums, bias, operands, grids[0], kernels, vectorized)]
 
 
 def batch_matmul(operation, inputs, grids, kernels):
@@ -154,8 +167,12 @@ def _same_padded(values, kernel_size, strides, dilations):
     return tf.pad(values, [*paddings, [0, 0]])
 
 
-def _convolved(operation, sums, bias, operands, grid, kernels):
-    """Bring the sums of a convolution to the output's grid."""
+def _convolved(operation, sums, bias, operands, grid, kernels, vectorized=None):
+    """Bring the sums of a convolution to the output's grid.
+
+    Where XNNPACK leaves it to the built-in kernel, ``vectorized`` says which channels that computes
+    with vector instructions.
+    """
     activations, weights = operands
     real = rq.ratio(rq.product_in_float64(activations.grid.scale, weights.grid.scale), grid.scale)
     if activations.grid.dtype == "INT16":
@@ -164,11 +181,16 @@ def _convolved(operation, sums, bias, operands, grid, kernels):
         )
     elif kernels == "reference":
         values = _twice_rounded(sums, bias, real)
-    elif weights.grid.dtype == "INT4":
-        values = _twice_rounded(sums, bias, real)
+    elif vectorized is not None:
+        values = _twice_rounded(sums, bias, real, vectorized)
     else:
         return _by_xnnpack(operation, sums, bias, operands, grid)
     return _clamped(operation, values, grid, "reference")
+
+
+def _in_eights(channels):
+    """Return which channels a built-in kernel computes eight at a time; the rest is one by one."""
+    return tf.range(channels) < channels // 8 * 8
 
 
 def _by_xnnpack(operation, sums, bias, operands, grid):
@@ -179,17 +201,10 @@ def _by_xnnpack(operation, sums, bias, operands, grid):
     return _clamped(operation, values, grid, "xnnpack")
 
 
-def _twice_rounded(sums, bias, real):
+def _twice_rounded(sums, bias, real, vectorized=False):
     """Multiply sums and bias in fixed point."""
     return rq.multiply_fixed_point(
-        _whole_sums(sums, bias, tf.int32), *rq.fixed_point_multiplier(real)
-    )
-
-
-def _once_rounded(sums, bias, real):
-    """Multiply sums and bias in fixed point as ruy does."""
-    return rq.multiply_fixed_point_once(
-        _whole_sums(sums, bias, tf.int32), *rq.fixed_point_multiplier(real)
+        _whole_sums(sums, bias, tf.int32), *rq.fixed_point_multiplier(real), vectorized
     )
 
 

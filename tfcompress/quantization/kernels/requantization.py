@@ -116,13 +116,15 @@ def fixed_point_multiplier(real):
     return tf.where(vanished, tf.zeros_like(multiplier), multiplier), tf.where(vanished, 0, shift)
 
 
-def multiply_fixed_point(values, multiplier, shift):
+def multiply_fixed_point(values, multiplier, shift, vectorized=False):
     """Multiply 32-bit integers by ``multiplier * 2**(shift - 31)``, rounding twice.
 
     Args:
         values: int32 tensor.
         multiplier: int64 tensor from ``fixed_point_multiplier`` that broadcasts with it.
         shift: its int32 tensor.
+        vectorized: where the second rounding takes halves up, as LiteRT's vector instructions do,
+            instead of away from zero: a bool, or a bool tensor that broadcasts with ``values``.
 
     Returns:
         int32 tensor.
@@ -131,33 +133,16 @@ def multiply_fixed_point(values, multiplier, shift):
     shifted = values * tf.bitwise.left_shift(tf.ones_like(left), left)
     product = tf.cast(shifted, tf.int64) * multiplier
     high = tf.bitwise.right_shift(product + (1 << 30), tf.constant(31, tf.int64))
-    return divide_by_power_of_two(tf.cast(high, tf.int32), right)
+    return divide_by_power_of_two(tf.cast(high, tf.int32), right, vectorized)
 
 
-def multiply_fixed_point_once(values, multiplier, shift):
-    """Multiply 32-bit integers by ``multiplier * 2**(shift - 31)``, rounding once, halves up.
-
-    Args:
-        values: int32 tensor.
-        multiplier: int64 tensor from ``fixed_point_multiplier`` that broadcasts with it.
-        shift: its int32 tensor.
-
-    Returns:
-        int32 tensor.
-    """
-    left, right = tf.maximum(shift, 0), tf.cast(tf.maximum(-shift, 0), tf.int64)
-    shifted = values * tf.bitwise.left_shift(tf.ones_like(left), left)
-    half = tf.bitwise.left_shift(tf.ones_like(right), right + 30)
-    product = tf.cast(shifted, tf.int64) * multiplier + half
-    return tf.cast(tf.bitwise.right_shift(product, right + 31), tf.int32)
-
-
-def divide_by_power_of_two(values, exponent):
+def divide_by_power_of_two(values, exponent, vectorized=False):
     """Divide integers by ``2**exponent`` and round, halves away from zero.
 
     Args:
         values: int32 tensor.
         exponent: int32 tensor that broadcasts with it, 0 to 31.
+        vectorized: where halves are taken up, see ``multiply_fixed_point``.
 
     Returns:
         int32 tensor.
@@ -168,8 +153,8 @@ def divide_by_power_of_two(values, exponent):
     """
     one = tf.ones_like(exponent)
     mask = tf.bitwise.left_shift(one, exponent) - 1
-    negative = tf.cast(values < 0, tf.int32)
-    above = tf.bitwise.bitwise_and(values, mask) > tf.bitwise.right_shift(mask, one) + negative
+    downwards = tf.cast((values < 0) & tf.logical_not(vectorized), tf.int32)
+    above = tf.bitwise.bitwise_and(values, mask) > tf.bitwise.right_shift(mask, one) + downwards
     return tf.bitwise.right_shift(values, exponent) + tf.cast(above, tf.int32)
 
 
@@ -201,7 +186,8 @@ def activation_limits(activation: str, grid: Grid, kernels: str):
     Args:
         activation: the fused activation: "NONE", "RELU", "RELU6" or "RELU_N1_TO_1".
         grid: the output's grid.
-        kernels: "xnnpack", which rounds a limit's halves to even, or "reference": away from zero.
+        kernels: "xnnpack", which adds the zero point to a limit before it rounds halves to even,
+            or "reference": halves away from zero, then the zero point.
 
     Returns:
         (lowest, highest): float32 scalars, whole numbers within the range of the type.
@@ -215,11 +201,13 @@ def activation_limits(activation: str, grid: Grid, kernels: str):
     [-100.0, 20.0]
     """
     lowest, highest = (tf.constant(float(end)) for end in integer_range(grid.dtype))
-    rounded = tf.round if kernels == "xnnpack" else round_half_away
     zero_point = tf.cast(grid.zero_point, tf.float32)
 
     def integer(real):
-        return zero_point + rounded(quotient(tf.constant(real), grid.scale))
+        steps = quotient(tf.constant(real), grid.scale)
+        if kernels == "xnnpack":
+            return tf.round(steps + zero_point)
+        return round_half_away(steps) + zero_point
 
     limits = {
         "NONE": lambda: (lowest, highest),
