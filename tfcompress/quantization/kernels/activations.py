@@ -1,0 +1,360 @@
+"""Activations and other functions of one tensor on integers.
+
+With 8 bits most of them are tables (``tables.py``); XNNPACK takes LOGISTIC, TANH and LEAKY_RELU and
+leaves the others to the built-in kernels, which equal the reference kernels.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from tfcompress.quantization.kernels import fixed_point, tables
+from tfcompress.quantization.kernels.grids import integer_range, less_zero_point
+from tfcompress.quantization.kernels.requantization import (
+    clamped,
+    fixed_point_multiplier,
+    multiply_fixed_point,
+    product_in_float32,
+    quotient,
+    ratio,
+    round_half_away,
+)
+
+# Sigmoids of n / 24 with 16 fractional bits, which kernels with 16 bits interpolate.
+_SIGMOIDS = np.minimum(
+    np.rint(65536 / (1 + np.exp(-np.arange(256) / 24))).astype(np.int64), 65535
+)
+_FULL = 255  # the last entry, from which on the sigmoid is 1
+_LARGEST_POWER_OF_TWO_ERROR = 1e-3
+
+
+def _from_table(function, for_xnnpack=False):
+    """Make the kernel of a function that is looked up."""
+
+    def kernel(operation, inputs, grids, kernels):
+        taken, grid = inputs[0], grids[0]
+        if grid.dtype == "INT16":
+            table = tables.table_of_16_bits(function, taken.grid, grid)
+            return [_in_float(tables.interpolated(tf.cast(taken.values, tf.int32), table))]
+        filler = kernels if for_xnnpack else "reference"
+        table = tables.table_of_8_bits(function, taken.grid, grid, filler)
+        return [tables.looked_up(taken, table)]
+
+    return kernel
+
+
+def _in_float(values):
+    """Hold integers in float32."""
+    return tf.cast(values, tf.float32)
+
+
+def _built_in(steps, grid):
+    """Add the zero point and keep the type's range."""
+    return clamped(steps, "NONE", grid, "reference")
+
+
+def _log(operation, inputs, grids, kernels):
+    """LOG; what has no logarithm becomes the smallest output."""
+    grid = grids[0]
+    lowest = float(integer_range(grid.dtype)[0]) - tf.cast(grid.zero_point, tf.float32)
+    smallest = lowest * grid.scale
+
+    def function(value):
+        safe = tf.where(value > 0, value, tf.ones_like(value))
+        return tf.where(value > 0, tables.in_double(tf.math.log)(safe), smallest)
+
+    return _from_table(function)(operation, inputs, grids, kernels)
+
+
+def _gelu(operation, inputs, grids, kernels):
+    """GELU, exact or with tanh."""
+    approximate = operation.options.get("approximate", False)
+
+    def function(value):
+        return tf.nn.gelu(value, approximate)
+
+    kernel = _from_table(tables.in_double(function))
+    return kernel(operation, inputs, grids, kernels)
+
+
+def _interpolated_sigmoid(magnitude, bits):
+    """Interpolate the sigmoid of ``magnitude / (24 * 2**bits)`` with ``16 + bits`` bits."""
+    sigmoids = tf.constant(_SIGMOIDS)
+    place = tf.minimum(tf.bitwise.right_shift(magnitude, tf.constant(bits, tf.int64)), _FULL - 1)
+    part = tf.bitwise.bitwise_and(magnitude, tf.constant((1 << bits) - 1, tf.int64))
+    below, above = tf.gather(sigmoids, place), tf.gather(sigmoids, place + 1)
+    return tf.bitwise.left_shift(below, tf.constant(bits, tf.int64)) + part * (above - below)
+
+
+def _scaled_for_sigmoids(integers, largest_power):
+    """Multiply 16-bit integers so that 1 is ``3 * 4096``, as far as 15 bits of a factor go."""
+    scale = tf.cast(integers.grid.scale, tf.float64)
+    logarithm = tf.cast(tf.math.log(scale), tf.float32) * tf.constant(1 / np.log(2), tf.float32)
+    power = round_half_away(logarithm)
+    left = tf.cast(power, tf.int64) + 12
+    is_power = tf.abs(logarithm - power) < _LARGEST_POWER_OF_TWO_ERROR
+    is_power = is_power & (left >= 0) & (left <= largest_power)
+    real = scale * 12288.0
+    limit = tf.constant(32767 / 2, tf.float64)
+    shift = tf.zeros([], tf.int64)
+    for _ in range(31):
+        small = real <= limit
+        shift += tf.cast(small, tf.int64)
+        real = tf.where(small, real * 2.0, real)
+    factor = tf.where(is_power, 3 * tf.bitwise.left_shift(tf.constant(1, tf.int64), tf.maximum(left, 0)), tf.cast(real, tf.int64))
+    shift = tf.where(is_power, tf.zeros_like(shift), shift)
+    half = tf.where(shift > 0, tf.bitwise.left_shift(tf.ones_like(shift), shift - 1), 0)
+    values = tf.cast(integers.values, tf.int64)
+    return tf.bitwise.right_shift(values * factor + half, shift)
+
+
+def _logistic_of_16_bits(integers):
+    """LOGISTIC with 16 bits."""
+    value = _scaled_for_sigmoids(integers, largest_power=0)
+    magnitude = tf.abs(value)
+    full = tf.bitwise.right_shift(magnitude, tf.constant(9, tf.int64)) >= _FULL
+    result = tf.where(full, tf.constant(0x7FFF << 10, tf.int64), _interpolated_sigmoid(magnitude, 9))
+    result = tf.where(value >= 0, result + (1 << 9), (1 << 25) - result + (1 << 9) - 1)
+    return _in_float(tf.bitwise.right_shift(result, tf.constant(10, tf.int64)))
+
+
+def _tanh_of_16_bits(integers):
+    """TANH with 16 bits: twice the sigmoid of twice the value, less one."""
+    value = _scaled_for_sigmoids(integers, largest_power=1)
+    magnitude = tf.abs(value)
+    full = tf.bitwise.right_shift(magnitude, tf.constant(8, tf.int64)) >= _FULL
+    result = tf.where(full, tf.constant(0xFFFF << 8, tf.int64), _interpolated_sigmoid(magnitude, 8))
+    result = tf.where(
+        value >= 0, result - (1 << 23) + (1 << 7), -result + (1 << 23) + (1 << 7) - 1
+    )
+    return _in_float(tf.bitwise.right_shift(result, tf.constant(8, tf.int64)))
+
+
+def _sigmoid_like(function, of_16_bits):
+    """Make the kernel of LOGISTIC or TANH."""
+    of_8_bits = _from_table(tables.in_double(function), for_xnnpack=True)
+
+    def kernel(operation, inputs, grids, kernels):
+        if grids[0].dtype == "INT16":
+            return [of_16_bits(inputs[0])]
+        return of_8_bits(operation, inputs, grids, kernels)
+
+    return kernel
+
+
+def _rescaled(steps, real):
+    """Multiply int32 steps by a float64 factor, as the built-in kernels do."""
+    return multiply_fixed_point(steps, *fixed_point_multiplier(real))
+
+
+def _relu(lowest, highest):
+    """Make the kernel of RELU and the like: move to the output's grid, then clamp."""
+
+    def kernel(operation, inputs, grids, kernels):
+        taken, grid = inputs[0], grids[0]
+        real = tf.cast(tf.cast(ratio(taken.grid.scale, grid.scale), tf.float32), tf.float64)
+        steps = _rescaled(tf.cast(less_zero_point(taken), tf.int32), real)
+        limits = [
+            float("inf") if limit is None else round_half_away(quotient(tf.constant(limit), grid.scale))
+            for limit in (lowest, highest)
+        ]
+        steps = tf.clip_by_value(_in_float(steps), *limits)
+        return [_built_in(steps, grid)]
+
+    return kernel
+
+
+def _leaky_relu(operation, inputs, grids, kernels):
+    """LEAKY_RELU."""
+    taken, grid = inputs[0], grids[0]
+    alpha = tf.constant(operation.options["alpha"], tf.float32)
+    identity = tf.cast(ratio(taken.grid.scale, grid.scale), tf.float32)
+    values = less_zero_point(taken)
+
+    def built_in():
+        scaled = product_in_float32(taken.grid.scale, tf.abs(alpha))
+        below = tf.cast(tf.cast(quotient(scaled, tf.cast(grid.scale, tf.float64)), tf.float32), tf.float64)
+        steps = tf.cast(values, tf.int32)
+        negative = _rescaled(steps, below)
+        negative = -negative if operation.options["alpha"] < 0 else negative
+        positive = _rescaled(steps, tf.cast(identity, tf.float64))
+        return _built_in(tf.where(values >= 0, positive, negative), grid)
+
+    if kernels != "xnnpack" or grid.dtype != "INT8":
+        return [built_in()]
+    below = tf.cast(product_in_float32(identity, alpha), tf.float32)
+
+    def by_xnnpack():
+        factors = tf.round(256.0 * tf.where(values >= 0, identity, below))
+        steps = tf.floor((values * factors + 128.0) * 2.0**-8)
+        return clamped(steps, "NONE", grid, "xnnpack")
+
+    taken_over = (identity >= 2.0**-8) & (identity <= 2.0**7)
+    taken_over &= (below >= -(2.0**7) + 2.0**-8) & (below <= 2.0**7)
+    taken_over &= tf.abs(below) >= 2.0**-8
+    return [tf.cond(taken_over, by_xnnpack, built_in)]
+
+
+def _prelu(operation, inputs, grids, kernels):
+    """PRELU."""
+    taken, slope = inputs
+    grid = grids[0]
+    identity = tf.cast(tf.cast(ratio(taken.grid.scale, grid.scale), tf.float32), tf.float64)
+    scaled = product_in_float32(taken.grid.scale, slope.grid.scale)
+    below = tf.cast(tf.cast(quotient(scaled, tf.cast(grid.scale, tf.float64)), tf.float32), tf.float64)
+    values = tf.cast(less_zero_point(taken), tf.int32)
+    slopes = tf.cast(less_zero_point(slope), tf.int32)
+    steps = tf.where(
+        values >= 0, _rescaled(values, identity), _rescaled(values * slopes, below)
+    )
+    return [_built_in(steps, grid)]
+
+
+def _hard_swish(operation, inputs, grids, kernels):
+    """HARD_SWISH in 16-bit fixed point."""
+    taken, grid = inputs[0], grids[0]
+    fine = taken.grid.scale * tf.constant(1 / 128)  # a power of two: exact
+
+    def in_15_bits(real):
+        multiplier, shift = fixed_point_multiplier(tf.cast(real, tf.float64))
+        reduced = tf.bitwise.right_shift(multiplier + (1 << 15), tf.constant(16, tf.int64))
+        return tf.minimum(reduced, 32767), tf.cast(shift, tf.int64)
+
+    output_factor, output_shift = in_15_bits(quotient(fine, grid.scale))
+    relu_factor, relu_shift = in_15_bits(fine * tf.constant(32768 / 3))
+    steps = tables.every_integer() - tf.cast(taken.grid.zero_point, tf.float32)
+    values = tf.cast(steps, tf.int64) * 128
+    scaled = _high_product(values, output_factor)
+
+    left = tf.maximum(relu_shift, 0)
+    relu = _limited(values * tf.bitwise.left_shift(tf.ones_like(left), tf.maximum(left - 1, 0)))
+    relu = _high_product(relu, relu_factor)
+    relu = tf.where(left > 0, _limited(relu * 2), relu)
+    relu = fixed_point.shifted_right(relu, tf.maximum(-relu_shift, 0))
+    relu = tf.bitwise.right_shift(relu + (1 << 15), tf.constant(1, tf.int64))
+    product = tf.truncatediv(relu * scaled, tf.constant(1 << 15, tf.int64))
+    steps = fixed_point.shifted_right(product, -output_shift)
+    return [tables.looked_up(taken, _built_in(steps, grid))]
+
+
+def _limited(value):
+    """Saturate to 16 bits."""
+    return tf.clip_by_value(value, -32768, 32767)
+
+
+def _high_product(first, second):
+    """Multiply 16-bit fixed-point numbers, halves away from zero."""
+    half = tf.constant(1 << 14, tf.int64)
+    return _limited(tf.bitwise.right_shift(first * second + half, tf.constant(15, tf.int64)))
+
+
+def _abs(operation, inputs, grids, kernels):
+    """ABS."""
+    taken, grid = inputs[0], grids[0]
+    real = tf.cast(tf.cast(ratio(taken.grid.scale, grid.scale), tf.float32), tf.float64)
+    steps = _rescaled(tf.cast(tf.abs(less_zero_point(taken)), tf.int32), real)
+    return [_built_in(steps, grid)]
+
+
+def _neg(operation, inputs, grids, kernels):
+    """NEG of the integers themselves; the smallest one stays."""
+    lowest, highest = integer_range(grids[0].dtype)
+    negative = -inputs[0].values
+    return [tf.where(negative > highest, tf.constant(float(lowest)), negative)]
+
+
+def inverse_square_root(value: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Find ``multiplier * 2**(shift - 31)`` near ``value ** -0.5``, in five steps of Newton's.
+
+    Args:
+        value: int64 tensor in [0, 2**31).
+
+    Returns:
+        (multiplier, shift): int64 tensors. Values of 0 and 1 give ``2**31 - 1`` and 0.
+    """
+    small = value <= 1
+    value = tf.maximum(value, 2)
+    large = value >= 1 << 29
+    value = tf.where(large, value // 4, value)
+    pairs = (fixed_point.leading_zeros(value) - 1) // 2 - 1
+    shift = 11 + tf.cast(large, tf.int64) - pairs
+    value = tf.bitwise.left_shift(value, 2 * pairs)
+    halved = fixed_point.shifted_right(tf.bitwise.right_shift(value, tf.constant(1, tf.int64)), 1)
+    x = fixed_point.constant(1.0, 3) * tf.ones_like(value)
+    for _ in range(5):
+        cube = fixed_point.product(fixed_point.product(x, x), x)
+        cube = fixed_point.shifted_left(cube, 6)
+        difference = fixed_point.product(fixed_point.constant(1.5, 3), x)
+        difference -= fixed_point.product(halved, cube)
+        x = fixed_point.shifted_left(difference, 3)
+    x = fixed_point.product(x, fixed_point.constant(0.5**0.5, 0))
+    x = tf.bitwise.left_shift(x, tf.maximum(-shift, 0))
+    shift = -tf.maximum(shift, 0)
+    return (
+        tf.where(small, tf.constant((1 << 31) - 1, tf.int64), x),
+        tf.where(small, tf.zeros_like(shift), shift),
+    )
+
+
+def _scaled(values, multiplier, shift):
+    """Multiply int64 tensors within 32 bits by a fixed-point number, rounding twice."""
+    shift = tf.cast(shift, tf.int64)
+    left = tf.maximum(shift, 0)
+    high = fixed_point.product(tf.bitwise.left_shift(values, left), tf.cast(multiplier, tf.int64))
+    return fixed_point.shifted_right(high, tf.maximum(-shift, 0))
+
+
+def _rsqrt(operation, inputs, grids, kernels):
+    """RSQRT."""
+    taken, grid = inputs[0], grids[0]
+    if grid.dtype == "INT16":
+        largest = 32767.0 * grid.scale
+
+        def function(value):
+            safe = tf.where(value > 0, value, tf.ones_like(value))
+            root = quotient(tf.ones_like(safe), tf.sqrt(safe))
+            return tf.where(value > 0, root, largest)
+
+        return _from_table(function)(operation, inputs, grids, kernels)
+    more_bits = 20
+    root = tf.cast(tf.sqrt(taken.grid.scale), tf.float64)
+    scale = tf.cast(tf.cast(root * tf.cast(grid.scale, tf.float64), tf.float32), tf.float64)
+    multiplier, shift = fixed_point_multiplier(quotient(tf.ones_like(scale), scale))
+    steps = tf.cast(
+        tables.every_integer() - tf.cast(taken.grid.zero_point, tf.float32), tf.int64
+    )
+    steps = tf.maximum(steps, 0)
+    factor, factor_shift = inverse_square_root(steps)
+    fine = _scaled(tf.ones_like(factor), factor, factor_shift + more_bits)
+    result = _built_in(_scaled(fine, multiplier, shift - more_bits), grid)
+    largest = tf.constant(float(integer_range("INT8")[1]))
+    return [tables.looked_up(taken, tf.where(steps == 0, largest, result))]
+
+
+def _l2_normalization(operation, inputs, grids, kernels):
+    """L2_NORMALIZATION along the last dimension."""
+    steps = tf.cast(less_zero_point(inputs[0]), tf.int64)
+    squares = tf.reduce_sum(steps * steps, -1, keepdims=True)
+    multiplier, shift = inverse_square_root(squares)
+    result = _scaled(steps, multiplier, shift + 7)
+    return [_in_float(tf.clip_by_value(result, *integer_range("INT8")))]
+
+
+ACTIVATIONS = {
+    "LOGISTIC": _sigmoid_like(tf.sigmoid, _logistic_of_16_bits),
+    "TANH": _sigmoid_like(tf.tanh, _tanh_of_16_bits),
+    "ELU": _from_table(tables.in_double(tf.nn.elu)),
+    "EXP": _from_table(tables.in_double(tf.exp)),
+    "LOG": _log,
+    "GELU": _gelu,
+    "RELU": _relu(0.0, None),
+    "RELU6": _relu(0.0, 6.0),
+    "RELU_N1_TO_1": _relu(-1.0, 1.0),
+    "RELU_0_TO_1": _relu(0.0, 1.0),
+    "LEAKY_RELU": _leaky_relu,
+    "PRELU": _prelu,
+    "HARD_SWISH": _hard_swish,
+    "ABS": _abs,
+    "NEG": _neg,
+    "RSQRT": _rsqrt,
+    "L2_NORMALIZATION": _l2_normalization,
+}

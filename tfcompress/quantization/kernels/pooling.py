@@ -1,0 +1,121 @@
+"""Pools and resizes on integers.
+
+Input and output have one grid. The built-in kernels average in integers; XNNPACK takes maxima and
+bilinear resizing, whose weights have 11 bits there and 10 bits in the reference kernels.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from tfcompress.quantization.kernels import structural
+from tfcompress.quantization.kernels.convolutions import same_padding
+from tfcompress.quantization.kernels.requantization import activation_limits
+
+
+def _limited(operation, value, grid, kernels):
+    """Clamp to what the fused activation allows."""
+    activation = operation.options.get("fused_activation_function", "NONE")
+    return tf.clip_by_value(value, *activation_limits(activation, grid, kernels))
+
+
+def _average_pool(operation, inputs, grids, kernels):
+    """AVERAGE_POOL_2D over the part of each window inside the image, halves away from zero."""
+    options, value = operation.options, inputs[0].values
+    windows = options["filter_height"], options["filter_width"]
+    strides = options["stride_h"], options["stride_w"]
+    sizes = value.shape[1:3]
+    around = [(0, 0), (0, 0)]
+    if options["padding"] == "SAME":
+        around = [same_padding(*entry) for entry in zip(sizes, windows, strides, strict=True)]
+    counts = [_covered(*entry) for entry in zip(sizes, windows, strides, around, strict=True)]
+    count = tf.constant(np.multiply.outer(*counts)[None, :, :, None], tf.int64)
+    padded = tf.pad(tf.cast(value, tf.float64), [(0, 0), *around, (0, 0)])
+    # A mean times the size of its window is the sum up to an error far below 1.
+    means = tf.nn.avg_pool2d(padded, windows, strides, "VALID")
+    total = tf.cast(tf.round(means * float(np.prod(windows))), tf.int64)
+    half = count // 2
+    result = tf.truncatediv(tf.where(total > 0, total + half, total - half), count)
+    return [_limited(operation, tf.cast(result, tf.float32), grids[0], "reference")]
+
+
+def _covered(size, window, stride, around):
+    """How many entries of the image each window holds along one dimension."""
+    starts = np.arange(0, size + sum(around) - window + 1, stride) - around[0]
+    return np.minimum(starts + window, size) - np.maximum(starts, 0)
+
+
+def _max_pool(operation, inputs, grids, kernels):
+    """MAX_POOL_2D."""
+    rounding = kernels if grids[0].dtype == "INT8" else "reference"
+    value = structural.max_pool(operation, inputs[0].values)
+    return [_limited(operation, value, grids[0], rounding)]
+
+
+def _resize_nearest_neighbor(operation, inputs, grids, kernels):
+    """RESIZE_NEAREST_NEIGHBOR."""
+    options = operation.options
+    return [
+        tf.raw_ops.ResizeNearestNeighbor(
+            images=inputs[0].values,
+            size=inputs[1],
+            align_corners=options.get("align_corners", False),
+            half_pixel_centers=options.get("half_pixel_centers", False),
+        )
+    ]
+
+
+def _resize_bilinear(operation, inputs, grids, kernels):
+    """RESIZE_BILINEAR."""
+    value = inputs[0].values
+    target = [int(size) for size in structural.static(inputs[1], operation, "size")]
+    find = _places_of_xnnpack if kernels == "xnnpack" else _places_of_reference
+    bits = 11 if kernels == "xnnpack" else 10
+    modes = [operation.options.get(mode, False) for mode in ("align_corners", "half_pixel_centers")]
+    result = tf.cast(value, tf.int64)
+    for axis, size in zip((1, 2), target, strict=True):
+        below, above, weight = find(value.shape[axis], size, *modes)
+        shape = [1, -1, 1, 1] if axis == 1 else [1, 1, -1, 1]
+        weight = tf.reshape(tf.constant(weight, tf.int64), shape)
+        lower, upper = (tf.gather(result, places, axis=axis) for places in (below, above))
+        result = lower * ((1 << bits) - weight) + upper * weight
+    half = 1 << (2 * bits - 1)
+    if kernels == "xnnpack":
+        result = tf.bitwise.right_shift(result + half, tf.constant(2 * bits, tf.int64))
+    else:
+        rounded = tf.where(result > 0, result + half, result - half)
+        result = tf.truncatediv(rounded, tf.constant(1 << 2 * bits, tf.int64))
+    return [tf.cast(result, tf.float32)]
+
+
+def _places_of_xnnpack(size, target, align_corners, half_pixel_centers):
+    """Neighbours of each output and the weight of the upper one, with 11 bits."""
+    single = np.float32
+    adjust = 1 if align_corners and target > 1 else 0
+    scale = single(size - adjust) / single(target - adjust)
+    places = np.arange(target, dtype=single) * scale
+    if half_pixel_centers:
+        places = places + (single(0.5) * scale - single(0.5))
+        places = np.clip(places, single(0), single(size - 1))
+    below = np.minimum(places.astype(np.int32), size - 1)
+    above = np.minimum(below + 1, size - 1)
+    return below, above, np.rint((places - below.astype(single)) * single(2048)).astype(np.int64)
+
+
+def _places_of_reference(size, target, align_corners, half_pixel_centers):
+    """Neighbours of each output and the weight of the upper one, with 10 bits."""
+    adjust = 1 if align_corners and target > 1 else 0
+    scale = (1024 * (size - adjust) + (target - adjust) // 2) // (target - adjust)
+    places = np.arange(target, dtype=np.int64) * scale
+    if half_pixel_centers:
+        places += scale // 2 - 512
+    below = np.maximum(np.trunc(places / 1024), 0).astype(np.int64)
+    above = np.minimum(np.trunc((places + 1023) / 1024).astype(np.int64), size - 1)
+    return below, above, places - 1024 * below
+
+
+POOLING = {
+    "AVERAGE_POOL_2D": _average_pool,
+    "MAX_POOL_2D": _max_pool,
+    "RESIZE_NEAREST_NEIGHBOR": _resize_nearest_neighbor,
+    "RESIZE_BILINEAR": _resize_bilinear,
+}

@@ -1,0 +1,132 @@
+"""SOFTMAX and LOG_SOFTMAX on integers.
+
+With 8 bits the built-in kernels of LiteRT look the exponentials up in a float32 table; the
+reference kernels compute them in fixed point. With 16 bits both interpolate tables of 513 values.
+XNNPACK leaves all of them to the built-in kernels.
+"""
+
+import tensorflow as tf
+
+from tfcompress.quantization.kernels import fixed_point
+from tfcompress.quantization.kernels.grids import Grid, integer_range
+from tfcompress.quantization.kernels.requantization import (
+    clamped,
+    fixed_point_multiplier,
+    multiply_fixed_point,
+    quotient,
+    round_half_away,
+)
+from tfcompress.quantization.kernels.tables import in_double, interpolated, table_of_16_bits
+
+_WHOLE_BITS = 5
+_SUM_BITS = 12
+
+
+def _differences(integers):
+    """Distances from each row's maximum, int32, not above 0."""
+    values = tf.cast(integers.values, tf.int32)
+    return values - tf.reduce_max(values, -1, keepdims=True)
+
+
+def _sum_in_order(values):
+    """Sum float32 rows from left to right, one after the other, as a loop does."""
+    return tf.cumsum(values, -1)[..., -1:]
+
+
+def _by_table(taken, beta):
+    """Exponentials of the differences from the maximum, from the float32 table, and their sums."""
+    step = -taken.grid.scale * tf.constant(beta, tf.float32)
+    table = in_double(tf.exp)(step * tf.range(256.0))
+    exponentials = tf.gather(table, -_differences(taken))
+    return exponentials, _sum_in_order(exponentials)
+
+
+def _softmax(operation, inputs, grids, kernels):
+    """SOFTMAX."""
+    taken, grid = inputs[0], grids[0]
+    beta = operation.options.get("beta", 1.0)
+    if grid.dtype == "INT16":
+        return [_softmax_of_16_bits(taken, beta)]
+    if kernels == "reference":
+        return [_softmax_in_fixed_point(taken, beta)]
+    exponentials, total = _by_table(taken, beta)
+    inverse = quotient(tf.ones_like(total), total * grid.scale)
+    return [clamped(round_half_away(exponentials * inverse), "NONE", grid, "reference")]
+
+
+def _fine_multiplier(scale, beta):
+    """The factor to differences with 5 whole bits, and the largest distance that matters."""
+    real = tf.constant(beta, tf.float64) * tf.cast(scale, tf.float64) * 2.0 ** (31 - _WHOLE_BITS)
+    multiplier, shift = fixed_point_multiplier(tf.minimum(real, 2.0**31 - 1))
+    power = tf.cast(tf.bitwise.left_shift(tf.ones_like(shift), tf.minimum(shift, 30)), tf.float64)
+    radius = tf.floor((2.0**_WHOLE_BITS - 1) * 2.0 ** (31 - _WHOLE_BITS) / power)
+    radius = tf.where(shift > 30, tf.zeros_like(radius), radius)
+    return multiplier, shift, tf.cast(radius, tf.int64)
+
+
+def _fine_differences(multiplier, shift):
+    """The 256 differences 0, -1, ..., -255 with 5 whole bits."""
+    differences = -tf.range(256, dtype=tf.int64)
+    power = tf.bitwise.left_shift(tf.constant(1, tf.int64), tf.cast(shift, tf.int64))
+    # What leaves 32 bits is beyond the radius.
+    shifted = fixed_point.saturated(differences * power)
+    return fixed_point.product(shifted, multiplier)
+
+
+def _softmax_in_fixed_point(taken, beta):
+    """SOFTMAX of the reference kernels with 8 bits."""
+    multiplier, shift, radius = _fine_multiplier(taken.grid.scale, beta)
+    table = fixed_point.exponential(_fine_differences(multiplier, shift))
+    counts = tf.range(256, dtype=tf.int64) <= radius
+    table = tf.where(counts, table, tf.zeros_like(table))
+    distances = -_differences(taken)
+    terms = fixed_point.shifted_right(table, _SUM_BITS)
+    total = tf.reduce_sum(tf.gather(terms, distances), -1, keepdims=True)
+    inverse, bits_over_one = _reciprocal(total)
+    product = fixed_point.product(inverse, tf.gather(table, distances))
+    result = fixed_point.shifted_right(product, bits_over_one + 31 - 8) - 128
+    result = tf.where(tf.gather(counts, distances), result, tf.constant(-128, tf.int64))
+    return tf.cast(tf.clip_by_value(result, *integer_range("INT8")), tf.float32)
+
+
+def _reciprocal(total):
+    """The reciprocal of sums with 12 whole bits, and how many bits they are above 1."""
+    zeros = fixed_point.leading_zeros(total)
+    rest = tf.bitwise.left_shift(total, zeros) - (1 << 31)
+    return fixed_point.quotient_of_one_plus(rest), _SUM_BITS - zeros
+
+
+def _unit_grid(scale, zero_point):
+    """A grid of 16 bits for a table."""
+    return Grid(tf.constant(scale, tf.float64), tf.constant(zero_point), "INT16")
+
+
+def _softmax_of_16_bits(taken, beta):
+    """SOFTMAX with 16 bits."""
+    output = _unit_grid(2 / 65535, 0)
+    exponentials = table_of_16_bits(tf.exp, _unit_grid(10 / 65535, 32767), output, tf.float64)
+    one = tf.constant(1.0, tf.float64)
+    inverses = table_of_16_bits(
+        lambda value: quotient(tf.ones_like(value), one + value),
+        _unit_grid(1 / 65535, -32768),
+        output,
+        tf.float64,
+    )
+    scaled = tf.cast(taken.grid.scale * tf.constant(beta, tf.float32), tf.float64)
+    real = quotient(scaled, tf.constant(10.0 / 65535.0, tf.float64))
+    fine = multiply_fixed_point(_differences(taken), *fixed_point_multiplier(real))
+    terms = interpolated(tf.clip_by_value(fine + 32767, -32768, 32767), exponentials)
+    terms = tf.cast(terms, tf.int64)
+    total = tf.reduce_sum(terms, -1, keepdims=True)
+    zeros = fixed_point.leading_zeros(total)
+    rest = tf.bitwise.left_shift(total, zeros - 1) + (1 << 13)
+    rest = tf.bitwise.right_shift(rest, tf.constant(14, tf.int64)) - (1 << 15) - (1 << 16)
+    rest = tf.cast(tf.clip_by_value(rest, -32768, 32767), tf.int32)
+    inverse = tf.cast(interpolated(rest, inverses), tf.int64)
+    shift = 31 - zeros
+    half = tf.bitwise.left_shift(tf.ones_like(shift), shift - 1)
+    result = tf.bitwise.right_shift(terms * inverse + half, shift)
+    return tf.cast(tf.clip_by_value(result, 0, 32767), tf.float32)
+
+
+SOFTMAX = {"SOFTMAX": _softmax}

@@ -1,0 +1,132 @@
+"""Functions of one tensor that kernels look up in a table, made from the scales in the graph.
+
+With 8 bits, an operation of one tensor is a list of 256 values. The built-in kernels fill it in
+float32: dequantize, apply the function, multiply by the reciprocal of the output's scale, round
+halves away from zero, add the zero point. XNNPACK adds the zero point before it rounds. With 16
+bits, the table has 513 values, corrected for the error at each midpoint, and kernels interpolate.
+
+The C library's float32 functions and ours (float64, then rounded) may differ in the last bit; no
+value was found where that changes a rounded result.
+"""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from tfcompress.quantization.kernels.grids import Grid, Integers, integer_range
+from tfcompress.quantization.kernels.requantization import quotient, round_half_away
+
+_STEPS = 512
+_STEP_BITS = 7
+
+Function = Callable[[tf.Tensor], tf.Tensor]
+
+
+def in_double(function: Function) -> Function:
+    """Compute a float32 function in float64, so that its result is correctly rounded.
+
+    Args:
+        function: of a float64 tensor.
+
+    Returns:
+        The function of a float32 tensor.
+    """
+    return lambda value: tf.cast(function(tf.cast(value, tf.float64)), tf.float32)
+
+
+def every_integer() -> tf.Tensor:
+    """List the 8-bit integers in ascending order, shape (256,), as whole numbers in float32."""
+    return tf.range(-128.0, 128.0)
+
+
+def looked_up(integers: Integers, table: tf.Tensor) -> tf.Tensor:
+    """Replace 8-bit integers by the entries of a table.
+
+    Args:
+        integers: of "INT8".
+        table: shape (256,), in ascending order of the integers.
+
+    Returns:
+        The entries, in the shape of the integers.
+    """
+    return tf.gather(table, tf.cast(integers.values, tf.int32) + 128)
+
+
+def real_values(grid: Grid) -> tf.Tensor:
+    """List what the 8-bit integers mean, shape (256,)."""
+    return grid.scale * (every_integer() - tf.cast(grid.zero_point, tf.float32))
+
+
+def table_of_8_bits(function: Function, taken: Grid, grid: Grid, kernels: str) -> tf.Tensor:
+    """Fill a table as a kernel with 8 bits does.
+
+    Args:
+        function: of the float32 values.
+        taken: the input's grid.
+        grid: the output's grid.
+        kernels: who fills it: "xnnpack", or "reference" for any built-in kernel.
+
+    Returns:
+        float32, shape (256,).
+    """
+    inverse = quotient(tf.constant(1.0), grid.scale)
+    zero_point = tf.cast(grid.zero_point, tf.float32)
+    steps = function(real_values(taken)) * inverse
+    if kernels == "xnnpack":
+        rounded = round_half_away(steps + zero_point)
+    else:
+        rounded = round_half_away(steps) + zero_point
+    return tf.clip_by_value(rounded, *map(float, integer_range(grid.dtype)))
+
+
+def table_of_16_bits(function: Function, taken: Grid, grid: Grid, dtype=tf.float32) -> tf.Tensor:
+    """Fill a table as the built-in kernels with 16 bits do.
+
+    Args:
+        function: of the values.
+        taken: the input's grid.
+        grid: the output's grid.
+        dtype: in which the kernel computes.
+
+    Returns:
+        int32, shape (513,).
+    """
+    lowest, highest = integer_range("INT16")
+
+    def real(integer, of):
+        steps = tf.constant(integer, dtype) - tf.cast(of.zero_point, dtype)
+        return tf.cast(of.scale, dtype) * steps
+
+    first, last = real(lowest, taken), real(highest, taken)
+    step = (last - first) * tf.constant(1 / _STEPS, dtype)
+    inverse = quotient(tf.constant(65536, dtype), real(highest, grid) - real(lowest, grid))
+    ends = first + tf.cast(tf.range(_STEPS + 1), dtype) * step
+    values = function(ends) * inverse
+    middles = function(ends[:-1] + step * tf.constant(0.5, dtype)) * inverse
+    rounded = round_half_away(values[:-1])
+    between = round_half_away((values[1:] + rounded) * tf.constant(0.5, dtype))
+    error = between - round_half_away(middles)
+    corrected = rounded - round_half_away(error * tf.constant(0.5, dtype))
+    last_value = round_half_away(function(last[None]) * inverse)
+    table = tf.concat([corrected, last_value], 0)
+    return tf.cast(tf.clip_by_value(table, tf.cast(lowest, dtype), tf.cast(highest, dtype)), tf.int32)
+
+
+def interpolated(values: tf.Tensor, table: tf.Tensor) -> tf.Tensor:
+    """Look 16-bit integers up in a table of 513 values.
+
+    Args:
+        values: int32 tensor.
+        table: from ``table_of_16_bits``.
+
+    Returns:
+        int32 tensor.
+    """
+    place = tf.bitwise.right_shift(values, tf.constant(_STEP_BITS)) + _STEPS // 2
+    offset = tf.bitwise.bitwise_and(values, tf.constant((1 << _STEP_BITS) - 1))
+    base = tf.gather(table, place)
+    # The kernels keep the slope in 16 bits, which it may leave: it wraps around.
+    slope = tf.cast(tf.cast(tf.gather(table, place + 1) - base, tf.int16), tf.int32)
+    half = 1 << (_STEP_BITS - 1)
+    delta = tf.bitwise.right_shift(slope * offset + half, tf.constant(_STEP_BITS))
+    return tf.cast(tf.cast(base + delta, tf.int16), tf.int32)
