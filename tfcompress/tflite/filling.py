@@ -440,18 +440,16 @@ class _Graph:
 def _set_options(name: str, options: Any, inputs: Sequence[operations.Operand | None]) -> None:
     """Set those of an operation's options that go with the types of its tensors."""
     fields = vars(options) if options is not None else {}
-    first = inputs[0].dtype if inputs and inputs[0] is not None else ""
     support = operations.support(name)
-    kernel = support.kernel if support is not None else None
+    types = [None if operand is None else operand.dtype for operand in inputs]
+    data = types[support.data] if support is not None else None
     if "asymmetricQuantizeInputs" in fields:
-        weights = inputs[kernel] if kernel is not None and kernel < len(inputs) else None
-        hybrid = first == "FLOAT32" and weights is not None and weights.dtype in ("INT8", "INT4")
-        options.asymmetricQuantizeInputs = hybrid
+        integers = _PACKED_BITS.keys() | {"INT8"}
+        options.asymmetricQuantizeInputs = data == "FLOAT32" and not integers.isdisjoint(types)
     if "quantizedBiasType" in fields:
-        bias = inputs[support.bias] if support.bias < len(inputs) else None
-        narrow = first == "INT16" and bias is not None and bias.dtype == "INT32"
+        narrow = data == "INT16" and "INT32" in types[support.bias : support.bias + 1]
         options.quantizedBiasType = schema.TensorType.INT32 if narrow else 0
-    if "potScaleInt16" in fields and first == "INT16":
+    if "potScaleInt16" in fields and data == "INT16":
         options.potScaleInt16 = False
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 _BOTH = ("INT8", "INT16")
-_NO_SCALES: Mapping[str, tuple[float, int]] = {}
+_COMPARISONS = ("EQUAL", "NOT_EQUAL", "LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,16 +48,30 @@ class Support:
         name: the built-in operation.
         activations: the integer types of real-valued inputs and outputs that compute the right
             thing. FLOAT32 always does.
+        default_only: those of ``activations`` that the default kernels alone compute; the reference
+            kernels refuse the operation or compute something else.
+        unversioned: those of ``activations`` whose kernel came without a version of its own: an
+            older runtime that knows the version may still refuse the type.
         output: how the output's scale relates to the inputs': "own" (any), "same" (all real-valued
             inputs and outputs have one scale and one zero point), "fixed" (as ``fixed`` says), or
             "none" (the output is no real number).
         fixed: by type, the (scale, zero point) of the output.
+        same_inputs: the types with which all real-valued inputs must have one scale, whatever the
+            output has.
+        symmetric: the types with which zero points must be 0. With INT16 they always must.
+        domain: what the kernel refuses when it runs: "nonnegative" (an integer below the zero
+            point, so that INT8 must have the zero point -128), "nonzero" (a divisor that is
+            rounded to 0), or None.
+        data: the position of the activations that go with a kernel.
         kernel: the position of the input that holds weights, or None.
         channel_axis: the dimension of the kernel that scales can run along.
         bias: the position of the bias, or None.
+        biases: by the activations' type, the types of the bias. Its scale is the data's times the
+            kernel's, its zero point 0. A hybrid kernel has a FLOAT32 bias.
         weights: by the activations' type ("FLOAT32" is the hybrid kernel: float activations times
-            integer weights), the types of the kernel.
+            integer weights), the types of the kernel. Zero points of weights are 0.
         per_channel: the activations' types with which the kernel may have a scale per channel.
+        per_tensor: the activations' types with which it may have a single scale.
         versions: the operation's version by the type of the operand that decides; 1 if not named.
         decided_by: the position of that input.
         rule: what else the version depends on.
@@ -65,13 +79,21 @@ class Support:
 
     name: str
     activations: tuple[str, ...] = ()
+    default_only: tuple[str, ...] = ()
+    unversioned: tuple[str, ...] = ()
     output: str = "own"
     fixed: Mapping[str, tuple[float, int]] = dataclasses.field(default_factory=dict)
+    same_inputs: tuple[str, ...] = ()
+    symmetric: tuple[str, ...] = ()
+    domain: str | None = None
+    data: int = 0
     kernel: int | None = None
     channel_axis: int | None = None
     bias: int | None = None
+    biases: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     weights: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     per_channel: tuple[str, ...] = ()
+    per_tensor: tuple[str, ...] = ()
     versions: Mapping[str, int] = dataclasses.field(default_factory=dict)
     decided_by: int = 0
     rule: _Rule | None = None
@@ -99,12 +121,13 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(_TABLE))
 
 
-def runs_with(name: str, dtype: str) -> bool:
+def runs_with(name: str, dtype: str, reference: bool = False) -> bool:
     """Tell whether an operation computes the right thing on activations of a type.
 
     Args:
         name: the built-in operation.
         dtype: "INT8", "INT16" or "FLOAT32".
+        reference: ask for LiteRT's reference kernels instead of the default ones.
 
     Returns:
         Whether it does. Floats always do, integers in an operation that the table does not know
@@ -115,8 +138,12 @@ def runs_with(name: str, dtype: str) -> bool:
     runs_with("HARD_SWISH", "INT8"), runs_with("HARD_SWISH", "INT16")  # (True, False)
     ```
     """
+    if dtype == "FLOAT32":
+        return True
     entry = _TABLE.get(name)
-    return dtype == "FLOAT32" or (entry is not None and dtype in entry.activations)
+    if entry is None or dtype not in entry.activations:
+        return False
+    return not (reference and dtype in entry.default_only)
 
 
 def weight_types(name: str, activations: str) -> tuple[str, ...]:
@@ -143,13 +170,14 @@ def accepts_scales(name: str, dtype: str, inputs: Sequence[float], output: float
     """Tell whether a kernel can compute from one set of scales to another.
 
     ADD, SUB and SQUARED_DIFFERENCE bring their inputs to twice the larger scale, shifted up, and
-    end the process where the output's scale is finer than what the shift leaves.
+    end the process where the output's scale is finer than what the shift leaves. Comparisons of
+    INT8 end it where a scale is 1 or more.
 
     Args:
         name: the built-in operation.
         dtype: "INT8" or "INT16".
         inputs: the scales of its real-valued inputs.
-        output: the scale of its output.
+        output: the scale of its output; of no importance to a comparison.
 
     Returns:
         Whether it can.
@@ -164,6 +192,8 @@ def accepts_scales(name: str, dtype: str, inputs: Sequence[float], output: float
         return 2 * max(inputs) < output * 2**shift
     if name == "SQUARED_DIFFERENCE":
         return (2 * max(inputs)) ** 2 < output * 2**14
+    if name in _COMPARISONS and dtype == "INT8":
+        return max(inputs) < 1.0
     return True
 
 
@@ -215,15 +245,15 @@ def _has_narrow_bias(options: Any) -> bool:
 
 def _convolution(inputs, outputs, options, _):
     data, weights, result = _types(inputs, outputs)
-    if data == "INT16" and weights == "INT8" and _has_narrow_bias(options):
+    if data == "INT16" and _has_narrow_bias(options):
         return 8
     kernel, image = inputs[1].shape, inputs[0].shape
-    if len(kernel) == 4 and len(image) == 4 and kernel[3] != image[3]:
+    if len(kernel) == 4 and len(image) == 4 and kernel[3] != image[3] and weights != "INT4":
         return 6  # grouped
-    if data == result == "INT16":
-        return 4
     if weights == "INT4":
         return 7
+    if data == result == "INT16":
+        return 4
     if data == "INT8":
         return 3
     if weights == "INT8":
@@ -418,8 +448,10 @@ _ENTRIES = (
         kernel=1,
         channel_axis=0,
         bias=2,
-        weights={"INT8": ("INT8", "INT4"), "INT16": ("INT8",), "FLOAT32": ("INT8",)},
+        biases={"INT8": ("INT32",), "INT16": ("INT64", "INT32")},
+        weights={"INT8": ("INT8", "INT4"), "INT16": ("INT8", "INT4"), "FLOAT32": ("INT8", "INT4")},
         per_channel=(*_BOTH, "FLOAT32"),
+        per_tensor=(*_BOTH, "FLOAT32"),
         rule=_convolution,
     ),
     Support(
@@ -428,18 +460,23 @@ _ENTRIES = (
         kernel=1,
         channel_axis=3,
         bias=2,
+        biases={"INT8": ("INT32",), "INT16": ("INT64",)},
         weights={"INT8": ("INT8", "INT4"), "INT16": ("INT8",), "FLOAT32": ("INT8",)},
         per_channel=(*_BOTH, "FLOAT32"),
+        per_tensor=_BOTH,
         rule=_depthwise_convolution,
     ),
     Support(
         "TRANSPOSE_CONV",
         _BOTH,
+        data=2,
         kernel=1,
         channel_axis=0,
         bias=3,
+        biases={"INT8": ("INT32",), "INT16": ("INT64", "INT32")},
         weights=_WEIGHTS,
-        per_channel=_BOTH,
+        per_channel=(*_BOTH, "FLOAT32"),
+        per_tensor=(*_BOTH, "FLOAT32"),
         rule=_transposed_convolution,
     ),
     Support(
@@ -448,12 +485,10 @@ _ENTRIES = (
         kernel=1,
         channel_axis=0,
         bias=2,
-        weights={
-            "INT8": ("INT8", "INT4", "INT2"),
-            "INT16": ("INT8", "INT4"),
-            "FLOAT32": ("INT8", "INT4", "INT2"),
-        },
+        biases={"INT8": ("INT32",), "INT16": ("INT64", "INT32")},
+        weights=dict.fromkeys((*_BOTH, "FLOAT32"), ("INT8", "INT4", "INT2")),
         per_channel=(*_BOTH, "FLOAT32"),
+        per_tensor=(*_BOTH, "FLOAT32"),
         rule=_fully_connected,
     ),
     Support(
@@ -461,35 +496,40 @@ _ENTRIES = (
         _BOTH,
         kernel=1,
         weights=_WEIGHTS,
+        per_tensor=(*_BOTH, "FLOAT32"),
         versions=_V2_V3,
         rule=_batch_matmul,
     ),
+    # A table of integers gives the same integers, or floats.
     Support(
         "EMBEDDING_LOOKUP",
-        ("INT8",),
+        _BOTH,
         output="same",
+        data=1,
         kernel=1,
         channel_axis=0,
-        weights={"INT8": ("INT8",), "FLOAT32": ("INT8", "INT4", "INT2")},
+        weights={"INT8": ("INT8",), "INT16": ("INT16",), "FLOAT32": ("INT8", "INT4", "INT2")},
         per_channel=("FLOAT32",),
-        decided_by=1,
+        per_tensor=(*_BOTH, "FLOAT32"),
         rule=_embedding,
     ),
+    # Weights at 1 to 8, biases at 12 to 15, the hidden state at 18, the cell state at 19.
     Support(
         "UNIDIRECTIONAL_SEQUENCE_LSTM",
         ("INT8",),
         weights={"INT8": ("INT8",), "FLOAT32": ("INT8",)},
+        per_tensor=("INT8", "FLOAT32"),
         rule=_lstm,
     ),
     Support("CONV_3D", kernel=1, channel_axis=4, bias=2),
-    Support("CONV_3D_TRANSPOSE", kernel=1, channel_axis=3, bias=3),
+    Support("CONV_3D_TRANSPOSE", data=2, kernel=1, channel_axis=3, bias=3),
     # Two inputs, value by value.
     Support("ADD", _BOTH, versions=_V2_V3),
     Support(
         "SUB", _BOTH, versions={"INT8": 2, "INT16": 5}, rule=_broadcast_above_rank_4(3, ("INT16",))
     ),
     Support("MUL", _BOTH, versions=_V2_V4, rule=_multiply),
-    Support("DIV", rule=_broadcast_above_rank_4(2)),
+    Support("DIV", _BOTH, unversioned=_BOTH, domain="nonzero", rule=_broadcast_above_rank_4(2)),
     Support("SQUARED_DIFFERENCE", ("INT8",), versions=_V2),
     Support(
         "MAXIMUM",
@@ -517,8 +557,8 @@ _ENTRIES = (
     Support("RELU_N1_TO_1", ("INT8",)),
     Support("RELU_0_TO_1", ("INT8",)),
     Support("LEAKY_RELU", _BOTH, versions={"INT16": 2}),
-    Support("ELU", ("INT8",)),
-    Support("GELU", ("INT8",), versions=_V2),
+    Support("ELU", ("INT8",), default_only=("INT8",)),
+    Support("GELU", _BOTH, unversioned=("INT16",), versions=_V2),
     Support("HARD_SWISH", ("INT8",)),
     Support(
         "LOGISTIC",
@@ -536,8 +576,8 @@ _ENTRIES = (
     ),
     Support("EXP", _BOTH, versions=_V2_V2),
     Support("LOG", _BOTH, versions=_V2_V2),
-    Support("SQRT", _BOTH, versions=_V2_V2),
-    Support("RSQRT", _BOTH, versions=_V2_V3),
+    Support("SQRT", _BOTH, domain="nonnegative", versions=_V2_V2),
+    Support("RSQRT", _BOTH, domain="nonnegative", versions=_V2_V3),
     Support("NEG"),
     Support("SQUARE"),
     Support("SIN"),
@@ -561,7 +601,7 @@ _ENTRIES = (
     ),
     Support("LOCAL_RESPONSE_NORMALIZATION"),
     Support("MEAN", _BOTH, versions=_V2_V3),
-    Support("SUM", _BOTH, versions=_V2),
+    Support("SUM", _BOTH, default_only=_BOTH, versions=_V2),
     Support("REDUCE_MAX", _BOTH, output="same", versions=_V2_V3),
     Support("REDUCE_MIN", _BOTH, output="same", versions=_V2_V3),
     Support("REDUCE_PROD", _BOTH, versions=_V2_V2),
@@ -586,7 +626,7 @@ _ENTRIES = (
         rule=_resize("halfPixelCenters", "alignCorners"),
     ),
     Support("SPACE_TO_DEPTH", ("INT8",), output="same", versions=_V2),
-    Support("DEPTH_TO_SPACE", ("INT8",), output="same", versions=_V2),
+    Support("DEPTH_TO_SPACE", ("INT8",), default_only=("INT8",), output="same", versions=_V2),
     Support("SPACE_TO_BATCH_ND", _BOTH, output="same", versions=_V2_V4, rule=_space_and_batch),
     Support("BATCH_TO_SPACE_ND", _BOTH, output="same", versions=_V2_V4, rule=_space_and_batch),
     # Moves of values.
@@ -606,26 +646,42 @@ _ENTRIES = (
     Support("STRIDED_SLICE", _BOTH, output="same", versions=_V2, rule=_strided_slice),
     Support("GATHER", _BOTH, output="same", versions=_V2_V4, rule=_gather),
     Support("GATHER_ND", _BOTH, output="same", versions={"INT16": 3}),
-    Support("SCATTER_ND", ("INT8",), output="same", decided_by=1),
-    Support("TILE", _BOTH, output="same", versions={"INT8": 3}),
+    Support("SCATTER_ND", ("INT8",), output="same", symmetric=("INT8",), decided_by=1),
+    Support("TILE", _BOTH, default_only=("INT8",), output="same", versions={"INT8": 3}),
     Support("BROADCAST_TO", _BOTH, output="same", versions={"INT8": 3, "INT16": 3, "FLOAT32": 2}),
     Support("REVERSE_V2", _BOTH, output="same", versions={"INT8": 3}),
-    Support("REVERSE_SEQUENCE", _BOTH, output="same"),
+    Support("REVERSE_SEQUENCE", ("INT16",), output="same"),
     Support("SELECT", _BOTH, output="same", versions=_V2, decided_by=1, rule=_select),
     Support("SELECT_V2", _BOTH, output="same"),
     Support(
         "FILL", _BOTH, output="same", versions={"INT8": 3, "INT16": 3, "FLOAT16": 4}, decided_by=1
     ),
     Support("DYNAMIC_UPDATE_SLICE", _BOTH, output="same", versions={"INT16": 4}),
-    Support("ONE_HOT", output="same", decided_by=2),
+    Support("ONE_HOT", ("INT8",), output="same", decided_by=2),
     Support("ZEROS_LIKE"),
     # Results that are no real numbers.
-    Support("EQUAL", _BOTH, output="none", versions={"INT8": 2, "INT16": 5}),
-    Support("NOT_EQUAL", _BOTH, output="none", versions=_V2_V4),
-    Support("LESS", _BOTH, output="none", versions=_V2_V3),
-    Support("GREATER_EQUAL", _BOTH, output="none", versions=_V2_V3),
-    Support("LESS_EQUAL", ("INT8",), output="none", versions=_V2),
-    Support("GREATER", ("INT8",), output="none", versions=_V2),
+    Support(
+        "EQUAL", _BOTH, output="none", same_inputs=("INT16",), versions={"INT8": 2, "INT16": 5}
+    ),
+    Support("NOT_EQUAL", _BOTH, output="none", same_inputs=("INT16",), versions=_V2_V4),
+    Support("LESS", _BOTH, output="none", same_inputs=("INT16",), versions=_V2_V3),
+    Support("GREATER_EQUAL", _BOTH, output="none", same_inputs=("INT16",), versions=_V2_V3),
+    Support(
+        "LESS_EQUAL",
+        _BOTH,
+        output="none",
+        same_inputs=("INT16",),
+        versions=_V2,
+        unversioned=("INT16",),
+    ),
+    Support(
+        "GREATER",
+        _BOTH,
+        output="none",
+        same_inputs=("INT16",),
+        versions=_V2,
+        unversioned=("INT16",),
+    ),
     Support("SHAPE", _BOTH, output="none"),
     Support("RANK", _BOTH, output="none"),
     # From one form to another.
