@@ -23,7 +23,7 @@ from tfcompress.graph.channels import read_channels
 from tfcompress.graph.kernels import find_kernels
 from tfcompress.pruning.channels.choice import Choice
 from tfcompress.pruning.channels.importance import CRITERIA
-from tfcompress.tflite.conversion import ConversionError
+from tfcompress.quantization.float_file import ConversionError
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.precision import float_operations
 

@@ -9,7 +9,6 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "after_training.settings": ["AfterTraining"],
         "bundling.bundle": ["write_bundle"],
         "comparing.validation": ["Agreement", "validate"],
         "export": ["export_tflite"],

@@ -1,29 +1,47 @@
 """From a Keras model to the bytes of a .tflite file that keeps its word on integers."""
 
 import dataclasses
-import functools
 from collections.abc import Iterable, Mapping
 
 import keras
+import numpy as np
+import tensorflow as tf
 
-from exporters import conversion_settings
-from exporters.after_training.road import make_settings
-from exporters.after_training.settings import AfterTraining
-from exporters.integer_calls import integer_calls
-from exporters.recurrent_calls import deployable_recurrence, require_no_state
+from exporters.calibrating import observe_ranges
 from exporters.representative_data import checked_samples, require_data
 from exporters.signatures import DEFAULT, entry_models, output_names
 from tfcompress.graph.taps import walk_operations
 from tfcompress.graph.wrapper import ModelWrapper, require_final_kernels, unwrap
 from tfcompress.guests.guest_model import GuestModel, hosted
-from tfcompress.quantization import QuantizeAware, Scheme, quantize_aware
+from tfcompress.quantization import QuantizeAware, Scheme
+from tfcompress.quantization.deployed_graph import (
+    DeployedGraph,
+    deploy_as_it_is,
+    first_accepted,
+)
+from tfcompress.quantization.filled_file import filling_of
 from tfcompress.quantization.finite_weights import require_finite_weights
-from tfcompress.quantization.lowerings.operations import first_accepted, rewritings
-from tfcompress.tflite import conversion
+from tfcompress.quantization.float_file import ConversionError
+from tfcompress.quantization.integers import GraphIntegers, computed, integers_of
+from tfcompress.quantization.lowerings.fused_lstm import require_no_state
+from tfcompress.quantization.lowerings.operations import rewritings
+from tfcompress.tflite.compact import shorten_names
+from tfcompress.tflite.editing import Editor
+from tfcompress.tflite.filling import Filling, fill
 from tfcompress.tflite.flatbuffer import read_model
-from tfcompress.tflite.lstm_scales import repair_lstm_scales
 from tfcompress.tflite.model import TFLiteModel
-from tfcompress.tflite.precision import float_layers, list_refused
+from tfcompress.tflite.precision import list_refused
+from tfcompress.tflite.signatures import Entry, assemble
+
+# What the names of exports mean. "float32" has no scheme: nothing is rounded.
+SCHEMES = {
+    "int8": Scheme.int8(),
+    "int16x8": Scheme.int8_weights_int16_activations(),
+    "dynamic": Scheme.dynamic_range(),
+    "float16": Scheme.float16(),
+}
+QUANTIZATIONS = (*SCHEMES, "float32")
+IO_DTYPES = ("float32", "int8", "int16", "uint8")
 
 
 class FloatOperationError(ValueError):
@@ -32,7 +50,7 @@ class FloatOperationError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class ConvertedModel:
-    """What the converter made of a model.
+    """The file of a model, in memory.
 
     Attributes:
         models: the Keras model of each signature, that computes what the file should: rounded, if
@@ -55,7 +73,7 @@ class ConvertedModel:
 
 def convert_model(
     model: keras.Model,
-    quantization: str | Scheme | AfterTraining | None = None,
+    quantization: str | Scheme | None = None,
     *,
     representative_data=None,
     input_dtype: str = "int8",
@@ -64,7 +82,7 @@ def convert_model(
     allow_float: Iterable[str] = (),
     signatures: Mapping[str, str | keras.Model] | None = None,
 ) -> ConvertedModel:
-    """Convert a model to TFLite in memory; ``export_tflite`` explains the arguments.
+    """Make the file of a model in memory; ``export_tflite`` explains the arguments.
 
     Returns:
         The bytes, and what goes with them.
@@ -75,52 +93,40 @@ def convert_model(
         FloatOperationError: an integer export would compute in float; names the Keras layers.
         ConversionError: the TFLite converter refuses the model.
     """
-    trained = _deployable(hosted(model))
-    if isinstance(trained, GuestModel):
-        _require_plain_request(trained, quantization, signatures)
-    model = _with_scheme(trained, quantization, representative_data)
+    model = _deployable(hosted(model))
+    _require_dtypes(input_dtype=input_dtype, output_dtype=output_dtype)
+    scheme = _scheme_of(model, quantization, signatures)
     require_finite_weights(model)
     models = entry_models(model, signatures)
     for entry_model in models.values():
         require_no_state(entry_model)
-    if isinstance(quantization, AfterTraining):
-        dtypes = {"INPUT": input_dtype, "OUTPUT": output_dtype}
-        settings = make_settings(quantization, models, trained, representative_data, dtypes)
+    if isinstance(model, QuantizeAware):
+        made = {DEFAULT: _trained(model)}
+        name = f"{scheme.name}, quantization-aware"
     else:
-        settings = _settings(models, quantization, representative_data, input_dtype, output_dtype)
-    flatbuffer, content = first_accepted(
-        functools.partial(_convert, models, batch_size, quantization, settings, allow_float),
-        _rewritings(model, quantization),
-        (FloatOperationError, conversion.ConversionError),
+        samples = None
+        if scheme is not None and scheme.is_integer:
+            require_data(quantization or "int8", representative_data)
+            samples = checked_samples(models, representative_data)
+        made = {
+            key: _after_training(entry_model, scheme, batch_size, allow_float, samples, key)
+            for key, entry_model in models.items()
+        }
+        name = "float32" if scheme is None else scheme.name
+        name += ", post-training" if samples is not None else ""
+    editor = assemble(
+        {
+            key: Entry(
+                _filled(graph, numbers, batch_size, scheme, input_dtype, output_dtype),
+                [spec.name for spec in graph.traced.specs],
+                output_names(models[key], len(graph.traced.outputs)),
+            )
+            for key, (graph, numbers) in made.items()
+        }
     )
-    return ConvertedModel(models, settings.name, flatbuffer, content)
-
-
-def _rewritings(model, quantization):
-    """List which operations to give other forms, until nothing is left in float."""
-    if isinstance(model, QuantizeAware | GuestModel) or isinstance(quantization, AfterTraining):
-        return [()]
-    scheme = conversion_settings.SCHEMES.get(quantization or "int8")
-    bits = None if scheme is None else scheme.activation_bits
-    return rewritings(bits, by_converter=True)
-
-
-def _convert(models, batch_size, quantization, settings, allow_float, rewritten):
-    entries = {
-        key: _entry(model, batch_size, quantization, settings, rewritten)
-        for key, model in models.items()
-    }
-    try:
-        flatbuffer = repair_lstm_scales(conversion.convert(entries, settings.configure))
-    except conversion.MissingKernelError as error:
-        raise conversion.MissingKernelError(str(error) + _advice(quantization)) from error
-    flatbuffer = settings.finish(flatbuffer)
-    content = read_model(flatbuffer)
-    if settings.integer:
-        model = models[DEFAULT]
-        allowed = {*allow_float, *getattr(model, "allow_float", ())}
-        _require_integer(model, content, allowed, quantization)
-    return flatbuffer, content
+    shorten_names(editor.tree)
+    flatbuffer = editor.packed()
+    return ConvertedModel(models, name, flatbuffer, read_model(flatbuffer))
 
 
 def _deployable(model):
@@ -131,9 +137,41 @@ def _deployable(model):
     return model
 
 
+def _require_dtypes(**dtypes):
+    """Check the types that a file is to take and give."""
+    for name, dtype in dtypes.items():
+        if dtype not in IO_DTYPES:
+            raise ValueError(
+                f"`{name}` must be one of {sorted(IO_DTYPES)}. Received: {name}={dtype!r}"
+            )
+
+
+def _scheme_of(model, quantization, signatures) -> Scheme | None:
+    """Return the numerics that are asked for, None for floats."""
+    if isinstance(model, QuantizeAware):
+        if quantization not in (None, model.scheme.name, model.scheme):
+            raise ValueError(
+                f"Model {model.name!r} trained with {model.scheme}: it is exported with that. "
+                f"Received: quantization={quantization!r}. To export the float model inside, pass "
+                "`model.model`."
+            )
+        return model.scheme
+    if isinstance(model, GuestModel):
+        _require_plain_request(model, quantization, signatures)
+    if isinstance(quantization, Scheme):
+        return quantization
+    quantization = quantization or "int8"
+    if quantization not in QUANTIZATIONS:
+        raise ValueError(
+            f"`quantization` must be one of {list(QUANTIZATIONS)} or a Scheme. "
+            f"Received: quantization={quantization!r}"
+        )
+    return SCHEMES.get(quantization)
+
+
 def _require_plain_request(guest, quantization, signatures):
-    """Check what is asked of a model that cannot be rebuilt: its graph goes to the converter."""
-    names = ("int8",) if guest.has_learnt_ranges else conversion_settings.QUANTIZATIONS
+    """Check what is asked of a model that cannot be rebuilt: its graph is converted as it is."""
+    names = ("int8",) if guest.has_learnt_ranges else QUANTIZATIONS
     if quantization not in (None, *names):
         raise ValueError(
             f"The tf_keras model {guest.name!r} is converted as it is, to one of {list(names)}, "
@@ -147,89 +185,55 @@ def _require_plain_request(guest, quantization, signatures):
         )
 
 
-def _with_scheme(model, quantization, representative_data):
-    """Turn a request for a scheme into a model that computes with it, its ranges observed."""
-    if isinstance(quantization, AfterTraining):
-        return unwrap(model)
-    if isinstance(model, QuantizeAware):
-        if quantization not in (None, model.scheme.name, model.scheme):
-            raise ValueError(
-                f"Model {model.name!r} trained with {model.scheme}: it is exported with that. "
-                f"Received: quantization={quantization!r}. To export the float model inside, pass "
-                "`model.model`."
-            )
-        return model
-    if not isinstance(quantization, Scheme):
-        return model
-    if not quantization.is_integer:
-        return quantize_aware(model, quantization)
-    require_data(quantization, representative_data)
-    return quantize_aware(model, quantization).calibrate(representative_data)
+def _trained(model: QuantizeAware) -> tuple[DeployedGraph, GraphIntegers]:
+    """Return the graph of a quantization-aware model, and the numbers that it has learned."""
+    model.require_ranges()
+    deployed = model.deployed
+    deployed.require_right()
+    return deployed.graph, deployed.numbers()
 
 
-def _entry(model, batch_size, quantization, settings, rewritten):
-    specs = conversion.input_specs(model, batch_size)
-    if isinstance(model, QuantizeAware):  # it has its own calls of recurrent layers
-        function = conversion.freeze(model, specs)
-        return conversion.Entry(function, specs, output_names(model, len(function.outputs)))
-    # The converter has no 16-bit LSTM operation, and needs to know the size of the state.
-    fuse = batch_size is not None and quantization != "int16x8"
-    unroll = batch_size is None or settings.integer
-    with (
-        integer_calls(model, rewritten),
-        deployable_recurrence(model, fuse=fuse, unroll=unroll) as fused,
-    ):
-        freeze = conversion.freeze_keeping_functions if fused else conversion.freeze
-        function = freeze(model, specs)
-    return conversion.Entry(function, specs, output_names(model, len(function.outputs)))
+def _after_training(
+    model, scheme, batch_size, allow_float, samples, key
+) -> tuple[DeployedGraph, GraphIntegers | None]:
+    """Return the graph of a float model, and its numbers from ranges that are observed."""
+    bits = None if scheme is None else scheme.activation_bits
+
+    def deployed(rewritten):
+        graph = deploy_as_it_is(model, scheme, batch_size, rewritten)
+        if bits is not None:
+            _require_integer(model, graph, {*allow_float, *graph.left_in_float})
+        return graph
+
+    graph = first_accepted(deployed, rewritings(bits), (FloatOperationError, ConversionError))
+    if scheme is None:
+        return graph, None
+    ranges = np.zeros((0, 2), np.float32)
+    if samples is not None:
+        ranges = observe_ranges(graph, samples(key))
+    return graph, computed(lambda: integers_of(graph, tf.constant(ranges)))
 
 
-def _settings(models, quantization, representative_data, input_dtype, output_dtype):
-    for name, dtype in (("input_dtype", input_dtype), ("output_dtype", output_dtype)):
-        if dtype not in conversion_settings.IO_DTYPES:
-            raise ValueError(
-                f"`{name}` must be one of {sorted(conversion_settings.IO_DTYPES)}. "
-                f"Received: {name}={dtype!r}"
-            )
-    model = models[DEFAULT]
-    if isinstance(model, QuantizeAware):
-        return conversion_settings.learnt(model, input_dtype, output_dtype)
-    if isinstance(model, GuestModel) and model.has_learnt_ranges:
-        return conversion_settings.learnt_by_tfmot(input_dtype, output_dtype)
-    quantization = quantization or "int8"
-    if quantization not in conversion_settings.QUANTIZATIONS:
-        raise ValueError(
-            f"`quantization` must be one of {list(conversion_settings.QUANTIZATIONS)} or a Scheme. "
-            f"Received: quantization={quantization!r}"
+def _require_integer(model, graph, allowed):
+    """Refuse operations in float of layers that may not compute in float."""
+    if listed := list_refused(graph.float_layers(), allowed):
+        raise FloatOperationError(
+            f"Model {unwrap(model).name!r} was to be exported with integers alone, but these "
+            f"layers would compute in float on the device:\n{listed}"
         )
-    if quantization == "float32":
-        return conversion_settings.float32()
-    samples = None
-    if conversion_settings.SCHEMES[quantization].is_integer:
-        require_data(quantization, representative_data)
-        samples = checked_samples(models, representative_data)
-    return conversion_settings.after_training(quantization, samples, input_dtype, output_dtype)
 
 
-# What quantizes with ranges that this package observes, where the converter's do not reach.
-_BY_OUR_RANGES = {
-    "int8": "tfc.Scheme.int8()",
-    "int16x8": "tfc.Scheme.int8_weights_int16_activations()",
-}
-
-
-def _require_integer(model, content, allowed, quantization):
-    found = float_layers(content, [path for path, _ in walk_operations(model)])
-    if listed := list_refused(found, allowed):
-        message = (
-            f"Model {model.name!r} was to be exported with integers alone, but these layers would "
-            f"compute in float on the device:\n{listed}"
+def _filled(graph, numbers, batch_size, scheme, input_dtype, output_dtype) -> Editor:
+    """Fill the file of a graph."""
+    editor = Editor(graph.content, graph.model)
+    if numbers is None:
+        return editor
+    filling = filling_of(graph, numbers)
+    bits = scheme.activation_bits
+    if bits == 16:
+        # Callers hand 16-bit files floats unless they ask for their integers.
+        input_dtype, output_dtype = (
+            "int16" if dtype == "int16" else "float32" for dtype in (input_dtype, output_dtype)
         )
-        if not isinstance(model, QuantizeAware | GuestModel):
-            message += _advice(quantization)
-        raise FloatOperationError(message)
-
-
-def _advice(quantization):
-    ours = _BY_OUR_RANGES.get(quantization or "int8")
-    return f" Or try quantization={ours}, which reaches more." if ours else ""
+    fill(editor, filling, input_dtype.upper(), output_dtype.upper())
+    return editor

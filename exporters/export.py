@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 import keras
 import numpy as np
 
-from exporters.after_training.settings import AfterTraining
 from exporters.comparing.agreement import Agreement
 from exporters.comparing.validation import validate
 from exporters.converting import ConvertedModel, convert_model
@@ -22,9 +21,8 @@ from tfcompress.graph.interception import float32_computation
 from tfcompress.graph.wrapper import unwrap
 from tfcompress.interruption import certain_interruption
 from tfcompress.quantization import Scheme
+from tfcompress.quantization.tracing import arrange_inputs, input_specs
 from tfcompress.targets.target import Target, load_target
-from tfcompress.tflite.compact import compact
-from tfcompress.tflite.conversion import arrange_inputs, input_specs
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.precision import float_operations
 from tfcompress.whole_file import require_writable, write_whole
@@ -36,7 +34,7 @@ _EVIDENCE_EXAMPLES = 64
 def export_tflite(
     model: keras.Model,
     path: str | os.PathLike,
-    quantization: str | Scheme | AfterTraining | None = None,
+    quantization: str | Scheme | None = None,
     *,
     target: str | Target | None = None,
     representative_data=None,
@@ -56,9 +54,8 @@ def export_tflite(
             one. What ``quantize_aware`` made is exported with the numerics that it trained with.
         path: where the file goes; written whole or not at all.
         quantization: "int8" (8-bit integers throughout), "int16x8" (16-bit activations), "dynamic"
-            (8-bit weights), "float16" (16-bit float weights), "float32", a ``Scheme``, or
-            ``AfterTraining`` for what ai-edge-quantizer makes. "int8" when not given. A
-            quantization-aware model brings its own; ``AfterTraining`` takes its ranges.
+            (8-bit weights), "float16" (16-bit float weights), "float32", or a ``Scheme``. "int8"
+            when not given. A quantization-aware model brings its own.
         target: a device of ``tfcompress.targets.list_targets()``, whose verdict the report holds.
         representative_data: inputs like those in use, to observe ranges on: whatever ``fit`` takes.
             Needed for "int8", "int16x8" and a ``Scheme``. Where signatures take other inputs than
@@ -66,7 +63,8 @@ def export_tflite(
         validation_data: (inputs, labels), inputs, or whatever ``fit`` takes: what the file is
             compared with the model on. The first of the representative data, or random numbers,
             when not given.
-        input_dtype: "int8", "uint8" or "float32", for integer exports.
+        input_dtype: "int8", "uint8" or "float32" for exports with 8-bit activations, "int16" or
+            "float32" (which "int8" means as well) for those with 16.
         output_dtype: likewise.
         batch_size: the batch size that the file is fixed to; ``None`` for a free one.
         allow_float: paths of layers that may compute in float in an integer export.
@@ -107,9 +105,9 @@ def export_tflite(
         allow_float=allow_float,
         signatures=signatures,
     )
-    flatbuffer = compact(converted.flatbuffer)
-    flatbuffer = with_description(flatbuffer, model.name, labels, normalization)
-    content = read_model(flatbuffer)
+    flatbuffer = with_description(converted.flatbuffer, model.name, labels, normalization)
+    described = flatbuffer is not converted.flatbuffer
+    content = read_model(flatbuffer) if described else converted.content
     # Loads and runs the file: what no runtime accepts is not written.
     agreements = {
         key: _agreement(converted, flatbuffer, key, validation_data, representative_data)

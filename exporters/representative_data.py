@@ -1,17 +1,14 @@
-"""The data on which a converter observes the ranges of activations, checked before it does."""
+"""The data on which the ranges of activations are observed, checked before they are."""
 
 from collections.abc import Callable, Iterator, Mapping
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from tfcompress.examples import iterate_inputs
-from tfcompress.graph.interception import float32_computation
-from tfcompress.graph.taps import TappedCalls
-from tfcompress.tflite.conversion import arrange_inputs, input_specs
+from tfcompress.quantization.tracing import input_specs
 
-Samples = Callable[[], Iterator[dict[str, np.ndarray] | tuple[str, dict[str, np.ndarray]]]]
+Samples = Callable[[str], Iterator[dict[str, np.ndarray]]]
 
 
 def require_data(quantization, data) -> None:
@@ -54,7 +51,7 @@ def kept(data):
 
 
 def checked_samples(models: Mapping[str, keras.Model], data) -> Samples:
-    """Make the converter's source of samples, one example at a time.
+    """Make a source of samples, one example at a time.
 
     Args:
         models: the model of each signature.
@@ -62,24 +59,17 @@ def checked_samples(models: Mapping[str, keras.Model], data) -> Samples:
             or a dict of such by signature.
 
     Returns:
-        A function that goes through the samples once more each time: inputs by name, in a pair
-        with the signature's key where there are several.
+        A function that takes a signature's key and goes through its samples, inputs by name.
 
     Raises:
         ValueError: the data is empty; lacks a signature; or an input's number, shape or type does
-            not fit, or holds values that are not finite, or a layer makes such of them. Every
-            sample is checked here, before the first conversion.
+            not fit, or holds values that are not finite. Every sample is checked here, before
+            anything is converted.
     """
     sources = {key: _Source(models[key], data_of) for key, data_of in _by_key(models, data).items()}
     for source in sources.values():
         source.check()
-
-    def samples():
-        for key, source in sources.items():
-            for sample in source:
-                yield sample if len(sources) == 1 else (key, sample)
-
-    return samples
+    return lambda key: iter(sources[key])
 
 
 def _by_key(models: Mapping[str, keras.Model], data) -> dict:
@@ -122,29 +112,8 @@ class _Source:
             flat = self._checked(inputs)
             if len(flat[0]):
                 batches += 1
-                self._check_activations(flat)
         if not batches:
             raise ValueError("The representative data is empty: some hundred inputs are needed.")
-
-    def _check_activations(self, flat: list[np.ndarray]) -> None:
-        """Let no value overflow: the converter ends the process where a range is infinite."""
-        lost = []
-
-        def look(point, tensor, **how):
-            del how
-            if tensor.dtype.is_floating and not tf.reduce_all(tf.math.is_finite(tensor)):
-                lost.append(point.path)
-            return tensor
-
-        inputs = [tf.cast(array, spec.dtype) for array, spec in zip(flat, self._specs, strict=True)]
-        with float32_computation(self._model), TappedCalls(self._model).active(look):
-            self._model(arrange_inputs(self._model, inputs), training=False)
-        if lost:
-            raise ValueError(
-                f"The values of layer {lost[0]!r} of model {self._model.name!r} are NaN or "
-                "infinite on the representative data, so no range can be observed on it. Look at "
-                "the data, and at the weights before that layer."
-            )
 
     def _in_order(self, inputs) -> list[np.ndarray]:
         names = [spec.name for spec in self._specs]

@@ -9,7 +9,7 @@ from keras import layers as kl
 import tfcompress as tfc
 from exporters import export_tflite, load
 from exporters.converting import FloatOperationError
-from tfcompress.tflite.conversion import ConversionError
+from tfcompress.quantization.float_file import ConversionError
 from tfcompress.tflite.flatbuffer import read_model
 
 RNG = np.random.default_rng(0)

@@ -15,7 +15,7 @@ from exporters.running.runtime import load
 from tfcompress.search.fine_tuning import FineTuning
 from tfcompress.search.one_trial import Workshop
 from tfcompress.search.space import Candidate
-from tfcompress.tflite.conversion import ConversionError
+from tfcompress.quantization.float_file import ConversionError
 from tfcompress.tflite.flatbuffer import read_model
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]

@@ -6,19 +6,21 @@ with, which layer an error names.
 
 import dataclasses
 import functools
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import keras
 import numpy as np
 
 from tfcompress.graph.selection import walk_layers
 from tfcompress.graph.taps import TapPoint, walk_operations
+from tfcompress.graph.wrapper import unwrap
 from tfcompress.quantization.derivation import Derivations, derive
-from tfcompress.quantization.float_file import float_file
-from tfcompress.quantization.layer_schemes import LayerSchemes
+from tfcompress.quantization.float_file import ConversionError, float_file
+from tfcompress.quantization.layer_schemes import LayerSchemes, resolve_schemes
 from tfcompress.quantization.lowerings import observable_call
+from tfcompress.quantization.lowerings.fused_lstm import recurrent_layers, with_recurrence
 from tfcompress.quantization.placement import Placement
-from tfcompress.quantization.plan import Fixed, Learned, Plan, make_plan
+from tfcompress.quantization.plan import FLOAT_PLAN, Fixed, Learned, Plan, make_plan
 from tfcompress.quantization.recognition import Candidates, candidates_of
 from tfcompress.quantization.scheme import Scheme
 from tfcompress.quantization.tracing import (
@@ -86,6 +88,7 @@ class DeployedGraph:
         points: where the model hands out the tensors that kernels round, by the tensor's index.
         placement: where the model is rounded in training.
         placement_rows: for each row of ``plan``, its row in ``placement``.
+        left_in_float: the layers of the operations that are in float because a layer of theirs is.
     """
 
     traced: TracedModel
@@ -97,6 +100,7 @@ class DeployedGraph:
     points: Mapping[int, TapPoint] = dataclasses.field(default_factory=dict)
     placement: Placement = Placement((), ())
     placement_rows: Sequence[int] = ()
+    left_in_float: tuple[str, ...] = ()
 
     def with_placement(self, placement: Placement) -> "DeployedGraph":
         """Return the graph with the ranges of another placement of the same model."""
@@ -132,16 +136,6 @@ class DeployedGraph:
             name = self.model.subgraphs[0].operations[operation].label
             found[layer] = (*found.get(layer, ()), name)
         return found
-
-    def layers_left_in_float(self, schemes: LayerSchemes) -> tuple[str, ...]:
-        """List the layers of the operations that are in float because a layer of theirs is."""
-        paths = (
-            path
-            for operation in self.plan.in_float
-            if any(schemes.get(path, True) is None for path in self.layers[operation])
-            for path in self.layers[operation]
-        )
-        return tuple(dict.fromkeys(paths))
 
     def beside_float(self) -> tuple[str, ...]:
         """List the layers with an operation in float."""
@@ -229,8 +223,9 @@ def lower(
     candidates, repeats = candidates_of(traced, inputs, weights)
     for _ in range(len(layers) + 1):
         plan = make_plan(file, scheme, own)
-        graph = DeployedGraph(traced, content, file, layers, plan)
-        allowed = {*allow_float, *graph.layers_left_in_float(schemes)}
+        left = _left_in_float(plan, layers, schemes)
+        graph = DeployedGraph(traced, content, file, layers, plan, left_in_float=left)
+        allowed = {*allow_float, *left}
         refuse_float(model, graph.float_layers(), allowed)
         points, unseen = recognise(graph, candidates(), stored)
         if not unseen:
@@ -272,6 +267,67 @@ def operation_schemes(
         elif known:
             found[index] = schemes[known[-1]]
     return found
+
+
+def _left_in_float(plan: Plan, layers, schemes: LayerSchemes) -> tuple[str, ...]:
+    """List the layers of the operations that are in float because a layer of theirs is."""
+    paths = (
+        path
+        for operation in plan.in_float
+        if any(schemes.get(path, True) is None for path in layers[operation])
+        for path in layers[operation]
+    )
+    return tuple(dict.fromkeys(paths))
+
+
+def deploy_as_it_is(
+    model: keras.Model,
+    scheme: Scheme | None,
+    batch_size: int | None = 1,
+    rewritten: Sequence[str] = (),
+) -> DeployedGraph:
+    """Convert a model whose ranges are observed in its file, or need none.
+
+    Args:
+        model: a built Keras model with declared inputs.
+        scheme: the numerics; None for floats.
+        batch_size: the batch size that the file is fixed to; ``None`` for a free one.
+        rewritten: types of TensorFlow operations that are lowered, see ``rewritings``.
+
+    Returns:
+        The deployed graph. Its file holds the model's weights.
+
+    Raises:
+        ConversionError: the converter refuses the model.
+        ValueError: see ``input_specs`` and ``resolve_schemes``.
+    """
+    integer = scheme is not None and scheme.is_integer
+    keeps_loops = batch_size is not None and not integer
+    fuse = batch_size is not None and (scheme is None or scheme.activation_bits != 16)
+    recurrent = is_keras_3(model) and recurrent_layers(model)
+    lowering = None
+    if is_keras_3(model) and (recurrent or integer):
+        lowering = with_recurrence(
+            model, observable_call if integer else None, fuse=fuse, unroll=not keeps_loops
+        )
+    fixed = batch_size if recurrent and (fuse or keeps_loops) else None
+    traced = trace(model, lowering, rewritten, fixed)
+    weights = {name: value.numpy() for name, value in traced.weight_values().items()}
+    content = float_file(traced, weights, batch_size)
+    file = read_model(content)
+    paths = [path for path, _ in walk_operations(model)] if is_keras_3(model) else []
+    layers = operation_layers(traced, file, paths)
+    if scheme is None:
+        return DeployedGraph(traced, content, file, layers, FLOAT_PLAN)
+    schemes = resolve_schemes(unwrap(model), scheme) if is_keras_3(model) else {}
+    plan = make_plan(file, scheme, operation_schemes(layers, schemes))
+    left = _left_in_float(plan, layers, schemes)
+    return DeployedGraph(traced, content, file, layers, plan, left_in_float=left)
+
+
+def is_keras_3(model) -> bool:
+    """Tell whether the user's model is one of Keras 3, whose layers can be lowered."""
+    return isinstance(unwrap(model), keras.Model)
 
 
 def probe_inputs(specs) -> list[np.ndarray]:
@@ -450,3 +506,27 @@ def refuse_float(
             f"Model {model.name!r} has layers that cannot be given the ranges that integer "
             f"arithmetic needs; they would compute in float on the device:\n{listed}"
         )
+
+
+def first_accepted(make: Callable, attempts: Iterable[Collection[str]], refusals) -> object:
+    """Return what is made with the first list of operations in another form that is not refused.
+
+    Args:
+        make: takes such a list.
+        attempts: the lists, see ``rewritings``.
+        refusals: the exceptions, a tuple, that mean that the next one is to be tried.
+
+    Returns:
+        What ``make`` returns.
+
+    Raises:
+        Exception: the last refusal that says which layers would compute in float, or the first.
+    """
+    error = None
+    for kinds in attempts:
+        try:
+            return make(kinds)
+        except refusals as refused:
+            if error is None or not isinstance(refused, ConversionError):
+                error = refused
+    raise error

@@ -16,7 +16,7 @@ from tfcompress.quantization.execution import (
     same_outputs,
 )
 from tfcompress.quantization.float_file import ConversionError
-from tfcompress.quantization.integers import GraphIntegers, integers_of, plan_ranges
+from tfcompress.quantization.integers import GraphIntegers, computed, integers_of, plan_ranges
 
 # Relative to the largest value: what the order of float operations can make of an output.
 _SAME = 2e-3
@@ -38,7 +38,11 @@ class DeployedModel:
         self._model, self._kernels, self._state = model, kernels, state
 
     def numbers(self) -> GraphIntegers:
-        """Compute what the file is filled with now."""
+        """Compute what the file is filled with now, as eager tensors."""
+        return computed(self._numbers)
+
+    def _numbers(self):
+        """Compute what the file is filled with, in the graph that is being built."""
         ranges, weights, trained = self._state()
         return integers_of(self.graph, plan_ranges(self.graph, ranges), weights, trained)
 
@@ -116,7 +120,7 @@ class DeployedModel:
             tf.cast(tensor, spec.dtype)
             for tensor, spec in zip(keras.tree.flatten(inputs), specs, strict=True)
         ]
-        numbers = self.numbers()
+        numbers = self._numbers()
 
         def run(tensors):
             return run_integers(self.graph, numbers, tensors, self._kernels)

@@ -100,9 +100,11 @@ class _Run:
         grid = self._numbers.grids.get(self._plan.tensors.get(index, Float()))
         if grid is None:
             return tensor
-        # Callers round halves away from zero, as the reference kernels do.
+        # Callers of an 8-bit file round halves away from zero, as the reference kernels do; files
+        # with 16 bits take floats, and a kernel rounds them.
         real = tf.cast(tensor, tf.float32)
-        return Integers(quantize(None, [real], [grid], "reference")[0], grid)
+        kernels = "reference" if grid.dtype == "INT8" else self._kernels
+        return Integers(quantize(None, [real], [grid], kernels)[0], grid)
 
     def _value_of(self, index):
         """Return a tensor in the form in which it is stored."""

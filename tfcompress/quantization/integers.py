@@ -5,7 +5,7 @@ are variables, and once for a file. Both so have the same integers, to the last 
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -41,6 +41,45 @@ class GraphIntegers:
     constants: Mapping[Place, Integers]
     halves: Mapping[Place, tf.Tensor]
     reals: Mapping[int, tf.Tensor]
+
+    def tensors(self) -> list[tf.Tensor]:
+        """List all tensors, in an order of their own."""
+        grids = [*self.grids.values(), *(integers.grid for integers in self.constants.values())]
+        ends = [end for grid in grids for end in (grid.scale, grid.zero_point)]
+        values = [integers.values for integers in self.constants.values()]
+        return [*ends, *values, *self.halves.values(), *self.reals.values()]
+
+    def with_tensors(self, tensors: Sequence) -> "GraphIntegers":
+        """Return the same with other tensors, in the order of ``tensors``."""
+        left = iter(tensors)
+
+        def filled(grid):
+            return grid._replace(scale=next(left), zero_point=next(left))
+
+        grids = {form: filled(grid) for form, grid in self.grids.items()}
+        own = {place: filled(integers.grid) for place, integers in self.constants.items()}
+        constants = {place: Integers(next(left), grid) for place, grid in own.items()}
+        halves, reals = ({key: next(left) for key in group} for group in (self.halves, self.reals))
+        return GraphIntegers(grids, constants, halves, reals)
+
+
+def computed(make: Callable[[], GraphIntegers]) -> GraphIntegers:
+    """Compute numbers now, as a graph would, down to the last bit.
+
+    Args:
+        make: returns the numbers as tensors of a graph.
+
+    Returns:
+        The numbers as eager tensors.
+    """
+    symbolic = []
+
+    @tf.function(autograph=False)
+    def run():
+        symbolic[:] = [make()]
+        return symbolic[0].tensors()
+
+    return symbolic[0].with_tensors(tensors) if (tensors := run()) else symbolic[0]
 
 
 @dataclasses.dataclass(frozen=True)

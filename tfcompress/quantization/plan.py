@@ -100,6 +100,9 @@ class Plan:
         return self.reads.get((operation.index, position), self.tensors.get(index, Float()))
 
 
+FLOAT_PLAN = Plan(None, False, {}, (), {}, {}, {}, {}, {})
+
+
 def make_plan(
     model: TFLiteModel,
     scheme: Scheme,

@@ -23,7 +23,12 @@ from tfcompress.quantization.arithmetic.fake_quantization import (
     fake_quantize_activations_outside_xla,
 )
 from tfcompress.quantization.arithmetic.observers import MovingAverage, get_observer
-from tfcompress.quantization.deployed_graph import DeployedGraph, PlacementError, lower
+from tfcompress.quantization.deployed_graph import (
+    DeployedGraph,
+    PlacementError,
+    first_accepted,
+    lower,
+)
 from tfcompress.quantization.deployed_model import DeployedModel
 from tfcompress.quantization.finite_weights import require_finite_weights
 from tfcompress.quantization.float_file import ConversionError
@@ -32,7 +37,7 @@ from tfcompress.quantization.layer_schemes import float_paths, resolve_schemes
 from tfcompress.quantization.learnable_steps import require_learnable
 from tfcompress.quantization.lowerings import observable_call
 from tfcompress.quantization.lowerings.normalization import with_moving_statistics
-from tfcompress.quantization.lowerings.operations import first_accepted, forms_for, rewritings
+from tfcompress.quantization.lowerings.operations import forms_for, rewritings
 from tfcompress.quantization.observed_ranges import are_observed, require_observed, unseen
 from tfcompress.quantization.phase import Phase
 from tfcompress.quantization.placement import Placement
@@ -125,10 +130,10 @@ class QuantizeAware(ModelWrapper):
     def call(self, inputs, training=None, mask=None):
         """Run the model on rounded numbers; in training, follow the ranges of its tensors."""
         if not training and tf.executing_eagerly():
-            self._require_ranges()
+            self.require_ranges()
         if training and self.activation_steps is not None:  # steps start from ranges
             with tf.init_scope():
-                self._require_ranges()
+                self.require_ranges()
         if not training and mask is None and self.deployed.exact:
             return self.deployed(inputs)
         phase = self.phase if training else _INFERENCE
@@ -311,19 +316,24 @@ class QuantizeAware(ModelWrapper):
         """Whether ranges have been observed: after a training step or ``calibrate``."""
         return are_observed(keras.ops.convert_to_numpy(self.ranges))
 
-    def _require_ranges(self):
+    def require_ranges(self) -> None:
+        """Check that ranges are known.
+
+        Raises:
+            ValueError: no data was seen, or a tensor has been NaN or infinite; names the tensors.
+        """
         ranges = keras.ops.convert_to_numpy(self.ranges)
         steps_follow = self.activation_steps is not None
         require_observed(self.name, self.placement.learnt, ranges, steps_follow)
 
     def make_test_function(self, force=False):
         """Build the evaluation step, once the ranges are known."""
-        self._require_ranges()
+        self.require_ranges()
         return super().make_test_function(force)
 
     def make_predict_function(self, force=False):
         """Build the prediction step, once the ranges are known."""
-        self._require_ranges()
+        self.require_ranges()
         return super().make_predict_function(force)
 
     def get_config(self):

@@ -182,7 +182,7 @@ def trace(
     run = model.call if isinstance(model, ModelWrapper) else model
     seen: dict[str, TapPoint] = {}
     main, calls = [], []
-    operations = walk_operations(model)
+    operations = walk_operations(model) if isinstance(unwrap(model), keras.Model) else []
     paths = {id(operation): path for path, operation in operations}
 
     def look(point, tensor, **how):

@@ -23,7 +23,7 @@ from tfcompress.search.result import SearchResult, save
 from tfcompress.search.space import Candidate, Space
 from tfcompress.search.store import LostTrialError, finished_trials, run_next, running_candidates
 from tfcompress.search.timing import Plan
-from tfcompress.tflite.conversion import ConversionError
+from tfcompress.quantization.float_file import ConversionError
 
 # What a candidate may fail by, while others work.
 _REFUSALS = (ConversionError, FloatOperationError, RunError, tf.errors.ResourceExhaustedError)

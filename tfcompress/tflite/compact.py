@@ -10,9 +10,8 @@ import itertools
 from ai_edge_litert import schema_py_generated as schema
 
 from tfcompress.tflite.editing import Editor
+from tfcompress.tflite.filling import share_buffers
 from tfcompress.tflite.names import layer_scope
-
-_EMPTY = 0  # the schema reserves the first buffer for tensors without content
 
 
 def compact(content: bytes) -> bytes:
@@ -29,15 +28,31 @@ def compact(content: bytes) -> bytes:
         FlatbufferError: the file is damaged.
     """
     editor = Editor(content)
-    for graph, read in zip(editor.tree.subgraphs, editor.model.subgraphs, strict=True):
-        taken = {tensor.name for tensor in read.tensors}
-        for record, tensor in zip(graph.tensors, read.tensors, strict=True):
-            name = short_name(tensor.name)
-            if name != tensor.name:
-                record.name = _free_name(name, taken)
-                taken.add(record.name)
-    _drop_empty_buffers(editor.tree)
+    shorten_names(editor.tree)
+    share_buffers(editor.tree)
     return editor.packed()
+
+
+def shorten_names(tree: schema.ModelT) -> None:
+    """Shorten the names of tensors, in place.
+
+    Args:
+        tree: the file's objects.
+    """
+    for graph in tree.subgraphs:
+        records = list(graph.tensors or ())
+        names = [_text(record.name) for record in records]
+        taken = set(names)
+        for record, name in zip(records, names, strict=True):
+            short = short_name(name)
+            if short != name:
+                record.name = _free_name(short, taken)
+                taken.add(record.name)
+
+
+def _text(name) -> str:
+    """Return a tensor's name as text."""
+    return (name or b"").decode(errors="replace") if isinstance(name, bytes | None) else name
 
 
 def short_name(name: str) -> str:
@@ -72,21 +87,3 @@ def _free_name(name, taken):
     node, *others = name.split(";")
     numbered = (";".join([f"{node}_{number}", *others]) for number in itertools.count(2))
     return next(each for each in itertools.chain([name], numbered) if each not in taken)
-
-
-def _drop_empty_buffers(tree: schema.ModelT) -> None:
-    """Let everything without content share the first buffer."""
-    places, kept = {}, []
-    for index, buffer in enumerate(tree.buffers):
-        empty = (buffer.data is None or not len(buffer.data)) and not buffer.offset
-        places[index] = _EMPTY if empty and kept else len(kept)
-        if places[index] == len(kept):
-            kept.append(buffer)
-    tree.buffers = kept
-    for graph in tree.subgraphs:
-        for tensor in graph.tensors:
-            tensor.buffer = places[tensor.buffer]
-    for entry in tree.metadata or ():
-        entry.buffer = places[entry.buffer]
-    if tree.metadataBuffer is not None:
-        tree.metadataBuffer = [places[index] for index in tree.metadataBuffer]

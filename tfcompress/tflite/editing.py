@@ -12,10 +12,15 @@ _ALIGNMENT = 16
 
 
 class Editor:
-    """A file taken apart: the schema's objects, and what was read from them."""
+    """A file taken apart: the schema's objects, and what was read from them.
 
-    def __init__(self, content: bytes):
-        self.model: TFLiteModel = read_model(content)
+    Args:
+        content: the file.
+        model: what ``read_model`` has read in it; read here when not given.
+    """
+
+    def __init__(self, content: bytes, model: TFLiteModel | None = None):
+        self.model: TFLiteModel = read_model(content) if model is None else model
         self.files = appended_files(content)
         try:
             self.tree = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))

@@ -6,14 +6,13 @@ something else, although the same can be said with others.
 
 import functools
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 import tensorflow as tf
 from keras import layers as kl
 
 from tfcompress.quantization.lowerings import activations
-from tfcompress.tflite.conversion import ConversionError
 
 # The converter has one integer operation for each of these, which it knows by its parts: layers,
 # and the scopes of TensorFlow's functions.
@@ -225,27 +224,3 @@ def forms_for(kinds: Collection[str]) -> Callable[[object], Mapping[str, Callabl
 
 def _unless_known(form, operation):
     return None if _SCOPES.search(operation.name) else form(operation)
-
-
-def first_accepted(make: Callable, attempts: Iterable[Collection[str]], refusals) -> object:
-    """Return what is made with the first list of operations in another form that is not refused.
-
-    Args:
-        make: takes such a list.
-        attempts: the lists, see ``rewritings``.
-        refusals: the exceptions, a tuple, that mean that the next one is to be tried.
-
-    Returns:
-        What ``make`` returns.
-
-    Raises:
-        Exception: the last refusal that says which layers would compute in float, or the first.
-    """
-    error = None
-    for kinds in attempts:
-        try:
-            return make(kinds)
-        except refusals as refused:
-            if error is None or not isinstance(refused, ConversionError):
-                error = refused
-    raise error

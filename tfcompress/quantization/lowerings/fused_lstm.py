@@ -1,21 +1,19 @@
 """Recurrent layers as a device runs them: LSTM as one operation, the others step by step.
 
-Keras runs a recurrent layer as a loop, and the converter ends the process when it is to quantize
-one. It knows one recurrent operation, UNIDIRECTIONAL_SEQUENCE_LSTM, and puts it in the place of a
-function that says that it implements an LSTM and has the arguments and results of Keras 2's
-(``ConvertKerasLSTMLayer`` in tensorflow/compiler/mlir/lite/utils/lstm_utils.cc). So for the time of
-a conversion a layer's call is such a function; or, where the operation cannot stand for the layer,
-its loop is unrolled.
+Keras runs a recurrent layer as a loop, for which there are no integer kernels. The converter knows
+one recurrent operation, UNIDIRECTIONAL_SEQUENCE_LSTM, and puts it in the place of a function that
+says that it implements an LSTM and has the arguments and results of Keras 2's
+(``ConvertKerasLSTMLayer`` in tensorflow/compiler/mlir/lite/utils/lstm_utils.cc). So a layer's
+lowering is such a function; or, where the operation cannot stand for the layer, its loop is unrolled.
 """
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import keras
 import tensorflow as tf
 
-from tfcompress.graph.interception import intercepted_calls
 from tfcompress.graph.selection import walk_layers
 
 
@@ -28,7 +26,7 @@ def require_no_state(model: keras.Model) -> None:
     Raises:
         ValueError: a layer keeps its state between calls; names it.
     """
-    for path, layer in _recurrent(model):
+    for path, layer in recurrent_layers(model):
         if layer.stateful:
             raise ValueError(
                 f"Layer {path!r} keeps its state between calls (stateful=True), which a .tflite "
@@ -37,39 +35,45 @@ def require_no_state(model: keras.Model) -> None:
             )
 
 
-def _recurrent(model: keras.Model) -> list[tuple[str, keras.layers.RNN]]:
+def recurrent_layers(model: keras.Model) -> list[tuple[str, keras.layers.RNN]]:
+    """List the recurrent layers of a model with their paths."""
     return [
         (path, layer) for path, layer in walk_layers(model) if isinstance(layer, keras.layers.RNN)
     ]
 
 
-@contextlib.contextmanager
-def deployable_recurrence(model: keras.Model, *, fuse: bool, unroll: bool) -> Iterator[bool]:
-    """Make a model's recurrent layers compute in a way that converts, while a block runs.
+def with_recurrence(
+    model: keras.Model, lowering: Callable | None, *, fuse: bool, unroll: bool
+) -> Callable:
+    """Make recurrent layers compute in a way that converts, beside the lowerings of others.
 
     Args:
         model: a built Keras model.
+        lowering: that of each layer, see ``TappedCalls.active``; None for calls as they are.
         fuse: whether an LSTM may become one operation, which needs a fixed batch size.
         unroll: whether the loops of the others are unrolled, which integer files need, and free
             batch sizes.
 
-    Yields:
-        Whether there are functions for the converter to replace, which must then be kept whole.
+    Returns:
+        The lowering of each layer.
     """
-    layers = {layer: path for path, layer in _recurrent(model)}
-    fusable = {layer for layer in layers if fuse and _is_standard_lstm(layer)}
+    layers = {id(layer): path for path, layer in recurrent_layers(model)}
+    fusable = {id(layer) for _, layer in recurrent_layers(model) if _is_standard_lstm(layer)}
 
-    def deployable(layer, call):
-        def run(sequences, initial_state=None, mask=None, **kwargs):
-            if layer in fusable and initial_state is None and mask is None:
-                return _fused_lstm(layer, layers[layer], sequences)
+    def lowered(layer, call, tap):
+        run = call if lowering is None else lowering(layer, call, tap)
+        if id(layer) not in layers:
+            return run
+
+        def recur(sequences, initial_state=None, mask=None, **kwargs):
+            if fuse and id(layer) in fusable and initial_state is None and mask is None:
+                return _fused_lstm(layer, layers[id(layer)], sequences)
             with _unrolled(layer, unroll), _without_dropout(layer):
-                return call(sequences, initial_state=initial_state, mask=mask, **kwargs)
+                return run(sequences, initial_state=initial_state, mask=mask, **kwargs)
 
-        return run
+        return recur
 
-    with intercepted_calls(layers, deployable):
-        yield bool(fusable)
+    return lowered
 
 
 def _is_standard_lstm(layer: keras.layers.RNN) -> bool:

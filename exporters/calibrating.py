@@ -1,0 +1,74 @@
+"""Observing the ranges of a float file's tensors on data, for quantization after training."""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+from tfcompress.quantization.deployed_graph import DeployedGraph
+
+# What masks attention: a range that held it would hold little else.
+_MASKED = -1e6
+_BELOW_ALL = 8.0  # a softmax gives exp(-8) of the smallest score that counts
+_THREADS = 2
+
+
+def observe_ranges(
+    graph: DeployedGraph, samples: Iterable[Mapping[str, np.ndarray]]
+) -> np.ndarray:
+    """Observe the smallest and the largest value of each range of a plan.
+
+    Args:
+        graph: the graph, whose file holds its weights.
+        samples: one example each, by input name.
+
+    Returns:
+        float32 array (rows of the plan, 2); every range contains zero.
+
+    Raises:
+        ValueError: a layer makes NaN or infinite values of an example; names it.
+    """
+    file = graph.model.subgraphs[0]
+    interpreter = Interpreter(
+        model_content=graph.content,
+        # A delegate would keep its inner tensors to itself.
+        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        experimental_preserve_all_tensors=True,
+        num_threads=_THREADS,
+    )
+    interpreter.allocate_tensors()
+    ranges = np.zeros((len(graph.plan.rows), 2), np.float32)
+    makers = {index: op.index for op in file.operations for index in op.outputs}
+    names = [spec.name for spec in graph.traced.specs]
+    for sample in samples:
+        for name, index in zip(names, file.inputs, strict=True):
+            interpreter.set_tensor(index, sample[name])
+        interpreter.invoke()
+        for row, members in enumerate(graph.plan.rows):
+            for index in members:
+                smallest, largest = _ends(interpreter.get_tensor(index))
+                if not np.isfinite(smallest + largest):
+                    _refuse(graph, makers.get(index))
+                ranges[row, 0] = min(ranges[row, 0], smallest)
+                ranges[row, 1] = max(ranges[row, 1], largest)
+    return ranges
+
+
+def _ends(values: np.ndarray) -> tuple[float, float]:
+    """Return the smallest and the largest value, those that mask attention left out."""
+    if not values.size:
+        return 0.0, 0.0
+    smallest, largest = float(values.min()), float(values.max())
+    if smallest < _MASKED:
+        counting = values[values >= _MASKED]
+        smallest = float(counting.min(initial=0.0)) - _BELOW_ALL
+    return smallest, largest
+
+
+def _refuse(graph, operation):
+    """Raise the error that names where values stop being numbers."""
+    where = "an input" if operation is None else f"layer {graph.layer_of(operation)!r}"
+    raise ValueError(
+        f"The values of {where} are NaN or infinite on the representative data, so no range can be "
+        "observed on it. Look at the data, and at the weights before that layer."
+    )
