@@ -138,6 +138,8 @@ class _Explanations:
         }
         self._by_size: dict[int, list[str]] = {}
         for name, value in self._values.items():
+            if name.split(":")[0] not in self._weighted:
+                continue  # a literal explains nothing that the file does not say
             self._by_size.setdefault(value.size, []).append(name)
         self._model = model
         self.found: dict[int, FoldedKernel | Derived] = {}
@@ -158,8 +160,7 @@ class _Explanations:
                     name = source.split(":")[0]
                     if not source.startswith("^") and name not in self._live:
                         names[_tensor_name(source)] = None
-        # An output may be a constant itself.
-        return [name for name in names if name.split(":")[0] in self._weighted]
+        return list(names)
 
     def _constant(self, operation: Operation, place: int):
         """Return the value of a float constant that an operation reads, None if it reads none."""
@@ -261,12 +262,9 @@ class _Explanations:
             operand, source = _tensor_name(first), second
         else:
             return None
-        literal = None
         if operand not in self._values:
-            literal = _literal(self._nodes.get(operand.split(":")[0]))
-            if literal is None:
-                return None
-        return _Step(node.op, operand, literal), source.split(":")[0]
+            return None
+        return _Step(node.op, operand), source.split(":")[0]
 
     def _accept(self, operation, name, order, kernel, bias, axis, factor, before, after):
         """Take an explanation of a kernel and its bias if it gives their values."""
@@ -379,11 +377,10 @@ _FORMS = {"equal": lambda x: x, "negated": lambda x: -x, "inverted": lambda x: 1
 
 @dataclasses.dataclass(frozen=True)
 class _Step:
-    """One affine operation: its type, and its operand or, if that is a literal, its value."""
+    """One affine operation: its type and its operand."""
 
     kind: str
     operand: str
-    literal: np.ndarray | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -394,15 +391,14 @@ class _Affine:
 
     @property
     def operands(self):
-        """The names of the operands that are no literals."""
-        return tuple(step.operand for step in self.steps if step.literal is None)
+        """The names of the operands."""
+        return tuple(step.operand for step in self.steps)
 
     def numbers(self, values):
         """Return (scale, shift), float arrays of one number or one per channel."""
         scale, shift = np.float64(1.0), np.float64(0.0)
         for step in self.steps:
-            c = np.ravel(values[step.operand] if step.literal is None else step.literal)
-            c = c.astype(np.float64)
+            c = np.ravel(values[step.operand]).astype(np.float64)
             if c.size not in (1, np.size(scale), np.size(shift)) and np.size(scale) > 1:
                 return np.full(0, np.nan), np.full(0, np.nan)
             scale, shift = _applied(step.kind, scale, shift, c)
@@ -412,8 +408,8 @@ class _Affine:
         """Return (scale, shift) as float32 tensors of the same shapes."""
         scale, shift = tf.constant(1.0), tf.constant(0.0)
         for step in self.steps:
-            c = operands[step.operand] if step.literal is None else tf.constant(step.literal)
-            scale, shift = _applied(step.kind, scale, shift, tf.reshape(c, [-1]))
+            c = tf.reshape(operands[step.operand], [-1])
+            scale, shift = _applied(step.kind, scale, shift, c)
         return scale, shift
 
 
@@ -454,10 +450,3 @@ def _downstream(definition, names) -> set[str]:
 def _tensor_name(source: str) -> str:
     """Return the full name of a tensor that a node reads."""
     return source if ":" in source else f"{source}:0"
-
-
-def _literal(node) -> np.ndarray | None:
-    """Return the value of a constant node."""
-    if node is None or node.op != "Const" or node.attr["dtype"].type != 1:
-        return None
-    return tf.make_ndarray(node.attr["value"].tensor)

@@ -322,9 +322,11 @@ def _near(value, generator):
 
 
 def readers_of(definition) -> Mapping[str, list]:
-    """List the nodes that read each node of a graph, by the node's name."""
+    """List the nodes that read the values of each node of a graph, by the node's name."""
     readers = collections.defaultdict(list)
     for node in definition.node:
+        if node.op in ("Shape", "ShapeN", "Size"):  # a file with a fixed batch has none
+            continue
         for source in node.input:
             readers[source.removeprefix("^").split(":")[0]].append(node)
     return readers
