@@ -1,4 +1,9 @@
-"""What each operation is called on when its kernels are tried."""
+"""What each operation is called on when its kernels are tried.
+
+Where a 16-bit kernel may be off by more than a step, it interpolates in a table of 513 entries (EXP,
+LOG, RSQRT, GELU, LOGISTIC, TANH), weighs pixels in steps of 1/1024 (RESIZE_BILINEAR), or rounds after
+each factor (REDUCE_PROD).
+"""
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -39,8 +44,9 @@ def _binary(name, options=None, second=(2, 40), low=-3.0, high=5.0, **fields):
     return Case(name, inputs, options, **fields)
 
 
-def _reduced(name, low=-3.0, high=5.0):
-    return Case(name, (_uniform(2, 3, 8, low=low, high=high), _ints(2)), _options("Reducer"))
+def _reduced(name, low=-3.0, high=5.0, **fields):
+    inputs = (_uniform(2, 3, 8, low=low, high=high), _ints(2))
+    return Case(name, inputs, _options("Reducer"), **fields)
 
 
 CASES = [
@@ -71,14 +77,14 @@ CASES = [
     _unary("RELU_0_TO_1"),
     _unary("LEAKY_RELU", _options("LeakyRelu", alpha=0.25)),
     _unary("ELU"),
-    _unary("GELU", _options("Gelu")),
+    _unary("GELU", _options("Gelu"), steps={"INT16": 2}),
     _unary("HARD_SWISH", _options("HardSwish")),
-    _unary("LOGISTIC"),
-    _unary("TANH"),
-    _unary("EXP", _options("Exp"), high=1.0),
-    _unary("LOG", low=0.5),
+    _unary("LOGISTIC", steps={"INT16": 2}),
+    _unary("TANH", steps={"INT16": 2}),
+    _unary("EXP", _options("Exp"), high=1.0, steps={"INT16": 100}),
+    _unary("LOG", low=0.5, steps={"INT16": 5}),
     _unary("SQRT", low=0.0),
-    _unary("RSQRT", low=0.5),
+    _unary("RSQRT", low=0.5, steps={"INT16": 100}),
     _unary("NEG", _options("Neg")),
     _unary("SQUARE", _options("Square")),
     _unary("SIN"),
@@ -95,7 +101,7 @@ CASES = [
     _reduced("SUM"),
     _reduced("REDUCE_MAX"),
     _reduced("REDUCE_MIN"),
-    _reduced("REDUCE_PROD", low=0.8, high=1.3),
+    _reduced("REDUCE_PROD", low=0.8, high=1.3, steps={"INT16": 8}),
     Case("CUMSUM", (_uniform(2, 8), _ints(1)), _options("Cumsum")),
     Case("ARG_MAX", (_uniform(4, 8), _ints(1)), _options("ArgMax", outputType=schema.TensorType.INT32), result="INT32"),
     Case("ARG_MIN", (_uniform(4, 8), _ints(1)), _options("ArgMin", outputType=schema.TensorType.INT32), result="INT32"),
@@ -103,7 +109,7 @@ CASES = [
     Case("AVERAGE_POOL_2D", (_uniform(*_IMAGE),), _options("Pool2D", **_POOL)),
     Case("MAX_POOL_2D", (_uniform(*_IMAGE),), _options("Pool2D", **_POOL)),
     Case("L2_POOL_2D", (_uniform(*_IMAGE),), _options("Pool2D", **_POOL)),
-    Case("RESIZE_BILINEAR", (_uniform(*_IMAGE), _ints(9, 9)), _options("ResizeBilinear", halfPixelCenters=True)),
+    Case("RESIZE_BILINEAR", (_uniform(*_IMAGE), _ints(9, 9)), _options("ResizeBilinear", halfPixelCenters=True), steps={"INT16": 100}),
     Case("RESIZE_NEAREST_NEIGHBOR", (_uniform(*_IMAGE), _ints(9, 9)), _options("ResizeNearestNeighbor", halfPixelCenters=True)),
     Case("SPACE_TO_DEPTH", (_uniform(*_IMAGE),), _options("SpaceToDepth", blockSize=2)),
     Case("DEPTH_TO_SPACE", (_uniform(*_IMAGE),), _options("DepthToSpace", blockSize=2)),
@@ -143,6 +149,7 @@ CASES = [
             ("GREATER", "Greater"), ("GREATER_EQUAL", "GreaterEqual"),
         )
     ),
+    Case("CAST", (_uniform(2, 3),), _options("Cast", inDataType=0, outDataType=schema.TensorType.INT32), result="INT32"),
     Case("SHAPE", (_uniform(2, 3),), _options("Shape", outType=schema.TensorType.INT32), result="INT32"),
     Case("RANK", (_uniform(2, 3),), _options("Rank"), result="INT32"),
 ]  # fmt: skip
