@@ -3,7 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import handmade
 import numpy as np
@@ -119,8 +119,8 @@ def storage_for(values: list[np.ndarray], dtype: str, symmetric: bool = False) -
     high = max(0.0, *(float(each.max()) for each in values))
     if symmetric or dtype == "INT16":
         largest = 2 ** (_BITS[dtype] - 1) - 1
-        return Storage(dtype, (np.float32(max(-low, high) / largest),), (0,))
-    scale = np.float32((high - low) / 255)
+        return Storage(dtype, (np.float32(max(-low, high) / largest or 1.0),), (0,))
+    scale = np.float32((high - low) / 255 or 1.0)
     return Storage(dtype, (scale,), (int(np.clip(np.rint(-128 - low / scale), -128, 127)),))
 
 
@@ -267,21 +267,35 @@ def in_child(call: Callable[[], float]) -> float | str:
     """Call a function in a process of its own; return its number, or how it ended.
 
     Kernels that are asked for what they cannot do may end the process, or read beyond a tensor.
+
+    Raises:
+        AssertionError: the call fails by itself, not by a kernel.
     """
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        try:
-            answer = repr(call())
-        except (RuntimeError, ValueError) as error:
-            answer = f"refused: {error}"
-        os.write(writing, answer.encode()[:4000])
-        os._exit(0)
+        _answer(call, writing)
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
         answer = pipe.read().decode()
     _, status = os.waitpid(child, 0)
     if status:
         return "ended the process"
-    return answer if answer.startswith("refused") else float(answer)
+    kind, _, text = answer.partition(": ")
+    assert kind != "failed", text
+    return float(text) if kind == "number" else answer
+
+
+def _answer(call: Callable[[], float], writing: int) -> NoReturn:
+    """Call a function, write what came of it to a pipe, and end the process."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    answer = "failed: "
+    try:
+        answer = f"number: {call()}"
+    except (RuntimeError, ValueError) as error:
+        answer = f"refused: {error}"
+    except BaseException as error:
+        answer = f"failed: {type(error).__name__}: {error}"
+    finally:
+        os.write(writing, answer.encode()[:4000])
+        os._exit(0)
