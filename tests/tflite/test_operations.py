@@ -183,7 +183,7 @@ def _equal_values(scales) -> float:
 
 @pytest.mark.parametrize(
     ("scales", "answer"),
-    [((0.5, 0.25), 0.0), ((3.0, 3.0), 0.0), ((1.0, 0.5), "ended the process"), ((3.0, 1.5), None)],
+    [((0.5, 0.25), 0.0), ((3.0, 3.0), 0.0), ((1.0, 0.5), "ended the process"), ((1.5, 0.75), None)],
 )
 def test_comparisons_of_unequal_scales_need_scales_below_1(scales, answer):
     assert operations.accepts_scales("EQUAL", "INT8", scales, 0.0) == (answer == 0.0)
