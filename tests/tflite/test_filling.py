@@ -1,20 +1,16 @@
 """Filling float files with integers, on files whose every byte is known, and on real models."""
 
 import handmade
-import keras
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
-from one_operation import DEFAULT_KERNELS, PLAIN, REFERENCE_KERNELS, quantized, real, run
+from one_operation import DEFAULT_KERNELS, PLAIN, REFERENCE_KERNELS, run
 
-from exporters.converting import convert_model
-from tfcompress.tflite import operations
 from tfcompress.tflite.constants import constant_value, unpack_bits
 from tfcompress.tflite.editing import Editor
 from tfcompress.tflite.filling import Filling, Storage, fill, pack_bits
 from tfcompress.tflite.flatbuffer import read_model
-from tfcompress.tflite.probing import tensor_values
 
 UNIT = Storage("INT8", (0.5,), (-1,))
 WIDE = Storage("INT8", (1.0,), (3,))
@@ -198,8 +194,23 @@ def test_a_reader_with_a_constant_of_its_own():
     filling = Filling({(0, 0): UNIT, (0, 1): UNIT}, {(0, 0, 1): own})
     (graph,) = (model := read_model(_filled(content, filling))).subgraphs
     first, second = graph.operations
-    assert second.inputs == (0, 3) and graph.tensors[3].dtype == "FLOAT32"
+    assert second.inputs == (0, 3)
+    assert graph.tensors[3].dtype == "FLOAT32"
     assert constant_value(model, graph.tensors[first.inputs[1]]).tolist() == [[2, 2, 2, 2]]
+
+
+def test_a_constant_that_nobody_reads_any_more_is_dropped():
+    own = Storage("INT8", (1.0,), (0,), 0, np.ones((1, 4), np.int8))
+    storages = {(0, 0): UNIT, (0, 1): WIDE, (0, 2): WIDE}
+    model = read_model(_filled(_two_readers(), Filling(storages, {(0, 1, 1): own})))
+    assert [len(buffer) for buffer in model.buffers] == [0, 4]
+    assert [tensor.name for tensor in model.subgraphs[0].tensors] == [
+        "x",
+        "relu",
+        "sum",
+        "c",
+        "c:int8",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -217,12 +228,14 @@ def test_ports_have_the_type_of_the_user(dtype, given, expected):
         "serving_default": {"inputs": ["x"], "outputs": ["y"]}
     }
     result = interpreter.get_signature_runner()(x=given)["y"]
-    assert result.dtype == given.dtype and result.tolist() == expected
+    assert result.dtype == given.dtype
+    assert result.tolist() == expected
     model = read_model(content)
     (graph,) = model.subgraphs
     names = [op.name for op in graph.operations]
     ends = {"INT8": [], "UINT8": ["QUANTIZE"], "FLOAT32": ["QUANTIZE"]}[dtype]
-    assert names[: len(ends)] == ends and len(names) == 1 + 2 * len(ends)
+    assert names[: len(ends)] == ends
+    assert len(names) == 1 + 2 * len(ends)
     # The ports keep their names; what lies behind them has new ones.
     assert [graph.tensors[i].name for i in (*graph.inputs, *graph.outputs)] == ["x", "y"]
     assert [graph.tensors[i].dtype for i in (*graph.inputs, *graph.outputs)] == [dtype] * 2
@@ -301,6 +314,46 @@ def test_float16_constants_are_widened_when_they_are_read():
     for kernels in DEFAULT_KERNELS:
         (result,) = run(content, [np.array([[1, 2, 3, -1]], np.float32)], kernels)
         np.testing.assert_allclose(result, [[-5 + 1, 5 / 3 - 1]], rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "version", "size"), [("INT8", 5, 8), ("INT4", 6, 4), ("INT2", 7, 2)]
+)
+def test_narrow_constants_are_widened_when_they_are_read(dtype, version, size):
+    largest = {"INT8": 127, "INT4": 7, "INT2": 1}[dtype]
+    values = np.clip(WEIGHTS, -largest, largest).astype(np.int8)
+    storages = {(0, 1): Storage(dtype, (1.0, 0.5), (0, 0), 0, values)}
+    content = _filled(_fully_connected(), Filling(storages, {(0, 0, 1): Storage("FLOAT32")}))
+    model = read_model(content)
+    names = [(op.name, op.version) for op in model.subgraphs[0].operations]
+    assert names == [("DEQUANTIZE", version), ("FULLY_CONNECTED", 1)]
+    assert model.subgraphs[0].tensors[1].size == size
+    (result,) = run(content, [np.array([[1, 2, 3, -1]], np.float32)], PLAIN)
+    assert result.tolist() == [(values @ [1, 2, 3, -1] * [1.0, 0.5] + BIAS).tolist()]
+
+
+def test_8_and_16_bits_in_one_graph():
+    deep = Storage("INT16", (0.01,), (0,))
+    storages = {(0, 0): UNIT, (0, 1): deep, (0, 2): WIDE}
+    own = Storage("INT8", (1.0,), (0,), 0, np.ones((1, 4), np.int8))
+    filling = Filling(storages, {(0, 0, 0): deep, (0, 1, 1): own})
+    content = _filled(_two_readers(), filling, "INT8", "FLOAT32")
+    (graph,) = read_model(content).subgraphs
+    names = [(op.name, op.version) for op in graph.operations[:3]]
+    assert names == [("QUANTIZE", 2), ("RELU", 3), ("ADD", 2)]
+    relu, total = run(content, [np.array([[-5, -1, 1, 7]], np.int8)], PLAIN)
+    np.testing.assert_allclose(relu, [[0, 0, 1, 4]], atol=0.005)
+    assert total.tolist() == [[-1, 1, 2, 5]]
+
+
+def test_graphs_that_nobody_enters_have_no_ports():
+    editor = Editor(_two_signatures())
+    editor.tree.signatureDefs.pop()
+    content = editor.packed()
+    storages = _dense_storages() | {(1, tensor): s for (_, tensor), s in _dense_storages().items()}
+    model = read_model(_filled(content, Filling(storages), "FLOAT32", "FLOAT32"))
+    given = [[graph.tensors[i].dtype for i in graph.inputs] for graph in model.subgraphs]
+    assert given == [["FLOAT32"], ["INT8"]]
 
 
 def _two_signatures():

@@ -89,9 +89,10 @@ def fill(
 ) -> None:
     """Fill a float file with integers, in place.
 
-    Signatures keep their names and the order of their ports. Versions and options of all operations
-    whose tensors change follow ``operations``. Equal constants are stored once, and what nothing
-    uses any more is dropped: the same filling always gives the same bytes.
+    Tensors keep their indices, signatures their names and the order of their ports. Versions and
+    options of all operations whose tensors change follow ``operations``. Equal constants are stored
+    once, and values that nothing uses any more are dropped: the same filling always gives the same
+    bytes.
 
     Args:
         editor: the float file; call its ``packed`` afterwards.
@@ -127,6 +128,7 @@ def fill(
             graph.give_ports(input_dtype, output_dtype)
     for graph in graphs:
         graph.set_versions()
+        graph.empty_unused_constants()
     share_buffers(editor.tree)
 
 
@@ -421,6 +423,16 @@ class _Graph:
             _set_options(name, operator.builtinOptions, inputs)
             version = operations.version(name, inputs, outputs, operator.builtinOptions)
             operator.opcodeIndex = self.editor.code(name, version)
+
+    def empty_unused_constants(self) -> None:
+        """Drop the values of constants that nobody reads any more; tensors keep their places."""
+        ends = [self.record.inputs, self.record.outputs]
+        for operator in self.record.operators or ():
+            ends += [operator.inputs, operator.outputs, operator.intermediates]
+        used = {int(tensor) for indices in ends if indices is not None for tensor in indices}
+        for index, record in enumerate(self.record.tensors):
+            if index not in used:
+                record.buffer, record.sparsity = 0, None
 
     def describe(self, tensor: int) -> operations.Operand | None:
         """Describe what an operation reads or writes, as the table of operations wants it."""
