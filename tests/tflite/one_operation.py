@@ -1,6 +1,7 @@
 """Files of one operation: written in float, filled with integers, run, and compared."""
 
 import dataclasses
+import faulthandler
 import os
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -288,6 +289,7 @@ def in_child(call: Callable[[], float]) -> float | str:
 
 def _answer(call: Callable[[], float], writing: int) -> NoReturn:
     """Call a function, write what came of it to a pipe, and end the process."""
+    faulthandler.disable()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     answer = "failed: "
     try:

@@ -10,6 +10,7 @@ from one_operation import (
     PLAIN,
     REFERENCE_KERNELS,
     constant,
+    in_child,
     quantized,
     real,
     run,
@@ -23,7 +24,7 @@ from tfcompress.tflite.constants import constant_value
 from tfcompress.tflite.editing import Editor
 from tfcompress.tflite.filling import Filling, Storage, fill
 from tfcompress.tflite.flatbuffer import read_model
-from tfcompress.tflite.lstm_forms import lstm_forms
+from tfcompress.tflite.lstm_forms import INPUT_WEIGHTS, STATE_WEIGHTS, lstm_forms
 from tfcompress.tflite.probing import tensor_values
 
 KERNELS = (*DEFAULT_KERNELS, REFERENCE_KERNELS)
@@ -177,17 +178,17 @@ def test_a_network_of_small_weights(network, make, tolerance):
         assert np.abs(np.concatenate(found) - network.results).max() < tolerance
 
 
-def test_a_fused_lstm_of_integers():
+@pytest.fixture(scope="module")
+def recurrent() -> Observed:
     keras.utils.set_random_seed(1)
-    model = keras.Sequential(
-        [
-            keras.Input((6, 5)),
-            keras.layers.LSTM(7, return_sequences=True, bias_initializer="normal"),
-        ]
-    )
+    lstm = keras.layers.LSTM(7, return_sequences=True, bias_initializer="normal")
     random = np.random.default_rng(1)
     examples = [random.normal(size=(1, 6, 5)).astype(np.float32) for _ in range(16)]
-    observed = _observe(model, examples)
+    return _observe(keras.Sequential([keras.Input((6, 5)), lstm]), examples)
+
+
+def _recurrent_constants(observed: Observed):
+    """Return the fused operation, and its weights and biases by input position."""
     source = read_model(observed.content)
     (graph,) = source.subgraphs
     (lstm,) = graph.operations
@@ -197,19 +198,71 @@ def test_a_fused_lstm_of_integers():
         for position, tensor in enumerate(lstm.inputs)
         if tensor >= 0 and graph.tensors[tensor].constant
     }
-    data = storage_for(examples, "INT8")
-    output = storage_for([observed.results], "INT8")
+    return lstm, constants
+
+
+def _recurrent_filling(observed: Observed, data: Storage, output: Storage) -> Filling:
+    lstm, constants = _recurrent_constants(observed)
     forms = lstm_forms(constants, data, output, cell_limit=2.0)
-    filling = Filling(
-        {(0, lstm.inputs[0]): data, (0, lstm.outputs[0]): output}
-        | {(0, lstm.inputs[position]): form for position, form in forms.states.items()},
-        {(0, 0, position): form for position, form in forms.constants.items()},
-        intermediates={(0, 0): forms.intermediates},
-    )
-    for kernels in KERNELS:
-        errors = _errors(observed, filling, "INT8", kernels)
-        assert errors.max() < 2 * output.scales[0]
-        assert errors.mean() < 0.5 * output.scales[0]
+    ends = {(0, lstm.inputs[0]): data, (0, lstm.outputs[0]): output}
+    states = {(0, lstm.inputs[position]): form for position, form in forms.states.items()}
+    reads = {(0, 0, position): form for position, form in forms.constants.items()}
+    return Filling(ends | states, reads, intermediates={(0, 0): forms.intermediates})
+
+
+@pytest.mark.parametrize("kernels", KERNELS)
+def test_a_fused_lstm_of_integers(recurrent, kernels):
+    output = storage_for([recurrent.results], "INT8")
+    filling = _recurrent_filling(recurrent, storage_for(recurrent.examples, "INT8"), output)
+    errors = _errors(recurrent, filling, "INT8", kernels)
+    assert errors.max() < 2 * output.scales[0]
+    assert errors.mean() < 0.5 * output.scales[0]
+
+
+def test_a_fused_lstm_has_its_types_and_inner_tensors(recurrent):
+    output = storage_for([recurrent.results], "INT8")
+    filling = _recurrent_filling(recurrent, storage_for(recurrent.examples, "INT8"), output)
+    editor = Editor(recurrent.content)
+    fill(editor, filling)
+    (graph,) = read_model(editor.packed()).subgraphs
+    (lstm,) = graph.operations
+    types = {position: graph.tensors[i].dtype for position, i in enumerate(lstm.inputs) if i >= 0}
+    assert {types[position] for position in range(9)} == {"INT8"}
+    assert [types[position] for position in (12, 13, 14, 15, 18, 19)] == [
+        *["INT32"] * 4,
+        "INT8",
+        "INT16",
+    ]
+    # The biases of three gates are one constant of zeros in the float file.
+    assert len({lstm.inputs[position] for position in (12, 14, 15)}) == 3
+    inner = [graph.tensors[i] for i in lstm.intermediates]
+    assert [tensor.dtype for tensor in inner] == ["INT16"] * 4 + ["INT8"]
+    assert inner[4].quantization == graph.tensors[lstm.outputs[0]].quantization
+
+
+def test_a_fused_lstm_has_no_kernel_of_16_bits(recurrent):
+    assert not operations.runs_with("UNIDIRECTIONAL_SEQUENCE_LSTM", "INT16")
+    output = storage_for([recurrent.results], "INT16")
+    filling = _recurrent_filling(recurrent, storage_for(recurrent.examples, "INT16"), output)
+    answer = in_child(lambda: float(_errors(recurrent, filling, "INT16", PLAIN).max()))
+    assert isinstance(answer, str) or answer > 0.1
+
+
+@pytest.mark.parametrize("kernels", KERNELS)
+def test_a_fused_lstm_of_integer_weights(recurrent, kernels):
+    lstm, constants = _recurrent_constants(recurrent)
+    storages = {
+        (0, lstm.inputs[position]): weights_storage(constants[position], "INT8", None)
+        for position in (*INPUT_WEIGHTS, *STATE_WEIGHTS)
+    }
+    editor = Editor(recurrent.content)
+    fill(editor, Filling(storages))
+    content = editor.packed()
+    (operation,) = read_model(content).subgraphs[0].operations
+    assert operation.version == 3
+    assert operation.options["asymmetric_quantize_inputs"] is True
+    found = [run(content, [example], kernels)[0] for example in recurrent.examples]
+    assert np.abs(np.concatenate(found) - recurrent.results).max() < 0.01
 
 
 def test_the_cell_state_has_the_finest_step_that_holds_it():

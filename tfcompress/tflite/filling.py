@@ -106,9 +106,15 @@ def fill(
 
     Example:
     ```python
-    editor = Editor(float_file)
-    storages = {(0, 0): Storage("INT8", (0.5,), (0,)), (0, 1): Storage("INT8", (0.5,), (0,))}
-    fill(editor, Filling(storages), output_dtype="FLOAT32")
+    from tfcompress.tflite.constants import constant_value
+
+    with open("model_float.tflite", "rb") as file:
+        editor = Editor(file.read())
+    (graph,) = editor.model.subgraphs
+    dense = next(each for each in graph.operations if each.name == "FULLY_CONNECTED")
+    weights = constant_value(editor.model, graph.tensors[dense.inputs[1]])
+    storages = {(0, dense.inputs[1]): Storage("FLOAT16", values=weights)}
+    fill(editor, Filling(storages, reads={(0, dense.index, 1): Storage("FLOAT32")}))
     content = editor.packed()
     ```
     """

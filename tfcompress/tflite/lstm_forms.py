@@ -61,7 +61,8 @@ def lstm_forms(
     Example:
     ```python
     unit = Storage("INT8", (1 / 128,), (0,))
-    forms = lstm_forms({1: kernel, 12: bias}, unit, unit, cell_limit=2.0)
+    constants = {1: np.ones((4, 8), np.float32), 12: np.ones(4, np.float32)}
+    forms = lstm_forms(constants, unit, unit, cell_limit=2.0)
     forms.states[19].scales  # (6.103515625e-05,): 2**-14
     ```
     """
