@@ -417,6 +417,15 @@ def test_operations_that_nothing_changes_keep_their_versions():
     assert [(op.name, op.version) for op in graph.operations] == [("RELU", 2), ("ABS", 1)]
 
 
+def test_an_operation_that_the_table_does_not_know_keeps_its_version():
+    tensors = [handmade.tensor("x", (1, 4)), handmade.tensor("y", (1, 4))]
+    unknown = handmade.operation("ADD_N", [0], [1], version=7)
+    content = handmade.file(handmade.graph(tensors, [unknown], [0], [1]))
+    filling = Filling({(0, 0): UNIT}, {(0, 0, 0): Storage("FLOAT32")})
+    (graph,) = read_model(_filled(content, filling)).subgraphs
+    assert [(op.name, op.version) for op in graph.operations] == [("DEQUANTIZE", 2), ("ADD_N", 7)]
+
+
 @pytest.mark.parametrize(
     ("storages", "ports", "message"),
     [

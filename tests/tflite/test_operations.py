@@ -136,10 +136,14 @@ def test_weights_as_the_table_says(name, dtype, weights, per_channel, bias):
         assert _fails(functools.partial(steps_off, file, PLAIN))
 
 
-@pytest.mark.parametrize("dtype", ["INT8", "INT16", "FLOAT32"])
-def test_a_product_with_a_constant_matrix(dtype):
+@pytest.mark.parametrize(
+    ("dtype", "weights"),
+    [("INT8", "INT8"), ("INT16", "INT8"), ("INT16", "INT16"), ("FLOAT32", "INT8")],
+)
+def test_a_product_with_a_constant_matrix(dtype, weights):
+    assert weights in operations.weight_types("BATCH_MATMUL", dtype)
     case = dataclasses.replace(BY_NAME["BATCH_MATMUL"], constants=(1,))
-    file = filled(case, dtype, per_channel=False)
+    file = filled(case, dtype, weights, per_channel=False)
     for kernels in (*DEFAULT_KERNELS, REFERENCE_KERNELS):
         assert steps_off(file, kernels) <= 1.0
 

@@ -90,9 +90,9 @@ def fill(
     """Fill a float file with integers, in place.
 
     Tensors keep their indices, signatures their names and the order of their ports. Versions and
-    options of all operations whose tensors change follow ``operations``. Equal constants are stored
-    once, and values that nothing uses any more are dropped: the same filling always gives the same
-    bytes.
+    options of the operations whose tensors change follow ``operations``; an operation that its
+    table does not know keeps its own. Equal constants are stored once, and values that nothing uses
+    any more are dropped: the same filling always gives the same bytes.
 
     Args:
         editor: the float file; call its ``packed`` afterwards.
@@ -420,7 +420,8 @@ class _Graph:
             code = codes[operator.opcodeIndex]
             name = OPERATIONS[max(code.builtinCode, code.deprecatedBuiltinCode)]
             used = [*operator.inputs, *operator.outputs]
-            if name == "CUSTOM" or not self.changed.intersection(int(i) for i in used):
+            known = operations.support(name) is not None
+            if not known or not self.changed.intersection(int(i) for i in used):
                 continue
             inputs, outputs = (
                 tuple(self.describe(int(i)) for i in indices)
@@ -460,7 +461,7 @@ def _set_options(name: str, options: Any, inputs: Sequence[operations.Operand | 
     fields = vars(options) if options is not None else {}
     support = operations.support(name)
     types = [None if operand is None else operand.dtype for operand in inputs]
-    data = types[support.data] if support is not None else None
+    data = types[support.data]
     if "asymmetricQuantizeInputs" in fields:
         integers = _PACKED_BITS.keys() | {"INT8"}
         options.asymmetricQuantizeInputs = data == "FLOAT32" and not integers.isdisjoint(types)

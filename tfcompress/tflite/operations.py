@@ -495,7 +495,7 @@ _ENTRIES = (
         "BATCH_MATMUL",
         _BOTH,
         kernel=1,
-        weights=_WEIGHTS,
+        weights=_WEIGHTS | {"INT16": ("INT8", "INT16")},
         per_tensor=(*_BOTH, "FLOAT32"),
         versions=_V2_V3,
         rule=_batch_matmul,
