@@ -461,3 +461,10 @@ def test_no_operation_converts_to_4_bits():
     reads = {(0, 0, 0): Storage("INT4", (1.0,), (0,))}
     with pytest.raises(ValueError, match="No operation converts 'x' to INT4"):
         _filled(_fully_connected(), Filling({(0, 0): UNIT}, reads))
+
+
+@pytest.mark.parametrize("position", [2, 3])
+def test_an_absent_input_is_read_in_no_form(position):
+    reads = {(0, 0, position): UNIT}
+    with pytest.raises(ValueError, match=f"has no input {position} to read"):
+        _filled(_fully_connected(bias=False), Filling({}, reads))

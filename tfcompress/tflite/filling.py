@@ -288,7 +288,12 @@ class _Graph:
                 continue
             operator = self.operators[operation]
             inputs = [int(i) for i in operator.inputs]
-            source = inputs[position]
+            source = inputs[position] if position < len(inputs) else -1
+            if source < 0:
+                raise ValueError(
+                    f"Operation {operation} of subgraph {self.index} has no input {position} to "
+                    f"read in another form. Received: reads[{(graph, operation, position)}]"
+                )
             if storage.values is not None:
                 inputs[position] = self.own_constant(source, storage)
             else:
