@@ -89,9 +89,10 @@ def fill(
 ) -> None:
     """Fill a float file with integers, in place.
 
-    Signatures keep their names and the order of their ports. Versions and options of all operations
-    whose tensors change follow ``operations``. Equal constants are stored once, and what nothing
-    uses any more is dropped: the same filling always gives the same bytes.
+    Tensors keep their indices, signatures their names and the order of their ports. Versions and
+    options of the operations whose tensors change follow ``operations``; an operation that its
+    table does not know keeps its own. Equal constants are stored once, and values that nothing uses
+    any more are dropped: the same filling always gives the same bytes.
 
     Args:
         editor: the float file; call its ``packed`` afterwards.
@@ -105,9 +106,15 @@ def fill(
 
     Example:
     ```python
-    editor = Editor(float_file)
-    storages = {(0, 0): Storage("INT8", (0.5,), (0,)), (0, 1): Storage("INT8", (0.5,), (0,))}
-    fill(editor, Filling(storages), output_dtype="FLOAT32")
+    from tfcompress.tflite.constants import constant_value
+
+    with open("model_float.tflite", "rb") as file:
+        editor = Editor(file.read())
+    (graph,) = editor.model.subgraphs
+    dense = next(each for each in graph.operations if each.name == "FULLY_CONNECTED")
+    weights = constant_value(editor.model, graph.tensors[dense.inputs[1]])
+    storages = {(0, dense.inputs[1]): Storage("FLOAT16", values=weights)}
+    fill(editor, Filling(storages, reads={(0, dense.index, 1): Storage("FLOAT32")}))
     content = editor.packed()
     ```
     """
@@ -127,6 +134,7 @@ def fill(
             graph.give_ports(input_dtype, output_dtype)
     for graph in graphs:
         graph.set_versions()
+        graph.empty_unused_constants()
     share_buffers(editor.tree)
 
 
@@ -280,7 +288,12 @@ class _Graph:
                 continue
             operator = self.operators[operation]
             inputs = [int(i) for i in operator.inputs]
-            source = inputs[position]
+            source = inputs[position] if position < len(inputs) else -1
+            if source < 0:
+                raise ValueError(
+                    f"Operation {operation} of subgraph {self.index} has no input {position} to "
+                    f"read in another form. Received: reads[{(graph, operation, position)}]"
+                )
             if storage.values is not None:
                 inputs[position] = self.own_constant(source, storage)
             else:
@@ -412,7 +425,8 @@ class _Graph:
             code = codes[operator.opcodeIndex]
             name = OPERATIONS[max(code.builtinCode, code.deprecatedBuiltinCode)]
             used = [*operator.inputs, *operator.outputs]
-            if name == "CUSTOM" or not self.changed.intersection(int(i) for i in used):
+            known = operations.support(name) is not None
+            if not known or not self.changed.intersection(int(i) for i in used):
                 continue
             inputs, outputs = (
                 tuple(self.describe(int(i)) for i in indices)
@@ -421,6 +435,16 @@ class _Graph:
             _set_options(name, operator.builtinOptions, inputs)
             version = operations.version(name, inputs, outputs, operator.builtinOptions)
             operator.opcodeIndex = self.editor.code(name, version)
+
+    def empty_unused_constants(self) -> None:
+        """Drop the values of constants that nobody reads any more; tensors keep their places."""
+        ends = [self.record.inputs, self.record.outputs]
+        for operator in self.record.operators or ():
+            ends += [operator.inputs, operator.outputs, operator.intermediates]
+        used = {int(tensor) for indices in ends if indices is not None for tensor in indices}
+        for index, record in enumerate(self.record.tensors):
+            if index not in used:
+                record.buffer, record.sparsity = 0, None
 
     def describe(self, tensor: int) -> operations.Operand | None:
         """Describe what an operation reads or writes, as the table of operations wants it."""
@@ -442,7 +466,7 @@ def _set_options(name: str, options: Any, inputs: Sequence[operations.Operand | 
     fields = vars(options) if options is not None else {}
     support = operations.support(name)
     types = [None if operand is None else operand.dtype for operand in inputs]
-    data = types[support.data] if support is not None else None
+    data = types[support.data]
     if "asymmetricQuantizeInputs" in fields:
         integers = _PACKED_BITS.keys() | {"INT8"}
         options.asymmetricQuantizeInputs = data == "FLOAT32" and not integers.isdisjoint(types)

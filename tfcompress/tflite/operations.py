@@ -169,9 +169,9 @@ def weight_types(name: str, activations: str) -> tuple[str, ...]:
 def accepts_scales(name: str, dtype: str, inputs: Sequence[float], output: float) -> bool:
     """Tell whether a kernel can compute from one set of scales to another.
 
-    ADD, SUB and SQUARED_DIFFERENCE bring their inputs to twice the larger scale, shifted up, and
-    end the process where the output's scale is finer than what the shift leaves. Comparisons of
-    INT8 end it where a scale is 1 or more.
+    ADD and SQUARED_DIFFERENCE bring their inputs to twice the larger scale, shifted up, and end the
+    process where the output's scale is finer than what the shift leaves. Comparisons of unequal
+    scales end it where one is 1, and give wrong answers where one is more.
 
     Args:
         name: the built-in operation.
@@ -187,13 +187,13 @@ def accepts_scales(name: str, dtype: str, inputs: Sequence[float], output: float
     accepts_scales("ADD", "INT8", (1.0, 1.0), 1e-7)  # False
     ```
     """
-    if name in ("ADD", "SUB"):
-        shift = 20 if dtype == "INT8" else 15
+    if name == "ADD":
+        shift = {"INT8": 20, "INT16": 15}[dtype]
         return 2 * max(inputs) < output * 2**shift
     if name == "SQUARED_DIFFERENCE":
         return (2 * max(inputs)) ** 2 < output * 2**14
-    if name in _COMPARISONS and dtype == "INT8":
-        return max(inputs) < 1.0
+    if name in _COMPARISONS:
+        return len(set(inputs)) == 1 or max(inputs) < 1.0
     return True
 
 
@@ -495,7 +495,7 @@ _ENTRIES = (
         "BATCH_MATMUL",
         _BOTH,
         kernel=1,
-        weights=_WEIGHTS,
+        weights=_WEIGHTS | {"INT16": ("INT8", "INT16")},
         per_tensor=(*_BOTH, "FLOAT32"),
         versions=_V2_V3,
         rule=_batch_matmul,
@@ -660,10 +660,8 @@ _ENTRIES = (
     Support("ONE_HOT", ("INT8",), output="same", decided_by=2),
     Support("ZEROS_LIKE"),
     # Results that are no real numbers.
-    Support(
-        "EQUAL", _BOTH, output="none", same_inputs=("INT16",), versions={"INT8": 2, "INT16": 5}
-    ),
-    Support("NOT_EQUAL", _BOTH, output="none", same_inputs=("INT16",), versions=_V2_V4),
+    Support("EQUAL", _BOTH, output="none", versions={"INT8": 2, "INT16": 5}),
+    Support("NOT_EQUAL", _BOTH, output="none", versions=_V2_V4),
     Support("LESS", _BOTH, output="none", same_inputs=("INT16",), versions=_V2_V3),
     Support("GREATER_EQUAL", _BOTH, output="none", same_inputs=("INT16",), versions=_V2_V3),
     Support(
