@@ -31,13 +31,14 @@ from tfcompress.quantization.kernels.linear import LINEAR
 
 
 def conv_2d(random, dtype="INT8", weight_dtype="INT8"):
-    """Return a convolution of a random size, stride, padding and dilation."""
-    kernel_size, channels = random.integers(1, 5, 2), (random.integers(1, 20), random.integers(1, 9))
-    taken = activations(random, (4, *random.integers(9, 14, 2), channels[0]), dtype)
+    """Return a convolution of a random size, stride, padding and dilation, some in groups."""
+    kernel_size, channels = random.integers(1, 5, 2), random.integers((1, 1), (20, 9))
+    groups = int(random.integers(1, 4)) if random.random() < 0.2 else 1
+    shape = (4, *random.integers(9, 14, 2), int(channels[0]) * groups)
+    taken = activations(random, shape, dtype)
     per_channel = random.random() < 0.8
-    kernel = weights(
-        random, (channels[1], *kernel_size, channels[0]), 0 if per_channel else None, weight_dtype
-    )
+    shape = (int(channels[1]) * groups, *kernel_size, int(channels[0]))
+    kernel = weights(random, shape, 0 if per_channel else None, weight_dtype)
     options = _window(schema.Conv2DOptionsT(), random)
     options.dilationHFactor, options.dilationWFactor = _dilations(random)
     options.fusedActivationFunction = fused(random)
