@@ -34,7 +34,7 @@ def conv_2d(random, dtype="INT8", weight_dtype="INT8"):
     """Return a convolution of a random size, stride, padding and dilation, some in groups."""
     kernel_size, channels = random.integers(1, 5, 2), random.integers((1, 1), (20, 9))
     groups = int(random.integers(1, 4)) if random.random() < 0.2 else 1
-    shape = (4, *random.integers(9, 14, 2), int(channels[0]) * groups)
+    shape = (4, *random.integers(10, 15, 2), int(channels[0]) * groups)
     taken = activations(random, shape, dtype)
     per_channel = random.random() < 0.8
     shape = (int(channels[1]) * groups, *kernel_size, int(channels[0]))
@@ -49,7 +49,7 @@ def depthwise_conv_2d(random, dtype="INT8", weight_dtype="INT8"):
     """Return a depthwise convolution with a depth multiplier of 1 to 3."""
     kernel_size, multiplier = random.integers(1, 5, 2), int(random.integers(1, 4))
     channels = int(random.integers(1, 20))
-    taken = activations(random, (4, *random.integers(9, 14, 2), channels), dtype)
+    taken = activations(random, (4, *random.integers(10, 15, 2), channels), dtype)
     per_channel = random.random() < 0.8
     shape = (1, *kernel_size, channels * multiplier)
     kernel = weights(random, shape, 3 if per_channel else None, weight_dtype)
