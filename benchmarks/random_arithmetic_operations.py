@@ -104,7 +104,9 @@ def transpose_conv(random, dtype="INT8", weight_dtype="INT8"):
     if random.random() < 0.8:
         inputs.append(bias(random, taken, kernel, int(channels[1]), spread))
     version = 4 if options.fusedActivationFunction else 3
-    return Sample("TRANSPOSE_CONV", options, inputs, [output(random, shape, spread, dtype)], version)
+    return Sample(
+        "TRANSPOSE_CONV", options, inputs, [output(random, shape, spread, dtype)], version
+    )
 
 
 def batch_matmul(random, dtype="INT8", constant=False):
@@ -278,7 +280,7 @@ GENERATORS = {
 
 def kernel_of(name: str):
     """Return our kernel of an operation."""
-    return (LINEAR | ELEMENTWISE)[name.split()[0]]
+    return (LINEAR | ELEMENTWISE)[name.split(maxsplit=1)[0]]
 
 
 def main(cases: int, names: list) -> None:

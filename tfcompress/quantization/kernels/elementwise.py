@@ -11,7 +11,7 @@ far apart, and everything in 16 bits. Then both kernel sets compute the same.
 import tensorflow as tf
 
 from tfcompress.quantization.kernels import requantization as rq
-from tfcompress.quantization.kernels.grids import Integers, integer_range, less_zero_point
+from tfcompress.quantization.kernels.grids import Integers, less_zero_point
 
 
 def add(operation, inputs, grids, kernels):
@@ -99,12 +99,11 @@ def _sum_in_21_bits(first, second, ratios, sign):
     shift = 21 - exponent
     power = tf.cast(tf.bitwise.left_shift(tf.ones_like(shift), shift), tf.float32)
     factors = [tf.cast(tf.round(each * power), tf.int32) for each in ratios]
-    terms = [
-        tf.cast(less_zero_point(each), tf.int32) * factor
-        for each, factor in zip((first, second), factors, strict=True)
-    ]
-    total = terms[0] + sign * terms[1] + tf.bitwise.left_shift(tf.ones_like(shift), shift - 1)
-    return tf.bitwise.right_shift(total, shift)
+    factors[1] *= sign
+    half = tf.bitwise.left_shift(tf.ones_like(shift), shift - 1)
+    offset = half - first.grid.zero_point * factors[0] - second.grid.zero_point * factors[1]
+    first, second = (tf.cast(each.values, tf.int32) for each in (first, second))
+    return tf.bitwise.right_shift(first * factors[0] + second * factors[1] + offset, shift)
 
 
 def _sum_in_fixed_point(first, second, grid, sign):
@@ -134,9 +133,7 @@ def _requantized(integers, grid, kernels):
         return rq.clamped(steps, "NONE", grid, "xnnpack")
 
     def built_in():
-        steps = rq.multiply_fixed_point(
-            tf.cast(values, tf.int32), *rq.fixed_point_multiplier(real)
-        )
+        steps = rq.multiply_fixed_point(tf.cast(values, tf.int32), *rq.fixed_point_multiplier(real))
         return rq.clamped(steps, "NONE", grid, "reference")
 
     single = tf.cast(real, tf.float32)
