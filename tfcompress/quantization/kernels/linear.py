@@ -34,7 +34,9 @@ def conv_2d(operation, inputs, grids, kernels):
         dilations=dilations,
     )
     offsets = _offsets(activations, weights, (1, 2, 3), bias)
-    vectorized = True if weights.grid.dtype == "INT4" else None
+    # XNNPACK convolves with no 4-bit weights; convolutions in groups have no vectorized kernel.
+    groups = activations.values.shape[-1] // weights.values.shape[-1]
+    vectorized = groups == 1 if weights.grid.dtype == "INT4" else None
     operands = activations, weights
     return [_convolved(operation, sums, offsets, operands, grids[0], kernels, vectorized)]
 
