@@ -1,13 +1,10 @@
 """Random files of one operation, run in LiteRT and computed by our kernels: do any values differ?
 
-`python random_operations.py [OPERATION ...]` prints a table for both kernel sets. To add an
-operation, write a generator (a function of a NumPy generator that returns a `Sample`) and put it
-into the table that is given to `check`.
+To add an operation, write a generator (a function of a NumPy generator that returns a `Sample`) and
+give it to `check`, as random_arithmetic_operations.py does.
 """
 
 import dataclasses
-import pathlib
-import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -16,9 +13,6 @@ import numpy as np
 import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-if __name__ == "__main__":
-    sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1])]
 
 from tfcompress.quantization.kernels.grids import Grid, Integers, integer_range
 from tfcompress.tflite.constants import constant_value
@@ -53,7 +47,6 @@ class Sample:
     inputs: list
     outputs: list
     version: int = 1
-    custom_options: dict = dataclasses.field(default_factory=dict)
 
 
 class Count(NamedTuple):
@@ -121,7 +114,7 @@ def _tensor(port, buffers):
 
 
 def on_device(content: bytes, fed: list, kernels: str) -> list:
-    """Return the outputs of a file in LiteRT's interpreter, and whether XNNPACK took it."""
+    """Return the outputs of a file in LiteRT's interpreter."""
     interpreter = Interpreter(
         model_content=content, experimental_op_resolver_type=RESOLVERS[kernels]
     )
@@ -144,9 +137,7 @@ def grid_of(port: Port) -> Grid | None:
     if port.scales is None:
         return None
     scales = np.asarray(port.scales, "f4")
-    return Grid(
-        tf.constant(scales), tf.constant(port.zero_point, tf.int32), port.dtype, port.axis
-    )
+    return Grid(tf.constant(scales), tf.constant(port.zero_point, tf.int32), port.dtype, port.axis)
 
 
 def in_python(sample: Sample, content: bytes, kernel: Callable, kernels: str, graph: bool) -> list:
@@ -160,13 +151,13 @@ def in_python(sample: Sample, content: bytes, kernel: Callable, kernels: str, gr
     values = [
         None
         if port is None
-        else constant_value(model, tensors[index]) if port.constant else port.value
+        else constant_value(model, tensors[index])
+        if port.constant
+        else port.value
         for port, index in zip(sample.inputs, operation.inputs, strict=True)
     ]
     fed = [
-        index
-        for index, port in enumerate(sample.inputs)
-        if port is not None and not port.constant
+        index for index, port in enumerate(sample.inputs) if port is not None and not port.constant
     ]
     grids = [grid_of(port) for port in sample.outputs]
 

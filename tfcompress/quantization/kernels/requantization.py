@@ -152,10 +152,11 @@ def divide_by_power_of_two(values, exponent, vectorized=False):
     array([ 2, -2,  1], dtype=int32)
     """
     one = tf.ones_like(exponent)
-    mask = tf.bitwise.left_shift(one, exponent) - 1
-    downwards = tf.cast((values < 0) & tf.logical_not(vectorized), tf.int32)
-    above = tf.bitwise.bitwise_and(values, mask) > tf.bitwise.right_shift(mask, one) + downwards
-    return tf.bitwise.right_shift(values, exponent) + tf.cast(above, tf.int32)
+    half = tf.bitwise.right_shift(tf.bitwise.left_shift(one, exponent), one)
+    # Halves of negative numbers go down by one less. All bits of the correction are set, or none.
+    down = tf.cast(tf.logical_and(exponent > 0, tf.logical_not(vectorized)), tf.int32)
+    correction = tf.bitwise.bitwise_and(tf.bitwise.right_shift(values, 31), -down)
+    return tf.bitwise.right_shift(values + half + correction, exponent)
 
 
 def multiply_16_bit(values, multiplier, shift):
@@ -258,4 +259,5 @@ def clamped(values, activation: str, grid: Grid, kernels: str):
     """
     lowest, highest = activation_limits(activation, grid, kernels)
     shifted = tf.cast(values + tf.cast(grid.zero_point, values.dtype), tf.float32)
-    return tf.clip_by_value(shifted, lowest, highest)
+    # One pass over the values; tf.clip_by_value makes two.
+    return tf.raw_ops.ClipByValue(t=shifted, clip_value_min=lowest, clip_value_max=highest)
