@@ -129,10 +129,16 @@ def pool(random, name, dtype="INT8", same=True):
 
 def reduction(random, name, dtype="INT8", same_grid=False, four=False, version=2):
     """Return a reduction over random axes, or over height and width."""
-    shape = (8, *shape_of(random, 3)) if four else (16, *shape_of(random, int(random.integers(1, 4))))
+    shape = (
+        (8, *shape_of(random, 3)) if four else (16, *shape_of(random, int(random.integers(1, 4))))
+    )
     options = schema.ReducerOptionsT()
     options.keepDims = bool(four or random.random() < 0.5)
-    axes = [1, 2] if four else sorted(random.permutation(range(1, len(shape)))[: random.integers(1, len(shape))])
+    axes = (
+        [1, 2]
+        if four
+        else sorted(random.permutation(range(1, len(shape)))[: random.integers(1, len(shape))])
+    )
     result = [
         1 if axis in axes else size
         for axis, size in enumerate(shape)
@@ -157,7 +163,9 @@ def resize(random, name, dtype="INT8"):
     shape = (4, *(int(size) for size in random.integers(2, 9, 2)), int(random.integers(1, 18)))
     size = [int(entry) for entry in random.integers(2, 17, 2)]
     bilinear = name == "RESIZE_BILINEAR"
-    options = (schema.ResizeBilinearOptionsT if bilinear else schema.ResizeNearestNeighborOptionsT)()
+    options = (
+        schema.ResizeBilinearOptionsT if bilinear else schema.ResizeNearestNeighborOptionsT
+    )()
     mode = random.random()
     options.alignCorners, options.halfPixelCenters = bool(mode < 0.3), bool(mode > 0.5)
     value = taken(random, shape, dtype)

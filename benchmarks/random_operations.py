@@ -144,9 +144,7 @@ def grid_of(port: Port) -> Grid | None:
     if port.scales is None:
         return None
     scales = np.asarray(port.scales, "f4")
-    return Grid(
-        tf.constant(scales), tf.constant(port.zero_point, tf.int32), port.dtype, port.axis
-    )
+    return Grid(tf.constant(scales), tf.constant(port.zero_point, tf.int32), port.dtype, port.axis)
 
 
 def in_python(sample: Sample, content: bytes, kernel: Callable, kernels: str, graph: bool) -> list:
@@ -160,13 +158,13 @@ def in_python(sample: Sample, content: bytes, kernel: Callable, kernels: str, gr
     values = [
         None
         if port is None
-        else constant_value(model, tensors[index]) if port.constant else port.value
+        else constant_value(model, tensors[index])
+        if port.constant
+        else port.value
         for port, index in zip(sample.inputs, operation.inputs, strict=True)
     ]
     fed = [
-        index
-        for index, port in enumerate(sample.inputs)
-        if port is not None and not port.constant
+        index for index, port in enumerate(sample.inputs) if port is not None and not port.constant
     ]
     grids = [grid_of(port) for port in sample.outputs]
 

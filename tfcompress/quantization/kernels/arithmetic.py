@@ -39,9 +39,7 @@ def _div(operation, inputs, grids, kernels):
     dividend, divisor = (tf.cast(less_zero_point(entry), tf.int64) for entry in inputs)
     dividend, divisor = dividend * tf.sign(divisor), tf.abs(divisor)
     zeros = fixed_point.leading_zeros(tf.maximum(divisor, 1))
-    inverse = fixed_point.quotient_of_one_plus(
-        tf.bitwise.left_shift(divisor, zeros) - (1 << 31)
-    )
+    inverse = fixed_point.quotient_of_one_plus(tf.bitwise.left_shift(divisor, zeros) - (1 << 31))
     headroom = _sign_bits(dividend)
     unscaled = fixed_point.product(tf.bitwise.left_shift(dividend, headroom), inverse)
     scales = product_in_float64(second.grid.scale, grid.scale)
