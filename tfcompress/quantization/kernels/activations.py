@@ -315,14 +315,6 @@ def inverse_square_root(value: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     )
 
 
-def _scaled(values, multiplier, shift):
-    """Multiply int64 tensors within 32 bits by a fixed-point number, rounding twice."""
-    shift = tf.cast(shift, tf.int64)
-    left = tf.maximum(shift, 0)
-    high = fixed_point.product(tf.bitwise.left_shift(values, left), tf.cast(multiplier, tf.int64))
-    return fixed_point.shifted_right(high, tf.maximum(-shift, 0))
-
-
 def _rsqrt(operation, inputs, grids, kernels):
     """RSQRT."""
     taken, grid = inputs[0], grids[0]
@@ -342,8 +334,8 @@ def _rsqrt(operation, inputs, grids, kernels):
     steps = tf.cast(tables.every_integer() - tf.cast(taken.grid.zero_point, tf.float32), tf.int64)
     steps = tf.maximum(steps, 0)
     factor, factor_shift = inverse_square_root(steps)
-    fine = _scaled(tf.ones_like(factor), factor, factor_shift + more_bits)
-    result = _built_in(_scaled(fine, multiplier, shift - more_bits), grid)
+    fine = fixed_point.scaled(tf.ones_like(factor), factor, factor_shift + more_bits)
+    result = _built_in(fixed_point.scaled(fine, multiplier, shift - more_bits), grid)
     largest = tf.constant(float(integer_range("INT8")[1]))
     return [tables.looked_up(taken, tf.where(steps == 0, largest, result))]
 
@@ -353,7 +345,7 @@ def _l2_normalization(operation, inputs, grids, kernels):
     steps = tf.cast(less_zero_point(inputs[0]), tf.int64)
     squares = tf.reduce_sum(steps * steps, -1, keepdims=True)
     multiplier, shift = inverse_square_root(squares)
-    result = _scaled(steps, multiplier, shift + 7)
+    result = fixed_point.scaled(steps, multiplier, shift + 7)
     return [_in_float(tf.clip_by_value(result, *integer_range("INT8")))]
 
 

@@ -28,10 +28,7 @@ def _on_integers(function):
 def _pad(operation, inputs, grids, kernels):
     """PAD with the zero point, PADV2 with a value."""
     value, paddings = inputs[:2]
-    if len(inputs) > 2:
-        filling = tf.reshape(_values(inputs)[2], [])
-    else:
-        filling = value.grid.zero_point
+    filling = value.grid.zero_point if len(inputs) < 3 else tf.reshape(_values(inputs)[2], [])
     return [structural.padded(value.values, paddings, filling)]
 
 

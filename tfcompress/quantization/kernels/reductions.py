@@ -57,7 +57,7 @@ def _in_float32(total, scale, grid, count):
 def _sum(operation, inputs, grids, kernels):
     """SUM."""
     grid = grids[0]
-    axes, count = _axes(operation, inputs)
+    axes, _ = _axes(operation, inputs)
     total = _sum_of(operation, inputs, axes)
     if kernels == "xnnpack":
         if grid.dtype == "INT8":

@@ -139,4 +139,37 @@ def _softmax_of_16_bits(taken, beta):
     return tf.cast(tf.clip_by_value(result, 0, 32767), tf.float32)
 
 
-SOFTMAX = {"SOFTMAX": _softmax}
+def _log_softmax(operation, inputs, grids, kernels):
+    """LOG_SOFTMAX with 8 bits."""
+    taken, grid = inputs[0], grids[0]
+    if kernels == "reference":
+        return [_log_softmax_in_fixed_point(taken)]
+    _, total = _by_table(taken, 1.0)
+    values = taken.values
+    largest = taken.grid.scale * tf.reduce_max(values, -1, keepdims=True)
+    offset = quotient(largest + in_double(tf.math.log)(total), grid.scale)
+    steps = values * quotient(taken.grid.scale, grid.scale) - offset
+    return [clamped(tf.round(steps), "NONE", grid, "xnnpack")]
+
+
+def _log_softmax_in_fixed_point(taken):
+    """LOG_SOFTMAX of the reference kernels."""
+    multiplier, shift, radius = _fine_multiplier(taken.grid.scale, 1.0)
+    fine = _fine_differences(multiplier, shift)
+    counts = tf.range(256, dtype=tf.int64) <= radius
+    terms = fixed_point.shifted_right(fixed_point.exponential(fine), _SUM_BITS)
+    terms = tf.where(counts, terms, tf.zeros_like(terms))
+    distances = -_differences(taken)
+    total = tf.reduce_sum(tf.gather(terms, distances), -1, keepdims=True)
+    logarithm = fixed_point.logarithm(total, _SUM_BITS, _WHOLE_BITS)
+    power = tf.cast(tf.bitwise.left_shift(tf.ones_like(shift), 31 - shift), tf.float64)
+    inverse = fixed_point_multiplier(quotient(power, tf.cast(multiplier, tf.float64)))
+    smallest = fixed_point.scaled(logarithm - (1 << 31), *inverse)
+    smallest = tf.maximum(-radius - 1, smallest)
+    steps = tf.gather(fine, distances) - logarithm
+    result = fixed_point.shifted_right(steps, 31 - _WHOLE_BITS - 4) + 127
+    result = tf.where(-tf.cast(distances, tf.int64) > smallest, result, tf.constant(-128, tf.int64))
+    return tf.cast(tf.clip_by_value(result, *integer_range("INT8")), tf.float32)
+
+
+SOFTMAX = {"SOFTMAX": _softmax, "LOG_SOFTMAX": _log_softmax}
