@@ -16,7 +16,7 @@ if __name__ == "__main__":
 
 from random_operations import Port, Sample, activations, check, fused, output, scale, weights
 
-from tfcompress.quantization.kernels.registry import INTEGER
+from tfcompress.quantization.kernels.registry import INTEGER, has_integer_kernel
 
 
 def constant(value, dtype="INT32"):
@@ -253,14 +253,15 @@ GENERATORS = {
 }
 
 
-def main(cases=10, *names):
+def table(generators, kernels, cases=10, *names):
     """Print how many values differ, for both kernel sets."""
-    for name in names or GENERATORS:
-        kernel = INTEGER[name.split()[0]]
-        for kernels in ("xnnpack", "reference"):
-            count = check(GENERATORS[name], kernel, kernels, int(cases))
-            print(f"{name:28} {kernels:10}", *count)
+    for name in names or generators:
+        for chosen in ("xnnpack", "reference"):
+            operation, dtype = name.split()[0], name.split()[-1]
+            if has_integer_kernel(operation, dtype, chosen):
+                count = check(generators[name], kernels[operation], chosen, int(cases))
+                print(f"{name:28} {chosen:10}", *count)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    table(GENERATORS, INTEGER, *sys.argv[1:])

@@ -1,14 +1,12 @@
 """The operations of ``structural.py`` on integers.
 
-All real tensors of such an operation have one grid. Only a fused activation and the filling of PAD
-need it.
+All real tensors of such an operation have one grid. Only the filling of PAD needs it.
 """
 
 import tensorflow as tf
 
 from tfcompress.quantization.kernels import structural
 from tfcompress.quantization.kernels.grids import Integers
-from tfcompress.quantization.kernels.requantization import activation_limits
 
 
 def _values(inputs):
@@ -32,19 +30,11 @@ def _pad(operation, inputs, grids, kernels):
     return [structural.padded(value.values, paddings, filling)]
 
 
-def _concatenation(operation, inputs, grids, kernels):
-    """CONCATENATION with its activation."""
-    value = structural.MOVES["CONCATENATION"](operation, _values(inputs), None)[0]
-    activation = operation.options.get("fused_activation_function", "NONE")
-    return [tf.clip_by_value(value, *activation_limits(activation, grids[0], kernels))]
-
-
 MOVING = {
     **{name: _on_integers(function) for name, function in structural.MOVES.items()},
     **{name: _on_integers(function) for name, function in structural.INDICES.items()},
     "PAD": _pad,
     "PADV2": _pad,
-    "CONCATENATION": _concatenation,
 }
 for _name in ("CAST", "RANGE", "FILL", "SCATTER_ND", "ZEROS_LIKE", "ONE_HOT"):
     MOVING.pop(_name)

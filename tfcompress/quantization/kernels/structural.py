@@ -31,6 +31,11 @@ def static(tensor: tf.Tensor, operation: Operation, what: str) -> np.ndarray:
     return value
 
 
+def static_axis(tensor: tf.Tensor, operation: Operation) -> int:
+    """Read the one axis that a tensor holds."""
+    return int(np.reshape(static(tensor, operation, "axis"), -1)[0])
+
+
 def axis_of(operation: Operation, axis: Any, rank: int) -> int:
     """Count an axis from the front."""
     axis = int(axis)
@@ -115,7 +120,7 @@ def _expand_dims(operation, inputs, shapes):
     """EXPAND_DIMS."""
     shape = _output_shape(operation, shapes)
     if shape is None:
-        return [tf.expand_dims(inputs[0], int(static(inputs[1], operation, "axis")))]
+        return [tf.expand_dims(inputs[0], static_axis(inputs[1], operation))]
     return [_to_file_shape(inputs[0], shape)]
 
 
@@ -189,14 +194,14 @@ def _strided_slice(operation, inputs, shapes):
 
 def _split(operation, inputs, shapes):
     """SPLIT into equal parts."""
-    axis = int(static(inputs[0], operation, "axis"))
+    axis = static_axis(inputs[0], operation)
     return tf.split(inputs[1], operation.options["num_splits"], axis)
 
 
 def _split_v(operation, inputs, shapes):
     """SPLIT_V into parts of given sizes."""
     value, sizes, axis = inputs
-    return tf.split(value, static(sizes, operation, "sizes"), int(static(axis, operation, "axis")))
+    return tf.split(value, static(sizes, operation, "sizes"), static_axis(axis, operation))
 
 
 def _gather(operation, inputs, shapes):
@@ -297,7 +302,7 @@ def _arg(function):
 
     def kernel(operation, inputs, shapes):
         kind = operation.options.get("output_type", 2)
-        axis = int(static(inputs[1], operation, "axis"))
+        axis = static_axis(inputs[1], operation)
         return [function(inputs[0], axis, tf.int64 if kind in (4, "INT64") else tf.int32)]
 
     return kernel
