@@ -45,11 +45,18 @@ def fixed(dtype, shape, scales, zero_point):
     return Port(dtype, shape, np.float32(scales), zero_point)
 
 
+def with_ties(random, value):
+    """Return an output's scale for which many results lie in the middle of two integers."""
+    return np.float32(value.scales * random.choice([0.5, 1.0, 2.0, 4.0, 2 / 3]))
+
+
 def unary(random, name, dtype="INT8", options=None, reach=4.0, out=4.0, version=1, grid=None):
     """Return an operation of one tensor."""
     shape = (64, 9)
     value = taken(random, shape, dtype, reach)
     result = output(random, shape, out, dtype) if grid is None else fixed(dtype, shape, *grid)
+    if grid is None and random.random() < 0.3:
+        result.scales = with_ties(random, value)
     return Sample(name, None if options is None else options(random), [value], [result], version)
 
 
@@ -102,7 +109,11 @@ def prelu(random):
         alpha.zero_point = int(random.integers(-100, 100))
     value = taken(random, shape)
     spread = 127 * float(value.scales)
-    return Sample("PRELU", None, [value, alpha], [output(random, shape, spread)])
+    result = output(random, shape, spread)
+    if random.random() < 0.3:
+        result.scales = with_ties(random, value)
+        alpha.scales = np.float32(2.0 ** random.integers(-9, -5))
+    return Sample("PRELU", None, [value, alpha], [result])
 
 
 def pool(random, name, dtype="INT8", same=True):
@@ -153,6 +164,8 @@ def reduction(random, name, dtype="INT8", same_grid=False, four=False, version=2
         value = taken(random, shape, dtype, 2.0)
         spread = 2.0
     out = output(random, tuple(result), spread, dtype)
+    if random.random() < 0.4 and name != "REDUCE_PROD":
+        out.scales = with_ties(random, value)
     if same_grid:
         out = fixed(dtype, tuple(result), value.scales, value.zero_point)
     return Sample(name, options, [value, constant([int(axis) for axis in axes])], [out], version)
@@ -199,6 +212,8 @@ def relu(random, name, dtype="INT8", same=False):
     """Return a ReLU, with one grid or two."""
     value = taken(random, (64, 9), dtype, 4.0)
     result = output(random, (64, 9), 4.0, dtype)
+    if random.random() < 0.3:
+        result.scales = with_ties(random, value)
     if same:
         result = fixed(dtype, (64, 9), value.scales, value.zero_point)
     version = 1 if "TO_1" in name else 2

@@ -97,7 +97,13 @@ def slices(random, dtype, name):
     """Return a slice, with strides or without."""
     value = taken(random, (4, *(int(size) for size in random.integers(3, 9, 3))), dtype)
     begin = np.append(0, random.integers(0, 3, 3))
-    end = np.append(4, [random.integers(low + 1, size + 1) for low, size in zip(begin[1:], value.shape[1:], strict=True)])
+    end = np.append(
+        4,
+        [
+            random.integers(low + 1, size + 1)
+            for low, size in zip(begin[1:], value.shape[1:], strict=True)
+        ],
+    )
     if name == "SLICE":
         places = tuple(slice(low, high) for low, high in zip(begin, end, strict=True))
         others = [constant(begin), constant(end - begin)]
@@ -106,15 +112,17 @@ def slices(random, dtype, name):
     options = schema.StridedSliceOptionsT()
     options.beginMask, options.endMask = int(random.integers(0, 16)), int(random.integers(0, 16))
     options.shrinkAxisMask = int(random.choice([0, 0, 2, 4, 8]))
-    places = []
-    for axis, (low, high, step) in enumerate(zip(begin, end, strides, strict=True)):
-        low = None if options.beginMask >> axis & 1 else low
-        high = None if options.endMask >> axis & 1 else high
-        if options.shrinkAxisMask >> axis & 1:
-            places.append(int(begin[axis]))
-            options.beginMask &= ~(1 << axis)
-        else:
-            places.append(slice(low, high, step))
+    options.beginMask &= ~options.shrinkAxisMask
+    places = [
+        int(low)
+        if options.shrinkAxisMask >> axis & 1
+        else slice(
+            None if options.beginMask >> axis & 1 else low,
+            None if options.endMask >> axis & 1 else high,
+            step,
+        )
+        for axis, (low, high, step) in enumerate(zip(begin, end, strides, strict=True))
+    ]
     result = value.value[tuple(places)]
     others = [constant(begin), constant(end), constant(strides)]
     return moved(name, value, others, options, result, 2)
@@ -225,7 +233,9 @@ def reverse(random, dtype):
 
 def blocks(random, dtype, name):
     """Return space to depth or back."""
-    options = getattr(schema, {"SPACE_TO_DEPTH": "SpaceToDepthOptionsT"}.get(name, "DepthToSpaceOptionsT"))()
+    options = getattr(
+        schema, {"SPACE_TO_DEPTH": "SpaceToDepthOptionsT"}.get(name, "DepthToSpaceOptionsT")
+    )()
     options.blockSize = int(random.integers(2, 4))
     size = options.blockSize
     spatial = (4, 2 * size, 3 * size, 5)
@@ -259,7 +269,10 @@ def select(random, dtype, name):
     """Return a choice between two tensors on one grid."""
     sample = two(random, dtype, name)
     first, second = sample.inputs
-    second.shape, second.value = first.shape, random.permutation(first.value.ravel()).reshape(first.shape)
+    second.shape, second.value = (
+        first.shape,
+        random.permutation(first.value.ravel()).reshape(first.shape),
+    )
     shape = first.shape if name == "SELECT" or random.random() < 0.5 else first.shape[-1:]
     condition = Port("BOOL", shape, value=random.random(shape) < 0.5)
     sample.inputs.insert(0, condition)
@@ -358,9 +371,7 @@ GENERATORS = {
     **named(to_batch, "SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND"),
     **named(two, "MAXIMUM", "MINIMUM"),
     **named(select, "SELECT", "SELECT_V2"),
-    **named(
-        comparison, "EQUAL", "NOT_EQUAL", "GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL"
-    ),
+    **named(comparison, "EQUAL", "NOT_EQUAL", "GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL"),
     **named(largest_place, "ARG_MAX", "ARG_MIN", types=["INT8"]),
 }
 

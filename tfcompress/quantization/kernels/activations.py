@@ -1,6 +1,6 @@
 """Activations and other functions of one tensor on integers.
 
-With 8 bits most of them are tables (``tables.py``); XNNPACK takes LOGISTIC, TANH and LEAKY_RELU and
+With 8 bits most of them are tables (``tables.py``); XNNPACK takes LOGISTIC, TANH, ELU and LEAKY_RELU and
 leaves the others to the built-in kernels, which equal the reference kernels.
 """
 
@@ -352,7 +352,7 @@ def _l2_normalization(operation, inputs, grids, kernels):
 ACTIVATIONS = {
     "LOGISTIC": _sigmoid_like(tf.sigmoid, _logistic_of_16_bits),
     "TANH": _sigmoid_like(tf.tanh, _tanh_of_16_bits),
-    "ELU": _from_table(tables.in_double(tf.nn.elu)),
+    "ELU": _from_table(tables.in_double(tf.nn.elu), for_xnnpack=True),
     "EXP": _from_table(tables.in_double(tf.exp)),
     "LOG": _log,
     "GELU": _gelu,

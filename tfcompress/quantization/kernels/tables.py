@@ -2,7 +2,8 @@
 
 With 8 bits, an operation of one tensor is a list of 256 values. The built-in kernels fill it in
 float32: dequantize, apply the function, multiply by the reciprocal of the output's scale, round
-halves away from zero, add the zero point. XNNPACK adds the zero point before it rounds. With 16
+halves away from zero, add the zero point. XNNPACK adds the zero point first and rounds halves to
+even. With 16
 bits, the table has 513 values, corrected for the error at each midpoint, and kernels interpolate.
 
 The C library's float32 functions and ours (float64, then rounded) may differ in the last bit; no
@@ -73,7 +74,7 @@ def table_of_8_bits(function: Function, taken: Grid, grid: Grid, kernels: str) -
     zero_point = tf.cast(grid.zero_point, tf.float32)
     steps = function(real_values(taken)) * inverse
     if kernels == "xnnpack":
-        rounded = round_half_away(steps + zero_point)
+        rounded = tf.round(steps + zero_point)
     else:
         rounded = round_half_away(steps) + zero_point
     return tf.clip_by_value(rounded, *map(float, integer_range(grid.dtype)))
