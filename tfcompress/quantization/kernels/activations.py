@@ -79,13 +79,19 @@ def _log(operation, inputs, grids, kernels):
 
 def _gelu(operation, inputs, grids, kernels):
     """GELU, exact or with tanh."""
-    approximate = operation.options.get("approximate", False)
+    function = _gelu_with_tanh if operation.options.get("approximate") else _gelu_with_erfc
+    return _from_table(function)(operation, inputs, grids, kernels)
 
-    def function(value):
-        return tf.nn.gelu(value, approximate)
 
-    kernel = _from_table(tables.in_double(function))
-    return kernel(operation, inputs, grids, kernels)
+def _gelu_with_erfc(value):
+    """GELU in float32, step by step as the kernel."""
+    return 0.5 * value * tables.in_double(tf.math.erfc)(value * -np.float32(np.sqrt(0.5)))
+
+
+def _gelu_with_tanh(value):
+    """GELU with tanh in float32, step by step as the kernel."""
+    inner = np.float32(np.sqrt(2 / np.pi)) * (value + 0.044715 * value * value * value)
+    return 0.5 * value * (1.0 + tables.in_double(tf.tanh)(inner))
 
 
 def _interpolated_sigmoid(magnitude, bits):

@@ -3,8 +3,8 @@
 With 8 bits, an operation of one tensor is a list of 256 values. The built-in kernels fill it in
 float32: dequantize, apply the function, multiply by the reciprocal of the output's scale, round
 halves away from zero, add the zero point. XNNPACK adds the zero point first and rounds halves to
-even. With 16
-bits, the table has 513 values, corrected for the error at each midpoint, and kernels interpolate.
+even. With 16 bits, the table has 513 values, corrected for the error at each midpoint, and kernels
+interpolate.
 
 The C library's float32 functions and ours (float64, then rounded) may differ in the last bit; no
 value was found where that changes a rounded result.
