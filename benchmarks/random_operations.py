@@ -25,15 +25,7 @@ from tfcompress.tflite.constants import constant_value
 from tfcompress.tflite.flatbuffer import read_model
 
 RESOLVERS = {"xnnpack": OpResolverType.AUTO, "reference": OpResolverType.BUILTIN_REF}
-_NUMPY = {
-    "INT4": "i1",
-    "INT8": "i1",
-    "INT16": "i2",
-    "INT32": "i4",
-    "INT64": "i8",
-    "FLOAT32": "f4",
-    "BOOL": "?",
-}
+_NUMPY = {"INT4": "i1", "INT8": "i1", "INT16": "i2", "INT32": "i4", "INT64": "i8", "FLOAT32": "f4"}
 
 
 @dataclasses.dataclass
@@ -271,9 +263,15 @@ def activations(random, shape, dtype="INT8", scales=None) -> Port:
 
 
 def output(random, shape, spread, dtype="INT8") -> Port:
-    """Return an output whose grid reaches about `spread`, sometimes too little or too much."""
+    """Return an output whose grid reaches about `spread`, sometimes too little or too much.
+
+    On some grids, 6.0 and 1.0 lie halfway between two integers, or almost.
+    """
     lowest, highest = integer_range(dtype)
     scales = np.float32(spread / highest * 2.0 ** random.uniform(-2.0, 2.0))
+    if random.random() < 0.2:
+        limit = random.choice([1.0, 6.0])
+        scales = np.float32(limit / (np.floor(limit / scales) + 0.5))
     zero_point = 0
     if dtype == "INT8":
         zero_point = int(random.choice([lowest, highest, 0, random.integers(lowest, highest)]))
@@ -292,11 +290,11 @@ def weights(random, shape, axis=None, dtype="INT8") -> Port:
     return Port(dtype, shape, scales, axis=axis, value=value, constant=True)
 
 
-def bias(random, taken: Port, kernel: Port, channels: int, spread: float) -> Port | None:
-    """Return a bias on the products' grid, within `spread`; in a tenth of the cases none."""
+def bias(random, taken: Port, kernel: Port, channels: int, spread: float) -> Port:
+    """Return a bias on the products' grid, within `spread`; in a tenth of the cases zeros."""
     grid = (np.float32(taken.scales) * kernel.scales).astype("f4")
     dtype = "INT64" if taken.dtype == "INT16" else "INT32"
-    value = np.rint(random.normal(0, spread / 2, channels) / grid)
+    value = np.rint(random.normal(0, spread / 2, channels) / grid) * (random.random() > 0.1)
     return Port(dtype, (channels,), grid, value=value, constant=True)
 
 

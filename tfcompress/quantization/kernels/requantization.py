@@ -116,13 +116,15 @@ def fixed_point_multiplier(real):
     return tf.where(vanished, tf.zeros_like(multiplier), multiplier), tf.where(vanished, 0, shift)
 
 
-def multiply_fixed_point(values, multiplier, shift):
+def multiply_fixed_point(values, multiplier, shift, vectorized=False):
     """Multiply 32-bit integers by ``multiplier * 2**(shift - 31)``, rounding twice.
 
     Args:
         values: int32 tensor.
         multiplier: int64 tensor from ``fixed_point_multiplier`` that broadcasts with it.
         shift: its int32 tensor.
+        vectorized: where the second rounding takes halves up, as LiteRT's vector instructions do,
+            instead of away from zero: a bool, or a bool tensor that broadcasts with ``values``.
 
     Returns:
         int32 tensor.
@@ -131,15 +133,16 @@ def multiply_fixed_point(values, multiplier, shift):
     shifted = values * tf.bitwise.left_shift(tf.ones_like(left), left)
     product = tf.cast(shifted, tf.int64) * multiplier
     high = tf.bitwise.right_shift(product + (1 << 30), tf.constant(31, tf.int64))
-    return divide_by_power_of_two(tf.cast(high, tf.int32), right)
+    return divide_by_power_of_two(tf.cast(high, tf.int32), right, vectorized)
 
 
-def divide_by_power_of_two(values, exponent):
+def divide_by_power_of_two(values, exponent, vectorized=False):
     """Divide integers by ``2**exponent`` and round, halves away from zero.
 
     Args:
         values: int32 tensor.
         exponent: int32 tensor that broadcasts with it, 0 to 31.
+        vectorized: where halves are taken up, see ``multiply_fixed_point``.
 
     Returns:
         int32 tensor.
@@ -149,10 +152,11 @@ def divide_by_power_of_two(values, exponent):
     array([ 2, -2,  1], dtype=int32)
     """
     one = tf.ones_like(exponent)
-    mask = tf.bitwise.left_shift(one, exponent) - 1
-    negative = tf.cast(values < 0, tf.int32)
-    above = tf.bitwise.bitwise_and(values, mask) > tf.bitwise.right_shift(mask, one) + negative
-    return tf.bitwise.right_shift(values, exponent) + tf.cast(above, tf.int32)
+    half = tf.bitwise.right_shift(tf.bitwise.left_shift(one, exponent), one)
+    # Halves of negative numbers go down by one less. All bits of the correction are set, or none.
+    down = tf.cast(tf.logical_and(exponent > 0, tf.logical_not(vectorized)), tf.int32)
+    correction = tf.bitwise.bitwise_and(tf.bitwise.right_shift(values, 31), -down)
+    return tf.bitwise.right_shift(values + half + correction, exponent)
 
 
 def multiply_16_bit(values, multiplier, shift):
@@ -183,7 +187,8 @@ def activation_limits(activation: str, grid: Grid, kernels: str):
     Args:
         activation: the fused activation: "NONE", "RELU", "RELU6" or "RELU_N1_TO_1".
         grid: the output's grid.
-        kernels: "xnnpack", which rounds a limit's halves to even, or "reference": away from zero.
+        kernels: "xnnpack", which adds the zero point to a limit before it rounds halves to even,
+            or "reference": halves away from zero, then the zero point.
 
     Returns:
         (lowest, highest): float32 scalars, whole numbers within the range of the type.
@@ -197,11 +202,13 @@ def activation_limits(activation: str, grid: Grid, kernels: str):
     [-100.0, 20.0]
     """
     lowest, highest = (tf.constant(float(end)) for end in integer_range(grid.dtype))
-    rounded = tf.round if kernels == "xnnpack" else round_half_away
     zero_point = tf.cast(grid.zero_point, tf.float32)
 
     def integer(real):
-        return zero_point + rounded(quotient(tf.constant(real), grid.scale))
+        steps = quotient(tf.constant(real), grid.scale)
+        if kernels == "xnnpack":
+            return tf.round(steps + zero_point)
+        return round_half_away(steps) + zero_point
 
     limits = {
         "NONE": lambda: (lowest, highest),
@@ -224,17 +231,17 @@ def round_half_away(values):
     """Round to whole numbers, halves away from zero, as ``std::round``.
 
     Args:
-        values: float32 tensor.
+        values: float tensor.
 
     Returns:
-        float32 tensor.
+        Tensor of the same dtype.
 
     Example:
     >>> round_half_away(tf.constant([0.5, -2.5, 0.49999997])).numpy()
     array([ 1., -3.,  0.], dtype=float32)
     """
     whole = tf.where(values < 0, tf.math.ceil(values), tf.math.floor(values))
-    away = tf.cast(tf.abs(values - whole) >= 0.5, tf.float32)
+    away = tf.cast(tf.abs(values - whole) >= 0.5, values.dtype)
     return whole + tf.sign(values) * away
 
 
@@ -252,4 +259,5 @@ def clamped(values, activation: str, grid: Grid, kernels: str):
     """
     lowest, highest = activation_limits(activation, grid, kernels)
     shifted = tf.cast(values + tf.cast(grid.zero_point, values.dtype), tf.float32)
-    return tf.clip_by_value(shifted, lowest, highest)
+    # One pass over the values; tf.clip_by_value makes two.
+    return tf.raw_ops.ClipByValue(t=shifted, clip_value_min=lowest, clip_value_max=highest)
