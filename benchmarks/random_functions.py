@@ -125,6 +125,8 @@ def pool(random, name, dtype="INT8", same=True):
     options.filterHeight, options.filterWidth = (int(size) for size in random.integers(1, 5, 2))
     options.fusedActivationFunction = fused(random)
     value = taken(random, shape, dtype)
+    if random.random() < 0.3:  # 6.0 and 1.0 lie in the middle of two integers
+        value.scales = np.float32(6.0 / (np.floor(6.0 / value.scales) + 0.5))
     sizes = [
         -(-size // stride) if options.padding == 0 else (size - window) // stride + 1
         for size, window, stride in zip(

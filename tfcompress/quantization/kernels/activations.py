@@ -1,7 +1,7 @@
 """Activations and other functions of one tensor on integers.
 
-With 8 bits most of them are tables (``tables.py``); XNNPACK takes LOGISTIC, TANH, ELU and LEAKY_RELU and
-leaves the others to the built-in kernels, which equal the reference kernels.
+With 8 bits most of them are tables (``tables.py``). XNNPACK takes LOGISTIC, TANH, ELU and
+LEAKY_RELU and leaves the others to the built-in kernels, which equal the reference kernels.
 """
 
 import numpy as np

@@ -13,8 +13,10 @@ import tensorflow as tf
 from tfcompress.quantization.kernels import batches
 from tfcompress.quantization.kernels.activations import ACTIVATIONS
 from tfcompress.quantization.kernels.arithmetic import ARITHMETIC
+from tfcompress.quantization.kernels.elementwise import ELEMENTWISE
 from tfcompress.quantization.kernels.floating import FLOAT
 from tfcompress.quantization.kernels.grids import Grid
+from tfcompress.quantization.kernels.linear import LINEAR
 from tfcompress.quantization.kernels.moving import MOVING
 from tfcompress.quantization.kernels.pooling import POOLING
 from tfcompress.quantization.kernels.reductions import REDUCTIONS
@@ -22,6 +24,8 @@ from tfcompress.quantization.kernels.softmax import SOFTMAX
 from tfcompress.tflite.model import Operation
 
 INTEGER = {
+    **LINEAR,
+    **ELEMENTWISE,
     **MOVING,
     **ACTIVATIONS,
     **ARITHMETIC,
