@@ -45,8 +45,12 @@ def _covered(size, window, stride, around):
 
 
 def _max_pool(operation, inputs, grids, kernels):
-    """MAX_POOL_2D."""
-    rounding = kernels if grids[0].dtype == "INT8" else "reference"
+    """MAX_POOL_2D; XNNPACK wants windows of more than one value, without gaps between them."""
+    options = operation.options
+    windows = options["filter_height"], options["filter_width"]
+    strides = options["stride_h"], options["stride_w"]
+    taken_over = windows != (1, 1) and all(np.less_equal(strides, windows))
+    rounding = kernels if grids[0].dtype == "INT8" and taken_over else "reference"
     value = structural.max_pool(operation, inputs[0].values)
     return [_limited(operation, value, grids[0], rounding)]
 
