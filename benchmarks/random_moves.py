@@ -327,6 +327,30 @@ def update_slice(random, dtype):
     return moved("DYNAMIC_UPDATE_SLICE", value, [update, start], None, value.value, 2)
 
 
+def fill(random, dtype):
+    """Return a tensor of one integer."""
+    value = taken(random, (), dtype)
+    return moved("FILL", value, front=[constant([4, 5])], result=np.zeros((4, 5)), version=3)
+
+
+def one_hot(random, dtype):
+    """Return two integers, one of them at given places."""
+    on, off = taken(random, (), dtype), taken(random, (), dtype)
+    off.scales, off.zero_point = on.scales, on.zero_point
+    places = Port("INT32", (6,), value=random.integers(-1, 6, 6))
+    options = schema.OneHotOptionsT()
+    options.axis = -1
+    return Sample("ONE_HOT", options, [places, constant(5), on, off], [like(on, (6, 5))])
+
+
+def scatter_nd(random, dtype):
+    """Return updates at given places of a tensor of zeros."""
+    value = taken(random, (3, 5), dtype)
+    places = constant(random.permutation(7)[:3, None])
+    others = [constant([7, 5])]
+    return moved("SCATTER_ND", value, others, None, np.zeros((7, 5)), front=[places])
+
+
 def named(generator, *names, types=("INT8", "INT16")):
     """Return table entries of a generator for several names."""
     return {
@@ -367,6 +391,8 @@ GENERATORS = {
         EMBEDDING_LOOKUP=embedding_lookup,
         DYNAMIC_UPDATE_SLICE=update_slice,
     ),
+    **plain(FILL=fill),
+    **plain(ONE_HOT=one_hot, SCATTER_ND=scatter_nd, types=["INT8"]),
     **named(pad, "PADV2"),
     **named(slices, "SLICE", "STRIDED_SLICE"),
     **named(blocks, "SPACE_TO_DEPTH", "DEPTH_TO_SPACE", types=["INT8"]),

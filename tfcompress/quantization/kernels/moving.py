@@ -30,11 +30,13 @@ def _pad(operation, inputs, grids, kernels):
     return [structural.padded(value.values, paddings, filling)]
 
 
+# ZEROS_LIKE has no integer kernel.
+_MOVES = {name: kernel for name, kernel in structural.MOVES.items() if name != "ZEROS_LIKE"}
+_PLACES = ("SHAPE", "RANK", "ARG_MAX", "ARG_MIN")
+
 MOVING = {
-    **{name: _on_integers(function) for name, function in structural.MOVES.items()},
-    **{name: _on_integers(function) for name, function in structural.INDICES.items()},
+    **{name: _on_integers(function) for name, function in _MOVES.items()},
+    **{name: _on_integers(structural.INDICES[name]) for name in _PLACES},
     "PAD": _pad,
     "PADV2": _pad,
 }
-for _name in ("CAST", "RANGE", "FILL", "SCATTER_ND", "ZEROS_LIKE", "ONE_HOT"):
-    MOVING.pop(_name)

@@ -15,7 +15,7 @@ from tfcompress.quantization.kernels.activations import ACTIVATIONS
 from tfcompress.quantization.kernels.arithmetic import ARITHMETIC
 from tfcompress.quantization.kernels.elementwise import ELEMENTWISE
 from tfcompress.quantization.kernels.floating import FLOAT
-from tfcompress.quantization.kernels.grids import Grid
+from tfcompress.quantization.kernels.grids import Grid, Integers
 from tfcompress.quantization.kernels.linear import LINEAR
 from tfcompress.quantization.kernels.moving import MOVING
 from tfcompress.quantization.kernels.pooling import POOLING
@@ -39,6 +39,7 @@ _ONLY_8_BITS = frozenset(
     {
         *("ELU", "GELU", "HARD_SWISH", "L2_NORMALIZATION", "LOG_SOFTMAX", "NEG", "PRELU"),
         *("RELU_N1_TO_1", "RELU_0_TO_1", "SQUARED_DIFFERENCE", "DIV"),
+        *("ARG_MAX", "ARG_MIN", "SPACE_TO_DEPTH", "DEPTH_TO_SPACE"),
     }
 )
 # The reference resolver of LiteRT 2.3 has no ELU, and its SUM reads all integers as unsigned bytes.
@@ -89,7 +90,7 @@ def compute_integers(
     grids: list[Grid | None],
     kernels: str,
 ) -> list[tf.Tensor]:
-    """Compute an operation on integers, as a device does.
+    """Compute an operation on integers, as a device does, or on indices alone.
 
     Args:
         operation: from ``batches.completed``.
@@ -101,6 +102,8 @@ def compute_integers(
     Returns:
         Its outputs: whole numbers in float32, or indices and truths.
     """
+    if not any(isinstance(entry, Integers) for entry in inputs) and not any(grids):
+        return compute_float(operation, inputs)
 
     def kernel(operation, inputs):
         return INTEGER[operation.name](operation, inputs, grids, kernels)
