@@ -16,7 +16,7 @@ if __name__ == "__main__":
 
 from random_operations import Port, Sample, activations, check, fused, output, scale, weights
 
-from tfcompress.quantization.kernels.registry import INTEGER
+from tfcompress.quantization.kernels.registry import INTEGER, has_integer_kernel
 
 
 def constant(value, dtype="INT32"):
@@ -45,11 +45,18 @@ def fixed(dtype, shape, scales, zero_point):
     return Port(dtype, shape, np.float32(scales), zero_point)
 
 
+def with_ties(random, value):
+    """Return an output's scale for which many results lie in the middle of two integers."""
+    return np.float32(value.scales * random.choice([0.5, 1.0, 2.0, 4.0, 2 / 3]))
+
+
 def unary(random, name, dtype="INT8", options=None, reach=4.0, out=4.0, version=1, grid=None):
     """Return an operation of one tensor."""
     shape = (64, 9)
     value = taken(random, shape, dtype, reach)
     result = output(random, shape, out, dtype) if grid is None else fixed(dtype, shape, *grid)
+    if grid is None and random.random() < 0.3:
+        result.scales = with_ties(random, value)
     return Sample(name, None if options is None else options(random), [value], [result], version)
 
 
@@ -102,7 +109,11 @@ def prelu(random):
         alpha.zero_point = int(random.integers(-100, 100))
     value = taken(random, shape)
     spread = 127 * float(value.scales)
-    return Sample("PRELU", None, [value, alpha], [output(random, shape, spread)])
+    result = output(random, shape, spread)
+    if random.random() < 0.3:
+        result.scales = with_ties(random, value)
+        alpha.scales = np.float32(2.0 ** random.integers(-9, -5))
+    return Sample("PRELU", None, [value, alpha], [result])
 
 
 def pool(random, name, dtype="INT8", same=True):
@@ -114,6 +125,8 @@ def pool(random, name, dtype="INT8", same=True):
     options.filterHeight, options.filterWidth = (int(size) for size in random.integers(1, 5, 2))
     options.fusedActivationFunction = fused(random)
     value = taken(random, shape, dtype)
+    if random.random() < 0.3:  # 6.0 and 1.0 lie in the middle of two integers
+        value.scales = np.float32(6.0 / (np.floor(6.0 / value.scales) + 0.5))
     sizes = [
         -(-size // stride) if options.padding == 0 else (size - window) // stride + 1
         for size, window, stride in zip(
@@ -129,10 +142,16 @@ def pool(random, name, dtype="INT8", same=True):
 
 def reduction(random, name, dtype="INT8", same_grid=False, four=False, version=2):
     """Return a reduction over random axes, or over height and width."""
-    shape = (8, *shape_of(random, 3)) if four else (16, *shape_of(random, int(random.integers(1, 4))))
+    shape = (
+        (8, *shape_of(random, 3)) if four else (16, *shape_of(random, int(random.integers(1, 4))))
+    )
     options = schema.ReducerOptionsT()
     options.keepDims = bool(four or random.random() < 0.5)
-    axes = [1, 2] if four else sorted(random.permutation(range(1, len(shape)))[: random.integers(1, len(shape))])
+    axes = (
+        [1, 2]
+        if four
+        else sorted(random.permutation(range(1, len(shape)))[: random.integers(1, len(shape))])
+    )
     result = [
         1 if axis in axes else size
         for axis, size in enumerate(shape)
@@ -147,6 +166,8 @@ def reduction(random, name, dtype="INT8", same_grid=False, four=False, version=2
         value = taken(random, shape, dtype, 2.0)
         spread = 2.0
     out = output(random, tuple(result), spread, dtype)
+    if random.random() < 0.4 and name != "REDUCE_PROD":
+        out.scales = with_ties(random, value)
     if same_grid:
         out = fixed(dtype, tuple(result), value.scales, value.zero_point)
     return Sample(name, options, [value, constant([int(axis) for axis in axes])], [out], version)
@@ -157,7 +178,9 @@ def resize(random, name, dtype="INT8"):
     shape = (4, *(int(size) for size in random.integers(2, 9, 2)), int(random.integers(1, 18)))
     size = [int(entry) for entry in random.integers(2, 17, 2)]
     bilinear = name == "RESIZE_BILINEAR"
-    options = (schema.ResizeBilinearOptionsT if bilinear else schema.ResizeNearestNeighborOptionsT)()
+    options = (
+        schema.ResizeBilinearOptionsT if bilinear else schema.ResizeNearestNeighborOptionsT
+    )()
     mode = random.random()
     options.alignCorners, options.halfPixelCenters = bool(mode < 0.3), bool(mode > 0.5)
     value = taken(random, shape, dtype)
@@ -191,6 +214,8 @@ def relu(random, name, dtype="INT8", same=False):
     """Return a ReLU, with one grid or two."""
     value = taken(random, (64, 9), dtype, 4.0)
     result = output(random, (64, 9), 4.0, dtype)
+    if random.random() < 0.3:
+        result.scales = with_ties(random, value)
     if same:
         result = fixed(dtype, (64, 9), value.scales, value.zero_point)
     version = 1 if "TO_1" in name else 2
@@ -245,14 +270,15 @@ GENERATORS = {
 }
 
 
-def main(cases=10, *names):
+def table(generators, kernels, cases=10, *names):
     """Print how many values differ, for both kernel sets."""
-    for name in names or GENERATORS:
-        kernel = INTEGER[name.split()[0]]
-        for kernels in ("xnnpack", "reference"):
-            count = check(GENERATORS[name], kernel, kernels, int(cases))
-            print(f"{name:28} {kernels:10}", *count)
+    for name in names or generators:
+        for chosen in ("xnnpack", "reference"):
+            operation, dtype = name.split()[0], name.split()[-1]
+            if has_integer_kernel(operation, dtype, chosen):
+                count = check(generators[name], kernels[operation], chosen, int(cases))
+                print(f"{name:28} {chosen:10}", *count)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    table(GENERATORS, INTEGER, *sys.argv[1:])

@@ -19,7 +19,15 @@ from tfcompress.tflite.constants import constant_value
 from tfcompress.tflite.flatbuffer import read_model
 
 RESOLVERS = {"xnnpack": OpResolverType.AUTO, "reference": OpResolverType.BUILTIN_REF}
-_NUMPY = {"INT4": "i1", "INT8": "i1", "INT16": "i2", "INT32": "i4", "INT64": "i8", "FLOAT32": "f4"}
+_NUMPY = {
+    "INT4": "i1",
+    "INT8": "i1",
+    "INT16": "i2",
+    "INT32": "i4",
+    "INT64": "i8",
+    "FLOAT32": "f4",
+    "BOOL": "?",
+}
 
 
 @dataclasses.dataclass

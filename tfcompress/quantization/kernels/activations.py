@@ -1,7 +1,7 @@
 """Activations and other functions of one tensor on integers.
 
-With 8 bits most of them are tables (``tables.py``); XNNPACK takes LOGISTIC, TANH and LEAKY_RELU and
-leaves the others to the built-in kernels, which equal the reference kernels.
+With 8 bits most of them are tables (``tables.py``). XNNPACK takes LOGISTIC, TANH, ELU and
+LEAKY_RELU and leaves the others to the built-in kernels, which equal the reference kernels.
 """
 
 import numpy as np
@@ -19,10 +19,22 @@ from tfcompress.quantization.kernels.requantization import (
     round_half_away,
 )
 
-# Sigmoids of n / 24 with 16 fractional bits, which kernels with 16 bits interpolate.
-_SIGMOIDS = np.minimum(
-    np.rint(65536 / (1 + np.exp(-np.arange(256) / 24))).astype(np.int64), 65535
-)
+
+def _table_of_sigmoids():
+    """Sigmoids of n / 24 with 16 fractional bits, raised by half of what a chord lies below."""
+
+    def sigmoid(place):
+        return 65536 / (1 + np.exp(-place / 24))
+
+    places = np.arange(256)
+    values, following = sigmoid(places), sigmoid(places + 1)
+    below = sigmoid(places + 0.5) - (values + following) / 2
+    table = np.rint(values + below / 2).astype(np.int64)
+    table[-1] = 65535
+    return table
+
+
+_SIGMOIDS = _table_of_sigmoids()
 _FULL = 255  # the last entry, from which on the sigmoid is 1
 _LARGEST_POWER_OF_TWO_ERROR = 1e-3
 
@@ -67,13 +79,19 @@ def _log(operation, inputs, grids, kernels):
 
 def _gelu(operation, inputs, grids, kernels):
     """GELU, exact or with tanh."""
-    approximate = operation.options.get("approximate", False)
+    function = _gelu_with_tanh if operation.options.get("approximate") else _gelu_with_erfc
+    return _from_table(function)(operation, inputs, grids, kernels)
 
-    def function(value):
-        return tf.nn.gelu(value, approximate)
 
-    kernel = _from_table(tables.in_double(function))
-    return kernel(operation, inputs, grids, kernels)
+def _gelu_with_erfc(value):
+    """GELU in float32, step by step as the kernel."""
+    return 0.5 * value * tables.in_double(tf.math.erfc)(value * -np.float32(np.sqrt(0.5)))
+
+
+def _gelu_with_tanh(value):
+    """GELU with tanh in float32, step by step as the kernel."""
+    inner = np.float32(np.sqrt(2 / np.pi)) * (value + 0.044715 * value * value * value)
+    return 0.5 * value * (1.0 + tables.in_double(tf.tanh)(inner))
 
 
 def _interpolated_sigmoid(magnitude, bits):
@@ -100,7 +118,11 @@ def _scaled_for_sigmoids(integers, largest_power):
         small = real <= limit
         shift += tf.cast(small, tf.int64)
         real = tf.where(small, real * 2.0, real)
-    factor = tf.where(is_power, 3 * tf.bitwise.left_shift(tf.constant(1, tf.int64), tf.maximum(left, 0)), tf.cast(real, tf.int64))
+    factor = tf.where(
+        is_power,
+        3 * tf.bitwise.left_shift(tf.constant(1, tf.int64), tf.maximum(left, 0)),
+        tf.cast(real, tf.int64),
+    )
     shift = tf.where(is_power, tf.zeros_like(shift), shift)
     half = tf.where(shift > 0, tf.bitwise.left_shift(tf.ones_like(shift), shift - 1), 0)
     values = tf.cast(integers.values, tf.int64)
@@ -112,7 +134,9 @@ def _logistic_of_16_bits(integers):
     value = _scaled_for_sigmoids(integers, largest_power=0)
     magnitude = tf.abs(value)
     full = tf.bitwise.right_shift(magnitude, tf.constant(9, tf.int64)) >= _FULL
-    result = tf.where(full, tf.constant(0x7FFF << 10, tf.int64), _interpolated_sigmoid(magnitude, 9))
+    result = tf.where(
+        full, tf.constant(0x7FFF << 10, tf.int64), _interpolated_sigmoid(magnitude, 9)
+    )
     result = tf.where(value >= 0, result + (1 << 9), (1 << 25) - result + (1 << 9) - 1)
     return _in_float(tf.bitwise.right_shift(result, tf.constant(10, tf.int64)))
 
@@ -123,9 +147,7 @@ def _tanh_of_16_bits(integers):
     magnitude = tf.abs(value)
     full = tf.bitwise.right_shift(magnitude, tf.constant(8, tf.int64)) >= _FULL
     result = tf.where(full, tf.constant(0xFFFF << 8, tf.int64), _interpolated_sigmoid(magnitude, 8))
-    result = tf.where(
-        value >= 0, result - (1 << 23) + (1 << 7), -result + (1 << 23) + (1 << 7) - 1
-    )
+    result = tf.where(value >= 0, result - (1 << 23) + (1 << 7), -result + (1 << 23) + (1 << 7) - 1)
     return _in_float(tf.bitwise.right_shift(result, tf.constant(8, tf.int64)))
 
 
@@ -154,7 +176,9 @@ def _relu(lowest, highest):
         real = tf.cast(tf.cast(ratio(taken.grid.scale, grid.scale), tf.float32), tf.float64)
         steps = _rescaled(tf.cast(less_zero_point(taken), tf.int32), real)
         limits = [
-            float("inf") if limit is None else round_half_away(quotient(tf.constant(limit), grid.scale))
+            float("inf")
+            if limit is None
+            else round_half_away(quotient(tf.constant(limit), grid.scale))
             for limit in (lowest, highest)
         ]
         steps = tf.clip_by_value(_in_float(steps), *limits)
@@ -172,7 +196,9 @@ def _leaky_relu(operation, inputs, grids, kernels):
 
     def built_in():
         scaled = product_in_float32(taken.grid.scale, tf.abs(alpha))
-        below = tf.cast(tf.cast(quotient(scaled, tf.cast(grid.scale, tf.float64)), tf.float32), tf.float64)
+        below = tf.cast(
+            tf.cast(quotient(scaled, tf.cast(grid.scale, tf.float64)), tf.float32), tf.float64
+        )
         steps = tf.cast(values, tf.int32)
         negative = _rescaled(steps, below)
         negative = -negative if operation.options["alpha"] < 0 else negative
@@ -200,12 +226,12 @@ def _prelu(operation, inputs, grids, kernels):
     grid = grids[0]
     identity = tf.cast(tf.cast(ratio(taken.grid.scale, grid.scale), tf.float32), tf.float64)
     scaled = product_in_float32(taken.grid.scale, slope.grid.scale)
-    below = tf.cast(tf.cast(quotient(scaled, tf.cast(grid.scale, tf.float64)), tf.float32), tf.float64)
+    below = tf.cast(
+        tf.cast(quotient(scaled, tf.cast(grid.scale, tf.float64)), tf.float32), tf.float64
+    )
     values = tf.cast(less_zero_point(taken), tf.int32)
     slopes = tf.cast(less_zero_point(slope), tf.int32)
-    steps = tf.where(
-        values >= 0, _rescaled(values, identity), _rescaled(values * slopes, below)
-    )
+    steps = tf.where(values >= 0, _rescaled(values, identity), _rescaled(values * slopes, below))
     return [_built_in(steps, grid)]
 
 
@@ -295,14 +321,6 @@ def inverse_square_root(value: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     )
 
 
-def _scaled(values, multiplier, shift):
-    """Multiply int64 tensors within 32 bits by a fixed-point number, rounding twice."""
-    shift = tf.cast(shift, tf.int64)
-    left = tf.maximum(shift, 0)
-    high = fixed_point.product(tf.bitwise.left_shift(values, left), tf.cast(multiplier, tf.int64))
-    return fixed_point.shifted_right(high, tf.maximum(-shift, 0))
-
-
 def _rsqrt(operation, inputs, grids, kernels):
     """RSQRT."""
     taken, grid = inputs[0], grids[0]
@@ -319,13 +337,11 @@ def _rsqrt(operation, inputs, grids, kernels):
     root = tf.cast(tf.sqrt(taken.grid.scale), tf.float64)
     scale = tf.cast(tf.cast(root * tf.cast(grid.scale, tf.float64), tf.float32), tf.float64)
     multiplier, shift = fixed_point_multiplier(quotient(tf.ones_like(scale), scale))
-    steps = tf.cast(
-        tables.every_integer() - tf.cast(taken.grid.zero_point, tf.float32), tf.int64
-    )
+    steps = tf.cast(tables.every_integer() - tf.cast(taken.grid.zero_point, tf.float32), tf.int64)
     steps = tf.maximum(steps, 0)
     factor, factor_shift = inverse_square_root(steps)
-    fine = _scaled(tf.ones_like(factor), factor, factor_shift + more_bits)
-    result = _built_in(_scaled(fine, multiplier, shift - more_bits), grid)
+    fine = fixed_point.scaled(tf.ones_like(factor), factor, factor_shift + more_bits)
+    result = _built_in(fixed_point.scaled(fine, multiplier, shift - more_bits), grid)
     largest = tf.constant(float(integer_range("INT8")[1]))
     return [tables.looked_up(taken, tf.where(steps == 0, largest, result))]
 
@@ -335,14 +351,14 @@ def _l2_normalization(operation, inputs, grids, kernels):
     steps = tf.cast(less_zero_point(inputs[0]), tf.int64)
     squares = tf.reduce_sum(steps * steps, -1, keepdims=True)
     multiplier, shift = inverse_square_root(squares)
-    result = _scaled(steps, multiplier, shift + 7)
+    result = fixed_point.scaled(steps, multiplier, shift + 7)
     return [_in_float(tf.clip_by_value(result, *integer_range("INT8")))]
 
 
 ACTIVATIONS = {
     "LOGISTIC": _sigmoid_like(tf.sigmoid, _logistic_of_16_bits),
     "TANH": _sigmoid_like(tf.tanh, _tanh_of_16_bits),
-    "ELU": _from_table(tables.in_double(tf.nn.elu)),
+    "ELU": _from_table(tables.in_double(tf.nn.elu), for_xnnpack=True),
     "EXP": _from_table(tables.in_double(tf.exp)),
     "LOG": _log,
     "GELU": _gelu,

@@ -39,9 +39,7 @@ def _div(operation, inputs, grids, kernels):
     dividend, divisor = (tf.cast(less_zero_point(entry), tf.int64) for entry in inputs)
     dividend, divisor = dividend * tf.sign(divisor), tf.abs(divisor)
     zeros = fixed_point.leading_zeros(tf.maximum(divisor, 1))
-    inverse = fixed_point.quotient_of_one_plus(
-        tf.bitwise.left_shift(divisor, zeros) - (1 << 31)
-    )
+    inverse = fixed_point.quotient_of_one_plus(tf.bitwise.left_shift(divisor, zeros) - (1 << 31))
     headroom = _sign_bits(dividend)
     unscaled = fixed_point.product(tf.bitwise.left_shift(dividend, headroom), inverse)
     scales = product_in_float64(second.grid.scale, grid.scale)
@@ -50,9 +48,18 @@ def _div(operation, inputs, grids, kernels):
     multiplier, shift = fixed_point_multiplier(real)
     shift = tf.cast(shift, tf.int64) - (31 - zeros) - headroom
     high = fixed_point.product(unscaled, multiplier)
-    steps = fixed_point.shifted_right(high, tf.maximum(-shift, 0))
+    steps = _shifted_as_a_processor_does(high, tf.maximum(-shift, 0))
     activation = operation.options.get("fused_activation_function", "NONE")
     return [clamped(steps, activation, grid, "reference")]
+
+
+def _shifted_as_a_processor_does(value, bits):
+    """Divide by ``2**bits``, halves away from zero, where processors take only 5 of the bits.
+
+    The kernel does not expect quotients so small. They come out large.
+    """
+    beyond = tf.bitwise.right_shift(value, tf.maximum(bits - 32, 0)) + tf.cast(value >= 0, tf.int64)
+    return tf.where(bits < 32, fixed_point.shifted_right(value, tf.minimum(bits, 31)), beyond)
 
 
 def _sign_bits(value):

@@ -61,6 +61,22 @@ def shifted_left(value: tf.Tensor, bits: int) -> tf.Tensor:
     return saturated(value * (1 << bits))
 
 
+def scaled(value: tf.Tensor, multiplier: tf.Tensor, shift: tf.Tensor) -> tf.Tensor:
+    """Multiply by ``multiplier * 2**(shift - 31)``, rounding the product and then the shift.
+
+    Args:
+        value: int64 tensor that stays within 32 bits when it is shifted to the left.
+        multiplier: int64 tensor.
+        shift: int32 or int64 tensor.
+
+    Returns:
+        int64 tensor.
+    """
+    shift = tf.cast(shift, tf.int64)
+    high = product(tf.bitwise.left_shift(value, tf.maximum(shift, 0)), multiplier)
+    return shifted_right(high, tf.maximum(-shift, 0))
+
+
 def half_sum(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
     """Halve a sum, halves away from zero."""
     return shifted_right(first + second, 1)
@@ -130,3 +146,40 @@ def leading_zeros(value: tf.Tensor) -> tf.Tensor:
         tf.bitcast(tf.cast(value, tf.float64), tf.int64), tf.constant(52, tf.int64)
     )
     return 31 - (exponent - 1023)
+
+
+def logarithm(value: tf.Tensor, whole_bits: int, result_bits: int) -> tf.Tensor:
+    """Compute the natural logarithm of numbers from 1.
+
+    Args:
+        value: int64 tensor with ``whole_bits`` whole bits.
+        whole_bits: of the value.
+        result_bits: of the result.
+
+    Returns:
+        int64 tensor with ``result_bits`` whole bits.
+    """
+    sum_bits = result_bits + 1
+    root, quarter = constant(0.5**0.5, 0), constant(0.25, sum_bits)
+    fourth_root = constant(0.5**0.25, 0)
+
+    def power(bits):
+        return tf.bitwise.left_shift(whole_bits - bits, tf.constant(31 - sum_bits, tf.int64))
+
+    # Twice the same number, once in [1/2, 1) and once in [1/2, 1) * sqrt(2), to stay near 1.
+    zeros = leading_zeros(value)
+    first = shifted_left(product(tf.bitwise.left_shift(value, zeros - 1), root), 1)
+    first_power = power(zeros) + quarter
+    zeros = leading_zeros(product(value, root)) - 1
+    second = saturated(tf.bitwise.left_shift(value, zeros))
+    second_power = power(zeros) - quarter
+    r, exponent = tf.minimum(first, second), tf.maximum(first_power, second_power)
+
+    scale = 2.0**0.25
+    p, q = half_sum(r, fourth_root), 2 * (r - fourth_root)
+    square = product(q, q)
+    over = product(q, r) + product(product(q, square), constant(11 / 240 * scale, 0))
+    inner = constant(2 / scale - scale, 0) + q + product(constant(scale / 20, 0), square)
+    under = product(p, inner) + product(constant(scale / 4, 0), q)
+    fraction = product(shifted_right(over, sum_bits), quotient_of_one_plus(under))
+    return shifted_left(product(exponent, constant(math.log(2.0), 0)) + fraction, 1)

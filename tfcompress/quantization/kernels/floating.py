@@ -197,7 +197,7 @@ def _l2_normalization(operation, inputs, shapes):
 def _cumsum(operation, inputs, shapes):
     """CUMSUM."""
     options = operation.options
-    axis = int(structural.static(inputs[1], operation, "axis"))
+    axis = structural.static_axis(inputs[1], operation)
     exclusive, reverse = options.get("exclusive", False), options.get("reverse", False)
     return [tf.cumsum(inputs[0], axis, exclusive, reverse)]
 

@@ -1,14 +1,12 @@
 """The operations of ``structural.py`` on integers.
 
-All real tensors of such an operation have one grid. Only a fused activation and the filling of PAD
-need it.
+All real tensors of such an operation have one grid. Only the filling of PAD needs it.
 """
 
 import tensorflow as tf
 
 from tfcompress.quantization.kernels import structural
 from tfcompress.quantization.kernels.grids import Integers
-from tfcompress.quantization.kernels.requantization import activation_limits
 
 
 def _values(inputs):
@@ -28,26 +26,17 @@ def _on_integers(function):
 def _pad(operation, inputs, grids, kernels):
     """PAD with the zero point, PADV2 with a value."""
     value, paddings = inputs[:2]
-    if len(inputs) > 2:
-        filling = tf.reshape(_values(inputs)[2], [])
-    else:
-        filling = value.grid.zero_point
+    filling = value.grid.zero_point if len(inputs) < 3 else tf.reshape(_values(inputs)[2], [])
     return [structural.padded(value.values, paddings, filling)]
 
 
-def _concatenation(operation, inputs, grids, kernels):
-    """CONCATENATION with its activation."""
-    value = structural.MOVES["CONCATENATION"](operation, _values(inputs), None)[0]
-    activation = operation.options.get("fused_activation_function", "NONE")
-    return [tf.clip_by_value(value, *activation_limits(activation, grids[0], kernels))]
-
+# ZEROS_LIKE has no integer kernel.
+_MOVES = {name: kernel for name, kernel in structural.MOVES.items() if name != "ZEROS_LIKE"}
+_PLACES = ("SHAPE", "RANK", "ARG_MAX", "ARG_MIN")
 
 MOVING = {
-    **{name: _on_integers(function) for name, function in structural.MOVES.items()},
-    **{name: _on_integers(function) for name, function in structural.INDICES.items()},
+    **{name: _on_integers(function) for name, function in _MOVES.items()},
+    **{name: _on_integers(structural.INDICES[name]) for name in _PLACES},
     "PAD": _pad,
     "PADV2": _pad,
-    "CONCATENATION": _concatenation,
 }
-for _name in ("CAST", "RANGE", "FILL", "SCATTER_ND", "ZEROS_LIKE", "ONE_HOT"):
-    MOVING.pop(_name)

@@ -45,8 +45,12 @@ def _covered(size, window, stride, around):
 
 
 def _max_pool(operation, inputs, grids, kernels):
-    """MAX_POOL_2D."""
-    rounding = kernels if grids[0].dtype == "INT8" else "reference"
+    """MAX_POOL_2D; XNNPACK wants windows of more than one value, without gaps between them."""
+    options = operation.options
+    windows = options["filter_height"], options["filter_width"]
+    strides = options["stride_h"], options["stride_w"]
+    taken_over = windows != (1, 1) and all(np.less_equal(strides, windows))
+    rounding = kernels if grids[0].dtype == "INT8" and taken_over else "reference"
     value = structural.max_pool(operation, inputs[0].values)
     return [_limited(operation, value, grids[0], rounding)]
 
@@ -68,8 +72,9 @@ def _resize_bilinear(operation, inputs, grids, kernels):
     """RESIZE_BILINEAR."""
     value = inputs[0].values
     target = [int(size) for size in structural.static(inputs[1], operation, "size")]
-    find = _places_of_xnnpack if kernels == "xnnpack" else _places_of_reference
-    bits = 11 if kernels == "xnnpack" else 10
+    by_xnnpack = kernels == "xnnpack" and grids[0].dtype == "INT8"
+    find = _places_of_xnnpack if by_xnnpack else _places_of_reference
+    bits = 11 if by_xnnpack else 10
     modes = [operation.options.get(mode, False) for mode in ("align_corners", "half_pixel_centers")]
     result = tf.cast(value, tf.int64)
     for axis, size in zip((1, 2), target, strict=True):
@@ -79,7 +84,7 @@ def _resize_bilinear(operation, inputs, grids, kernels):
         lower, upper = (tf.gather(result, places, axis=axis) for places in (below, above))
         result = lower * ((1 << bits) - weight) + upper * weight
     half = 1 << (2 * bits - 1)
-    if kernels == "xnnpack":
+    if by_xnnpack:
         result = tf.bitwise.right_shift(result + half, tf.constant(2 * bits, tf.int64))
     else:
         rounded = tf.where(result > 0, result + half, result - half)

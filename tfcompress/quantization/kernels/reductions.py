@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfcompress.quantization.kernels import structural
-from tfcompress.quantization.kernels.grids import less_zero_point
+from tfcompress.quantization.kernels.grids import integer_range, less_zero_point
 from tfcompress.quantization.kernels.requantization import (
     clamped,
     fixed_point_multiplier,
@@ -38,7 +38,7 @@ def _mean(operation, inputs, grids, kernels):
     axes, count = _axes(operation, inputs)
     total = _sum_of(operation, inputs, axes)
     if kernels == "xnnpack" and grid.dtype == "INT8":
-        return [_in_float32(total, inputs[0].grid.scale, grid, count)]
+        return [_in_float32(operation, inputs[0], axes, grid, count)]
     multiplier, shift = fixed_point_multiplier(ratio(inputs[0].grid.scale, grid.scale))
     bits = tf.minimum(tf.minimum(count.bit_length() - 1, 32), 31 + shift)
     power = tf.bitwise.left_shift(tf.constant(1, tf.int64), tf.cast(bits, tf.int64))
@@ -47,21 +47,28 @@ def _mean(operation, inputs, grids, kernels):
     return [clamped(steps, "NONE", grid, "reference")]
 
 
-def _in_float32(total, scale, grid, count):
-    """Multiply a sum in float32 and round halves to even, as XNNPACK does."""
-    inverse = tf.constant(np.float32(1) / np.float32(count))
-    factor = quotient(scale * inverse, grid.scale)
-    return clamped(tf.round(tf.cast(total, tf.float32) * factor), "NONE", grid, "xnnpack")
+def _in_float32(operation, taken, axes, grid, divisor):
+    """Multiply sums in float32, add what the zero points make, round halves to even: XNNPACK's."""
+    count = tf.constant(float(math.prod(taken.values.shape[axis] for axis in axes)))
+    factor = quotient(taken.grid.scale, grid.scale) * tf.constant(
+        np.float32(1) / np.float32(divisor)
+    )
+    zeros = tf.cast(taken.grid.zero_point, tf.float32) * count
+    bias = tf.cast(grid.zero_point, tf.float32) - zeros * factor
+    keep = operation.options.get("keep_dims", False)
+    total = tf.reduce_sum(tf.cast(taken.values, tf.int32), axes, keep)
+    steps = tf.round(tf.cast(total, tf.float32) * factor + bias)
+    return tf.clip_by_value(steps, *map(float, integer_range(grid.dtype)))
 
 
 def _sum(operation, inputs, grids, kernels):
     """SUM."""
     grid = grids[0]
-    axes, count = _axes(operation, inputs)
+    axes, _ = _axes(operation, inputs)
     total = _sum_of(operation, inputs, axes)
     if kernels == "xnnpack":
         if grid.dtype == "INT8":
-            return [_in_float32(total, inputs[0].grid.scale, grid, 1)]
+            return [_in_float32(operation, inputs[0], axes, grid, 1)]
         factor = quotient(inputs[0].grid.scale, grid.scale)
         steps = round_half_away(tf.cast(total, tf.float32) * factor)
         return [clamped(steps, "NONE", grid, "reference")]
@@ -74,6 +81,8 @@ def _product(operation, inputs, grids, kernels):
     """REDUCE_PROD, one factor after the other, each product brought to the output's scale."""
     taken, grid = inputs[0], grids[0]
     axes, count = _axes(operation, inputs)
+    if count == 1 and kernels == "xnnpack":  # copied as it is, whatever the grids
+        return [tf.reduce_sum(taken.values, axes, operation.options.get("keep_dims", False))]
     root = tf.pow(tf.cast(grid.scale, tf.float64), tf.constant(1 / count, tf.float64))
     real = quotient(tf.cast(taken.grid.scale, tf.float64), root)
     multiplier, shift = fixed_point_multiplier(real)

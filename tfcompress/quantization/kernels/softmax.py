@@ -5,10 +5,11 @@ reference kernels compute them in fixed point. With 16 bits both interpolate tab
 XNNPACK leaves all of them to the built-in kernels.
 """
 
+import numpy as np
 import tensorflow as tf
 
 from tfcompress.quantization.kernels import fixed_point
-from tfcompress.quantization.kernels.grids import Grid, integer_range
+from tfcompress.quantization.kernels.grids import integer_range
 from tfcompress.quantization.kernels.requantization import (
     clamped,
     fixed_point_multiplier,
@@ -16,7 +17,7 @@ from tfcompress.quantization.kernels.requantization import (
     quotient,
     round_half_away,
 )
-from tfcompress.quantization.kernels.tables import in_double, interpolated, table_of_16_bits
+from tfcompress.quantization.kernels.tables import in_double, interpolated
 
 _WHOLE_BITS = 5
 _SUM_BITS = 12
@@ -96,22 +97,31 @@ def _reciprocal(total):
     return fixed_point.quotient_of_one_plus(rest), _SUM_BITS - zeros
 
 
-def _unit_grid(scale, zero_point):
-    """A grid of 16 bits for a table."""
-    return Grid(tf.constant(scale, tf.float64), tf.constant(zero_point), "INT16")
+def _table(function, first, last):
+    """513 values of a function between two numbers with 15 bits, as kernels correct them."""
+    ends = first + np.arange(513) * ((last - first) / 512)
+    scale = 65536 / 2
+    values = function(ends) * scale
+    middles = function(ends[:-1] + (last - first) / 1024) * scale
+    rounded = _rounded(values)
+    between = _rounded((values[1:] + rounded[:-1]) / 2)
+    error = between - _rounded(middles)
+    corrected = rounded[:-1] - _rounded(error / 2)
+    return np.clip(np.append(corrected, rounded[-1]), -32768, 32767).astype(np.int32)
+
+
+def _rounded(values):
+    """Round halves away from zero."""
+    return np.sign(values) * np.floor(np.abs(values) + 0.5)
+
+
+_EXPONENTIALS = _table(np.exp, -10.0, 0.0)
+_INVERSES = _table(lambda value: 1 / (1 + value), 0.0, 1.0)
 
 
 def _softmax_of_16_bits(taken, beta):
     """SOFTMAX with 16 bits."""
-    output = _unit_grid(2 / 65535, 0)
-    exponentials = table_of_16_bits(tf.exp, _unit_grid(10 / 65535, 32767), output, tf.float64)
-    one = tf.constant(1.0, tf.float64)
-    inverses = table_of_16_bits(
-        lambda value: quotient(tf.ones_like(value), one + value),
-        _unit_grid(1 / 65535, -32768),
-        output,
-        tf.float64,
-    )
+    exponentials, inverses = tf.constant(_EXPONENTIALS), tf.constant(_INVERSES)
     scaled = tf.cast(taken.grid.scale * tf.constant(beta, tf.float32), tf.float64)
     real = quotient(scaled, tf.constant(10.0 / 65535.0, tf.float64))
     fine = multiply_fixed_point(_differences(taken), *fixed_point_multiplier(real))
@@ -129,4 +139,37 @@ def _softmax_of_16_bits(taken, beta):
     return tf.cast(tf.clip_by_value(result, 0, 32767), tf.float32)
 
 
-SOFTMAX = {"SOFTMAX": _softmax}
+def _log_softmax(operation, inputs, grids, kernels):
+    """LOG_SOFTMAX with 8 bits."""
+    taken, grid = inputs[0], grids[0]
+    if kernels == "reference":
+        return [_log_softmax_in_fixed_point(taken)]
+    _, total = _by_table(taken, 1.0)
+    values = taken.values
+    largest = taken.grid.scale * tf.reduce_max(values, -1, keepdims=True)
+    offset = quotient(largest + in_double(tf.math.log)(total), grid.scale)
+    steps = values * quotient(taken.grid.scale, grid.scale) - offset
+    return [clamped(tf.round(steps), "NONE", grid, "xnnpack")]
+
+
+def _log_softmax_in_fixed_point(taken):
+    """LOG_SOFTMAX of the reference kernels."""
+    multiplier, shift, radius = _fine_multiplier(taken.grid.scale, 1.0)
+    fine = _fine_differences(multiplier, shift)
+    counts = tf.range(256, dtype=tf.int64) <= radius
+    terms = fixed_point.shifted_right(fixed_point.exponential(fine), _SUM_BITS)
+    terms = tf.where(counts, terms, tf.zeros_like(terms))
+    distances = -_differences(taken)
+    total = tf.reduce_sum(tf.gather(terms, distances), -1, keepdims=True)
+    logarithm = fixed_point.logarithm(total, _SUM_BITS, _WHOLE_BITS)
+    power = tf.cast(tf.bitwise.left_shift(tf.ones_like(shift), 31 - shift), tf.float64)
+    inverse = fixed_point_multiplier(quotient(power, tf.cast(multiplier, tf.float64)))
+    smallest = fixed_point.scaled(logarithm - (1 << 31), *inverse)
+    smallest = tf.maximum(-radius - 1, smallest)
+    steps = tf.gather(fine, distances) - logarithm
+    result = fixed_point.shifted_right(steps, 31 - _WHOLE_BITS - 4) + 127
+    result = tf.where(-tf.cast(distances, tf.int64) > smallest, result, tf.constant(-128, tf.int64))
+    return tf.cast(tf.clip_by_value(result, *integer_range("INT8")), tf.float32)
+
+
+SOFTMAX = {"SOFTMAX": _softmax, "LOG_SOFTMAX": _log_softmax}

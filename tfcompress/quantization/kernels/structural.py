@@ -6,10 +6,9 @@ grids, which live in ``comparisons.py``.
 
 A file is made for a batch of 1. Here the leading dimension may hold N times what the file says: a
 shape that the file spells out keeps its dimensions but the leading one, and a constant is repeated
-beside data of a larger batch. ``completed`` notes what these rules need of the file's tensors.
+beside data of a larger batch. ``batches.py`` handles what happens along the leading dimension.
 """
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,39 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfcompress.tflite.constants import numpy_type
-from tfcompress.tflite.model import Operation, Tensor
-
-
-def completed(operation: Operation, tensors: Sequence[Tensor]) -> Operation:
-    """Add to an operation's options what only the tensors around it say.
-
-    Args:
-        operation: an operation of a subgraph.
-        tensors: the subgraph's tensors.
-
-    Returns:
-        The operation. ``output_shapes`` and ``output_types`` in its options hold the file's
-        shapes and types of its outputs. A STRIDED_SLICE or SLICE that takes all of its leading
-        dimension says so (``begin_mask`` and ``end_mask``; ``whole_batch``).
-
-    Example:
-    ```python
-    graph = read_model("model.tflite").subgraphs[0]
-    operations = [completed(operation, graph.tensors) for operation in graph.operations]
-    ```
-    """
-    outputs = [tensors[index] for index in operation.outputs]
-    options: dict[str, Any] = dict(operation.options)
-    options["output_shapes"] = tuple(tensor.shape for tensor in outputs)
-    options["output_types"] = tuple(tensor.dtype for tensor in outputs)
-    if operation.name in ("SLICE", "STRIDED_SLICE"):
-        before, after = tensors[operation.inputs[0]].shape, outputs[0].shape
-        new_axes = options.get("new_axis_mask", 0) | options.get("shrink_axis_mask", 0)
-        if before and after and before[0] == after[0] and not new_axes & 1:
-            options["whole_batch"] = True
-            options["begin_mask"] = options.get("begin_mask", 0) | 1
-            options["end_mask"] = options.get("end_mask", 0) | 1
-    return dataclasses.replace(operation, options=options)
+from tfcompress.tflite.model import Operation
 
 
 def static(tensor: tf.Tensor, operation: Operation, what: str) -> np.ndarray:
@@ -62,6 +29,11 @@ def static(tensor: tf.Tensor, operation: Operation, what: str) -> np.ndarray:
             "of the quantized part, or make the model compute it from constants."
         )
     return value
+
+
+def static_axis(tensor: tf.Tensor, operation: Operation) -> int:
+    """Read the one axis that a tensor holds."""
+    return int(np.reshape(static(tensor, operation, "axis"), -1)[0])
 
 
 def axis_of(operation: Operation, axis: Any, rank: int) -> int:
@@ -148,7 +120,7 @@ def _expand_dims(operation, inputs, shapes):
     """EXPAND_DIMS."""
     shape = _output_shape(operation, shapes)
     if shape is None:
-        return [tf.expand_dims(inputs[0], int(static(inputs[1], operation, "axis")))]
+        return [tf.expand_dims(inputs[0], static_axis(inputs[1], operation))]
     return [_to_file_shape(inputs[0], shape)]
 
 
@@ -203,8 +175,6 @@ def _slice(operation, inputs, shapes):
     """SLICE."""
     value, begin, size = inputs
     begin, size = tf.cast(begin, tf.int32), tf.cast(size, tf.int32)
-    if operation.options.get("whole_batch"):
-        size = tf.concat([[-1], size[1:]], 0)
     return [tf.slice(value, begin, size)]
 
 
@@ -224,14 +194,14 @@ def _strided_slice(operation, inputs, shapes):
 
 def _split(operation, inputs, shapes):
     """SPLIT into equal parts."""
-    axis = int(static(inputs[0], operation, "axis"))
+    axis = static_axis(inputs[0], operation)
     return tf.split(inputs[1], operation.options["num_splits"], axis)
 
 
 def _split_v(operation, inputs, shapes):
     """SPLIT_V into parts of given sizes."""
     value, sizes, axis = inputs
-    return tf.split(value, static(sizes, operation, "sizes"), int(static(axis, operation, "axis")))
+    return tf.split(value, static(sizes, operation, "sizes"), static_axis(axis, operation))
 
 
 def _gather(operation, inputs, shapes):
@@ -257,13 +227,8 @@ def _tile(operation, inputs, shapes):
 
 
 def _broadcast_to(operation, inputs, shapes):
-    """BROADCAST_TO; a batch that the value already has stays."""
-    value, shape = inputs
-    shape = tf.cast(shape, tf.int32)
-    if value.shape.rank and value.shape.rank == shape.shape[0]:
-        batch = tf.shape(value)[:1]
-        shape = tf.concat([tf.where(batch == 1, shape[:1], batch), shape[1:]], 0)
-    return [tf.broadcast_to(value, shape)]
+    """BROADCAST_TO."""
+    return [tf.broadcast_to(inputs[0], tf.cast(inputs[1], tf.int32))]
 
 
 def _reverse(operation, inputs, shapes):
@@ -337,7 +302,7 @@ def _arg(function):
 
     def kernel(operation, inputs, shapes):
         kind = operation.options.get("output_type", 2)
-        axis = int(static(inputs[1], operation, "axis"))
+        axis = static_axis(inputs[1], operation)
         return [function(inputs[0], axis, tf.int64 if kind in (4, "INT64") else tf.int32)]
 
     return kernel

@@ -2,8 +2,9 @@
 
 With 8 bits, an operation of one tensor is a list of 256 values. The built-in kernels fill it in
 float32: dequantize, apply the function, multiply by the reciprocal of the output's scale, round
-halves away from zero, add the zero point. XNNPACK adds the zero point before it rounds. With 16
-bits, the table has 513 values, corrected for the error at each midpoint, and kernels interpolate.
+halves away from zero, add the zero point. XNNPACK adds the zero point first and rounds halves to
+even. With 16 bits, the table has 513 values, corrected for the error at each midpoint, and kernels
+interpolate.
 
 The C library's float32 functions and ours (float64, then rounded) may differ in the last bit; no
 value was found where that changes a rounded result.
@@ -73,20 +74,19 @@ def table_of_8_bits(function: Function, taken: Grid, grid: Grid, kernels: str) -
     zero_point = tf.cast(grid.zero_point, tf.float32)
     steps = function(real_values(taken)) * inverse
     if kernels == "xnnpack":
-        rounded = round_half_away(steps + zero_point)
+        rounded = tf.round(steps + zero_point)
     else:
         rounded = round_half_away(steps) + zero_point
     return tf.clip_by_value(rounded, *map(float, integer_range(grid.dtype)))
 
 
-def table_of_16_bits(function: Function, taken: Grid, grid: Grid, dtype=tf.float32) -> tf.Tensor:
+def table_of_16_bits(function: Function, taken: Grid, grid: Grid) -> tf.Tensor:
     """Fill a table as the built-in kernels with 16 bits do.
 
     Args:
         function: of the values.
         taken: the input's grid.
         grid: the output's grid.
-        dtype: in which the kernel computes.
 
     Returns:
         int32, shape (513,).
@@ -94,22 +94,22 @@ def table_of_16_bits(function: Function, taken: Grid, grid: Grid, dtype=tf.float
     lowest, highest = integer_range("INT16")
 
     def real(integer, of):
-        steps = tf.constant(integer, dtype) - tf.cast(of.zero_point, dtype)
-        return tf.cast(of.scale, dtype) * steps
+        steps = float(integer) - tf.cast(of.zero_point, tf.float32)
+        return of.scale * steps
 
     first, last = real(lowest, taken), real(highest, taken)
-    step = (last - first) * tf.constant(1 / _STEPS, dtype)
-    inverse = quotient(tf.constant(65536, dtype), real(highest, grid) - real(lowest, grid))
-    ends = first + tf.cast(tf.range(_STEPS + 1), dtype) * step
+    step = (last - first) * (1 / _STEPS)
+    inverse = quotient(tf.constant(65536.0), real(highest, grid) - real(lowest, grid))
+    ends = first + tf.range(_STEPS + 1.0) * step
     values = function(ends) * inverse
-    middles = function(ends[:-1] + step * tf.constant(0.5, dtype)) * inverse
+    middles = function(ends[:-1] + step * 0.5) * inverse
     rounded = round_half_away(values[:-1])
-    between = round_half_away((values[1:] + rounded) * tf.constant(0.5, dtype))
+    between = round_half_away((values[1:] + rounded) * 0.5)
     error = between - round_half_away(middles)
-    corrected = rounded - round_half_away(error * tf.constant(0.5, dtype))
+    corrected = rounded - round_half_away(error * 0.5)
     last_value = round_half_away(function(last[None]) * inverse)
     table = tf.concat([corrected, last_value], 0)
-    return tf.cast(tf.clip_by_value(table, tf.cast(lowest, dtype), tf.cast(highest, dtype)), tf.int32)
+    return tf.cast(tf.clip_by_value(table, float(lowest), float(highest)), tf.int32)
 
 
 def interpolated(values: tf.Tensor, table: tf.Tensor) -> tf.Tensor:
