@@ -23,7 +23,7 @@ SCHEMES = {
 @pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES)
 def test_config_round_trip_through_json(scheme):
     config = json.loads(json.dumps(scheme.get_config()))
-    assert config["version"] == 2
+    assert config["version"] == 3
     assert Scheme.from_config(config) == scheme
     assert hash(Scheme.from_config(config)) == hash(scheme)
 
@@ -89,7 +89,7 @@ def test_unknown_key():
         Scheme.from_config({"version": 2, "bits": 8})
 
 
-@pytest.mark.parametrize("version", [None, 3, "2"])
+@pytest.mark.parametrize("version", [None, 4, "2"])
 def test_unknown_version(version):
-    with pytest.raises(ValueError, match=f"versions 1 to 2.*Received: version={version!r}"):
+    with pytest.raises(ValueError, match=f"versions 1 to 3.*Received: version={version!r}"):
         Scheme.from_config({"version": version} if version else {})

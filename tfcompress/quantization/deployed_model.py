@@ -54,7 +54,9 @@ class DeployedModel:
         has no arithmetic here.
         """
         plan = self.graph.plan
-        if plan.dtype is None or -1 in self.graph.placement_rows or missing_kernels(self.graph):
+        if plan.dtype is None or -1 in self.graph.placement_rows:
+            return False
+        if missing_kernels(self.graph, self._kernels):
             return False
         with tf.init_scope():
             return self._computes_the_model(1)

@@ -8,22 +8,38 @@ import tensorflow as tf
 from tfcompress.quantization.deployed_graph import DeployedGraph
 from tfcompress.quantization.integers import GraphIntegers
 from tfcompress.quantization.kernels.elementwise import dequantize, quantize
+from tfcompress.quantization.kernels.batches import completed
 from tfcompress.quantization.kernels.floating import FLOAT
-from tfcompress.quantization.kernels.grids import Grid, Integers
-from tfcompress.quantization.kernels.registry import INTEGER
+from tfcompress.quantization.kernels.grids import Integers
+from tfcompress.quantization.kernels.registry import (
+    compute_float,
+    compute_integers,
+    has_integer_kernel,
+)
 from tfcompress.quantization.plan import Float
 from tfcompress.tflite.constants import constant_value
 from tfcompress.tflite.model import Operation
 
 
-def missing_kernels(graph: DeployedGraph) -> tuple[str, ...]:
-    """Name the operations of a graph that cannot be run here, in float or on integers."""
+def missing_kernels(graph: DeployedGraph, kernels: str = "xnnpack") -> tuple[str, ...]:
+    """Name the operations of a graph that cannot be run here, in float or on integers.
+
+    Args:
+        graph: the graph.
+        kernels: "xnnpack" or "reference".
+
+    Returns:
+        The names, each once.
+    """
     found = {}
+    plan = graph.plan
     for operation in graph.model.subgraphs[0].operations:
-        real = any(index in graph.plan.tensors for index in (*operation.inputs, *operation.outputs))
-        on_integers = real and operation.index not in graph.plan.in_float
-        table = INTEGER if on_integers else FLOAT
-        if operation.custom or operation.name not in table:
+        real = any(index in plan.tensors for index in (*operation.inputs, *operation.outputs))
+        if real and operation.index not in plan.in_float:
+            there = has_integer_kernel(operation.name, plan.dtype, kernels)
+        else:
+            there = operation.name in FLOAT
+        if operation.custom or not there:
             found[operation.label] = None
     return tuple(found)
 
@@ -63,8 +79,7 @@ def run_float(graph: DeployedGraph, constants: Mapping[int, object], inputs: Seq
             None if i < 0 else values[i] if i in values else _constant(graph, i, constants)
             for i in operation.inputs
         ]
-        shapes = [file.tensors[i].shape for i in operation.outputs]
-        made = FLOAT[operation.name](operation, read, shapes)
+        made = compute_float(completed(operation, file.tensors), read)
         values.update(zip(operation.outputs, made, strict=True))
     return [values[i] if i in values else _constant(graph, i, constants) for i in file.outputs]
 
@@ -146,14 +161,13 @@ class _Run:
             self._numbers.grids.get(self._plan.tensors.get(index, Float()))
             for index in operation.outputs
         ]
-        if any(isinstance(value, Integers) for value in read) or any(grids):
-            made = INTEGER[operation.name](operation, read, grids, self._kernels)
-            return [
-                value if grid is None else Integers(value, grid)
-                for value, grid in zip(made, grids, strict=True)
-            ]
-        shapes = [self._file.tensors[index].shape for index in operation.outputs]
-        return FLOAT[operation.name](operation, read, shapes)
+        made = compute_integers(
+            completed(operation, self._file.tensors), read, grids, self._kernels
+        )
+        return [
+            value if grid is None else Integers(value, grid)
+            for value, grid in zip(made, grids, strict=True)
+        ]
 
 
 def same_outputs(first: Sequence, second: Sequence, tolerance: float) -> bool:
