@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from keras_callbacks.callback import retrace
 from keras_callbacks.scheduled import ScheduledCallback
 from tfcompress.clustering.clusterable import refuse_clustered
 from tfcompress.graph.selection import LayerSelector
@@ -102,12 +103,22 @@ class MagnitudePruning(ScheduledCallback):
             self._pruner.gradients.attach(self.model.optimizer)
         if self._pruner.needs_tracing:
             # A step that an earlier fit has compiled knows neither constraints nor gradient sums.
-            self.model.make_train_function(force=True)
+            retrace(self.model)
         return {kernel.path for kernel in kernels}
 
     def update(self, sparsity, last):
         """Choose new masks."""
         self._pruner.update(sparsity)
+
+    def hold(self, sparsity):
+        """Choose masks once more."""
+        self._pruner.update(sparsity)
+
+    def mask_again(self):
+        """Mask once more; averages of weights, taken at the end of a training, are not sparse."""
+        found = self._pruner.share_of_zeros()
+        self._pruner.apply()
+        return found if found < self._pruner.sparsity else None
 
     def recover(self, sparsity):
         """Take the zeros of the model for masks, if they are what pruning would have left."""
@@ -118,8 +129,7 @@ class MagnitudePruning(ScheduledCallback):
         return self._pruner.sparsity
 
     def finish(self):
-        """Mask once more: averages of weights, taken at the end of a training, are not sparse."""
-        self._pruner.apply()
+        """Sum up no more gradients."""
         if self._pruner.gradients is not None:
             self._pruner.gradients.detach()
             self.model.train_function = None  # the next fit traces a step that does not add up

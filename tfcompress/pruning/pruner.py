@@ -103,6 +103,11 @@ class Pruner:
                 self._constraints.append(constraint)
         self.sparsity = _share_of_zeros(self.masks())
 
+    def share_of_zeros(self) -> float:
+        """Count the zeros among the weights; return their share."""
+        weights = [kernel.variable.value.numpy() for kernel in self.kernels]
+        return 1.0 - sum(map(np.count_nonzero, weights)) / sum(w.size for w in weights)
+
     def prunes_the_same(self, other: "Pruner") -> bool:
         """Tell whether another pruner works on the very same variables, in the same order."""
         ours, theirs = ([id(k.variable) for k in pruner.kernels] for pruner in (self, other))
