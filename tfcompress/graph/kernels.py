@@ -6,7 +6,7 @@ import keras
 from keras import layers as kl
 from keras.src.layers.rnn.conv_lstm import ConvLSTMCell
 
-from tfcompress.graph.selection import LayerSelector, select_layers
+from tfcompress.graph.selection import LayerSelector, frozen_layers, select_layers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +48,9 @@ def find_kernels(model: keras.Model, layers: LayerSelector = None) -> list[Kerne
 
     Args:
         model: a built Keras model; nested and subclassed ones too.
-        layers: which layers; see ``select_layers``. Selecting a layer selects its sublayers.
+        layers: which layers; see ``select_layers``. Selecting a layer selects its sublayers; a
+            callable that holds for a layer selects those inside that are trained or for which it
+            holds too.
 
     Returns:
         The kernels found; an empty list when the selected layers have none.
@@ -63,9 +65,11 @@ def find_kernels(model: keras.Model, layers: LayerSelector = None) -> list[Kerne
     """
     found: list[Kernel] = []
     seen: set[int] = set()
-    selected = [path for path, _ in select_layers(model, layers)]
+    selected = {path for path, _ in select_layers(model, layers)}
+    apart = frozen_layers(model) if callable(layers) else {}
     for path, layer in select_layers(model):
-        if not any(path == chosen or path.startswith(chosen + "/") for chosen in selected):
+        around = path not in apart and any(path.startswith(chosen + "/") for chosen in selected)
+        if path not in selected and not around:
             continue
         for variable, output_axes, depthwise in _kernels_of(layer):
             if id(variable) not in seen:

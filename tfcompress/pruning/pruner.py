@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from tfcompress.graph.kernels import Kernel, find_kernels
-from tfcompress.graph.selection import LayerSelector
+from tfcompress.graph.selection import LayerSelector, frozen_layers
 from tfcompress.pruning.allocation import Allocation
 from tfcompress.pruning.criteria import Criterion
 from tfcompress.pruning.gradients import GradientSums
@@ -40,11 +40,14 @@ def prunable_kernels(
             f"`layers` selects no kernel to prune in model {model.name!r}: {hint}. "
             f"Received: layers={layers!r}"
         )
+    frozen = frozen_layers(model)
     for kernel in kernels:
-        if not kernel.variable.trainable:
+        if not kernel.variable.trainable or kernel.layer_path in frozen:
             layer_path = kernel.layer_path
+            outer = frozen.get(layer_path, layer_path)
+            within = f" within {outer!r}" if outer != layer_path else ""
             raise ValueError(
-                f"Layer {layer_path!r} is frozen, so its kernel of shape "
+                f"Layer {layer_path!r} is frozen{within}, so its kernel of shape "
                 f"{tuple(kernel.variable.shape)} cannot adapt to pruning. Set "
                 "`layer.trainable = True`, or leave the layer out with `layers=`. "
                 "Received: trainable=False"
