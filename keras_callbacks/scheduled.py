@@ -79,7 +79,11 @@ class ScheduledCallback(CompressionCallback):
         raise NotImplementedError
 
     def sparsity(self) -> float:
-        """Return the share of zeros that the masks enforce now."""
+        """Return the share of zeros that the masks enforce now, over the kernels worked on."""
+        raise NotImplementedError
+
+    def sparsity_of_model(self) -> float:
+        """Return the share of zeros over all kernels of the model that could be worked on."""
         raise NotImplementedError
 
     def finish(self) -> None:
@@ -179,7 +183,7 @@ class ScheduledCallback(CompressionCallback):
     def _report(self, logs):
         # The progress bar and `History` come after the user's callbacks and show what is here.
         if logs is not None:
-            logs["sparsity"] = self.sparsity()
+            logs["sparsity"] = self.sparsity_of_model()
 
     # What other callbacks do.
 

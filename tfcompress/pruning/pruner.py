@@ -3,7 +3,8 @@
 import keras
 import numpy as np
 
-from tfcompress.graph.kernels import Kernel, find_kernels
+from tfcompress.graph.kernels import Kernel
+from tfcompress.graph.own_weights import find_every_kernel
 from tfcompress.graph.selection import LayerSelector, frozen_layers
 from tfcompress.pruning.allocation import Allocation
 from tfcompress.pruning.criteria import Criterion
@@ -32,7 +33,7 @@ def prunable_kernels(
             f"Model {model.name!r} is not built, so it has no weights to prune. Call it once on a "
             "batch, give it an `Input`, or call `model.build(input_shape)` first."
         )
-    found = find_kernels(model, layers)
+    found = find_every_kernel(model, layers)
     kernels = [kernel for kernel in found if depthwise or not kernel.depthwise]
     if not kernels:
         hint = "depthwise ones take `prune_depthwise=True`" if found else "none has a kernel"
@@ -171,6 +172,7 @@ class Pruner:
         with self._strategy.scope():
             for constraint in self._constraints:
                 constraint.mask.assign(np.ones(constraint.mask.shape, dtype=bool))
+                constraint.masked = 0
         self.sparsity = 0.0
 
     def apply(self) -> None:
@@ -184,6 +186,7 @@ class Pruner:
             ):
                 # Through `value`, TensorFlow's own variable: several times faster.
                 constraint.mask.value.assign(mask)
+                constraint.masked = mask.size - int(np.count_nonzero(mask))
                 masked = np.where(mask, values, np.zeros((), values.dtype))
                 kernel.variable.value.assign(masked.astype(kernel.variable.dtype, copy=False))
         self.sparsity = _share_of_zeros(masks)
@@ -239,8 +242,8 @@ def remove_masks(model: keras.Model) -> None:
     >>> model.fit(x, y, callbacks=[MagnitudePruning(tfc.ConstantSparsity(0.5, begin_step=0))])
     >>> tfc.remove_masks(model)
     """
-    for kernel in find_kernels(model):
-        if isinstance(kernel.variable.constraint, MaskConstraint):
-            kernel.variable.constraint = kernel.variable.constraint.constraint
+    for variable in model.weights:
+        if isinstance(variable.constraint, MaskConstraint):
+            variable.constraint = variable.constraint.constraint
     # A training step compiled before still applies them.
     model.train_function = None

@@ -165,9 +165,9 @@ def test_says_that_nothing_was_removed_and_why(scope):
 
 
 def test_says_that_the_share_is_too_small():
-    said = r"a share of 0\.02, rounded to multiples of 8, is none: 'a' has 32, 'b' has 20"
+    said = r"a share of 0\.02, rounded to multiples of 1, is none: 'a' has 32, 'b' has 20"
     with pytest.warns(UserWarning, match=said):
-        tfc.remove_channels(convolutions(), ratio=0.02, round_to=8)
+        tfc.remove_channels(convolutions(), ratio=0.02)
 
 
 def test_a_ratio_of_nothing_needs_no_words(recwarn):
