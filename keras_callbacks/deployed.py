@@ -8,10 +8,11 @@ from keras.src.trainers.compile_utils import CompileMetrics
 
 from exporters.converting import convert_model
 from exporters.running.runtime import load
+from keras_callbacks.callback import CompressionCallback
 from tfcompress.examples import as_called, gather
 
 
-class DeployedAccuracy(keras.callbacks.Callback):
+class DeployedAccuracy(CompressionCallback):
     """Convert the model as it stands, run it in the interpreter, and log what it reaches there.
 
     Logs ``val_deployed_<metric>`` for each metric, and ``val_deployed_agreement``: the share of
@@ -71,7 +72,8 @@ class DeployedAccuracy(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Convert, run and log."""
-        last = epoch + 1 == self.params.get("epochs")
+        self.require_begun("on_epoch_end")
+        last = epoch + 1 == (self.params or {}).get("epochs")
         if logs is None or not ((epoch + 1) % self.every == 0 or last):
             return
         converted = convert_model(self.model, **self._conversion)

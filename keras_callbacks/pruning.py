@@ -1,13 +1,19 @@
 """Pruning a model while ``fit`` trains it."""
 
+import warnings
+
 import numpy as np
 
+from keras_callbacks.callback import retrace
 from keras_callbacks.scheduled import ScheduledCallback
 from tfcompress.clustering.clusterable import refuse_clustered
-from tfcompress.graph.selection import LayerSelector
+from tfcompress.graph.ending import output_layers
+from tfcompress.graph.own_weights import find_every_kernel, find_own_weights
+from tfcompress.graph.selection import LayerSelector, frozen_layers, select_layers
 from tfcompress.pruning.budget import PerLayerValue, allocate
 from tfcompress.pruning.criteria import as_criterion
-from tfcompress.pruning.patterns import as_pattern
+from tfcompress.pruning.masks import MaskConstraint
+from tfcompress.pruning.patterns import Channel, as_pattern
 from tfcompress.pruning.pruner import Pruner, prunable_kernels
 
 
@@ -18,13 +24,19 @@ class MagnitudePruning(ScheduledCallback):
     compiled step. There is no wrapper and nothing to strip: the model is the user's own, and
     whatever is saved of it during the training is sparse.
 
+    In layers of one's own, every trained weight of two or more dimensions that the data are
+    multiplied with is a kernel; a warning names those that are left out. ``sparsity`` in the logs
+    is the share of zeros over all kernels of the model that are trained, those that are left out
+    by ``layers`` or as depthwise ones included.
+
     Args:
         schedule: how sparse at which step; TFMOT's schedule objects are accepted. With
             ``end_step=-1`` the final sparsity is reached when the training ends.
         layers: which layers: a regular expression, a list of names or layers, or a callable; all
             by default.
         pattern: which weights are masked together: "element", "channel", "2:4" or another N:M, or
-            a pattern object such as ``Block((1, 4))``.
+            a pattern object such as ``Block((1, 4))``. Whole channels of the layers that make the
+            model's outputs go only where ``layers`` names layers.
         criterion: which go first: "l1", "l2", "taylor", "movement", "random", or an object.
         scope: "layer" ranks the weights of each kernel by themselves, "global" over the model.
         allocation: with scope "layer": "uniform" for the same sparsity everywhere, "erk" for the
@@ -79,6 +91,8 @@ class MagnitudePruning(ScheduledCallback):
             "ceilings": ceilings,
         }
         self._pruner = None
+        self._rest = []  # trained kernels that this callback leaves alone
+        self._told = False
         at_once = self.schedule.begin_step == 0 and self.schedule.initial > 0
         if self.criterion.uses_gradients and at_once:
             raise ValueError(
@@ -89,7 +103,7 @@ class MagnitudePruning(ScheduledCallback):
 
     def prepare(self):
         """Put masks on the kernels."""
-        kernels = prunable_kernels(self.model, self.layers, self.prune_depthwise)
+        kernels = self._kernels()
         refuse_clustered(self.model, kernels)
         allocation = allocate(self.model, kernels, self.pattern, self.schedule, **self._budget)
         previous = self._pruner
@@ -102,12 +116,52 @@ class MagnitudePruning(ScheduledCallback):
             self._pruner.gradients.attach(self.model.optimizer)
         if self._pruner.needs_tracing:
             # A step that an earlier fit has compiled knows neither constraints nor gradient sums.
-            self.model.make_train_function(force=True)
+            retrace(self.model)
         return {kernel.path for kernel in kernels}
+
+    def _kernels(self):
+        """Return the kernels to prune; say once which weights are left out."""
+        kernels = prunable_kernels(self.model, self.layers, self.prune_depthwise)
+        frozen = frozen_layers(self.model)
+        self._rest = [
+            kernel
+            for kernel in find_every_kernel(self.model)
+            if kernel.layer_path not in frozen
+            and all(kernel.variable is not ours.variable for ours in kernels)
+        ]
+        left_out = _unpruned_of_ones_own(self.model, self.layers)
+        if isinstance(self.pattern, Channel) and self.layers is None:
+            ends = {id(layer) for layer in output_layers(self.model)}
+            inner = [kernel for kernel in kernels if id(kernel.layer) not in ends]
+            # In a model of output layers alone, these are what was meant.
+            if inner and len(inner) < len(kernels):
+                outer = [kernel for kernel in kernels if id(kernel.layer) in ends]
+                self._rest += outer
+                left_out |= {
+                    kernel.path: "its channels are the model's outputs; name its layer in "
+                    "`layers=` to prune them"
+                    for kernel in outer
+                }
+                kernels = inner
+        if left_out and not self._told:
+            self._told = True
+            named = "; ".join(f"{path!r} ({why})" for path, why in left_out.items())
+            warnings.warn(f"{type(self).__name__} does not prune {named}.", stacklevel=2)
+        return kernels
 
     def update(self, sparsity, last):
         """Choose new masks."""
         self._pruner.update(sparsity)
+
+    def hold(self, sparsity):
+        """Choose masks once more."""
+        self._pruner.update(sparsity)
+
+    def mask_again(self):
+        """Mask once more; averages of weights, taken at the end of a training, are not sparse."""
+        found = self._pruner.share_of_zeros()
+        self._pruner.apply()
+        return found if found < self._pruner.sparsity else None
 
     def recover(self, sparsity):
         """Take the zeros of the model for masks, if they are what pruning would have left."""
@@ -117,9 +171,18 @@ class MagnitudePruning(ScheduledCallback):
         """Return the share of masked weights over all kernels that are pruned."""
         return self._pruner.sparsity
 
+    def sparsity_of_model(self):
+        """Return the share of masked weights over all kernels that are trained, pruned or not."""
+        ours = sum(kernel.size for kernel in self._pruner.kernels)
+        masked, size = self.sparsity() * ours, ours
+        for kernel in self._rest:
+            constraint = kernel.variable.constraint
+            masked += constraint.masked if isinstance(constraint, MaskConstraint) else 0
+            size += kernel.size
+        return masked / size
+
     def finish(self):
-        """Mask once more: averages of weights, taken at the end of a training, are not sparse."""
-        self._pruner.apply()
+        """Sum up no more gradients."""
         if self._pruner.gradients is not None:
             self._pruner.gradients.detach()
             self.model.train_function = None  # the next fit traces a step that does not add up
@@ -149,3 +212,13 @@ class MagnitudePruning(ScheduledCallback):
         )
         if self._pruner.gradients is not None:
             self._pruner.gradients.write([state[f"gradients_{i}"] for i in range(len(shapes))])
+
+
+def _unpruned_of_ones_own(model, layers):
+    """Return the weights of selected layers of one's own that are no kernels, and why."""
+    selected = [path for path, _ in select_layers(model, layers)]
+    return {
+        path: why
+        for path, why in find_own_weights(model).others.items()
+        if any(path.startswith(chosen + "/") for chosen in selected)
+    }

@@ -1,13 +1,12 @@
 """When quantization-aware training rounds, and when it comes to rest."""
 
-import keras
-
+from keras_callbacks.callback import CompressionCallback, retrace
 from tfcompress.graph.wrapper import ModelWrapper
 from tfcompress.quantization import QuantizeAware
 from tfcompress.quantization.phase import Phase
 
 
-class QuantizationSchedule(keras.callbacks.Callback):
+class QuantizationSchedule(CompressionCallback):
     """Begin quantization late, and freeze ranges and BatchNormalization statistics early.
 
     Training in float first lets ranges and weights settle. Frozen ranges make steps cheaper and
@@ -61,20 +60,23 @@ class QuantizationSchedule(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Find the quantization-aware model."""
-        del logs
+        super().on_train_begin(logs)
+        self.require_optimizer()
         self._quantized = _find_quantized(self.model)
 
     def on_train_batch_begin(self, batch, logs=None):
         """Set what the next step does."""
         del batch, logs
+        self.require_begun("on_train_batch_begin")
         phase = self.phase_at(int(self.model.optimizer.iterations.numpy()))
         if phase != self._quantized.phase:
             self._quantized.phase = phase
-            self.model.make_train_function(force=True)
+            retrace(self.model)
 
     def on_train_end(self, logs=None):
         """Leave the model as it was made: another training may have no schedule."""
         del logs
+        self.require_begun("on_train_end")
         if self._quantized.phase != Phase():
             self._quantized.phase = Phase()
             self.model.train_function = None

@@ -13,6 +13,7 @@ import numpy as np
 from keras.src.saving.keras_saveable import KerasSaveable
 
 _ATTRIBUTE = "_callback_states"
+_SAVING = ("save", "save_weights")
 
 
 class SavedState(KerasSaveable):
@@ -22,15 +23,22 @@ class SavedState(KerasSaveable):
         read: returns the state to save, arrays by name.
         bring_up_to_date: called before the model is saved, whichever callback saves it and
             wherever that one stands in the list of callbacks.
+        note_file: called with the path of each file that the model was saved to.
 
     Attributes:
         loaded: the arrays found in the last file that the model loaded; None where it had none.
         training: whether a training with the callback is under way.
     """
 
-    def __init__(self, read: Callable[[], Mapping], bring_up_to_date: Callable[[], None]):
+    def __init__(
+        self,
+        read: Callable[[], Mapping],
+        bring_up_to_date: Callable[[], None],
+        note_file: Callable[[str], None],
+    ):
         self._read = read
         self._bring_up_to_date = bring_up_to_date
+        self._note_file = note_file
         self.loaded: dict[str, np.ndarray] | None = None
         self.training = False
         self._claims: set[str] = set()
@@ -68,6 +76,8 @@ class SavedState(KerasSaveable):
         # Keras calls this first when it saves a model. Written to __dict__, like the entries:
         # Keras's own __setattr__ would try to track the values.
         model.__dict__["save_own_variables"] = save_own_variables
+        for name in _SAVING:
+            model.__dict__[name] = _noting(model, name, states)
 
     def claim(self, model: keras.Model, kernels: set[str]) -> None:
         """Begin a training that changes the kernels of these paths.
@@ -93,4 +103,17 @@ class SavedState(KerasSaveable):
             states.remove(self)
         if not states:
             model.__dict__.pop(_ATTRIBUTE, None)
-            model.__dict__.pop("save_own_variables", None)
+            for name in ("save_own_variables", *_SAVING):
+                model.__dict__.pop(name, None)
+
+
+def _noting(model, name, states):
+    """Return a model's method that saves it, made to note the file."""
+
+    def save(filepath, *args, **kwargs):
+        getattr(type(model), name)(model, filepath, *args, **kwargs)
+        for state in states:
+            if state.training:
+                state._note_file(str(filepath))
+
+    return save

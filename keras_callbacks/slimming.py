@@ -4,11 +4,12 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_callbacks.callback import CompressionCallback, retrace
 from tfcompress.graph.selection import LayerSelector, select_layers
 from tfcompress.pruning.regularization import SparsityRegularizer
 
 
-class NetworkSlimming(keras.callbacks.Callback):
+class NetworkSlimming(CompressionCallback):
     """An L1 penalty on the scales of BatchNormalization, for ``criterion="gamma"``.
 
     The penalty pulls the scales of channels that matter little towards zero while the network
@@ -45,6 +46,7 @@ class NetworkSlimming(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Put the penalty on the scales."""
+        super().on_train_begin(logs)
         self._take_off()  # a training that was interrupted left it there
         if not self.model.built:
             raise ValueError(
@@ -67,15 +69,17 @@ class NetworkSlimming(keras.callbacks.Callback):
             )
         for scale in self._scales:
             scale.regularizer = SparsityRegularizer(strength, None, scale.regularizer)
-        self.model.make_train_function(force=True)
+        retrace(self.model)
 
     def on_epoch_end(self, epoch, logs=None):
         """Report how many scales are small."""
+        self.require_begun("on_epoch_end")
         if logs is not None:
             logs["small_scales"] = self._share_of_small()
 
     def on_train_end(self, logs=None):
         """Take the penalty off."""
+        self.require_begun("on_train_end")
         self._take_off()
         self.model.train_function = None  # the next fit traces a step without the penalty
 

@@ -48,6 +48,9 @@ class _DynamicSparseTraining(MagnitudePruning):
         if self._pruner.gradients is not None:
             self._pruner.gradients.reset()
 
+    def hold(self, sparsity):
+        """Leave the model as it is: it is as sparse as ever, and what grows now never trains."""
+
     def recover(self, sparsity):
         """Take the zeros of the model for masks."""
         return self._pruner.recover(sparsity, self.drop)
@@ -86,7 +89,7 @@ class RigL(_DynamicSparseTraining):
         layers: which layers: a regular expression, a list of names or layers, or a callable.
         end_step: the step at which places are settled; -1 for the end of the training. Three
             quarters of it leave the last grown weights time to train.
-        frequency: steps between two moves.
+        frequency: steps between two moves; see ``Schedule``.
         drop: the share of the present weights that moves at first.
         allocation: "erk" leaves small kernels denser, "uniform" treats all the same.
         prune_depthwise: whether depthwise kernels take part.
@@ -111,7 +114,7 @@ class RigL(_DynamicSparseTraining):
         layers: LayerSelector = None,
         *,
         end_step: int = TO_THE_END,
-        frequency: int = 100,
+        frequency: int | None = None,
         drop: float = 0.3,
         allocation: str = "erk",
         prune_depthwise: bool = False,
@@ -139,7 +142,7 @@ class SET(_DynamicSparseTraining):
         sparsity: the share of zeros over all selected kernels, in [0, 1).
         layers: which layers: a regular expression, a list of names or layers, or a callable.
         end_step: the step at which places are settled; -1 for the end of the training.
-        frequency: steps between two moves.
+        frequency: steps between two moves; see ``Schedule``.
         drop: the share of the present weights that moves at first.
         allocation: "erk" leaves small kernels denser, "uniform" treats all the same.
         prune_depthwise: whether depthwise kernels take part.
@@ -162,7 +165,7 @@ class SET(_DynamicSparseTraining):
         layers: LayerSelector = None,
         *,
         end_step: int = TO_THE_END,
-        frequency: int = 100,
+        frequency: int | None = None,
         drop: float = 0.3,
         allocation: str = "erk",
         prune_depthwise: bool = False,

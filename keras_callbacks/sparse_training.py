@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_callbacks.callback import retrace
 from keras_callbacks.pruning import MagnitudePruning
 from tfcompress.graph.selection import LayerSelector
 from tfcompress.pruning.patterns import Channel
@@ -54,6 +55,10 @@ class IterativeHardThresholding(MagnitudePruning):
         if not last:
             self._pruner.open()
 
+    def hold(self, sparsity):
+        """Project."""
+        self.update(sparsity, last=False)
+
     def sparsity(self):
         """Return the sparsity at the last projection."""
         return self._projected
@@ -87,7 +92,7 @@ class _StrengthControl(MagnitudePruning):
                 )
         for kernel in self._pruner.kernels:
             self.put_on(kernel)
-        self.model.make_train_function(force=True)
+        retrace(self.model)
         return paths
 
     def put_on(self, kernel):
@@ -110,6 +115,12 @@ class _StrengthControl(MagnitudePruning):
             self._set_strength(0.0)
         else:
             self._set_strength(next_strength(self.strength, self._found, sparsity, self._gain))
+
+    def hold(self, sparsity):
+        """Zero the smallest weights, without masks that would hold them there in a later `fit`."""
+        super().update(sparsity, last=False)
+        self._found = self._pruner.sparsity
+        self._pruner.open()
 
     def _set_strength(self, value):
         with self.model.distribute_strategy.scope():

@@ -1,18 +1,18 @@
 """Reports of how far a model is compressed, while it is being trained."""
 
-import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from keras_callbacks.callback import CompressionCallback
 from tfcompress.clustering.constraint import ClusterConstraint
 from tfcompress.clustering.summary import kernel_clusters
-from tfcompress.graph.kernels import find_kernels
+from tfcompress.graph.own_weights import find_every_kernel
 from tfcompress.graph.selection import LayerSelector
 from tfcompress.pruning.masks import MaskConstraint
 
 
-class CompressionSummary(keras.callbacks.Callback):
+class CompressionSummary(CompressionCallback):
     """Report the sparsity of each kernel and of all, and their clusters, after each epoch.
 
     The numbers are counted on the weights themselves. They go into ``logs``, and so into the
@@ -46,7 +46,8 @@ class CompressionSummary(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Find the kernels and open the log."""
-        self._kernels = find_kernels(self.model, self.layers)
+        super().on_train_begin(logs)
+        self._kernels = find_every_kernel(self.model, self.layers)
         if not self._kernels:
             raise ValueError(
                 f"`layers` selects no layer with a kernel in model {self.model.name!r}. "
@@ -57,6 +58,7 @@ class CompressionSummary(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Count zeros and values, and write them down."""
+        self.require_begun("on_epoch_end")
         entries = self._entries()
         if logs is not None:
             logs.update(entries)

@@ -94,3 +94,37 @@ def test_a_list_of_lists_is_one_of_batches():
     assert [len(first) for first, _ in batches] == [2, 3]
     inputs, _ = gather([[X[:2], X[:2] + 1], [X[2:], X[2:] + 1]])
     assert [array.tolist() for array in inputs] == [X.tolist(), (X + 1).tolist()]
+
+
+class Endless(Batches):
+    num_batches = None
+
+
+ENDLESS = {
+    "repeated": lambda: tf.data.Dataset.from_tensor_slices((X, Y)).batch(3).repeat(),
+    "mapped after it": lambda: tf.data.Dataset.from_tensors((X, Y)).repeat().map(lambda x, y: x),
+    "py dataset": Endless,
+}
+
+
+@pytest.mark.parametrize("kind", ENDLESS)
+def test_endless_data_is_refused_where_all_of_it_would_be_read(kind):
+    with pytest.raises(ValueError, match=r"never ends.*`dataset\.take\(100\)`"):
+        gather(ENDLESS[kind]())
+    with pytest.raises(ValueError, match="never ends"):
+        next(iterate_inputs(ENDLESS[kind]()))
+
+
+def test_a_part_of_endless_data_is_data():
+    (inputs,), labels = gather(ENDLESS["repeated"](), most=7)
+    assert inputs.tolist() == np.concatenate([X, X])[:7].tolist()
+    assert labels.tolist() == [0, 1, 2, 3, 4, 0, 1]
+    (inputs,), _ = gather(ENDLESS["repeated"]().take(3))
+    assert len(inputs) == 8
+    batches = list(iterate_inputs(tf.data.Dataset.from_tensors(X).repeat(2)))
+    assert [len(batch) for batch in batches] == [5, 5]
+
+
+def test_a_py_dataset_without_an_end_yields_a_part():
+    (inputs,), _ = gather(Endless(), most=4)
+    assert inputs.tolist() == X[:4].tolist()

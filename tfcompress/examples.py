@@ -1,9 +1,12 @@
 """Examples out of whatever data ``fit`` takes: all of them as arrays, or batch by batch."""
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+
+_INFINITE = -1  # tf.data.INFINITE_CARDINALITY, without importing TensorFlow
 
 Inputs = list[np.ndarray] | dict[str, np.ndarray]
 
@@ -24,9 +27,14 @@ def gather(data: Any, most: int | None = None) -> tuple[Inputs, np.ndarray | Non
 
     Raises:
         TypeError: the data is none of the above.
-        ValueError: there is no example.
+        ValueError: there is no example, or all are asked for of a dataset that never ends.
     """
-    inputs, labels = _whole(data) if _is_whole(data) else _joined(_batches(data), most)
+    if _is_whole(data):
+        inputs, labels = _whole(data)
+    else:
+        if most is None:
+            _require_end(data)
+        inputs, labels = _joined(_batches(data), most)
     rows = next(flattened(inputs), ())
     if not len(rows):
         raise ValueError("At least one example is needed. Received: none")
@@ -48,7 +56,9 @@ def iterate_inputs(data: Any, batch_size: int = 32) -> Iterator[Any]:
 
     Raises:
         TypeError: the data is of no kind that ``gather`` takes.
+        ValueError: it is a dataset that never ends.
     """
+    _require_end(data)
     if not _is_whole(data):
         for batch in _batches(data):
             yield batch[0] if isinstance(batch, tuple) else batch
@@ -115,9 +125,28 @@ def _whole(data: Any) -> tuple[Inputs, np.ndarray | None]:
     return [np.asarray(array) for array in flattened(data)], None
 
 
+def _require_end(data: Any) -> None:
+    """Raise ValueError for a dataset that never ends, which would be read for ever."""
+    cardinality = getattr(data, "cardinality", None)  # of a tf.data.Dataset
+    endless = (callable(cardinality) and int(cardinality()) == _INFINITE) or (
+        _is_py_dataset(data) and data.num_batches is None
+    )
+    if endless:
+        raise ValueError(
+            "The data never ends, and all of it would be read. Take a part of it, "
+            "`dataset.take(100)` for 100 batches, or leave `.repeat()` out. "
+            f"Received: {type(data).__name__} without an end"
+        )
+
+
+def _is_py_dataset(data: Any) -> bool:
+    return hasattr(data, "num_batches") and hasattr(data, "__getitem__")
+
+
 def _batches(data: Any) -> Iterator[Any]:
-    if hasattr(data, "num_batches") and hasattr(data, "__getitem__"):  # keras.utils.PyDataset
-        return (data[index] for index in range(data.num_batches))
+    if _is_py_dataset(data):
+        indices = itertools.count() if data.num_batches is None else range(data.num_batches)
+        return (data[index] for index in indices)
     if isinstance(data, str | bytes) or not isinstance(data, Iterable):
         raise TypeError(
             "Examples come as an array, a list or dict of arrays, a tuple of these and labels, or "

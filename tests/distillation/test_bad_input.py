@@ -232,3 +232,37 @@ def test_subclassed_models_that_disagree_are_refused_before_the_first_step():
     with pytest.raises(ValueError, match="disagree on output"):
         distiller.fit(np.ones((4, 4), "float32"), verbose=0)
     np.testing.assert_array_equal(before[0], student.get_weights()[0])
+
+
+BINARY = [
+    "binary_crossentropy",
+    "bce",
+    keras.losses.BinaryCrossentropy(from_logits=True),
+    keras.losses.binary_crossentropy,
+    keras.losses.BinaryFocalCrossentropy(from_logits=True),
+    ["binary_crossentropy"],
+]
+
+
+@pytest.mark.parametrize("task", BINARY)
+@pytest.mark.parametrize("loss", [SoftLabels, HardLabels])
+def test_a_softmax_over_labels_that_are_each_a_yes_or_no(loss, task):
+    student = net()
+    x, y = np.ones((4, 8, 8, 1)), np.ones((4, 3))
+    before = [weight.copy() for weight in student.get_weights()]
+    distiller = tfc.Distiller(student, net(name="teacher"), loss())
+    distiller.compile("sgd", task)
+    said = rf"Output 'head' is trained with a binary .*{loss.__name__}\(activation='sigmoid'\)"
+    with pytest.raises(ValueError, match=said):
+        distiller.fit(x, y, verbose=0)
+    for value, weight in zip(before, student.get_weights(), strict=True):
+        np.testing.assert_array_equal(value, weight)
+    distiller = tfc.Distiller(student, net(name="teacher"), loss(activation="sigmoid"))
+    distiller.compile("sgd", task)
+    assert distiller.fit(x, y, verbose=0)
+
+
+def test_a_softmax_head_may_be_trained_with_a_binary_loss():
+    distiller = tfc.Distiller(net(activation="softmax"), net(3, "teacher", "softmax"))
+    distiller.compile("sgd", "binary_crossentropy")
+    assert distiller.fit(np.ones((4, 8, 8, 1)), np.eye(3)[[0, 1, 2, 0]], verbose=0)

@@ -107,6 +107,57 @@ def test_a_numpy_function_is_refused_with_advice(x):
         mse_with(lambda batch: np.asarray(batch)[:, :3], x)
 
 
+CALLED_WRONGLY = {
+    "predict": (
+        lambda model: lambda batch: model.predict(batch, verbose=0),
+        TypeError,
+        r"'<lambda>' does not run inside a compiled step.*not by `predict`.*Received: ",
+    ),
+    "predict_on_batch": (
+        lambda model: model.predict_on_batch,
+        TypeError,
+        r"'predict_on_batch' does not run inside a compiled step.*not by `predict`",
+    ),
+    "no return": (
+        lambda model: lambda batch: None,
+        TypeError,
+        r"must return the outputs for a batch.*lack a `return`\? Received: None",
+    ),
+    "a mean": (
+        lambda model: lambda batch: keras.ops.mean(model(batch)),
+        TypeError,
+        "must return the outputs for a batch: a tensor with a row for each example",
+    ),
+    "one row": (
+        lambda model: lambda batch: model(batch)[:1],
+        ValueError,
+        r"a row for each example of the batch\. Received: shape \(1, 3\) for a batch of 3",
+    ),
+    "one row in a list": (
+        lambda model: lambda batch: [model(batch)[:1]],
+        ValueError,
+        r"a row for each example of the batch\. Received: shape \(1, 3\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", CALLED_WRONGLY)
+def test_callables_that_return_something_else(model, x, kind):
+    teacher, error, message = CALLED_WRONGLY[kind]
+    with pytest.raises(error, match=message):
+        mse_with(teacher(model), x)
+
+
+def test_rows_that_only_a_run_can_count(model, x):
+    def teacher(batch):
+        return tf.ensure_shape(
+            tf.numpy_function(lambda rows: rows[:1, :3], [batch], tf.float32), [None, 3]
+        )
+
+    with pytest.raises(tf.errors.InvalidArgumentError, match="a row for each example"):
+        mse_with(teacher, x)
+
+
 def test_several_teachers_are_averaged(model, x):
     other = net(6, "other")
     outputs = [m.predict(x, verbose=0) for m in (model, other)]

@@ -84,3 +84,55 @@ def test_shared_layer_counts_once_and_custom_layer_counts():
     shared = Scaled(name="scaled")
     model = keras.Model(inputs, shared(shared(inputs)))
     assert [(k.path, k.size) for k in find_kernels(model)] == [("scaled/matrix", 16)]
+
+
+def fine_tuned(freeze):
+    """Return a model with a nested backbone of three layers, some of them frozen."""
+    inputs = keras.Input((4,))
+    x = kl.Dense(4, name="a")(inputs)
+    backbone = keras.Model(inputs, kl.Dense(4, name="c")(kl.Dense(4, name="b")(x)), name="backbone")
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, kl.Dense(2, name="head")(backbone(inputs)))
+    freeze(backbone)
+    return model
+
+
+def freeze_one(backbone):
+    backbone.get_layer("a").trainable = False
+
+
+def freeze_each(backbone):
+    for layer in backbone.layers:
+        layer.trainable = False
+
+
+def freeze_whole(backbone):
+    backbone.trainable = False
+
+
+def freeze_around_a_free_one(backbone):
+    backbone.trainable = False
+    backbone.get_layer("b").trainable = True  # the frozen model around it keeps it still
+
+
+@pytest.mark.parametrize(
+    ("freeze", "trained"),
+    [
+        (freeze_one, ["backbone/b/kernel", "backbone/c/kernel", "head/kernel"]),
+        (freeze_each, ["head/kernel"]),
+        (freeze_whole, ["head/kernel"]),
+        (freeze_around_a_free_one, ["head/kernel"]),
+    ],
+)
+def test_a_callable_asks_the_layer_itself_whether_it_is_trained(freeze, trained):
+    model = fine_tuned(freeze)
+    before = [layer.trainable for layer in model._flatten_layers()]
+    found = find_kernels(model, lambda layer: layer.trainable)
+    assert [kernel.path for kernel in found] == trained
+    assert [layer.trainable for layer in model._flatten_layers()] == before
+
+
+def test_a_callable_that_selects_a_model_selects_what_is_trained_in_it():
+    model = fine_tuned(freeze_one)
+    found = find_kernels(model, lambda layer: layer.name == "backbone")
+    assert [kernel.path for kernel in found] == ["backbone/b/kernel", "backbone/c/kernel"]

@@ -398,3 +398,104 @@ def test_weights_that_early_stopping_restores_are_masked(end_step):
     fit(model, Worse(), stopping, MagnitudePruning(schedule), epochs=6)
     assert model.optimizer.iterations == 30
     assert all(found >= wanted for found, wanted in zip(zeros(model), [96, 36], strict=True))
+
+
+class FirstIsBest(keras.callbacks.Callback):
+    """Make the first epoch the best, whose weights are denser."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["val_loss"] = 1.0 + epoch
+
+
+@pytest.mark.parametrize("pruning_first", [True, False])
+def test_says_that_restored_weights_were_not_trained_at_the_target(pruning_first):
+    model = make_model()
+    schedule = PolynomialDecay(0.0, 0.75, 0, end_step=25, frequency=1)
+    callbacks = [
+        MagnitudePruning(schedule),
+        keras.callbacks.EarlyStopping("val_loss", patience=9, restore_best_weights=True),
+    ]
+    # 0.75 (1 - 0.6^3) = 0.588 of 128 and of 48 weights after epoch 1: 75 and 28 of 176.
+    said = r"sparsity was 0\.5852, not 0\.75.*start_from_epoch=2\)"
+    with pytest.warns(UserWarning, match=said):
+        fit(model, FirstIsBest(), *callbacks[:: 1 if pruning_first else -1], epochs=4)
+    assert zeros(model) == [96, 36]
+
+
+def test_best_weights_from_after_the_target_are_restored_in_silence(recwarn):
+    model = make_model()
+    stopping = keras.callbacks.EarlyStopping(
+        "val_loss", patience=9, restore_best_weights=True, start_from_epoch=2
+    )
+    pruning = MagnitudePruning(PolynomialDecay(0.0, 0.75, 0, end_step=25))
+    fit(model, pruning, FirstIsBest(), stopping, epochs=4)
+    assert zeros(model) == [96, 36]
+    assert stopping.best_epoch == 2
+    assert not [warning for warning in recwarn if "MagnitudePruning" in str(warning.message)]
+
+
+@pytest.mark.parametrize("pruning_first", [True, False])
+@pytest.mark.parametrize("name", ["best.keras", "best.weights.h5"])
+def test_a_best_file_from_before_the_target_is_said_to_be_one(tmp_path, name, pruning_first):
+    checkpoint = keras.callbacks.ModelCheckpoint(
+        tmp_path / name, save_best_only=True, save_weights_only=name.endswith("h5")
+    )
+    pruning = MagnitudePruning(PolynomialDecay(0.0, 0.75, 0, end_step=25, frequency=1))
+    backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+    callbacks = [pruning, FirstIsBest(), checkpoint] if pruning_first else [
+        FirstIsBest(), checkpoint, pruning
+    ]  # fmt: skip
+    said = rf"{name}' was last saved at step 10, at a sparsity of 0\.5852: before .* 0\.75"
+    model = make_model()
+    with pytest.warns(UserWarning, match=said):
+        fit(model, *callbacks, backup, epochs=4)
+    assert "save" not in model.__dict__
+
+
+def test_files_of_every_epoch_are_nothing_to_warn_of(tmp_path, recwarn):
+    checkpoint = keras.callbacks.ModelCheckpoint(tmp_path / "at_{epoch}.keras")
+    pruning = MagnitudePruning(PolynomialDecay(0.0, 0.75, 0))
+    fit(make_model(), checkpoint, pruning)
+    assert not [warning for warning in recwarn if "last saved" in str(warning.message)]
+
+
+@pytest.mark.parametrize("frequency", [1, 7, 10, 100, None])
+def test_a_short_fit_ends_at_the_sparsity_of_its_last_step(frequency):
+    model = make_model()
+    schedule = PolynomialDecay(0.0, 0.75, 0, end_step=200, frequency=frequency)
+    # 0.75 (1 - 0.85^3) = 0.28941
+    with pytest.warns(UserWarning, match=r"ends at step 30, at a sparsity of 0\.2894 instead"):
+        history = fit(model, MagnitudePruning(schedule)).history
+    assert zeros(model) == [37, 14]
+    assert history["sparsity"][-1] == pytest.approx(51 / 176)
+
+
+def test_a_fit_that_is_stopped_says_at_which_sparsity():
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = True
+
+    model = make_model()
+    pruning = MagnitudePruning(PolynomialDecay(0.0, 0.75, 0, end_step=25, power=1, frequency=9))
+    with pytest.warns(UserWarning, match=r"at step 10, at a sparsity of 0\.3 instead of 0\.75"):
+        fit(model, pruning, Stop())
+    assert zeros(model) == expected(model, 0.3)
+    model = make_model()
+    pruning = MagnitudePruning(PolynomialDecay(0.0, 0.75, 0, power=1, frequency=8))
+    # The last update before was at step 8 of 30, for 0.2: 26 and 10 of 176 weights.
+    with pytest.warns(UserWarning, match=r"stopped at step 10, .* from 0\.2045 to 0\.75 at once"):
+        fit(model, pruning, Stop())
+    assert zeros(model) == [96, 36]
+
+
+def test_goes_on_from_the_file_of_a_short_fit(tmp_path):
+    schedule = PolynomialDecay(0.0, 0.75, 0, end_step=35, frequency=7)
+    model = make_model()
+    with pytest.warns(UserWarning, match="ends at step 30"):
+        fit(model, MagnitudePruning(schedule))
+    model.save(tmp_path / "short.keras")
+    resumed = keras.saving.load_model(tmp_path / "short.keras")
+    seen = ZerosPerStep()
+    fit(resumed, MagnitudePruning(schedule), seen, epochs=1)
+    assert seen.history[0] == expected(model, schedule(30))
+    assert seen.history[4] == seen.history[-1] == [96, 36]

@@ -108,6 +108,16 @@ def test_frozen_layer():
     assert "Layer 'body' is frozen" in message
 
 
+def test_layer_in_a_frozen_model():
+    inner = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4, name="body")], name="inner")
+    model = keras.Sequential([keras.Input((6,)), inner, keras.layers.Dense(4, name="head")])
+    inner.trainable = False
+    inner.get_layer("body").trainable = True
+    model.compile("sgd", "mse")
+    message = refused(model, MagnitudePruning(HALF))
+    assert "Layer 'inner/body' is frozen within 'inner'" in message
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_are_no_numbers(value):
     model = make_model()

@@ -101,7 +101,7 @@ def test_group_penalty_silences_whole_channels():
 
 
 def test_leaves_the_users_constraint():
-    callback = ProximalL1(ConstantSparsity(0.5, 0))
+    callback = ProximalL1(ConstantSparsity(0.5, 0, frequency=100))
     kernel, _, _ = fit(callback, epochs=2)
     assert kernel.constraint.constraint is None
     assert np.count_nonzero(kernel.numpy()) == 20
@@ -131,3 +131,19 @@ def test_refuses_what_cannot_be():
         SparsityRegularization(schedule, groups="rows")
     with pytest.raises(ValueError, match="tolerance=0"):
         SparsityRegularization(schedule, tolerance=0)
+
+
+SHORT = PolynomialDecay(0.0, 0.75, begin_step=0, end_step=200, frequency=7)
+
+
+@pytest.mark.parametrize(
+    "callback",
+    [IterativeHardThresholding(SHORT), ProximalL1(SHORT), SparsityRegularization(SHORT)],
+)
+def test_a_short_fit_ends_at_the_sparsity_of_its_last_step(callback):
+    # 0.75 (1 - 0.9^3) = 0.20325, of 40 weights 8; more by ProximalL1 if it shrank more to zero.
+    with pytest.warns(UserWarning, match=r"at a sparsity of 0\.2032 instead of 0\.75"):
+        kernel, _, sparsity = fit(callback, epochs=2)
+    assert np.count_nonzero(kernel.numpy() == 0) == 8
+    assert sparsity[-1] == pytest.approx(0.2)
+    assert kernel.constraint.mask.numpy().all()

@@ -5,10 +5,12 @@ sample weights and masks, and multiplies them by the loss's weight.
 """
 
 import abc
+from collections.abc import Sequence
 
 import keras
 
 from tfcompress.distillation import arithmetic
+from tfcompress.distillation.task import is_binary
 
 _ACTIVATIONS = ("softmax", "sigmoid")
 
@@ -119,6 +121,23 @@ class OutputLoss(DistillationLoss):
             f"Output {name!r} {problem}. Use {type(self).__name__}(activation='sigmoid'), or "
             f"choose another output with `output`. Received: activation={self.activation!r}"
         )
+
+    def check_task(self, name: str, loss, ends: Sequence[str | None]) -> None:
+        """Raise a ``ValueError`` for classes where the student's own loss has yes and no.
+
+        Args:
+            name: the output's name.
+            loss: what the output is compiled with.
+            ends: the activation that the output ends in, in a list; empty where unknown.
+        """
+        classes = self.activation == "softmax" and self.compares_classes
+        if classes and is_binary(loss) and "softmax" not in ends:
+            raise ValueError(
+                f"Output {name!r} is trained with a binary crossentropy, where each unit is a yes "
+                f"or no of its own, but {type(self).__name__} compares classes that exclude each "
+                f"other. Use {type(self).__name__}(activation='sigmoid'). "
+                f"Received: activation={self.activation!r}, loss={loss!r}"
+            )
 
     @abc.abstractmethod
     def compare(self, teacher, student, step):

@@ -114,14 +114,10 @@ class TeacherCache(Teacher):
 
     def symbolic_signals(self, inputs, layers):
         """Return the specifications of the rows."""
-        return Signals(
-            *self._with_layers(
-                [
-                    tf.TensorSpec([None, *shape], self.manifest.dtype)
-                    for shape in self.manifest.shapes
-                ]
-            )
+        outputs, layers = self._with_layers(
+            [tf.TensorSpec([None, *shape], self.manifest.dtype) for shape in self.manifest.shapes]
         )
+        return Signals(outputs, layers, self.manifest.outputs)
 
     def check_layers(self, layers):
         """Raise a ``ValueError`` for a layer that was not cached."""

@@ -95,7 +95,8 @@ def _hash_all(batches):
 
 
 def _plan(source: Teacher, batches, layers, dtype, fingerprint, examples):
-    function = _flat_signals(source, layers)
+    names: list[str | None] = []
+    function = _flat_signals(source, layers, names)
     specification = batches.element_spec[0]
     shapes = [list(t.shape[1:]) for t in function.get_concrete_function(specification).outputs]
     if any(None in shape for shape in shapes):
@@ -111,12 +112,17 @@ def _plan(source: Teacher, batches, layers, dtype, fingerprint, examples):
         layers=layers,
         dtype=dtype,
         examples=examples,
+        outputs=names,
     )
 
 
-def _flat_signals(source, layers):
+def _flat_signals(source, layers, names=None):
+    """Return a function from a batch to rows, which writes the names of outputs to a list."""
+
     def run(x):
         signals = source.signals(x, layers)
+        if names is not None:
+            names[:] = signals.names
         return [*keras.tree.flatten(signals.outputs), *(signals.layers[name] for name in layers)]
 
     return tf.function(run, reduce_retracing=True, autograph=False)
@@ -139,7 +145,7 @@ def _open(folder, wanted, hashes):
     check_hashes(np.load(folder / cache_store.HASHES), hashes)
     for field in dataclasses.fields(Manifest):
         ours, theirs = getattr(wanted, field.name), getattr(found, field.name)
-        if field.name not in ("done", "teacher_name") and ours != theirs:
+        if field.name not in ("done", "teacher_name", "outputs") and ours != theirs:
             what = "another teacher" if field.name == "teacher" else f"another `{field.name}`"
             raise StaleCacheError(
                 f"The folder holds a cache of {what}. Use another folder, or `overwrite=True` to "

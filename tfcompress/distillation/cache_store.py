@@ -31,6 +31,8 @@ class Manifest:
         dtype: the dtype of the rows.
         examples: the number of examples of the dataset.
         done: how many of them, from the first, have their rows.
+        outputs: the names given to the outputs, None where there is none; of caches written by
+            earlier versions no list.
     """
 
     teacher: str
@@ -41,6 +43,7 @@ class Manifest:
     dtype: str
     examples: int
     done: int = 0
+    outputs: list | None = None
 
     def __post_init__(self):
         for field in ("heads", "shapes", "layers"):

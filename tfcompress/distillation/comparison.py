@@ -9,6 +9,7 @@ import keras
 from tfcompress.distillation.arithmetic import weighted_mean
 from tfcompress.distillation.base import FeatureLoss, OutputLoss
 from tfcompress.distillation.heads import resolve_from_logits
+from tfcompress.distillation.matching import match_outputs
 from tfcompress.distillation.teacher import Signals
 
 
@@ -26,20 +27,21 @@ class OutputComparison(Comparison):
 
     Attributes:
         loss: the loss.
-        outputs: (position among the flattened outputs, whether it is logits), for each output.
+        outputs: (position among the student's flattened outputs, position among the teacher's,
+            whether it is logits), for each output.
     """
 
     loss: OutputLoss
-    outputs: tuple[tuple[int, bool], ...]
+    outputs: tuple[tuple[int, int, bool], ...]
 
     def value(self, teacher, student, sample_weight, step):
         """Sum the loss over the outputs, each with its own sample weights and mask."""
         theirs, ours = keras.tree.flatten(teacher.outputs), keras.tree.flatten(student.outputs)
         weights = keras.tree.flatten(sample_weight)
         total = 0.0
-        for index, from_logits in self.outputs:
+        for index, place, from_logits in self.outputs:
             weight = weights[index] if len(weights) == len(ours) else weights[0]
-            values = self.loss.values(theirs[index], ours[index], step, from_logits)
+            values = self.loss.values(theirs[place], ours[index], step, from_logits)
             total += weighted_mean(values, weight, getattr(ours[index], "_keras_mask", None))
         return total
 
@@ -84,7 +86,7 @@ def plan_outputs(
     heads: tuple[Sequence, Sequence],
     from_logits: bool | None,
 ) -> OutputComparison:
-    """Match the outputs of student and teacher that a loss compares.
+    """Match the outputs of student and teacher that a loss compares, by name where names agree.
 
     Args:
         loss: the loss.
@@ -96,8 +98,8 @@ def plan_outputs(
 
     Raises:
         ValueError: the number or the shapes of the outputs differ, the loss wants an output that
-            the student does not have, the outputs end in different activations, or an output does
-            not fit the loss's own activation.
+            the student does not have, names of outputs conflict, the outputs end in different
+            activations, or an output does not fit the loss's own activation.
     """
     theirs, ours = keras.tree.flatten(teacher.outputs), keras.tree.flatten(student.outputs)
     if len(theirs) != len(ours):
@@ -106,13 +108,17 @@ def plan_outputs(
             f"teacher {len(theirs)}. Give the teacher as a callable that returns the student's "
             f"outputs. Received: student shapes {_shapes(ours)}, teacher shapes {_shapes(theirs)}"
         )
+    places = match_outputs(student.names, teacher.names, (_shapes(ours), _shapes(theirs)))
     outputs = []
     for index in _selected(loss, names):
-        name = names[index]
-        _check_same_shape(name, theirs[index].shape, ours[index].shape)
-        ends = [part[index] if index < len(part) else None for part in heads]
+        name, place = names[index], places[index]
+        _check_same_shape(name, theirs[place].shape, ours[index].shape)
+        ends = [
+            part[at] if at < len(part) else None
+            for part, at in zip(heads, (index, place), strict=True)
+        ]
         loss.check(name, tuple(ours[index].shape), ends)
-        outputs.append((index, resolve_from_logits(from_logits, *ends, output=name)))
+        outputs.append((index, place, resolve_from_logits(from_logits, *ends, output=name)))
     return OutputComparison(loss, tuple(outputs))
 
 

@@ -10,7 +10,12 @@ import tensorflow as tf
 from tfcompress.distillation.base import FeatureLoss
 from tfcompress.distillation.cache import Taught, TeacherCache
 from tfcompress.distillation.capture import captured_outputs, find_layer
-from tfcompress.distillation.comparison import Comparison, plan_features, plan_outputs
+from tfcompress.distillation.comparison import (
+    Comparison,
+    OutputComparison,
+    plan_features,
+    plan_outputs,
+)
 from tfcompress.distillation.heads import detect_heads
 from tfcompress.distillation.rehearsal import output_names, rehearse, symbolic_inputs
 from tfcompress.distillation.schedules import (
@@ -20,6 +25,7 @@ from tfcompress.distillation.schedules import (
     schedule_from_config,
     value_at,
 )
+from tfcompress.distillation.task import loss_of_output
 from tfcompress.distillation.teacher import Signals, Teacher
 from tfcompress.distillation.teachers import as_teacher, frozen_copy
 from tfcompress.distillation.terms import as_terms, pair_from_config
@@ -168,6 +174,7 @@ class Distiller(ModelWrapper):
         with self._lesson(said):
             if not self._comparisons:
                 self._plan(keras.tree.map_structure(tf.TensorSpec.from_tensor, x))
+            self._check_task()
             return super().train_step((x, y, sample_weight))
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
@@ -265,6 +272,7 @@ class Distiller(ModelWrapper):
         teacher, student = rehearse(self._teacher, self.model, inputs, layers)
         heads = (detect_heads(self.model), self._teacher.heads)
         names = output_names(self.model, student.outputs)
+        self._names, self._heads = names, heads[0]
         for term in self.terms:
             if isinstance(term.loss, FeatureLoss):
                 known = self.projections.get(term.name)
@@ -282,3 +290,12 @@ class Distiller(ModelWrapper):
                     from_logits=self.from_logits,
                 )
             self._comparisons[term.name] = comparison
+
+    def _check_task(self):
+        """Refuse a softmax over units that the student's own loss takes for yes and no."""
+        for term in self.terms:
+            comparison = self._comparisons.get(term.name)
+            if isinstance(comparison, OutputComparison):
+                for index, _, _ in comparison.outputs:
+                    loss = loss_of_output(self.loss, index, self._names)
+                    term.loss.check_task(self._names[index], loss, self._heads[index : index + 1])

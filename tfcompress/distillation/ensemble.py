@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import keras
 
 from tfcompress.distillation.hashing import hash_arrays
+from tfcompress.distillation.matching import match_outputs
 from tfcompress.distillation.schedules import checked_schedule
 from tfcompress.distillation.teacher import Signals, Teacher
 
@@ -35,15 +36,20 @@ class Ensemble(Teacher):
 
     def signals(self, inputs, layers):
         """Run every teacher and average."""
-        outputs = [
-            keras.tree.flatten(teacher.signals(inputs, ()).outputs) for teacher in self.teachers
-        ]
+        signals = [teacher.signals(inputs, ()) for teacher in self.teachers]
+        outputs = [keras.tree.flatten(one.outputs) for one in signals]
+        names = signals[0].names
+        if all(len(flat) == len(outputs[0]) for flat in outputs):
+            outputs = [
+                _in_order_of(names, outputs[0], one.names, flat)
+                for one, flat in zip(signals, outputs, strict=True)
+            ]
         self._check_agreement(outputs)
         mean = [
             sum(w * keras.ops.cast(x, "float32") for w, x in zip(self.weights, parts, strict=True))
             for parts in zip(*outputs, strict=True)
         ]
-        return Signals(mean[0] if len(mean) == 1 else mean)
+        return Signals(mean[0] if len(mean) == 1 else mean, names=names)
 
     def check_layers(self, layers):
         """Refuse every layer: features of different models have no mean."""
@@ -64,6 +70,12 @@ class Ensemble(Teacher):
                 f"Several teachers ({self.name}) must have outputs of equal shapes. "
                 f"Received: shapes {shapes}"
             )
+
+
+def _in_order_of(names, first, own_names, outputs):
+    """Return a teacher's outputs in the order of the first teacher's."""
+    shapes = [[tuple(tensor.shape) for tensor in tensors] for tensors in (first, outputs)]
+    return [outputs[place] for place in match_outputs(names, own_names, shapes)]
 
 
 def _common_heads(teachers):

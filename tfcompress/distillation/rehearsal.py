@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from tfcompress.distillation.capture import captured_outputs
+from tfcompress.distillation.matching import given_names
 from tfcompress.distillation.teacher import Signals, Teacher
 from tfcompress.graph.wrapper import unwrap
 
@@ -31,7 +32,7 @@ def rehearse(
         seen.append(teacher.symbolic_signals(x, layers[0]))
         with captured_outputs(student, layers[1]) as captured:
             outputs = student(x, training=False)
-        seen.append(Signals(outputs, captured))
+        seen.append(Signals(outputs, captured, given_names(outputs, student)))
 
     tf.function(run, autograph=False).get_concrete_function(inputs)
     return seen[0], seen[1]

@@ -5,6 +5,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from tfcompress.distillation.matching import given_names
+
 
 @dataclasses.dataclass(frozen=True)
 class Signals:
@@ -13,10 +15,16 @@ class Signals:
     Attributes:
         outputs: the model's outputs, in its own structure.
         layers: the outputs of the layers asked for, by name.
+        names: the names that someone gave to the outputs, flattened; see ``given_names``.
     """
 
     outputs: Any
     layers: dict[str, Any] = dataclasses.field(default_factory=dict)
+    names: Sequence[str | None] | None = None
+
+    def __post_init__(self):
+        if self.names is None:
+            object.__setattr__(self, "names", given_names(self.outputs))
 
 
 class Teacher(abc.ABC):

@@ -4,15 +4,19 @@ import json
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tfcompress.distillation.capture import captured_outputs, find_layer
 from tfcompress.distillation.ensemble import Ensemble
 from tfcompress.distillation.file_teachers import as_path, file_teacher
 from tfcompress.distillation.hashing import hash_arrays
 from tfcompress.distillation.heads import detect_heads
+from tfcompress.distillation.matching import given_names
 from tfcompress.distillation.teacher import Signals, Teacher
 from tfcompress.graph.wrapper import unwrap
 from tfcompress.guests.recognizing import is_tf_keras_model
+
+_ROWS = 3  # of a rehearsal
 
 
 class KerasTeacher(Teacher):
@@ -42,7 +46,7 @@ class KerasTeacher(Teacher):
         """Run the model with ``training=False``."""
         with captured_outputs(self.model, layers) as captured:
             outputs = self.model(inputs, training=False)
-        return Signals(outputs, captured)
+        return Signals(outputs, captured, given_names(outputs, self.model))
 
     def fingerprint(self):
         """Hash the architecture and the weights."""
@@ -87,14 +91,54 @@ class CallableTeacher(Teacher):
 
     def signals(self, inputs, layers):
         """Call the function."""
+        outputs = self._called(inputs)
+        examples = tf.shape(keras.tree.flatten(inputs)[0])[0]
+        message = f"{self._wants_rows} Received: another number of rows"
+        same = [
+            tf.debugging.assert_equal(tf.shape(tensor)[0], examples, message)
+            for tensor in keras.tree.flatten(outputs)
+        ]
+        with tf.control_dependencies([check for check in same if check is not None]):
+            return Signals(keras.tree.map_structure(tf.identity, outputs))
+
+    def symbolic_signals(self, inputs, layers):
+        """Call the function, on a batch of a known size too, to see that its rows are as many."""
+        if all(tensor.shape[0] is None for tensor in keras.tree.flatten(inputs)):
+            some = keras.tree.map_structure(
+                lambda tensor: tf.TensorSpec([_ROWS, *tensor.shape[1:]], tensor.dtype), inputs
+            )
+            traced = tf.function(self._called, autograph=False).get_concrete_function(some)
+            for tensor in traced.outputs:
+                if tensor.shape.rank and tensor.shape[0] not in (None, _ROWS):
+                    raise ValueError(
+                        f"{self._wants_rows} Received: shape {tuple(tensor.shape)} for a batch of "
+                        f"{_ROWS}"
+                    )
+        return Signals(self._called(inputs))
+
+    def _called(self, inputs):
+        """Return the function's outputs, checked to be tensors with a row for each example."""
         try:
-            return Signals(self.function(inputs))
-        except NotImplementedError as error:
+            outputs = self.function(inputs)
+        except Exception as error:
             raise TypeError(
-                f"Teacher {self.name!r} does not run inside a compiled step. Write it in "
-                "TensorFlow or Keras operations, or call NumPy code through `tf.numpy_function`. "
-                f"Received: {error}"
+                f"Teacher {self.name!r} does not run inside a compiled step, where batches are "
+                "symbolic tensors. Call a model as `model(x, training=False)`, not by `predict`; "
+                "write the rest in TensorFlow or Keras operations, or call NumPy code through "
+                f"`tf.numpy_function`. Received: {type(error).__name__}: {error}"
             ) from error
+        flat = keras.tree.flatten(outputs)
+        if not flat or not all(tf.is_tensor(value) and value.shape.rank != 0 for value in flat):
+            raise TypeError(
+                f"Teacher {self.name!r} must return the outputs for a batch: a tensor with a row "
+                "for each example, or a list or dict of such. Does it lack a `return`? "
+                f"Received: {outputs!r}"
+            )
+        return outputs
+
+    @property
+    def _wants_rows(self):
+        return f"Teacher {self.name!r} must return a row for each example of the batch."
 
     def fingerprint(self):
         """Refuse: a function's content cannot be known."""

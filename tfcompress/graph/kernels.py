@@ -1,12 +1,13 @@
 """The weights that compression works on, and what their axes mean."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import keras
 from keras import layers as kl
 from keras.src.layers.rnn.conv_lstm import ConvLSTMCell
 
-from tfcompress.graph.selection import LayerSelector, select_layers
+from tfcompress.graph.selection import LayerSelector, frozen_layers, select_layers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +40,9 @@ class Kernel:
         return int(keras.ops.size(self.variable))
 
 
-def find_kernels(model: keras.Model, layers: LayerSelector = None) -> list[Kernel]:
+def find_kernels(
+    model: keras.Model, layers: LayerSelector = None, own: Sequence[Kernel] = ()
+) -> list[Kernel]:
     """List the kernels of a model, each variable once, in the order of the model.
 
     Covers Dense, EinsumDense (and so MultiHeadAttention), Embedding, every convolution (plain,
@@ -48,7 +51,10 @@ def find_kernels(model: keras.Model, layers: LayerSelector = None) -> list[Kerne
 
     Args:
         model: a built Keras model; nested and subclassed ones too.
-        layers: which layers; see ``select_layers``. Selecting a layer selects its sublayers.
+        layers: which layers; see ``select_layers``. Selecting a layer selects its sublayers; a
+            callable that holds for a layer selects those inside that are trained or for which it
+            holds too.
+        own: further kernels of the model, to be listed with those that are selected.
 
     Returns:
         The kernels found; an empty list when the selected layers have none.
@@ -63,11 +69,14 @@ def find_kernels(model: keras.Model, layers: LayerSelector = None) -> list[Kerne
     """
     found: list[Kernel] = []
     seen: set[int] = set()
-    selected = [path for path, _ in select_layers(model, layers)]
+    selected = {path for path, _ in select_layers(model, layers)}
+    apart = frozen_layers(model) if callable(layers) else {}
     for path, layer in select_layers(model):
-        if not any(path == chosen or path.startswith(chosen + "/") for chosen in selected):
+        around = path not in apart and any(path.startswith(chosen + "/") for chosen in selected)
+        if path not in selected and not around:
             continue
-        for variable, output_axes, depthwise in _kernels_of(layer):
+        of_layer = [(k.variable, k.output_axes, k.depthwise) for k in own if k.layer is layer]
+        for variable, output_axes, depthwise in [*_kernels_of(layer), *of_layer]:
             if id(variable) not in seen:
                 seen.add(id(variable))
                 name = f"{path}/{variable.name}"

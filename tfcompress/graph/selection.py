@@ -1,8 +1,9 @@
 """Which layers a user means: the one meaning of every ``layers=`` argument."""
 
+import contextlib
 import difflib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import keras
 
@@ -48,7 +49,8 @@ def select_layers(
     Args:
         model: a Keras model.
         layers: ``None`` for all layers; a regular expression searched for in each layer's path; a
-            list of names, paths or layer objects; or a callable from a layer to a bool.
+            list of names, paths or layer objects; or a callable from a layer to a bool, which sees
+            a layer inside a frozen one as frozen.
 
     Returns:
         (path, layer) pairs in the order of ``walk_layers``.
@@ -69,7 +71,12 @@ def select_layers(
     if isinstance(layers, str):
         chosen = _matching(candidates, layers)
     elif callable(layers):
-        chosen = [(path, layer) for path, layer in candidates if layers(layer)]
+        frozen = frozen_layers(model)
+        chosen = []
+        for path, layer in candidates:
+            with _seen_as(layer, frozen=path in frozen):
+                if layers(layer):
+                    chosen.append((path, layer))
     elif isinstance(layers, Iterable):
         chosen = _named(candidates, list(layers))
     else:
@@ -83,6 +90,39 @@ def select_layers(
             f"Its layers are: {', '.join(path for path, _ in candidates)}"
         )
     return chosen
+
+
+def frozen_layers(model: keras.Model) -> dict[str, str]:
+    """Find the layers that `fit` does not train.
+
+    Args:
+        model: a Keras model.
+
+    Returns:
+        By the path of each frozen layer, the path of what is frozen: the layer itself or the
+        outermost layer around it, "" for the whole model.
+    """
+    frozen = {"": ""} if not unwrap(model).trainable else {}
+    for path, layer in walk_layers(model):
+        parent = path.rpartition("/")[0]
+        if parent in frozen:
+            frozen[path] = frozen[parent]
+        elif not layer.trainable:
+            frozen[path] = path
+    frozen.pop("", None)
+    return frozen
+
+
+@contextlib.contextmanager
+def _seen_as(layer, frozen) -> Iterator[None]:
+    """Let a layer in a frozen one say so itself, as long as the block runs."""
+    # Keras's setter would change the layer's variables too.
+    own = layer._trainable
+    try:
+        layer.__dict__["_trainable"] = own and not frozen
+        yield
+    finally:
+        layer.__dict__["_trainable"] = own
 
 
 def _matching(candidates, pattern):

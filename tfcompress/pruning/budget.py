@@ -6,7 +6,8 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
-from tfcompress.graph.kernels import Kernel, find_kernels
+from tfcompress.graph.kernels import Kernel
+from tfcompress.graph.own_weights import find_every_kernel
 from tfcompress.pruning.allocation import (
     Allocation,
     ErdosRenyiKernel,
@@ -115,7 +116,7 @@ def per_kernel(
     ours = {id(kernel.variable) for kernel in kernels}
     for selector, number in value.items():
         _checked(name, number, value)
-        matched = {id(kernel.variable) for kernel in find_kernels(model, selector)} & ours
+        matched = {id(kernel.variable) for kernel in find_every_kernel(model, selector)} & ours
         if not matched:
             raise ValueError(
                 f"`{name}` selects no kernel that is pruned with {selector!r}. "

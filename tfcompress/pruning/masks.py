@@ -100,6 +100,7 @@ class MaskConstraint(keras.constraints.Constraint):
     Attributes:
         mask: the variable that holds the mask.
         constraint: as given.
+        masked: the number of weights outside the mask.
         threshold: the smallest score that was kept at the last update of the mask; None before it.
 
     Example:
@@ -117,6 +118,7 @@ class MaskConstraint(keras.constraints.Constraint):
             name="mask",
         )
         self.constraint = keras.constraints.get(constraint)
+        self.masked = mask.size - int(np.count_nonzero(mask))
         self.threshold = None
 
     def __call__(self, w):

@@ -3,8 +3,9 @@
 import keras
 import numpy as np
 
-from tfcompress.graph.kernels import Kernel, find_kernels
-from tfcompress.graph.selection import LayerSelector
+from tfcompress.graph.kernels import Kernel
+from tfcompress.graph.own_weights import find_every_kernel
+from tfcompress.graph.selection import LayerSelector, frozen_layers
 from tfcompress.pruning.allocation import Allocation
 from tfcompress.pruning.criteria import Criterion
 from tfcompress.pruning.gradients import GradientSums
@@ -32,7 +33,7 @@ def prunable_kernels(
             f"Model {model.name!r} is not built, so it has no weights to prune. Call it once on a "
             "batch, give it an `Input`, or call `model.build(input_shape)` first."
         )
-    found = find_kernels(model, layers)
+    found = find_every_kernel(model, layers)
     kernels = [kernel for kernel in found if depthwise or not kernel.depthwise]
     if not kernels:
         hint = "depthwise ones take `prune_depthwise=True`" if found else "none has a kernel"
@@ -40,11 +41,14 @@ def prunable_kernels(
             f"`layers` selects no kernel to prune in model {model.name!r}: {hint}. "
             f"Received: layers={layers!r}"
         )
+    frozen = frozen_layers(model)
     for kernel in kernels:
-        if not kernel.variable.trainable:
+        if not kernel.variable.trainable or kernel.layer_path in frozen:
             layer_path = kernel.layer_path
+            outer = frozen.get(layer_path, layer_path)
+            within = f" within {outer!r}" if outer != layer_path else ""
             raise ValueError(
-                f"Layer {layer_path!r} is frozen, so its kernel of shape "
+                f"Layer {layer_path!r} is frozen{within}, so its kernel of shape "
                 f"{tuple(kernel.variable.shape)} cannot adapt to pruning. Set "
                 "`layer.trainable = True`, or leave the layer out with `layers=`. "
                 "Received: trainable=False"
@@ -102,6 +106,11 @@ class Pruner:
                     self.needs_tracing = True
                 self._constraints.append(constraint)
         self.sparsity = _share_of_zeros(self.masks())
+
+    def share_of_zeros(self) -> float:
+        """Count the zeros among the weights; return their share."""
+        weights = [kernel.variable.value.numpy() for kernel in self.kernels]
+        return 1.0 - sum(map(np.count_nonzero, weights)) / sum(w.size for w in weights)
 
     def prunes_the_same(self, other: "Pruner") -> bool:
         """Tell whether another pruner works on the very same variables, in the same order."""
@@ -163,6 +172,7 @@ class Pruner:
         with self._strategy.scope():
             for constraint in self._constraints:
                 constraint.mask.assign(np.ones(constraint.mask.shape, dtype=bool))
+                constraint.masked = 0
         self.sparsity = 0.0
 
     def apply(self) -> None:
@@ -176,6 +186,7 @@ class Pruner:
             ):
                 # Through `value`, TensorFlow's own variable: several times faster.
                 constraint.mask.value.assign(mask)
+                constraint.masked = mask.size - int(np.count_nonzero(mask))
                 masked = np.where(mask, values, np.zeros((), values.dtype))
                 kernel.variable.value.assign(masked.astype(kernel.variable.dtype, copy=False))
         self.sparsity = _share_of_zeros(masks)
@@ -231,8 +242,8 @@ def remove_masks(model: keras.Model) -> None:
     >>> model.fit(x, y, callbacks=[MagnitudePruning(tfc.ConstantSparsity(0.5, begin_step=0))])
     >>> tfc.remove_masks(model)
     """
-    for kernel in find_kernels(model):
-        if isinstance(kernel.variable.constraint, MaskConstraint):
-            kernel.variable.constraint = kernel.variable.constraint.constraint
+    for variable in model.weights:
+        if isinstance(variable.constraint, MaskConstraint):
+            variable.constraint = variable.constraint.constraint
     # A training step compiled before still applies them.
     model.train_function = None

@@ -3,6 +3,7 @@
 A schedule is a frozen, serialisable description and a pure function of the step. Step ``t`` is the
 moment when ``t`` batches have been trained since pruning was started. Masks are updated at
 ``begin_step``, at every ``frequency`` steps after it and at ``end_step``; from then on they stay.
+A schedule that does not say how often updates its masks twenty times on the way.
 """
 
 import dataclasses
@@ -10,6 +11,8 @@ import numbers
 from typing import ClassVar
 
 TO_THE_END = -1
+_UPDATES = 20
+_LONGEST_INTERVAL = 100  # an update costs far less than so many steps
 
 
 class Schedule:
@@ -18,7 +21,8 @@ class Schedule:
     Args:
         begin_step: the first step, in batches, at which masks are updated.
         end_step: the step at which the final sparsity is reached; -1 for the end of the training.
-        frequency: the number of steps between updates.
+        frequency: the number of steps between updates; ``None`` for a twentieth of the way from
+            ``begin_step`` to ``end_step``, and 100 at most.
 
     Raises:
         ValueError: a sparsity lies outside [0, 1), a step is no non-negative integer, the end lies
@@ -27,7 +31,7 @@ class Schedule:
 
     begin_step: int
     end_step: int
-    frequency: int
+    frequency: int | None
     _sparsity_fields: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self):
@@ -35,7 +39,8 @@ class Schedule:
             check_sparsity(type(self).__name__, name, getattr(self, name))
         self._check_step("begin_step", minimum=0)
         self._check_step("end_step", minimum=TO_THE_END)
-        self._check_step("frequency", minimum=1)
+        if self.frequency is not None:
+            self._check_step("frequency", minimum=1)
         if self.end_step != TO_THE_END and self.end_step < self.begin_step:
             raise ValueError(
                 f"`begin_step` of {type(self).__name__} must not come after `end_step`. Received: "
@@ -65,6 +70,15 @@ class Schedule:
     def highest(self) -> float:
         """The largest sparsity on the way."""
         return max(self.initial, self.final)
+
+    @property
+    def interval(self) -> int:
+        """The number of steps between updates."""
+        if self.frequency is not None:
+            return self.frequency
+        if self.end_step == TO_THE_END:
+            return _LONGEST_INTERVAL
+        return min(max((self.end_step - self.begin_step) // _UPDATES, 1), _LONGEST_INTERVAL)
 
     def at(self, progress: float) -> float:
         """Return the sparsity when a share ``progress`` in [0, 1] of the schedule has passed."""
@@ -106,7 +120,7 @@ class Schedule:
             return None
         if self.end_step != TO_THE_END and step >= self.end_step:
             return self.end_step
-        return step - (step - self.begin_step) % self.frequency
+        return step - (step - self.begin_step) % self.interval
 
     def ending_at(self, step: int) -> "Schedule":
         """Return the schedule with "to the end of the training" replaced by a step.

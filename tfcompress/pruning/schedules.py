@@ -18,7 +18,7 @@ class ConstantSparsity(Schedule):
         target_sparsity: share of weights that are zero, in [0, 1).
         begin_step: the first step, in batches, at which masks are updated.
         end_step: the step of the last update; -1 for the end of the training.
-        frequency: the number of steps between updates.
+        frequency: the number of steps between updates; see ``Schedule``.
 
     Raises:
         ValueError: see ``Schedule``.
@@ -31,7 +31,7 @@ class ConstantSparsity(Schedule):
     target_sparsity: float
     begin_step: int
     end_step: int = TO_THE_END
-    frequency: int = 100
+    frequency: int | None = None
 
     _sparsity_fields: ClassVar[tuple[str, ...]] = ("target_sparsity",)
 
@@ -53,7 +53,7 @@ class PolynomialDecay(Schedule):
         begin_step: the first step, in batches, at which masks are updated.
         end_step: the step at which the final sparsity is reached; -1 for the end of the training.
         power: exponent of the polynomial; 1 is linear, 3 is the paper's.
-        frequency: the number of steps between updates.
+        frequency: the number of steps between updates; see ``Schedule``.
 
     Raises:
         ValueError: see ``Schedule``; also where ``power`` is not positive.
@@ -70,7 +70,7 @@ class PolynomialDecay(Schedule):
     begin_step: int
     end_step: int = TO_THE_END
     power: float = 3
-    frequency: int = 100
+    frequency: int | None = None
 
     _sparsity_fields: ClassVar[tuple[str, ...]] = ("initial_sparsity", "final_sparsity")
 
@@ -99,7 +99,7 @@ class CosineDecay(Schedule):
         final_sparsity: share of zeros from ``end_step`` on, in [0, 1).
         begin_step: the first step, in batches, at which masks are updated.
         end_step: the step at which the final sparsity is reached; -1 for the end of the training.
-        frequency: the number of steps between updates.
+        frequency: the number of steps between updates; see ``Schedule``.
 
     Raises:
         ValueError: see ``Schedule``.
@@ -115,7 +115,7 @@ class CosineDecay(Schedule):
     final_sparsity: float
     begin_step: int
     end_step: int = TO_THE_END
-    frequency: int = 100
+    frequency: int | None = None
 
     _sparsity_fields: ClassVar[tuple[str, ...]] = ("initial_sparsity", "final_sparsity")
 
@@ -137,7 +137,7 @@ class ExponentialDecay(Schedule):
         final_sparsity: share of zeros from ``end_step`` on, in [0, 1).
         begin_step: the first step, in batches, at which masks are updated.
         end_step: the step at which the final sparsity is reached; -1 for the end of the training.
-        frequency: the number of steps between updates.
+        frequency: the number of steps between updates; see ``Schedule``.
 
     Raises:
         ValueError: see ``Schedule``.
@@ -153,7 +153,7 @@ class ExponentialDecay(Schedule):
     final_sparsity: float
     begin_step: int
     end_step: int = TO_THE_END
-    frequency: int = 100
+    frequency: int | None = None
 
     _sparsity_fields: ClassVar[tuple[str, ...]] = ("initial_sparsity", "final_sparsity")
 
@@ -180,7 +180,7 @@ class OneCycle(Schedule):
         begin_step: the first step, in batches, at which masks are updated.
         end_step: the step at which the final sparsity is reached; -1 for the end of the training.
         peak_at: the share of the schedule that lies before the peak, in (0, 1).
-        frequency: the number of steps between updates.
+        frequency: the number of steps between updates; see ``Schedule``.
 
     Raises:
         ValueError: see ``Schedule``; also where ``peak_at`` lies outside (0, 1), or the peak lies
@@ -201,7 +201,7 @@ class OneCycle(Schedule):
     begin_step: int
     end_step: int = TO_THE_END
     peak_at: float = 0.6
-    frequency: int = 100
+    frequency: int | None = None
 
     _sparsity_fields: ClassVar[tuple[str, ...]] = (
         "initial_sparsity",

@@ -137,3 +137,45 @@ def test_the_model_stays_and_the_smaller_one_trains():
 def test_bad_input_is_named(how, message):
     with pytest.raises(ValueError, match=message):
         tfc.remove_channels(convolutions(), **how)
+
+
+class Doubled(kl.Layer):
+    def call(self, x):
+        return 2.0 * x
+
+
+def opaque():
+    """A model whose channels all pass through a layer of one's own."""
+    inputs = keras.Input((8, 8, 3))
+    x = Doubled(name="mine")(kl.Conv2D(16, 3)(inputs))
+    x = Doubled(name="mine_too")(kl.Conv2D(16, 3)(x))
+    return keras.Model(inputs, kl.Dense(3)(kl.GlobalAveragePooling2D()(x)), name="net")
+
+
+@pytest.mark.parametrize("scope", ["layer", "global"])
+def test_says_that_nothing_was_removed_and_why(scope):
+    said = r"removed no channel of model 'net'.*'mine' \(Doubled\), 'mine_too' \(Doubled\)"
+    with pytest.warns(UserWarning, match=said):
+        smaller = tfc.remove_channels(opaque(), ratio=0.25, scope=scope)
+    assert smaller.count_params() == opaque().count_params()
+    with pytest.raises(ValueError, match=r"so small.*through 'mine' \(Doubled\), 'mine_too'"):
+        tfc.remove_channels(opaque(), target_macs=0.5)
+    with pytest.raises(ValueError, match=r"'mine' \(Doubled\).*Layers that can: none"):
+        tfc.remove_channels(opaque(), keep={"conv": 0.5})
+
+
+def test_says_that_the_share_is_too_small():
+    said = r"a share of 0\.02, rounded to multiples of 1, is none: 'a' has 32, 'b' has 20"
+    with pytest.warns(UserWarning, match=said):
+        tfc.remove_channels(convolutions(), ratio=0.02)
+
+
+def test_a_ratio_of_nothing_needs_no_words(recwarn):
+    tfc.remove_channels(convolutions(), ratio=0.0)
+    assert not [warning for warning in recwarn if "removed" in str(warning.message)]
+
+
+def test_a_model_of_outputs_alone():
+    model = keras.Sequential([keras.Input((4,)), kl.Dense(3)])
+    with pytest.warns(UserWarning, match="all of them make its outputs"):
+        tfc.remove_channels(model, ratio=0.5)

@@ -92,6 +92,17 @@ class ChannelFlow:
                 sizes[id(variable)][axis] = int(np.count_nonzero(kept[ids]))
         return sum(math.prod(shape) for shape in sizes.values())
 
+    def where_lost(self) -> str:
+        """Return a sentence, and a space, on the layers through which channels were not followed.
+
+        An empty text where there are none.
+        """
+        if not self.unfollowed:
+            return ""
+        kinds = {record.path: type(record.layer).__name__ for record in self.records.values()}
+        named = [f"{path!r} ({kinds.get(path, 'unknown')})" for path in self.unfollowed]
+        return f"Channels could not be followed through {', '.join(named)}. "
+
 
 def read_channels(model: keras.Model) -> ChannelFlow:
     """Follow the channels of a model from the layers that make them to those that mix them.

@@ -58,7 +58,8 @@ class Choice:
         if least > limit:
             raise ValueError(
                 "Removing channels cannot make the model so small: at least one channel of each "
-                f"layer stays, at a cost of {least:g}. Received: a limit of {limit:g}"
+                f"layer stays, at a cost of {least:g}. {self.flow.where_lost()}"
+                f"Received: a limit of {limit:g}"
             )
         while high - low > _SMALLEST_STEP:
             middle = (low + high) / 2

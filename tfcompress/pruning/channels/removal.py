@@ -1,5 +1,6 @@
 """A real, smaller model: the same inputs and outputs, fewer channels inside."""
 
+import warnings
 from collections.abc import Callable, Mapping
 
 import keras
@@ -33,7 +34,8 @@ def remove_channels(
 
     Kernels, biases and normalizations shrink together, through additions, concatenations,
     depthwise and grouped convolutions, nested and shared layers. What cannot be followed stays
-    whole. Say how far with one of ``ratio``, ``keep`` and the targets.
+    whole; where nothing is removed for that, a warning names the layers. Say how far with one of
+    ``ratio``, ``keep`` and the targets.
 
     Args:
         model: a built Sequential or Functional model; it is left as it is.
@@ -89,6 +91,8 @@ def remove_channels(
     else:
         choice = Choice(flow, selected_groups(model, flow, layers), scores, round_to, scope)
         removed = _by_budget(model, choice, ratio, target_macs, target_size, target_cost)
+        if ratio and not removed:
+            _warn_of_nothing(model, choice, ratio)
     smaller = rebuild(model, flow, removed)
     if reconstruction:
         reconstruct(model, smaller, flow, removed, data)
@@ -105,6 +109,22 @@ def _by_budget(model, choice, ratio, target_macs, target_size, target_cost):
         return choice.by_cost(flow.parameters, _limit(target_size, flow.parameters()))
     measure, limit = target_cost
     return choice.by_cost(lambda bundles: measure(rebuild(model, flow, bundles)), limit)
+
+
+def _warn_of_nothing(model, choice, ratio):
+    if choice.groups:
+        sizes = ", ".join(f"{group.paths[0]!r} has {len(group)}" for group in choice.groups[:5])
+        why = f"a share of {ratio:g}, rounded to multiples of {choice.round_to}, is none: {sizes}."
+    elif choice.flow.unfollowed:
+        why = (
+            f"none can go. {choice.flow.where_lost()}Write such a layer with Keras layers and "
+            "operations that are known, or shrink the model's layers yourself."
+        )
+    else:
+        why = "all of them make its outputs, or reach an operation that needs every one."
+    warnings.warn(
+        f"`remove_channels` removed no channel of model {model.name!r}: {why}", stacklevel=3
+    )
 
 
 def _limit(target, present):
@@ -151,7 +171,8 @@ def selected_groups(
     if not groups:
         raise ValueError(
             "No selected layer can lose channels: they make the model's outputs, or reach a layer "
-            f"that cannot shrink. Received: layers={layers!r}. Layers that can: {_able(flow)}"
+            f"that cannot shrink. {flow.where_lost()}Received: layers={layers!r}. "
+            f"Layers that can: {_able(flow) or 'none'}"
         )
     return groups
 
