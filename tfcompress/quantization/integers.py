@@ -328,7 +328,8 @@ class _Filler:
         smallest = tf.minimum(tf.reduce_min(real), 0.0)
         largest = tf.maximum(tf.reduce_max(real), 0.0)
         # No bias is added in units of a constant's scale, so that it may be as fine as it likes.
-        unit = tf.maximum(largest - smallest, tf.constant(np.finfo(np.float32).tiny * 2.0**16))
+        width = largest - smallest
+        unit = tf.where(width > 1e-30, width, 1.0)
         grid = range_grid(
             smallest / unit, largest / unit, self._plan.dtype, self._plan.symmetric
         )
