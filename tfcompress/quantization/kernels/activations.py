@@ -321,6 +321,12 @@ def inverse_square_root(value: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     )
 
 
+def _sqrt(operation, inputs, grids, kernels):
+    """SQRT, cut off to whole steps; devices refuse negative numbers, here they become 0."""
+    real = tf.maximum(less_zero_point(inputs[0]), 0.0) * inputs[0].grid.scale
+    return [_built_in(tf.floor(quotient(tf.sqrt(real), grids[0].scale)), grids[0])]
+
+
 def _rsqrt(operation, inputs, grids, kernels):
     """RSQRT."""
     taken, grid = inputs[0], grids[0]
@@ -371,6 +377,7 @@ ACTIVATIONS = {
     "HARD_SWISH": _hard_swish,
     "ABS": _abs,
     "NEG": _neg,
+    "SQRT": _sqrt,
     "RSQRT": _rsqrt,
     "L2_NORMALIZATION": _l2_normalization,
 }

@@ -37,8 +37,8 @@ INTEGER = {
 # What has integer kernels in LiteRT, but none with these types or in this kernel set.
 _ONLY_8_BITS = frozenset(
     {
-        *("ELU", "GELU", "HARD_SWISH", "L2_NORMALIZATION", "LOG_SOFTMAX", "NEG", "PRELU"),
-        *("RELU_N1_TO_1", "RELU_0_TO_1", "SQUARED_DIFFERENCE", "DIV"),
+        *("ELU", "HARD_SWISH", "L2_NORMALIZATION", "LOG_SOFTMAX", "PRELU"),
+        *("RELU_N1_TO_1", "RELU_0_TO_1", "SQUARED_DIFFERENCE"),
         *("ARG_MAX", "ARG_MIN", "SPACE_TO_DEPTH", "DEPTH_TO_SPACE"),
     }
 )
