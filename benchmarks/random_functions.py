@@ -57,6 +57,8 @@ def unary(random, name, dtype="INT8", options=None, reach=4.0, out=4.0, version=
     result = output(random, shape, out, dtype) if grid is None else fixed(dtype, shape, *grid)
     if grid is None and random.random() < 0.3:
         result.scales = with_ties(random, value)
+    if grid is not None and dtype == "INT16" and random.random() < 0.3:
+        value.scales = np.float32(random.choice([2.0**-12, 2.0**-11]))
     return Sample(name, None if options is None else options(random), [value], [result], version)
 
 
