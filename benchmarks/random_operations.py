@@ -1,13 +1,10 @@
 """Random files of one operation, run in LiteRT and computed by our kernels: do any values differ?
 
-`python random_operations.py [OPERATION ...]` prints a table for both kernel sets. To add an
-operation, write a generator (a function of a NumPy generator that returns a `Sample`) and put it
-into the table that is given to `check`.
+To add an operation, write a generator (a function of a NumPy generator that returns a `Sample`) and
+give it to `check`, as random_arithmetic_operations.py does.
 """
 
 import dataclasses
-import pathlib
-import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -16,9 +13,6 @@ import numpy as np
 import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-if __name__ == "__main__":
-    sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1])]
 
 from tfcompress.quantization.kernels.grids import Grid, Integers, integer_range
 from tfcompress.tflite.constants import constant_value
@@ -61,7 +55,6 @@ class Sample:
     inputs: list
     outputs: list
     version: int = 1
-    custom_options: dict = dataclasses.field(default_factory=dict)
 
 
 class Count(NamedTuple):
@@ -129,7 +122,7 @@ def _tensor(port, buffers):
 
 
 def on_device(content: bytes, fed: list, kernels: str) -> list:
-    """Return the outputs of a file in LiteRT's interpreter, and whether XNNPACK took it."""
+    """Return the outputs of a file in LiteRT's interpreter."""
     interpreter = Interpreter(
         model_content=content, experimental_op_resolver_type=RESOLVERS[kernels]
     )

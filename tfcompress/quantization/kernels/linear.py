@@ -6,10 +6,17 @@ inputs as ``Integers`` (a plain tensor for a shape, None where absent); a list o
 float32. The leading dimension may be any multiple of the file's.
 
 With 8-bit activations the products are summed in float32. That is exact, in any order, while no
-partial sum reaches 2**24, which takes more than 518 products of the largest magnitude, or thousands
-of trained weights. Beyond, a sum may be rounded by one part in 2**24, which moves an output by one
-if it lies that close to a half. With 16-bit activations sums soon exceed 2**24 and are computed in
-float64, which holds them up to 2**53.
+partial sum reaches 2**24, which takes more than 1,024 products of the largest magnitude, or many
+thousands of trained weights. Beyond, a sum may be rounded by one part in 2**24, which moves an
+output by one if it lies that close to a half. With 16-bit activations sums soon exceed 2**24 and
+are computed in float64, which holds them up to 2**53.
+
+The set "xnnpack" is what LiteRT 2.3 runs by default on x86-64: XNNPACK, and where that takes no
+part, the built-in kernels with vector instructions. Those compute convolutions with 4-bit weights,
+fully connected layers with 4-bit weights and an odd number of inputs, transposed convolutions whose
+strides leave gaps, and everything in 16 bits. The reference kernels fix the output of fully
+connected layers in float64, as does the other set in 16 bits; TFLite Micro does in fixed point.
+XNNPACK refuses a file in which input scale * weight scale reaches 256 times the output scale.
 """
 
 import tensorflow as tf
