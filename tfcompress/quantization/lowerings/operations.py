@@ -19,6 +19,8 @@ from tfcompress.quantization.lowerings import activations
 _KNOWN_BY_PARTS = (kl.PReLU,)
 _FAR = 1e6
 _SCOPES = re.compile(r"(^|/)(Gelu|l2_normalize)(_\d+)?/")
+_SCOPES_FOR_16_BITS = re.compile(r"(^|/)Gelu(_\d+)?/")  # L2_NORMALIZATION has no 16-bit kernel
+_L2_NORMALIZATION = "L2Normalize"  # stands for the parts of TensorFlow's function
 
 
 def _negated(operation):
@@ -206,6 +208,8 @@ def rewritings(
     needed = _UNKNOWN if bits is None else _EXACT if by_converter else FORMS
     left_out = _NEVER_NEEDED if bits == 16 else (*_NEVER_NEEDED, *_NEEDED_FOR_16_BITS)
     always = _ALWAYS[bits]
+    if bits == 16:
+        always = (*always, _L2_NORMALIZATION)
     return always, tuple(sorted({*always, *needed}.difference(left_out) | {*always}))
 
 
@@ -218,9 +222,15 @@ def forms_for(kinds: Collection[str]) -> Callable[[object], Mapping[str, Callabl
     Returns:
         A callable that takes the layer, see ``TappedCalls``.
     """
-    chosen = {kind: functools.partial(_unless_known, FORMS[kind]) for kind in kinds}
+    known = _SCOPES_FOR_16_BITS if _L2_NORMALIZATION in kinds else _SCOPES
+    chosen = {
+        kind: functools.partial(_unless_known, known, FORMS[kind])
+        for kind in kinds
+        if kind != _L2_NORMALIZATION
+    }
     return lambda layer: {} if isinstance(layer, _KNOWN_BY_PARTS) else chosen
 
 
-def _unless_known(form, operation):
-    return None if _SCOPES.search(operation.name) else form(operation)
+def _unless_known(known, form, operation):
+    """Return an operation's form, None where the converter knows it as part of a function."""
+    return None if known.search(operation.name) else form(operation)
