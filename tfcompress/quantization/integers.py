@@ -19,7 +19,7 @@ from tfcompress.quantization.deployed_graph import DeployedGraph
 from tfcompress.quantization.derivation import FoldedKernel
 from tfcompress.quantization.kernels.grids import Grid, Integers
 from tfcompress.quantization.plan import Fixed, KernelNumbers, Learned, Numbers, OfTable, Place
-from tfcompress.quantization.tracing import imported_tensors
+from tfcompress.quantization.tracing import computed_once, imported_tensors
 from tfcompress.quantization.weights import RoundedKernel
 from tfcompress.tflite.constants import constant_value
 
@@ -74,12 +74,12 @@ def computed(make: Callable[[], GraphIntegers]) -> GraphIntegers:
     """
     symbolic = []
 
-    @tf.function(autograph=False)
-    def run():
+    def listed():
         symbolic[:] = [make()]
         return symbolic[0].tensors()
 
-    return symbolic[0].with_tensors(tensors) if (tensors := run()) else symbolic[0]
+    tensors = computed_once(listed)
+    return symbolic[0].with_tensors(tensors)
 
 
 @dataclasses.dataclass(frozen=True)
