@@ -89,7 +89,8 @@ def imported_tensors(definition, fed: Mapping[str, object], names: Sequence[str]
     """
     needed = _behind(definition, names)
     present = {node.name for node in needed.node}
-    mapped = {f"{name}:0": value for name, value in fed.items() if name in present}
+    # An identity brings eager tensors into the graph.
+    mapped = {f"{name}:0": tf.identity(value) for name, value in fed.items() if name in present}
     return tf.graph_util.import_graph_def(
         needed, input_map=mapped, return_elements=list(names), name="deployed"
     )
