@@ -12,6 +12,7 @@ import numpy as np
 
 from exporters.bundling import snippets
 from exporters.bundling.micro import micro_snippet
+from exporters.describing import Names, label_names
 from exporters.judging.arena import arena_estimate
 from exporters.judging.target_check import check_target
 from exporters.reading.inspection import Inspection, inspect
@@ -42,7 +43,7 @@ def write_bundle(
     directory: str | os.PathLike,
     *,
     examples: Any = None,
-    labels: Sequence[str] | None = None,
+    labels: Names | None = None,
     target: str = "raspberry-pi-4",
     count: int = 16,
     limits: Limits | None = None,
@@ -59,7 +60,8 @@ def write_bundle(
         result: what ``export_tflite`` returned, or the path of a .tflite file.
         directory: the folder to make; it must not exist, or be empty.
         examples: golden inputs, whatever ``fit`` takes; by default random ones.
-        labels: the names of the classes; by default those that the file holds.
+        labels: the names of the classes, or the path of a text file with a name a line; by default
+            those that the file holds.
         target: the device, one of ``tfcompress.targets.list_targets()``.
         count: how many golden inputs at most.
         limits: what the child process that runs the file may use.
@@ -70,7 +72,7 @@ def write_bundle(
     Raises:
         FileExistsError: the folder has content.
         FlatbufferError: the file is damaged.
-        OSError: the folder cannot be written; nothing is left behind.
+        OSError: labels cannot be read, or the folder cannot be written; nothing is left behind.
         RunError: the file does not run here.
         ValueError: the target is unknown, or examples or labels do not fit the model.
 
@@ -87,7 +89,7 @@ def write_bundle(
     path = pathlib.Path(getattr(result, "path", result))
     content = path.read_bytes()
     inspection = inspect(path)
-    labels = inspection.labels or None if labels is None else labels
+    labels = inspection.labels or None if labels is None else label_names(labels)
     golden, ports = _golden(path, examples, count, limits)
     _require_labels(labels, ports["outputs"])
     files = {

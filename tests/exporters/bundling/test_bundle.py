@@ -243,6 +243,12 @@ def test_it_passes_on_the_last_tflite_runtime(old_runtime, tmp_path, kind):
     assert [report["pass"] for report in reports] == [True, True]
 
 
+def test_labels_as_a_path(int8_path, tmp_path):
+    (tmp_path / "names.txt").write_text("".join(f"{label}\n" for label in LABELS))
+    folder = write_bundle(int8_path, tmp_path / "bundle", labels=str(tmp_path / "names.txt"))
+    assert (folder / "labels.txt").read_text().split() == LABELS
+
+
 @pytest.mark.process
 def test_a_published_model_passes_on_the_last_tflite_runtime(old_runtime, shared, tmp_path):
     samples = np.load(shared / "data" / "kws01_test1000_mfcc_int8.npz")["x"][:32]
