@@ -14,7 +14,7 @@ from tfcompress.examples import gather
 from tfcompress.graph.channels.flow import require_functional
 from tfcompress.graph.wrapper import require_built, unwrap
 from tfcompress.interruption import certain_interruption
-from tfcompress.search.budget import Budget
+from tfcompress.search.budget import Budget, require_positive
 from tfcompress.search.choosing import choose
 from tfcompress.search.fine_tuning import FineTuning
 from tfcompress.search.one_trial import Workshop
@@ -123,7 +123,7 @@ def compress(
     """
     end = time.monotonic() + time_budget
     budget = Budget(max_accuracy_drop, max_size, max_latency)
-    _require_positive(
+    require_positive(
         time_budget=time_budget, epochs=epochs, batch_size=batch_size, max_trials=max_trials,
         runs=runs, heartbeat=heartbeat, learning_rate=learning_rate,
     )  # fmt: skip
@@ -219,9 +219,3 @@ def _require_time(plan: Plan, worker: Worker) -> None:
             f"model does not fit the budget: {needed:.0f} s are needed at least. "
             f"Received: time_budget={worker.time_budget!r}"
         )
-
-
-def _require_positive(**values) -> None:
-    for name, value in values.items():
-        if value is not None and not value > 0:
-            raise ValueError(f"`{name}` must be positive. Received: {name}={value!r}")
