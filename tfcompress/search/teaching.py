@@ -11,9 +11,10 @@ import tensorflow as tf
 
 from tfcompress.distillation import cache_teacher
 from tfcompress.distillation.cache import TeacherCache
-from tfcompress.examples import as_called, gather
+from tfcompress.examples import as_called, flattened, gather
 
 _SAMPLE = 256
+_ROUNDING = 1e-3  # of rows of probabilities
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +57,7 @@ def require_labels(model: keras.Model, data, name: str) -> np.ndarray | None:
 
     Raises:
         TypeError: the data can be gone through only once.
-        ValueError: there are no labels, or they do not fit the classes.
+        ValueError: there are no labels, not one for each example, or they do not fit the classes.
     """
     if isinstance(data, Iterator):
         raise TypeError(
@@ -64,18 +65,28 @@ def require_labels(model: keras.Model, data, name: str) -> np.ndarray | None:
             f"PyDataset, no iterator. Received: {type(data).__name__}"
         )
     whole = isinstance(data, tuple)
-    labels = gather(data, None if whole else _SAMPLE)[1]
+    inputs, labels = gather(data, None if whole else _SAMPLE)
     if labels is None:
         raise ValueError(
             f"`{name}` needs labels: (inputs, labels), or a dataset of such batches. "
             "Received: inputs alone"
         )
+    _require_one_each(inputs, labels, data, name)
     classes = _classes(model)
     if labels.ndim > 1 and labels.shape[-1] > 1:
         if labels.shape[-1] != classes:
             raise ValueError(
                 f"Model {model.name!r} tells {classes} classes. Received: `{name}` with one-hot "
                 f"labels of {labels.shape[-1]} classes"
+            )
+        several = np.abs(labels.sum(-1) - 1) > _ROUNDING
+        if several.any() or labels.min() < 0:
+            raise ValueError(
+                f"A search compares accuracies, for which each example has one class: class "
+                f"numbers, or rows that sum to 1. Received: `{name}` with {int(several.sum())} of "
+                f"{len(labels)} rows of labels that do not, such as "
+                f"{labels[several.argmax()].tolist()}; several yes-or-no labels for each example "
+                "are not supported"
             )
         return labels
     if labels.dtype.kind not in "iuf" or not (labels == np.floor(labels)).all():
@@ -90,6 +101,20 @@ def require_labels(model: keras.Model, data, name: str) -> np.ndarray | None:
             f"Received: `{name}` with labels from {lowest} to {highest}"
         )
     return labels
+
+
+def _require_one_each(inputs, labels, data, name):
+    """Check that there are as many labels, and weights, as examples."""
+    examples = len(next(flattened(inputs)))
+    counts = {"labels": len(labels)}
+    if isinstance(data, tuple) and len(data) > len(("x", "y")):
+        counts["sample weights"] = len(data[2])
+    for what, count in counts.items():
+        if count != examples:
+            raise ValueError(
+                f"Each example needs one of the {what}. Received: `{name}` with {examples} "
+                f"examples and {count} {what}"
+            )
 
 
 def make_lessons(model: keras.Model, data, batch_size: int, folder: pathlib.Path) -> Lessons:
