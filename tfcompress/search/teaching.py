@@ -24,7 +24,6 @@ class Lessons:
     Attributes:
         teacher: the original model, or the cache of its outputs.
         steps: steps of an epoch.
-        inputs: the first inputs, to see ranges and channels on.
         data: whatever ``fit`` takes; None where the cache holds the examples.
         arrays: (x, y) or (x, y, sample_weight), where the examples are arrays.
         batch_size: of arrays.
@@ -32,7 +31,6 @@ class Lessons:
 
     teacher: Any
     steps: int
-    inputs: Any
     data: Any
     arrays: tuple
     batch_size: int
@@ -117,6 +115,53 @@ def _require_one_each(inputs, labels, data, name):
             )
 
 
+def observed_inputs(data):
+    """Return some inputs, to see ranges, channels and sensitivities on.
+
+    Args:
+        data: whatever ``fit`` takes.
+
+    Returns:
+        256 inputs at most: of arrays, which may be in the order of their classes, some from the
+        beginning to the end; of batches the first.
+    """
+    if not isinstance(data, tuple):
+        return as_called(gather(data, _SAMPLE)[0])
+    return as_called(spread(gather(data), _SAMPLE)[0])
+
+
+def spread(examples: tuple, most: int) -> tuple:
+    """Choose examples from the beginning to the end of gathered ones.
+
+    Args:
+        examples: (inputs, labels), as ``gather`` returns them.
+        most: how many at most.
+
+    Returns:
+        (inputs, labels) of those.
+    """
+    inputs, labels = examples
+    count = len(next(flattened(inputs)))
+    rows = np.linspace(0, count - 1, min(most, count)).astype(int)
+    chosen = keras.tree.map_structure(lambda array: array[rows], inputs)
+    return chosen, None if labels is None else labels[rows]
+
+
+def count_steps(data, batch_size: int) -> int:
+    """Count the steps of an epoch.
+
+    Args:
+        data: whatever ``fit`` takes.
+        batch_size: of arrays.
+
+    Raises:
+        ValueError: a dataset is endless.
+    """
+    if isinstance(data, tuple):
+        return -(-len(next(flattened(data[0]))) // batch_size)
+    return _count(data)
+
+
 def make_lessons(model: keras.Model, data, batch_size: int, folder: pathlib.Path) -> Lessons:
     """Get the training data ready.
 
@@ -132,16 +177,13 @@ def make_lessons(model: keras.Model, data, batch_size: int, folder: pathlib.Path
     Raises:
         ValueError: a dataset is endless or empty.
     """
-    inputs = as_called(gather(data, _SAMPLE)[0])
-    if isinstance(data, tuple):
-        x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
-        cache = cache_teacher(
-            model, x, folder, batch_size=batch_size, overwrite=True, progress=False
-        )
-        steps = -(-cache.manifest.examples // batch_size)
-        arrays = tuple(part for part in (x, y, weight) if part is not None)
-        return Lessons(cache, steps, inputs, None, arrays, batch_size)
-    return Lessons(model, _count(data), inputs, data, (), batch_size)
+    steps = count_steps(data, batch_size)
+    if not isinstance(data, tuple):
+        return Lessons(model, steps, data, (), batch_size)
+    x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
+    cache = cache_teacher(model, x, folder, batch_size=batch_size, overwrite=True, progress=False)
+    arrays = tuple(part for part in (x, y, weight) if part is not None)
+    return Lessons(cache, steps, None, arrays, batch_size)
 
 
 def _count(data) -> int:

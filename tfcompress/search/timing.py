@@ -11,7 +11,7 @@ from tfcompress.search.space import Candidate
 # How many trials the time should be enough for, whichever the model.
 _MANY, _FEW = 7, 4
 _ENOUGH_EPOCHS, _MOST_EPOCHS = 20, 60
-_CLOSING = 10.0  # seconds kept for what comes after the last trial
+CLOSING = 10.0  # seconds kept for what comes after the last trial
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Plan:
 
     def training_end(self, trials: Sequence[Trial]) -> float:
         """Return the moment at which training has to end, for the rest to be done in time."""
-        return self.end - self.seconds_beside_training(trials) - _CLOSING
+        return self.end - self.seconds_beside_training(trials) - CLOSING
 
 
 def choose_epochs(time_budget: float, epoch: float, overhead: float) -> int:
