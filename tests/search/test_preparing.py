@@ -35,9 +35,10 @@ def test_examples_that_fit_the_time():
 
 
 def test_the_pace_of_a_model_is_what_predict_takes(monkeypatch):
-    clock = iter([0.0, 9.0, 10.0, 10.5, 20.0, 23.0])  # traced; 8 in 0.5 s; 258 in 3 s
+    # Traced, 8 in 0.5 s; traced, 64 in 1.06 s.
+    clock = iter([0.0, 9.0, 10.0, 10.5, 20.0, 29.0, 30.0, 31.06])
     monkeypatch.setattr(preparing.time, "monotonic", lambda: next(clock))
-    pace = measure_pace(make_model(), blobs(258)[0])
+    pace = measure_pace(make_model(), blobs(200)[0])
     assert pace.example == pytest.approx(0.01)
     assert pace.call == pytest.approx(0.42)
 
@@ -82,7 +83,7 @@ def test_what_no_training_fits_into_ends_at_once(tmp_path, monkeypatch, capsys):
     assert said.startswith("the float file: ")
     assert "trial 0 begins: int8, not trained; a first file, within seconds\n" in said
     assert "one epoch of training needs" in said
-    with pytest.raises(ValueError, match=r"10\d\d s are needed at least"):
+    with pytest.raises(ValueError, match=r"\d{4} s are needed at least"):
         search(trained_model(), tmp_path, max_latency=1e-9)
 
 

@@ -39,6 +39,9 @@ from tfcompress.search.timing import CLOSING, Plan, choose_epochs
 from tfcompress.search.worker import Worker, require_shared
 from tfcompress.targets.target import load_target
 
+_MAKING = 2  # times as long as wrapping the model takes removing channels before
+_UNTIL_TRAINED = 4  # times what a trial that trains nothing takes
+
 
 def compress(
     model: keras.Model,
@@ -205,10 +208,13 @@ def _is_functional(model: keras.Model) -> bool:
 
 
 def _seconds_for_one(worker: Worker, epoch: float) -> float:
-    """Estimate the least seconds of a trial that trains for one epoch."""
+    """Estimate the least seconds until a trial that trains for one epoch is done.
+
+    A model with ranges is made and its training traced twice, first to see how long it takes.
+    """
     trials = finished_trials(worker.study)
     beside = [trial.seconds - trial.training_seconds for trial in trials if trial.error is None]
-    return epoch + min(beside, default=0.0) + CLOSING
+    return epoch + _UNTIL_TRAINED * min(beside, default=0.0) + CLOSING
 
 
 def _prepared(worker: Worker, model, train_data, batch_size: int, pace: Pace, end: float) -> Worker:
@@ -240,8 +246,11 @@ def _plan(worker: Worker, end: float, epochs: int | None) -> Plan:
         quantized = tuning.make(worker.workshop.original(), Candidate())
         making = time.monotonic() - start
         epoch = tuning.pace(quantized, end)
+        tracing = time.monotonic() - start - making
     trials = finished_trials(worker.study)
-    rough = Plan(end, 1, epoch, 3 * making)
+    overhead = _MAKING * making + tracing
+    overhead += max((t.seconds for t in trials if t.training_seconds == 0), default=0.0)
+    rough = Plan(end, 1, epoch, overhead)
     overhead = rough.seconds_beside_training(trials)
     chosen = epochs or choose_epochs(rough.left, epoch, overhead)
     plan = Plan(end, chosen, epoch, overhead)

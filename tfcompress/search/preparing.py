@@ -16,7 +16,7 @@ from tfcompress.whole_file import write_whole
 
 _SPARSITIES = (0.5, 0.75, 0.9)
 _BITS = (8, 4)
-_FEWEST = 8  # examples of a measurement
+_FEWEST, _MANY = 8, 64  # examples of a measurement
 _SHARE = 0.1  # of the time that is left, for sensitivities
 # A step of training costs about so many forward passes: forward and backward with ranges.
 _PASSES = 4
@@ -27,7 +27,7 @@ class Pace:
     """How long a model takes for a forward pass.
 
     Attributes:
-        call: seconds of a call of ``predict``, whatever the examples.
+        call: seconds of a call, whatever the examples.
         example: seconds of an example.
     """
 
@@ -40,15 +40,15 @@ class Pace:
 
 
 def measure_pace(model: keras.Model, inputs) -> Pace:
-    """Time forward passes on few and on many inputs, after a call that is traced."""
-    count = len(next(flattened(inputs)))
+    """Time forward passes on few and on many inputs, each after one that is traced."""
+    count = min(len(next(flattened(inputs))), _MANY)
     few = min(_FEWEST, count)
     seconds = []
-    for size in (few, few, count):
+    for size in (few, few, count, count):
         start = time.monotonic()
-        model.predict(first_examples(inputs, size), batch_size=64, verbose=0)
+        model.predict_on_batch(first_examples(inputs, size))
         seconds.append(time.monotonic() - start)
-    _, short, long = seconds
+    _, short, _, long = seconds
     example = max(long - short, 0.0) / (count - few) if count > few else short / few
     return Pace(max(short - few * example, 0.0), example)
 
