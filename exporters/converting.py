@@ -210,7 +210,7 @@ def _after_training(
         return graph, None
     ranges = np.zeros((0, 2), np.float32)
     if samples is not None:
-        ranges = observe_ranges(graph, samples(key))
+        ranges = observe_ranges(model.name, graph, samples(key))
     return graph, computed(lambda: integers_of(graph, tf.constant(ranges)))
 
 

@@ -14,6 +14,7 @@ import tfcompress
 from exporters import RunError
 from exporters.converting import FloatOperationError
 from tfcompress.search.budget import Budget
+from tfcompress.search.choosing import reason
 from tfcompress.search.lineage import parent_of
 from tfcompress.search.one_trial import Workshop
 from tfcompress.search.pareto import nearest
@@ -108,6 +109,8 @@ class Worker:
 
     def _run(self, work: Callable[[int, Candidate], Trial]) -> None:
         def shown(number: int, candidate: Candidate) -> Trial:
+            why = reason(self.budget, finished_trials(self.study), candidate)
+            self.say(f"trial {number} begins: {candidate.to_text()}; {why}")
             with self.console.status(f"trial {number}: {candidate.to_text()}"):
                 trial = work(number, candidate)
             self.say(self._line(trial))
