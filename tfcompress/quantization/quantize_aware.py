@@ -195,6 +195,7 @@ class QuantizeAware(ModelWrapper):
         Returns:
             What it gives; that of the device but for roundings that fall on the other side.
         """
+        inputs = keras.tree.map_structure(tf.convert_to_tensor, inputs)
         return self._rounded(inputs, False, None, _INFERENCE)
 
     def train_step(self, data):
