@@ -12,10 +12,10 @@ from small_search import QUICK, blobs, make_model, search, trained_model
 import tfcompress as tfc
 from exporters import export_tflite
 from exporters.running.runtime import load
+from tfcompress.quantization.float_file import ConversionError
 from tfcompress.search.fine_tuning import FineTuning
 from tfcompress.search.one_trial import Workshop
 from tfcompress.search.space import Candidate
-from tfcompress.quantization.float_file import ConversionError
 from tfcompress.tflite.flatbuffer import read_model
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]

@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from tfcompress.quantization.deployed_graph import DeployedGraph
 from tfcompress.quantization.integers import GraphIntegers
-from tfcompress.quantization.kernels.elementwise import dequantize, quantize
 from tfcompress.quantization.kernels.batches import completed
+from tfcompress.quantization.kernels.elementwise import dequantize, quantize
 from tfcompress.quantization.kernels.floating import FLOAT
 from tfcompress.quantization.kernels.grids import Integers
 from tfcompress.quantization.kernels.registry import (

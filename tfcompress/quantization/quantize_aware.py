@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras.src.backend import AutocastScope
 
 from tfcompress.examples import iterate_inputs
-from tfcompress.graph.selection import LayerSelector, select_layers, walk_layers
+from tfcompress.graph.selection import LayerSelector, select_layers
 from tfcompress.graph.taps import TappedCalls, walk_operations
 from tfcompress.graph.wrapper import (
     ModelWrapper,
@@ -443,9 +443,7 @@ def quantize_aware(
         rewritings(scheme.activation_bits),
         (PlacementError, ConversionError),
     )
-    quantized = QuantizeAware(
-        model, scheme, graph.placement, paths, observer, learn_steps, allowed
-    )
+    quantized = QuantizeAware(model, scheme, graph.placement, paths, observer, learn_steps, allowed)
     quantized.use_graph(graph)
     return quantized
 

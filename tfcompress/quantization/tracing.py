@@ -64,7 +64,6 @@ class TracedModel:
         Returns:
             One tensor per name.
         """
-
         fed = {**dict(zip(self.inputs, map(tf.constant, inputs), strict=False)), **weights}
         return computed_once(lambda: imported_tensors(self.definition, fed, tensors))
 

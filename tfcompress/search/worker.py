@@ -13,6 +13,7 @@ from rich.console import Console
 import tfcompress
 from exporters import RunError
 from exporters.converting import FloatOperationError
+from tfcompress.quantization.float_file import ConversionError
 from tfcompress.search.budget import Budget
 from tfcompress.search.choosing import reason
 from tfcompress.search.lineage import parent_of
@@ -24,7 +25,6 @@ from tfcompress.search.result import SearchResult, save
 from tfcompress.search.space import Candidate, Space
 from tfcompress.search.store import LostTrialError, finished_trials, run_next, running_candidates
 from tfcompress.search.timing import Plan
-from tfcompress.quantization.float_file import ConversionError
 
 # What a candidate may fail by, while others work.
 _REFUSALS = (ConversionError, FloatOperationError, RunError, tf.errors.ResourceExhaustedError)
