@@ -40,10 +40,10 @@ def observe_ranges(
     interpreter.allocate_tensors()
     ranges = np.zeros((len(graph.plan.rows), 2), np.float32)
     makers = {index: op.index for op in file.operations for index in op.outputs}
-    names = [spec.name for spec in graph.traced.specs]
+    ports = [spec.name for spec in graph.traced.specs]
     for sample in samples:
-        for name, index in zip(names, file.inputs, strict=True):
-            interpreter.set_tensor(index, sample[name])
+        for port, index in zip(ports, file.inputs, strict=True):
+            interpreter.set_tensor(index, sample[port])
         interpreter.invoke()
         for row, members in enumerate(graph.plan.rows):
             for index in members:

@@ -233,9 +233,14 @@ def same_outputs(first: Sequence, second: Sequence, tolerance: float) -> bool:
     Returns:
         Whether they are.
     """
-    for one, other in zip(first, second, strict=True):
-        one, other = np.asarray(one, np.float64), np.asarray(other, np.float64)
+
+    def differ(one, other):
         size = max(np.abs(one).max(initial=0.0), 1e-6)
-        if one.shape != other.shape or not np.abs(one - other).max(initial=0.0) <= tolerance * size:
-            return False
-    return True
+        return one.shape != other.shape or not (
+            np.abs(one - other).max(initial=0.0) <= tolerance * size
+        )
+
+    return not any(
+        differ(np.asarray(one, np.float64), np.asarray(other, np.float64))
+        for one, other in zip(first, second, strict=True)
+    )

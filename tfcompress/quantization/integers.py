@@ -310,10 +310,7 @@ class _Filler:
     def _constant(self, place, numbers: Numbers | None) -> Integers:
         """Return a constant on a grid that it shares, or on one of its own values."""
         real = self._real(self._index(place))
-        if numbers is None:
-            grid = self._own_grid(real)
-        else:
-            grid = self._grid(numbers)
+        grid = self._own_grid(real) if numbers is None else self._grid(numbers)
         lowest, highest = (-128, 127) if grid.dtype == "INT8" else (-32768, 32767)
         steps = tf.round(tf.math.divide_no_nan(real, grid.scale))
         steps = tf.clip_by_value(
