@@ -50,7 +50,7 @@ def test_bits_that_no_runtime_has(bits):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"dense_per_channel": True, "weight_bits": 4}, "ai-edge-quantizer.*weight_bits=4"),
+        ({"dense_per_channel": True, "weight_bits": 4}, "litert-quantizer.*weight_bits=4"),
         ({"dense_per_channel": True, "per_channel_weights": False}, "per_channel_weights=False"),
         ({"dense_per_channel": True, "weight_bits": 16, "activation_bits": None}, "8-bit weights"),
         ({"activation_bits": 16}, "pass `symmetric_activations=True`"),

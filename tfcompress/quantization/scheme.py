@@ -32,7 +32,7 @@ class Scheme:
             kernel.
         dense_per_channel: one scale per output channel of fully connected kernels as well. Off,
             because the Edge TPU refuses it, and runtimes before 2.17 do beside float activations.
-            For 8-bit weights only: the converter makes nothing of it with 4 bits.
+            For 8-bit weights only.
         symmetric_activations: whether the zero point of activations is 0. Always so with 16 bits.
         kernels: the kernels that inference of the Keras model equals to the last bit: "xnnpack",
             which phones and a Raspberry Pi run by default, or "reference", whose arithmetic TFLite
@@ -41,8 +41,8 @@ class Scheme:
             made by ``override``.
 
     Raises:
-        ValueError: a value, or a combination of values, that no runtime computes with, or that the
-            TFLite converter does not make.
+        ValueError: a value, or a combination of values, that no runtime computes with, or that
+            export does not make.
 
     Example:
     >>> Scheme.int8().weight_bits
@@ -80,7 +80,7 @@ class Scheme:
         if self.dense_per_channel and not (self.per_channel_weights and self.weight_bits == 8):
             raise ValueError(
                 "`dense_per_channel` goes with 8-bit weights and `per_channel_weights`. For 4 bits "
-                "per channel use ai-edge-quantizer on the float file. Received: "
+                "per channel use litert-quantizer on the float file (docs/deployment.md). Received: "
                 f"weight_bits={self.weight_bits}, per_channel_weights={self.per_channel_weights}"
             )
         if self.activation_bits == 16 and not self.symmetric_activations:
