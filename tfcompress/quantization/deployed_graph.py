@@ -10,12 +10,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tfcompress.graph.kernels import find_kernels
 from tfcompress.graph.selection import walk_layers
 from tfcompress.graph.taps import TapPoint, walk_operations
 from tfcompress.graph.wrapper import unwrap
-from tfcompress.quantization.derivation import Derivations, derive
+from tfcompress.quantization.derivation import Derivations, FoldedKernel, derive
 from tfcompress.quantization.float_file import ConversionError, float_file
 from tfcompress.quantization.layer_schemes import LayerSchemes, resolve_schemes
 from tfcompress.quantization.lowerings import observable_call
@@ -121,6 +122,40 @@ class DeployedGraph:
         values = imported_tensors(self.traced.definition, weights, names) if names else ()
         operands = dict(zip(names, values, strict=True))
         return {index: d.compute(operands) for index, d in self.derivations.items()}
+
+    def kernels_with_one_scale(self) -> dict[str, FoldedKernel]:
+        """List the kernels that are scaled by channel and then rounded to one grid.
+
+        Returns:
+            The kernels by the name of the weight's placeholder, which is copied whole.
+        """
+        file = self.model.subgraphs[0]
+        found = {}
+        for (operation, position), numbers in self.plan.kernels.items():
+            kernel = self.derivations.get(file.operations[operation].inputs[position])
+            if (
+                numbers.axis is None
+                and isinstance(kernel, FoldedKernel)
+                and kernel.factor is not None
+                and kernel.channels is not None
+                and np.array_equal(kernel.channels, np.arange(len(kernel.channels)))
+            ):
+                found[kernel.weights[0]] = kernel
+        return found
+
+    def factor_of(self, kernel: FoldedKernel):
+        """Compute what the output channels of a kernel are scaled by, from the weights.
+
+        Args:
+            kernel: one of ``kernels_with_one_scale``.
+
+        Returns:
+            float32 tensor (channels,).
+        """
+        weights = self.traced.weight_values()
+        values = imported_tensors(self.traced.definition, weights, kernel.needs)
+        factor = kernel.factor(dict(zip(kernel.needs, values, strict=True)))
+        return tf.broadcast_to(tf.reshape(factor, [-1]), [kernel.shape[kernel.axis]])
 
     def layer_of(self, operation: int) -> str:
         """Return the path of the layer behind an operation, or the name of what it makes."""
