@@ -6,6 +6,8 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from tfcompress.quantization.deployed_graph import DeployedGraph
+from tfcompress.quantization.lstm_numbers import CellStates
+from tfcompress.quantization.plan import CellState
 
 # What masks attention: a range that held it would hold little else.
 _MASKED = -1e6
@@ -13,9 +15,7 @@ _BELOW_ALL = 8.0  # a softmax gives exp(-8) of the smallest score that counts
 _THREADS = 2
 
 
-def observe_ranges(
-    graph: DeployedGraph, samples: Iterable[Mapping[str, np.ndarray]]
-) -> np.ndarray:
+def observe_ranges(graph: DeployedGraph, samples: Iterable[Mapping[str, np.ndarray]]) -> np.ndarray:
     """Observe the smallest and the largest value of each range of a plan.
 
     Args:
@@ -39,19 +39,37 @@ def observe_ranges(
     interpreter.allocate_tensors()
     ranges = np.zeros((len(graph.plan.rows), 2), np.float32)
     makers = {index: op.index for op in file.operations for index in op.outputs}
+    cells = _cell_states(graph)
     names = [spec.name for spec in graph.traced.specs]
     for sample in samples:
         for name, index in zip(names, file.inputs, strict=True):
             interpreter.set_tensor(index, sample[name])
+        interpreter.reset_all_variables()
         interpreter.invoke()
         for row, members in enumerate(graph.plan.rows):
             for index in members:
-                smallest, largest = _ends(interpreter.get_tensor(index))
+                if index in cells:
+                    sequence, states = cells[index]
+                    values = states(interpreter.get_tensor(sequence))
+                else:
+                    values = interpreter.get_tensor(index)
+                smallest, largest = _ends(values)
                 if not np.isfinite(smallest + largest):
                     _refuse(graph, makers.get(index))
                 ranges[row, 0] = min(ranges[row, 0], smallest)
                 ranges[row, 1] = max(ranges[row, 1], largest)
     return ranges
+
+
+def _cell_states(graph) -> dict[int, tuple[int, CellStates]]:
+    """Return, by a cell state's tensor, the sequence that its LSTM reads and what computes it."""
+    file = graph.model.subgraphs[0]
+    return {
+        index: (operation.inputs[0], CellStates(graph.model, operation))
+        for operation in file.operations
+        for index in operation.inputs
+        if isinstance(graph.plan.tensors.get(index), CellState)
+    }
 
 
 def _ends(values: np.ndarray) -> tuple[float, float]:

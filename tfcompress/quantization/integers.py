@@ -18,7 +18,16 @@ from tfcompress.quantization.arithmetic.fake_quantization import (
 from tfcompress.quantization.deployed_graph import DeployedGraph
 from tfcompress.quantization.derivation import FoldedKernel
 from tfcompress.quantization.kernels.grids import Grid, Integers
-from tfcompress.quantization.plan import Fixed, KernelNumbers, Learned, Numbers, OfTable, Place
+from tfcompress.quantization.lstm_numbers import cell_grid
+from tfcompress.quantization.plan import (
+    CellState,
+    Fixed,
+    KernelNumbers,
+    Learned,
+    Numbers,
+    OfTable,
+    Place,
+)
 from tfcompress.quantization.tracing import imported_tensors
 from tfcompress.quantization.weights import RoundedKernel
 from tfcompress.tflite.constants import constant_value
@@ -268,6 +277,8 @@ class _Filler:
                 grid = Grid(
                     tf.constant(numbers.scale), tf.constant(numbers.zero_point), self._plan.dtype
                 )
+            elif isinstance(numbers, CellState):
+                grid = cell_grid(*tf.unstack(self._ranges[numbers.row]))
             elif isinstance(numbers, OfTable):
                 grid = self._constants[numbers.place].grid._replace(dtype=self._plan.dtype)
             else:

@@ -1,9 +1,9 @@
 """Which numbers each tensor of a float file becomes under a scheme: decided from structure alone.
 
 A tensor that integer kernels make or read has a *grid*: a range that is learned or calibrated, the
-fixed one of the operation that makes it, or that of a table that it is looked up in. Tensors between
-which kernels only copy have one grid together. What the kernels cannot compute with integers stays
-in float, with the reason.
+fixed one of the operation that makes it, or that of a table that it is looked up in. Tensors
+between which kernels only copy have one grid together, as have the output of a fused LSTM and its
+hidden state. What the kernels cannot compute with integers stays in float, with the reason.
 """
 
 import dataclasses
@@ -11,8 +11,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tfcompress.quantization.lstm_numbers import weight_positions
 from tfcompress.quantization.scheme import Scheme
 from tfcompress.tflite.constants import constant_value
+from tfcompress.tflite.lstm_forms import CELL_STATE, FUSED_LSTM, HIDDEN_STATE
 from tfcompress.tflite.model import Operation, Subgraph, TFLiteModel
 from tfcompress.tflite.operations import Support, runs_with, support, weight_types
 
@@ -46,11 +48,18 @@ class OfTable:
 
 
 @dataclasses.dataclass(frozen=True)
+class CellState:
+    """The grid of a fused LSTM's cell state: a power of two for a row of the ranges."""
+
+    row: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Float:
     """No grid: the tensor stays in float."""
 
 
-Numbers = Learned | Fixed | OfTable | Float
+Numbers = Learned | Fixed | OfTable | CellState | Float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +83,8 @@ class Plan:
         dtype: the type of stored activations, "INT8" or "INT16"; None if they stay floats.
         symmetric: whether the zero point of learned grids is 0.
         tensors: how each real-valued tensor that is computed or fed is stored, by its index.
-        rows: for each learned grid, the tensors that have it, in the order of the graph.
+        rows: for each grid of a learned or calibrated range, the tensors that have it, in the order
+            of the graph.
         reads: the form in which an operation reads a tensor, where it is not the stored one.
         kernels: how the kernel at a place is stored.
         biases: the places of biases, each with the places of the data and the kernel whose scales
@@ -141,15 +151,16 @@ def _weights_alone(model, scheme, schemes):
                 if _is_real_constant(graph, index) and graph.tensors[index].shape:
                     kernels[operation.index, position] = KernelNumbers(16, None)
             continue
-        entry = support(operation.name)
-        if entry is None or entry.kernel is None or "INT8" not in entry.weights.get("FLOAT32", ()):
+        if "INT8" not in weight_types(operation.name, "FLOAT32"):
             continue
-        index = operation.inputs[entry.kernel]
-        if not _is_real_constant(graph, index):
+        positions = weight_positions(operation)
+        indices = [operation.inputs[position] for position in positions]
+        if not all(_is_real_constant(graph, index) for index in indices):
             continue
-        if np.prod(graph.tensors[index].shape) >= _SMALLEST_DYNAMIC:
-            axis = _scale_axis(entry, operation, own, "FLOAT32")
-            kernels[operation.index, entry.kernel] = KernelNumbers(8, axis)
+        if sum(np.prod(graph.tensors[index].shape) for index in indices) >= _SMALLEST_DYNAMIC:
+            axis = _scale_axis(support(operation.name), operation, own, "FLOAT32")
+            for position in positions:
+                kernels[operation.index, position] = KernelNumbers(8, axis)
     return Plan(None, False, {}, (), {}, kernels, {}, {}, {})
 
 
@@ -178,6 +189,7 @@ class _Planner:
         self._parent: dict[int, int] = {}
         self._defined: dict[int, Numbers] = {}  # by the root of a group
         self._requantized: set[Place] = set()
+        self._cells: set[int] = set()  # the cell states of LSTMs
 
     def plan(self) -> Plan:
         """Return the plan."""
@@ -243,7 +255,7 @@ class _Planner:
         """Return a key that sorts tensors in the order in which they come to be."""
         order = {index: place for place, index in enumerate(self._graph.inputs)}
         for operation in self._graph.operations:
-            for index in operation.outputs:
+            for index in (*operation.outputs, *operation.inputs):  # its states come with it
                 order.setdefault(index, len(order))
         return order.get
 
@@ -286,6 +298,15 @@ class _Planner:
                 self._defined[index] = Fixed(*entry.fixed[self._dtype])
         elif entry.output == "same":
             self._meet_copy(operation, inputs, outputs, constants)
+        elif operation.name == FUSED_LSTM:
+            self._meet_lstm(operation)
+
+    def _meet_lstm(self, operation):
+        """Give the hidden state one grid with the output, and the cell state one of its own."""
+        hidden, cell = (operation.inputs[place] for place in (HIDDEN_STATE, CELL_STATE))
+        self._parent[hidden] = self._root(operation.outputs[0])
+        self._parent[cell] = cell
+        self._cells.add(cell)
 
     def _meet_copy(self, operation, inputs, outputs, constants):
         """Give what an operation copies one grid with what it copies from."""
@@ -340,7 +361,8 @@ class _Planner:
                 grids[index] = self._defined[root]
             else:
                 rows.setdefault(root, []).append(index)
-                grids[index] = Learned(list(rows).index(root))
+                kind = CellState if index in self._cells else Learned
+                grids[index] = kind(list(rows).index(root))
         return grids, tuple(tuple(members) for members in rows.values())
 
     def _constants(self, operation, grids, kernels, biases, constants):
@@ -349,18 +371,20 @@ class _Planner:
         if entry is None:
             return
         scheme = self._schemes.get(operation.index, self._scheme)
+        positions = weight_positions(operation)
+        kernel_of = {bias: kernel for kernel, bias in positions.items()}
         for position, index in enumerate(operation.inputs):
             place = operation.index, position
             if not _is_real_constant(self._graph, index):
                 continue
             if place == self._table(operation) and self._dtype == "INT8":
                 kernels[place] = KernelNumbers(self._bits(operation, scheme), None)
-            elif position == entry.kernel:
+            elif position in positions:
                 axis = _scale_axis(entry, operation, scheme, self._dtype)
                 kernels[place] = KernelNumbers(self._bits(operation, scheme), axis)
-            elif position == entry.bias:
-                data = 2 if operation.name == "TRANSPOSE_CONV" else 0
-                biases[place] = (operation.index, data), (operation.index, entry.kernel)
+            elif position in kernel_of:
+                kernel = kernel_of[position]
+                biases[place] = (operation.index, entry.data), (operation.index, kernel)
             elif entry.output == "same":
                 constants[place] = grids[operation.outputs[0]]
             else:
