@@ -57,6 +57,8 @@ def unary(random, name, dtype="INT8", options=None, reach=4.0, out=4.0, version=
     result = output(random, shape, out, dtype) if grid is None else fixed(dtype, shape, *grid)
     if grid is None and random.random() < 0.3:
         result.scales = with_ties(random, value)
+    if grid is not None and dtype == "INT16" and random.random() < 0.3:
+        value.scales = np.float32(random.choice([2.0**-12, 2.0**-11]))
     return Sample(name, None if options is None else options(random), [value], [result], version)
 
 
@@ -246,10 +248,12 @@ GENERATORS = {
     **unaries("TANH", types=("INT16",), grid=(1 / 32768, 0)),
     **unaries("HARD_SWISH", "ELU"),
     **unaries("ABS", "EXP", types=BOTH),
-    **unaries("NEG"),
+    **unaries("NEG", types=BOTH),
     **unaries("GELU", options=gelu),
     **unaries("LEAKY_RELU", types=BOTH, options=leaky),
     **unaries("RSQRT", "LOG", types=BOTH, generator=positive),
+    **unaries("SQRT", types=BOTH, generator=positive, version=1),
+    **unaries("GELU", types=["INT16"], options=gelu),
     **both("SOFTMAX", softmax, *BOTH),
     "LOG_SOFTMAX INT8": log_softmax,
     "PRELU INT8": prelu,
@@ -262,7 +266,7 @@ GENERATORS = {
     "MEAN 4D same INT8": functools.partial(reduction, name="MEAN", four=True, same_grid=True),
     **unaries("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", types=BOTH, generator=resize),
     **unaries("SQUARED_DIFFERENCE", generator=two),
-    "DIV INT8": functools.partial(two, name="DIV", options=schema.DivOptionsT),
+    **unaries("DIV", types=BOTH, generator=two, options=schema.DivOptionsT),
     **unaries("RELU", "RELU6", types=BOTH, generator=relu),
     **unaries("RELU_N1_TO_1", "RELU_0_TO_1", generator=relu),
     "RELU same INT8": functools.partial(relu, name="RELU", same=True),

@@ -123,7 +123,6 @@ def test_neighbours_in_float_pass_floats_on(tmp_path):
         "CONV_2D INT8",
         "DEQUANTIZE FLOAT32",
         "CONV_2D FLOAT32",
-        "RELU FLOAT32",
         "RESHAPE FLOAT32",
         "FULLY_CONNECTED FLOAT32",
     ]

@@ -17,6 +17,7 @@ from tfcompress.quantization.execution import (
 )
 from tfcompress.quantization.float_file import ConversionError
 from tfcompress.quantization.integers import GraphIntegers, computed, integers_of, plan_ranges
+from tfcompress.quantization.tracing import computed_once
 
 # Relative to the largest value: what the order of float operations can make of an output.
 _SAME = 2e-3
@@ -93,14 +94,12 @@ class DeployedModel:
             inputs.append(many)
         expected = traced.run(traced.outputs, inputs, traced.weight_values())
 
-        @tf.function(autograph=False)
-        def run(fed):
-            weights = traced.weight_values()
-            constants = self.graph.real_constants(weights)
-            return run_float(self.graph, constants, fed)
+        def run():
+            constants = self.graph.real_constants(traced.weight_values())
+            return run_float(self.graph, constants, [tf.constant(x) for x in inputs])
 
         try:
-            found = run([tf.constant(x) for x in inputs])
+            found = computed_once(run)
         except (tf.errors.InvalidArgumentError, ValueError):
             return False
         return same_outputs(found, expected, _SAME)

@@ -28,7 +28,7 @@ from tfcompress.quantization.plan import (
     OfTable,
     Place,
 )
-from tfcompress.quantization.tracing import imported_tensors
+from tfcompress.quantization.tracing import computed_once, imported_tensors
 from tfcompress.quantization.weights import RoundedKernel
 from tfcompress.tflite.constants import constant_value
 
@@ -83,12 +83,12 @@ def computed(make: Callable[[], GraphIntegers]) -> GraphIntegers:
     """
     symbolic = []
 
-    @tf.function(autograph=False)
-    def run():
+    def listed():
         symbolic[:] = [make()]
         return symbolic[0].tensors()
 
-    return symbolic[0].with_tensors(tensors) if (tensors := run()) else symbolic[0]
+    tensors = computed_once(listed)
+    return symbolic[0].with_tensors(tensors)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,14 +105,16 @@ class TrainedKernel:
 
     def integers(self):
         """Return (integers, scales), float32 tensors of the shape of the variable."""
-        weights = self.kernel.rounded(self.steps)
+        weights = self.kernel.stored()
         limit = self.kernel.limit(self.steps)
         axes = self.kernel.scale_axes or ()
         shape = [size if axis in axes else 1 for axis, size in enumerate(weights.shape)]
         scales = tf.broadcast_to(
             tf.reshape(limit / self.kernel.levels, shape), tf.shape(weights)
         )
-        return tf.round(weights / scales), scales
+        levels = float(self.kernel.levels)
+        integers = tf.round(tf.math.divide_no_nan(weights, scales))
+        return tf.clip_by_value(integers, -levels, levels), scales
 
 
 def range_grid(smallest, largest, dtype: str, symmetric: bool) -> Grid:

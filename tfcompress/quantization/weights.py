@@ -171,7 +171,7 @@ class RoundedKernel:
     def limit(self, steps: keras.Variable | None = None):
         """Return the largest numbers of the grid that ``rounded`` rounds to."""
         if steps is None:
-            return weight_limit(self._stored(), self.scale_axes)
+            return weight_limit(self.stored(), self.scale_axes)
         return usable_step(tf.convert_to_tensor(steps)) * self.levels
 
     def rounded(self, steps: keras.Variable | None = None, learning: bool = False):
@@ -185,7 +185,7 @@ class RoundedKernel:
         Returns:
             float32 tensor of the shape of the variable.
         """
-        weights, axes = self._stored(), self.scale_axes
+        weights, axes = self.stored(), self.scale_axes
         if self.scheme.weight_bits == 16:
             return round_to_half(weights)
         if steps is None:
@@ -200,11 +200,15 @@ class RoundedKernel:
         count = weights.shape.num_elements() // steps.shape.num_elements()
         return quantize_with_learnt_step(weights, steps, -self.levels, self.levels, count)
 
-    def _stored(self):
+    def stored(self):
+        """Return the float32 weights."""
         with AutocastScope(None):  # the stored float32 weight, also under mixed precision
             return tf.convert_to_tensor(self.kernel.variable.value)
 
 
 def _stays_float(kernel, scheme):
-    small = kernel.size < _SMALLEST_DYNAMIC
-    return scheme.activation_bits is None and scheme.weight_bits == 8 and small
+    """Tell whether a kernel is not stored as integers of few bits."""
+    if scheme.activation_bits is None:
+        return scheme.weight_bits == 8 and kernel.size < _SMALLEST_DYNAMIC
+    # A table has the type of the rows that are looked up in it.
+    return scheme.activation_bits == 16 and isinstance(kernel.layer, kl.Embedding)

@@ -222,3 +222,21 @@ def test_a_file_computes_the_same_on_several_items(name):
             assert found.shape == value.shape
             largest = max(1.0, np.abs(value).max())
             np.testing.assert_allclose(found / largest, value / largest, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", ["dilated", "groups", "transposed", "slopes", "unrolled"])
+def test_gradients_equal_keras(name):
+    keras.utils.set_random_seed(0)
+    model = MODELS[name]()
+    run = run_graph(float_file(model))
+    shape = model.inputs[0].shape[1:]
+    value = tf.constant(np.random.default_rng(0).normal(0, 1, (ITEMS, *shape)), tf.float32)
+
+    @tf.function
+    def gradient(function, value):
+        with tf.GradientTape() as tape:
+            tape.watch(value)
+            total = tf.add_n([tf.reduce_sum(tf.sin(y)) for y in tf.nest.flatten(function(value))])
+        return tape.gradient(total, value)
+
+    np.testing.assert_allclose(gradient(run, value), gradient(model, value), atol=1e-5)

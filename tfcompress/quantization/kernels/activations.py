@@ -1,7 +1,8 @@
 """Activations and other functions of one tensor on integers.
 
 With 8 bits most of them are tables (``tables.py``). XNNPACK takes LOGISTIC, TANH, ELU and
-LEAKY_RELU and leaves the others to the built-in kernels, which equal the reference kernels.
+LEAKY_RELU and leaves the others to the built-in kernels, which equal the reference kernels. Those
+differ in LOGISTIC and TANH with 16 bits where the input's scale is a power of two.
 """
 
 import numpy as np
@@ -103,14 +104,20 @@ def _interpolated_sigmoid(magnitude, bits):
     return tf.bitwise.left_shift(below, tf.constant(bits, tf.int64)) + part * (above - below)
 
 
+def _power_of_two(scale, largest):
+    """Whether a scale is almost ``2**(shift - 12)``, shift at most ``largest``, and the shift."""
+    scale = tf.cast(scale, tf.float64)
+    logarithm = tf.cast(tf.math.log(scale), tf.float32) * tf.constant(1 / np.log(2), tf.float32)
+    power = round_half_away(logarithm)
+    shift = tf.cast(power, tf.int64) + 12
+    is_power = tf.abs(logarithm - power) < _LARGEST_POWER_OF_TWO_ERROR
+    return is_power & (shift >= 0) & (shift <= largest), tf.clip_by_value(shift, 0, largest)
+
+
 def _scaled_for_sigmoids(integers, largest_power):
     """Multiply 16-bit integers so that 1 is ``3 * 4096``, as far as 15 bits of a factor go."""
     scale = tf.cast(integers.grid.scale, tf.float64)
-    logarithm = tf.cast(tf.math.log(scale), tf.float32) * tf.constant(1 / np.log(2), tf.float32)
-    power = round_half_away(logarithm)
-    left = tf.cast(power, tf.int64) + 12
-    is_power = tf.abs(logarithm - power) < _LARGEST_POWER_OF_TWO_ERROR
-    is_power = is_power & (left >= 0) & (left <= largest_power)
+    is_power, left = _power_of_two(scale, largest_power)
     real = scale * 12288.0
     limit = tf.constant(32767 / 2, tf.float64)
     shift = tf.zeros([], tf.int64)
@@ -118,11 +125,8 @@ def _scaled_for_sigmoids(integers, largest_power):
         small = real <= limit
         shift += tf.cast(small, tf.int64)
         real = tf.where(small, real * 2.0, real)
-    factor = tf.where(
-        is_power,
-        3 * tf.bitwise.left_shift(tf.constant(1, tf.int64), tf.maximum(left, 0)),
-        tf.cast(real, tf.int64),
-    )
+    power_factor = 3 * tf.bitwise.left_shift(tf.ones_like(left), left)
+    factor = tf.where(is_power, power_factor, tf.cast(real, tf.int64))
     shift = tf.where(is_power, tf.zeros_like(shift), shift)
     half = tf.where(shift > 0, tf.bitwise.left_shift(tf.ones_like(shift), shift - 1), 0)
     values = tf.cast(integers.values, tf.int64)
@@ -151,14 +155,27 @@ def _tanh_of_16_bits(integers):
     return _in_float(tf.bitwise.right_shift(result, tf.constant(8, tf.int64)))
 
 
-def _sigmoid_like(function, of_16_bits):
-    """Make the kernel of LOGISTIC or TANH."""
+def _sigmoid_like(function, of_16_bits, in_fixed_point, largest_power):
+    """Make the kernel of LOGISTIC or TANH.
+
+    With 16 bits, LiteRT's own kernels compute in fixed point where the scale is a power of two.
+    """
     of_8_bits = _from_table(tables.in_double(function), for_xnnpack=True)
 
     def kernel(operation, inputs, grids, kernels):
-        if grids[0].dtype == "INT16":
-            return [of_16_bits(inputs[0])]
-        return of_8_bits(operation, inputs, grids, kernels)
+        taken = inputs[0]
+        if grids[0].dtype != "INT16":
+            return of_8_bits(operation, inputs, grids, kernels)
+        if kernels == "reference":
+            return [of_16_bits(taken)]
+        is_power, shift = _power_of_two(taken.grid.scale, largest_power)
+
+        def of_power():
+            values = tf.cast(taken.values, tf.int64)
+            values = _limited(values * tf.bitwise.left_shift(tf.ones_like(shift), shift))
+            return _in_float(in_fixed_point(values, whole_bits=3, word=15))
+
+        return [tf.cond(is_power, of_power, lambda: of_16_bits(taken))]
 
     return kernel
 
@@ -321,6 +338,12 @@ def inverse_square_root(value: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     )
 
 
+def _sqrt(operation, inputs, grids, kernels):
+    """SQRT, cut off to whole steps; devices refuse negative numbers, here they become 0."""
+    real = tf.maximum(less_zero_point(inputs[0]), 0.0) * inputs[0].grid.scale
+    return [_built_in(tf.floor(quotient(tf.sqrt(real), grids[0].scale)), grids[0])]
+
+
 def _rsqrt(operation, inputs, grids, kernels):
     """RSQRT."""
     taken, grid = inputs[0], grids[0]
@@ -356,8 +379,8 @@ def _l2_normalization(operation, inputs, grids, kernels):
 
 
 ACTIVATIONS = {
-    "LOGISTIC": _sigmoid_like(tf.sigmoid, _logistic_of_16_bits),
-    "TANH": _sigmoid_like(tf.tanh, _tanh_of_16_bits),
+    "LOGISTIC": _sigmoid_like(tf.sigmoid, _logistic_of_16_bits, fixed_point.sigmoid, 0),
+    "TANH": _sigmoid_like(tf.tanh, _tanh_of_16_bits, fixed_point.hyperbolic_tangent, 1),
     "ELU": _from_table(tables.in_double(tf.nn.elu), for_xnnpack=True),
     "EXP": _from_table(tables.in_double(tf.exp)),
     "LOG": _log,
@@ -371,6 +394,7 @@ ACTIVATIONS = {
     "HARD_SWISH": _hard_swish,
     "ABS": _abs,
     "NEG": _neg,
+    "SQRT": _sqrt,
     "RSQRT": _rsqrt,
     "L2_NORMALIZATION": _l2_normalization,
 }

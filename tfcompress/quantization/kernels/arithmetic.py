@@ -45,6 +45,7 @@ def _div(operation, inputs, grids, kernels):
     scales = product_in_float64(second.grid.scale, grid.scale)
     scales = tf.cast(tf.cast(scales, tf.float32), tf.float64)
     real = quotient(tf.cast(first.grid.scale, tf.float64), scales)
+    real = tf.cast(tf.cast(real, tf.float32), tf.float64)
     multiplier, shift = fixed_point_multiplier(real)
     shift = tf.cast(shift, tf.int64) - (31 - zeros) - headroom
     high = fixed_point.product(unscaled, multiplier)

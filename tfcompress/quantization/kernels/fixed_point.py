@@ -13,30 +13,33 @@ import math
 import tensorflow as tf
 
 _LARGEST = (1 << 31) - 1
-_SMALLEST = -(1 << 31)
 
 
-def constant(real: float, whole_bits: int) -> tf.Tensor:
-    """Write a real number with ``whole_bits`` whole bits."""
-    return tf.constant(min(round(real * 2.0 ** (31 - whole_bits)), _LARGEST), tf.int64)
+def constant(real: float, whole_bits: int, word: int = 31) -> tf.Tensor:
+    """Write a real number with ``whole_bits`` whole bits; fewer bits are rounded from 32."""
+    full = min(round(real * 2.0 ** (31 - whole_bits)), _LARGEST)
+    half = (1 << (31 - word)) >> 1
+    return tf.constant(min((full + half) >> (31 - word), (1 << word) - 1), tf.int64)
 
 
-def saturated(value: tf.Tensor) -> tf.Tensor:
-    """Limit to what 32 bits hold."""
-    return tf.clip_by_value(value, _SMALLEST, _LARGEST)
+def saturated(value: tf.Tensor, word: int = 31) -> tf.Tensor:
+    """Limit to what ``word`` bits and a sign hold."""
+    return tf.clip_by_value(value, -(1 << word), (1 << word) - 1)
 
 
-def product(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
-    """Multiply, halves away from zero; the whole bits of the factors add up.
+def product(first: tf.Tensor, second: tf.Tensor, word: int = 31) -> tf.Tensor:
+    """Multiply and round to nearest, halves up; the whole bits of the factors add up.
 
     Args:
-        first: int64 tensor within 32 bits.
+        first: int64 tensor within the word.
         second: likewise.
+        word: 31 or 15 bits beside the sign.
 
     Returns:
-        int64 tensor within 32 bits.
+        int64 tensor within the word.
     """
-    return saturated(tf.bitwise.right_shift(first * second + (1 << 30), tf.constant(31, tf.int64)))
+    doubled = first * second + (1 << (word - 1))
+    return saturated(tf.bitwise.right_shift(doubled, tf.constant(word, tf.int64)), word)
 
 
 def shifted_right(value: tf.Tensor, bits: int | tf.Tensor) -> tf.Tensor:
@@ -56,9 +59,9 @@ def shifted_right(value: tf.Tensor, bits: int | tf.Tensor) -> tf.Tensor:
     return tf.bitwise.right_shift(value, bits) + tf.cast(rest > limit, tf.int64)
 
 
-def shifted_left(value: tf.Tensor, bits: int) -> tf.Tensor:
+def shifted_left(value: tf.Tensor, bits: int, word: int = 31) -> tf.Tensor:
     """Multiply by ``2**bits`` and saturate."""
-    return saturated(value * (1 << bits))
+    return saturated(value * (1 << bits), word)
 
 
 def scaled(value: tf.Tensor, multiplier: tf.Tensor, shift: tf.Tensor) -> tf.Tensor:
@@ -82,55 +85,85 @@ def half_sum(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
     return shifted_right(first + second, 1)
 
 
-def _exponential_near_an_eighth(value):
+def _exponential_near_an_eighth(value, word):
     """Compute ``exp`` of a number without whole bits in [-1/4, 0)."""
-    x = value + constant(1 / 8, 0)
-    x2 = product(x, x)
-    x3, x4 = product(x2, x), product(x2, x2)
-    cubic = product(shifted_right(x4, 2) + x3, constant(1 / 3, 0))
+    x = value + constant(1 / 8, 0, word)
+    x2 = product(x, x, word)
+    x3, x4 = product(x2, x, word), product(x2, x2, word)
+    cubic = product(shifted_right(x4, 2) + x3, constant(1 / 3, 0, word), word)
     series = x + shifted_right(cubic + x2, 1)
-    start = constant(math.exp(-1 / 8), 0)
-    return saturated(start + product(start, series))
+    start = constant(math.exp(-1 / 8), 0, word)
+    return saturated(start + product(start, series, word), word)
 
 
-def exponential(value: tf.Tensor, whole_bits: int = 5) -> tf.Tensor:
+def exponential(value: tf.Tensor, whole_bits: int = 5, word: int = 31) -> tf.Tensor:
     """Compute ``exp`` of numbers up to 0.
 
     Args:
         value: int64 tensor, not above 0, with ``whole_bits`` whole bits.
         whole_bits: 2 to 5.
+        word: 31 or 15 bits beside the sign.
 
     Returns:
-        int64 tensor without whole bits; 1 is ``2**31 - 1``.
+        int64 tensor without whole bits; 1 is the largest number of the word.
     """
-    fraction_bits = 31 - whole_bits
+    fraction_bits = word - whole_bits
     quarter = 1 << (fraction_bits - 2)
     near = tf.bitwise.bitwise_and(value, tf.constant(quarter - 1, tf.int64)) - quarter
-    result = _exponential_near_an_eighth(shifted_left(near, whole_bits))
+    result = _exponential_near_an_eighth(shifted_left(near, whole_bits, word), word)
     rest = near - value  # a multiple of a quarter: each of its bits multiplies
     for power in range(-2, whole_bits):
         bit = tf.constant(1 << (fraction_bits + power), tf.int64)
         is_set = tf.bitwise.bitwise_and(rest, bit) != 0
-        factor = constant(math.exp(-(2.0**power)), 0)
-        result = tf.where(is_set, product(result, factor), result)
-    return tf.where(value == 0, tf.constant(_LARGEST, tf.int64), result)
+        factor = constant(math.exp(-(2.0**power)), 0, word)
+        result = tf.where(is_set, product(result, factor, word), result)
+    return tf.where(value == 0, tf.constant((1 << word) - 1, tf.int64), result)
 
 
-def quotient_of_one_plus(value: tf.Tensor) -> tf.Tensor:
+def _twice_quotient_of_one_plus(value, word):
+    """Compute ``2 / (1 + value)`` of numbers in [0, 1), with two whole bits."""
+    half = half_sum(value, tf.constant((1 << word) - 1, tf.int64))
+    x = constant(48 / 17, 2, word) + product(half, -constant(32 / 17, 2, word), word)
+    for _ in range(3):
+        rest = constant(1.0, 2, word) - product(half, x, word)
+        x = x + shifted_left(product(x, rest, word), 2, word)
+    return x
+
+
+def quotient_of_one_plus(value: tf.Tensor, word: int = 31) -> tf.Tensor:
     """Compute ``1 / (1 + value)`` of numbers in [0, 1).
 
     Args:
         value: int64 tensor without whole bits.
+        word: 31 or 15 bits beside the sign.
 
     Returns:
         int64 tensor without whole bits.
     """
-    half = half_sum(value, tf.constant(_LARGEST, tf.int64))
-    x = constant(48 / 17, 2) + product(half, constant(-32 / 17, 2))
-    for _ in range(3):
-        rest = constant(1.0, 2) - product(half, x)
-        x = x + shifted_left(product(x, rest), 2)
-    return shifted_left(x, 1)
+    return shifted_left(_twice_quotient_of_one_plus(value, word), 1, word)
+
+
+def sigmoid(value: tf.Tensor, whole_bits: int, word: int) -> tf.Tensor:
+    """Compute the sigmoid.
+
+    Args:
+        value: int64 tensor with ``whole_bits`` whole bits.
+        whole_bits: 2 to 5.
+        word: 31 or 15 bits beside the sign.
+
+    Returns:
+        int64 tensor without whole bits.
+    """
+    positive = quotient_of_one_plus(exponential(-tf.abs(value), whole_bits, word), word)
+    result = tf.where(value > 0, positive, (1 << word) - 1 - positive)
+    return tf.where(value == 0, tf.constant(1 << (word - 1), tf.int64), result)
+
+
+def hyperbolic_tangent(value: tf.Tensor, whole_bits: int, word: int) -> tf.Tensor:
+    """Compute the hyperbolic tangent; arguments as in ``sigmoid``."""
+    fraction = exponential(-tf.abs(value), whole_bits + 1, word)  # of twice the value
+    quotient = _twice_quotient_of_one_plus(fraction, word) - constant(1.0, 2, word)
+    return tf.cast(tf.sign(value), tf.int64) * shifted_left(quotient, 2, word)
 
 
 def leading_zeros(value: tf.Tensor) -> tf.Tensor:

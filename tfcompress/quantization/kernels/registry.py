@@ -1,8 +1,7 @@
-"""All kernels: how to compute an operation of a file, in float and on integers.
+"""All kernels in one place: how to compute an operation of a file, in float and on integers.
 
-All integer kernels by the name of their operation.
-
-Each is a function ``kernel(operation, inputs, grids, kernels)``: inputs are ``Integers``, plain
+``INTEGER`` holds the integer kernels by the name of their operation. Each is a function
+``kernel(operation, inputs, grids, kernels)``: inputs are ``Integers``, plain
 tensors of indices and truths, or None where absent; grids are those of the outputs, None where an
 output is not real-valued; kernels is "xnnpack" or "reference". It returns whole numbers in
 float32, or tensors of indices and truths.
@@ -34,11 +33,11 @@ INTEGER = {
     **REDUCTIONS,
 }
 
-# What has integer kernels in LiteRT, but none with these types or in this kernel set.
+# LiteRT has no kernel for these with 16 bits.
 _ONLY_8_BITS = frozenset(
     {
-        *("ELU", "GELU", "HARD_SWISH", "L2_NORMALIZATION", "LOG_SOFTMAX", "NEG", "PRELU"),
-        *("RELU_N1_TO_1", "RELU_0_TO_1", "SQUARED_DIFFERENCE", "DIV"),
+        *("ELU", "HARD_SWISH", "L2_NORMALIZATION", "LOG_SOFTMAX", "PRELU"),
+        *("RELU_N1_TO_1", "RELU_0_TO_1", "SQUARED_DIFFERENCE"),
         *("ARG_MAX", "ARG_MIN", "SPACE_TO_DEPTH", "DEPTH_TO_SPACE"),
     }
 )

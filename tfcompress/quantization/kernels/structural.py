@@ -1,8 +1,8 @@
 """Operations that move, choose and compare values, the same on real numbers and on integers.
 
 All real tensors of such an operation lie on one grid, so integers pass through unchanged. Two
-exceptions need to know the grids: padding, where zero is the zero point, and comparisons of two
-grids, which live in ``comparisons.py``.
+exceptions need to know the grids: padding, where zero is the zero point (``moving.py``), and
+comparisons of two grids (``arithmetic.py``).
 
 A file is made for a batch of 1. Here the leading dimension may hold N times what the file says: a
 shape that the file spells out keeps its dimensions but the leading one, and a constant is repeated

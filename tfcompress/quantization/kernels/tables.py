@@ -6,8 +6,9 @@ halves away from zero, add the zero point. XNNPACK adds the zero point first and
 even. With 16 bits, the table has 513 values, corrected for the error at each midpoint, and kernels
 interpolate.
 
-The C library's float32 functions and ours (float64, then rounded) may differ in the last bit; no
-value was found where that changes a rounded result.
+The C library's float32 functions and ours (float64, then rounded) may differ in the last bit. That
+was seen to change a result of one operation: GELU with 16 bits, 7 in 69,120 values by 1, and none
+when its table is filled with the C library's ``erfcf`` and ``tanhf``.
 """
 
 from collections.abc import Callable

@@ -19,6 +19,8 @@ from tfcompress.quantization.lowerings import activations
 _KNOWN_BY_PARTS = (kl.PReLU,)
 _FAR = 1e6
 _SCOPES = re.compile(r"(^|/)(Gelu|l2_normalize)(_\d+)?/")
+_SCOPES_FOR_16_BITS = re.compile(r"(^|/)Gelu(_\d+)?/")  # L2_NORMALIZATION has no 16-bit kernel
+_L2_NORMALIZATION = "L2Normalize"  # stands for the parts of TensorFlow's function
 
 
 def _negated(operation):
@@ -84,6 +86,16 @@ def _unequal(operation):
     zero = tf.get_static_value(y)
     # The quantizer for 16 bits takes a comparison of indices for one of activations.
     return tf.cast(x, tf.bool) if zero is not None and not zero.any() else None
+
+
+def _filled_with(value):
+    """Fill a shape with a number: the converter folds it where the batch size is fixed."""
+
+    def form(operation):
+        (x,) = operation.inputs
+        return tf.fill(tf.shape(x), tf.cast(value, x.dtype)) if x.dtype.is_floating else None
+
+    return form
 
 
 def _summed(operation):
@@ -164,7 +176,9 @@ _EXACT = {
     "Neg": _negated,
     "NotEqual": _unequal,
     "OneHot": _one_hot,
+    "OnesLike": _filled_with(1.0),
     "Relu6": _clipped_at_six,
+    "ZerosLike": _filled_with(0.0),
 }
 # Their parts need ranges of their own, closer ones than the converter observes.
 _INEXACT = {
@@ -182,8 +196,8 @@ FORMS = {**_EXACT, **_INEXACT}
 # What the converter or a kernel gets wrong, not just leaves in float.
 _ALWAYS = {
     None: (),
-    8: ("Minimum", "OneHot"),
-    16: ("Minimum", "NotEqual", "Square", "SquaredDifference", "Sum"),
+    8: ("Minimum", "OneHot", "OnesLike", "ZerosLike"),
+    16: ("Minimum", "NotEqual", "OnesLike", "Square", "SquaredDifference", "Sum", "ZerosLike"),
 }
 _NEVER_NEEDED = ("SquaredDifference", "Sum")
 # HARD_SWISH, which has no 16-bit kernel, is made of it.
@@ -206,6 +220,8 @@ def rewritings(
     needed = _UNKNOWN if bits is None else _EXACT if by_converter else FORMS
     left_out = _NEVER_NEEDED if bits == 16 else (*_NEVER_NEEDED, *_NEEDED_FOR_16_BITS)
     always = _ALWAYS[bits]
+    if bits == 16:
+        always = (*always, _L2_NORMALIZATION)
     return always, tuple(sorted({*always, *needed}.difference(left_out) | {*always}))
 
 
@@ -218,9 +234,15 @@ def forms_for(kinds: Collection[str]) -> Callable[[object], Mapping[str, Callabl
     Returns:
         A callable that takes the layer, see ``TappedCalls``.
     """
-    chosen = {kind: functools.partial(_unless_known, FORMS[kind]) for kind in kinds}
+    known = _SCOPES_FOR_16_BITS if _L2_NORMALIZATION in kinds else _SCOPES
+    chosen = {
+        kind: functools.partial(_unless_known, known, FORMS[kind])
+        for kind in kinds
+        if kind != _L2_NORMALIZATION
+    }
     return lambda layer: {} if isinstance(layer, _KNOWN_BY_PARTS) else chosen
 
 
-def _unless_known(form, operation):
-    return None if _SCOPES.search(operation.name) else form(operation)
+def _unless_known(known, form, operation):
+    """Return an operation's form, None where the converter knows it as part of a function."""
+    return None if known.search(operation.name) else form(operation)
