@@ -10,7 +10,6 @@ import tensorflow as tf
 from exporters.calibrating import observe_ranges
 from exporters.representative_data import checked_samples, require_data
 from exporters.signatures import DEFAULT, entry_models, output_names
-from tfcompress.graph.taps import walk_operations
 from tfcompress.graph.wrapper import ModelWrapper, require_final_kernels, unwrap
 from tfcompress.guests.guest_model import GuestModel, hosted
 from tfcompress.quantization import QuantizeAware, Scheme
@@ -25,9 +24,10 @@ from tfcompress.quantization.float_file import ConversionError
 from tfcompress.quantization.integers import GraphIntegers, computed, integers_of
 from tfcompress.quantization.lowerings.fused_lstm import require_no_state
 from tfcompress.quantization.lowerings.operations import rewritings
+from tfcompress.quantization.plan import NO_RANGE
 from tfcompress.tflite.compact import shorten_names
 from tfcompress.tflite.editing import Editor
-from tfcompress.tflite.filling import Filling, fill
+from tfcompress.tflite.filling import fill
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.model import TFLiteModel
 from tfcompress.tflite.precision import list_refused
@@ -105,7 +105,9 @@ def convert_model(
         name = f"{scheme.name}, quantization-aware"
     else:
         samples = None
-        if scheme is not None and scheme.is_integer:
+        learnt = isinstance(model, GuestModel) and model.has_learnt_ranges
+        needs_data = scheme is not None and scheme.is_integer and not learnt
+        if needs_data or (learnt and representative_data is not None):
             require_data(quantization or "int8", representative_data)
             samples = checked_samples(models, representative_data)
         made = {
@@ -113,7 +115,10 @@ def convert_model(
             for key, entry_model in models.items()
         }
         name = "float32" if scheme is None else scheme.name
-        name += ", post-training" if samples is not None else ""
+        if learnt:
+            name += ", quantization-aware by TFMOT"
+        elif samples is not None:
+            name += ", post-training"
     editor = assemble(
         {
             key: Entry(
@@ -200,7 +205,7 @@ def _after_training(
     bits = None if scheme is None else scheme.activation_bits
 
     def deployed(rewritten):
-        graph = deploy_as_it_is(model, scheme, batch_size, rewritten)
+        graph = deploy_as_it_is(model, scheme, batch_size, rewritten, samples is not None)
         if bits is not None:
             _require_integer(model, graph, {*allow_float, *graph.left_in_float})
         return graph
@@ -209,7 +214,7 @@ def _after_training(
     if scheme is None:
         return graph, None
     ranges = np.zeros((0, 2), np.float32)
-    if samples is not None:
+    if graph.plan.rows:
         ranges = observe_ranges(graph, samples(key))
     return graph, computed(lambda: integers_of(graph, tf.constant(ranges)))
 
@@ -217,10 +222,15 @@ def _after_training(
 def _require_integer(model, graph, allowed):
     """Refuse operations in float of layers that may not compute in float."""
     if listed := list_refused(graph.float_layers(), allowed):
-        raise FloatOperationError(
+        message = (
             f"Model {unwrap(model).name!r} was to be exported with integers alone, but these "
             f"layers would compute in float on the device:\n{listed}"
         )
+        if NO_RANGE in graph.plan.in_float.values():
+            message += (
+                " Or pass `representative_data`, to observe the ranges that it has not learnt."
+            )
+        raise FloatOperationError(message)
 
 
 def _filled(graph, numbers, batch_size, scheme, input_dtype, output_dtype) -> Editor:

@@ -169,6 +169,30 @@ def nearest_integers(values, bits: int, axis: int | None) -> Integers:
     return Integers(integers, Grid(scale, tf.constant(0), _integer_type(bits), axis or 0))
 
 
+def integers_on(values, scales: Sequence[float], bits: int, axis: int | None) -> Integers:
+    """Round weights to steps that are known.
+
+    Args:
+        values: float32 tensor.
+        scales: the steps, one, or one for each index along ``axis``.
+        bits: of the integers, 2 to 8.
+        axis: the axis that the steps run along, None for one step.
+
+    Returns:
+        The integers, without the lowest that the bits can hold.
+
+    Example:
+    >>> integers_on(tf.constant([[1.0, -0.3]]), [0.25], bits=8, axis=None).values.numpy()
+    array([[ 4., -1.]], dtype=float32)
+    """
+    scale = tf.constant(scales, tf.float32)
+    shape = [-1 if other == axis else 1 for other in range(len(values.shape))]
+    limit = 2.0 ** (bits - 1) - 1.0
+    integers = tf.round(values / tf.reshape(scale, shape))
+    grid = Grid(tf.reshape(scale, [-1] if axis is not None else []), tf.constant(0), f"INT{bits}")
+    return Integers(tf.clip_by_value(integers, -limit, limit), grid._replace(axis=axis or 0))
+
+
 def integers_of(
     graph: DeployedGraph,
     ranges,
@@ -301,6 +325,8 @@ class _Filler:
             same_bits = trained.scheme.weight_bits == numbers.bits
             if not one_scale and same_bits:
                 return self._trained_kernel(derivation, numbers)
+        if numbers.scales:
+            return integers_on(self._real(index), numbers.scales, numbers.bits, numbers.axis)
         return nearest_integers(self._real(index), numbers.bits, numbers.axis)
 
     def _trained_kernel(self, derivation, numbers):

@@ -11,15 +11,19 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tfcompress.quantization.brought_grids import activation_grid, kernel_bits
 from tfcompress.quantization.lstm_numbers import weight_positions
 from tfcompress.quantization.scheme import Scheme
 from tfcompress.tflite.constants import constant_value
+from tfcompress.tflite.filling import Storage
 from tfcompress.tflite.lstm_forms import CELL_STATE, FUSED_LSTM, HIDDEN_STATE
 from tfcompress.tflite.model import Operation, Subgraph, TFLiteModel
 from tfcompress.tflite.operations import Support, runs_with, support, weight_types
 
 # With float activations, smaller kernels are not worth the time that quantizing inputs takes.
 _SMALLEST_DYNAMIC = 1024
+# Why an operation is in float where ranges are not observed.
+NO_RANGE = "a tensor without a range"
 _LOOKUPS = {"GATHER": 0, "EMBEDDING_LOOKUP": 1}  # and where they read their table
 
 Place = tuple[int, int]  # an operation of the graph, and the position of one of its inputs
@@ -34,7 +38,7 @@ class Learned:
 
 @dataclasses.dataclass(frozen=True)
 class Fixed:
-    """A grid that the operation defines."""
+    """A grid that the operation defines, or that the model brings with it."""
 
     scale: float
     zero_point: int
@@ -69,10 +73,12 @@ class KernelNumbers:
     Attributes:
         bits: 16 for half-precision floats, otherwise those of its integers.
         axis: the axis of the file's kernel that scales run along, None for one scale.
+        scales: those that the model brings with it; none if they follow from the values.
     """
 
     bits: int
     axis: int | None
+    scales: tuple[float, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,6 +123,8 @@ def make_plan(
     model: TFLiteModel,
     scheme: Scheme,
     schemes: Mapping[int, Scheme | None],
+    brought: Mapping[int, Storage] | None = None,
+    observed: bool = True,
 ) -> Plan:
     """Decide on the numbers of a float file's main graph.
 
@@ -125,17 +133,23 @@ def make_plan(
         scheme: the numerics of activations.
         schemes: by the index of an operation, the numerics of its weights where they are not those
             of ``scheme``; None for an operation that computes in float.
+        brought: by the index of a tensor, the form that the model itself rounds it to. Where its
+            operation has another grid, it is read on that of the model.
+        observed: whether the other tensors get ranges; without, operations on them are in float.
 
     Returns:
         The plan.
 
     Example:
-    >>> make_plan(read_model(float_file), Scheme.int8(), {}).in_float
-    {}
+    ```python
+    from tfcompress.tflite.flatbuffer import read_model
+
+    make_plan(read_model("model_float.tflite"), Scheme.int8(), {}).in_float  # {}
+    ```
     """
     if scheme.activation_bits is None:
         return _weights_alone(model, scheme, schemes)
-    return _Planner(model, scheme, schemes).plan()
+    return _Planner(model, scheme, schemes, brought or {}, observed).plan()
 
 
 def _weights_alone(model, scheme, schemes):
@@ -181,13 +195,15 @@ def _scale_axis(entry: Support, operation: Operation, scheme: Scheme, activation
 class _Planner:
     """Goes through a graph once, in the order in which it runs."""
 
-    def __init__(self, model, scheme, schemes):
+    def __init__(self, model, scheme, schemes, brought, observed):
         self._model, self._graph = model, model.subgraphs[0]
         self._scheme, self._schemes = scheme, schemes
+        self._brought, self._observed = brought, observed
         self._dtype = f"INT{scheme.activation_bits}"
         self._in_float: dict[int, str] = {}
         self._parent: dict[int, int] = {}
         self._defined: dict[int, Numbers] = {}  # by the root of a group
+        self._reread: dict[int, Fixed] = {}  # what is read on another grid than it is stored on
         self._requantized: set[Place] = set()
         self._cells: set[int] = set()  # the cell states of LSTMs
 
@@ -197,8 +213,11 @@ class _Planner:
         for index in graph.inputs:
             if self._is_real(index):
                 self._parent[index] = index
+                self._bring(index)
         for operation in graph.operations:
             self._meet(operation)
+        if not self._observed:
+            self._leave_without_range()
         readers = {}
         for operation in graph.operations:
             for index in operation.inputs:
@@ -232,7 +251,7 @@ class _Planner:
                 place = operation.index, position
                 if index not in self._parent:
                     continue
-                wanted = Float() if in_float else grids[index]
+                wanted = Float() if in_float else self._reread.get(index, grids[index])
                 if place in self._requantized:
                     wanted = grids[operation.outputs[0]]
                 if wanted != tensors[index]:
@@ -288,7 +307,13 @@ class _Planner:
         reason = self._reason(operation)
         if reason is not None:
             self._in_float[operation.index] = reason
-            return
+        else:
+            self._relate(operation, inputs, outputs, constants)
+        for index in outputs:
+            self._bring(index)
+
+    def _relate(self, operation, inputs, outputs, constants):
+        """Take note of the grids that an integer operation defines or joins."""
         entry = support(operation.name)
         lookup = self._table(operation)
         if lookup is not None and self._dtype == "INT8":
@@ -301,6 +326,20 @@ class _Planner:
         elif operation.name == FUSED_LSTM:
             self._meet_lstm(operation)
 
+    def _bring(self, index):
+        """Give a tensor the grid that the model brings for it, or let it be read on that."""
+        if index in self._brought:
+            grid = Fixed(*activation_grid(self._brought[index], self._dtype))
+            if self._defined.setdefault(self._root(index), grid) != grid:
+                self._reread[index] = grid
+
+    def _leave_without_range(self):
+        """Leave operations in float that read or make a tensor without a range."""
+        for operation in self._graph.operations:
+            used = [i for i in (*operation.inputs, *operation.outputs) if i in self._parent]
+            if any(self._root(index) not in self._defined for index in used):
+                self._in_float.setdefault(operation.index, NO_RANGE)
+
     def _meet_lstm(self, operation):
         """Give the hidden state one grid with the output, and the cell state one of its own."""
         hidden, cell = (operation.inputs[place] for place in (HIDDEN_STATE, CELL_STATE))
@@ -310,18 +349,22 @@ class _Planner:
 
     def _meet_copy(self, operation, inputs, outputs, constants):
         """Give what an operation copies one grid with what it copies from."""
-        defined = {self._defined.get(self._root(index)) for index in inputs}
+        read = {index: self._read_on(index) for index in inputs}
+        defined = {*read.values()}
         if len(defined) == 1 and None not in defined and self._hold(*defined, constants):
-            for index in outputs:
-                self._parent[index] = self._root(inputs[0])
+            self._join(outputs)
+            self._defined[self._root(outputs[0])] = defined.pop()
             return
-        free = [index for index in inputs if self._root(index) not in self._defined]
-        self._join([*free, *outputs] or outputs)
+        self._join([*(index for index in inputs if read[index] is None), *outputs])
         self._requantized |= {
             (operation.index, position)
             for position, index in enumerate(operation.inputs)
-            if index in self._parent and self._root(index) in self._defined
+            if read.get(index) is not None
         }
+
+    def _read_on(self, index) -> Numbers | None:
+        """Return the grid on which a tensor is read, None if that is left to its range."""
+        return self._reread.get(index, self._defined.get(self._root(index)))
 
     def _hold(self, grid, constants):
         """Tell whether a grid that is fixed holds the constants that are joined to it."""
@@ -378,10 +421,12 @@ class _Planner:
             if not _is_real_constant(self._graph, index):
                 continue
             if place == self._table(operation) and self._dtype == "INT8":
-                kernels[place] = KernelNumbers(self._bits(operation, scheme), None)
+                kernels[place] = KernelNumbers(self._bits(operation, scheme.weight_bits), None)
             elif position in positions:
                 axis = _scale_axis(entry, operation, scheme, self._dtype)
-                kernels[place] = KernelNumbers(self._bits(operation, scheme), axis)
+                kernels[place] = self._brought_kernel(operation, index) or KernelNumbers(
+                    self._bits(operation, scheme.weight_bits), axis
+                )
             elif position in kernel_of:
                 kernel = kernel_of[position]
                 biases[place] = (operation.index, entry.data), (operation.index, kernel)
@@ -390,7 +435,18 @@ class _Planner:
             else:
                 constants[place] = None
 
-    def _bits(self, operation, scheme):
-        """Return the bits of a kernel: those of the scheme, if there is such a kernel."""
-        types = weight_types(operation.name, self._dtype)
-        return scheme.weight_bits if f"INT{scheme.weight_bits}" in types else 8
+    def _brought_kernel(self, operation, index) -> KernelNumbers | None:
+        """Return the numbers that the model brings for a kernel, if there is such a kernel."""
+        form, entry = self._brought.get(index), support(operation.name)
+        if form is None or (bits := kernel_bits(form)) is None or bits > 8:
+            return None
+        axis = form.axis if len(form.scales) > 1 else None
+        if axis is not None and not (
+            self._dtype in entry.per_channel and axis == entry.channel_axis
+        ):
+            return None
+        return KernelNumbers(self._bits(operation, bits), axis, tuple(form.scales))
+
+    def _bits(self, operation, bits):
+        """Return the bits of a kernel: those that are wanted, if there is such a kernel."""
+        return bits if f"INT{bits}" in weight_types(operation.name, self._dtype) else 8
