@@ -106,8 +106,8 @@ def convert_model(
     else:
         samples = None
         learnt = isinstance(model, GuestModel) and model.has_learnt_ranges
-        needs_data = scheme is not None and scheme.is_integer and not learnt
-        if needs_data or (learnt and representative_data is not None):
+        integer = scheme is not None and scheme.is_integer
+        if integer and not (learnt and representative_data is None):
             require_data(quantization or "int8", representative_data)
             samples = checked_samples(models, representative_data)
         made = {
@@ -215,7 +215,7 @@ def _after_training(
         return graph, None
     ranges = np.zeros((0, 2), np.float32)
     if graph.plan.rows:
-        ranges = observe_ranges(graph, samples(key))
+        ranges = observe_ranges(model.name, graph, samples(key))
     return graph, computed(lambda: integers_of(graph, tf.constant(ranges)))
 
 

@@ -10,8 +10,8 @@ from keras import ops
 import tfcompress as tfc
 from exporters import export_tflite
 from tfcompress.graph.inner_tensors import InnerTensors
-from tfcompress.quantization.lowerings.operations import FORMS, rewritings
 from tfcompress.quantization.deployed_graph import PlacementError
+from tfcompress.quantization.lowerings.operations import FORMS, rewritings
 from tfcompress.quantization.placement import Placement
 
 SERIES = np.random.default_rng(0).normal(size=(32, 4, 3)).astype("float32")

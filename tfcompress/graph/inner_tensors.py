@@ -50,7 +50,7 @@ class InnerTensors:
 
     The role of a tensor is "tf.", the type of its operation, and the operation's number among those
     of its type in the call that make floats, from the second on: "tf.Mul", "tf.Mul_1". A call has
-    the same roles in training and in inference as long as it makes its operations in the same order.
+    the same roles in training and in inference if it makes its operations in the same order.
 
     An object serves one run of a model. Run eagerly, it offers nothing.
     """

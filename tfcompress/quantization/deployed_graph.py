@@ -99,7 +99,7 @@ class DeployedGraph:
     plan: Plan
     derivations: Derivations = dataclasses.field(default_factory=dict)
     points: Mapping[int, TapPoint] = dataclasses.field(default_factory=dict)
-    placement: Placement = Placement((), ())
+    placement: Placement = dataclasses.field(default_factory=lambda: Placement((), ()))
     placement_rows: Sequence[int] = ()
     left_in_float: tuple[str, ...] = ()
 
@@ -203,8 +203,8 @@ def lower(
         model's.
 
     Raises:
-        PlacementError: an operation of a layer that is not in ``allow_float`` has no integer kernel,
-            or stores a tensor that the model does not hand out.
+        PlacementError: an operation of a layer that is not in ``allow_float`` has no integer
+            kernel, or stores a tensor that the model does not hand out.
         ConversionError: the converter refuses the model.
         ValueError: see ``input_specs``.
     """

@@ -2,9 +2,9 @@
 
 The converter folds what surrounds a kernel into it: biases, the scale and the shift of a
 BatchNormalization, a rescaling of the input. So each constant is explained: as a tensor of the
-traced graph that does not depend on the inputs (an *operand*), or as a kernel among the operands with
-the affine operations before and behind it. An explanation is accepted if it gives the constant's
-values; made-up weights let no two explanations agree by chance.
+traced graph that does not depend on the inputs (an *operand*), or as a kernel among the operands
+with the affine operations before and behind it. An explanation is accepted if it gives the
+constant's values; made-up weights let no two explanations agree by chance.
 """
 
 import dataclasses
@@ -169,7 +169,8 @@ class _Explanations:
         for name in self._by_size.get(kernel.size, ()):
             value = self._values[name]
             nodes = self._nodes_with_kernel(name, _LINEAR[operation.name])
-            for node, before in ((node, before) for node in nodes for before in self._before(node)):
+            chains = [(node, before) for node in nodes for before in self._before(node)]
+            for node, before in chains:
                 for order in _orders(value.shape, kernel.shape):
                     arranged = np.transpose(value, order).reshape(kernel.shape)
                     explained = _Explained(name, tuple(order), arranged, axes, before)

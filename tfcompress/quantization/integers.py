@@ -109,9 +109,7 @@ class TrainedKernel:
         limit = self.kernel.limit(self.steps)
         axes = self.kernel.scale_axes or ()
         shape = [size if axis in axes else 1 for axis, size in enumerate(weights.shape)]
-        scales = tf.broadcast_to(
-            tf.reshape(limit / self.kernel.levels, shape), tf.shape(weights)
-        )
+        scales = tf.broadcast_to(tf.reshape(limit / self.kernel.levels, shape), tf.shape(weights))
         levels = float(self.kernel.levels)
         integers = tf.round(tf.math.divide_no_nan(weights, scales))
         return tf.clip_by_value(integers, -levels, levels), scales
@@ -276,9 +274,7 @@ class _Filler:
             and (operation.index, position) not in self._constants
             and (operation.index, position) not in halves
         }
-        reals = {
-            index: self._real(index) for index in self._graph.derivations if index in left
-        }
+        reals = {index: self._real(index) for index in self._graph.derivations if index in left}
         return GraphIntegers(self._grids, self._constants, halves, reals)
 
     def _index(self, place):
@@ -351,10 +347,7 @@ class _Filler:
     def _constant(self, place, numbers: Numbers | None) -> Integers:
         """Return a constant on a grid that it shares, or on one of its own values."""
         real = self._real(self._index(place))
-        if numbers is None:
-            grid = self._own_grid(real)
-        else:
-            grid = self._grid(numbers)
+        grid = self._own_grid(real) if numbers is None else self._grid(numbers)
         lowest, highest = (-128, 127) if grid.dtype == "INT8" else (-32768, 32767)
         steps = tf.round(tf.math.divide_no_nan(real, grid.scale))
         steps = tf.clip_by_value(
@@ -369,9 +362,7 @@ class _Filler:
         # No bias is added in units of a constant's scale, so that it may be as fine as it likes.
         width = largest - smallest
         unit = tf.where(width > 1e-30, width, 1.0)
-        grid = range_grid(
-            smallest / unit, largest / unit, self._plan.dtype, self._plan.symmetric
-        )
+        grid = range_grid(smallest / unit, largest / unit, self._plan.dtype, self._plan.symmetric)
         return grid._replace(scale=grid.scale * unit)
 
     def _bias(self, place, data, kernel) -> Integers:

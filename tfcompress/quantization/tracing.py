@@ -2,7 +2,8 @@
 
 The graph is traced once, with a free batch size and the weights as inputs. So the model can be
 converted and run with any weights, and what its constants are made of can be read from the graph.
-A batch fixed to 1 would change the graph itself: Keras takes a tensor of shape (1, n, 1) for a bias.
+A batch fixed to 1 would change the graph itself: Keras takes a tensor of shape (1, n, 1) for a
+bias.
 """
 
 import collections
@@ -64,7 +65,6 @@ class TracedModel:
         Returns:
             One tensor per name.
         """
-
         fed = {**dict(zip(self.inputs, map(tf.constant, inputs), strict=False)), **weights}
         return computed_once(lambda: imported_tensors(self.definition, fed, tensors))
 
