@@ -46,7 +46,9 @@ def observe_ranges(
     ports = [spec.name for spec in graph.traced.specs]
     for sample in samples:
         for port, index in zip(ports, file.inputs, strict=True):
-            interpreter.set_tensor(index, sample[port])
+            # One example, as often as a file of a fixed batch takes one.
+            fed = np.broadcast_to(sample[port], file.tensors[index].shape)
+            interpreter.set_tensor(index, fed)
         interpreter.reset_all_variables()
         interpreter.invoke()
         for row, members in enumerate(graph.plan.rows):

@@ -163,6 +163,20 @@ def test_the_cell_state_holds_what_it_reaches_between_the_ends():
     assert cell_steps(converted.content) == [2.0**-14]
 
 
+def test_cell_states_grow_as_in_keras():
+    """Each of the first 20 steps adds 1 to the cell state, each of the others takes 1 away."""
+    model = keras.Sequential([keras.Input((40, 1)), kl.LSTM(2, return_sequences=True)])
+    kernel = np.array([[0, 0, 0, 0, 5, 5, 0, 0]], "float32")
+    bias = np.array([20, 20, 20, 20, 0, 0, 0, 0], "float32")
+    model.set_weights([kernel, np.full((2, 8), 1e-3, "float32"), bias])
+    data = np.repeat(np.array([1, -1], "float32"), 20).reshape(1, 40, 1)
+    with load(convert_model(model, "float32").flatbuffer) as loaded:
+        found = loaded.predict(data)[0]
+    np.testing.assert_allclose(found, model(data).numpy(), atol=1e-5)
+    converted = convert_model(model, "int8", representative_data=data)
+    assert cell_steps(converted.content) == [2.0**-10]  # up to 32, where 10 has steps of 2^-11
+
+
 @pytest.mark.parametrize(
     ("limit", "step"), [(1.0, 2.0**-15), (1.1, 2.0**-14), (0.1, 2.0**-15), (100.0, 2.0**-9)]
 )
@@ -236,6 +250,13 @@ def test_other_exports(layer, quantization, batch_size, most):
     model, data = built(layer(UNITS), kl.Dense(3)), sequences(96)
     converted = convert_model(model, quantization, representative_data=data, batch_size=batch_size)
     assert noise(converted.flatbuffer, model, data) < most
+
+
+def test_a_file_of_a_fixed_batch():
+    model, data = built(kl.LSTM(UNITS), kl.Dense(3)), sequences(96)
+    converted = convert_model(model, "int8", representative_data=data, batch_size=4)
+    assert FUSED_LSTM in operations(converted.content)
+    assert noise(converted.flatbuffer, model, data) < 0.05
 
 
 @pytest.mark.parametrize(("quantization", "most"), [("int16x8", 0.08), ("float32", 1e-5)])

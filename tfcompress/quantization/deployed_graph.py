@@ -30,6 +30,7 @@ from tfcompress.quantization.tracing import (
     made_up_weights,
     trace,
 )
+from tfcompress.tflite.cell_clip import without_cell_clip
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.model import Operation, TFLiteModel
 from tfcompress.tflite.names import layer_scopes, match_layer
@@ -320,6 +321,8 @@ def deploy_as_it_is(
     traced = trace(model, lowering, rewritten, fixed)
     weights = {name: value.numpy() for name, value in traced.weight_values().items()}
     content = float_file(traced, weights, batch_size)
+    if recurrent:
+        content = without_cell_clip(content)
     file, brought = read_model(content), {}
     if integer:
         content, brought = take_out_pairs(content, file)
