@@ -24,7 +24,7 @@ from tfcompress.quantization.float_file import ConversionError
 from tfcompress.quantization.integers import GraphIntegers, computed, integers_of
 from tfcompress.quantization.lowerings.fused_lstm import require_no_state
 from tfcompress.quantization.lowerings.operations import rewritings
-from tfcompress.quantization.plan import NO_RANGE
+from tfcompress.quantization.planning import NO_RANGE
 from tfcompress.tflite.compact import shorten_names
 from tfcompress.tflite.editing import Editor
 from tfcompress.tflite.filling import fill

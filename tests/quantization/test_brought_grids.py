@@ -9,6 +9,9 @@ from keras import layers as kl
 from exporters import load
 from exporters.converting import convert_model
 from tfcompress.quantization.brought_grids import activation_grid, kernel_bits
+from tfcompress.quantization.plan import Fixed, Float
+from tfcompress.quantization.planning import make_plan
+from tfcompress.quantization.scheme import Scheme
 from tfcompress.tflite.constants import constant_value
 from tfcompress.tflite.filling import Storage
 from tfcompress.tflite.flatbuffer import read_model
@@ -164,3 +167,25 @@ def test_a_file_without_pairs_computes_what_it_did_without_rounding():
         np.testing.assert_allclose(
             loaded.predict(IMAGES)[0], model.layers[2](IMAGES).numpy(), atol=1e-5
         )
+
+
+def test_what_lacks_a_range_is_in_float_where_none_is_observed():
+    """Two parts have grids, what joins them has none; the layer behind reads on one again."""
+    x = keras.Input((8, 8, 2))
+    parts = [Rounding(-1.0, 3.0)(x), Rounding(-2.0, 6.0)(kl.Conv2D(2, 3, padding="same")(x))]
+    joined = Rounding(-9.0, 9.0)(kl.ReLU()(kl.Concatenate()(parts)))
+    model = keras.Model(x, Rounding(-4.0, 4.0)(kl.Conv2D(3, 3)(joined)))
+    content = convert_model(model, "float32").flatbuffer
+    bare, forms = take_out_pairs(content, read_model(content))
+    file = read_model(bare)
+    plan = make_plan(file, Scheme.int8(), {}, forms, observed=False)
+    in_float = [file.subgraphs[0].operations[index].name for index in plan.in_float]
+    assert in_float == ["CONCATENATION", "RELU"]
+    assert plan.rows == ()
+    (first, concatenation, relu, last) = file.subgraphs[0].operations
+    assert [plan.form(concatenation, place) for place in (0, 1)] == [Float(), Float()]
+    assert plan.tensors[relu.outputs[0]] == Float()
+    assert plan.form(last, 0) == Fixed(*activation_grid(forms[relu.outputs[0]], "INT8"))
+    assert plan.tensors[first.outputs[0]] == Fixed(
+        *activation_grid(forms[first.outputs[0]], "INT8")
+    )

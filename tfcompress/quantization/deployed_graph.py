@@ -20,7 +20,8 @@ from tfcompress.quantization.layer_schemes import LayerSchemes, resolve_schemes
 from tfcompress.quantization.lowerings import observable_call
 from tfcompress.quantization.lowerings.fused_lstm import recurrent_layers, with_recurrence
 from tfcompress.quantization.placement import Placement
-from tfcompress.quantization.plan import FLOAT_PLAN, Fixed, Learned, Plan, make_plan
+from tfcompress.quantization.plan import FLOAT_PLAN, Fixed, Learned, Plan
+from tfcompress.quantization.planning import make_plan
 from tfcompress.quantization.recognition import Candidates, candidates_of
 from tfcompress.quantization.scheme import Scheme
 from tfcompress.quantization.tracing import (
