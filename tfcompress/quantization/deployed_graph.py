@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 import keras
 import numpy as np
 
+from tfcompress.graph.kernels import find_kernels
 from tfcompress.graph.selection import walk_layers
 from tfcompress.graph.taps import TapPoint, walk_operations
 from tfcompress.graph.wrapper import unwrap
@@ -219,7 +220,7 @@ def lower(
     own = operation_schemes(layers, schemes)
     if not scheme.is_integer:
         plan = make_plan(file, scheme, own)
-        derivations = derive(traced, weights, file)
+        derivations = derive(traced, weights, file, _output_axes(model, traced))
         return DeployedGraph(traced, content, file, layers, plan, derivations)
     inputs = probe_inputs(traced.specs)
     stored = tensor_values(content, inputs)
@@ -243,11 +244,21 @@ def lower(
     placement, rows = _place(model, graph, points, repeats, rewritten)
     return dataclasses.replace(
         graph,
-        derivations=derive(traced, weights, file),
+        derivations=derive(traced, weights, file, _output_axes(model, traced)),
         points=points,
         placement=placement,
         placement_rows=rows,
     )
+
+
+def _output_axes(model, traced):
+    """Return the axes of the output channels of the model's kernels, by their placeholder."""
+    axes = {id(kernel.variable): kernel.output_axes for kernel in find_kernels(model)}
+    return {
+        name: axes[id(variable)]
+        for name, variable in traced.weights.items()
+        if id(variable) in axes
+    }
 
 
 def operation_schemes(

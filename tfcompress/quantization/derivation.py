@@ -48,6 +48,8 @@ class FoldedKernel:
         axis: the axis of the output channels in the file.
         factor: takes the values of operands; returns the factors, of shape (channels,) or ().
         needs: the names of the operands that ``factor`` reads.
+        channels: for each output channel in the file, the one of the variable that it is copied
+            from, among all of its output channels in their order; None if not known.
     """
 
     operand: str
@@ -57,6 +59,7 @@ class FoldedKernel:
     axis: int
     factor: Callable[[Values], object] | None = None
     needs: tuple[str, ...] = ()
+    channels: np.ndarray | None = None
 
     def arranged(self, operand):
         """Return the operand, or something of its shape, in the order of the file."""
@@ -95,7 +98,10 @@ Derivations = Mapping[int, FoldedKernel | Derived]
 
 
 def derive(
-    traced: TracedModel, weights: Mapping[str, np.ndarray], model: TFLiteModel
+    traced: TracedModel,
+    weights: Mapping[str, np.ndarray],
+    model: TFLiteModel,
+    output_axes: Mapping[str, tuple[int, ...]],
 ) -> dict[int, FoldedKernel | Derived]:
     """Explain the float constants of a file.
 
@@ -103,12 +109,39 @@ def derive(
         traced: the model that the file was made of.
         weights: the weights that it was made with, by the name of their placeholder.
         model: the file.
+        output_axes: the axes of the output channels of kernels, by the name of their placeholder.
 
     Returns:
         How each constant of the main graph that depends on weights follows from them, by the
         tensor's index. Others are literals: they do not depend on weights.
     """
-    return _Explanations(traced, weights, model).found
+    found = _Explanations(traced, weights, model).found
+    return found | _with_channels(traced, found, output_axes)
+
+
+def _with_channels(traced, found, output_axes):
+    """Follow the output channels of kernels through the copies to their place in the file."""
+    kernels = {
+        index: kernel
+        for index, kernel in found.items()
+        if isinstance(kernel, FoldedKernel) and len(kernel.weights) == 1
+    }
+    numbered = {}
+    for name, variable in traced.weights.items():
+        axes = output_axes.get(name, ())
+        shape = [size if axis in axes else 1 for axis, size in enumerate(variable.shape)]
+        places = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+        numbered[name] = np.broadcast_to(places, tuple(variable.shape))
+    names = list(dict.fromkeys(kernel.operand for kernel in kernels.values()))
+    values = dict(zip(names, traced.run(names, (), numbered), strict=True)) if names else {}
+    followed = {}
+    for index, kernel in kernels.items():
+        arranged = np.transpose(values[kernel.operand].numpy(), kernel.order).reshape(kernel.shape)
+        rows = np.moveaxis(arranged, kernel.axis, 0).reshape(kernel.shape[kernel.axis], -1)
+        if (rows == rows[:, :1]).all():
+            channels = rows[:, 0].astype(np.int32)
+            followed[index] = dataclasses.replace(kernel, channels=channels)
+    return followed
 
 
 class _Explanations:

@@ -267,6 +267,8 @@ def _calls_function(operation):
     attributes = operation.node_def.attr.values()
     names = [a.func.name for a in attributes if a.HasField("func")]
     names += [function.name for a in attributes for function in a.list.func]
+    if not names:
+        return False
     library = {f.signature.name: f for f in operation.graph.as_graph_def().library.function}
     return any("api_implements" not in library[name].attr for name in names if name in library)
 
