@@ -11,12 +11,14 @@ import tensorflow as tf
 from tfcompress.quantization.kernels import fixed_point, tables
 from tfcompress.quantization.kernels.grids import integer_range, less_zero_point
 from tfcompress.quantization.kernels.requantization import (
+    activation_limits,
     clamped,
+    factor_in_float32,
+    factor_in_float64,
     fixed_point_multiplier,
     multiply_fixed_point,
     product_in_float32,
     quotient,
-    ratio,
     round_half_away,
 )
 
@@ -185,12 +187,12 @@ def _rescaled(steps, real):
     return multiply_fixed_point(steps, *fixed_point_multiplier(real))
 
 
-def _relu(lowest, highest):
+def _relu(lowest, highest, factor=factor_in_float32):
     """Make the kernel of RELU and the like: move to the output's grid, then clamp."""
 
     def kernel(operation, inputs, grids, kernels):
         taken, grid = inputs[0], grids[0]
-        real = tf.cast(tf.cast(ratio(taken.grid.scale, grid.scale), tf.float32), tf.float64)
+        real = factor(grid.scale, taken.grid.scale)
         steps = _rescaled(tf.cast(less_zero_point(taken), tf.int32), real)
         limits = [
             float("inf")
@@ -204,29 +206,26 @@ def _relu(lowest, highest):
     return kernel
 
 
+def _relu6_on_one_grid(operation, inputs, grids, kernels):
+    """RELU6 of TFLite Micro: clamp on the input's grid, whatever the output's is."""
+    limits = activation_limits("RELU6", inputs[0].grid, "reference")
+    return [tf.clip_by_value(inputs[0].values, *limits)]
+
+
 def _leaky_relu(operation, inputs, grids, kernels):
     """LEAKY_RELU."""
     taken, grid = inputs[0], grids[0]
-    alpha = tf.constant(operation.options["alpha"], tf.float32)
-    identity = tf.cast(ratio(taken.grid.scale, grid.scale), tf.float32)
-    values = less_zero_point(taken)
 
     def built_in():
-        scaled = product_in_float32(taken.grid.scale, tf.abs(alpha))
-        below = tf.cast(
-            tf.cast(quotient(scaled, tf.cast(grid.scale, tf.float64)), tf.float32), tf.float64
-        )
-        steps = tf.cast(values, tf.int32)
-        negative = _rescaled(steps, below)
-        negative = -negative if operation.options["alpha"] < 0 else negative
-        positive = _rescaled(steps, tf.cast(identity, tf.float64))
-        return _built_in(tf.where(values >= 0, positive, negative), grid)
+        return _leaky_in_fixed_point(operation, taken, grid, factor_in_float32)
 
     if kernels != "xnnpack" or grid.dtype != "INT8":
         return [built_in()]
-    below = tf.cast(product_in_float32(identity, alpha), tf.float32)
+    identity = tf.cast(factor_in_float32(grid.scale, taken.grid.scale), tf.float32)
+    below = tf.cast(product_in_float32(identity, operation.options["alpha"]), tf.float32)
 
     def by_xnnpack():
+        values = less_zero_point(taken)
         factors = tf.round(256.0 * tf.where(values >= 0, identity, below))
         steps = tf.floor((values * factors + 128.0) * 2.0**-8)
         return clamped(steps, "NONE", grid, "xnnpack")
@@ -237,19 +236,36 @@ def _leaky_relu(operation, inputs, grids, kernels):
     return [tf.cond(taken_over, by_xnnpack, built_in)]
 
 
-def _prelu(operation, inputs, grids, kernels):
-    """PRELU."""
-    taken, slope = inputs
-    grid = grids[0]
-    identity = tf.cast(tf.cast(ratio(taken.grid.scale, grid.scale), tf.float32), tf.float64)
-    scaled = product_in_float32(taken.grid.scale, slope.grid.scale)
-    below = tf.cast(
-        tf.cast(quotient(scaled, tf.cast(grid.scale, tf.float64)), tf.float32), tf.float64
-    )
-    values = tf.cast(less_zero_point(taken), tf.int32)
-    slopes = tf.cast(less_zero_point(slope), tf.int32)
-    steps = tf.where(values >= 0, _rescaled(values, identity), _rescaled(values * slopes, below))
-    return [_built_in(steps, grid)]
+def _leaky_relu_by_float64_factors(operation, inputs, grids, kernels):
+    """LEAKY_RELU of TFLite Micro."""
+    return [_leaky_in_fixed_point(operation, inputs[0], grids[0], factor_in_float64)]
+
+
+def _leaky_in_fixed_point(operation, taken, grid, factor):
+    """Multiply what is below zero by one factor and the rest by another."""
+    alpha = operation.options["alpha"]
+    below = factor(grid.scale, taken.grid.scale, tf.constant(abs(alpha), tf.float32))
+    steps = tf.cast(less_zero_point(taken), tf.int32)
+    negative = _rescaled(steps, below)
+    negative = -negative if alpha < 0 else negative
+    positive = _rescaled(steps, factor(grid.scale, taken.grid.scale))
+    return _built_in(tf.where(steps >= 0, positive, negative), grid)
+
+
+def _prelu(factor):
+    """Make the kernel of PRELU."""
+
+    def kernel(operation, inputs, grids, kernels):
+        taken, slope = inputs
+        grid = grids[0]
+        identity = factor(grid.scale, taken.grid.scale)
+        below = factor(grid.scale, taken.grid.scale, slope.grid.scale)
+        values = tf.cast(less_zero_point(taken), tf.int32)
+        slopes = tf.cast(less_zero_point(slope), tf.int32)
+        negative = _rescaled(values * slopes, below)
+        return [_built_in(tf.where(values >= 0, _rescaled(values, identity), negative), grid)]
+
+    return kernel
 
 
 def _hard_swish(operation, inputs, grids, kernels):
@@ -290,12 +306,15 @@ def _high_product(first, second):
     return _limited(tf.bitwise.right_shift(first * second + half, tf.constant(15, tf.int64)))
 
 
-def _abs(operation, inputs, grids, kernels):
-    """ABS."""
-    taken, grid = inputs[0], grids[0]
-    real = tf.cast(tf.cast(ratio(taken.grid.scale, grid.scale), tf.float32), tf.float64)
-    steps = _rescaled(tf.cast(tf.abs(less_zero_point(taken)), tf.int32), real)
-    return [_built_in(steps, grid)]
+def _abs(factor):
+    """Make the kernel of ABS."""
+
+    def kernel(operation, inputs, grids, kernels):
+        taken, grid = inputs[0], grids[0]
+        steps = tf.cast(tf.abs(less_zero_point(taken)), tf.int32)
+        return [_built_in(_rescaled(steps, factor(grid.scale, taken.grid.scale)), grid)]
+
+    return kernel
 
 
 def _neg(operation, inputs, grids, kernels):
@@ -356,17 +375,28 @@ def _rsqrt(operation, inputs, grids, kernels):
             return tf.where(value > 0, root, largest)
 
         return _from_table(function)(operation, inputs, grids, kernels)
+    scale = product_in_float32(tf.sqrt(taken.grid.scale), grid.scale)
+    steps = tables.every_integer() - tf.cast(taken.grid.zero_point, tf.float32)
+    return [tables.looked_up(taken, _inverse_root(steps, scale, grid))]
+
+
+def _rsqrt_in_fixed_point(operation, inputs, grids, kernels):
+    """RSQRT of TFLite Micro, which computes with 16 bits as with 8."""
+    taken, grid = inputs[0], grids[0]
+    scale = tf.sqrt(tf.cast(taken.grid.scale, tf.float64)) * tf.cast(grid.scale, tf.float64)
+    return [_inverse_root(less_zero_point(taken), scale, grid)]
+
+
+def _inverse_root(steps, scale, grid):
+    """Divide by the square roots of steps and by a float64 scale; 0 has the largest result."""
     more_bits = 20
-    root = tf.cast(tf.sqrt(taken.grid.scale), tf.float64)
-    scale = tf.cast(tf.cast(root * tf.cast(grid.scale, tf.float64), tf.float32), tf.float64)
     multiplier, shift = fixed_point_multiplier(quotient(tf.ones_like(scale), scale))
-    steps = tf.cast(tables.every_integer() - tf.cast(taken.grid.zero_point, tf.float32), tf.int64)
-    steps = tf.maximum(steps, 0)
+    steps = tf.maximum(tf.cast(steps, tf.int64), 0)
     factor, factor_shift = inverse_square_root(steps)
     fine = fixed_point.scaled(tf.ones_like(factor), factor, factor_shift + more_bits)
     result = _built_in(fixed_point.scaled(fine, multiplier, shift - more_bits), grid)
-    largest = tf.constant(float(integer_range("INT8")[1]))
-    return [tables.looked_up(taken, tf.where(steps == 0, largest, result))]
+    largest = tf.constant(float(integer_range(grid.dtype)[1]))
+    return tf.where(steps == 0, largest, result)
 
 
 def _l2_normalization(operation, inputs, grids, kernels):
@@ -390,11 +420,21 @@ ACTIVATIONS = {
     "RELU_N1_TO_1": _relu(-1.0, 1.0),
     "RELU_0_TO_1": _relu(0.0, 1.0),
     "LEAKY_RELU": _leaky_relu,
-    "PRELU": _prelu,
+    "PRELU": _prelu(factor_in_float32),
     "HARD_SWISH": _hard_swish,
-    "ABS": _abs,
+    "ABS": _abs(factor_in_float32),
     "NEG": _neg,
     "SQRT": _sqrt,
     "RSQRT": _rsqrt,
     "L2_NORMALIZATION": _l2_normalization,
+}
+
+# Those of TFLite Micro that differ from the reference kernels.
+MICRO_ACTIVATIONS = {
+    "RELU": _relu(0.0, None, factor_in_float64),
+    "RELU6": _relu6_on_one_grid,
+    "LEAKY_RELU": _leaky_relu_by_float64_factors,
+    "PRELU": _prelu(factor_in_float64),
+    "ABS": _abs(factor_in_float64),
+    "RSQRT": _rsqrt_in_fixed_point,
 }
