@@ -7,6 +7,7 @@ give it to `check`, as random_arithmetic_operations.py does.
 """
 
 import dataclasses
+import importlib.util
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -21,6 +22,9 @@ from tfcompress.quantization.kernels.registry import KERNEL_SETS
 from tfcompress.tflite.constants import constant_value
 from tfcompress.tflite.flatbuffer import read_model
 
+KERNELS = [
+    name for name in KERNEL_SETS if name != "micro" or importlib.util.find_spec("tflite_micro")
+]
 RESOLVERS = {"xnnpack": OpResolverType.AUTO, "reference": OpResolverType.BUILTIN_REF}
 _ARENA_BYTES = 1 << 24
 _NUMPY = {
