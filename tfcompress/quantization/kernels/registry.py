@@ -35,6 +35,7 @@ from tfcompress.quantization.kernels.grids import Grid, Integers
 from tfcompress.quantization.kernels.linear import LINEAR, MICRO_LINEAR
 from tfcompress.quantization.kernels.moving import MOVING
 from tfcompress.quantization.kernels.pooling import POOLING
+from tfcompress.quantization.kernels.rectifiers import MICRO_RECTIFIERS, RECTIFIERS
 from tfcompress.quantization.kernels.reductions import REDUCTIONS
 from tfcompress.quantization.kernels.softmax import MICRO_SOFTMAX, SOFTMAX
 from tfcompress.tflite.model import Operation
@@ -44,6 +45,7 @@ INTEGER = {
     **ELEMENTWISE,
     **MOVING,
     **ACTIVATIONS,
+    **RECTIFIERS,
     **ARITHMETIC,
     **SOFTMAX,
     **POOLING,
@@ -94,6 +96,7 @@ _OF_MICRO = {
     **MICRO_LINEAR,
     **MICRO_ELEMENTWISE,
     **MICRO_ACTIVATIONS,
+    **MICRO_RECTIFIERS,
     **MICRO_SOFTMAX,
 }
 
