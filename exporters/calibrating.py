@@ -14,11 +14,12 @@ _THREADS = 2
 
 
 def observe_ranges(
-    graph: DeployedGraph, samples: Iterable[Mapping[str, np.ndarray]]
+    name: str, graph: DeployedGraph, samples: Iterable[Mapping[str, np.ndarray]]
 ) -> np.ndarray:
     """Observe the smallest and the largest value of each range of a plan.
 
     Args:
+        name: the model's name.
         graph: the graph, whose file holds its weights.
         samples: one example each, by input name.
 
@@ -39,16 +40,16 @@ def observe_ranges(
     interpreter.allocate_tensors()
     ranges = np.zeros((len(graph.plan.rows), 2), np.float32)
     makers = {index: op.index for op in file.operations for index in op.outputs}
-    names = [spec.name for spec in graph.traced.specs]
+    ports = [spec.name for spec in graph.traced.specs]
     for sample in samples:
-        for name, index in zip(names, file.inputs, strict=True):
-            interpreter.set_tensor(index, sample[name])
+        for port, index in zip(ports, file.inputs, strict=True):
+            interpreter.set_tensor(index, sample[port])
         interpreter.invoke()
         for row, members in enumerate(graph.plan.rows):
             for index in members:
                 smallest, largest = _ends(interpreter.get_tensor(index))
                 if not np.isfinite(smallest + largest):
-                    _refuse(graph, makers.get(index))
+                    _refuse(name, graph, makers.get(index))
                 ranges[row, 0] = min(ranges[row, 0], smallest)
                 ranges[row, 1] = max(ranges[row, 1], largest)
     return ranges
@@ -65,10 +66,10 @@ def _ends(values: np.ndarray) -> tuple[float, float]:
     return smallest, largest
 
 
-def _refuse(graph, operation):
+def _refuse(name, graph, operation):
     """Raise the error that names where values stop being numbers."""
     where = "an input" if operation is None else f"layer {graph.layer_of(operation)!r}"
     raise ValueError(
-        f"The values of {where} are NaN or infinite on the representative data, so no range can be "
-        "observed on it. Look at the data, and at the weights before that layer."
+        f"The values of {where} of model {name!r} are NaN or infinite on the representative data, "
+        "so no range can be observed on it. Look at the data, and at the weights before that layer."
     )

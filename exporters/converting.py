@@ -10,7 +10,6 @@ import tensorflow as tf
 from exporters.calibrating import observe_ranges
 from exporters.representative_data import checked_samples, require_data
 from exporters.signatures import DEFAULT, entry_models, output_names
-from tfcompress.graph.taps import walk_operations
 from tfcompress.graph.wrapper import ModelWrapper, require_final_kernels, unwrap
 from tfcompress.guests.guest_model import GuestModel, hosted
 from tfcompress.quantization import QuantizeAware, Scheme
@@ -27,7 +26,7 @@ from tfcompress.quantization.lowerings.fused_lstm import require_no_state
 from tfcompress.quantization.lowerings.operations import rewritings
 from tfcompress.tflite.compact import shorten_names
 from tfcompress.tflite.editing import Editor
-from tfcompress.tflite.filling import Filling, fill
+from tfcompress.tflite.filling import fill
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.model import TFLiteModel
 from tfcompress.tflite.precision import list_refused
@@ -210,7 +209,7 @@ def _after_training(
         return graph, None
     ranges = np.zeros((0, 2), np.float32)
     if samples is not None:
-        ranges = observe_ranges(graph, samples(key))
+        ranges = observe_ranges(model.name, graph, samples(key))
     return graph, computed(lambda: integers_of(graph, tf.constant(ranges)))
 
 

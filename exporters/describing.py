@@ -1,5 +1,7 @@
 """Writing into a file what its numbers mean: class labels, normalization, ranges."""
 
+import os
+import pathlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -8,7 +10,8 @@ from exporters.running.ports import Port, ports
 from tfcompress.tflite.editing import Editor
 from tfcompress.tflite.metadata import ENTRY, Metadata, PortMetadata, pack_metadata
 
-Labels = Sequence[str] | Mapping[str, Sequence[str]]
+Names = Sequence[str] | str | os.PathLike
+Labels = Names | Mapping[str, Names]
 Normalization = tuple[float | Sequence[float], float | Sequence[float]]
 
 
@@ -23,7 +26,8 @@ def with_description(
     Args:
         content: a .tflite file.
         name: the model's name.
-        labels: a name for each entry of an output's last axis; by output where several have one.
+        labels: a name for each entry of an output's last axis, or the path of a text file with a
+            name a line; by output where several have one.
         normalization: (mean, standard deviation) of an input, each one number or one a channel: the
             model takes ``(raw - mean) / deviation``. By input where there are several.
 
@@ -32,6 +36,7 @@ def with_description(
         there is nothing to say.
 
     Raises:
+        OSError: a file of labels cannot be read.
         ValueError: labels or normalization fit no output or input, or several.
     """
     if labels is None and normalization is None:
@@ -65,10 +70,15 @@ def labels_by_output(labels: Labels | None, outputs: Sequence[Port]) -> dict[str
         The labels by the name of their output.
 
     Raises:
+        OSError: a file of labels cannot be read.
         ValueError: they fit no output, or several; or a label is no single line of text.
     """
     if labels is None:
         return {}
+    if isinstance(labels, Mapping):
+        labels = {name: label_names(entries) for name, entries in labels.items()}
+    else:
+        labels = label_names(labels)
     sizes = {port.name: port.shape[-1] for port in outputs if port.shape}
     if not isinstance(labels, Mapping):
         fitting = [name for name, size in sizes.items() if size == len(labels)]
@@ -88,6 +98,33 @@ def labels_by_output(labels: Labels | None, outputs: Sequence[Port]) -> dict[str
         if unfit := [entry for entry in entries if not isinstance(entry, str) or "\n" in entry]:
             raise ValueError(f"A label is one line of text. Received: {unfit[0]!r}")
     return {name: tuple(entries) for name, entries in labels.items()}
+
+
+def label_names(labels: Names) -> Sequence[str]:
+    """Return labels, read from a file where a path is given.
+
+    Args:
+        labels: names; or the path of a text file in UTF-8 with a name a line.
+
+    Returns:
+        The names. Empty lines at the end of a file are none.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it holds no text, or no name.
+    """
+    if not isinstance(labels, str | os.PathLike):
+        return labels
+    try:
+        names = pathlib.Path(labels).read_text(encoding="utf-8-sig").rstrip().splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"Labels are a list of names, or the path of a text file in UTF-8 with a name a line. "
+            f"Received: {os.fspath(labels)!r}, which holds other bytes"
+        ) from error
+    if not names:
+        raise ValueError(f"The file of labels is empty. Received: {os.fspath(labels)!r}")
+    return [name.strip() for name in names]
 
 
 def _normalization_by_input(normalization, inputs: Sequence[Port]) -> dict[str, tuple]:

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from exporters.bundling import snippets
+from exporters.bundling.bundle_files.run_on_device import compare
 from exporters.bundling.micro import micro_snippet
+from exporters.describing import Names, label_names
 from exporters.judging.arena import arena_estimate
 from exporters.judging.target_check import check_target
 from exporters.reading.inspection import Inspection, inspect
@@ -33,6 +35,9 @@ from tfcompress.whole_file import write_folder_whole
 
 _SHARE = 0.99
 _LEAST_STEPS = 2.0
+_MOST_OF_REACH = 0.1  # of what the golden outputs span: a tolerance beyond says nothing
+_SLACK = 0.05  # how much fewer values or classes than here may agree on a device
+_COLOURS, _RUNS_OF_IMAGES = 3, 5  # dimensions: runs, batch, height, width, channels
 _FLOAT_STEP = 1e-4
 _LARGEST_C_ARRAY = 4 << 20
 
@@ -42,7 +47,7 @@ def write_bundle(
     directory: str | os.PathLike,
     *,
     examples: Any = None,
-    labels: Sequence[str] | None = None,
+    labels: Names | None = None,
     target: str = "raspberry-pi-4",
     count: int = 16,
     limits: Limits | None = None,
@@ -52,14 +57,16 @@ def write_bundle(
     It holds the model; golden inputs and outputs; ``run_on_device.py``, which needs NumPy and a
     runtime alone and prints pass or fail, agreement and latency; a manifest with the hash of every
     file; labels; a C array with header; Python, Kotlin and C++ code for this model; and a README.
-    The golden outputs are what the file gives here under its default kernels; how far they may
-    differ on the device is at least twice what the kernel sets differ among themselves.
+    The golden outputs are what the file gives here under its default kernels. A device passes where
+    its values are as near to them as the kernel sets here are to each other, and its classes agree.
+    Whether that notices red and blue swapped is tried on the golden images, and said.
 
     Args:
         result: what ``export_tflite`` returned, or the path of a .tflite file.
         directory: the folder to make; it must not exist, or be empty.
         examples: golden inputs, whatever ``fit`` takes; by default random ones.
-        labels: the names of the classes; by default those that the file holds.
+        labels: the names of the classes, or the path of a text file with a name a line; by default
+            those that the file holds.
         target: the device, one of ``tfcompress.targets.list_targets()``.
         count: how many golden inputs at most.
         limits: what the child process that runs the file may use.
@@ -70,7 +77,7 @@ def write_bundle(
     Raises:
         FileExistsError: the folder has content.
         FlatbufferError: the file is damaged.
-        OSError: the folder cannot be written; nothing is left behind.
+        OSError: labels cannot be read, or the folder cannot be written; nothing is left behind.
         RunError: the file does not run here.
         ValueError: the target is unknown, or examples or labels do not fit the model.
 
@@ -87,8 +94,8 @@ def write_bundle(
     path = pathlib.Path(getattr(result, "path", result))
     content = path.read_bytes()
     inspection = inspect(path)
-    labels = inspection.labels or None if labels is None else labels
-    golden, ports = _golden(path, examples, count, limits)
+    labels = inspection.labels or None if labels is None else label_names(labels)
+    golden, ports, noticed = _golden(path, examples, count, limits)
     _require_labels(labels, ports["outputs"])
     files = {
         "model.tflite": content,
@@ -109,13 +116,16 @@ def write_bundle(
             inspection.operation_counts, inspection.keeps_state
         ).encode()
     verdict = check_target(path, target)
-    files["README.md"] = _readme(path.stem, files, inspection, ports, verdict).encode()
+    remarks = _remarks(examples is None, noticed)
+    files["README.md"] = _readme(path.stem, files, inspection, ports, verdict, remarks).encode()
     manifest = {
         "model": "model.tflite",
         "edgetpu": "CUSTOM:edgetpu-custom-op" in inspection.operation_counts,
         **ports,
         "target": verdict.to_json(),
         "min_runtime": inspection.min_runtime,
+        "inputs_are_noise": examples is None,
+        "notices_swapped_colours": noticed,
         "files": {
             name: {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
             for name, data in sorted(files.items())
@@ -126,10 +136,14 @@ def write_bundle(
     return directory
 
 
-def _golden(path, examples, count: int, limits) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Run golden inputs under every kernel set; return them, and the facts about the ports."""
+def _golden(path, examples, count: int, limits):
+    """Run golden inputs under every kernel set.
+
+    Returns:
+        Inputs and outputs, the facts about the ports, and whether swapped colours are noticed.
+    """
     runs: list[list[np.ndarray]] = []
-    errors = []
+    errors, swapped = [], None
     with Children(limits) as children:
         for kernels in KERNELS:
             try:
@@ -140,15 +154,19 @@ def _golden(path, examples, count: int, limits) -> tuple[dict[str, np.ndarray], 
                 errors.append(str(error))
                 continue
             runs.append([np.stack(column) for column in zip(*rows, strict=True)])
+            if len(runs) == 1:
+                swapped = _swapped_runs(loaded, inputs)
     if not runs:
         raise RunError("the file does not run here: " + "; ".join(errors))
     golden = {f"input_{place}": array for place, array in enumerate(inputs)}
     golden |= {f"output_{place}": array for place, array in enumerate(runs[0])}
     outputs = [
-        {**_facts(port), **_tolerance(port, [run[place] for run in runs])}
+        {**_facts(port), **_judgement(port, [run[place] for run in runs])}
         for place, port in enumerate(loaded.outputs)
     ]
-    return golden, {"inputs": [_facts(port) for port in loaded.inputs], "outputs": outputs}
+    inputs = [_facts(port) for port in loaded.inputs]
+    noticed = _noticed(outputs, swapped, runs[0])
+    return golden, {"inputs": inputs, "outputs": outputs}, noticed
 
 
 def _golden_inputs(loaded: LoadedModel, examples: Any, count: int) -> list[np.ndarray]:
@@ -173,8 +191,12 @@ def _facts(port: Port) -> dict[str, Any]:
     }
 
 
-def _tolerance(port: Port, outputs: list[np.ndarray]) -> dict[str, float]:
-    """Say how far an output may be off on a device, from how far the kernel sets are here."""
+def _judgement(port: Port, outputs: list[np.ndarray]) -> dict[str, float]:
+    """Say by what an output passes on a device, from how far the kernel sets are apart here.
+
+    Where they are far apart the steps say little; then so many values need to be near as are here,
+    and the classes decide.
+    """
     golden = outputs[0].astype(np.float64)
     if not np.isfinite(golden).all():
         raise ValueError(
@@ -183,9 +205,37 @@ def _tolerance(port: Port, outputs: list[np.ndarray]) -> dict[str, float]:
     # Integers count in their own steps, floats in parts of their largest value.
     size = max(1e-2, float(np.abs(golden).max(initial=0)))
     unit = 1.0 if port.dtype.kind != "f" else _FLOAT_STEP * size
-    spreads = [np.quantile(np.abs(other - golden) / unit, _SHARE) for other in outputs[1:]]
-    tolerance = max(_LEAST_STEPS, 2 * float(max(spreads, default=0.0)))
-    return {"step": unit, "tolerance": tolerance, "share": _SHARE}
+    apart = [np.abs(other - golden) / unit for other in outputs[1:]]
+    spread = max((float(np.quantile(steps, _SHARE)) for steps in apart), default=0.0)
+    most = _MOST_OF_REACH * float(np.ptp(golden)) / unit
+    tolerance = max(_LEAST_STEPS, min(2 * spread, most))
+    near = min((float((steps <= tolerance).mean()) for steps in apart), default=1.0)
+    share = _SHARE if near >= _SHARE else max(near - _SLACK, 0.0)
+    found = {"step": unit, "tolerance": tolerance, "share": share}
+    if golden.shape[-1] > 1:
+        chosen = golden.argmax(-1)
+        alike = [float((other.argmax(-1) == chosen).mean()) for other in outputs[1:]]
+        slack = max(_SLACK, 1 / max(chosen.size, 1))
+        found["same_class"] = max(min(alike, default=1.0) - slack, 0.0)
+    return found
+
+
+def _swapped_runs(loaded: LoadedModel, inputs: list[np.ndarray]) -> list[np.ndarray] | None:
+    """Run images with red and blue swapped; None where the inputs are no colour images."""
+    if len(inputs) != 1 or inputs[0].ndim != _RUNS_OF_IMAGES or inputs[0].shape[-1] != _COLOURS:
+        return None
+    rows = [loaded.run([row[..., ::-1]]) for row in inputs[0]]
+    return [np.stack(column) for column in zip(*rows, strict=True)]
+
+
+def _noticed(outputs: list[dict[str, Any]], swapped, golden) -> bool | None:
+    """Tell whether the judgement fails with swapped colours; if not, it proves little."""
+    if swapped is None:
+        return None
+    return not all(
+        compare(facts, found, expected)["pass"]
+        for facts, found, expected in zip(outputs, swapped, golden, strict=True)
+    )
 
 
 def _require_labels(labels: Sequence[str] | None, outputs: list[dict[str, Any]]) -> None:
@@ -205,7 +255,22 @@ def _npz(arrays: dict[str, np.ndarray]) -> bytes:
     return stream.getvalue()
 
 
-def _readme(title: str, files: dict, inspection: Inspection, ports: dict, verdict) -> str:
+def _remarks(noise: bool, noticed: bool | None) -> list[str]:
+    """Say what the golden inputs do not prove."""
+    said = []
+    if noise:
+        said.append(
+            "The golden inputs are random noise: give examples like those in use for a real proof."
+        )
+    if noticed is False:
+        said.append(
+            "Red and blue swapped would pass as well: the golden images differ too little by "
+            "colour, or in what the model makes of them. Give other examples."
+        )
+    return said
+
+
+def _readme(title: str, files, inspection: Inspection, ports, verdict, remarks: list[str]) -> str:
     kinds = {
         "model.tflite": "the model",
         "golden.npz": "golden inputs and outputs",
@@ -224,7 +289,7 @@ def _readme(title: str, files: dict, inspection: Inspection, ports: dict, verdic
         if package == "tflite-runtime"
         else "pip install ai-edge-litert numpy"
     )
-    heads = ("", "name", "shape", "type", "scale", "zero point", "tolerance")
+    heads = ("", "name", "shape", "type", "scale", "zero point", "tolerance", "passes with")
     rows = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for side in ("inputs", "outputs"):
         for port in ports[side]:
@@ -232,10 +297,12 @@ def _readme(title: str, files: dict, inspection: Inspection, ports: dict, verdic
             scale = "" if port["scale"] is None else f"{port['scale']:.9g}"
             zero = "" if port["scale"] is None else port["zero_point"]
             shape = "x".join(map(str, port["shape"]))
-            cells = (side[:-1], port["name"], shape, port["dtype"], scale, zero, tolerance)
+            passes = f"{port['share']:.0%} within" if "share" in port else ""
+            passes += f", {port['same_class']:.0%} same class" if "same_class" in port else ""
+            cells = (side[:-1], port["name"], shape, port["dtype"], scale, zero, tolerance, passes)
             rows.append("| " + " | ".join(map(str, cells)) + " |")
     counts = ", ".join(f"{count} {name}" for name, count in inspection.operation_counts.items())
-    remarks = [*verdict.reasons, *verdict.notes]
+    remarks = [*remarks, *verdict.reasons, *verdict.notes]
     if inspection.keeps_state:
         remarks.append(
             "The model keeps state between runs: call `reset_all_variables()` (Python) or "
@@ -245,7 +312,6 @@ def _readme(title: str, files: dict, inspection: Inspection, ports: dict, verdic
         title=title,
         files="\n".join(f"| {name} | {kinds[name]} |" for name in files if name in kinds),
         install=install,
-        share=f"{_SHARE:.0%}",
         ports="\n".join(rows),
         min_runtime=inspection.min_runtime or "(unknown)",
         operations=f"Its operations: {counts}; {inspection.size:,} bytes.",

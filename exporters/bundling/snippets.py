@@ -66,7 +66,7 @@ def c_header(size: int, arena: int) -> str:
         extern const unsigned char model_data[];
         extern const unsigned int model_data_size;
 
-        /* An estimate, without scratch buffers: start with more, ask arena_used_bytes(). */
+        /* An estimate, with the portable kernels: start with more, ask arena_used_bytes(). */
         #define MODEL_ARENA_ESTIMATE {arena}
         #define MODEL_DATA_SIZE {size}
 

@@ -64,6 +64,10 @@ class Agreement:
         layers: how each operation agrees with a float file, in order; empty without one.
         first_wrong: the first operation that goes wrong, None if none does or there is no float
             file to tell.
+        classes: how many classes occur among the labels; None where they name none.
+        noise: whether the examples are random numbers, which say little about real data.
+        metric_name: what the task metric is; None where there is none.
+        no_metric: why there is none; None where there is one.
     """
 
     examples: int
@@ -71,6 +75,10 @@ class Agreement:
     reference_metric: float | None = None
     layers: tuple[LayerAgreement, ...] = ()
     first_wrong: LayerAgreement | None = None
+    classes: int | None = None
+    noise: bool = False
+    metric_name: str | None = None
+    no_metric: str | None = None
 
     @property
     def ran(self) -> tuple[RunAgreement, ...]:
@@ -109,8 +117,15 @@ class Agreement:
     def to_text(self) -> str:
         """Return a table for the terminal."""
         lines = [f"{self.examples} examples"]
+        if self.noise:
+            lines[0] += " of random noise, which says little about real data"
+        elif self.classes is not None:
+            lines[0] += f" of {self.classes} {'class' if self.classes == 1 else 'classes'}"
         if self.reference_metric is not None:
-            lines[0] += f", reference metric {self.reference_metric:.4f}"
+            name = "" if self.metric_name is None else f" ({self.metric_name})"
+            lines[0] += f", reference metric {self.reference_metric:.4f}{name}"
+        elif self.no_metric is not None:
+            lines[0] += f"; no metric: {self.no_metric}"
         for run in self.runs:
             head = f"{run.runtime}, {run.kernels}: "
             if run.error is not None:
@@ -191,7 +206,8 @@ def is_classification(scores: np.ndarray, labels: np.ndarray) -> bool:
     if labels.shape == scores.shape:
         return bool(((labels == 0) | (labels == 1)).all() and (labels.sum(-1) == 1).all())
     indices = labels.size == len(scores) and labels.dtype.kind in "iuf"
-    return bool(indices and (labels == np.floor(labels)).all() and (labels >= 0).all())
+    numbers = bool(indices and (labels == np.floor(labels)).all() and (labels >= 0).all())
+    return numbers and bool((labels < scores.shape[1]).all())
 
 
 def accuracy(scores: np.ndarray, labels: np.ndarray) -> float:

@@ -10,21 +10,14 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from exporters.running.numerics import dequantize, quantize
 from exporters.running.runtime import KERNELS, RunError, load_isolated, start_child
-from tfcompress.graph.interception import float32_computation
-from tfcompress.graph.taps import TapPoint
 from tfcompress.quantization import QuantizeAware
-from tfcompress.quantization.tapping import tapped
+from tfcompress.quantization.execution import all_integers, each_alone
+from tfcompress.quantization.kernels.grids import Integers
 from tfcompress.tflite.extraction import OperationCutter
 from tfcompress.tflite.flatbuffer import read_model
-from tfcompress.tflite.model import Operation, Tensor
 
-_INNER_KERNELS = "builtin"  # a delegate keeps its inner values to itself
-# Relative to the size of a tensor: more than flipped steps make of it, less than another tensor.
-_RECOGNISED = 0.3
-_ROUNDING = 0.01  # more than rounding to 8 bits makes of it
-_BATCH = 64
+_INNER_KERNELS = "reference"  # a delegate keeps its inner values to itself
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +42,7 @@ class OperationAgreement:
         operation: its name, such as "CONV_2D".
         tensor: the name of its output.
         point: where the Keras model hands the tensor out.
-        together: the difference with all that went before, under the built-in kernels.
+        together: the difference with all that went before, under the reference kernels.
         alone: the difference where both compute on the file's values, by kernel set that has
             the operation.
     """
@@ -92,117 +85,53 @@ def compare_operations(
         print(entry.operation, entry.point, entry.alone["xnnpack"].share)
     ```
     """
-    graph = read_model(flatbuffer).subgraphs[0]
-    stored = [
-        index
-        for index in dict.fromkeys(i for op in graph.operations for i in (*op.inputs, *op.outputs))
-        if index >= 0 and not graph.tensors[index].constant and _has_steps(graph.tensors[index])
-    ]
+    deployed = quantized.deployed
+    file, numbers = read_model(flatbuffer), deployed.numbers()
+    graph = file.subgraphs[0]
+    grids = {
+        index: numbers.grids[form]
+        for index, form in deployed.graph.plan.tensors.items()
+        if form in numbers.grids
+    }
     with load_isolated(flatbuffer, kernels=_INNER_KERNELS, keep_all=True) as loaded:
         (port,) = loaded.inputs
         inputs = port.to_real(port.to_file(examples))  # what enters the file, for both
-        held = dict(zip(stored, loaded.trace(inputs, stored)[1], strict=True))
-
-    computed = _values(quantized, inputs, {})
-    own = {*quantized.placement.rows(), *dict(quantized.placement.fixed)}  # points with a range
-    operations: dict[TapPoint, Operation] = {}
-    for operation in graph.operations:
-        if len(operation.outputs) == 1 and operation.outputs[0] in held:
-            tensor = graph.tensors[operation.outputs[0]]
-            point = _recognise(_real(tensor, held[tensor.index]), computed, own)
-            if point is not None:
-                operations.setdefault(point, operation)
-    forced = {
-        point: _real(graph.tensors[op.outputs[0]], held[op.outputs[0]]).reshape(len(inputs), -1)
-        for point, op in operations.items()
-        if point in own  # others follow from these
+        held = dict(zip(grids, loaded.trace(inputs, list(grids))[1], strict=True))
+    given = {
+        index: Integers(tf.constant(value, tf.float32), grids[index])
+        for index, value in held.items()
     }
-    expected = _values(quantized, inputs, forced)
+    together = all_integers(deployed.graph, numbers, [tf.constant(inputs)], "reference")
+    expected = {
+        kernels: each_alone(deployed.graph, numbers, given, kernels)
+        for kernels in ("xnnpack", "reference")
+    }
+    makers = {index: operation for operation in graph.operations for index in operation.outputs}
+    operations = {
+        index: makers[index]
+        for index, point in deployed.graph.points.items()
+        if index in makers and index in held
+    }
     alone = _run_alone(flatbuffer, operations.values(), held, kernels)
     return tuple(
         OperationAgreement(
             operation.index,
             operation.label,
-            (tensor := graph.tensors[operation.outputs[0]]).name,
-            str(point),
-            _difference(tensor, held[tensor.index], computed[point]),
+            graph.tensors[index].name,
+            str(deployed.graph.points[index]),
+            _difference(held[index], together[index]),
             {
-                name: _difference(tensor, outputs[operation.index], expected[point])
+                # The built-in kernels round as the reference ones do, but for few halves.
+                name: _difference(
+                    outputs[operation.index],
+                    expected["xnnpack" if name == "xnnpack" else "reference"][index],
+                )
                 for name, outputs in alone.items()
                 if operation.index in outputs
             },
         )
-        for point, operation in operations.items()
+        for index, operation in operations.items()
     )
-
-
-def _has_steps(tensor: Tensor) -> bool:
-    return (
-        tensor.dtype in ("INT8", "UINT8", "INT16")
-        and tensor.quantization is not None
-        and len(tensor.quantization.scales) == 1
-    )
-
-
-def _values(quantized, inputs, forced) -> dict[TapPoint, np.ndarray]:
-    """Run the model and return what it computes at each point; go on with a forced value."""
-    points: list[TapPoint] = []
-
-    @tf.function(autograph=False)  # inner tensors are seen in graphs alone
-    def run(batch, values):
-        seen, values = {}, dict(zip(forced, values, strict=True))
-
-        def tap(point, tensor):
-            seen[point] = tensor
-            value = values.get(point)
-            if value is None:
-                return tensor
-            return tf.cast(tf.reshape(value, tf.shape(tensor)), tensor.dtype)
-
-        with tapped(quantized, tap):
-            quantized.call(batch, training=False)
-        points[:] = seen
-        return list(seen.values())
-
-    batches = []
-    with float32_computation(quantized):
-        for start in range(0, len(inputs), _BATCH):
-            # Always as many examples, so that one graph runs: another would have other points.
-            rows = np.minimum(np.arange(start, start + _BATCH), len(inputs) - 1)
-            given = [tf.constant(value[rows]) for value in forced.values()]
-            outputs = run(tf.constant(inputs[rows]), given)
-            batches.append([_by_example(output.numpy()) for output in outputs])
-    columns = zip(*batches, strict=True)
-    return {
-        point: np.concatenate(column)[: len(inputs)]
-        for point, column in zip(points, columns, strict=True)
-    }
-
-
-def _by_example(values: np.ndarray) -> np.ndarray:
-    """Give each example a row; what is no whole number of values an example is given none."""
-    return values.reshape(_BATCH, -1) if values.size % _BATCH == 0 else np.empty((_BATCH, 0))
-
-
-def _recognise(real: np.ndarray, candidates: dict[TapPoint, np.ndarray], own) -> TapPoint | None:
-    """Return the point that hands out a tensor: one with a range, or the first of equal ones.
-
-    Before a tensor is rounded it looks much the same.
-    """
-    size = float(np.linalg.norm(real)) or 1.0
-    distances = {
-        point: float(np.linalg.norm(values.ravel() - real.ravel())) / size
-        for point, values in candidates.items()
-        if values.size == real.size and values.dtype.kind == "f"
-    }
-    least = min(distances.values(), default=np.inf)
-    if least > _RECOGNISED:
-        return None
-    rounded = {point: distance for point, distance in distances.items() if point in own}
-    nearest = min(rounded, key=rounded.get, default=None)
-    if nearest is not None and rounded[nearest] <= 2 * least + _ROUNDING:
-        return nearest
-    return min(distances, key=distances.get)
 
 
 def _run_alone(flatbuffer, operations, held, kernels) -> dict[str, dict[int, np.ndarray]]:
@@ -231,12 +160,7 @@ def _run_alone(flatbuffer, operations, held, kernels) -> dict[str, dict[int, np.
     return outputs
 
 
-def _difference(tensor: Tensor, integers: np.ndarray, values: np.ndarray) -> Difference:
-    scale, zero_point = tensor.quantization.scales[0], tensor.quantization.zero_points[0]
-    expected = quantize(values, scale, zero_point, integers.dtype)
-    steps = np.abs(expected.astype(np.int32).ravel() - integers.astype(np.int32).ravel())
+def _difference(found: np.ndarray, expected: Integers) -> Difference:
+    """Compare a tensor's integers with those that the model computes."""
+    steps = np.abs(found.astype(np.float32).ravel() - np.ravel(expected.values))
     return Difference(float((steps > 0).mean()), int(steps.max(initial=0)))
-
-
-def _real(tensor: Tensor, integers: np.ndarray) -> np.ndarray:
-    return dequantize(integers, tensor.quantization.scales[0], tensor.quantization.zero_points[0])

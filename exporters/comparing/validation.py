@@ -10,11 +10,12 @@ from exporters.comparing.agreement import (
     Agreement,
     OutputAgreement,
     RunAgreement,
-    accuracy,
     compare,
-    is_classification,
 )
 from exporters.comparing.layer_agreement import compare_layers, first_wrong
+from exporters.comparing.task_metric import TaskMetric, count_classes, find_task_metric
+from exporters.running.ports import ports
+from exporters.running.random_inputs import random_inputs
 from exporters.running.runtime import (
     KERNELS,
     Children,
@@ -27,6 +28,7 @@ from exporters.running.runtime import (
     load_isolated,
 )
 from tfcompress.examples import Inputs, first_examples, flattened, gather
+from tfcompress.tflite.flatbuffer import read_model
 
 __all__ = ["Agreement", "OutputAgreement", "RunAgreement", "validate"]
 
@@ -41,7 +43,7 @@ Metric = Callable[[list[np.ndarray], np.ndarray], float]
 def validate(
     file: File,
     against: Any,
-    data: Any,
+    data: Any = None,
     labels: np.ndarray | None = None,
     *,
     runtimes: Sequence[Runtime | str] | str | None = None,
@@ -64,14 +66,16 @@ def validate(
             numbers; the path of another .tflite file; or an array, or a list or dict of arrays
             for several outputs, of the expected real numbers.
         data: examples: whatever ``fit`` takes. Arrays of an input's own integer type are taken as
-            quantized already, others as real numbers.
+            quantized already, others as real numbers. Random noise when not given, which the
+            agreement says.
         labels: labels for ``metric``; by default those in ``data``, if it has any.
         runtimes: runtimes, or their names; "all" for every one that is present; by default the
             preferred one.
         kernels: kernel sets: "xnnpack", "builtin", "reference".
         signature: the signature to compare; by default the main graph.
-        metric: from the outputs (real numbers) and the labels to a number; by default accuracy,
-            where the first output is a row of classes and the labels name classes.
+        metric: from the outputs (real numbers) and the labels to a number; by default the accuracy
+            of the first output, where it gives classes, or yes-or-no answers, and the labels fit:
+            see ``find_task_metric``.
         tolerance: the step in which differences of float outputs are judged.
         float_file: the same model as a float .tflite file: with it the result says where the
             quantized one departs. ``against``, if that is a file, serves for it. For the main graph
@@ -96,9 +100,10 @@ def validate(
     print(agreement.to_text())
     ```
     """
-    inputs, found = gather(data)
+    noise = data is None
+    inputs, found = (_noise(file, signature), None) if noise else gather(data)
     labels = found if labels is None else np.asarray(labels)
-    runs, reference = [], None
+    runs, reference, chosen = [], None, ""
     with Children(limits) as children:
         for runtime in _found(runtimes):
             for kernel_set in kernels:
@@ -108,13 +113,15 @@ def validate(
                         file, runtime, kernel_set, signature=signature, child=child
                     )
                     fed = _by_name(against, loaded, inputs)
-                    reference = reference or _reference(against, loaded, inputs, limits)
+                    if reference is None:
+                        reference = _reference(against, loaded, inputs, limits)
+                        chosen = _chosen(metric, reference, labels)
                     outputs = loaded.predict(fed, real=False)
                 except RunError as error:
                     runs.append(RunAgreement(str(runtime), kernel_set, error=str(error)))
                     continue
                 agreements = _compared(loaded.outputs, outputs, reference, tolerance)
-                score = _metric(metric, _real(loaded.outputs, outputs), labels)
+                score = _score(chosen, _real(loaded.outputs, outputs), labels)
                 runs.append(RunAgreement(str(runtime), kernel_set, agreements, score))
         if all(run.error is not None for run in runs):
             raise RunError("the file does not run: " + "; ".join(str(run.error) for run in runs))
@@ -125,9 +132,13 @@ def validate(
     return Agreement(
         examples=len(reference[0]),
         runs=tuple(runs),
-        reference_metric=_metric(metric, reference, labels),
+        reference_metric=_score(chosen, reference, labels),
         layers=layers,
         first_wrong=first_wrong(layers, lowest_sqnr),
+        classes=count_classes(labels),
+        noise=noise,
+        metric_name=None if isinstance(chosen, str) else chosen.name,
+        no_metric=chosen if isinstance(chosen, str) else None,
     )
 
 
@@ -149,7 +160,7 @@ def file_metric(
         limits: likewise.
 
     Returns:
-        The metric; None without labels, or without a metric where they name no classes.
+        The metric; None where neither ``metric`` nor the labels give one.
 
     Raises:
         RunError: the file does not run.
@@ -157,7 +168,18 @@ def file_metric(
     """
     inputs, labels = gather(data)
     with load_isolated(file, kernels=kernels, limits=limits) as loaded:
-        return _metric(metric, loaded.predict(inputs), labels)
+        outputs = loaded.predict(inputs)
+        return _score(_chosen(metric, outputs, labels), outputs, labels)
+
+
+def _noise(file: File, signature: str | None) -> Inputs:
+    """Make random inputs of a file: over the whole range of quantized ones."""
+    takes, _ = ports(read_model(file), signature)
+    batches = [random_inputs(takes, seed) for seed in range(_BATCH)]
+    arrays = [np.concatenate(column)[:_BATCH] for column in zip(*batches, strict=True)]
+    if len(arrays) == 1:
+        return arrays
+    return {port.name: array for port, array in zip(takes, arrays, strict=True)}
 
 
 def _found(runtimes) -> list[Runtime]:
@@ -217,14 +239,14 @@ def _declared_inputs(against) -> Sequence:
 
 def _real_inputs(loaded: LoadedModel, inputs: Inputs) -> Inputs:
     """Turn examples that are quantized already back into real numbers."""
-    ports = {port.name: port for port in loaded.inputs}
+    named = {port.name: port for port in loaded.inputs}
 
     def real(port, array):
         return port.to_real(array) if array.dtype == port.dtype else array
 
     if isinstance(inputs, dict):
         return {
-            name: real(ports[name], array) if name in ports else array
+            name: real(named[name], array) if name in named else array
             for name, array in inputs.items()
         }
     return [real(port, array) for port, array in zip(loaded.inputs, inputs, strict=False)]
@@ -265,23 +287,26 @@ def _ordered(outputs: Any, loaded: LoadedModel) -> list[np.ndarray]:
     return [np.asarray(output) for output in flattened(outputs)]
 
 
-def _real(ports, outputs: list[np.ndarray]) -> list[np.ndarray]:
-    return [port.to_real(output) for port, output in zip(ports, outputs, strict=True)]
+def _real(given, outputs: list[np.ndarray]) -> list[np.ndarray]:
+    return [port.to_real(output) for port, output in zip(given, outputs, strict=True)]
 
 
-def _compared(ports, outputs, reference, tolerance: float) -> tuple[OutputAgreement, ...]:
+def _compared(given, outputs, reference, tolerance: float) -> tuple[OutputAgreement, ...]:
     return tuple(
         compare(port, output, expected, tolerance)
-        for port, output, expected in zip(ports, outputs, reference, strict=True)
+        for port, output, expected in zip(given, outputs, reference, strict=True)
     )
 
 
-def _metric(metric: Metric | None, outputs: list[np.ndarray], labels) -> float | None:
-    if labels is None:
-        return None
-    if metric is not None:
-        return float(metric(outputs, labels))
-    return accuracy(outputs[0], labels) if is_classification(outputs[0], labels) else None
+def _chosen(metric: Metric | None, outputs: list[np.ndarray], labels) -> TaskMetric | str:
+    """Return the user's metric, or what the outputs and labels allow, or why there is none."""
+    if metric is None or labels is None:
+        return find_task_metric(outputs[0], labels)
+    return TaskMetric(getattr(metric, "__name__", "metric"), metric)
+
+
+def _score(chosen: TaskMetric | str, outputs: list[np.ndarray], labels) -> float | None:
+    return None if isinstance(chosen, str) else float(chosen.compute(outputs, labels))
 
 
 def _layers(file: File, float_file: File, inputs: Inputs, limits):

@@ -31,6 +31,7 @@ class Verdict:
             (tflite-runtime shares the numbers); None if an operation is unknown to it.
         notes: what to know before deploying there, and what an optional delegate would not take.
         arena: estimated bytes of the tensors on a microcontroller, otherwise None.
+        arena_limit: bytes that the microcontroller has for them, otherwise None.
         changes: what was rewritten.
         fixed: the rewritten file, None if nothing was.
     """
@@ -42,6 +43,7 @@ class Verdict:
     min_runtime: str | None
     notes: tuple[str, ...] = ()
     arena: int | None = None
+    arena_limit: int | None = None
     changes: tuple[str, ...] = ()
     fixed: bytes | None = dataclasses.field(default=None, repr=False)
 
@@ -52,12 +54,18 @@ class Verdict:
         return report
 
     def to_text(self) -> str:
-        """Return the verdict for the terminal: a sentence, then a line for each reason."""
+        """Return the verdict for the terminal.
+
+        A sentence, then a line for each reason, change and note, and for the arena.
+        """
         lines = [f"{self.target}: " + ("ok" if self.ok else "does not take the file as it is")]
         if self.left_on_cpu:
             counts = ", ".join(f"{name} x{count}" for name, count in self.left_on_cpu.items())
             lines[0] += f", left on the CPU: {counts}"
-        return "\n".join([*lines, *(f"  {line}" for line in (*self.reasons, *self.changes))])
+        said = [*self.reasons, *self.changes, *(f"note: {note}" for note in self.notes)]
+        if self.arena is not None:
+            said.append(f"arena: about {self.arena:,} of {self.arena_limit:,} bytes")
+        return "\n".join([*lines, *(f"  {line}" for line in said)])
 
 
 def check_target(
@@ -126,6 +134,7 @@ def _judge(model: TFLiteModel, target: Target) -> Verdict:
         min_runtime=min_runtime,
         notes=tuple(notes),
         arena=arena,
+        arena_limit=None if arena is None else target.memory.arena,
     )
 
 

@@ -319,6 +319,40 @@ def no_axis_masks(site: Site, _: bool) -> str | None:
     return f"uses {' and '.join(used)}" if used else None
 
 
+def no_shrunk_axes(site: Site, _: bool) -> str | None:
+    """The slice takes no axis away."""
+    shrunk = site.operation.options.get("shrink_axis_mask", 0)
+    return "takes an axis away (shrink_axis_mask)" if shrunk else None
+
+
+def ranks(site: Site, supported: list[int]) -> str | None:
+    """The input has one of these numbers of dimensions."""
+    rank = len(site.first_input.shape)
+    if rank in supported:
+        return None
+    return f"takes {rank} dimensions; supported: {', '.join(map(str, supported))}"
+
+
+def constant_axis(site: Site, place: int) -> str | None:
+    """The axes, an input at a place, are stored in the file as INT32."""
+    axes = site.input(place)
+    if axes is not None and axes.constant and axes.dtype == "INT32":
+        return None
+    return "takes its axes from the graph; they must be INT32 constants"
+
+
+def reflected_padding(site: Site, _: bool) -> str | None:
+    """What is padded mirrors the inside without its edge."""
+    mode = site.operation.options.get("mode", "REFLECT")
+    return None if mode == "REFLECT" else f"pads in mode {mode}; only REFLECT is supported"
+
+
+def unit_beta(site: Site, _: bool) -> str | None:
+    """A softmax does not scale its logits."""
+    beta = site.operation.options.get("beta", 1.0)
+    return None if beta == 1 else f"scales its logits by {beta:g}; only 1 is supported"
+
+
 def _not_a_vector(tensor: Tensor, verb: str) -> str | None:
     if math.prod(tensor.shape[:-1]) <= 1:
         return None
@@ -352,5 +386,10 @@ RULES: dict[str, Callable[[Site, Any], str | None]] = {
         batch_is_not_padded,
         unit_strides,
         no_axis_masks,
+        no_shrunk_axes,
+        ranks,
+        constant_axis,
+        reflected_padding,
+        unit_beta,
     )
 }

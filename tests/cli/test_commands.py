@@ -50,7 +50,9 @@ def test_export_with_labels_and_a_verdict(folder, capsys):
 
 def test_export_without_the_data_that_it_needs(folder, capsys):
     assert call(f"export {folder}/model.keras --out {folder}/no.tflite") == 2
-    assert "representative_data" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "--data photos/" in said
+    assert "--quantization dynamic, float16 or float32" in said
     assert not (folder / "no.tflite").exists()
 
 
@@ -101,21 +103,41 @@ def test_data_from_a_function(folder, capsys, monkeypatch):
     assert "has no attribute 'nothing'" in capsys.readouterr().err
 
 
-def test_a_folder_of_images(folder, capsys):
-    images = folder / "images"
-    for name, level in (("one", 10), ("two", 200)):
-        (images / name).mkdir(parents=True)
-        keras.utils.save_img(images / name / "a.png", np.full((9, 9, 3), level, "uint8"))
-    line = f"validate {folder}/int8.tflite --against {folder}/model.keras --data {images}"
+def test_export_with_other_types_and_what_numbers_mean(folder, capsys):
+    line = f"export {folder}/model.keras --out {folder}/camera.tflite --data {folder}/data.npz"
+    numbers = "--input-dtype uint8 --output-dtype float32 --normalization 0.5,0.25,0.75 0.25"
+    assert call(f"{line} {numbers} --validation-data {folder}/data.npz --json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["inputs"][0]["dtype"], report["outputs"][0]["dtype"]) == ("uint8", "float32")
+    assert report["agreement"]["examples"] == 40
+    assert report["agreement"]["reference_metric"] is not None
+    assert call(f"inspect {folder}/camera.tflite") == 0
+    assert "(raw - [0.5, 0.25, 0.75]) / [0.25]" in capsys.readouterr().out
+
+
+def test_several_targets(folder, capsys):
+    line = f"check {folder}/int8.tflite --target microcontroller raspberry-pi-4"
     assert call(line) == 0
-    assert call(f"bundle {folder}/int8.tflite --out {folder}/b2 --data {images}") == 2
-    assert "model with images" in capsys.readouterr().err
+    micro, note, *_ = said = capsys.readouterr().out.splitlines()
+    assert micro == "microcontroller: ok"
+    assert note.startswith("  note: Register the file's operations")
+    (arena,) = [text for text in said if "arena: about" in text]
+    assert arena.endswith(" of 262,144 bytes")
+    assert "raspberry-pi-4: ok" in said
+    assert call(f"{line} --json") == 0
+    names = [verdict["target"] for verdict in json.loads(capsys.readouterr().out)]
+    assert names == ["microcontroller", "raspberry-pi-4"]
+    assert call(f"{line} --fix {folder}/fixed.tflite") == 2
+    assert "one --target" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
         ("inspect {f}/missing.tflite", "No such file"),
+        ("inspect {f}/int8.tflite --picture {f}/int8.tflite", "would overwrite"),
+        ("check {f}/int8.tflite --target raspberry-pi-4 --fix {f}/int8.tflite", "would overwrite"),
+        ("export {f}/model.keras --out {f}/model.keras --data {f}/data.npz", "would overwrite"),
         ("inspect {f}/data.npz", "data.npz"),
         ("check {f}/int8.tflite --target toaster", "raspberry-pi-4"),
         ("check {f}/int8.tflite", "--target"),

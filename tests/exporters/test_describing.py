@@ -1,5 +1,6 @@
 import io
 import os
+import pathlib
 import subprocess
 import sys
 import zipfile
@@ -10,7 +11,8 @@ import toy_files
 from ai_edge_litert import schema_py_generated as schema
 
 from exporters import check_target, export_tflite, inspect, load, write_bundle
-from exporters.describing import with_description
+from exporters.describing import label_names, labels_by_output, with_description
+from exporters.running.ports import Port
 from tfcompress.tflite.associated_files import append_files, appended_files
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.metadata import Metadata, PortMetadata, pack_metadata, unpack_metadata
@@ -221,3 +223,25 @@ def test_damaged_metadata_is_one_kind_of_error(exported):
             refused += 1
     assert refused > 50
     assert unpack_metadata(packed).outputs[0].labels_file == "labels.txt"
+
+
+@pytest.mark.parametrize("kind", [str, pathlib.Path])
+def test_labels_as_a_path_are_read(kind, tmp_path):
+    file = tmp_path / "labels.txt"
+    file.write_bytes(b"\xef\xbb\xbfant\r\nbee \nzebra crossing\n\n")
+    assert label_names(kind(file)) == ["ant", "bee", "zebra crossing"]
+    port = Port("y", 0, (1, 3), np.dtype("int8"))
+    expected = {"y": ("ant", "bee", "zebra crossing")}
+    assert labels_by_output(kind(file), [port]) == expected
+    assert labels_by_output({"y": kind(file)}, [port]) == expected
+
+
+def test_labels_that_are_no_text(tmp_path):
+    (tmp_path / "bytes.txt").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "empty.txt").write_text("\n")
+    with pytest.raises(ValueError, match=r"bytes\.txt', which holds other bytes"):
+        label_names(tmp_path / "bytes.txt")
+    with pytest.raises(ValueError, match=r"empty\. Received.*empty\.txt"):
+        label_names(tmp_path / "empty.txt")
+    with pytest.raises(FileNotFoundError, match="cat"):
+        label_names("cat")

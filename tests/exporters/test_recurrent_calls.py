@@ -2,10 +2,10 @@ import keras
 import numpy as np
 import pytest
 from keras import layers as kl
+from tfcompress.tflite.lstm_scales import repair_lstm_scales
 
 from exporters import export_tflite, inspect, load, validate
 from exporters.converting import convert_model
-from tfcompress.tflite.lstm_scales import repair_lstm_scales
 
 STEPS, FEATURES, UNITS = 6, 6, 8
 FUSED = "UNIDIRECTIONAL_SEQUENCE_LSTM"

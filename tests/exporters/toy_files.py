@@ -52,3 +52,11 @@ def content(kind: str) -> bytes:
     if kind == "int8":
         converter.inference_input_type = converter.inference_output_type = tf.int8
     return converter.convert()
+
+
+def converted(function, *shape: int) -> bytes:
+    """The float file of a function of one tensor."""
+    holder = tf.Module()
+    holder.call = tf.function(function, input_signature=[tf.TensorSpec(shape, tf.float32)])
+    concrete = holder.call.get_concrete_function()
+    return tf.lite.TFLiteConverter.from_concrete_functions([concrete], holder).convert()

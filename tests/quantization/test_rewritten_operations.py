@@ -10,8 +10,8 @@ from keras import ops
 import tfcompress as tfc
 from exporters import export_tflite
 from tfcompress.graph.inner_tensors import InnerTensors
-from tfcompress.quantization.lowerings.operations import FORMS, rewritings
 from tfcompress.quantization.deployed_graph import PlacementError
+from tfcompress.quantization.lowerings.operations import FORMS, rewritings
 from tfcompress.quantization.placement import Placement
 
 SERIES = np.random.default_rng(0).normal(size=(32, 4, 3)).astype("float32")
@@ -25,6 +25,7 @@ OPERATIONS = {
     "Neg": tf.negative,
     "NotEqual": lambda x: tf.where(tf.not_equal(x, 0.5), x, 7.0),
     "OneHot": lambda x: tf.one_hot(tf.cast(tf.abs(x), tf.int32), 3, 2.0, -1.0, axis=1),
+    "OnesLike": lambda x: x + tf.raw_ops.OnesLike(x=x),
     "Relu6": lambda x: tf.nn.relu6(4.0 * x),
     "Selu": tf.nn.selu,
     "Softplus": tf.nn.softplus,
@@ -32,6 +33,7 @@ OPERATIONS = {
     "Square": tf.square,
     "SquaredDifference": lambda x: tf.math.squared_difference(x, 0.3),
     "Sum": lambda x: tf.reduce_sum(x, [1], keepdims=True),
+    "ZerosLike": lambda x: tf.maximum(x, tf.raw_ops.ZerosLike(x=x)),
 }
 
 

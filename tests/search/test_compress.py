@@ -12,10 +12,10 @@ from small_search import QUICK, blobs, make_model, search, trained_model
 import tfcompress as tfc
 from exporters import export_tflite
 from exporters.running.runtime import load
+from tfcompress.quantization.float_file import ConversionError
 from tfcompress.search.fine_tuning import FineTuning
 from tfcompress.search.one_trial import Workshop
 from tfcompress.search.space import Candidate
-from tfcompress.quantization.float_file import ConversionError
 from tfcompress.tflite.flatbuffer import read_model
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -219,6 +219,7 @@ def test_time_for_nothing(copied, model):
 
 
 X, Y = blobs(32)
+SEVERAL = np.where(np.arange(32)[:, None] % 4 == 0, [1, 1, 0], np.eye(3)[Y])
 
 
 @pytest.mark.parametrize(
@@ -236,6 +237,11 @@ X, Y = blobs(32)
         ({"validation_data": (X, Y - 1)}, "labels from -1 to 1"),
         ({"validation_data": (X, np.eye(4)[Y])}, "one-hot labels of 4 classes"),
         ({"train_data": (X, Y + 0.5)}, "class numbers or one-hot rows"),
+        ({"train_data": (X, Y[:20])}, "`train_data` with 32 examples and 20 labels"),
+        ({"validation_data": (X, Y[:20])}, "`validation_data` with 32 examples and 20 labels"),
+        ({"train_data": (X, Y, np.ones(9))}, "32 examples and 9 sample weights"),
+        ({"train_data": (X, SEVERAL)}, "8 of 32 rows.*several yes-or-no labels"),
+        ({"validation_data": (X, SEVERAL)}, "8 of 32 rows.*several yes-or-no labels"),
         ({"storage": "sqlite:////nowhere/at/all.db"}, "storage="),
     ],
 )

@@ -38,3 +38,10 @@ def test_finished_trials_tell_better():
     assert plan(0).seconds_of_epoch(Candidate(), trials) == pytest.approx(4.0)
     assert plan(0).seconds_of_epoch(Candidate(channels=0.625), trials) == pytest.approx(2.0)
     assert plan(0).seconds_beside_training(trials) == pytest.approx(22.0)
+
+
+def test_until_one_has_trained_the_estimate_counts():
+    untrained = made(0, 0.9, 50, seconds=5.0, training_seconds=0.0, asked={"trained": False})
+    assert plan(0, overhead=60.0).seconds_beside_training([untrained]) == 60.0
+    trained = made(1, 0.9, 50, seconds=28.0, training_seconds=20.0)
+    assert plan(0, overhead=60.0).seconds_beside_training([untrained, trained]) == 8.0

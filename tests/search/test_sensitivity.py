@@ -58,8 +58,8 @@ def test_goes_on_from_its_file(tmp_path, monkeypatch):
     lines = file.read_text().splitlines()
     file.write_text("\n".join(lines[:3]) + "\n" + lines[3][:10])  # killed while it wrote
     calls = []
-    predict = model.predict
-    monkeypatch.setattr(model, "predict", lambda *a, **k: calls.append(1) or predict(*a, **k))
+    predict = model.predict_on_batch
+    monkeypatch.setattr(model, "predict_on_batch", lambda x: calls.append(1) or predict(x))
     assert tfc.sensitivity(model, X, **options) == whole
     assert len(calls) == 1 + 4  # the reference, and what the file did not have
     with pytest.raises(ValueError, match="another model or of other data"):

@@ -9,11 +9,15 @@ import time
 from collections.abc import Iterator
 
 from tfcompress.cli.data_argument import HELP as DATA_HELP
-from tfcompress.cli.data_argument import load_data
+from tfcompress.cli.data_argument import check_data, load_data
 from tfcompress.cli.errors import EXIT_FAILED, CommandError
+from tfcompress.cli.file_argument import require_other_file
 from tfcompress.cli.folder_argument import prepare_folder
-from tfcompress.cli.model_commands import image_size, load_model
-from tfcompress.cli.outcome import add_parser, one_line_errors
+from tfcompress.cli.model_argument import image_shape, load_model, require_model_file
+from tfcompress.cli.outcome import add_parser, one_line_errors, work
+from tfcompress.cli.user_code import add_import_option, own_objects
+
+_OWN_FILES = ("original.keras", "best.keras")  # models that a search writes into its folder
 
 _DESCRIPTION = """\
 Remove channels, set weights to zero, round them, and fine-tune with the model itself as the
@@ -69,6 +73,7 @@ def add_to(commands) -> None:
         "--storage", metavar="URL", help="a database for workers on several machines"
     )
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
+    add_import_option(parser)
     parser.set_defaults(run=run)
 
 
@@ -76,6 +81,8 @@ def run(arguments) -> int:
     """Run the subcommand."""
     if importlib.util.find_spec("optuna") is None:
         raise CommandError("compress needs an extra: pip install 'tfcompress[search]'")
+    with one_line_errors():
+        _check(arguments)
     out = prepare_folder(arguments.out)
     begun = time.monotonic()
 
@@ -84,17 +91,18 @@ def run(arguments) -> int:
     with (
         _interruption_told(out),
         diverted_native_output(out / "compress.log"),
-        one_line_errors(),
+        work(arguments.json),
     ):
-        model = load_model(arguments.model)
+        own = own_objects(arguments.modules, [arguments.data, arguments.validation_data])
+        model = load_model(arguments.model, own)
 
         import tfcompress as tfc
 
-        size = image_size(model)
+        shape = image_shape(model)
         result = tfc.compress(
             model,
-            load_data(arguments.data, size, shuffle_seed=arguments.seed),
-            load_data(arguments.validation_data, size),
+            load_data(arguments.data, shape, seed=arguments.seed, reshuffle=True),
+            load_data(arguments.validation_data, shape, flag="--validation-data"),
             target=arguments.target,
             max_accuracy_drop=arguments.max_accuracy_drop,
             max_size=arguments.max_size,
@@ -114,10 +122,33 @@ def run(arguments) -> int:
     return 0 if result.met else EXIT_FAILED
 
 
+def _check(arguments) -> None:
+    """Judge the arguments before TensorFlow loads."""
+    from tfcompress.search.budget import Budget, require_positive
+    from tfcompress.search.space import Space
+    from tfcompress.targets.target import load_target
+
+    require_model_file(arguments.model)
+    for name in _OWN_FILES:
+        require_other_file("--out", f"{arguments.out}/{name}", arguments.model)
+    check_data(arguments.data)
+    check_data(arguments.validation_data, "--validation-data")
+    Budget(arguments.max_accuracy_drop, arguments.max_size, arguments.max_latency)
+    require_positive(
+        time_budget=arguments.time_budget,
+        epochs=arguments.epochs,
+        learning_rate=arguments.learning_rate,
+        batch_size=arguments.batch_size,
+        max_trials=arguments.max_trials,
+    )
+    if arguments.target is not None:
+        load_target(arguments.target)
+    if arguments.techniques is not None:
+        Space(tuple(arguments.techniques))
+
+
 def _left(time_budget: float, begun: float) -> float:
     """Take off what loading took: the time that is asked for is the command's."""
-    if time_budget <= 0:
-        return time_budget
     return max(time_budget - (time.monotonic() - begun), 1e-3)
 
 

@@ -1,7 +1,10 @@
 """``inspect``, ``check`` and ``benchmark``: what a .tflite file is, without TensorFlow."""
 
-from tfcompress.cli.errors import EXIT_FAILED
-from tfcompress.cli.outcome import add_parser, one_line_errors, show
+import json
+
+from tfcompress.cli.errors import EXIT_FAILED, CommandError
+from tfcompress.cli.file_argument import require_other_file
+from tfcompress.cli.outcome import add_parser, show, work
 
 
 def add_to(commands) -> None:
@@ -29,27 +32,36 @@ def run_inspect(arguments) -> None:
     from exporters import inspect
     from tfcompress.whole_file import write_whole
 
-    with one_line_errors():
+    with work(arguments.json):
+        require_other_file("--picture", arguments.picture, arguments.file)
         inspection = inspect(arguments.file)
         if arguments.picture:
             write_whole(arguments.picture, inspection.to_svg().encode())
-        show(inspection, arguments.json)
+    show(inspection, arguments.json)
 
 
 def _add_check(commands):
     parser = add_parser(
         commands,
         "check",
-        "judge whether a device runs a .tflite file",
-        "Judge whether a device runs a .tflite file: operations, versions, memory, and what its\n"
-        "accelerator leaves to the processor. The exit code is 1 where the verdict is no.",
-        "  tfcompress check model.tflite --target coral-edgetpu\n"
+        "judge whether devices run a .tflite file",
+        "Judge whether devices run a .tflite file: operations, versions, memory, and what an\n"
+        "accelerator leaves to the processor. The exit code is 1 where a verdict is no.",
+        "  tfcompress check model.tflite --target coral-edgetpu microcontroller\n"
         "  tfcompress check model.tflite --target raspberry-pi-zero --fix fixed.tflite",
     )
     parser.add_argument("file", help="a .tflite file")
-    parser.add_argument("--target", required=True, help="a device; an unknown one lists them")
     parser.add_argument(
-        "--fix", metavar="FILE", help="write a file that means the same and suits the device better"
+        "--target",
+        nargs="+",
+        required=True,
+        metavar="NAME",
+        help="devices; an unknown one lists them. JSON is a list where there are several",
+    )
+    parser.add_argument(
+        "--fix",
+        metavar="FILE",
+        help="write a file that means the same and suits the device better; for one --target",
     )
     parser.set_defaults(run=run_check)
 
@@ -57,15 +69,27 @@ def _add_check(commands):
 def run_check(arguments) -> int:
     """Run ``tfcompress check``."""
     from exporters import check_target
+    from tfcompress.targets.target import load_target
     from tfcompress.whole_file import require_writable, write_whole
 
-    with one_line_errors():
+    with work(arguments.json):
+        targets = [load_target(name) for name in arguments.target]
+        if arguments.fix and len(targets) > 1:
+            raise CommandError(
+                "--fix rewrites the file for one device: name one --target. "
+                f"Received: {', '.join(arguments.target)}"
+            )
+        require_other_file("--fix", arguments.fix, arguments.file)
         fixed = require_writable(arguments.fix) if arguments.fix else None
-        verdict = check_target(arguments.file, arguments.target, fix=fixed is not None)
-        if fixed is not None and verdict.fixed is not None:
-            write_whole(fixed, verdict.fixed)
-        show(verdict, arguments.json)
-    return 0 if verdict.ok else EXIT_FAILED
+        verdicts = [check_target(arguments.file, target, fix=bool(fixed)) for target in targets]
+        if fixed is not None and verdicts[0].fixed is not None:
+            write_whole(fixed, verdicts[0].fixed)
+    if not arguments.json:
+        print("\n".join(verdict.to_text() for verdict in verdicts))
+    else:
+        found = [verdict.to_json() for verdict in verdicts]
+        print(json.dumps(found if len(found) > 1 else found[0], indent=2))
+    return 0 if all(verdict.ok for verdict in verdicts) else EXIT_FAILED
 
 
 def _add_benchmark(commands):
@@ -94,7 +118,7 @@ def run_benchmark(arguments) -> None:
     """Run ``tfcompress benchmark``."""
     from exporters import benchmark
 
-    with one_line_errors():
+    with work(arguments.json):
         result = benchmark(
             arguments.files,
             arguments.runs,
@@ -102,4 +126,4 @@ def run_benchmark(arguments) -> None:
             arguments.kernels,
             profile=arguments.profile,
         )
-        show(result, arguments.json)
+    show(result, arguments.json)

@@ -3,11 +3,23 @@
 import pathlib
 
 from tfcompress.cli.data_argument import HELP as DATA_HELP
-from tfcompress.cli.data_argument import load_data
+from tfcompress.cli.data_argument import check_data, load_data
 from tfcompress.cli.errors import CommandError
-from tfcompress.cli.outcome import add_parser, one_line_errors, show
+from tfcompress.cli.file_argument import require_other_file
+from tfcompress.cli.model_argument import (
+    image_shape,
+    image_shape_of_file,
+    load_model,
+    require_model_file,
+)
+from tfcompress.cli.outcome import add_parser, show, work
+from tfcompress.cli.user_code import add_import_option, own_objects
 
 _LABELS_HELP = "a text file with a class name a line"
+_QUANTIZATIONS = ("int8", "int16x8", "dynamic", "float16", "float32")
+_WITH_RANGES = (None, "int8", "int16x8")
+_INTEGERS = ("int8", "uint8", "float32")
+_EXAMPLES = 500  # of a folder, to observe ranges on
 
 
 def add_to(commands) -> None:
@@ -24,6 +36,7 @@ def _add_export(commands):
         "make a .tflite file of a .keras file",
         "Convert a saved Keras model, run the file, and report how it agrees with the model.",
         "  tfcompress export model.keras --out model.tflite --data samples.npz\n"
+        "  tfcompress export model.keras --out model.tflite --data photos --labels labels.txt\n"
         "  tfcompress export model.keras --out model.tflite --quantization float16",
     )
     parser.add_argument(
@@ -33,35 +46,109 @@ def _add_export(commands):
     )
     parser.add_argument("--out", required=True, metavar="FILE", help="the .tflite file to write")
     parser.add_argument(
-        "--quantization",
-        help="int8 (default), int16x8, dynamic, float16 or float32",
+        "--quantization", choices=_QUANTIZATIONS, help="numbers of the file (default: int8)"
     )
-    parser.add_argument("--data", help=DATA_HELP)
+    parser.add_argument("--data", help=f"to observe ranges on; {DATA_HELP}")
+    parser.add_argument(
+        "--examples",
+        type=int,
+        default=_EXAMPLES,
+        metavar="N",
+        help=f"use N examples of --data at most (default: {_EXAMPLES})",
+    )
+    parser.add_argument(
+        "--validation-data",
+        metavar="DATA",
+        help="to compare the file with the model on, likewise (default: 64 examples of --data)",
+    )
     parser.add_argument("--labels", metavar="FILE", help=_LABELS_HELP)
+    parser.add_argument(
+        "--normalization",
+        nargs=2,
+        type=_numbers,
+        metavar=("MEAN", "DEVIATION"),
+        help="what raw inputs are normalized with before they are fed, stored for apps to read: "
+        "one number or, with commas, one a channel",
+    )
+    parser.add_argument(
+        "--input-dtype", choices=_INTEGERS, default="int8", help="of integer files (default: int8)"
+    )
+    parser.add_argument("--output-dtype", choices=_INTEGERS, default="int8", help="likewise")
     parser.add_argument("--target", help="also judge whether this device runs the file")
+    add_import_option(parser)
     parser.set_defaults(run=run_export)
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(part) for part in text.split(",")]
 
 
 def run_export(arguments) -> None:
     """Run ``tfcompress export``."""
-    with one_line_errors():
-        model = load_model(arguments.model)
+    with work(arguments.json):
+        labels = _check_export(arguments)
+        own = own_objects(arguments.modules, [arguments.data, arguments.validation_data])
+        model = load_model(arguments.model, own)
+        _require_ranges(arguments, model)
 
         from exporters import export_tflite
 
-        data = load_data(arguments.data, image_size(model)) if arguments.data else None
+        shape = image_shape(model)
+        data = validation = None
+        if arguments.data is not None:
+            data = load_data(arguments.data, shape, arguments.examples)
+        if arguments.validation_data is not None:
+            validation = load_data(arguments.validation_data, shape, flag="--validation-data")
         result = export_tflite(
             model,
             arguments.out,
             arguments.quantization,
             representative_data=data,
-            labels=read_labels(arguments.labels),
+            validation_data=validation,
+            input_dtype=arguments.input_dtype,
+            output_dtype=arguments.output_dtype,
+            labels=labels,
+            normalization=arguments.normalization,
             target=arguments.target,
         )
-        if arguments.json:
-            show(result.report, as_json=True)
-        else:
-            print(result.report)
+    if arguments.json:
+        show(result.report, as_json=True)
+    else:
+        print(result.report)
+
+
+def _check_export(arguments) -> list[str] | None:
+    """Judge the arguments before TensorFlow loads; return the labels."""
+    from exporters.describing import label_names
+    from tfcompress.targets.target import load_target
+    from tfcompress.whole_file import require_writable
+
+    require_model_file(arguments.model)
+    require_other_file("--out", arguments.out, arguments.model)
+    require_writable(arguments.out)
+    if arguments.examples < 1:
+        raise CommandError(f"--examples must be at least 1. Received: {arguments.examples}")
+    check_data(arguments.data)
+    check_data(arguments.validation_data, "--validation-data")
+    if arguments.target is not None:
+        load_target(arguments.target)
+    return None if arguments.labels is None else label_names(arguments.labels)
+
+
+def _require_ranges(arguments, model) -> None:
+    """Check that there is data for what needs ranges: all but models that have learnt theirs."""
+    import keras
+
+    from tfcompress.graph.wrapper import unwrap
+
+    learnt = not isinstance(model, keras.Model) or unwrap(model) is not model
+    if arguments.data is None and arguments.quantization in _WITH_RANGES and not learnt:
+        raise CommandError(
+            f"{arguments.quantization or 'int8'} observes ranges on examples: --data photos/ (a "
+            "folder of images), --data samples.npz or --data module:function, some hundred like "
+            "those in use. Or choose --quantization dynamic, float16 or float32, which need none. "
+            f"Received: {arguments.model} without --data"
+        )
 
 
 def _add_validate(commands):
@@ -75,6 +162,7 @@ def _add_validate(commands):
     parser.add_argument("file", help="a .tflite file")
     parser.add_argument("--against", required=True, help="a .keras or another .tflite file")
     parser.add_argument("--data", required=True, help=DATA_HELP)
+    add_import_option(parser)
     parser.set_defaults(run=run_validate)
 
 
@@ -82,12 +170,19 @@ def run_validate(arguments) -> None:
     """Run ``tfcompress validate``."""
     from exporters import validate
 
-    with one_line_errors():
-        against, size = arguments.against, None
-        if pathlib.Path(against).suffix != ".tflite":
-            against = load_model(against)
-            size = image_size(against)
-        show(validate(arguments.file, against, load_data(arguments.data, size)), arguments.json)
+    with work(arguments.json):
+        against = arguments.against
+        is_file = pathlib.Path(against).suffix == ".tflite"
+        if not is_file:
+            require_model_file(against)
+        check_data(arguments.data)
+        own = own_objects(arguments.modules, [arguments.data])
+        shape = image_shape_of_file(arguments.file)
+        if not is_file:
+            against = load_model(against, own)
+            shape = shape or image_shape(against)
+        agreement = validate(arguments.file, against, load_data(arguments.data, shape))
+    show(agreement, arguments.json)
 
 
 def _add_bundle(commands):
@@ -110,46 +205,18 @@ def run_bundle(arguments) -> None:
     """Run ``tfcompress bundle``."""
     from exporters import write_bundle
 
-    with one_line_errors():
-        data = load_data(arguments.data) if arguments.data else None
+    with work(arguments.json):
+        check_data(arguments.data)
+        data = None
+        if arguments.data is not None:
+            data = load_data(arguments.data, image_shape_of_file(arguments.file))
         folder = write_bundle(
             arguments.file,
             arguments.out,
             examples=data,
-            labels=read_labels(arguments.labels),
+            labels=arguments.labels,
             target=arguments.target,
         )
-        if arguments.json:
-            print((folder / "manifest.json").read_text(encoding="utf-8"))
-        else:
-            print(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
-
-
-def read_labels(path: str | None) -> list[str] | None:
-    """Read a text file with a class name a line."""
-    return None if path is None else pathlib.Path(path).read_text(encoding="utf-8").splitlines()
-
-
-def load_model(path: str):
-    """Load a .keras or .h5 file, of Keras 3 or tf_keras, without running code that it may hold."""
-    if not pathlib.Path(path).is_file():
-        raise CommandError(f"There is no such file. Received: {path}")
-    import keras
-
-    import tfcompress  # noqa: F401  (registers the classes that the file may name)
-    from tfcompress.guests.files import is_tf_keras_file, load_tf_keras
-
-    if is_tf_keras_file(path):
-        return load_tf_keras(path)
-    return keras.saving.load_model(path, compile=False)
-
-
-def image_size(model) -> tuple[int, int] | None:
-    """Return height and width of a model's input, if it is an image."""
-    return size_of_image([tuple(tensor.shape) for tensor in getattr(model, "inputs", None) or ()])
-
-
-def size_of_image(shapes: list[tuple[int | None, ...]]) -> tuple[int, int] | None:
-    """Return height and width where there is one input, and it is an image of a known size."""
-    image = len(shapes) == 1 and len(shapes[0]) == 4
-    return shapes[0][1:3] if image and all((size or 0) > 0 for size in shapes[0][1:3]) else None
+        manifest = (folder / "manifest.json").read_text(encoding="utf-8")
+        names = sorted(path.name for path in folder.iterdir())
+    print(manifest if arguments.json else f"{folder}: {', '.join(names)}")

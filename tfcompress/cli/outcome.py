@@ -1,8 +1,12 @@
-"""How a command shows what it found: text for people, JSON for programs."""
+"""How a command works and shows what it found: text for people, JSON for programs."""
 
 import argparse
 import contextlib
+import ctypes
 import json
+import os
+import sys
+from collections.abc import Iterator
 
 from tfcompress.cli.errors import CommandError
 
@@ -27,7 +31,19 @@ def show(result, as_json: bool) -> None:
 
 
 @contextlib.contextmanager
-def one_line_errors():
+def work(as_json: bool) -> Iterator[None]:
+    """Surround what a command does before it shows the result.
+
+    What files, data and arguments can cause becomes an error of one line. With ``--json``, whatever
+    code of the user's and libraries print goes to the standard error stream: a program that reads
+    the output gets the JSON alone.
+    """
+    with one_line_errors(), _printing_to_stderr() if as_json else contextlib.nullcontext():
+        yield
+
+
+@contextlib.contextmanager
+def one_line_errors() -> Iterator[None]:
     """Turn what files, data and arguments can cause into an error of one line."""
     from exporters import RunError
 
@@ -37,3 +53,23 @@ def one_line_errors():
         raise
     except (ImportError, OSError, RunError, RuntimeError, TypeError, ValueError) as error:
         raise CommandError(" ".join(str(error).split())) from error
+    except Exception as error:
+        # TensorFlow's own errors, as a dataset of the user's raises them.
+        if not type(error).__module__.startswith("tensorflow."):
+            raise
+        raise CommandError(" ".join(str(error).split())) from error
+
+
+@contextlib.contextmanager
+def _printing_to_stderr() -> Iterator[None]:
+    """Let Python, native code and child processes print to the standard error stream."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    try:
+        os.dup2(2, 1)
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        ctypes.CDLL(None).fflush(None)  # what C has not written yet
+        os.dup2(kept, 1)
+        os.close(kept)

@@ -5,11 +5,17 @@ import pathlib
 import tempfile
 
 from tfcompress.cli.data_argument import HELP as DATA_HELP
-from tfcompress.cli.data_argument import load_data
+from tfcompress.cli.data_argument import check_data, load_data
 from tfcompress.cli.errors import CommandError
 from tfcompress.cli.folder_argument import prepare_folder
-from tfcompress.cli.model_commands import image_size, load_model, size_of_image
-from tfcompress.cli.outcome import add_parser, one_line_errors
+from tfcompress.cli.model_argument import (
+    image_shape,
+    image_shape_of_file,
+    load_model,
+    require_model_file,
+)
+from tfcompress.cli.outcome import add_parser, work
+from tfcompress.cli.user_code import add_import_option, own_objects
 
 _DESCRIPTION = """\
 Inspect, run, compare and time a .tflite file, and write what was found as report.html (one page
@@ -37,7 +43,7 @@ def add_to(commands) -> None:
     parser.add_argument("--model", metavar="KERAS", help="the .keras file that it was made of")
     parser.add_argument("--baseline", metavar="FILE", help="the float .tflite file to compare with")
     parser.add_argument("--data", help=DATA_HELP)
-    parser.add_argument("--examples", type=int, metavar="N", help="use the first N of an .npz file")
+    parser.add_argument("--examples", type=int, metavar="N", help="use N examples at most")
     parser.add_argument(
         "--target", nargs="+", metavar="NAME", help="devices to judge it for (default: all)"
     )
@@ -56,6 +62,7 @@ def add_to(commands) -> None:
     )
     parser.add_argument("--runs", type=int, default=50, help="runs of each file (default: 50)")
     parser.add_argument("--profile", action="store_true", help="also time every operation")
+    add_import_option(parser)
     parser.set_defaults(run=run)
 
 
@@ -67,15 +74,17 @@ def run(arguments) -> None:
     from tfcompress.report import examine, write_report
     from tfcompress.report.writing import require_extra
 
-    with one_line_errors():
+    with work(arguments.json):
         require_extra()
+        _check(arguments)
         out = prepare_folder(arguments.out)
         with (
             tempfile.TemporaryDirectory() as scratch,
             diverted_native_output(pathlib.Path(scratch) / "log"),
             Console(stderr=True).status("examining"),
         ):
-            model = load_model(arguments.model) if arguments.model else None
+            own = own_objects(arguments.modules, [arguments.data])
+            model = load_model(arguments.model, own) if arguments.model else None
             findings = examine(
                 arguments.file,
                 model=model,
@@ -97,20 +106,24 @@ def run(arguments) -> None:
     _print(findings, page)
 
 
+def _check(arguments) -> None:
+    """Judge the arguments before TensorFlow loads."""
+    from tfcompress.targets.target import load_target
+
+    if arguments.model is not None:
+        require_model_file(arguments.model)
+    check_data(arguments.data)
+    if arguments.examples is not None and arguments.examples < 1:
+        raise CommandError(f"--examples must be at least 1. Received: {arguments.examples}")
+    for name in arguments.target or ():
+        load_target(name)
+
+
 def _data(arguments, model):
     if arguments.data is None:
         return None
-    if arguments.examples is not None and arguments.examples < 1:
-        raise CommandError(f"--examples must be at least 1. Received: {arguments.examples}")
-    size = _input_size(arguments.file) if model is None else image_size(model)
-    return load_data(arguments.data, size, arguments.examples)
-
-
-def _input_size(file: str) -> tuple[int, int] | None:
-    """Return height and width of a file's input, if it is one image."""
-    from exporters import inspect
-
-    return size_of_image([tensor.shape for tensor in inspect(file).inputs])
+    shape = image_shape_of_file(arguments.file) or (model and image_shape(model))
+    return load_data(arguments.data, shape, arguments.examples)
 
 
 def _sources(arguments) -> list[str]:

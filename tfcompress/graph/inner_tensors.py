@@ -49,8 +49,8 @@ class InnerTensors:
     """Offers what TensorFlow operations make to the taps of the calls that they belong to.
 
     The role of a tensor is "tf.", the type of its operation, and the operation's number among those
-    of its type in the call, from the second on: "tf.Mul", "tf.Mul_1". A call has the same roles in
-    training and in inference as long as it makes its operations in the same order.
+    of its type in the call that make floats, from the second on: "tf.Mul", "tf.Mul_1". A call has
+    the same roles in training and in inference if it makes its operations in the same order.
 
     An object serves one run of a model. Run eagerly, it offers nothing.
     """
@@ -118,6 +118,8 @@ class InnerTensors:
             self._replaced[id(output)] = (output, form)
             return operation
         if kind in _READS or _is_recast(kind, operation):
+            return operation
+        if not any(tensor.dtype.is_floating for tensor in operation.outputs):
             return operation
         kind = _KINDS.get(kind, kind)
         role = _PREFIX + kind + (f"_{counts[kind]}" if counts[kind] else "")

@@ -96,10 +96,7 @@ def _unchanged(variable: str) -> Iterator[None]:
 def _description(path: pathlib.Path) -> str:
     """Return what a file says of its version and its layers, as JSON."""
     if zipfile.is_zipfile(path):
-        try:
-            return _packed_description(path)
-        except _DAMAGE as error:
-            raise ValueError(f"Not a sound .keras file: {error}. Received: {path}") from error
+        return "".join(_packed(path).values())
     import h5py
 
     with h5py.File(path) as file:
@@ -107,13 +104,32 @@ def _description(path: pathlib.Path) -> str:
         return version + str(file.attrs.get("model_config", ""))
 
 
-def _packed_description(path: pathlib.Path) -> str:
-    texts = []
-    with zipfile.ZipFile(path) as archive:
-        for name in sorted(set(archive.namelist()) & {"metadata.json", "config.json"}):
-            with archive.open(name) as file:
-                content = file.read(_MOST_BYTES + 1)
-            if len(content) > _MOST_BYTES:
-                raise ValueError(f"{name} unpacks to more than {_MOST_BYTES >> 20} MiB")
-            texts.append(content.decode())
-    return "".join(texts)
+def packed_config(path: str | os.PathLike) -> str | None:
+    """Read what a .keras archive says of its layers.
+
+    Args:
+        path: a zip archive.
+
+    Returns:
+        The JSON of the model's configuration; None where the archive has none.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is damaged, or describes itself in more than 64 MiB.
+    """
+    return _packed(pathlib.Path(path)).get("config.json")
+
+
+def _packed(path: pathlib.Path) -> dict[str, str]:
+    texts = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in sorted(set(archive.namelist()) & {"metadata.json", "config.json"}):
+                with archive.open(name) as file:
+                    content = file.read(_MOST_BYTES + 1)
+                if len(content) > _MOST_BYTES:
+                    raise ValueError(f"{name} unpacks to more than {_MOST_BYTES >> 20} MiB")
+                texts[name] = content.decode()
+    except _DAMAGE as error:
+        raise ValueError(f"Not a sound .keras file: {error}. Received: {path}") from error
+    return texts

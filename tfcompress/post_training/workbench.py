@@ -108,11 +108,11 @@ class Workbench:
     def _run(self) -> Callable:
         quantized = self._quantized
         if not quantized.placement.needs_graph():
-            return lambda batch: quantized(batch, training=False)
+            return quantized.simulated
 
         def run(batch):
             # Traced anew each time: what looks at layers is part of the trace.
-            return tf.function(lambda inputs: quantized.call(inputs, training=False))(batch)
+            return tf.function(quantized.simulated)(batch)
 
         return run
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 import keras
 import numpy as np
 
+from tfcompress.graph.kernels import find_kernels
 from tfcompress.graph.selection import walk_layers
 from tfcompress.graph.taps import TapPoint, walk_operations
 from tfcompress.graph.wrapper import unwrap
@@ -98,7 +99,7 @@ class DeployedGraph:
     plan: Plan
     derivations: Derivations = dataclasses.field(default_factory=dict)
     points: Mapping[int, TapPoint] = dataclasses.field(default_factory=dict)
-    placement: Placement = Placement((), ())
+    placement: Placement = dataclasses.field(default_factory=lambda: Placement((), ()))
     placement_rows: Sequence[int] = ()
     left_in_float: tuple[str, ...] = ()
 
@@ -202,8 +203,8 @@ def lower(
         model's.
 
     Raises:
-        PlacementError: an operation of a layer that is not in ``allow_float`` has no integer kernel,
-            or stores a tensor that the model does not hand out.
+        PlacementError: an operation of a layer that is not in ``allow_float`` has no integer
+            kernel, or stores a tensor that the model does not hand out.
         ConversionError: the converter refuses the model.
         ValueError: see ``input_specs``.
     """
@@ -216,7 +217,7 @@ def lower(
     own = operation_schemes(layers, schemes)
     if not scheme.is_integer:
         plan = make_plan(file, scheme, own)
-        derivations = derive(traced, weights, file)
+        derivations = derive(traced, weights, file, _output_axes(model, traced))
         return DeployedGraph(traced, content, file, layers, plan, derivations)
     inputs = probe_inputs(traced.specs)
     stored = tensor_values(content, inputs)
@@ -240,11 +241,21 @@ def lower(
     placement, rows = _place(model, graph, points, repeats, rewritten)
     return dataclasses.replace(
         graph,
-        derivations=derive(traced, weights, file),
+        derivations=derive(traced, weights, file, _output_axes(model, traced)),
         points=points,
         placement=placement,
         placement_rows=rows,
     )
+
+
+def _output_axes(model, traced):
+    """Return the axes of the output channels of the model's kernels, by their placeholder."""
+    axes = {id(kernel.variable): kernel.output_axes for kernel in find_kernels(model)}
+    return {
+        name: axes[id(variable)]
+        for name, variable in traced.weights.items()
+        if id(variable) in axes
+    }
 
 
 def operation_schemes(

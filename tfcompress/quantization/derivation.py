@@ -2,9 +2,9 @@
 
 The converter folds what surrounds a kernel into it: biases, the scale and the shift of a
 BatchNormalization, a rescaling of the input. So each constant is explained: as a tensor of the
-traced graph that does not depend on the inputs (an *operand*), or as a kernel among the operands with
-the affine operations before and behind it. An explanation is accepted if it gives the constant's
-values; made-up weights let no two explanations agree by chance.
+traced graph that does not depend on the inputs (an *operand*), or as a kernel among the operands
+with the affine operations before and behind it. An explanation is accepted if it gives the
+constant's values; made-up weights let no two explanations agree by chance.
 """
 
 import dataclasses
@@ -28,14 +28,6 @@ _LINEAR = {
     "FULLY_CONNECTED": frozenset({"MatMul", "BatchMatMulV2", "BatchMatMul", "Einsum"}),
     "BATCH_MATMUL": frozenset({"MatMul", "BatchMatMulV2", "BatchMatMul", "Einsum"}),
 }
-# The axis of a kernel in the file along which output channels lie.
-KERNEL_AXES = {
-    "CONV_2D": 0,
-    "DEPTHWISE_CONV_2D": 3,
-    "TRANSPOSE_CONV": 0,
-    "FULLY_CONNECTED": 0,
-    "BATCH_MATMUL": -1,
-}
 _KERNEL_INPUT, _BIAS_INPUT = 1, 2
 _VIEWS = frozenset({"ExpandDims", "Identity", "Reshape", "Squeeze", "StopGradient"})
 _COPIES = _VIEWS | {"Transpose", "StridedSlice", "Slice", "ConcatV2", "Split", "Unpack"}
@@ -56,6 +48,8 @@ class FoldedKernel:
         axis: the axis of the output channels in the file.
         factor: takes the values of operands; returns the factors, of shape (channels,) or ().
         needs: the names of the operands that ``factor`` reads.
+        channels: for each output channel in the file, the one of the variable that it is copied
+            from, among all of its output channels in their order; None if not known.
     """
 
     operand: str
@@ -65,6 +59,7 @@ class FoldedKernel:
     axis: int
     factor: Callable[[Values], object] | None = None
     needs: tuple[str, ...] = ()
+    channels: np.ndarray | None = None
 
     def arranged(self, operand):
         """Return the operand, or something of its shape, in the order of the file."""
@@ -103,7 +98,10 @@ Derivations = Mapping[int, FoldedKernel | Derived]
 
 
 def derive(
-    traced: TracedModel, weights: Mapping[str, np.ndarray], model: TFLiteModel
+    traced: TracedModel,
+    weights: Mapping[str, np.ndarray],
+    model: TFLiteModel,
+    output_axes: Mapping[str, tuple[int, ...]],
 ) -> dict[int, FoldedKernel | Derived]:
     """Explain the float constants of a file.
 
@@ -111,12 +109,39 @@ def derive(
         traced: the model that the file was made of.
         weights: the weights that it was made with, by the name of their placeholder.
         model: the file.
+        output_axes: the axes of the output channels of kernels, by the name of their placeholder.
 
     Returns:
         How each constant of the main graph that depends on weights follows from them, by the
         tensor's index. Others are literals: they do not depend on weights.
     """
-    return _Explanations(traced, weights, model).found
+    found = _Explanations(traced, weights, model).found
+    return found | _with_channels(traced, found, output_axes)
+
+
+def _with_channels(traced, found, output_axes):
+    """Follow the output channels of kernels through the copies to their place in the file."""
+    kernels = {
+        index: kernel
+        for index, kernel in found.items()
+        if isinstance(kernel, FoldedKernel) and len(kernel.weights) == 1
+    }
+    numbered = {}
+    for name, variable in traced.weights.items():
+        axes = output_axes.get(name, ())
+        shape = [size if axis in axes else 1 for axis, size in enumerate(variable.shape)]
+        places = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+        numbered[name] = np.broadcast_to(places, tuple(variable.shape))
+    names = list(dict.fromkeys(kernel.operand for kernel in kernels.values()))
+    values = dict(zip(names, traced.run(names, (), numbered), strict=True)) if names else {}
+    followed = {}
+    for index, kernel in kernels.items():
+        arranged = np.transpose(values[kernel.operand].numpy(), kernel.order).reshape(kernel.shape)
+        rows = np.moveaxis(arranged, kernel.axis, 0).reshape(kernel.shape[kernel.axis], -1)
+        if (rows == rows[:, :1]).all():
+            channels = rows[:, 0].astype(np.int32)
+            followed[index] = dataclasses.replace(kernel, channels=channels)
+    return followed
 
 
 class _Explanations:
@@ -173,36 +198,22 @@ class _Explanations:
     def _explain_linear(self, operation):
         """Explain the kernel of an operation together with its bias."""
         kernel, bias = (self._constant(operation, place) for place in (_KERNEL_INPUT, _BIAS_INPUT))
-        axis = KERNEL_AXES[operation.name]
-        if axis < 0 and operation.options.get("adj_y"):
-            axis -= 1
-        axis %= kernel.ndim
-        for name, order, factor in self._kernels_like(kernel, axis):
-            for node in self._nodes_with_kernel(name, _LINEAR[operation.name]):
-                for before in self._before(node):
-                    for after in self._behind(node):
-                        if self._accept(
-                            operation, name, order, kernel, bias, axis, factor, before, after
-                        ):
-                            return
-
-    def _kernels_like(self, kernel, axis):
-        """Yield operands that equal a kernel but for a factor per output channel, and their order."""
-        wanted = np.moveaxis(kernel, axis, 0).reshape(kernel.shape[axis], -1)
-        peaks = np.argmax(np.abs(wanted), axis=1)
-        rows = np.arange(len(wanted))
+        axes = _channel_axes(operation, kernel.ndim)
         for name in self._by_size.get(kernel.size, ()):
             value = self._values[name]
-            for order in _orders(value.shape, kernel.shape):
-                arranged = np.transpose(value, order).reshape(kernel.shape)
-                found = np.moveaxis(arranged, axis, 0).reshape(wanted.shape)
-                with np.errstate(divide="ignore", invalid="ignore"):
-                    factor = wanted[rows, peaks] / found[rows, peaks]
-                if not np.isfinite(factor).all():
-                    continue
-                if np.abs(found * factor[:, None] - wanted).max() <= _SAME * np.abs(wanted).max():
-                    yield name, order, factor
-                    break
+            nodes = self._nodes_with_kernel(name, _LINEAR[operation.name])
+            chains = [(node, before) for node in nodes for before in self._before(node)]
+            for node, before in chains:
+                for order in _orders(value.shape, kernel.shape):
+                    arranged = np.transpose(value, order).reshape(kernel.shape)
+                    explained = _Explained(name, tuple(order), arranged, axes, before)
+                    factor = explained.factor_to(kernel, self._values)
+                    if factor is None:
+                        continue
+                    for after in self._behind(node):
+                        if explained.gives(bias, factor, after, self._values):
+                            self._accept(operation, explained, after, bias)
+                            return
 
     def _nodes_with_kernel(self, name, kinds):
         """List the nodes of some kinds that read an operand, through views that the file undoes."""
@@ -222,7 +233,7 @@ class _Explanations:
         steps = []
         while len(live) == 1:
             source = self._nodes[live[0]]
-            if source.op in _VIEWS:
+            if source.op in (*_VIEWS, "Transpose"):  # values tell whether channels stay last
                 live = [source.input[0].split(":")[0]]
                 continue
             step = self._affine_step(source)
@@ -266,65 +277,51 @@ class _Explanations:
             return None
         return _Step(node.op, operand), source.split(":")[0]
 
-    def _accept(self, operation, name, order, kernel, bias, axis, factor, before, after):
-        """Take an explanation of a kernel and its bias if it gives their values."""
-        channels = kernel.shape[axis]
-        values = self._values
-        scale_after, shift_after = after.numbers(values)
-        scale_before, shift_before = before.numbers(values)
-        if np.size(scale_before) != 1:  # the kernel is another one then, not just scaled
-            return False
-        expected = np.broadcast_to(
-            np.ravel(scale_after) * float(np.ravel(scale_before)[0])
-            if np.size(scale_after) in (1, channels)
-            else np.full(channels, np.nan),
-            channels,
-        )
-        largest = np.abs(factor).max()
-        if not np.abs(expected - factor).max() <= _SAME * largest:
-            return False
-        folded = np.transpose(values[name], order).reshape(kernel.shape)
-        sums = np.moveaxis(folded, axis, 0).reshape(channels, -1).sum(1)
-        if np.size(shift_before) != 1 or np.size(shift_after) not in (1, channels):
-            return False
-        inner = sums * float(np.ravel(shift_before)[0])
-        wanted = np.zeros(channels) if bias is None else bias.ravel()
-        if wanted.size != channels:
-            return False
-        found = inner * np.ravel(scale_after) + np.ravel(shift_after)
-        size = max(np.abs(wanted).max(), _SAME * np.abs(folded).max())
-        if not np.abs(found - wanted).max() <= 10 * _SAME * size:
-            return False
-        weights = self._copied_from(name)
+    def _accept(self, operation, explained, after, bias):
+        """Note the explanation of a kernel and of its bias."""
+        name, order, (axis, inputs) = explained.name, explained.order, explained.axes
+        before, shape = explained.before, explained.arranged.shape
         needs = tuple(dict.fromkeys((*before.operands, *after.operands)))
+        scaled = any(step.kind in ("Mul", "RealDiv") for step in (*before.steps, *after.steps))
 
         def folded_factor(operands):
             return after.computed(operands)[0] * before.computed(operands)[0]
 
-        trivial = not before.steps and not any(s.kind in ("Mul", "RealDiv") for s in after.steps)
-        derived = FoldedKernel(
+        kernel = FoldedKernel(
             name,
-            weights,
-            tuple(order),
-            kernel.shape,
+            self._copied_from(name),
+            order,
+            shape,
             axis,
-            None if trivial else folded_factor,
-            () if trivial else needs,
+            folded_factor if scaled else None,
+            needs if scaled else (),
         )
-        self.found[operation.inputs[_KERNEL_INPUT]] = derived
-        if bias is not None:
-            shape = bias.shape
-            others = [a for a in range(len(kernel.shape)) if a != axis]
+        if before.is_one_number(self._values):
+            self.found[operation.inputs[_KERNEL_INPUT]] = kernel
+        else:  # the weights of a channel are scaled apart: they have other integers then
 
-            def folded_bias(operands):
-                scale, shift = after.computed(operands)
-                if before.steps:
-                    total = tf.reduce_sum(derived.arranged(operands[name]), others)
-                    shift += total * before.computed(operands)[1] * scale
-                return tf.reshape(tf.broadcast_to(tf.reshape(shift, [-1]), [channels]), shape)
+            def rescaled_kernel(operands):
+                scale = before.computed(operands)[0]
+                by_input = tf.reshape(scale, _along(inputs, len(shape)))
+                by_output = tf.reshape(
+                    tf.broadcast_to(after.computed(operands)[0], [shape[axis]]),
+                    _along(axis, len(shape)),
+                )
+                return kernel.arranged(operands[name]) * by_input * by_output
 
-            self.found[operation.inputs[_BIAS_INPUT]] = Derived((name, *needs), folded_bias)
-        return True
+            self.found[operation.inputs[_KERNEL_INPUT]] = Derived((name, *needs), rescaled_kernel)
+        if bias is None:
+            return
+        others = [other for other in range(len(shape)) if other != axis]
+
+        def folded_bias(operands):
+            scale, shift = after.computed(operands)
+            if before.steps:
+                offset = tf.reshape(before.computed(operands)[1], _along(inputs, len(shape)))
+                shift += tf.reduce_sum(kernel.arranged(operands[name]) * offset, others) * scale
+            return tf.reshape(tf.broadcast_to(shift, [shape[axis]]), bias.shape)
+
+        self.found[operation.inputs[_BIAS_INPUT]] = Derived((name, *needs), folded_bias)
 
     def _copied_from(self, name):
         """Name the weights that an operand is copied from; none if it computes anything."""
@@ -376,6 +373,84 @@ _FORMS = {"equal": lambda x: x, "negated": lambda x: -x, "inverted": lambda x: 1
 
 
 @dataclasses.dataclass(frozen=True)
+class _Explained:
+    """An operand in the order of a file's kernel, and the affine operations before it.
+
+    Attributes:
+        name: of the operand.
+        order: the transposition to the file's order.
+        arranged: its values in the file's order and shape.
+        axes: the axes of the output and of the input channels.
+        before: what is done to the inputs.
+    """
+
+    name: str
+    order: tuple[int, ...]
+    arranged: np.ndarray
+    axes: tuple[int, int]
+    before: "_Affine"
+
+    def factor_to(self, kernel, values) -> np.ndarray | None:
+        """Return the factor per output channel that makes it a kernel; None if none does."""
+        scale, _ = self.before.numbers(values)
+        axis, inputs = self.axes
+        if np.size(scale) not in (1, self.arranged.shape[inputs]):
+            return None
+        found = self.arranged * np.reshape(scale, _along(inputs, kernel.ndim))
+        found, wanted = (
+            np.moveaxis(x, axis, 0).reshape(kernel.shape[axis], -1) for x in (found, kernel)
+        )
+        largest = np.abs(wanted).max()
+        for rows in (slice(0, 1), slice(None)):  # most are told from their first channel
+            some = wanted[rows]
+            places = np.arange(len(some)), np.argmax(np.abs(some), axis=1)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                factor = some[places] / found[rows][places]
+            if not np.isfinite(factor).all():
+                return None
+            if np.abs(found[rows] * factor[:, None] - some).max() > _SAME * largest:
+                return None
+        return factor
+
+    def gives(self, bias, factor, after: "_Affine", values) -> bool:
+        """Tell whether affine operations behind give the factor and the bias."""
+        channels = len(factor)
+        scale, shift = after.numbers(values)
+        _, offset = self.before.numbers(values)
+        if np.size(scale) not in (1, channels) or np.size(shift) not in (1, channels):
+            return False
+        if np.abs(np.ravel(scale) - factor).max() > _SAME * np.abs(factor).max():
+            return False
+        axis, inputs = self.axes
+        if np.size(offset) not in (1, self.arranged.shape[inputs]):
+            return False
+        moved = self.arranged * np.reshape(offset, _along(inputs, self.arranged.ndim))
+        others = tuple(other for other in range(moved.ndim) if other != axis)
+        found = moved.sum(others) * np.ravel(scale) + np.ravel(shift)
+        wanted = np.zeros(channels) if bias is None else bias.ravel()
+        if wanted.size != channels:
+            return False
+        size = max(np.abs(wanted).max(), _SAME * np.abs(self.arranged).max())
+        return bool(np.abs(found - wanted).max() <= 10 * _SAME * size)
+
+
+def _channel_axes(operation: Operation, rank: int) -> tuple[int, int]:
+    """Return the axes of the output and of the input channels of a kernel in the file."""
+    if operation.name == "DEPTHWISE_CONV_2D":
+        return 3, 3
+    if operation.name == "BATCH_MATMUL" and not operation.options.get("adj_y"):
+        return rank - 1, rank - 2
+    if operation.name == "BATCH_MATMUL":
+        return rank - 2, rank - 1
+    return 0, rank - 1
+
+
+def _along(axis: int, rank: int) -> list[int]:
+    """Return the shape in which a vector, or one number, broadcasts along an axis."""
+    return [-1 if other == axis else 1 for other in range(rank)]
+
+
+@dataclasses.dataclass(frozen=True)
 class _Step:
     """One affine operation: its type and its operand."""
 
@@ -393,6 +468,10 @@ class _Affine:
     def operands(self):
         """The names of the operands."""
         return tuple(step.operand for step in self.steps)
+
+    def is_one_number(self, values) -> bool:
+        """Tell whether all channels are scaled alike."""
+        return np.size(self.numbers(values)[0]) == 1
 
     def numbers(self, values):
         """Return (scale, shift), float arrays of one number or one per channel."""

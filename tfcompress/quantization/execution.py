@@ -62,6 +62,43 @@ def run_integers(
     return _Run(graph, numbers, kernels).outputs(inputs)
 
 
+def all_integers(
+    graph: DeployedGraph, numbers: GraphIntegers, inputs: Sequence, kernels: str
+) -> dict[int, Integers]:
+    """Compute what a device computes, and return all of it.
+
+    Args:
+        graph: see ``run_integers``; as the other arguments.
+        numbers: what it is filled with.
+        inputs: one tensor per input.
+        kernels: "xnnpack" or "reference".
+
+    Returns:
+        The integers of each tensor that has some, by its index.
+    """
+    return _Run(graph, numbers, kernels).all_integers(inputs)
+
+
+def each_alone(
+    graph: DeployedGraph,
+    numbers: GraphIntegers,
+    values: Mapping[int, Integers],
+    kernels: str,
+) -> dict[int, Integers]:
+    """Compute each operation alone, on given values.
+
+    Args:
+        graph: the graph.
+        numbers: what it is filled with.
+        values: the integers of tensors that operations read, by the tensor's index.
+        kernels: "xnnpack" or "reference".
+
+    Returns:
+        What each operation makes that has integers, by the tensor's index.
+    """
+    return _Run(graph, numbers, kernels).alone(values)
+
+
 def run_float(graph: DeployedGraph, constants: Mapping[int, object], inputs: Sequence) -> list:
     """Compute what the float file does, with other weights.
 
@@ -111,6 +148,21 @@ class _Run:
             for index, value in zip(operation.outputs, self._run(operation), strict=True):
                 self._values[index] = value
         return [self._real(self._value_of(index)) for index in self._file.outputs]
+
+    def alone(self, values):
+        """Return what each operation makes of given values."""
+        made = {}
+        for operation in self._file.operations:
+            self._values, self._converted = dict(values), {}
+            for index, value in zip(operation.outputs, self._run(operation), strict=True):
+                if isinstance(value, Integers):
+                    made[index] = value
+        return made
+
+    def all_integers(self, inputs):
+        """Return all integers of a run by the index of their tensor."""
+        self.outputs(inputs)
+        return {i: value for i, value in self._values.items() if isinstance(value, Integers)}
 
     def _as_fed(self, index, tensor):
         """Round an input as the file is fed."""
@@ -183,9 +235,14 @@ def same_outputs(first: Sequence, second: Sequence, tolerance: float) -> bool:
     Returns:
         Whether they are.
     """
-    for one, other in zip(first, second, strict=True):
-        one, other = np.asarray(one, np.float64), np.asarray(other, np.float64)
+
+    def differ(one, other):
         size = max(np.abs(one).max(initial=0.0), 1e-6)
-        if one.shape != other.shape or not np.abs(one - other).max(initial=0.0) <= tolerance * size:
-            return False
-    return True
+        return one.shape != other.shape or not (
+            np.abs(one - other).max(initial=0.0) <= tolerance * size
+        )
+
+    return not any(
+        differ(np.asarray(one, np.float64), np.asarray(other, np.float64))
+        for one, other in zip(first, second, strict=True)
+    )

@@ -27,9 +27,7 @@ def filling_of(graph: DeployedGraph, numbers: GraphIntegers) -> Filling:
     """
     plan = graph.plan
     grids = {form: _of_grid(grid) for form, grid in numbers.grids.items()}
-    storages = {
-        (0, index): grids[form] for index, form in plan.tensors.items() if form in grids
-    }
+    storages = {(0, index): grids[form] for index, form in plan.tensors.items() if form in grids}
     reads = {
         (0, *place): _FLOAT if isinstance(form, Float) else grids[form]
         for place, form in plan.reads.items()
@@ -94,5 +92,3 @@ def _of_integers(integers: Integers) -> Storage:
     zero_points = np.full(scales.size, int(grid.zero_point), np.int64)
     dtype = _BITS.get(grid.dtype, values.dtype)
     return Storage(grid.dtype, scales, zero_points, grid.axis, values.astype(dtype))
-
-

@@ -5,6 +5,7 @@ are variables, and once for a file. Both so have the same integers, to the last 
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -19,7 +20,7 @@ from tfcompress.quantization.deployed_graph import DeployedGraph
 from tfcompress.quantization.derivation import FoldedKernel
 from tfcompress.quantization.kernels.grids import Grid, Integers
 from tfcompress.quantization.plan import Fixed, KernelNumbers, Learned, Numbers, OfTable, Place
-from tfcompress.quantization.tracing import imported_tensors
+from tfcompress.quantization.tracing import computed_once, imported_tensors
 from tfcompress.quantization.weights import RoundedKernel
 from tfcompress.tflite.constants import constant_value
 
@@ -74,12 +75,12 @@ def computed(make: Callable[[], GraphIntegers]) -> GraphIntegers:
     """
     symbolic = []
 
-    @tf.function(autograph=False)
-    def run():
+    def listed():
         symbolic[:] = [make()]
         return symbolic[0].tensors()
 
-    return symbolic[0].with_tensors(tensors) if (tensors := run()) else symbolic[0]
+    tensors = computed_once(listed)
+    return symbolic[0].with_tensors(tensors)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,26 +95,17 @@ class TrainedKernel:
     kernel: RoundedKernel
     steps: object = None
 
-    def integers(self):
-        """Return (integers, scales), float32 tensors of the shape of the variable."""
-        weights = self.kernel.stored()
-        limit = self.kernel.limit(self.steps)
-        axes = self.kernel.scale_axes or ()
-        shape = [size if axis in axes else 1 for axis, size in enumerate(weights.shape)]
-        scales = tf.broadcast_to(
-            tf.reshape(limit / self.kernel.levels, shape), tf.shape(weights)
-        )
-        levels = float(self.kernel.levels)
-        integers = tf.round(tf.math.divide_no_nan(weights, scales))
-        return tf.clip_by_value(integers, -levels, levels), scales
+    def scales(self):
+        """Return the step sizes of the variable: one, or one per output channel, flat."""
+        return tf.reshape(self.kernel.limit(self.steps), [-1]) / self.kernel.levels
 
 
 def range_grid(smallest, largest, dtype: str, symmetric: bool) -> Grid:
     """Make the grid of a range, as fake quantization rounds to it in training.
 
     Args:
-        smallest: float32 scalar, at most 0.
-        largest: float32 scalar, at least 0.
+        smallest: float32 scalar or tensor, at most 0.
+        largest: float32 tensor of the same shape, at least 0.
         dtype: "INT8" or "INT16".
         symmetric: whether the zero point is 0; always so with 16 bits.
 
@@ -192,7 +184,7 @@ class _Filler:
         self._graph, self._plan = graph, graph.plan
         self._file = graph.model.subgraphs[0]
         self._ranges = ranges
-        self._operands, self._rounded = {}, {}
+        self._operands, self._trained = {}, {}
         if weights is not None:
             self._import_operands(weights, trained)
         self._grids: dict[Numbers, Grid] = {}
@@ -205,20 +197,7 @@ class _Filler:
         definition = self._graph.traced.definition
         values = imported_tensors(definition, weights, names) if names else ()
         self._operands = dict(zip(names, values, strict=True))
-        copied = {
-            derivation.operand: derivation.weights[0]
-            for derivation in derivations
-            if isinstance(derivation, FoldedKernel)
-            and len(derivation.weights) == 1
-            and derivation.weights[0] in trained
-        }
-        found = {name: trained[name].integers() for name in dict.fromkeys(copied.values())}
-        for place in (0, 1):
-            fed = dict(weights) | {name: pair[place] for name, pair in found.items()}
-            values = imported_tensors(definition, fed, list(copied)) if copied else ()
-            for name, value in zip(copied, values, strict=True):
-                self._rounded[name] = (*self._rounded.get(name, ()), value)
-        self._trained = {name: trained[weight] for name, weight in copied.items()}
+        self._trained = trained
 
     def integers(self):
         """Return the numbers."""
@@ -243,9 +222,7 @@ class _Filler:
             and (operation.index, position) not in self._constants
             and (operation.index, position) not in halves
         }
-        reals = {
-            index: self._real(index) for index in self._graph.derivations if index in left
-        }
+        reals = {index: self._real(index) for index in self._graph.derivations if index in left}
         return GraphIntegers(self._grids, self._constants, halves, reals)
 
     def _index(self, place):
@@ -264,8 +241,8 @@ class _Filler:
         """Return the grid of a kind of numbers, None for floats."""
         if numbers not in self._grids:
             if isinstance(numbers, Learned):
-                smallest, largest = tf.unstack(self._ranges[numbers.row])
-                grid = range_grid(smallest, largest, self._plan.dtype, self._plan.symmetric)
+                scales, zero_points = self._learned
+                grid = Grid(scales[numbers.row], zero_points[numbers.row], self._plan.dtype)
             elif isinstance(numbers, Fixed):
                 grid = Grid(
                     tf.constant(numbers.scale), tf.constant(numbers.zero_point), self._plan.dtype
@@ -277,47 +254,63 @@ class _Filler:
             self._grids[numbers] = grid
         return self._grids[numbers]
 
+    @functools.cached_property
+    def _learned(self):
+        """The scales and the zero points of all learned grids, made at once."""
+        grid = range_grid(
+            self._ranges[:, 0], self._ranges[:, 1], self._plan.dtype, self._plan.symmetric
+        )
+        zero_points = tf.broadcast_to(grid.zero_point, tf.shape(grid.scale))
+        count = self._ranges.shape[0]
+        return tf.unstack(grid.scale, count), tf.unstack(zero_points, count)
+
     def _kernel(self, place, numbers: KernelNumbers) -> Integers:
         """Return the integers of a kernel, those that were trained where that is so."""
         index = self._index(place)
         derivation = self._graph.derivations.get(index)
-        operand = derivation.operand if isinstance(derivation, FoldedKernel) else None
-        if operand in self._rounded:
-            trained = self._trained[operand].kernel
-            one_scale = numbers.axis is None and (
-                derivation.factor is not None or trained.scale_axes is not None
-            )
-            same_bits = trained.scheme.weight_bits == numbers.bits
-            if not one_scale and same_bits:
-                return self._trained_kernel(derivation, numbers)
+        trained = self._trained_of(derivation)
+        if trained is not None and trained.kernel.scheme.weight_bits == numbers.bits:
+            many = trained.kernel.scale_axes is not None
+            if not many and (numbers.axis is not None or derivation.factor is None):
+                return self._trained_kernel(derivation, numbers, trained.scales())
+            if many and numbers.axis is not None and derivation.channels is not None:
+                scales = tf.gather(trained.scales(), derivation.channels)
+                return self._trained_kernel(derivation, numbers, scales)
         return nearest_integers(self._real(index), numbers.bits, numbers.axis)
 
-    def _trained_kernel(self, derivation, numbers):
-        """Bring trained integers into the order of the file, and their scales."""
-        integers, scales = (derivation.arranged(x) for x in self._rounded[derivation.operand])
-        others = [axis for axis in range(len(integers.shape)) if axis != numbers.axis]
-        scale = tf.reduce_max(scales, others)
+    def _trained_of(self, derivation) -> TrainedKernel | None:
+        """Return the kernel whose rounding was trained that a constant is a copy of."""
+        if not isinstance(derivation, FoldedKernel) or len(derivation.weights) != 1:
+            return None
+        return self._trained.get(derivation.weights[0])
+
+    def _trained_kernel(self, derivation, numbers, scale):
+        """Round a kernel with the step sizes that were trained, in the order of the file."""
+        real = derivation.arranged(self._operands[derivation.operand])
+        shape = [-1 if axis == numbers.axis else 1 for axis in range(len(derivation.shape))]
+        if numbers.axis is not None:
+            scale = tf.broadcast_to(scale, [derivation.shape[numbers.axis]])
+        levels = 2.0 ** (numbers.bits - 1) - 1.0
+        integers = tf.round(tf.math.divide_no_nan(real, tf.reshape(scale, shape)))
+        integers = tf.clip_by_value(integers, -levels, levels)
         if derivation.factor is not None:
             factor = tf.broadcast_to(
                 tf.reshape(derivation.factor(self._operands), [-1]), tf.shape(scale)
             )
-            shape = [-1 if axis == numbers.axis else 1 for axis in range(len(integers.shape))]
             integers *= tf.reshape(tf.sign(factor), shape)
             scale *= tf.abs(factor)
-            levels = 2.0 ** (numbers.bits - 1) - 1.0
             vanishing = scale * levels < SMALLEST_RANGE
             scale = tf.where(vanishing, RANGE_OF_ZEROS / levels, scale)
             integers = tf.where(tf.reshape(vanishing, shape), 0.0, integers)
+        if numbers.axis is None:
+            scale = tf.reshape(scale, [])
         grid = Grid(scale, tf.constant(0), _integer_type(numbers.bits), numbers.axis or 0)
         return Integers(integers, grid)
 
     def _constant(self, place, numbers: Numbers | None) -> Integers:
         """Return a constant on a grid that it shares, or on one of its own values."""
         real = self._real(self._index(place))
-        if numbers is None:
-            grid = self._own_grid(real)
-        else:
-            grid = self._grid(numbers)
+        grid = self._own_grid(real) if numbers is None else self._grid(numbers)
         lowest, highest = (-128, 127) if grid.dtype == "INT8" else (-32768, 32767)
         steps = tf.round(tf.math.divide_no_nan(real, grid.scale))
         steps = tf.clip_by_value(
@@ -332,9 +325,7 @@ class _Filler:
         # No bias is added in units of a constant's scale, so that it may be as fine as it likes.
         width = largest - smallest
         unit = tf.where(width > 1e-30, width, 1.0)
-        grid = range_grid(
-            smallest / unit, largest / unit, self._plan.dtype, self._plan.symmetric
-        )
+        grid = range_grid(smallest / unit, largest / unit, self._plan.dtype, self._plan.symmetric)
         return grid._replace(scale=grid.scale * unit)
 
     def _bias(self, place, data, kernel) -> Integers:

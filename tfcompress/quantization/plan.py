@@ -1,9 +1,9 @@
 """Which numbers each tensor of a float file becomes under a scheme: decided from structure alone.
 
 A tensor that integer kernels make or read has a *grid*: a range that is learned or calibrated, the
-fixed one of the operation that makes it, or that of a table that it is looked up in. Tensors between
-which kernels only copy have one grid together. What the kernels cannot compute with integers stays
-in float, with the reason.
+fixed one of the operation that makes it, or that of a table that it is looked up in. Tensors
+between which kernels only copy have one grid together. What the kernels cannot compute with
+integers stays in float, with the reason.
 """
 
 import dataclasses

@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras.src.backend import AutocastScope
 
 from tfcompress.examples import iterate_inputs
-from tfcompress.graph.selection import LayerSelector, select_layers, walk_layers
+from tfcompress.graph.selection import LayerSelector, select_layers
 from tfcompress.graph.taps import TappedCalls, walk_operations
 from tfcompress.graph.wrapper import (
     ModelWrapper,
@@ -195,6 +195,7 @@ class QuantizeAware(ModelWrapper):
         Returns:
             What it gives; that of the device but for roundings that fall on the other side.
         """
+        inputs = keras.tree.map_structure(tf.convert_to_tensor, inputs)
         return self._rounded(inputs, False, None, _INFERENCE)
 
     def train_step(self, data):
@@ -442,9 +443,7 @@ def quantize_aware(
         rewritings(scheme.activation_bits),
         (PlacementError, ConversionError),
     )
-    quantized = QuantizeAware(
-        model, scheme, graph.placement, paths, observer, learn_steps, allowed
-    )
+    quantized = QuantizeAware(model, scheme, graph.placement, paths, observer, learn_steps, allowed)
     quantized.use_graph(graph)
     return quantized
 

@@ -9,9 +9,9 @@ from tfcompress.quantization.arithmetic.fake_quantization import (
 )
 from tfcompress.quantization.arithmetic.learnt_steps import quantize_with_learnt_step, usable_step
 from tfcompress.quantization.arithmetic.observers import MovingAverage, wider_range
+from tfcompress.quantization.deployed_graph import PlacementError
 from tfcompress.quantization.phase import Phase
 from tfcompress.quantization.placement import Placement
-from tfcompress.quantization.deployed_graph import PlacementError
 from tfcompress.quantization.scheme import Scheme
 
 # What sigmoid, softmax and tanh give where activations have 16 bits: the scale is 2**-15.

@@ -2,7 +2,8 @@
 
 The graph is traced once, with a free batch size and the weights as inputs. So the model can be
 converted and run with any weights, and what its constants are made of can be read from the graph.
-A batch fixed to 1 would change the graph itself: Keras takes a tensor of shape (1, n, 1) for a bias.
+A batch fixed to 1 would change the graph itself: Keras takes a tensor of shape (1, n, 1) for a
+bias.
 """
 
 import collections
@@ -64,15 +65,8 @@ class TracedModel:
         Returns:
             One tensor per name.
         """
-
-        @tf.function(autograph=False)
-        def imported(fed):
-            return imported_tensors(self.definition, fed, tensors)
-
-        with without_optimizer():
-            return imported(
-                {**dict(zip(self.inputs, map(tf.constant, inputs), strict=False)), **weights}
-            )
+        fed = {**dict(zip(self.inputs, map(tf.constant, inputs), strict=False)), **weights}
+        return computed_once(lambda: imported_tensors(self.definition, fed, tensors))
 
     def weight_values(self) -> dict[str, tf.Tensor]:
         """Read the variables: their float32 values by the name of their placeholder."""
@@ -95,7 +89,8 @@ def imported_tensors(definition, fed: Mapping[str, object], names: Sequence[str]
     """
     needed = _behind(definition, names)
     present = {node.name for node in needed.node}
-    mapped = {f"{name}:0": value for name, value in fed.items() if name in present}
+    # An identity brings eager tensors into the graph.
+    mapped = {f"{name}:0": tf.identity(value) for name, value in fed.items() if name in present}
     return tf.graph_util.import_graph_def(
         needed, input_map=mapped, return_elements=list(names), name="deployed"
     )
@@ -272,12 +267,28 @@ def _calls_function(operation):
     attributes = operation.node_def.attr.values()
     names = [a.func.name for a in attributes if a.HasField("func")]
     names += [function.name for a in attributes for function in a.list.func]
+    if not names:
+        return False
     library = {f.signature.name: f for f in operation.graph.as_graph_def().library.function}
     return any("api_implements" not in library[name].attr for name in names if name in library)
 
 
+def computed_once(make: Callable[[], list]) -> list:
+    """Compute tensors of a graph that is run once.
+
+    Args:
+        make: builds the graph; returns its tensors.
+
+    Returns:
+        The tensors' values, as eager tensors.
+    """
+    function = tf.function(make, autograph=False).get_concrete_function()
+    with _without_optimizer():
+        return function()
+
+
 @contextlib.contextmanager
-def without_optimizer():
+def _without_optimizer():
     """Let graphs run as they were traced: optimizing one takes longer than running it once."""
     option = "disable_meta_optimizer"
     before = tf.config.optimizer.get_experimental_options().get(option, False)

@@ -18,8 +18,8 @@ from tfcompress.quantization.arithmetic.fake_quantization import (
     weight_limit,
 )
 from tfcompress.quantization.arithmetic.learnt_steps import quantize_with_learnt_step, usable_step
-from tfcompress.quantization.lowerings import observable_call
 from tfcompress.quantization.layer_schemes import LayerSchemes
+from tfcompress.quantization.lowerings import observable_call
 from tfcompress.quantization.scheme import Scheme
 
 _CONVOLUTIONS = (
@@ -46,7 +46,7 @@ class QuantizedWeights:
 
     Attributes:
         steps: step sizes that are trained, by the id of the kernel's variable; none by default.
-        """
+    """
 
     def __init__(self, model: keras.Model, schemes: LayerSchemes):
         self.steps: dict[int, keras.Variable] = {}

@@ -88,3 +88,14 @@ class Budget:
     def to_json(self) -> dict[str, Any]:
         """Return the limits as plain data."""
         return dataclasses.asdict(self)
+
+
+def require_positive(**values: float | None) -> None:
+    """Check numbers of a search that are counts, seconds or rates; None stands for a default.
+
+    Raises:
+        ValueError: one is not above 0.
+    """
+    for name, value in values.items():
+        if value is not None and not value > 0:
+            raise ValueError(f"`{name}` must be positive. Received: {name}={value!r}")

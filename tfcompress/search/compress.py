@@ -1,5 +1,6 @@
 """From a trained model to the best file within a budget, in one call."""
 
+import dataclasses
 import functools
 import os
 import pathlib
@@ -14,24 +15,32 @@ from tfcompress.examples import gather
 from tfcompress.graph.channels.flow import require_functional
 from tfcompress.graph.wrapper import require_built, unwrap
 from tfcompress.interruption import certain_interruption
-from tfcompress.search.budget import Budget
+from tfcompress.search.budget import Budget, require_positive
 from tfcompress.search.choosing import choose
 from tfcompress.search.fine_tuning import FineTuning
 from tfcompress.search.one_trial import Workshop
+from tfcompress.search.preparing import Pace, measure_pace, measure_sensitivity
 from tfcompress.search.reference import (
     fingerprint,
     measure_reference,
-    measure_sensitivity,
     one_at_a_time,
     require_own,
 )
 from tfcompress.search.result import SearchResult
 from tfcompress.search.space import TECHNIQUES, Candidate, Space
 from tfcompress.search.store import FrontSampler, finished_trials, open_study
-from tfcompress.search.teaching import make_lessons, require_labels
-from tfcompress.search.timing import Plan, choose_epochs
+from tfcompress.search.teaching import (
+    count_steps,
+    make_lessons,
+    observed_inputs,
+    require_labels,
+)
+from tfcompress.search.timing import CLOSING, Plan, choose_epochs
 from tfcompress.search.worker import Worker, require_shared
 from tfcompress.targets.target import load_target
+
+_MAKING = 2  # times as long as wrapping the model takes removing channels before
+_UNTIL_TRAINED = 4  # times what a trial that trains nothing takes
 
 
 def compress(
@@ -123,7 +132,7 @@ def compress(
     """
     end = time.monotonic() + time_budget
     budget = Budget(max_accuracy_drop, max_size, max_latency)
-    _require_positive(
+    require_positive(
         time_budget=time_budget, epochs=epochs, batch_size=batch_size, max_trials=max_trials,
         runs=runs, heartbeat=heartbeat, learning_rate=learning_rate,
     )  # fmt: skip
@@ -133,6 +142,7 @@ def compress(
     validation_data = kept(validation_data)
     labels = require_labels(model, validation_data, "validation_data")
     require_labels(model, train_data, "train_data")
+    steps = count_steps(train_data, batch_size)
     validation_data = gather(validation_data)
     own = fingerprint(model, validation_data)
     directory = pathlib.Path(directory)
@@ -142,21 +152,27 @@ def compress(
         require_own(directory, own, target)
         reference = measure_reference(model, validation_data, directory, runs)
         budget.require_possible(reference)
-        lessons = make_lessons(model, train_data, batch_size, directory / "teacher")
-        table = measure_sensitivity(model, lessons.inputs, directory)
         sampler = FrontSampler(space, functools.partial(choose, space, budget), seed)
         name = f"tfcompress-{own}-{target}"
         study = open_study(directory, storage, name, sampler, heartbeat)
     require_shared(directory, finished_trials(study))
-    tuning = FineTuning(lessons, table, labels, learning_rate, loss, seed)
+    tuning = FineTuning(observed_inputs(train_data), labels, learning_rate, loss, seed)
     workshop = Workshop(directory, tuning, reference, validation_data, target, runs)
     worker = Worker(workshop, study, space, budget, time_budget, model.name, console)
+    worker.say(
+        f"the float file: {reference.gzip_size:,} bytes (gzip), {1000 * reference.latency:.3f} ms, "
+        f"accuracy {reference.accuracy:.2%}"
+    )
     try:
         with certain_interruption():
             worker.run_first(end)
-            plan = _plan(worker, end, epochs)
-            _require_time(plan, worker)
-            worker.run_until_end(plan, max_trials)
+            pace = measure_pace(model, tuning.inputs)
+            needed = _seconds_for_one(worker, pace.epoch(steps * batch_size))
+            if needed > end - time.monotonic():
+                _require_met(worker, needed, end)
+            else:
+                worker = _prepared(worker, model, train_data, batch_size, pace, end)
+                worker.run_until_end(_plan(worker, end, epochs), max_trials)
     except KeyboardInterrupt:
         if worker.result().nearest is not None:
             worker.say(f"interrupted. {worker.result().verdict()}")
@@ -191,6 +207,37 @@ def _is_functional(model: keras.Model) -> bool:
     return True
 
 
+def _seconds_for_one(worker: Worker, epoch: float) -> float:
+    """Estimate the least seconds until a trial that trains for one epoch is done.
+
+    A model with ranges is made and its training traced twice, first to see how long it takes.
+    """
+    trials = finished_trials(worker.study)
+    beside = [trial.seconds - trial.training_seconds for trial in trials if trial.error is None]
+    return epoch + _UNTIL_TRAINED * min(beside, default=0.0) + CLOSING
+
+
+def _prepared(worker: Worker, model, train_data, batch_size: int, pace: Pace, end: float) -> Worker:
+    """Get the teacher's answers and the sensitivities, which trials that train need."""
+    directory = worker.workshop.directory
+    start = time.monotonic()
+    with one_at_a_time(directory), worker.console.status("the teacher answers for the examples"):
+        lessons = make_lessons(model, train_data, batch_size, directory / "teacher")
+    answered = time.monotonic()
+    with one_at_a_time(directory), worker.console.status("measuring what each kernel tolerates"):
+        table = measure_sensitivity(
+            model, worker.workshop.fine_tuning.inputs, worker.space, pace, end - answered, directory
+        )
+    worker.say(
+        f"the teacher's answers took {answered - start:.0f} s, what "
+        f"{len({effect.path for effect in table.effects})} kernels tolerate "
+        f"{time.monotonic() - answered:.0f} s"
+    )
+    tuning = dataclasses.replace(worker.workshop.fine_tuning, lessons=lessons, table=table)
+    workshop = dataclasses.replace(worker.workshop, fine_tuning=tuning)
+    return dataclasses.replace(worker, workshop=workshop)
+
+
 def _plan(worker: Worker, end: float, epochs: int | None) -> Plan:
     """Measure how long an epoch takes, and say how the time is going to be spent."""
     start = time.monotonic()
@@ -198,30 +245,35 @@ def _plan(worker: Worker, end: float, epochs: int | None) -> Plan:
     with worker.console.status("measuring how long an epoch takes"):
         quantized = tuning.make(worker.workshop.original(), Candidate())
         making = time.monotonic() - start
-        epoch = tuning.pace(quantized)
-    rough = Plan(end, 1, epoch, 3 * making)
-    overhead = rough.seconds_beside_training(finished_trials(worker.study))
+        epoch = tuning.pace(quantized, end)
+        tracing = time.monotonic() - start - making
+    trials = finished_trials(worker.study)
+    overhead = _MAKING * making + tracing
+    overhead += max((t.seconds for t in trials if t.training_seconds == 0), default=0.0)
+    rough = Plan(end, 1, epoch, overhead)
+    overhead = rough.seconds_beside_training(trials)
     chosen = epochs or choose_epochs(rough.left, epoch, overhead)
+    plan = Plan(end, chosen, epoch, overhead)
+    if not plan.affordable(Candidate(), trials):
+        _require_met(worker, plan.epoch + plan.overhead, end)
+        return plan
     worker.say(
         f"{rough.left:.0f} s are left; an epoch takes {epoch:.1f} s, a trial of {chosen} epochs "
         f"about {chosen * epoch + overhead:.0f} s. Techniques: "
         f"{', '.join(worker.space.techniques)}; files in {worker.workshop.directory}"
     )
-    return Plan(end, chosen, epoch, overhead)
+    return plan
 
 
-def _require_time(plan: Plan, worker: Worker) -> None:
+def _require_met(worker: Worker, needed: float, end: float) -> None:
+    """Say that there is no time for a training; which is an error where the budget is not met."""
+    left = max(end - time.monotonic(), 0.0)
+    total = worker.time_budget - left + needed
     result = worker.result()
-    if not result.met and not plan.affordable(Candidate(), result.trials):
-        needed = worker.time_budget - plan.left + plan.epoch + plan.overhead
+    if result.nearest is not None and not result.met:
         raise ValueError(
             "The time is not enough for a single trial with one epoch, and without training the "
-            f"model does not fit the budget: {needed:.0f} s are needed at least. "
+            f"model does not fit the budget: {total:.0f} s are needed at least. "
             f"Received: time_budget={worker.time_budget!r}"
         )
-
-
-def _require_positive(**values) -> None:
-    for name, value in values.items():
-        if value is not None and not value > 0:
-            raise ValueError(f"`{name}` must be positive. Received: {name}={value!r}")
+    worker.say(f"{left:.0f} s are left, one epoch of training needs {needed:.0f} s: no trial more")

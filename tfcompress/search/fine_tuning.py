@@ -4,6 +4,7 @@ import dataclasses
 import math
 import re
 import time
+from typing import Any
 
 import keras
 import numpy as np
@@ -55,20 +56,22 @@ class FineTuning:
     """Makes and trains candidates of one model.
 
     Attributes:
-        lessons: the training data.
-        table: the sensitivity of the original.
+        inputs: some inputs, to see ranges and channels on.
         labels: some labels, which tell the loss.
         learning_rate: at the beginning; it falls to zero along a cosine.
         loss: the loss of the labels; that of classification by default.
         seed: of the order of examples.
+        lessons: the training data; None before the first training.
+        table: the sensitivity of the original, likewise.
     """
 
-    lessons: Lessons
-    table: Sensitivity
+    inputs: Any
     labels: np.ndarray
     learning_rate: float
     loss: object
     seed: int
+    lessons: Lessons | None = None
+    table: Sensitivity | None = None
 
     def make(
         self, start: keras.Model, candidate: Candidate, done: Candidate | None = None
@@ -90,14 +93,14 @@ class FineTuning:
                 model,
                 share,
                 round_to=_CHANNELS_TOGETHER,
-                data=self.lessons.inputs,
+                data=self.inputs,
                 reconstruction=True,
             )
         scheme = Scheme.int8()
         if candidate.precision < 1:
             scheme = choose_precisions(self.table, candidate.precision).scheme
         quantized = quantize_aware(model, scheme)
-        quantized.calibrate(self.lessons.inputs)
+        quantized.calibrate(self.inputs)
         return quantized
 
     def train(
@@ -133,10 +136,10 @@ class FineTuning:
             history = {name: values + more.get(name, []) for name, values in history.items()}
         return history
 
-    def pace(self, quantized: keras.Model) -> float:
-        """Measure the seconds of an epoch, on the first batches."""
+    def pace(self, quantized: keras.Model, deadline: float) -> float:
+        """Measure the seconds of an epoch, on the first batches, until a moment at most."""
         clock = _BatchClock(most=12)
-        self._fit(quantized, 1, [clock], 0)
+        self._fit(quantized, 1, [clock, Deadline(deadline)], 0)
         return clock.seconds_a_batch() * self.lessons.steps
 
     def _fit(self, quantized, epochs, callbacks, number):

@@ -14,8 +14,15 @@ from tfcompress.graph.kernels import find_kernels
 from tfcompress.graph.wrapper import unwrap
 from tfcompress.search.fine_tuning import FineTuning
 from tfcompress.search.records import Reference, Trial
-from tfcompress.search.reference import FLOAT_FILE, ORIGINAL, count_macs
+from tfcompress.search.reference import (
+    EVIDENCE,
+    FLOAT_FILE,
+    ORIGINAL,
+    count_macs,
+    file_accuracy,
+)
 from tfcompress.search.space import Candidate
+from tfcompress.search.teaching import spread
 from tfcompress.whole_file import write_folder_whole
 
 
@@ -80,8 +87,12 @@ class Workshop:
         with tempfile.TemporaryDirectory() as making:
             file = pathlib.Path(making) / "model.tflite"
             exported = export_tflite(
-                quantized, file, target=self.target, validation_data=self.validation_data
+                quantized,
+                file,
+                target=self.target,
+                validation_data=spread(self.validation_data, EVIDENCE),
             )
+            accuracy = file_accuracy(file, exported.report.agreement, self.validation_data)
             weights = pathlib.Path(making) / "model.keras"
             quantized.save(weights)
             timing = benchmark([self.directory / FLOAT_FILE, file], self.runs).measurements
@@ -96,8 +107,8 @@ class Workshop:
             epochs=len(history.get("loss", ())),
             seconds=time.monotonic() - start,
             training_seconds=training_seconds,
-            accuracy=report.agreement.metric,
-            accuracy_drop=self.reference.accuracy - report.agreement.metric,
+            accuracy=accuracy,
+            accuracy_drop=self.reference.accuracy - accuracy,
             size=report.size,
             gzip_size=report.gzip_size,
             compression_ratio=self.reference.gzip_size / report.gzip_size,

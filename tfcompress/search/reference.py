@@ -11,18 +11,19 @@ import keras
 import numpy as np
 
 from exporters import benchmark, export_tflite
+from exporters.comparing.agreement import Agreement
+from exporters.comparing.validation import file_metric
 from exporters.download_size import gzip_size
 from tfcompress.examples import gather
 from tfcompress.graph.channels import read_channels
 from tfcompress.search.records import Reference
-from tfcompress.search.sensitivity import Sensitivity, sensitivity
+from tfcompress.search.teaching import spread
 from tfcompress.tflite.editing import Editor
 from tfcompress.whole_file import replaced_whole, write_whole
 
 ORIGINAL = "original.keras"
 FLOAT_FILE = "original.tflite"
-_SPARSITIES = (0.5, 0.75, 0.9)
-_BITS = (8, 4)
+EVIDENCE = 256  # examples on which every kernel set is compared with the model; others are slow
 
 
 @contextlib.contextmanager
@@ -94,12 +95,15 @@ def measure_reference(
     with replaced_whole(directory / ORIGINAL) as draft:
         model.save(draft)
     exported = export_tflite(
-        model, directory / FLOAT_FILE, "float32", validation_data=validation_data
+        model,
+        directory / FLOAT_FILE,
+        "float32",
+        validation_data=spread(validation_data, EVIDENCE),
     )
     (measured,) = benchmark(exported.path, runs).measurements
     reference = Reference(
         file=FLOAT_FILE,
-        accuracy=exported.report.agreement.metric,
+        accuracy=file_accuracy(exported.path, exported.report.agreement, validation_data),
         size=exported.size,
         gzip_size=exported.gzip_size,
         latency=measured.median,
@@ -111,16 +115,18 @@ def measure_reference(
     return reference
 
 
-def measure_sensitivity(model: keras.Model, inputs, directory: pathlib.Path) -> Sensitivity:
-    """Measure what each kernel tolerates, or go on from what was measured."""
-    return sensitivity(
-        model,
-        inputs,
-        sparsities=_SPARSITIES,
-        bits=_BITS,
-        file=directory / "sensitivity.jsonl",
-        progress=False,
-    )
+def file_accuracy(file: pathlib.Path, agreement: Agreement, validation_data) -> float:
+    """Measure the accuracy of a file on all examples, under the kernels that it is used with.
+
+    Args:
+        file: the file.
+        agreement: the evidence of its export, on some examples under every kernel set.
+        validation_data: (inputs, labels).
+
+    Returns:
+        The share that it classifies right.
+    """
+    return file_metric(file, validation_data, agreement.ran[0].kernels)
 
 
 def bare_size(flatbuffer: bytes) -> int:

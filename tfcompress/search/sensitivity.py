@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from rich.progress import track
 
-from tfcompress.examples import as_called, gather
+from tfcompress.examples import as_called, gather, iterate_inputs
 from tfcompress.graph.kernels import Kernel, find_kernels
 from tfcompress.graph.selection import LayerSelector
 from tfcompress.graph.wrapper import require_built
@@ -22,6 +22,8 @@ from tfcompress.quantization.arithmetic.fake_quantization import fake_quantize_w
 from tfcompress.whole_file import write_whole
 
 Metric = Callable[[np.ndarray, np.ndarray], float]
+
+_BATCH = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,11 +169,12 @@ def sensitivity(
         raise ValueError(f"`layers` selects no layer with a kernel. Received: layers={layers!r}")
     inputs, labels = gather(data, most)
     inputs = as_called(inputs)
+    batches = list(iterate_inputs(inputs, _BATCH))
     notes = _Notes(file, model, inputs)
 
     def outputs():
-        found = keras.tree.flatten(model.predict(inputs, batch_size=64, verbose=0))
-        return [np.asarray(output, np.float64) for output in found]
+        found = [keras.tree.flatten(model.predict_on_batch(batch)) for batch in batches]
+        return [np.concatenate(column).astype(np.float64) for column in zip(*found, strict=True)]
 
     def judged(found):
         return None if labels is None else float((metric or _accuracy)(found[0], labels))

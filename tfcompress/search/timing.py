@@ -11,7 +11,7 @@ from tfcompress.search.space import Candidate
 # How many trials the time should be enough for, whichever the model.
 _MANY, _FEW = 7, 4
 _ENOUGH_EPOCHS, _MOST_EPOCHS = 20, 60
-_CLOSING = 10.0  # seconds kept for what comes after the last trial
+CLOSING = 10.0  # seconds kept for what comes after the last trial
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Plan:
         end: the moment, by ``now``, at which the search is over.
         epochs: epochs of a trial that is not cut short.
         epoch: seconds of an epoch of the original, as measured before the first trial.
-        overhead: seconds of a trial beside its training, likewise.
+        overhead: seconds of a trial beside its steps of training, likewise.
         now: the clock.
     """
 
@@ -47,9 +47,16 @@ class Plan:
         return min(known, default=self.epoch)
 
     def seconds_beside_training(self, trials: Sequence[Trial]) -> float:
-        """Estimate the seconds of a trial beside its training: the most of any so far."""
-        known = [t.seconds - t.training_seconds for t in trials if t.error is None]
-        return max(known, default=self.overhead)
+        """Estimate the seconds of a trial beside its training: the most of any so far.
+
+        Those that train nothing remove no channels either: until one has trained, the estimate from
+        before counts too.
+        """
+        finished = [trial for trial in trials if trial.error is None]
+        known = [trial.seconds - trial.training_seconds for trial in finished]
+        if not any(trial.candidate.trained for trial in finished):
+            known.append(self.overhead)
+        return max(known)
 
     def affordable(self, candidate: Candidate, trials: Sequence[Trial]) -> int:
         """Return how many epochs of a candidate fit now, at most ``epochs``; 0 if none does."""
@@ -66,7 +73,7 @@ class Plan:
 
     def training_end(self, trials: Sequence[Trial]) -> float:
         """Return the moment at which training has to end, for the rest to be done in time."""
-        return self.end - self.seconds_beside_training(trials) - _CLOSING
+        return self.end - self.seconds_beside_training(trials) - CLOSING
 
 
 def choose_epochs(time_budget: float, epoch: float, overhead: float) -> int:

@@ -13,7 +13,9 @@ from rich.console import Console
 import tfcompress
 from exporters import RunError
 from exporters.converting import FloatOperationError
+from tfcompress.quantization.float_file import ConversionError
 from tfcompress.search.budget import Budget
+from tfcompress.search.choosing import reason
 from tfcompress.search.lineage import parent_of
 from tfcompress.search.one_trial import Workshop
 from tfcompress.search.pareto import nearest
@@ -23,7 +25,6 @@ from tfcompress.search.result import SearchResult, save
 from tfcompress.search.space import Candidate, Space
 from tfcompress.search.store import LostTrialError, finished_trials, run_next, running_candidates
 from tfcompress.search.timing import Plan
-from tfcompress.quantization.float_file import ConversionError
 
 # What a candidate may fail by, while others work.
 _REFUSALS = (ConversionError, FloatOperationError, RunError, tf.errors.ResourceExhaustedError)
@@ -108,6 +109,8 @@ class Worker:
 
     def _run(self, work: Callable[[int, Candidate], Trial]) -> None:
         def shown(number: int, candidate: Candidate) -> Trial:
+            why = reason(self.budget, finished_trials(self.study), candidate)
+            self.say(f"trial {number} begins: {candidate.to_text()}; {why}")
             with self.console.status(f"trial {number}: {candidate.to_text()}"):
                 trial = work(number, candidate)
             self.say(self._line(trial))

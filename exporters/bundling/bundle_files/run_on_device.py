@@ -106,6 +106,7 @@ def compare(port, output, golden):
     }
     if output.shape[-1] > 1:
         result["same_class"] = float((output.argmax(-1) == golden.argmax(-1)).mean())
+        result["pass"] = result["pass"] and result["same_class"] >= port["same_class"]
     return result
 
 

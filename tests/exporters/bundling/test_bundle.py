@@ -8,12 +8,16 @@ import subprocess
 import sys
 import types
 
+import keras
 import numpy as np
 import pytest
 import toy_files
 
+from exporters import export_tflite
 from exporters.bundling import snippets
-from exporters.bundling.bundle import write_bundle
+from exporters.bundling.bundle import _judgement, write_bundle
+from exporters.bundling.bundle_files.run_on_device import compare
+from exporters.running.ports import Port
 from exporters.running.runtime import RunError, load
 from tfcompress.tflite.model import FlatbufferError
 
@@ -243,6 +247,12 @@ def test_it_passes_on_the_last_tflite_runtime(old_runtime, tmp_path, kind):
     assert [report["pass"] for report in reports] == [True, True]
 
 
+def test_labels_as_a_path(int8_path, tmp_path):
+    (tmp_path / "names.txt").write_text("".join(f"{label}\n" for label in LABELS))
+    folder = write_bundle(int8_path, tmp_path / "bundle", labels=str(tmp_path / "names.txt"))
+    assert (folder / "labels.txt").read_text().split() == LABELS
+
+
 @pytest.mark.process
 def test_a_published_model_passes_on_the_last_tflite_runtime(old_runtime, shared, tmp_path):
     samples = np.load(shared / "data" / "kws01_test1000_mfcc_int8.npz")["x"][:32]
@@ -264,3 +274,54 @@ def test_files_run_under_the_old_runtime_from_here(old_runtime, int8_path):
     agreement = validate(int8_path, toy_files.model(), toy_files.images(), runtimes=[found])
     assert all(run.error is None for run in agreement.runs)
     assert agreement.within_one >= 0.8
+
+
+PORT = Port("y", 0, (1, 3), np.dtype("int8"), scale=0.1, zero_point=0)
+
+
+def test_kernels_that_agree_ask_for_their_steps_and_classes():
+    golden = np.array([[[100, 0, 0]], [[0, 100, 0]]], np.int8)
+    facts = _judgement(PORT, [golden, golden + 1])
+    assert (facts["tolerance"], facts["share"]) == (2.0, 0.99)
+    assert facts["same_class"] == 0.5  # one of two examples may differ
+
+
+def test_kernels_far_apart_do_not_let_everything_pass():
+    golden = np.eye(3, dtype=np.int8)[np.arange(30) % 3][:, None] * 120
+    other = golden.copy()
+    other[0, 0] = 60  # a tenth of 30 examples' values, half of the range away
+    other[1:3, 0] = 70
+    facts = {"name": "y", **_judgement(PORT, [golden, other])}
+    assert facts["tolerance"] == pytest.approx(12.0)  # a tenth of what the outputs span
+    assert facts["share"] == pytest.approx(0.9 - 0.05)
+    assert compare(facts, other, golden)["pass"]
+    assert not compare(facts, np.roll(golden, 1, -1), golden)["pass"]
+
+
+def coloured(tmp_path, channels):
+    """A classifier by some channels, its file, and images of plain colours."""
+    kernel = np.zeros((3, 3), "float32")
+    kernel[channels, channels] = 1.0
+    dense = keras.layers.Dense(3, use_bias=False)
+    model = keras.Sequential([keras.Input((4, 4, 3)), keras.layers.GlobalAveragePooling2D(), dense])
+    dense.set_weights([kernel])
+    images = np.random.default_rng(0).random((16, 1, 1, 3), "float32") * np.ones((1, 4, 4, 1), "f4")
+    made = export_tflite(model, tmp_path / "m.tflite", "int8", representative_data=images)
+    return made, images
+
+
+@pytest.mark.parametrize(("channels", "noticed"), [([0, 1, 2], True), ([1], False)])
+def test_whether_swapped_colours_are_noticed_is_tried(channels, noticed, tmp_path):
+    made, images = coloured(tmp_path, channels)
+    folder = write_bundle(made, tmp_path / "bundle", examples=images)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["notices_swapped_colours"] is noticed
+    said = (folder / "README.md").read_text()
+    assert ("Red and blue swapped would pass as well" in said) != noticed
+    assert "random noise" not in said
+
+
+def test_a_bundle_of_noise_says_so(int8_path, tmp_path):
+    folder = write_bundle(int8_path, tmp_path / "bundle")
+    assert json.loads((folder / "manifest.json").read_text())["inputs_are_noise"] is True
+    assert "The golden inputs are random noise" in (folder / "README.md").read_text()

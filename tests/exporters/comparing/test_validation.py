@@ -309,3 +309,30 @@ def test_every_runtime_that_is_present():
         validate(
             toy_files.content("int8"), toy_files.model(), toy_files.images()[:4], runtimes="litert"
         )
+
+
+def test_without_data_it_compares_on_noise_and_says_so(files):
+    agreement = validate(files["int8"], toy_files.model(), kernels=("xnnpack",))
+    assert (agreement.noise, agreement.examples) == (True, 64)
+    assert "64 examples of random noise" in agreement.to_text()
+    assert agreement.to_json()["noise"] is True
+    real = validate(files["int8"], toy_files.model(), toy_files.images(), kernels=("xnnpack",))
+    assert not real.noise
+    assert "no metric: the data has no labels" in real.to_text()
+
+
+def test_the_text_says_how_many_classes_and_which_metric():
+    labels = np.arange(64) % 2
+    agreement = validate(
+        toy_files.content("float32"), toy_files.model(), (toy_files.images(), labels)
+    )
+    assert agreement.classes == 2
+    head = f"64 examples of 2 classes, reference metric {agreement.reference_metric:.4f} (accuracy)"
+    assert agreement.to_text().startswith(head)
+
+
+def test_as_many_labels_as_examples():
+    with pytest.raises(ValueError, match="60 labels for 64 examples"):
+        validate(
+            toy_files.content("float32"), toy_files.model(), toy_files.images(), np.zeros(60, int)
+        )

@@ -4,11 +4,11 @@ import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+from tfcompress.tflite.conversion import convert_with
 
 from tfcompress.quantization.kernels.batches import completed
 from tfcompress.quantization.kernels.registry import compute_float
 from tfcompress.tflite.constants import constant_value
-from tfcompress.tflite.conversion import convert_with
 from tfcompress.tflite.flatbuffer import read_model
 
 L = keras.layers

@@ -4,7 +4,8 @@ Keras runs a recurrent layer as a loop, for which there are no integer kernels. 
 one recurrent operation, UNIDIRECTIONAL_SEQUENCE_LSTM, and puts it in the place of a function that
 says that it implements an LSTM and has the arguments and results of Keras 2's
 (``ConvertKerasLSTMLayer`` in tensorflow/compiler/mlir/lite/utils/lstm_utils.cc). So a layer's
-lowering is such a function; or, where the operation cannot stand for the layer, its loop is unrolled.
+lowering is such a function; or, where the operation cannot stand for the layer, its loop is
+unrolled.
 """
 
 import contextlib

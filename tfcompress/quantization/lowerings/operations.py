@@ -88,6 +88,16 @@ def _unequal(operation):
     return tf.cast(x, tf.bool) if zero is not None and not zero.any() else None
 
 
+def _filled_with(value):
+    """Fill a shape with a number: the converter folds it where the batch size is fixed."""
+
+    def form(operation):
+        (x,) = operation.inputs
+        return tf.fill(tf.shape(x), tf.cast(value, x.dtype)) if x.dtype.is_floating else None
+
+    return form
+
+
 def _summed(operation):
     """Sum up by an average: the kernels' sums of 16 bits overflow."""
     x, axes = operation.inputs
@@ -166,7 +176,9 @@ _EXACT = {
     "Neg": _negated,
     "NotEqual": _unequal,
     "OneHot": _one_hot,
+    "OnesLike": _filled_with(1.0),
     "Relu6": _clipped_at_six,
+    "ZerosLike": _filled_with(0.0),
 }
 # Their parts need ranges of their own, closer ones than the converter observes.
 _INEXACT = {
@@ -184,8 +196,8 @@ FORMS = {**_EXACT, **_INEXACT}
 # What the converter or a kernel gets wrong, not just leaves in float.
 _ALWAYS = {
     None: (),
-    8: ("Minimum", "OneHot"),
-    16: ("Minimum", "NotEqual", "Square", "SquaredDifference", "Sum"),
+    8: ("Minimum", "OneHot", "OnesLike", "ZerosLike"),
+    16: ("Minimum", "NotEqual", "OnesLike", "Square", "SquaredDifference", "Sum", "ZerosLike"),
 }
 _NEVER_NEEDED = ("SquaredDifference", "Sum")
 # HARD_SWISH, which has no 16-bit kernel, is made of it.
