@@ -87,7 +87,8 @@ def trained(network, scheme, images):
     keras.utils.set_random_seed(0)
     q = tfc.quantize_aware(network(), scheme)
     q.compile(keras.optimizers.Adam(1e-3), "mse")
-    q.fit(images, np.zeros((EXAMPLES, *q.model.output_shape[1:])), batch_size=8, epochs=2, verbose=0)
+    zeros = np.zeros((EXAMPLES, *q.model.output_shape[1:]))
+    q.fit(images, zeros, batch_size=8, epochs=2, verbose=0)
     return q
 
 

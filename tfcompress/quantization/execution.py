@@ -71,7 +71,7 @@ def all_integers(
         graph: see ``run_integers``; as the other arguments.
         numbers: what it is filled with.
         inputs: one tensor per input.
-        kernels: "xnnpack" or "reference".
+        kernels: a key of ``KERNEL_SETS``.
 
     Returns:
         The integers of each tensor that has some, by its index.
@@ -91,7 +91,7 @@ def each_alone(
         graph: the graph.
         numbers: what it is filled with.
         values: the integers of tensors that operations read, by the tensor's index.
-        kernels: "xnnpack" or "reference".
+        kernels: a key of ``KERNEL_SETS``.
 
     Returns:
         What each operation makes that has integers, by the tensor's index.
