@@ -1,6 +1,6 @@
 """Random files of activations, reductions and pools.
 
-`python random_functions.py [CASES [NAME ...]]` compares our kernels with LiteRT's and prints a
+`python random_functions.py [CASES [NAME ...]]` compares our kernels with the runtimes' and prints a
 table.
 """
 
@@ -14,9 +14,19 @@ from ai_edge_litert import schema_py_generated as schema
 if __name__ == "__main__":
     sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1])]
 
-from random_operations import Port, Sample, activations, check, fused, output, scale, weights
+from random_operations import (
+    KERNELS,
+    Port,
+    Sample,
+    activations,
+    check,
+    fused,
+    output,
+    scale,
+    weights,
+)
 
-from tfcompress.quantization.kernels.registry import INTEGER, has_integer_kernel
+from tfcompress.quantization.kernels.registry import KERNEL_SETS, has_integer_kernel
 
 
 def constant(value, dtype="INT32"):
@@ -274,15 +284,16 @@ GENERATORS = {
 }
 
 
-def table(generators, kernels, cases=10, *names):
-    """Print how many values differ, for both kernel sets."""
+def table(generators, cases=10, *names):
+    """Print how many values differ, for each kernel set."""
     for name in names or generators:
-        for chosen in ("xnnpack", "reference"):
+        for chosen in KERNELS:
             operation, dtype = name.split()[0], name.split()[-1]
             if has_integer_kernel(operation, dtype, chosen):
-                count = check(generators[name], kernels[operation], chosen, int(cases))
+                kernel = KERNEL_SETS[chosen].kernels[operation]
+                count = check(generators[name], kernel, chosen, int(cases))
                 print(f"{name:28} {chosen:10}", *count)
 
 
 if __name__ == "__main__":
-    table(GENERATORS, INTEGER, *sys.argv[1:])
+    table(GENERATORS, *sys.argv[1:])

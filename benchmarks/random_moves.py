@@ -1,6 +1,7 @@
 """Random files of operations that move, choose and compare integers.
 
-`python random_moves.py [CASES [NAME ...]]` compares our kernels with LiteRT's and prints a table.
+`python random_moves.py [CASES [NAME ...]]` compares our kernels with the runtimes' and prints a
+table.
 """
 
 import functools
@@ -15,8 +16,6 @@ if __name__ == "__main__":
 
 from random_functions import constant, fixed, shape_of, table, taken
 from random_operations import Port, Sample
-
-from tfcompress.quantization.kernels.registry import INTEGER
 
 
 def like(value, shape):
@@ -404,4 +403,4 @@ GENERATORS = {
 }
 
 if __name__ == "__main__":
-    table(GENERATORS, INTEGER, *sys.argv[1:])
+    table(GENERATORS, *sys.argv[1:])
