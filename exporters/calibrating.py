@@ -6,6 +6,8 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from tfcompress.quantization.deployed_graph import DeployedGraph
+from tfcompress.quantization.lstm_numbers import CellStates
+from tfcompress.quantization.plan import CellState
 
 # What masks attention: a range that held it would hold little else.
 _MASKED = -1e6
@@ -40,19 +42,39 @@ def observe_ranges(
     interpreter.allocate_tensors()
     ranges = np.zeros((len(graph.plan.rows), 2), np.float32)
     makers = {index: op.index for op in file.operations for index in op.outputs}
+    cells = _cell_states(graph)
     ports = [spec.name for spec in graph.traced.specs]
     for sample in samples:
         for port, index in zip(ports, file.inputs, strict=True):
-            interpreter.set_tensor(index, sample[port])
+            # One example, as often as a file of a fixed batch takes one.
+            fed = np.broadcast_to(sample[port], file.tensors[index].shape)
+            interpreter.set_tensor(index, fed)
+        interpreter.reset_all_variables()
         interpreter.invoke()
         for row, members in enumerate(graph.plan.rows):
             for index in members:
-                smallest, largest = _ends(interpreter.get_tensor(index))
+                if index in cells:
+                    sequence, states = cells[index]
+                    values = states(interpreter.get_tensor(sequence))
+                else:
+                    values = interpreter.get_tensor(index)
+                smallest, largest = _ends(values)
                 if not np.isfinite(smallest + largest):
                     _refuse(name, graph, makers.get(index))
                 ranges[row, 0] = min(ranges[row, 0], smallest)
                 ranges[row, 1] = max(ranges[row, 1], largest)
     return ranges
+
+
+def _cell_states(graph) -> dict[int, tuple[int, CellStates]]:
+    """Return, by a cell state's tensor, the sequence that its LSTM reads and what computes it."""
+    file = graph.model.subgraphs[0]
+    return {
+        index: (operation.inputs[0], CellStates(graph.model, operation))
+        for operation in file.operations
+        for index in operation.inputs
+        if isinstance(graph.plan.tensors.get(index), CellState)
+    }
 
 
 def _ends(values: np.ndarray) -> tuple[float, float]:

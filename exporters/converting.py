@@ -24,6 +24,7 @@ from tfcompress.quantization.float_file import ConversionError
 from tfcompress.quantization.integers import GraphIntegers, computed, integers_of
 from tfcompress.quantization.lowerings.fused_lstm import require_no_state
 from tfcompress.quantization.lowerings.operations import rewritings
+from tfcompress.quantization.planning import NO_RANGE
 from tfcompress.tflite.compact import shorten_names
 from tfcompress.tflite.editing import Editor
 from tfcompress.tflite.filling import fill
@@ -104,7 +105,9 @@ def convert_model(
         name = f"{scheme.name}, quantization-aware"
     else:
         samples = None
-        if scheme is not None and scheme.is_integer:
+        learnt = isinstance(model, GuestModel) and model.has_learnt_ranges
+        integer = scheme is not None and scheme.is_integer
+        if integer and not (learnt and representative_data is None):
             require_data(quantization or "int8", representative_data)
             samples = checked_samples(models, representative_data)
         made = {
@@ -112,7 +115,10 @@ def convert_model(
             for key, entry_model in models.items()
         }
         name = "float32" if scheme is None else scheme.name
-        name += ", post-training" if samples is not None else ""
+        if learnt:
+            name += ", quantization-aware by TFMOT"
+        elif samples is not None:
+            name += ", post-training"
     editor = assemble(
         {
             key: Entry(
@@ -199,7 +205,7 @@ def _after_training(
     bits = None if scheme is None else scheme.activation_bits
 
     def deployed(rewritten):
-        graph = deploy_as_it_is(model, scheme, batch_size, rewritten)
+        graph = deploy_as_it_is(model, scheme, batch_size, rewritten, samples is not None)
         if bits is not None:
             _require_integer(model, graph, {*allow_float, *graph.left_in_float})
         return graph
@@ -208,7 +214,7 @@ def _after_training(
     if scheme is None:
         return graph, None
     ranges = np.zeros((0, 2), np.float32)
-    if samples is not None:
+    if graph.plan.rows:
         ranges = observe_ranges(model.name, graph, samples(key))
     return graph, computed(lambda: integers_of(graph, tf.constant(ranges)))
 
@@ -216,10 +222,15 @@ def _after_training(
 def _require_integer(model, graph, allowed):
     """Refuse operations in float of layers that may not compute in float."""
     if listed := list_refused(graph.float_layers(), allowed):
-        raise FloatOperationError(
+        message = (
             f"Model {unwrap(model).name!r} was to be exported with integers alone, but these "
             f"layers would compute in float on the device:\n{listed}"
         )
+        if NO_RANGE in graph.plan.in_float.values():
+            message += (
+                " Or pass `representative_data`, to observe the ranges that it has not learnt."
+            )
+        raise FloatOperationError(message)
 
 
 def _filled(graph, numbers, batch_size, scheme, input_dtype, output_dtype) -> Editor:

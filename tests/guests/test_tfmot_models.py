@@ -47,7 +47,11 @@ def test_files_compute_with_integers_alone_what_the_model_does(found, kind):
 def test_learnt_ranges_are_those_of_the_file(found):
     file, (lowest, highest) = found["quantization"]["file"], found["quantization"]["input_range"]
     assert file["quantization"] == "int8, quantization-aware by TFMOT"
-    assert file["input"]["scale"] == pytest.approx((highest - lowest) / 255, rel=1e-4)
+    assert file["input"]["scale"] == pytest.approx((highest - lowest) / 255, rel=1e-6)
+
+
+def test_kernels_are_the_integers_of_training(found):
+    assert found["quantization"]["other_integers"] == {"conv": 0, "dense": 0}
 
 
 def test_a_quantization_aware_model_stays_what_it_is(found):
@@ -63,7 +67,14 @@ def test_layers_without_ranges_are_named(found):
     # The convolution, fused with its activation, has no range; nor has what the dense layer reads.
     assert "relu: CONV_2D" in partial["refused"]
     assert "quant_dense: FULLY_CONNECTED" in partial["refused"]
+    assert "pass `representative_data`" in partial["refused"]
     assert partial["allowed"]["float_operations"]
+
+
+def test_ranges_that_were_not_learnt_are_observed(found):
+    file = found["partial_quantization"]["observed"]
+    assert file["float_operations"] == []
+    assert file["same_class"] >= 0.95
 
 
 def test_keras_stays_keras_3(found):

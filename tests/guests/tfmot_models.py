@@ -113,9 +113,31 @@ def quantization(folder):
     return {
         "input_range": [float(weights[first + "min:0"]), float(weights[first + "max:0"])],
         "file": exported(model, folder),
+        "other_integers": differing_integers(model, folder / "model.tflite"),
         "rebuilding": refusal(tfc.from_tf_keras, model),
         "other": refusal(export_tflite, model, folder / "other.tflite", "float16"),
     }
+
+
+def differing_integers(model, path):
+    """Count the integers of a file's kernels that are not those of training."""
+    content = read_model(path)
+    found = {}
+    for name, size in KERNELS.items():
+        ((kernel, quantizer, limits),) = model.get_layer(f"quant_{name}")._weight_vars
+        step = limits["max_var"].numpy() / 127
+        trained = np.rint(quantizer(kernel, training=False, weights=limits).numpy() / step)
+        (stored,) = (
+            constant_value(content, tensor)
+            for tensor in content.subgraphs[0].tensors
+            if tensor.constant and tensor.dtype == "INT8" and np.prod(tensor.shape) == size
+        )
+        # The scale of a normalization may have turned the sign of a channel.
+        trained = np.moveaxis(trained, -1, 0).reshape(trained.shape[-1], -1)
+        stored = stored.reshape(trained.shape)
+        turned = np.sign((stored * trained).sum(1, keepdims=True))
+        found[name] = int((stored != turned * trained).sum())
+    return found
 
 
 def partial_quantization(folder):
@@ -127,6 +149,7 @@ def partial_quantization(folder):
     return {
         "refused": refusal(export_tflite, model, folder / "partial.tflite"),
         "allowed": exported(model, folder, allow_float=["relu", "quant_flat", "quant_dense"]),
+        "observed": exported(model, folder, representative_data=X),
     }
 
 

@@ -302,10 +302,6 @@ def test_steps_of_activations_start_from_calibration():
     [
         ({"learn_steps": ["bias"]}, r"Received: learn_steps=\('bias',\)"),
         ({"learn_steps": ["weights"], "scheme": tfc.Scheme.dynamic_range()}, "integer activations"),
-        (
-            {"learn_steps": ["weights"], "scheme": tfc.Scheme(dense_per_channel=True)},
-            "without `dense_per_channel`",
-        ),
         ({"observer": "maximum"}, "Received: observer='maximum'"),
     ],
 )

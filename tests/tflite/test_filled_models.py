@@ -24,7 +24,15 @@ from tfcompress.tflite.constants import constant_value
 from tfcompress.tflite.editing import Editor
 from tfcompress.tflite.filling import Filling, Storage, fill
 from tfcompress.tflite.flatbuffer import read_model
-from tfcompress.tflite.lstm_forms import INPUT_WEIGHTS, STATE_WEIGHTS, lstm_forms
+from tfcompress.tflite.lstm_forms import (
+    BIASES,
+    CELL_STATE,
+    FUSED_LSTM,
+    HIDDEN_STATE,
+    INPUT_WEIGHTS,
+    STATE_WEIGHTS,
+    inner_storages,
+)
 from tfcompress.tflite.probing import tensor_values
 
 KERNELS = (*DEFAULT_KERNELS, REFERENCE_KERNELS)
@@ -192,7 +200,7 @@ def _recurrent_constants(observed: Observed):
     source = read_model(observed.content)
     (graph,) = source.subgraphs
     (lstm,) = graph.operations
-    assert lstm.name == "UNIDIRECTIONAL_SEQUENCE_LSTM"
+    assert lstm.name == FUSED_LSTM
     constants = {
         position: constant_value(source, graph.tensors[tensor])
         for position, tensor in enumerate(lstm.inputs)
@@ -203,11 +211,19 @@ def _recurrent_constants(observed: Observed):
 
 def _recurrent_filling(observed: Observed, data: Storage, output: Storage) -> Filling:
     lstm, constants = _recurrent_constants(observed)
-    forms = lstm_forms(constants, data, output, cell_limit=2.0)
-    ends = {(0, lstm.inputs[0]): data, (0, lstm.outputs[0]): output}
-    states = {(0, lstm.inputs[position]): form for position, form in forms.states.items()}
-    reads = {(0, 0, position): form for position, form in forms.constants.items()}
-    return Filling(ends | states, reads, intermediates={(0, 0): forms.intermediates})
+    cell = Storage("INT16", (2.0**-14,), (0,))
+    forms = {0: data, HIDDEN_STATE: output, CELL_STATE: cell}
+    storages = {(0, lstm.inputs[position]): form for position, form in forms.items()}
+    reads = {
+        (0, 0, position): weights_storage(constants[position], "INT8", None)
+        for position in (*INPUT_WEIGHTS, *STATE_WEIGHTS)
+    }
+    for position, kernel in zip(BIASES, INPUT_WEIGHTS, strict=True):
+        scale = np.float32(data.scales[0]) * np.float32(reads[0, 0, kernel].scales[0])
+        # Gates share a constant of the float file, but not its scale.
+        reads[0, 0, position] = constant(Storage("INT32", (scale,), (0,)), constants[position])
+    storages[0, lstm.outputs[0]] = output
+    return Filling(storages, reads, intermediates={(0, 0): inner_storages(output)})
 
 
 @pytest.mark.parametrize("kernels", KERNELS)
@@ -241,7 +257,7 @@ def test_a_fused_lstm_has_its_types_and_inner_tensors(recurrent):
 
 
 def test_a_fused_lstm_has_no_kernel_of_16_bits(recurrent):
-    assert not operations.runs_with("UNIDIRECTIONAL_SEQUENCE_LSTM", "INT16")
+    assert not operations.runs_with(FUSED_LSTM, "INT16")
     output = storage_for([recurrent.results], "INT16")
     filling = _recurrent_filling(recurrent, storage_for(recurrent.examples, "INT16"), output)
     answer = in_child(lambda: float(_errors(recurrent, filling, "INT16", PLAIN).max()))
@@ -263,15 +279,3 @@ def test_a_fused_lstm_of_integer_weights(recurrent, kernels):
     assert operation.options["asymmetric_quantize_inputs"] is True
     found = [run(content, [example], kernels)[0] for example in recurrent.examples]
     assert np.abs(np.concatenate(found) - recurrent.results).max() < 0.01
-
-
-def test_the_cell_state_has_the_finest_step_that_holds_it():
-    unit = Storage("INT8", (1 / 128,), (0,))
-    kernel, bias = np.array([[0.5, -1.27]], np.float32), np.array([0.25], np.float32)
-    for limit, step in ((1.0, 2.0**-15), (1.1, 2.0**-14), (0.1, 2.0**-15), (100.0, 2.0**-9)):
-        forms = lstm_forms({1: kernel, 12: bias}, unit, unit, limit)
-        assert forms.states[19].scales == (step,)
-    assert forms.constants[1].values.tolist() == [[50, -127]]
-    assert forms.constants[12].scales == (np.float32(0.01 / 128),)
-    assert forms.constants[12].values.tolist() == [3200]
-    assert [each.dtype for each in forms.intermediates] == ["INT16"] * 4 + ["INT8"]

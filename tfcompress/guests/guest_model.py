@@ -18,7 +18,7 @@ class GuestModel(ModelWrapper):
 
     Raises:
         ValueError: it is not built, weights are not finite, it computes in mixed precision, or a
-            recurrent layer of it is a loop, which the converter cannot quantize.
+            recurrent layer of it is a loop, for which there are no integer kernels.
 
     Attributes:
         has_learnt_ranges: whether TFMOT's quantization-aware training has made it.
@@ -70,9 +70,9 @@ def _require_deployable(model) -> None:
     for layer in model._flatten_layers(include_self=False):
         if isinstance(layer, RNN) and not layer.unroll:
             raise ValueError(
-                f"Layer {layer.name!r} of the tf_keras model {model.name!r} is a loop, which the "
-                "converter cannot quantize. Make it with unroll=True, or make every layer one that "
-                "`tfc.from_tf_keras` can rebuild. Received: unroll=False"
+                f"Layer {layer.name!r} of the tf_keras model {model.name!r} is a loop, for which "
+                "there are no integer kernels. Make it with unroll=True, or make every layer one "
+                "that `tfc.from_tf_keras` can rebuild. Received: unroll=False"
             )
         if layer.compute_dtype in ("float16", "bfloat16"):
             raise ValueError(

@@ -10,18 +10,20 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tfcompress.graph.kernels import find_kernels
 from tfcompress.graph.selection import walk_layers
 from tfcompress.graph.taps import TapPoint, walk_operations
 from tfcompress.graph.wrapper import unwrap
-from tfcompress.quantization.derivation import Derivations, derive
+from tfcompress.quantization.derivation import Derivations, FoldedKernel, derive
 from tfcompress.quantization.float_file import ConversionError, float_file
 from tfcompress.quantization.layer_schemes import LayerSchemes, resolve_schemes
 from tfcompress.quantization.lowerings import observable_call
 from tfcompress.quantization.lowerings.fused_lstm import recurrent_layers, with_recurrence
 from tfcompress.quantization.placement import Placement
-from tfcompress.quantization.plan import FLOAT_PLAN, Fixed, Learned, Plan, make_plan
+from tfcompress.quantization.plan import FLOAT_PLAN, Fixed, Learned, Plan
+from tfcompress.quantization.planning import make_plan
 from tfcompress.quantization.recognition import Candidates, candidates_of
 from tfcompress.quantization.scheme import Scheme
 from tfcompress.quantization.tracing import (
@@ -31,11 +33,13 @@ from tfcompress.quantization.tracing import (
     made_up_weights,
     trace,
 )
+from tfcompress.tflite.cell_clip import without_cell_clip
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.model import Operation, TFLiteModel
 from tfcompress.tflite.names import layer_scopes, match_layer
 from tfcompress.tflite.precision import list_refused
 from tfcompress.tflite.probing import tensor_values
+from tfcompress.tflite.range_pairs import take_out_pairs
 
 # These copy from what they read and have its grid: where that is rounded, they are.
 _COPIES = frozenset(
@@ -121,6 +125,40 @@ class DeployedGraph:
         values = imported_tensors(self.traced.definition, weights, names) if names else ()
         operands = dict(zip(names, values, strict=True))
         return {index: d.compute(operands) for index, d in self.derivations.items()}
+
+    def kernels_with_one_scale(self) -> dict[str, FoldedKernel]:
+        """List the kernels that are scaled by channel and then rounded to one grid.
+
+        Returns:
+            The kernels by the name of the weight's placeholder, which is copied whole.
+        """
+        file = self.model.subgraphs[0]
+        found = {}
+        for (operation, position), numbers in self.plan.kernels.items():
+            kernel = self.derivations.get(file.operations[operation].inputs[position])
+            if (
+                numbers.axis is None
+                and isinstance(kernel, FoldedKernel)
+                and kernel.factor is not None
+                and kernel.channels is not None
+                and np.array_equal(kernel.channels, np.arange(len(kernel.channels)))
+            ):
+                found[kernel.weights[0]] = kernel
+        return found
+
+    def factor_of(self, kernel: FoldedKernel):
+        """Compute what the output channels of a kernel are scaled by, from the weights.
+
+        Args:
+            kernel: one of ``kernels_with_one_scale``.
+
+        Returns:
+            float32 tensor (channels,).
+        """
+        weights = self.traced.weight_values()
+        values = imported_tensors(self.traced.definition, weights, kernel.needs)
+        factor = kernel.factor(dict(zip(kernel.needs, values, strict=True)))
+        return tf.broadcast_to(tf.reshape(factor, [-1]), [kernel.shape[kernel.axis]])
 
     def layer_of(self, operation: int) -> str:
         """Return the path of the layer behind an operation, or the name of what it makes."""
@@ -296,14 +334,19 @@ def deploy_as_it_is(
     scheme: Scheme | None,
     batch_size: int | None = 1,
     rewritten: Sequence[str] = (),
+    observed: bool = True,
 ) -> DeployedGraph:
-    """Convert a model whose ranges are observed in its file, or need none.
+    """Convert a model whose ranges are observed in its file, or that brings them or needs none.
+
+    Fake quantization in a model, as that of TFMOT's quantization-aware training, brings the grids
+    of tensors and kernels with it.
 
     Args:
         model: a built Keras model with declared inputs.
         scheme: the numerics; None for floats.
         batch_size: the batch size that the file is fixed to; ``None`` for a free one.
         rewritten: types of TensorFlow operations that are lowered, see ``rewritings``.
+        observed: whether ranges are observed for what the model brings none for.
 
     Returns:
         The deployed graph. Its file holds the model's weights.
@@ -325,13 +368,18 @@ def deploy_as_it_is(
     traced = trace(model, lowering, rewritten, fixed)
     weights = {name: value.numpy() for name, value in traced.weight_values().items()}
     content = float_file(traced, weights, batch_size)
-    file = read_model(content)
-    paths = [path for path, _ in walk_operations(model)] if is_keras_3(model) else []
+    if recurrent:
+        content = without_cell_clip(content)
+    file, brought = read_model(content), {}
+    if integer:
+        content, brought = take_out_pairs(content, file)
+        file = read_model(content) if brought else file
+    paths = [path for path, _ in walk_operations(model)]
     layers = operation_layers(traced, file, paths)
     if scheme is None:
         return DeployedGraph(traced, content, file, layers, FLOAT_PLAN)
     schemes = resolve_schemes(unwrap(model), scheme) if is_keras_3(model) else {}
-    plan = make_plan(file, scheme, operation_schemes(layers, schemes))
+    plan = make_plan(file, scheme, operation_schemes(layers, schemes), brought, observed)
     left = _left_in_float(plan, layers, schemes)
     return DeployedGraph(traced, content, file, layers, plan, left_in_float=left)
 

@@ -10,6 +10,7 @@ from tfcompress.quantization.integers import GraphIntegers
 from tfcompress.quantization.kernels.grids import Grid, Integers
 from tfcompress.quantization.plan import Float, Place
 from tfcompress.tflite.filling import Filling, Storage
+from tfcompress.tflite.lstm_forms import FUSED_LSTM, inner_storages
 
 _FLOAT = Storage("FLOAT32")
 _BITS = {"INT8": np.int8, "INT16": np.int16, "INT4": np.int8, "INT2": np.int8}
@@ -43,7 +44,12 @@ def filling_of(graph: DeployedGraph, numbers: GraphIntegers) -> Filling:
             storages[0, index] = forms[places[0]]
         else:
             reads |= {(0, *place): form for place, form in forms.items()}
-    return Filling(storages, reads)
+    intermediates = {
+        (0, operation.index): inner_storages(storages[0, operation.outputs[0]])
+        for operation in graph.model.subgraphs[0].operations
+        if operation.name == FUSED_LSTM and (0, operation.outputs[0]) in storages
+    }
+    return Filling(storages, reads, intermediates=intermediates)
 
 
 def _index(graph: DeployedGraph, place: Place) -> int:

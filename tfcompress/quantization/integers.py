@@ -19,7 +19,16 @@ from tfcompress.quantization.arithmetic.fake_quantization import (
 from tfcompress.quantization.deployed_graph import DeployedGraph
 from tfcompress.quantization.derivation import FoldedKernel
 from tfcompress.quantization.kernels.grids import Grid, Integers
-from tfcompress.quantization.plan import Fixed, KernelNumbers, Learned, Numbers, OfTable, Place
+from tfcompress.quantization.lstm_numbers import cell_grid
+from tfcompress.quantization.plan import (
+    CellState,
+    Fixed,
+    KernelNumbers,
+    Learned,
+    Numbers,
+    OfTable,
+    Place,
+)
 from tfcompress.quantization.tracing import computed_once, imported_tensors
 from tfcompress.quantization.weights import RoundedKernel
 from tfcompress.tflite.constants import constant_value
@@ -152,6 +161,30 @@ def nearest_integers(values, bits: int, axis: int | None) -> Integers:
     return Integers(integers, Grid(scale, tf.constant(0), _integer_type(bits), axis or 0))
 
 
+def integers_on(values, scales: Sequence[float], bits: int, axis: int | None) -> Integers:
+    """Round weights to steps that are known.
+
+    Args:
+        values: float32 tensor.
+        scales: the steps, one, or one for each index along ``axis``.
+        bits: of the integers, 2 to 8.
+        axis: the axis that the steps run along, None for one step.
+
+    Returns:
+        The integers, without the lowest that the bits can hold.
+
+    Example:
+    >>> integers_on(tf.constant([[1.0, -0.3]]), [0.25], bits=8, axis=None).values.numpy()
+    array([[ 4., -1.]], dtype=float32)
+    """
+    scale = tf.constant(scales, tf.float32)
+    shape = [-1 if other == axis else 1 for other in range(len(values.shape))]
+    limit = 2.0 ** (bits - 1) - 1.0
+    integers = tf.round(values / tf.reshape(scale, shape))
+    grid = Grid(tf.reshape(scale, [-1] if axis is not None else []), tf.constant(0), f"INT{bits}")
+    return Integers(tf.clip_by_value(integers, -limit, limit), grid._replace(axis=axis or 0))
+
+
 def integers_of(
     graph: DeployedGraph,
     ranges,
@@ -247,6 +280,8 @@ class _Filler:
                 grid = Grid(
                     tf.constant(numbers.scale), tf.constant(numbers.zero_point), self._plan.dtype
                 )
+            elif isinstance(numbers, CellState):
+                grid = cell_grid(*tf.unstack(self._ranges[numbers.row]))
             elif isinstance(numbers, OfTable):
                 grid = self._constants[numbers.place].grid._replace(dtype=self._plan.dtype)
             else:
@@ -276,6 +311,8 @@ class _Filler:
             if many and numbers.axis is not None and derivation.channels is not None:
                 scales = tf.gather(trained.scales(), derivation.channels)
                 return self._trained_kernel(derivation, numbers, scales)
+        if numbers.scales:
+            return integers_on(self._real(index), numbers.scales, numbers.bits, numbers.axis)
         return nearest_integers(self._real(index), numbers.bits, numbers.axis)
 
     def _trained_of(self, derivation) -> TrainedKernel | None:

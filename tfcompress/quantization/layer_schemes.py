@@ -45,14 +45,7 @@ def resolve_schemes(
         for path in _with_sublayers(paths, [path for path, _ in chosen]):
             found[path] = other
     if layers is not None:
-        left_out = _left_out(model, layers)
-        if left_out and scheme.activation_bits != 8:
-            raise ValueError(
-                "Layers are left in float only beside 8-bit activations: otherwise the converter "
-                f"makes all layers alike. Received: activation_bits={scheme.activation_bits}, and "
-                f"layers={layers!r}, which leaves out {left_out}"
-            )
-        found.update(dict.fromkeys(left_out))
+        found.update(dict.fromkeys(_left_out(model, layers)))
     _require_kernels_for_4_bits(model, found)
     return found
 

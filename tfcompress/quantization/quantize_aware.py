@@ -1,5 +1,6 @@
 """Training with the numbers that will be deployed."""
 
+import functools
 from collections.abc import Iterable
 
 import keras
@@ -45,7 +46,7 @@ from tfcompress.quantization.poles import around_poles
 from tfcompress.quantization.scheme import Scheme
 from tfcompress.quantization.stored_tensors import StoredTensors, first_steps, stepped_ranges
 from tfcompress.quantization.tracing import input_point, input_specs
-from tfcompress.quantization.weights import QuantizedWeights
+from tfcompress.quantization.weights import QuantizedWeights, stepped_in_the_first_version
 
 _INFERENCE = Phase(ranges_move=False)
 
@@ -65,6 +66,8 @@ class QuantizeAware(ModelWrapper):
         observer: how ranges follow the data.
         learn_steps: what has trained step sizes: "weights", "activations", both or none.
         allow_float: paths of the layers that may compute in float on the device.
+        stepped: paths of the kernels with trained step sizes, where "weights" have some; all when
+            not given.
         name: name of the wrapper.
 
     Attributes:
@@ -83,6 +86,7 @@ class QuantizeAware(ModelWrapper):
         observer="moving_average",
         learn_steps=(),
         allow_float=(),
+        stepped=None,
         name=None,
         **kwargs,
     ):
@@ -115,8 +119,12 @@ class QuantizeAware(ModelWrapper):
         self.activation_steps = None
         if "activations" in self.learn_steps:
             self.activation_steps = self._add_steps("activation_steps", (len(placement.learnt),))
+        self._stepped = []
         if "weights" in self.learn_steps:
             for kernel in self._weights.kernels:
+                if stepped is not None and kernel.kernel.path not in stepped:
+                    continue
+                self._stepped.append(kernel.kernel.path)
                 name = kernel.kernel.path.replace("/", "_") + "_steps"
                 steps = self._add_steps(name, kernel.first_steps().shape)
                 self._weights.steps[id(kernel.variable)] = steps
@@ -167,6 +175,12 @@ class QuantizeAware(ModelWrapper):
             for name, variable in graph.traced.weights.items()
             for kernel in self._weights.kernels
             if kernel.variable is variable
+        }
+
+        self._weights.factors = {
+            id(trained[name].variable): functools.partial(graph.factor_of, kernel)
+            for name, kernel in graph.kernels_with_one_scale().items()
+            if name in trained and trained[name].scale_axes is None
         }
 
         def state():
@@ -327,6 +341,11 @@ class QuantizeAware(ModelWrapper):
         steps_follow = self.activation_steps is not None
         require_observed(self.name, self.placement.learnt, ranges, steps_follow)
 
+    def make_train_function(self, force=False):
+        """Build the training step, once the deployed graph is read: it says how kernels fold."""
+        self.deployed  # noqa: B018 - read before the step is traced, on this thread
+        return super().make_train_function(force)
+
     def make_test_function(self, force=False):
         """Build the evaluation step, once the ranges are known."""
         self.require_ranges()
@@ -347,15 +366,19 @@ class QuantizeAware(ModelWrapper):
             "observer": keras.saving.serialize_keras_object(self.observer),
             "learn_steps": list(self.learn_steps),
             "allow_float": list(self._allowed),
+            "stepped": list(self._stepped),
         }
 
     @classmethod
     def from_config(cls, config):
         """Rebuild the model from ``get_config``'s data."""
         config = dict(config)
+        model, scheme = take_model(config), Scheme.from_config(config.pop("scheme"))
+        if "stepped" not in config:  # a file of the first version
+            config["stepped"] = stepped_in_the_first_version(model, scheme)
         return cls(
-            take_model(config),
-            Scheme.from_config(config.pop("scheme")),
+            model,
+            scheme,
             Placement.from_config(config.pop("placement")),
             observer=keras.saving.deserialize_keras_object(config.pop("observer")),
             **config,

@@ -32,7 +32,6 @@ class Scheme:
             kernel.
         dense_per_channel: one scale per output channel of fully connected kernels as well. Off,
             because the Edge TPU refuses it, and runtimes before 2.17 do beside float activations.
-            For 8-bit weights only: the converter makes nothing of it with 4 bits.
         symmetric_activations: whether the zero point of activations is 0. Always so with 16 bits.
         kernels: the kernels that inference of the Keras model equals to the last bit: "xnnpack",
             which phones and a Raspberry Pi run by default, or "reference", whose arithmetic TFLite
@@ -41,8 +40,7 @@ class Scheme:
             made by ``override``.
 
     Raises:
-        ValueError: a value, or a combination of values, that no runtime computes with, or that the
-            TFLite converter does not make.
+        ValueError: a value, or a combination of values, that no runtime computes with.
 
     Example:
     >>> Scheme.int8().weight_bits
@@ -77,10 +75,10 @@ class Scheme:
             raise ValueError(
                 f"`kernels` must be one of {list(KERNELS)}. Received: kernels={self.kernels!r}"
             )
-        if self.dense_per_channel and not (self.per_channel_weights and self.weight_bits == 8):
+        if self.dense_per_channel and not (self.per_channel_weights and self.weight_bits < 16):
             raise ValueError(
-                "`dense_per_channel` goes with 8-bit weights and `per_channel_weights`. For 4 bits "
-                "per channel use ai-edge-quantizer on the float file. Received: "
+                "`dense_per_channel` goes with integer weights and `per_channel_weights`. "
+                "Received: "
                 f"weight_bits={self.weight_bits}, per_channel_weights={self.per_channel_weights}"
             )
         if self.activation_bits == 16 and not self.symmetric_activations:
@@ -110,32 +108,19 @@ class Scheme:
                 f"Received: layers={layers!r}"
             )
         if other is None:
-            if self.activation_bits != 8:
-                raise ValueError(
-                    "Layers are left in float only beside 8-bit activations: otherwise the "
-                    "converter makes all layers alike. "
-                    f"Received: activation_bits={self.activation_bits}, layers={layers!r}, "
-                    "scheme=None"
-                )
             return
         if not isinstance(other, Scheme) or other.overrides:
             raise ValueError(
                 "Layers are given a scheme without overrides of its own, or None to stay in float. "
                 f"Received: layers={layers!r}, scheme={other!r}"
             )
-        for name in ("activation_bits", "symmetric_activations", "dense_per_channel", "kernels"):
+        for name in ("activation_bits", "symmetric_activations", "kernels"):
             if getattr(other, name) != getattr(self, name):
                 raise ValueError(
                     f"Layers of one model have the same `{name}`; their weights may differ. "
                     f"Received: {name}={getattr(self, name)!r}, and {getattr(other, name)!r} for "
                     f"layers={layers!r}"
                 )
-        if self.activation_bits is None and other.weight_bits != self.weight_bits:
-            raise ValueError(
-                "The converter gives all layers the same bits where activations are float. "
-                f"Received: weight_bits={self.weight_bits}, and {other.weight_bits} for "
-                f"layers={layers!r}"
-            )
 
     @property
     def name(self) -> str:
@@ -184,7 +169,7 @@ class Scheme:
             layers: a regular expression searched for in the layers' paths, or a list of names or
                 paths. A layer's sublayers go with it. Later overrides win over earlier ones.
             scheme: what their weights are stored as; activations as in the rest of the model.
-                ``None``: the layers compute in float, which is possible beside 8-bit activations.
+                ``None``: the layers compute in float.
 
         Returns:
             A new scheme.

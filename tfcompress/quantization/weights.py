@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+from collections.abc import Callable
 
 import keras
 import tensorflow as tf
@@ -46,10 +47,14 @@ class QuantizedWeights:
 
     Attributes:
         steps: step sizes that are trained, by the id of the kernel's variable; none by default.
+        factors: what the file scales the output channels of a kernel by before it rounds the whole
+            kernel to one grid, by the id of its variable: a function that returns a float32 tensor,
+            one number per channel. None by default.
     """
 
     def __init__(self, model: keras.Model, schemes: LayerSchemes):
         self.steps: dict[int, keras.Variable] = {}
+        self.factors: dict[int, Callable] = {}
         self._rounded_once: dict[tuple, object] | None = None
         self._kernels: dict[int, list[RoundedKernel]] = {}
         for kernel in find_kernels(model):
@@ -115,7 +120,8 @@ class QuantizedWeights:
         if len(kernels) != 1:
             return None
         (kernel,) = kernels
-        return kernel.present_steps(self.steps.get(id(kernel.variable)))
+        steps = self.steps.get(id(kernel.variable))
+        return kernel.present_steps(steps, self._factor(kernel, steps))
 
     def start_steps(self) -> None:
         """Let the step sizes that are trained follow from the present weights."""
@@ -123,12 +129,19 @@ class QuantizedWeights:
             if id(kernel.variable) in self.steps:
                 self.steps[id(kernel.variable)].assign(kernel.first_steps())
 
+    def _factor(self, kernel, steps):
+        """Return what the file scales a kernel's channels by, None if it does not."""
+        make = self.factors.get(id(kernel.variable))
+        return None if make is None or steps is not None else tf.stop_gradient(make())
+
     def _round(self, kernel, learning):
+        """Return a kernel, rounded; in one run of the model, once."""
         known = {} if self._rounded_once is None else self._rounded_once
         graph = None if tf.executing_eagerly() else id(tf.compat.v1.get_default_graph())
         key = (id(kernel.variable), graph)
         if key not in known:
-            known[key] = kernel.rounded(self.steps.get(id(kernel.variable)), learning)
+            steps = self.steps.get(id(kernel.variable))
+            known[key] = kernel.rounded(steps, learning, self._factor(kernel, steps))
         return known[key]
 
 
@@ -160,8 +173,11 @@ class RoundedKernel:
         """Return the step sizes that follow from the largest weights, a float32 tensor."""
         return self.limit() / self.levels
 
-    def present_steps(self, steps: keras.Variable | None = None):
+    def present_steps(self, steps: keras.Variable | None = None, factor=None):
         """Return the step sizes that ``rounded`` uses, of shape () or (output channels,)."""
+        if factor is not None:
+            scaled = weight_limit(self.stored() * self._along_outputs(factor))
+            return tf.math.divide_no_nan(scaled / self.levels, tf.abs(tf.reshape(factor, [-1])))
         if steps is None:
             steps = self.first_steps()
         else:
@@ -174,18 +190,24 @@ class RoundedKernel:
             return weight_limit(self.stored(), self.scale_axes)
         return usable_step(tf.convert_to_tensor(steps)) * self.levels
 
-    def rounded(self, steps: keras.Variable | None = None, learning: bool = False):
+    def rounded(self, steps: keras.Variable | None = None, learning: bool = False, factor=None):
         """Return the weights as they are deployed.
 
         Args:
             steps: step sizes that are trained, of the shape of ``first_steps``. The largest weights
                 decide when not given.
             learning: whether ``steps`` receive gradients.
+            factor: one number per output channel that the file scales the kernel by before it
+                rounds; for kernels with one scale.
 
         Returns:
             float32 tensor of the shape of the variable.
         """
         weights, axes = self.stored(), self.scale_axes
+        if factor is not None:
+            factor = self._along_outputs(factor)
+            scaled = fake_quantize_weights(weights * factor, self.scheme.weight_bits)
+            return weights + tf.stop_gradient(tf.math.divide_no_nan(scaled, factor) - weights)
         if self.scheme.weight_bits == 16:
             return round_to_half(weights)
         if steps is None:
@@ -200,10 +222,36 @@ class RoundedKernel:
         count = weights.shape.num_elements() // steps.shape.num_elements()
         return quantize_with_learnt_step(weights, steps, -self.levels, self.levels, count)
 
+    def _along_outputs(self, factor):
+        """Bring one number per output channel to the shape of the kernel."""
+        axes, shape = self.kernel.output_axes, self.variable.shape
+        return tf.reshape(factor, [n if axis in axes else 1 for axis, n in enumerate(shape)])
+
     def stored(self):
         """Return the float32 weights."""
         with AutocastScope(None):  # the stored float32 weight, also under mixed precision
             return tf.convert_to_tensor(self.kernel.variable.value)
+
+
+def stepped_in_the_first_version(model: keras.Model, scheme: Scheme) -> list[str]:
+    """List the kernels that had trained step sizes in files of the first version.
+
+    Args:
+        model: the wrapped model.
+        scheme: its numerics.
+
+    Returns:
+        Their paths: convolutions over two dimensions, and kernels with one scale.
+    """
+    convolutions = (ConvLSTMCell, kl.Conv2D, kl.DepthwiseConv2D, kl.SeparableConv2D)
+    if scheme.activation_bits != 8:
+        return []
+    return [
+        kernel.path
+        for kernel in find_kernels(model)
+        if isinstance(kernel.layer, convolutions)
+        or RoundedKernel(kernel, scheme).scale_axes is None
+    ]
 
 
 def _stays_float(kernel, scheme):

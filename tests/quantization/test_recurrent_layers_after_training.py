@@ -1,14 +1,23 @@
+"""Recurrent layers in files quantized after training: LSTM as one operation, others unrolled."""
+
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers as kl
-from tfcompress.tflite.lstm_scales import repair_lstm_scales
 
 from exporters import export_tflite, inspect, load, validate
 from exporters.converting import convert_model
+from tfcompress.quantization.lstm_numbers import cell_grid
+from tfcompress.tflite.lstm_forms import (
+    CELL_STATE,
+    CELL_STEPS,
+    FUSED_LSTM,
+    INPUT_WEIGHTS,
+    STATE_WEIGHTS,
+)
 
 STEPS, FEATURES, UNITS = 6, 6, 8
-FUSED = "UNIDIRECTIONAL_SEQUENCE_LSTM"
 RNG = np.random.default_rng(0)
 
 
@@ -31,6 +40,16 @@ def with_biases(model):
 
 def operations(content):
     return [operation.name for graph in content.subgraphs for operation in graph.operations]
+
+
+def cell_steps(content):
+    """Return the scales of the cell states of a file's fused LSTMs."""
+    graph = content.subgraphs[0]
+    return [
+        graph.tensors[operation.inputs[CELL_STATE]].quantization.scales[0]
+        for operation in graph.operations
+        if operation.name == FUSED_LSTM
+    ]
 
 
 def noise(file, model, data, expected=None):
@@ -68,7 +87,7 @@ def test_lstm_becomes_the_fused_integer_operation(layers):
     converted = convert_model(model, "int8", representative_data=data)
     found = operations(converted.content)
     recurrent = [layer for layer in model._flatten_layers() if isinstance(layer, kl.LSTM)]
-    assert found.count(FUSED) == len(recurrent)
+    assert found.count(FUSED_LSTM) == len(recurrent)
     assert "WHILE" not in found
     graph = converted.content.subgraphs[0]
     for operation in graph.operations:
@@ -80,8 +99,91 @@ def test_lstm_becomes_the_fused_integer_operation(layers):
 def test_fused_operation_computes_what_keras_does(quantization):
     model, data = built(*LSTM["bidirectional"]()), sequences(32)
     converted = convert_model(model, quantization)
-    assert operations(converted.content).count(FUSED) == 2
+    assert operations(converted.content).count(FUSED_LSTM) == 2
     assert noise(converted.flatbuffer, model, data) < (1e-5 if quantization == "float32" else 2e-3)
+
+
+def weights_of_lstms(content):
+    graph = content.subgraphs[0]
+    return [
+        graph.tensors[operation.inputs[place]]
+        for operation in graph.operations
+        if operation.name == FUSED_LSTM
+        for place in (*INPUT_WEIGHTS, *STATE_WEIGHTS)
+    ]
+
+
+def test_weights_of_8_bits_with_float_activations():
+    model, data = built(kl.Bidirectional(kl.LSTM(24)), kl.Dense(3)), sequences(32)
+    converted = convert_model(model, "dynamic")
+    weights = weights_of_lstms(converted.content)
+    assert len(weights) == 16
+    assert {weight.dtype for weight in weights} == {"INT8"}
+    assert {len(weight.quantization.scales) for weight in weights} == {1}
+    assert noise(converted.flatbuffer, model, data) < 0.02
+
+
+def test_half_precision_weights():
+    model, data = built(kl.LSTM(24), kl.Dense(3)), sequences(32)
+    converted = convert_model(model, "float16")
+    graph = converted.content.subgraphs[0]
+    halves = {tensor.shape for tensor in graph.tensors if tensor.dtype == "FLOAT16"}
+    assert {(24, FEATURES), (24, 24), (24,), (3, 24)} <= halves
+    assert noise(converted.flatbuffer, model, data) < 2e-3
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_both_directions_are_equally_right(seed):
+    keras.utils.set_random_seed(seed)
+    model = keras.Sequential(
+        [keras.Input((12, 6)), kl.Bidirectional(kl.LSTM(8, return_sequences=True))]
+    )
+    data = np.random.default_rng(0).standard_normal((64, 12, 6)).astype("float32")
+    converted = convert_model(model, "int8", representative_data=data)
+    expected = model(data[:32]).numpy()
+    with load(converted.flatbuffer) as loaded:
+        error = loaded.predict(data[:32])[0] - expected
+    halves = (slice(8), slice(8, None))
+    forward, backward = (
+        10 * np.log10(np.var(expected[..., half]) / np.mean(error[..., half] ** 2))
+        for half in halves
+    )
+    assert min(forward, backward) > 35
+    assert abs(forward - backward) < 1
+
+
+def test_the_cell_state_holds_what_it_reaches_between_the_ends():
+    """A cell state that comes near 2 in the middle of a sequence, and is near 0 at its end."""
+    model = keras.Sequential([keras.Input((6, 1)), kl.LSTM(1, return_sequences=True)])
+    # Inputs of 1 add to the cell state, inputs of -1 empty it.
+    kernel = np.array([[9.0, 9.0, 9.0, 9.0]], "float32")
+    model.set_weights([kernel, np.full((1, 4), 0.01, "float32"), np.zeros(4, "float32")])
+    data = np.array([[1, 1, 0.1, 0, -1, -1]], "float32").reshape(1, 6, 1)
+    converted = convert_model(model, "int8", representative_data=data)
+    assert cell_steps(converted.content) == [2.0**-14]
+
+
+def test_cell_states_grow_as_in_keras():
+    """Each of the first 20 steps adds 1 to the cell state, each of the others takes 1 away."""
+    model = keras.Sequential([keras.Input((40, 1)), kl.LSTM(2, return_sequences=True)])
+    kernel = np.array([[0, 0, 0, 0, 5, 5, 0, 0]], "float32")
+    bias = np.array([20, 20, 20, 20, 0, 0, 0, 0], "float32")
+    model.set_weights([kernel, np.full((2, 8), 1e-3, "float32"), bias])
+    data = np.repeat(np.array([1, -1], "float32"), 20).reshape(1, 40, 1)
+    with load(convert_model(model, "float32").flatbuffer) as loaded:
+        found = loaded.predict(data)[0]
+    np.testing.assert_allclose(found, model(data).numpy(), atol=1e-5)
+    converted = convert_model(model, "int8", representative_data=data)
+    assert cell_steps(converted.content) == [2.0**-10]  # up to 32, where 10 has steps of 2^-11
+
+
+@pytest.mark.parametrize(
+    ("limit", "step"), [(1.0, 2.0**-15), (1.1, 2.0**-14), (0.1, 2.0**-15), (100.0, 2.0**-9)]
+)
+def test_the_cell_state_has_the_finest_step_that_holds_it(limit, step):
+    for smallest, largest in ((-limit, 0.5 * limit), (0.0, limit)):
+        grid = cell_grid(tf.constant(smallest), tf.constant(largest))
+        assert (float(grid.scale), int(grid.zero_point), grid.dtype) == (step, 0, "INT16")
 
 
 def stacked():
@@ -103,7 +205,7 @@ UNROLLED = {
 def test_other_recurrent_layers_become_integer_operations(layers):
     model, data = built(*layers()), sequences()
     converted = convert_model(model, "int8", representative_data=data)
-    assert not {"WHILE", FUSED} & set(operations(converted.content))
+    assert not {"WHILE", FUSED_LSTM} & set(operations(converted.content))
     assert noise(converted.flatbuffer, model, data) < 0.08
     for layer in model._flatten_layers():
         assert not getattr(layer, "unroll", False)
@@ -130,14 +232,13 @@ def test_masked_steps_are_skipped():
 
 
 def test_cell_states_of_tiny_range():
-    """The converter chooses steps below 2^-15, with which the kernel computes nothing."""
+    """The kernel computes nothing with steps below 2^-15."""
     x = keras.Input((STEPS,), dtype="int32", name="x")
     model = keras.Model(x, kl.Dense(3)(kl.LSTM(UNITS)(kl.Embedding(20, FEATURES)(x))))
     data = np.random.default_rng(3).integers(0, 20, (192, STEPS)).astype("int32")
     converted = convert_model(model, "int8", representative_data=data)
-    assert FUSED in operations(converted.content)
+    assert cell_steps(converted.content) == [CELL_STEPS[0]]
     assert noise(converted.flatbuffer, model, data) < 0.05
-    assert repair_lstm_scales(converted.flatbuffer) == converted.flatbuffer
 
 
 @pytest.mark.parametrize("layer", [kl.LSTM, kl.GRU])
@@ -149,6 +250,13 @@ def test_other_exports(layer, quantization, batch_size, most):
     model, data = built(layer(UNITS), kl.Dense(3)), sequences(96)
     converted = convert_model(model, quantization, representative_data=data, batch_size=batch_size)
     assert noise(converted.flatbuffer, model, data) < most
+
+
+def test_a_file_of_a_fixed_batch():
+    model, data = built(kl.LSTM(UNITS), kl.Dense(3)), sequences(96)
+    converted = convert_model(model, "int8", representative_data=data, batch_size=4)
+    assert FUSED_LSTM in operations(converted.content)
+    assert noise(converted.flatbuffer, model, data) < 0.05
 
 
 @pytest.mark.parametrize(("quantization", "most"), [("int16x8", 0.08), ("float32", 1e-5)])
