@@ -1,33 +1,20 @@
-"""Random files of the operations that compute with integers: sums of products, and value by value.
-
-`python random_arithmetic_operations.py [CASES [NAME ...]]` compares our kernels with LiteRT's and
-prints a table.
-"""
+"""Random files of operations that compute: sums of products, and value by value."""
 
 import functools
-import pathlib
-import sys
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-if __name__ == "__main__":
-    sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1])]
-
-from random_operations import (
+from random_operations.files import (
     Port,
     Sample,
     activations,
     bias,
-    check,
     fused,
     output,
     scale,
     weights,
 )
-
-from tfcompress.quantization.kernels.elementwise import ELEMENTWISE
-from tfcompress.quantization.kernels.linear import LINEAR
 
 
 def conv_2d(random, dtype="INT8", weight_dtype="INT8"):
@@ -276,38 +263,3 @@ GENERATORS = {
     "DEQUANTIZE int8": dequantize,
     "DEQUANTIZE int16": functools.partial(dequantize, dtype="INT16"),
 }
-
-
-# LiteRT's reference kernels run no depthwise convolution with 4-bit weights.
-WITHOUT_REFERENCE = {"DEPTHWISE_CONV_2D int8 x int4"}
-
-
-def kernel_of(name: str):
-    """Return our kernel of an operation."""
-    return (LINEAR | ELEMENTWISE)[name.split(maxsplit=1)[0]]
-
-
-def runs():
-    """Return each name with each kernel set that runs it."""
-    return [
-        (name, kernels)
-        for name in GENERATORS
-        for kernels in ("xnnpack", "reference")
-        if kernels == "xnnpack" or name not in WITHOUT_REFERENCE
-    ]
-
-
-def main(cases: int, names: list) -> None:
-    """Print a row for each operation and kernel set."""
-    for name, kernels in runs():
-        if not names or name in names:
-            count = check(GENERATORS[name], kernel_of(name), kernels, cases)
-            print(
-                f"| {name} | {kernels} | {count.values:,} | {count.differing:,} | "
-                f"{count.largest:g} |",
-                flush=True,
-            )
-
-
-if __name__ == "__main__":
-    main(int((sys.argv[1:] or [30])[0]), sys.argv[2:])
