@@ -22,9 +22,6 @@ def lay_out(prepared_files, tmp_path, monkeypatch):
     monkeypatch.setattr(keras.Model, "_resolve_auto_jit_compile", lambda self: False)
 
     def prepare(code):
-        if "AfterTraining(" in code:
-            needed = "needs the extra: pip install 'tfcompress[ptq]'"
-            pytest.importorskip("ai_edge_quantizer", reason=needed)
         prepared_names.lay_out(prepared_files, tmp_path, code)
 
     return prepare

@@ -26,9 +26,11 @@ PUBLIC = {
 NOT_RUN = {
     "tfc.compress(": "searches for as long as it is told; tests/search/test_compress.py",
     "MultiWorkerMirroredStrategy": "needs workers; tests/reliability/test_multi_worker.py",
+    "litert_quantizer": "an optional tool of others, which nothing here depends on",
 }
 FROM_BEFORE = {"quantized"}  # what a page made in an earlier block; the rest is made anew
 RUN_ELSEWHERE = {
+    "deployment.md": "tests/docs/test_shown_output.py, with what it prints",
     "migration.md": "tests/guests/test_migration_guide.py, each column in a process of its own",
     "android.md": "tests/examples/test_guides.py, as the other guides",
     "coral.md": "tests/examples/test_guides.py",
