@@ -16,14 +16,13 @@ from structure import fill, make_deaf
 import tfcompress as tfc
 from exporters import export_tflite, validate
 from exporters.comparing.layer_agreement import sqnr
-from exporters.converting import FloatOperationError, convert_model
-from exporters.running.runtime import RunError, load
+from exporters.converting import convert_model
+from exporters.running.runtime import load
 from keras_callbacks import MagnitudePruning
 from tfcompress.graph.channels import read_channels
 from tfcompress.graph.kernels import find_kernels
 from tfcompress.pruning.channels.choice import Choice
 from tfcompress.pruning.channels.importance import CRITERIA
-from tfcompress.quantization.float_file import ConversionError
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.precision import float_operations
 
@@ -133,6 +132,7 @@ def rounding(expected, found):
 
 
 def quantize_aware(row):
+    """Train with the default scheme; the file has to compute what the model does."""
     model, data, inputs = begin(keras, row)
     model = trained(keras, tfc.quantize_aware(model, allow_float=row.allow_float), data)
     return agreed(convert_model(model).flatbuffer, model, inputs)
@@ -143,44 +143,44 @@ def agreed(file, model, inputs):
     (output,) = validate(file, model, inputs, kernels=["xnnpack"]).ran[0].outputs
     require(output.largest < MOST_STEPS, f"an output differs by {output.largest:.0f} steps of 255")
     return {
+        "equal": output.equal,
         "within_one": output.within_one,
         "largest": output.largest,
         "float_operations": sorted({op.name for op in float_operations(read_model(file))}),
     }
 
 
-def after_training(quantization, scheme):
-    """Return a cell that quantizes by the converter; where that refuses, by our own ranges."""
+def after_training(quantization):
+    """Return a cell that quantizes with the ranges of a few examples."""
 
     def cell(row):
         model, (seen, _), inputs = begin_filled(row)
-        settings = {"representative_data": seen, "allow_float": row.allow_float}
-        note = {}
-        try:
-            file = convert_model(model, quantization, **settings).flatbuffer
-            compared = outputs_of(model, file, inputs)
-        except (ConversionError, FloatOperationError, RunError) as error:
-            note = {"note": f"By `Scheme`; the converter alone: {described(error)}"}
-            file = convert_model(model, scheme, **settings).flatbuffer
-            compared = outputs_of(model, file, inputs)
-        decibels = float(sqnr(*compared))
-        require(decibels > 0, f"outputs are noise: {decibels:.1f} dB")
-        return {"decibels": min(decibels, 200.0), "bytes": len(file), **note}
+        file = convert_model(
+            model, quantization, representative_data=seen, allow_float=row.allow_float
+        ).flatbuffer
+        return {**signal(model, file, inputs), "bytes": len(file)}
 
     return cell
 
 
 def four_bit_weights(row):
-    """Quantize by our own ranges; the file has to agree with the model that computes with them.
+    """Calibrate with weights of 4 bits; the file has to compute what the model does.
 
     Few bits on random weights may leave little of the float model's outputs, which is no fault.
     """
     model, (seen, _), inputs = begin_filled(row)
     scheme = tfc.Scheme.int4_weights()
-    converted = convert_model(model, scheme, representative_data=seen, allow_float=row.allow_float)
-    decibels = float(sqnr(*outputs_of(model, converted.flatbuffer, inputs)))
-    figures = agreed(converted.flatbuffer, converted.model, inputs)
-    return {"decibels": min(decibels, 200.0), **figures}
+    quantized = tfc.quantize_aware(model, scheme, allow_float=row.allow_float).calibrate(seen)
+    file = convert_model(quantized).flatbuffer
+    decibels = float(sqnr(*outputs_of(model, file, inputs)))
+    return {"decibels": min(decibels, 200.0), **agreed(file, quantized, inputs)}
+
+
+def signal(model, file, inputs):
+    """Return the signal-to-noise ratio of a file to its float model."""
+    decibels = float(sqnr(*outputs_of(model, file, inputs)))
+    require(decibels > 0, f"outputs are noise: {decibels:.1f} dB")
+    return {"decibels": min(decibels, 200.0)}
 
 
 def outputs_of(model, file, inputs):
@@ -252,8 +252,8 @@ CELLS = {
     "clustering": cluster,
     "channel removal": remove,
     "QAT": quantize_aware,
-    "PTQ int8": after_training("int8", tfc.Scheme.int8()),
-    "PTQ int16x8": after_training("int16x8", tfc.Scheme.int8_weights_int16_activations()),
+    "PTQ int8": after_training("int8"),
+    "PTQ int16x8": after_training("int16x8"),
     "PTQ 4-bit weights": four_bit_weights,
     "export": export,
     "run": run_in_interpreter,

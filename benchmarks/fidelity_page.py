@@ -2,64 +2,60 @@
 
 import re
 
-from sections.fidelity import cells, summary
+from sections.fidelity import OWN_KERNELS, method_name, outputs_table, summary
 from sections.goals import table
 
 KERNEL_SETS = ("xnnpack", "builtin", "reference")
-DETAILED = "sign net"
 
 
 def fidelity_tables(rows):
     """Return {name of a place on the page: the lines of its table}."""
-    models = list(dict.fromkeys(row["model"] for row in rows))
-    others = [model for model in models if model != DETAILED]
+    trained = [row for row in rows if row.get("trained") or "left_out" in row]
+    fresh = [row for row in rows if row not in trained]
     return {
-        DETAILED: outputs_table(rows, [DETAILED], KERNEL_SETS),
-        "others": outputs_table(rows, others, KERNEL_SETS[:1]),
-        "operations of the sign net": operations_table(rows, DETAILED),
-        "kinds": kinds_table(rows, models),
+        "trained": outputs_table(trained),
+        "fresh": fresh_table(fresh),
+        "other kernels": kernels_table(trained),
+        "kinds": kinds_table(rows),
     }
 
 
-def outputs_table(rows, models, kernel_sets):
-    """Return the lines of a table of outputs: mean over the seeds, and the largest difference."""
+def fresh_table(rows):
+    """Return the lines of a table with a network that was not trained a row."""
     found = []
-    for model in models:
-        for method in dict.fromkeys(row["method"] for row in rows):
-            own = [row for row in rows if (row["model"], row["method"]) == (model, method)]
-            for kernels in kernel_sets if own else ():
-                entry = summary(own, kernels)
-                found.append([model, method, kernels, *cells(entry)])
-                if "equal" not in entry:  # the reason holds for all of them
-                    break
-    return table(
-        ["model", "method", "kernels", "equal", "within 1 LSB", "largest", "same class", "seeds"],
-        found,
-    )
-
-
-def operations_table(rows, model):
-    """Return the lines of a table with every operation of a model's first seed."""
-    alone = [f"alone, {kernels}" for kernels in KERNEL_SETS]
-    return table(
-        ["operation", "handed out by", "with all before", *alone],
-        [
-            [
-                entry["operation"],
-                f"`{entry['point']}`",
-                share(entry["together"]),
-                *(share(entry["alone"].get(kernels)) for kernels in KERNEL_SETS),
+    for row in rows:
+        figures = summary([row], row["method"])
+        told = [figures.get("error", "")] + [""] * 3
+        if "equal" in figures:
+            told = [
+                f"{row['distinct']} of {row['examples']}",
+                f"{figures['values']:,}",
+                f"{figures['differing']:,}",
+                f"{figures['largest']:.0f} LSB",
             ]
-            for entry in account(rows, model)
-        ],
-    )
+        found.append([row["model"], row["method"], *told])
+    headings = ["model", "kernels", "examples with outputs of their own"]
+    return table([*headings, "values", "differ", "largest"], found)
 
 
-def kinds_table(rows, models):
-    """Return the lines of a table with the worst operation of each kind, over models."""
+def kernels_table(rows):
+    """Return the lines of a table of equal shares in kernels that a model may not be made for."""
+    found = []
+    for model, method in dict.fromkeys((row["model"], row["method"]) for row in rows):
+        own = [row for row in rows if (row["model"], row["method"]) == (model, method)]
+        figures = [summary(own, kernels) for kernels in KERNEL_SETS]
+        if any("equal" in each for each in figures):
+            made_for = method if method in OWN_KERNELS else ""
+            shares = [f"{each['equal']:.2%}" if "equal" in each else "" for each in figures]
+            found.append([model, method_name(method), made_for, *shares])
+    return table(["model", "method", "made for", *(f"in {name}" for name in KERNEL_SETS)], found)
+
+
+def kinds_table(rows):
+    """Return the lines of a table with the worst operation of each kind, over all networks."""
     worst = {}
-    for model in models:
-        for entry in account(rows, model):
+    for row in rows:
+        for entry in row.get("operations", ()):
             for kernels, found in entry["alone"].items():
                 kept = worst.setdefault((entry["operation"], kernels), dict(found))
                 for key in ("share", "largest"):
@@ -70,13 +66,6 @@ def kinds_table(rows, models):
             [operation, *(share(worst.get((operation, kernels))) for kernels in KERNEL_SETS)]
             for operation in sorted({operation for operation, _ in worst})
         ],
-    )
-
-
-def account(rows, model):
-    """Return how each operation of a model's first seed agrees."""
-    return next(
-        (row["operations"] for row in rows if row["model"] == model and "operations" in row), []
     )
 
 

@@ -12,7 +12,6 @@ PACKAGES = (
     "tf-keras",
     "tensorflow-model-optimization",
     "ai-edge-litert",
-    "ai-edge-quantizer",
     "numpy",
 )
 ROOT = pathlib.Path(__file__).resolve().parents[1]

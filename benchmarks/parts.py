@@ -53,6 +53,7 @@ PARTS = {
     f"training_cost_{model.lower().replace('-', '_').replace('.', '')}": _training_cost(model)
     for model in MODELS
 } | {
+    "export_time": Part("export_time.py", _ROWS_AND_JSON),
     "growth": Part("growth.py", _ROWS_AND_JSON),
     "distillation_step": Part(
         "distillation_step.py", ("--json", "{json}"), ("--rounds", "5", "--steps", "10")
@@ -69,7 +70,7 @@ PARTS = {
     "quantization_fidelity": Part(
         "quantization_fidelity.py",
         _ROWS_AND_JSON,
-        ("--fast", "--models", "sign net", "--methods", "QAT", "TFMOT"),
+        ("--fast", "--models", "sign net"),
     ),
     "coverage_matrix": Part("coverage_matrix.py", _ROWS_AND_JSON, None),
     "quantization_coverage": Part("quantization_coverage.py", ("--json", "{json}"), None),

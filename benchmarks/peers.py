@@ -2,10 +2,7 @@
 
 import importlib.util
 
-PEERS = {
-    "TFMOT": ("tensorflow_model_optimization", "tf_keras"),
-    "AEQ": ("ai_edge_quantizer",),
-}
+PEERS = {"TFMOT": ("tensorflow_model_optimization", "tf_keras")}
 
 
 def why_missing(peer):

@@ -4,14 +4,12 @@ For each seed a float model is trained on Keras 3. Its weights are then the star
 which all have the same data, optimizer, falling rate and number of epochs:
 
 - float: trained on in float, and converted as it is;
-- PTQ: that model, quantized after training by the TFLite converter;
+- PTQ: that model, quantized after training;
 - QAT: trained on with `quantize_aware`;
 - TFMOT: trained on with TFMOT's `quantize_model`, on tf_keras, in the same architecture;
-- PTQ 4-bit, QAT 4-bit: the same with weights of 4 bits; PTQ by this package's own ranges;
+- PTQ 4-bit, QAT 4-bit: the same with weights of 4 bits;
 - QAT two precisions: 4-bit weights where a table of sensitivities says that they cost least, and
-  60 % of the bytes of 8-bit ones for all weights;
-- PTQ 4-bit, AEQ: by ai-edge-quantizer (the extra ptq): a scale for every output channel, and
-  depthwise kernels keep 8 bits.
+  60 % of the bytes of 8-bit ones for all weights.
 
 Reported is the accuracy of the .tflite files on held-out data: mean and standard deviation over the
 seeds. With --rows, finished pieces of work are kept in a file, and an interrupted run goes on. A
@@ -39,7 +37,6 @@ from small_nets import keyword_net, lenet, sign_net
 from training_data import SHARED, mnist, sign_digits, spoken_digits
 
 import tfcompress as tfc
-from exporters import AfterTraining
 from exporters.converting import convert_model
 from exporters.running.runtime import load
 
@@ -114,9 +111,8 @@ METHODS = {
     "PTQ 4-bit": post_training(tfc.Scheme.int4_weights()),
     "QAT 4-bit": quantization_aware(tfc.Scheme.int4_weights()),
     "QAT two precisions": two_precisions,
-    "PTQ 4-bit, AEQ": post_training(AfterTraining(weight_bits=4)),
 }
-PEERS = {"TFMOT": "TFMOT", "PTQ 4-bit, AEQ": "AEQ"}
+PEERS = {"TFMOT": "TFMOT"}
 
 
 def accuracy(file, test):

@@ -116,6 +116,32 @@ def transformer(library):
     return library.Model(inputs, kl.Dense(10)(kl.GlobalAveragePooling1D()(x)))
 
 
+def vision_transformer(library):
+    """Return an encoder of two layers for the patches of a photo at 32x32."""
+    kl = library.layers
+
+    class Positions(kl.Layer):
+        """Adds to each patch a vector of its place."""
+
+        def build(self, input_shape):
+            self.vectors = self.add_weight(
+                shape=input_shape[1:], initializer="random_normal", name="vectors"
+            )
+
+        def call(self, inputs):
+            return inputs + self.vectors
+
+    inputs = library.Input((32, 32, 3))
+    x = Positions()(kl.Reshape((64, 32))(kl.Conv2D(32, 4, 4)(inputs)))
+    for _ in range(2):
+        normal = kl.LayerNormalization()(x)
+        x = kl.Add()([x, kl.MultiHeadAttention(2, 16)(normal, normal)])
+        inner = kl.Dense(64, activation="gelu")(kl.LayerNormalization()(x))
+        x = kl.Add()([x, kl.Dense(32)(inner)])
+    x = kl.GlobalAveragePooling1D()(kl.LayerNormalization()(x))
+    return library.Model(inputs, kl.Dense(10)(x))
+
+
 def keyword_net(library):
     """Return a DS-CNN for spectrograms of 30 frames with 40 bands."""
     kl = library.layers

@@ -22,11 +22,13 @@ from soaking import (
     killed_trainings,
     killed_workers,
     long_trainings,
+    random_files,
     replica_cost,
     signals,
 )
 
 SECTIONS = {
+    "operations": random_files,
     "input": damaged_input,
     "trainings": killed_trainings,
     "long": long_trainings,
@@ -67,6 +69,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--page", type=pathlib.Path, help="the page to write the figures into")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    parser.add_argument("--values", type=int, default=100_000, help="of each operation's form")
     parser.add_argument("--inputs", type=int, default=100_000, help="damaged files")
     parser.add_argument("--kills", type=int, default=20, help="of each training and the search")
     parser.add_argument("--steps", type=int, default=5_000, help="of each long training")

@@ -8,6 +8,7 @@ from . import (
     combinations,
     coverage,
     distillation,
+    export_time,
     fidelity,
     growth,
     pareto,
@@ -20,6 +21,7 @@ from . import (
 
 SECTIONS = (
     training_cost,
+    export_time,
     growth,
     pruning_accuracy,
     quantization_accuracy,

@@ -43,10 +43,10 @@ def lines(found):
         failed = {
             name: row["error"].splitlines()[-1][:160] for name, row in rows.items() if row["error"]
         }
-        near = sum(row["within_one"] == 1 for row in done)
+        same, near = (sum(row[key] == 1 for row in done) for key in ("equal", "within_one"))
         text += [
-            f"Of {len(done)} models that work quantization-aware, {near} agree within 1 LSB on "
-            "every output.",
+            f"Of {len(done)} models that work quantization-aware, {same} are equal in every "
+            f"output and {near} within 1 LSB.",
             "",
         ]
         text += table(["fails", "why"], failed.items()) if failed else []

@@ -10,7 +10,7 @@ ABOUT = (
     "The same start and training for all; accuracy of the .tflite file in the interpreter on "
     "held-out data, mean and deviation over the seeds."
 )
-RIVALS = {"QAT": ("PTQ", "TFMOT"), "QAT 4-bit": ("PTQ 4-bit", "PTQ 4-bit, AEQ")}
+RIVALS = {"QAT": ("PTQ", "TFMOT"), "QAT 4-bit": ("PTQ 4-bit",)}
 
 
 def goals(found):

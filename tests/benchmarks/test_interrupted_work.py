@@ -115,11 +115,11 @@ def test_dropped_rows_are_gone_from_the_file(tmp_path):
 def test_a_missing_peer_is_left_out_with_its_reason(monkeypatch, capsys):
     import peers
 
-    monkeypatch.setitem(peers.PEERS, "AEQ", ("no_such_quantizer",))
-    methods, left_out = peers.those_present(["QAT", "PTQ, AEQ"], {"PTQ, AEQ": "AEQ"})
+    monkeypatch.setitem(peers.PEERS, "TFMOT", ("no_such_quantizer",))
+    methods, left_out = peers.those_present(["QAT", "pruned"], {"pruned": "TFMOT"})
     assert methods == ["QAT"]
-    assert left_out == {"PTQ, AEQ": "not installed: no_such_quantizer"}
-    assert capsys.readouterr().out == "PTQ, AEQ is left out: not installed: no_such_quantizer\n"
+    assert left_out == {"pruned": "not installed: no_such_quantizer"}
+    assert capsys.readouterr().out == "pruned is left out: not installed: no_such_quantizer\n"
 
 
 def test_benchmarks_of_peers_start_without_them(monkeypatch):
@@ -128,7 +128,7 @@ def test_benchmarks_of_peers_start_without_them(monkeypatch):
     load = builtins.__import__
 
     def without(name, *arguments, **keywords):
-        if name.partition(".")[0] in ("tensorflow_model_optimization", "ai_edge_quantizer"):
+        if name.partition(".")[0] in ("tensorflow_model_optimization", "tf_keras"):
             raise ImportError(name)
         return load(name, *arguments, **keywords)
 

@@ -125,15 +125,57 @@ def test_methods_of_a_missing_peer_are_left_out_with_their_reason():
     }
     text = page({part: _record(figures) for part, figures in parts.items()})
     assert text.count("TFMOT is left out: not installed: tf_keras.") == 2
-    assert "| sign net | TFMOT | left out: not installed: tf_keras |" in text
+    assert "| sign net | TFMOT | xnnpack | left out: not installed: tf_keras |" in text
     assert "**0 of 0 goals are reached.**" in text
+
+
+def test_values_that_differ_are_counted_in_the_kernels_that_a_model_is_made_for():
+    from write_pages import page
+
+    figures = [
+        _fidelity("sign net", "xnnpack", {"xnnpack": 1.0, "reference": 0.5}),
+        _fidelity("sign net", "reference", {"xnnpack": 0.5, "reference": 0.999}),
+        _fidelity("ViT", "xnnpack", {"xnnpack": 0.9995}, trained=False),
+    ]
+    text = page({"quantization_fidelity": _record(figures)})
+    goal = "| Fidelity | xnnpack: differing values of 1 trained networks | at most 0 | 0 |"
+    assert f"{goal} of 2,000 | reached |" in text
+    goal = "| Fidelity | reference: differing values of 1 trained networks | at most 0 | 2 |"
+    assert f'{goal} of 2,000 | <b style="color:red">falls short</b> |' in text
+    assert "| xnnpack: equal, ViT | at least 99.900% | 99.950% |  | reached |" in text
+    assert "| sign net | QAT | reference | 2,000 | 2 | 99.90% | 1 LSB | 100.00% |" in text
+
+
+def test_a_network_that_does_not_run_falls_short():
+    from sections.fidelity import goals
+
+    figures = [_fidelity("sign net", "reference", {"xnnpack": 1.0})]
+    (goal,) = goals({"quantization_fidelity": figures})
+    assert (goal.measured, goal.reached) == ("1", False)
+
+
+def test_exports_are_compared_with_the_conversion_of_their_round():
+    from sections.export_time import FIRST, PLAIN, goals
+    from write_pages import page
+
+    figures = _export_times(first=[2.0, 3.0, 4.0], plain=[1.0, 3.0, 4.0], memory=[9e6, 30e6])
+    found = {goal.what: goal for goal in goals({"export_time": figures})}
+    ratio = found[f"{FIRST}, to a plain conversion"]
+    assert (ratio.measured, ratio.spread, ratio.reached) == ("1.00x", "1.00 to 2.00", True)
+    assert found["again: number 2 to the first"].measured == "0.50x"
+    memory = found["again: memory after 2, MB more"]
+    assert (memory.measured, memory.reached) == ("21", False)
+    assert not found["again: different files of 2 processes"].reached
+    text = page({"export_time": _record(figures)})
+    assert f"| {FIRST} | 9.00 | 3.00 (2.00 to 4.00) | 1.00x | 1.00 to 2.00 | 3 |" in text
+    assert f"| {PLAIN} | 9.00 | 3.00 (1.00 to 4.00) | 1.00x | 1.00 to 1.00 | 3 |" in text
 
 
 def test_a_page_without_a_place_for_a_table_is_refused():
     from fidelity_page import with_tables
 
     records = {"quantization_fidelity": _record([])}
-    with pytest.raises(ValueError, match="no place for the table 'sign net'"):
+    with pytest.raises(ValueError, match="no place for the table 'trained'"):
         with_tables("# Fidelity\n", records)
 
 
@@ -142,6 +184,32 @@ def test_a_readme_without_the_region_is_refused():
 
     with pytest.raises(ValueError, match=r"needs one region of benchmarks\. Received: 0"):
         with_region("# tfcompress\n", {})
+
+
+def _fidelity(model, method, equal, trained=True):
+    return {
+        "model": model,
+        "seed": 0,
+        "method": method,
+        "trained": trained,
+        "examples": 200,
+        "values": 2000,
+        "kernels": {
+            kernels: {"equal": share, "largest": 1.0, "same_class": 1.0}
+            for kernels, share in equal.items()
+        },
+    }
+
+
+def _export_times(first, plain, memory):
+    from sections.export_time import AGAIN, FIRST, LOADED, PLAIN
+
+    times = {PLAIN: plain, FIRST: first, AGAIN: plain, LOADED: plain}
+    return {
+        "turns": {name: {"first": 9.0, "seconds": seconds} for name, seconds in times.items()},
+        "repeated": {"again": {"seconds": [2.0, 1.0], "memory": memory}},
+        "bytes": {"again": ["a" * 64, "b" * 64]},
+    }
 
 
 def _pruned(ours, theirs):

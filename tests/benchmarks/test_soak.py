@@ -46,6 +46,35 @@ def test_what_failed_is_told(soak, monkeypatch, capsys, tmp_path):
     assert "model.tflite is another one" in captured.err
 
 
+def test_operations_are_summed_up_over_their_forms(soak):
+    section = soak.SECTIONS["operations"]
+
+    def row(name, kernels, differing=0, largest=0.0):
+        found = {"files": 2, "values": 1000, "differing": differing, "largest": largest}
+        return {"name": name, "kernels": kernels, **found}
+
+    rows = [row(name, "xnnpack") for name in ("ADD int8", "ADD int8 far", "ELU INT8")]
+    rows += [row("ADD int8", "reference"), row("ADD int8 far", "reference", 3, 1.0)]
+    lines = section.text(rows)
+    assert lines[0] == "10 files of 5 forms of 2 operations in a kernel set, 5,000 values."
+    assert "| ADD | int8; int8 far | 8 | 4,000 | 0 | 3, by 1 at most |" in lines
+    assert "| ELU | int8 | 2 | 1,000 | 0 | no kernel |" in lines
+    assert section.failed(rows) == rows[-1:]
+
+
+def test_random_files_until_there_are_so_many_values(soak):
+    files = importlib.import_module("random_operations")
+    generator, kernel = files.GENERATORS["RELU INT8"], files.kernel_of("RELU INT8")
+    count = files.check_values(generator, kernel, "xnnpack", 1000)
+    assert count == (2, 0, 1152, 0.0)
+    assert files.check_values(generator, lambda *given: [kernel(*given)[0] + 1], "xnnpack", 1) == (
+        1,
+        576,
+        576,
+        1.0,
+    )
+
+
 def test_damaged_input_in_a_process_of_its_own(soak):
     section = soak.SECTIONS["input"]
     rows = section.measure(argparse.Namespace(inputs=90))

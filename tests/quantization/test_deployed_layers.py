@@ -38,6 +38,16 @@ def both_ways(inputs):
     return x * keras.ops.flip(x, 1)
 
 
+class Positions(kl.Layer):
+    """Adds a vector of its own to each place."""
+
+    def build(self, input_shape):
+        self.vectors = self.add_weight(shape=input_shape[1:], name="vectors")
+
+    def call(self, x):
+        return x + self.vectors
+
+
 class GatedMean(kl.Layer):
     """Stores four tensors of its own: a gate, a product and two sums."""
 
@@ -51,6 +61,14 @@ class GatedMean(kl.Layer):
 
 CASES = {
     "convolution": (IMAGE, lambda: chain(kl.Conv2D(6, 3, strides=2, padding="same"))),
+    "convolution, positions": (
+        IMAGE,
+        lambda: chain(kl.Conv2D(6, 4, 4), kl.Reshape((4, 6)), Positions()),
+    ),
+    "convolution without bias, positions": (
+        IMAGE,
+        lambda: chain(kl.Conv2D(6, 4, 4, use_bias=False), kl.Reshape((4, 6)), Positions()),
+    ),
     "convolution with relu": (IMAGE, lambda: chain(kl.Conv2D(6, 3, activation="relu"))),
     "convolution with swish": (IMAGE, lambda: chain(kl.Conv2D(6, 3, activation="swish"))),
     "convolution with sigmoid": (IMAGE, lambda: chain(kl.Conv2D(6, 3, activation="sigmoid"))),

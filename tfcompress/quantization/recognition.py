@@ -171,15 +171,18 @@ def _before_bias(traced):
     nodes = {node.name: node for node in traced.definition.node}
     readers = readers_of(traced.definition)
 
-    def constant_size(name):
+    def channels_of_constant(name):
         node = nodes.get(name.split(":")[0])
         while node is not None and node.op in _VIEWS:
             node = nodes.get(node.input[0].split(":")[0])
         if node is not None and node.name in traced.weights:
-            return int(np.prod(traced.weights[node.name].shape))
-        if node is None or node.op != "Const":
+            shape = traced.weights[node.name].shape
+        elif node is not None and node.op == "Const":
+            shape = [d.size for d in node.attr["value"].tensor.tensor_shape.dim]
+        else:
             return 0
-        return int(np.prod([d.size for d in node.attr["value"].tensor.tensor_shape.dim]))
+        size = int(np.prod(shape))
+        return size if size == ([*shape] or [1])[-1] else 0  # others differ by place
 
     found = set()
     for node in nodes.values():
@@ -189,7 +192,7 @@ def _before_bias(traced):
         while len(next_ones := readers[chain[-1].name]) == 1 and next_ones[0].op in _VIEWS:
             chain.append(next_ones[0])
         added = len(next_ones) == 1 and next_ones[0].op in _ADDITIONS
-        bias = max(map(constant_size, next_ones[0].input)) if added else 0
+        bias = max(map(channels_of_constant, next_ones[0].input)) if added else 0
         # Behind a view the converter leaves the bias of a single channel where it is.
         if bias > 1 or (bias and len(chain) == 1):
             found.update(member.name for member in chain)

@@ -102,7 +102,7 @@ def test_real_numbers_that_integers_mean(compute, integers):
 @pytest.mark.parametrize("kernels", ["xnnpack", "reference"])
 @pytest.mark.parametrize("graph", [False, True])
 def test_random_files_compute_the_same(benchmarks, name, kernels, graph):
-    files = importlib.import_module("random_arithmetic_operations")
+    files = importlib.import_module("random_operations")
     count = files.check(
         files.GENERATORS[name],
         files.kernel_of(name, kernels),
@@ -116,6 +116,6 @@ def test_random_files_compute_the_same(benchmarks, name, kernels, graph):
 
 
 def test_every_generator_is_tested(benchmarks):
-    files = importlib.import_module("random_arithmetic_operations")
+    files = importlib.import_module("random_operations").arithmetic
     rest = {name for name in files.GENERATORS if name.split(maxsplit=1)[0] not in LINEAR}
     assert rest == set(ARITHMETIC)

@@ -174,7 +174,7 @@ def test_graph_multiplies_the_sums_and_not_constant_weights(operation, integers,
 @pytest.mark.parametrize(("name", "kernels"), RUNS)
 @pytest.mark.parametrize("graph", [False, True])
 def test_random_files_compute_the_same(benchmarks, name, kernels, graph):
-    files = importlib.import_module("random_arithmetic_operations")
+    files = importlib.import_module("random_operations")
     count = files.check(
         files.GENERATORS[name],
         files.kernel_of(name, kernels),

@@ -97,27 +97,19 @@ def test_what_only_micro_and_xnnpack_have():
     assert found == [True, False, True]
 
 
-def generators(file):
-    """Return the names in a file of generators that TFLite Micro has kernels for."""
-    module = importlib.import_module(file)
-    refused = module.REFUSED["micro"] if hasattr(module, "REFUSED") else ()
-    for name in module.GENERATORS:
-        operation, dtype = name.split()[0], "INT16" if "int16" in name.lower() else "INT8"
-        if name not in refused and has_integer_kernel(operation, dtype, "micro"):
-            yield name, module.GENERATORS[name], KERNEL_SETS["micro"].kernels[operation]
-
-
 @needs_micro
 @pytest.mark.parametrize(
-    ("file", "operations"),
-    [("random_arithmetic_operations", 30), ("random_functions", 41), ("random_moves", 55)],
+    ("kind", "operations"), [("arithmetic", 30), ("functions", 41), ("moves", 55)]
 )
 @pytest.mark.parametrize("graph", [False, True])
-def test_random_files_compute_the_same(benchmarks, file, operations, graph):
-    check = importlib.import_module("random_operations").check
+def test_random_files_compute_the_same(benchmarks, kind, operations, graph):
+    files = importlib.import_module("random_operations")
+    names = getattr(files, kind).GENERATORS
     found = {
-        name: check(generator, kernel, "micro", 2, seed=3 + graph, graph=graph)
-        for name, generator, kernel in generators(file)
+        name: files.check(
+            names[name], files.kernel_of(name, "micro"), "micro", 2, seed=3 + graph, graph=graph
+        )
+        for name, _ in files.runs(names, ["micro"])
     }
     assert len(found) == operations
     assert min(count.values for count in found.values()) >= 8

@@ -2,8 +2,6 @@ import importlib
 
 import pytest
 
-from tfcompress.quantization.kernels.registry import INTEGER, has_integer_kernel
-
 FUNCTIONS = [
     *("LOGISTIC INT8", "LOGISTIC INT16", "TANH INT8", "TANH INT16", "HARD_SWISH INT8", "ELU INT8"),
     *("ABS INT8", "ABS INT16", "EXP INT8", "EXP INT16", "NEG INT8", "GELU INT8"),
@@ -25,38 +23,37 @@ FUNCTIONS = [
 TAKEN = ("LOGISTIC", "TANH", "ELU", "LEAKY_RELU", "MAX_POOL_2D", "MEAN", "SUM", "RESIZE_BILINEAR")
 
 
-def differing(file, name, kernels, graph):
-    generator = importlib.import_module(file).GENERATORS[name]
-    check = importlib.import_module("random_operations").check
-    operation, dtype = name.split()[0], name.split()[-1]
-    assert has_integer_kernel(operation, dtype, kernels)
-    count = check(generator, INTEGER[operation], kernels, 2, seed=1, graph=graph)
+def differing(name, kernels, graph):
+    files = importlib.import_module("random_operations")
+    assert files.runs([name], [kernels])
+    generator, kernel = files.GENERATORS[name], files.kernel_of(name, kernels)
+    count = files.check(generator, kernel, kernels, 2, seed=1, graph=graph)
     assert count.values >= 8
     return count.differing
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_functions_equal_xnnpack(benchmarks, name):
-    assert differing("random_functions", name, "xnnpack", graph=False) == 0
+    assert differing(name, "xnnpack", graph=False) == 0
 
 
 @pytest.mark.parametrize("name", [name for name in FUNCTIONS if name.split()[0] in TAKEN])
 def test_functions_equal_xnnpack_in_a_graph(benchmarks, name):
-    assert differing("random_functions", name, "xnnpack", graph=True) == 0
+    assert differing(name, "xnnpack", graph=True) == 0
 
 
 @pytest.mark.parametrize(
     "name", [name for name in FUNCTIONS if name.split()[0] not in ("ELU", "SUM")]
 )
 def test_functions_equal_the_reference_in_a_graph(benchmarks, name):
-    assert differing("random_functions", name, "reference", graph=True) == 0
+    assert differing(name, "reference", graph=True) == 0
 
 
 @pytest.mark.parametrize("kernels", ["xnnpack", "reference"])
 def test_moves_are_the_same_everywhere(benchmarks, kernels):
-    for name in importlib.import_module("random_moves").GENERATORS:
-        assert differing("random_moves", name, kernels, graph=False) == 0, name
+    for name in importlib.import_module("random_operations").moves.GENERATORS:
+        assert differing(name, kernels, graph=False) == 0, name
 
 
 def test_every_generator_is_tested(benchmarks):
-    assert set(importlib.import_module("random_functions").GENERATORS) == set(FUNCTIONS)
+    assert set(importlib.import_module("random_operations").functions.GENERATORS) == set(FUNCTIONS)

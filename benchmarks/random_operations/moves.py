@@ -1,21 +1,12 @@
-"""Random files of operations that move, choose and compare integers.
-
-`python random_moves.py [CASES [NAME ...]]` compares our kernels with the runtimes' and prints a
-table.
-"""
+"""Random files of operations that move, choose and compare integers."""
 
 import functools
-import pathlib
-import sys
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-if __name__ == "__main__":
-    sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1])]
-
-from random_functions import constant, fixed, shape_of, table, taken
-from random_operations import Port, Sample
+from random_operations.files import Port, Sample
+from random_operations.functions import constant, fixed, shape_of, taken
 
 
 def like(value, shape):
@@ -401,6 +392,3 @@ GENERATORS = {
     **named(comparison, "EQUAL", "NOT_EQUAL", "GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL"),
     **named(largest_place, "ARG_MAX", "ARG_MIN", types=["INT8"]),
 }
-
-if __name__ == "__main__":
-    table(GENERATORS, *sys.argv[1:])

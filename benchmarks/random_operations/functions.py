@@ -1,32 +1,11 @@
-"""Random files of activations, reductions and pools.
-
-`python random_functions.py [CASES [NAME ...]]` compares our kernels with the runtimes' and prints a
-table.
-"""
+"""Random files of activations, reductions and pools."""
 
 import functools
-import pathlib
-import sys
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-if __name__ == "__main__":
-    sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1])]
-
-from random_operations import (
-    KERNELS,
-    Port,
-    Sample,
-    activations,
-    check,
-    fused,
-    output,
-    scale,
-    weights,
-)
-
-from tfcompress.quantization.kernels.registry import KERNEL_SETS, has_integer_kernel
+from random_operations.files import Port, Sample, activations, fused, output, scale, weights
 
 
 def constant(value, dtype="INT32"):
@@ -282,18 +261,3 @@ GENERATORS = {
     "RELU same INT8": functools.partial(relu, name="RELU", same=True),
     "RELU6 same INT8": functools.partial(relu, name="RELU6", same=True),
 }
-
-
-def table(generators, cases=10, *names):
-    """Print how many values differ, for each kernel set."""
-    for name in names or generators:
-        for chosen in KERNELS:
-            operation, dtype = name.split()[0], name.split()[-1]
-            if has_integer_kernel(operation, dtype, chosen):
-                kernel = KERNEL_SETS[chosen].kernels[operation]
-                count = check(generators[name], kernel, chosen, int(cases))
-                print(f"{name:28} {chosen:10}", *count)
-
-
-if __name__ == "__main__":
-    table(GENERATORS, *sys.argv[1:])

@@ -3,7 +3,7 @@
 The runtimes are LiteRT with its two kernel sets, and TFLite Micro where it is installed.
 
 To add an operation, write a generator (a function of a NumPy generator that returns a `Sample`) and
-give it to `check`, as random_arithmetic_operations.py does.
+name it in the `GENERATORS` of its module.
 """
 
 import dataclasses
@@ -66,8 +66,9 @@ class Sample:
 
 
 class Count(NamedTuple):
-    """How many values differ, of how many, and by how much at most."""
+    """How many values of so many files differ, of how many, and by how much at most."""
 
+    files: int
     differing: int
     values: int
     largest: float
@@ -242,7 +243,7 @@ def compared(sample: Sample, kernel: Callable, kernels: str, graph: bool = False
         distance = np.abs(theirs.astype("f8") - ours.astype("f8"))
         differing += int((theirs != ours).sum())
         values, largest = values + theirs.size, max(largest, float(distance.max(initial=0.0)))
-    return Count(differing, values, largest)
+    return Count(1, differing, values, largest)
 
 
 def check(
@@ -258,14 +259,29 @@ def check(
         seed: of the first; each file has its own generator.
         graph: whether to compute in a graph instead of eagerly.
     """
-    counts = [
+    return total(
         compared(generator(np.random.default_rng((seed, case))), kernel, kernels, graph)
         for case in range(cases)
-    ]
+    )
+
+
+def check_values(generator: Callable, kernel: Callable, kernels: str, values: int) -> Count:
+    """Compare a kernel of ours with LiteRT's on as many random files as give so many values."""
+    counts = []
+    while sum(count.values for count in counts) < values:
+        random = np.random.default_rng((0, len(counts)))
+        counts.append(compared(generator(random), kernel, kernels))
+    return total(counts)
+
+
+def total(counts) -> Count:
+    """Return what several files come to."""
+    counts = list(counts)
     return Count(
+        sum(count.files for count in counts),
         sum(count.differing for count in counts),
         sum(count.values for count in counts),
-        max(count.largest for count in counts),
+        max((count.largest for count in counts), default=0.0),
     )
 
 

@@ -1,33 +1,20 @@
-"""Random files of the operations that compute with integers: sums of products, and value by value.
-
-`python random_arithmetic_operations.py [CASES [NAME ...]]` compares our kernels with the runtimes'
-and prints a table.
-"""
+"""Random files of operations that compute: sums of products, and value by value."""
 
 import functools
-import pathlib
-import sys
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-if __name__ == "__main__":
-    sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1])]
-
-from random_operations import (
-    KERNELS,
+from random_operations.files import (
     Port,
     Sample,
     activations,
     bias,
-    check,
     fused,
     output,
     scale,
     weights,
 )
-
-from tfcompress.quantization.kernels.registry import KERNEL_SETS
 
 
 def conv_2d(random, dtype="INT8", weight_dtype="INT8"):
@@ -60,12 +47,12 @@ def depthwise_conv_2d(random, dtype="INT8", weight_dtype="INT8"):
     return _linear(random, "DEPTHWISE_CONV_2D", options, taken, kernel, shape[3], kernel_size)
 
 
-def fully_connected(random, dtype="INT8", weight_dtype="INT8", scales_per_channel=0.5):
+def fully_connected(random, dtype="INT8", weight_dtype="INT8"):
     """Return a fully connected layer on two or three dimensions."""
     size, units = int(random.integers(1, 200)), int(random.integers(1, 20))
     leading = (32,) if random.random() < 0.5 else (16, 3)
     taken = activations(random, (*leading, size), dtype)
-    per_channel = random.random() < scales_per_channel
+    per_channel = random.random() < 0.5
     kernel = weights(random, (units, size), 0 if per_channel else None, weight_dtype)
     options = schema.FullyConnectedOptionsT()
     options.keepNumDims = bool(random.random() < 0.5)
@@ -247,9 +234,6 @@ GENERATORS = {
     "DEPTHWISE_CONV_2D int16": functools.partial(depthwise_conv_2d, dtype="INT16"),
     "FULLY_CONNECTED int8": fully_connected,
     "FULLY_CONNECTED int8 x int4": functools.partial(fully_connected, weight_dtype="INT4"),
-    "FULLY_CONNECTED int8 x int4, one scale": functools.partial(
-        fully_connected, weight_dtype="INT4", scales_per_channel=0
-    ),
     "FULLY_CONNECTED int16": functools.partial(fully_connected, dtype="INT16"),
     "FULLY_CONNECTED int16 x int4": functools.partial(
         fully_connected, dtype="INT16", weight_dtype="INT4"
@@ -279,47 +263,3 @@ GENERATORS = {
     "DEQUANTIZE int8": dequantize,
     "DEQUANTIZE int16": functools.partial(dequantize, dtype="INT16"),
 }
-
-
-# LiteRT's reference kernels run no depthwise convolution with 4-bit weights, TFLite Micro no fully
-# connected layer with 4-bit weights and a scale per channel.
-REFUSED = {
-    "xnnpack": set(),
-    "reference": {"DEPTHWISE_CONV_2D int8 x int4"},
-    "micro": {
-        "FULLY_CONNECTED int8 x int4",
-        "FULLY_CONNECTED int16 x int4",
-        "BATCH_MATMUL int16 constant int8",
-    },
-}
-
-
-def kernel_of(name: str, kernels: str):
-    """Return our kernel of an operation in a kernel set."""
-    return KERNEL_SETS[kernels].kernels[name.split(maxsplit=1)[0]]
-
-
-def runs():
-    """Return each name with each kernel set that runs it."""
-    return [
-        (name, kernels)
-        for name in GENERATORS
-        for kernels in KERNELS
-        if name not in REFUSED[kernels]
-    ]
-
-
-def main(cases: int, names: list) -> None:
-    """Print a row for each operation and kernel set."""
-    for name, kernels in runs():
-        if not names or name in names:
-            count = check(GENERATORS[name], kernel_of(name, kernels), kernels, cases)
-            print(
-                f"| {name} | {kernels} | {count.values:,} | {count.differing:,} | "
-                f"{count.largest:g} |",
-                flush=True,
-            )
-
-
-if __name__ == "__main__":
-    main(int((sys.argv[1:] or [30])[0]), sys.argv[2:])

@@ -1,0 +1,78 @@
+"""Random files of every operation, in LiteRT's kernels and in our arithmetic.
+
+    python benchmarks/soaking/random_files.py VALUES KIND KERNELS
+
+A process of its own for each kind of operation and kernel set: a crash there is a result.
+"""
+
+import json
+import pathlib
+import sys
+
+if __name__ == "__main__":
+    sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1])]
+
+from soaking.processes import rows_of, table
+
+KERNELS = ("xnnpack", "reference")
+KINDS = ("arithmetic", "functions", "moves")
+
+
+def measure(sizes):
+    """Return a row for each form of an operation and each kernel set."""
+    return [
+        row
+        for kind in KINDS
+        for kernels in KERNELS
+        for row in rows_of(__file__, sizes.values, kind, kernels)
+    ]
+
+
+def text(rows):
+    """Return the figures as Markdown, an operation with all its forms in a line."""
+    operations = dict.fromkeys(row["name"].split()[0] for row in rows)
+    lines = table(
+        ["operation", "forms", "files", "values", *(f"differ, {name}" for name in KERNELS)],
+        [_line(operation, rows) for operation in sorted(operations)],
+    )
+    files, values = (sum(row[key] for row in rows) for key in ("files", "values"))
+    runs = f"{len(rows)} forms of {len(operations)} operations in a kernel set"
+    return [f"{files:,} files of {runs}, {values:,} values.", "", *lines]
+
+
+def _line(operation, rows):
+    own = [row for row in rows if row["name"].split()[0] == operation]
+    forms = dict.fromkeys(row["name"].partition(" ")[2].lower() for row in own)
+    counts = [f"{sum(row[key] for row in own):,}" for key in ("files", "values")]
+    return [operation, "; ".join(forms), *counts, *(_differing(own, name) for name in KERNELS)]
+
+
+def _differing(rows, kernels):
+    found = [row for row in rows if row["kernels"] == kernels]
+    if not found:
+        return "no kernel"
+    differing = sum(row["differing"] for row in found)
+    if not differing:
+        return "0"
+    return f"{differing:,}, by {max(row['largest'] for row in found):g} at most"
+
+
+def failed(rows):
+    """Return the rows that show a fault."""
+    return [row for row in rows if row["differing"]]
+
+
+def compare(values, kind, kernels):
+    """Compare each generator of a kind; print a row for each."""
+    import random_operations
+
+    generators = getattr(random_operations, kind).GENERATORS
+    for name, _ in random_operations.runs(generators, [kernels]):
+        count = random_operations.check_values(
+            generators[name], random_operations.kernel_of(name, kernels), kernels, values
+        )
+        print(json.dumps({"name": name, "kernels": kernels, **count._asdict()}), flush=True)
+
+
+if __name__ == "__main__":
+    compare(int(sys.argv[1]), *sys.argv[2:])
