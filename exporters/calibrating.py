@@ -5,13 +5,11 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+from tfcompress.quantization.arithmetic.observers import ADDED_MASK, BELOW_ALL, MASKED
 from tfcompress.quantization.deployed_graph import DeployedGraph
 from tfcompress.quantization.lstm_numbers import CellStates
 from tfcompress.quantization.plan import CellState
 
-# What masks attention: a range that held it would hold little else.
-_MASKED = -1e6
-_BELOW_ALL = 8.0  # a softmax gives exp(-8) of the smallest score that counts
 _THREADS = 2
 
 
@@ -82,9 +80,9 @@ def _ends(values: np.ndarray) -> tuple[float, float]:
     if not values.size:
         return 0.0, 0.0
     smallest, largest = float(values.min()), float(values.max())
-    if smallest < _MASKED:
-        counting = values[values >= _MASKED]
-        smallest = float(counting.min(initial=0.0)) - _BELOW_ALL
+    if smallest < MASKED:
+        counting = values[values >= MASKED]
+        smallest = float(counting.min(initial=0.0)) - BELOW_ALL if counting.any() else ADDED_MASK
     return smallest, largest
 
 

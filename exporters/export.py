@@ -172,6 +172,10 @@ def _evidence(model, key, validation_data, representative_data):
         generator.standard_normal((_EVIDENCE_EXAMPLES, *spec.shape[1:])).astype(
             spec.dtype.as_numpy_dtype
         )
+        if spec.dtype.is_floating
+        else generator.integers(0, 2, (_EVIDENCE_EXAMPLES, *spec.shape[1:])).astype(
+            spec.dtype.as_numpy_dtype
+        )  # indices that any table has
         for spec in input_specs(model)
     ]
     return inputs[0] if len(inputs) == 1 else inputs

@@ -132,7 +132,9 @@ class TappedCalls:
                 flat = keras.tree.flatten(outputs)
                 seen = {}
                 for index, tensor in enumerate(flat):
-                    if id(tensor) not in seen:
+                    if tensor is None:  # such as the scores that an attention layer leaves out
+                        seen[id(tensor)] = None
+                    elif id(tensor) not in seen:
                         here = functools.partial(tap, TapPoint(path, "output", number, index))
                         seen[id(tensor)] = inner.once(tensor, here)
                 return keras.tree.pack_sequence_as(outputs, [seen[id(x)] for x in flat])
@@ -150,7 +152,10 @@ class TappedCalls:
                     return tap(TapPoint(path, role, number), tensor)
 
                 with inner.within(inner_tap, self._forms(model)):
-                    return keras.tree.map_structure(inner.read, call(*args, **kwargs))
+                    outputs = call(*args, **kwargs)
+                    return keras.tree.map_structure(
+                        lambda tensor: None if tensor is None else inner.read(tensor), outputs
+                    )
 
             return run
 

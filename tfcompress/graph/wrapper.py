@@ -33,9 +33,9 @@ class ModelWrapper(keras.Model):
         """Run the wrapped model."""
         return self.model(*args, **kwargs)
 
-    def compute_output_shape(self, *args, **kwargs):
+    def compute_output_shape(self, input_shape):
         """Compute the wrapped model's output shape."""
-        return self.model.compute_output_shape(*args, **kwargs)
+        return self.model.compute_output_shape(input_shape)
 
     def get_config(self):
         """Return what rebuilds the wrapper: its base configuration and the wrapped model."""

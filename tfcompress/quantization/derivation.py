@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfcompress.quantization.tracing import TracedModel, readers_of
+from tfcompress.quantization.tracing import TracedModel, dependent_nodes, readers_of
 from tfcompress.tflite.constants import constant_value
 from tfcompress.tflite.model import Operation, TFLiteModel
 
@@ -151,8 +151,8 @@ class _Explanations:
         self._definition = traced.definition
         self._nodes = {node.name: node for node in traced.definition.node}
         self._readers = readers_of(traced.definition)
-        self._live = _downstream(traced.definition, traced.inputs)
-        self._weighted = _downstream(traced.definition, traced.weights)
+        self._live = dependent_nodes(traced.definition, traced.inputs)
+        self._weighted = dependent_nodes(traced.definition, traced.weights)
         self._weights = set(traced.weights)
         names = self._operand_names()
         values = traced.run(names, (), weights) if names else []
@@ -515,15 +515,6 @@ def _orders(shape: Sequence[int], wanted: Sequence[int]):
     for order in itertools.permutations(real):
         if [shape[axis] for axis in order] == target and tuple(order) != tuple(real):
             yield (*order, *units)
-
-
-def _downstream(definition, names) -> set[str]:
-    """Return the nodes that depend on some nodes, these included."""
-    found = set(names)
-    for node in definition.node:
-        if any(source.removeprefix("^").split(":")[0] in found for source in node.input):
-            found.add(node.name)
-    return found
 
 
 def _tensor_name(source: str) -> str:

@@ -11,6 +11,7 @@ from tfcompress.quantization.kernels.grids import Grid, Integers
 from tfcompress.quantization.plan import Float, Place
 from tfcompress.tflite.filling import Filling, Storage
 from tfcompress.tflite.lstm_forms import FUSED_LSTM, inner_storages
+from tfcompress.tflite.operations import accepts_scales
 
 _FLOAT = Storage("FLOAT32")
 _BITS = {"INT8": np.int8, "INT16": np.int16, "INT4": np.int8, "INT2": np.int8}
@@ -25,8 +26,12 @@ def filling_of(graph: DeployedGraph, numbers: GraphIntegers) -> Filling:
 
     Returns:
         The filling.
+
+    Raises:
+        ValueError: see ``require_computable_scales``.
     """
     plan = graph.plan
+    require_computable_scales(graph, numbers)
     grids = {form: _of_grid(grid) for form, grid in numbers.grids.items()}
     storages = {(0, index): grids[form] for index, form in plan.tensors.items() if form in grids}
     reads = {
@@ -50,6 +55,38 @@ def filling_of(graph: DeployedGraph, numbers: GraphIntegers) -> Filling:
         if operation.name == FUSED_LSTM and (0, operation.outputs[0]) in storages
     }
     return Filling(storages, reads, intermediates=intermediates)
+
+
+def require_computable_scales(graph: DeployedGraph, numbers: GraphIntegers) -> None:
+    """Check that kernels can compute between the scales of their inputs and their output.
+
+    Args:
+        graph: the graph and its plan.
+        numbers: what its tensors are filled with.
+
+    Raises:
+        ValueError: a kernel would end the process that runs the file; names the layer.
+    """
+    plan = graph.plan
+    for operation in graph.model.subgraphs[0].operations:
+        output = (
+            numbers.grids.get(plan.tensors.get(operation.outputs[0])) if operation.outputs else None
+        )
+        if output is None:
+            continue
+        read = []
+        for position, index in enumerate(operation.inputs):
+            constant = numbers.constants.get((operation.index, position))
+            grid = constant.grid if constant else numbers.grids.get(plan.form(operation, position))
+            if index >= 0 and grid is not None and not np.ndim(grid.scale):
+                read.append(float(grid.scale))
+        if read and not accepts_scales(operation.name, plan.dtype, read, float(output.scale)):
+            raise ValueError(
+                f"Layer {graph.layer_of(operation.index)!r} computes {operation.name} from numbers "
+                f"with steps of {max(read):.3g} to one of {float(output.scale):.3g}, which its "
+                "kernel cannot: it would end the program that runs the file. Keep its inputs in "
+                "the range of its output, with a clip for instance."
+            )
 
 
 def _index(graph: DeployedGraph, place: Place) -> int:

@@ -17,8 +17,11 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.lite.python.lite import TFLiteConverterBaseV2
 
-from tfcompress.quantization.tracing import TracedModel
+from tfcompress.quantization.tracing import TracedModel, dependent_nodes
 from tfcompress.tflite.names import layer_scope
+
+# TFLite has no constant folding for these.
+_NEVER_FOLDED = frozenset({"MatrixDiag", "MatrixDiagV2", "MatrixDiagV3", "MatrixBandPart"})
 
 
 class ConversionError(RuntimeError):
@@ -57,19 +60,22 @@ def float_file(
         try:
             return converter.convert(definition, inputs, outputs)
         except Exception as error:
-            raise _explained(str(error)) from error
+            raise _explained(str(error), traced.paths) from error
 
 
 def _with_constants(traced, weights, batch_size):
     """Return the graph with weights as constants and the batch size of the file."""
     definition = tf.compat.v1.GraphDef()
     definition.CopyFrom(traced.definition)
+    constants = {name: np.asarray(value, np.float32) for name, value in weights.items()}
+    constants |= _not_folded(traced, weights)
     for node in definition.node:
-        if node.name in weights:
+        if node.name in constants:
             node.op = "Const"
             node.attr.clear()
-            node.attr["dtype"].type = tf.float32.as_datatype_enum
-            value = tf.make_tensor_proto(np.asarray(weights[node.name], np.float32))
+            del node.input[:]
+            value = tf.make_tensor_proto(constants[node.name])
+            node.attr["dtype"].type = value.dtype
             node.attr["value"].tensor.CopyFrom(value)
         elif node.name in traced.inputs and node.attr["shape"].shape.dim:
             size = -1 if batch_size is None else batch_size
@@ -78,14 +84,31 @@ def _with_constants(traced, weights, batch_size):
     return definition
 
 
+def _not_folded(traced, weights):
+    """Compute the constants that the converter would leave to the device, by their node."""
+    constant = {node.name for node in traced.definition.node} - dependent_nodes(
+        traced.definition, traced.inputs
+    )
+    names = [
+        node.name
+        for node in traced.definition.node
+        if node.name in constant and node.op in _NEVER_FOLDED
+    ]
+    values = traced.run([f"{name}:0" for name in names], (), weights) if names else ()
+    return {name: value.numpy() for name, value in zip(names, values, strict=True)}
+
+
 # What it says of an operation that TFLite does not have, and where that is: its type, its node.
 _UNKNOWN = re.compile(r"error: loc\((.*?)\): 'tf\.(\w+)' op is neither a custom op nor a flex op")
 _NODE = re.compile(r'fused\["\w+:", "([^"@]+)')
 
 
-def _explained(text):
-    """Return the error that says what the converter does."""
-    lines = [f"  {_layer(location)}: {operation}" for location, operation in _UNKNOWN.findall(text)]
+def _explained(text, paths):
+    """Return the error that says what the converter does, by the paths of nodes' layers."""
+    lines = [
+        f"  {_layer(location, paths)}: {operation}"
+        for location, operation in _UNKNOWN.findall(text)
+    ]
     if lines:
         listed = "\n".join(dict.fromkeys(lines))
         return ConversionError(
@@ -95,11 +118,11 @@ def _explained(text):
     return ConversionError(f"The TFLite converter refused the model: {text}")
 
 
-def _layer(location):
-    """Return the scope of the layer that an error is about."""
+def _layer(location, paths):
+    """Return the path of the layer that an error is about, or else its scope."""
     node = _NODE.search(location)
     name = node[1] if node else location
-    return layer_scope(name) or name
+    return paths.get(name) or layer_scope(name) or name
 
 
 # Output, warnings and loggers belong to the process: threads that convert take turns, or the last

@@ -16,6 +16,7 @@ from tfcompress.quantization.arithmetic.fake_quantization import (
     SMALLEST_RANGE,
     usable_range,
 )
+from tfcompress.quantization.arithmetic.observers import ADDED_MASK, MASKED
 from tfcompress.quantization.deployed_graph import DeployedGraph
 from tfcompress.quantization.derivation import FoldedKernel
 from tfcompress.quantization.kernels.grids import Grid, Integers
@@ -348,6 +349,8 @@ class _Filler:
     def _constant(self, place, numbers: Numbers | None) -> Integers:
         """Return a constant on a grid that it shares, or on one of its own values."""
         real = self._real(self._index(place))
+        if numbers is None:
+            real = tf.where(real < MASKED, ADDED_MASK, real)
         grid = self._own_grid(real) if numbers is None else self._grid(numbers)
         lowest, highest = (-128, 127) if grid.dtype == "INT8" else (-32768, 32767)
         steps = tf.round(tf.math.divide_no_nan(real, grid.scale))

@@ -153,6 +153,40 @@ class QuantizeAware(ModelWrapper):
         return self._rounded(inputs, training, mask, phase)
 
     @property
+    def inputs(self):
+        """What the wrapped model takes, as Keras tensors."""
+        return self.model.inputs
+
+    @property
+    def outputs(self):
+        """What the wrapped model gives, as Keras tensors."""
+        return self.model.outputs
+
+    @property
+    def input_shape(self):
+        """The shapes of what the wrapped model takes."""
+        return self.model.input_shape
+
+    @property
+    def output_shape(self):
+        """The shapes of what the wrapped model gives."""
+        return self.model.output_shape
+
+    @property
+    def input_names(self):
+        """The names of what the wrapped model takes, in order."""
+        return [tensor.name for tensor in self.model.inputs]
+
+    @property
+    def output_names(self):
+        """The names of what the wrapped model gives, in order."""
+        return self.model.output_names
+
+    def get_layer(self, name=None, index=None):
+        """Return a layer of the wrapped model, see ``keras.Model.get_layer``."""
+        return self.model.get_layer(name, index)
+
+    @property
     def deployed(self) -> DeployedModel:
         """The model as a device runs it: its file, and inference with the device's integers."""
         if self._deployed is None:

@@ -341,3 +341,12 @@ def readers_of(definition) -> Mapping[str, list]:
         for source in node.input:
             readers[source.removeprefix("^").split(":")[0]].append(node)
     return readers
+
+
+def dependent_nodes(definition, names) -> set[str]:
+    """Return the nodes that depend on some nodes, these included."""
+    found = set(names)
+    for node in definition.node:
+        if any(source.removeprefix("^").split(":")[0] in found for source in node.input):
+            found.add(node.name)
+    return found

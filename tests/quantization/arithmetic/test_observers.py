@@ -206,3 +206,20 @@ def test_bad_percentile(percentile):
 def test_the_minimum_of_rectified_values_in_a_graph_is_zero(rectify):
     observed = tf.function(lambda x: observed_range(rectify(x)))(tf.constant([-2.0, 1.5]))
     assert observed.numpy().tolist() == [-2.0 if rectify is tf.identity else 0.0, 1.5]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([-1e9, 2.0, -3.0], [-11.0, 2.0]),  # scores: a little below the smallest that counts
+        ([-1e9, 0.0, 0.0], [-1024.0, 0.0]),  # a mask that is to be added to scores
+        ([-1e5, 2.0], [-1e5, 2.0]),
+    ],
+)
+@pytest.mark.parametrize("traced", [False, True])
+def test_masked_values_take_no_bits_from_others(values, expected, traced):
+    def observe(x):
+        return observed_range(x + tf.zeros_like(x))
+
+    found = (tf.function(observe) if traced else observe)(tf.constant(values))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)

@@ -1,0 +1,140 @@
+"""Models as people publish them, each with something that conversions got wrong."""
+
+import keras
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+from keras import layers as kl
+from keras import ops
+
+import tfcompress as tfc
+from exporters import export_tflite
+from exporters.running.runtime import load
+from tfcompress.quantization.float_file import ConversionError
+
+RANDOM = np.random.default_rng(0)
+
+
+def both_ways(model, x, path):
+    """Return the evidence of an export after training, and of a quantization-aware one."""
+    after = export_tflite(model, path, "int8", representative_data=x).report
+    quantized = tfc.quantize_aware(model).calibrate(x)
+    trained = export_tflite(quantized, path, validation_data=x).report
+    assert after.float_operations == trained.float_operations == ()
+    assert trained.agreement.equal == 1.0
+    return after.agreement, trained.agreement
+
+
+@pytest.mark.parametrize("last", [kl.ReLU, kl.Flatten])
+def test_a_rectifier_of_a_rectified_convolution(last, tmp_path):
+    inputs = keras.Input((8, 8, 3))
+    x = last()(kl.ReLU()(kl.Conv2D(4, 3, activation="relu")(inputs)))
+    both_ways(keras.Model(inputs, x), RANDOM.random((16, 8, 8, 3), "float32"), tmp_path / "m")
+
+
+def test_patches_of_images(tmp_path):
+    inputs = keras.Input((8, 8, 3))
+    patches = ops.reshape(ops.image.extract_patches(inputs, 4), (-1, 4, 48))
+    model = keras.Model(inputs, kl.Dense(5)(patches))
+    both_ways(model, RANDOM.random((16, 8, 8, 3), "float32"), tmp_path / "m")
+
+
+@pytest.mark.parametrize("features", [6, 8])
+def test_a_gate_of_one_channel_is_no_bias(features, tmp_path):
+    inputs = keras.Input((8, features))
+    model = keras.Model(inputs, inputs + kl.Dense(1)(inputs))
+    x = RANDOM.normal(size=(16, 8, features)).astype("float32")
+    export_tflite(model, tmp_path / "f", "float32")
+    with load(str(tmp_path / "f")) as loaded:
+        np.testing.assert_allclose(loaded.predict(x)[0], model.predict(x, verbose=0), atol=1e-5)
+    both_ways(model, x, tmp_path / "m")
+
+
+def test_a_layer_that_returns_nothing_beside_a_tensor(tmp_path):
+    class Inner(kl.Layer):
+        def build(self, shape):
+            self.dense = kl.Dense(4)
+            self.dense.build(shape)
+
+        def call(self, x):
+            return self.dense(x), None
+
+    class Outer(kl.Layer):
+        def build(self, shape):
+            self.inner = Inner()
+            self.inner.build(shape)
+
+        def call(self, x):
+            return self.inner(x)[0]
+
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, Outer()(inputs))
+    both_ways(model, RANDOM.random((16, 4), "float32"), tmp_path / "m")
+
+
+def test_inputs_have_the_users_names_in_every_file(tmp_path):
+    inputs = {name: keras.Input((2,), name=name) for name in ("hours", "age")}
+    model = keras.Model(inputs, kl.Dense(2)(kl.Concatenate()(list(inputs.values()))))
+    data = {name: RANDOM.random((16, 2), "float32") for name in inputs}
+    path = tmp_path / "m.tflite"
+    for exported in (model, tfc.quantize_aware(model).calibrate(data)):
+        export_tflite(exported, path, representative_data=data)
+        interpreter = Interpreter(model_path=str(path))
+        assert {d["name"] for d in interpreter.get_input_details()} == {"hours", "age"}
+        assert set(interpreter.get_signature_list()["serving_default"]["inputs"]) == set(inputs)
+
+
+def test_two_outputs_of_one_layer(tmp_path):
+    inputs = keras.Input((6, 4))
+    model = keras.Model(inputs, ops.split(kl.Dense(4)(inputs), 2, axis=-1))
+    report = export_tflite(model, tmp_path / "m", "float32").report
+    assert [output["shape"] for output in report.outputs] == [[1, 6, 2], [1, 6, 2]]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_text_classifier_of_any_weights(seed, tmp_path):
+    keras.utils.set_random_seed(seed)
+    inputs = keras.Input((10,), dtype="int32")
+    x = kl.GlobalAveragePooling1D()(kl.Embedding(20, 8)(inputs))
+    model = keras.Model(inputs, kl.Dense(1, activation="sigmoid")(x))
+    quantized = tfc.quantize_aware(model).calibrate(RANDOM.integers(0, 20, (32, 10)))
+    report = export_tflite(quantized, tmp_path / "m").report  # on indices that the table has
+    assert report.float_operations == ()
+    assert report.agreement.equal == 1.0
+
+
+def test_a_mask_of_ones_own_leaves_scores_their_bits(tmp_path):
+    inputs = keras.Input((6, 4))
+    query, key = kl.Dense(8)(inputs), kl.Dense(8)(inputs)
+    mask = (1.0 - np.tril(np.ones((6, 6), "float32"))) * -1e9
+    weights = ops.softmax(ops.matmul(query, ops.transpose(key, (0, 2, 1))) + mask)
+    model = keras.Model(inputs, kl.Dense(3)(ops.matmul(weights, inputs)))
+    x = RANDOM.normal(size=(64, 6, 4)).astype("float32")
+    exact = model.predict(x, verbose=0)
+    both_ways(model, x, tmp_path / "m")
+    with load(str(tmp_path / "m")) as loaded:
+        noise = loaded.predict(x)[0] - exact
+    assert 10 * np.log10((exact**2).sum() / (noise**2).sum()) > 28
+
+
+def test_an_operation_that_tflite_lacks_is_named_by_its_layer(tmp_path):
+    inputs = keras.Input((4,))
+    first = keras.Sequential([keras.Input((4,)), kl.Dense(4, name="a")], name="a_1")
+    model = keras.Model(inputs, kl.Activation(ops.arctan, name="a")(first(inputs)))
+    with pytest.raises(ConversionError, match=r"\n  a: Atan\n"):
+        export_tflite(model, tmp_path / "m", "float32")
+
+
+def test_a_quantization_aware_model_is_a_part_of_another(tmp_path):
+    inputs = keras.Input((4,), name="x")
+    model = keras.Model(inputs, kl.Dense(3, name="logits")(inputs))
+    x = RANDOM.random((16, 4), "float32")
+    quantized = tfc.quantize_aware(model).calibrate(x)
+    assert (quantized.input_shape, quantized.output_shape) == ((None, 4), (None, 3))
+    assert (quantized.input_names, quantized.output_names) == (["x"], ["logits"])
+    assert quantized.inputs == model.inputs
+    assert quantized.outputs == model.outputs
+    assert quantized.get_layer("logits") is model.get_layer("logits")
+    whole = keras.Sequential([keras.Input((4,)), quantized, kl.Softmax()])
+    expected = keras.ops.softmax(quantized.predict(x, verbose=0))
+    np.testing.assert_allclose(whole.predict(x, verbose=0), expected, atol=1e-6)
