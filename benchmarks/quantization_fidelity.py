@@ -3,9 +3,10 @@
 Seven small networks are trained in float on real data and then on with `quantize_aware`, once for
 XNNPACK and once for the reference kernels (`Scheme(kernels=...)`), and with TFMOT's
 `quantize_model` on tf_keras. Networks of keras.applications and a small ViT stay as they were
-initialised, and `calibrate` sets their ranges. Each file runs in the interpreter on all held-out
-examples, and its int8 outputs are compared with those of the Keras model, rounded to the same
-steps. Of the first seed, every operation of the file is compared alone as well.
+initialised, but for the statistics of BatchNormalization, and `calibrate` sets their ranges. Each
+file runs in the interpreter on all held-out examples, and its int8 outputs are compared with those
+of the Keras model, rounded to the same steps. Of the first seed, every operation of the file is
+compared alone as well.
 
 With --rows, finished pieces of work are kept in a file, and an interrupted run goes on. A peer that
 is not installed is left out, and said to be.
@@ -118,6 +119,14 @@ def fit(library, model, data, epochs, rate):
     return model
 
 
+def settle(model, images):
+    """Give each BatchNormalization the statistics of images: else all outputs are alike."""
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+    model(images, training=True)
+
+
 def start(library, task, weights):
     model = task.build(library)
     model.set_weights(weights)
@@ -167,6 +176,8 @@ def run(name, task, methods, rows):
             model = task.build(keras)
             if task.epochs:
                 fit(keras, model, data, task.epochs, RATE)
+            else:
+                settle(model, data[0][:CALIBRATED])
             weights = {seed: model.get_weights()}
         keras.utils.set_random_seed(seed)  # and TensorFlow's, for tf_keras
         row = {"model": name, "seed": seed, "method": method, "trained": bool(task.epochs)}
