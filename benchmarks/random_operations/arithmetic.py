@@ -47,12 +47,12 @@ def depthwise_conv_2d(random, dtype="INT8", weight_dtype="INT8"):
     return _linear(random, "DEPTHWISE_CONV_2D", options, taken, kernel, shape[3], kernel_size)
 
 
-def fully_connected(random, dtype="INT8", weight_dtype="INT8"):
+def fully_connected(random, dtype="INT8", weight_dtype="INT8", scales_per_channel=0.5):
     """Return a fully connected layer on two or three dimensions."""
     size, units = int(random.integers(1, 200)), int(random.integers(1, 20))
     leading = (32,) if random.random() < 0.5 else (16, 3)
     taken = activations(random, (*leading, size), dtype)
-    per_channel = random.random() < 0.5
+    per_channel = random.random() < scales_per_channel
     kernel = weights(random, (units, size), 0 if per_channel else None, weight_dtype)
     options = schema.FullyConnectedOptionsT()
     options.keepNumDims = bool(random.random() < 0.5)
@@ -234,6 +234,9 @@ GENERATORS = {
     "DEPTHWISE_CONV_2D int16": functools.partial(depthwise_conv_2d, dtype="INT16"),
     "FULLY_CONNECTED int8": fully_connected,
     "FULLY_CONNECTED int8 x int4": functools.partial(fully_connected, weight_dtype="INT4"),
+    "FULLY_CONNECTED int8 x int4, one scale": functools.partial(
+        fully_connected, weight_dtype="INT4", scales_per_channel=0
+    ),
     "FULLY_CONNECTED int16": functools.partial(fully_connected, dtype="INT16"),
     "FULLY_CONNECTED int16 x int4": functools.partial(
         fully_connected, dtype="INT16", weight_dtype="INT4"

@@ -1,10 +1,13 @@
-"""Random files of one operation, run in LiteRT and computed by our kernels: do any values differ?
+"""Random files of one operation, run by a runtime and by our kernels: do any values differ?
+
+The runtimes are LiteRT with its two kernel sets, and TFLite Micro where it is installed.
 
 To add an operation, write a generator (a function of a NumPy generator that returns a `Sample`) and
 name it in the `GENERATORS` of its module.
 """
 
 import dataclasses
+import importlib.util
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -15,10 +18,15 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from tfcompress.quantization.kernels.grids import Grid, Integers, integer_range
+from tfcompress.quantization.kernels.registry import KERNEL_SETS
 from tfcompress.tflite.constants import constant_value
 from tfcompress.tflite.flatbuffer import read_model
 
+KERNELS = [
+    name for name in KERNEL_SETS if name != "micro" or importlib.util.find_spec("tflite_micro")
+]
 RESOLVERS = {"xnnpack": OpResolverType.AUTO, "reference": OpResolverType.BUILTIN_REF}
+_ARENA_BYTES = 1 << 24
 _NUMPY = {
     "INT4": "i1",
     "INT8": "i1",
@@ -123,6 +131,23 @@ def _tensor(port, buffers):
 
 
 def on_device(content: bytes, fed: list, kernels: str) -> list:
+    """Return the outputs of a file in the runtime that has these kernels."""
+    return in_micro(content, fed) if kernels == "micro" else in_litert(content, fed, kernels)
+
+
+def in_micro(content: bytes, fed: list) -> list:
+    """Return the outputs of a file in TFLite Micro's interpreter."""
+    from tflite_micro.python.tflite_micro import runtime
+
+    interpreter = runtime.Interpreter.from_bytes(content, arena_size=_ARENA_BYTES)
+    for index, value in enumerate(fed):
+        interpreter.set_input(value, index)
+    interpreter.invoke()
+    outputs = range(len(read_model(content).subgraphs[0].outputs))
+    return [np.array(interpreter.get_output(index)) for index in outputs]
+
+
+def in_litert(content: bytes, fed: list, kernels: str) -> list:
     """Return the outputs of a file in LiteRT's interpreter."""
     interpreter = Interpreter(
         model_content=content, experimental_op_resolver_type=RESOLVERS[kernels]
@@ -178,7 +203,7 @@ def in_python(sample: Sample, content: bytes, kernel: Callable, kernels: str, gr
             value if port is None else _as_input(port, value)
             for port, value in zip(sample.inputs, inputs, strict=True)
         ]
-        return kernel(operation, inputs, grids, kernels)
+        return kernel(operation, inputs, grids, KERNEL_SETS[kernels].rounding)
 
     given = [tf.constant(values[index]) for index in fed]
     if graph:
@@ -214,7 +239,7 @@ def compared(sample: Sample, kernel: Callable, kernels: str, graph: bool = False
         strict=True,
     ):
         if theirs.shape != ours.shape:
-            raise AssertionError(f"LiteRT's shape {theirs.shape}, ours {ours.shape}")
+            raise AssertionError(f"The runtime's shape {theirs.shape}, ours {ours.shape}")
         distance = np.abs(theirs.astype("f8") - ours.astype("f8"))
         differing += int((theirs != ours).sum())
         values, largest = values + theirs.size, max(largest, float(distance.max(initial=0.0)))
@@ -224,12 +249,12 @@ def compared(sample: Sample, kernel: Callable, kernels: str, graph: bool = False
 def check(
     generator: Callable, kernel: Callable, kernels: str, cases: int, seed: int = 0, graph=False
 ) -> Count:
-    """Compare a kernel of ours with LiteRT's on random files.
+    """Compare a kernel of ours with a runtime's on random files.
 
     Args:
         generator: makes a `Sample` of a `numpy.random.Generator`.
         kernel: the function of ours.
-        kernels: "xnnpack" or "reference".
+        kernels: "xnnpack", "reference" or "micro".
         cases: how many files.
         seed: of the first; each file has its own generator.
         graph: whether to compute in a graph instead of eagerly.

@@ -37,6 +37,18 @@ def intercepted_calls(
                 operation.__dict__["call"] = previous
 
 
+def is_intercepted(operations: Iterable[keras.Operation]) -> bool:
+    """Tell whether the call of any layer or operation is replaced: someone looks at it.
+
+    Args:
+        operations: Keras layers or operations.
+
+    Returns:
+        Whether one has a call of its own.
+    """
+    return any("call" in operation.__dict__ for operation in operations)
+
+
 @contextlib.contextmanager
 def float32_computation(model: keras.Model) -> Iterator[None]:
     """Make a model that trains in mixed precision compute in float32, as its deployed form does.

@@ -83,6 +83,9 @@ class TappedCalls:
         model: the Keras model whose operations are tapped.
         forms: takes a layer, an operation or a model and returns the forms in which TensorFlow
             operations of its call are computed, see ``InnerTensors.within``; none when not given.
+
+    Attributes:
+        operations: the layers and operations that are tapped.
     """
 
     def __init__(self, model: keras.Model, forms: Callable | None = None):
@@ -91,7 +94,7 @@ class TappedCalls:
         models = [("", unwrap(model))]
         models += [(path, layer) for path, layer in walk_layers(model) if _is_model(layer)]
         self._paths = {id(operation): path for path, operation in operations + models}
-        self._operations = [operation for _, operation in operations]
+        self.operations = [operation for _, operation in operations]
         self._models = [inner for _, inner in models]
 
     @contextlib.contextmanager
@@ -153,7 +156,7 @@ class TappedCalls:
 
         with (
             intercepted_calls(self._models, entered),
-            intercepted_calls(self._operations, tapped),
+            intercepted_calls(self.operations, tapped),
         ):
             yield
 

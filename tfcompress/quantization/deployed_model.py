@@ -30,7 +30,7 @@ class DeployedModel:
     Args:
         graph: the deployed graph.
         model: the user's model.
-        kernels: "xnnpack" or "reference".
+        kernels: "xnnpack", "reference" or "micro".
         state: returns (ranges, weights, trained kernels), see ``integers_of``; as they are now.
     """
 

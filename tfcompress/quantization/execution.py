@@ -12,6 +12,7 @@ from tfcompress.quantization.kernels.elementwise import dequantize, quantize
 from tfcompress.quantization.kernels.floating import FLOAT
 from tfcompress.quantization.kernels.grids import Integers
 from tfcompress.quantization.kernels.registry import (
+    KERNEL_SETS,
     compute_float,
     compute_integers,
     has_integer_kernel,
@@ -26,7 +27,7 @@ def missing_kernels(graph: DeployedGraph, kernels: str = "xnnpack") -> tuple[str
 
     Args:
         graph: the graph.
-        kernels: "xnnpack" or "reference".
+        kernels: a key of ``KERNEL_SETS``.
 
     Returns:
         The names, each once.
@@ -53,7 +54,7 @@ def run_integers(
         graph: the graph; ``missing_kernels`` names none for it.
         numbers: what it is filled with.
         inputs: one tensor per input, of any batch size.
-        kernels: "xnnpack" or "reference".
+        kernels: a key of ``KERNEL_SETS``.
 
     Returns:
         The real numbers that the outputs mean, one tensor per output.
@@ -70,7 +71,7 @@ def all_integers(
         graph: see ``run_integers``; as the other arguments.
         numbers: what it is filled with.
         inputs: one tensor per input.
-        kernels: "xnnpack" or "reference".
+        kernels: a key of ``KERNEL_SETS``.
 
     Returns:
         The integers of each tensor that has some, by its index.
@@ -90,7 +91,7 @@ def each_alone(
         graph: the graph.
         numbers: what it is filled with.
         values: the integers of tensors that operations read, by the tensor's index.
-        kernels: "xnnpack" or "reference".
+        kernels: a key of ``KERNEL_SETS``.
 
     Returns:
         What each operation makes that has integers, by the tensor's index.
@@ -134,6 +135,7 @@ class _Run:
 
     def __init__(self, graph, numbers, kernels):
         self._graph, self._numbers, self._kernels = graph, numbers, kernels
+        self._rounding = KERNEL_SETS[kernels].rounding
         self._file, self._plan = graph.model.subgraphs[0], graph.plan
         self._values: dict[int, object] = {}
         self._converted: dict[tuple, object] = {}
@@ -170,8 +172,8 @@ class _Run:
         # Callers of an 8-bit file round halves away from zero, as the reference kernels do; files
         # with 16 bits take floats, and a kernel rounds them.
         real = tf.cast(tensor, tf.float32)
-        kernels = "reference" if grid.dtype == "INT8" else self._kernels
-        return Integers(quantize(None, [real], [grid], kernels)[0], grid)
+        rounding = "reference" if grid.dtype == "INT8" else self._rounding
+        return Integers(quantize(None, [real], [grid], rounding)[0], grid)
 
     def _value_of(self, index):
         """Return a tensor in the form in which it is stored."""
@@ -182,7 +184,7 @@ class _Run:
     def _real(self, value):
         """Return the real numbers of a tensor."""
         if isinstance(value, Integers):
-            return dequantize(None, [value], [None], self._kernels)[0]
+            return dequantize(None, [value], [None], self._rounding)[0]
         return value
 
     def _read(self, operation: Operation, position: int):
@@ -202,7 +204,7 @@ class _Run:
             if grid is None:
                 self._converted[key] = self._real(value)
             else:
-                integers = quantize(None, [value], [grid], self._kernels)[0]
+                integers = quantize(None, [value], [grid], self._rounding)[0]
                 self._converted[key] = Integers(integers, grid)
         return self._converted[key]
 

@@ -29,7 +29,7 @@ from tfcompress.quantization.plan import (
     OfTable,
     Place,
 )
-from tfcompress.quantization.tracing import computed_once, imported_tensors
+from tfcompress.quantization.tracing import imported_tensors
 from tfcompress.quantization.weights import RoundedKernel
 from tfcompress.tflite.constants import constant_value
 
@@ -88,7 +88,8 @@ def computed(make: Callable[[], GraphIntegers]) -> GraphIntegers:
         symbolic[:] = [make()]
         return symbolic[0].tensors()
 
-    tensors = computed_once(listed)
+    # The optimizer moves divisions, and inference optimizes its graph: so must this one be.
+    tensors = tf.function(listed, autograph=False)()
     return symbolic[0].with_tensors(tensors)
 
 

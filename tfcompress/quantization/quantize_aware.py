@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras.src.backend import AutocastScope
 
 from tfcompress.examples import iterate_inputs
+from tfcompress.graph.interception import is_intercepted
 from tfcompress.graph.selection import LayerSelector, select_layers
 from tfcompress.graph.taps import TappedCalls, walk_operations
 from tfcompress.graph.wrapper import (
@@ -142,7 +143,9 @@ class QuantizeAware(ModelWrapper):
         if training and self.activation_steps is not None:  # steps start from ranges
             with tf.init_scope():
                 self.require_ranges()
-        if not training and mask is None and self.deployed.exact:
+        # The deployed graph calls no layers; who looks at them is shown fake quantization.
+        watched = is_intercepted(self._taps.operations)
+        if not training and mask is None and not watched and self.deployed.exact:
             return self.deployed(inputs)
         phase = self.phase if training else _INFERENCE
         if tf.executing_eagerly() and self.placement.needs_graph():

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 SCHEME_VERSION = 3
 
-KERNELS = ("xnnpack", "reference")
+KERNELS = ("xnnpack", "reference", "micro")
 
 Names = str | tuple[str, ...]
 
@@ -34,8 +34,8 @@ class Scheme:
             because the Edge TPU refuses it, and runtimes before 2.17 do beside float activations.
         symmetric_activations: whether the zero point of activations is 0. Always so with 16 bits.
         kernels: the kernels that inference of the Keras model equals to the last bit: "xnnpack",
-            which phones and a Raspberry Pi run by default, or "reference", whose arithmetic TFLite
-            Micro and CMSIS-NN have too. The file is the same.
+            which phones and a Raspberry Pi run by default; "reference", LiteRT's plain kernels; or
+            "micro", those of TFLite Micro. The file is the same.
         overrides: (layers, scheme) pairs for layers with other numerics, the last match first;
             made by ``override``.
 

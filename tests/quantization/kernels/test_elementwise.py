@@ -104,7 +104,12 @@ def test_real_numbers_that_integers_mean(compute, integers):
 def test_random_files_compute_the_same(benchmarks, name, kernels, graph):
     files = importlib.import_module("random_operations")
     count = files.check(
-        files.GENERATORS[name], files.kernel_of(name), kernels, 3, seed=1 + graph, graph=graph
+        files.GENERATORS[name],
+        files.kernel_of(name, kernels),
+        kernels,
+        3,
+        seed=1 + graph,
+        graph=graph,
     )
     assert count.values > 500
     assert count.differing == 0

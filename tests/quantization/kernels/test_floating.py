@@ -3,11 +3,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-from tfcompress.tflite.conversion import convert_with
 
+from tfcompress.quantization.float_file import float_file
 from tfcompress.quantization.kernels.batches import completed
 from tfcompress.quantization.kernels.registry import compute_float
+from tfcompress.quantization.tracing import trace
 from tfcompress.tflite.constants import constant_value
 from tfcompress.tflite.flatbuffer import read_model
 
@@ -158,11 +158,10 @@ MODELS = {
 }
 
 
-def float_file(model):
-    specs = [tf.TensorSpec((1, *tensor.shape[1:]), tensor.dtype) for tensor in model.inputs]
-    call = tf.function(lambda *inputs: model(list(inputs) if len(inputs) > 1 else inputs[0]))
-    frozen = convert_variables_to_constants_v2(call.get_concrete_function(*specs))
-    return convert_with(tf.lite.TFLiteConverter.from_concrete_functions([frozen]))
+def converted(model):
+    traced = trace(model)
+    weights = {name: value.numpy() for name, value in traced.weight_values().items()}
+    return float_file(traced, weights)
 
 
 def run_graph(content):
@@ -213,7 +212,7 @@ def test_a_file_computes_the_same_on_several_items(name):
         else random.normal(0, 1, (ITEMS, *tensor.shape[1:])).astype("f4")
         for tensor in model.inputs
     ]
-    content = float_file(model)
+    content = converted(model)
     expected = on_device(content, inputs)
     run = run_graph(content)
     specs = [tf.TensorSpec((None, *value.shape[1:]), value.dtype) for value in inputs]
@@ -228,7 +227,7 @@ def test_a_file_computes_the_same_on_several_items(name):
 def test_gradients_equal_keras(name):
     keras.utils.set_random_seed(0)
     model = MODELS[name]()
-    run = run_graph(float_file(model))
+    run = run_graph(converted(model))
     shape = model.inputs[0].shape[1:]
     value = tf.constant(np.random.default_rng(0).normal(0, 1, (ITEMS, *shape)), tf.float32)
 

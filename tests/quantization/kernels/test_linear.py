@@ -22,6 +22,7 @@ NAMES = [
     "DEPTHWISE_CONV_2D int16",
     "FULLY_CONNECTED int8",
     "FULLY_CONNECTED int8 x int4",
+    "FULLY_CONNECTED int8 x int4, one scale",
     "FULLY_CONNECTED int16",
     "FULLY_CONNECTED int16 x int4",
     "TRANSPOSE_CONV int8",
@@ -175,7 +176,12 @@ def test_graph_multiplies_the_sums_and_not_constant_weights(operation, integers,
 def test_random_files_compute_the_same(benchmarks, name, kernels, graph):
     files = importlib.import_module("random_operations")
     count = files.check(
-        files.GENERATORS[name], files.kernel_of(name), kernels, 4, seed=1 + graph, graph=graph
+        files.GENERATORS[name],
+        files.kernel_of(name, kernels),
+        kernels,
+        4,
+        seed=1 + graph,
+        graph=graph,
     )
     assert count.values > 500
     assert count.differing == 0

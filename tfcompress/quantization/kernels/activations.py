@@ -1,8 +1,9 @@
 """Activations and other functions of one tensor on integers.
 
-With 8 bits most of them are tables (``tables.py``). XNNPACK takes LOGISTIC, TANH, ELU and
-LEAKY_RELU and leaves the others to the built-in kernels, which equal the reference kernels. Those
-differ in LOGISTIC and TANH with 16 bits where the input's scale is a power of two.
+With 8 bits most of them are tables (``tables.py``). XNNPACK takes LOGISTIC, TANH and ELU and
+leaves the others to the built-in kernels, which equal the reference kernels. Those differ in
+LOGISTIC and TANH with 16 bits where the input's scale is a power of two. TFLite Micro computes
+RSQRT with 16 bits as with 8.
 """
 
 import numpy as np
@@ -13,10 +14,8 @@ from tfcompress.quantization.kernels.grids import integer_range, less_zero_point
 from tfcompress.quantization.kernels.requantization import (
     clamped,
     fixed_point_multiplier,
-    multiply_fixed_point,
     product_in_float32,
     quotient,
-    ratio,
     round_half_away,
 )
 
@@ -180,78 +179,6 @@ def _sigmoid_like(function, of_16_bits, in_fixed_point, largest_power):
     return kernel
 
 
-def _rescaled(steps, real):
-    """Multiply int32 steps by a float64 factor, as the built-in kernels do."""
-    return multiply_fixed_point(steps, *fixed_point_multiplier(real))
-
-
-def _relu(lowest, highest):
-    """Make the kernel of RELU and the like: move to the output's grid, then clamp."""
-
-    def kernel(operation, inputs, grids, kernels):
-        taken, grid = inputs[0], grids[0]
-        real = tf.cast(tf.cast(ratio(taken.grid.scale, grid.scale), tf.float32), tf.float64)
-        steps = _rescaled(tf.cast(less_zero_point(taken), tf.int32), real)
-        limits = [
-            float("inf")
-            if limit is None
-            else round_half_away(quotient(tf.constant(limit), grid.scale))
-            for limit in (lowest, highest)
-        ]
-        steps = tf.clip_by_value(_in_float(steps), *limits)
-        return [_built_in(steps, grid)]
-
-    return kernel
-
-
-def _leaky_relu(operation, inputs, grids, kernels):
-    """LEAKY_RELU."""
-    taken, grid = inputs[0], grids[0]
-    alpha = tf.constant(operation.options["alpha"], tf.float32)
-    identity = tf.cast(ratio(taken.grid.scale, grid.scale), tf.float32)
-    values = less_zero_point(taken)
-
-    def built_in():
-        scaled = product_in_float32(taken.grid.scale, tf.abs(alpha))
-        below = tf.cast(
-            tf.cast(quotient(scaled, tf.cast(grid.scale, tf.float64)), tf.float32), tf.float64
-        )
-        steps = tf.cast(values, tf.int32)
-        negative = _rescaled(steps, below)
-        negative = -negative if operation.options["alpha"] < 0 else negative
-        positive = _rescaled(steps, tf.cast(identity, tf.float64))
-        return _built_in(tf.where(values >= 0, positive, negative), grid)
-
-    if kernels != "xnnpack" or grid.dtype != "INT8":
-        return [built_in()]
-    below = tf.cast(product_in_float32(identity, alpha), tf.float32)
-
-    def by_xnnpack():
-        factors = tf.round(256.0 * tf.where(values >= 0, identity, below))
-        steps = tf.floor((values * factors + 128.0) * 2.0**-8)
-        return clamped(steps, "NONE", grid, "xnnpack")
-
-    taken_over = (identity >= 2.0**-8) & (identity <= 2.0**7)
-    taken_over &= (below >= -(2.0**7) + 2.0**-8) & (below <= 2.0**7)
-    taken_over &= tf.abs(below) >= 2.0**-8
-    return [tf.cond(taken_over, by_xnnpack, built_in)]
-
-
-def _prelu(operation, inputs, grids, kernels):
-    """PRELU."""
-    taken, slope = inputs
-    grid = grids[0]
-    identity = tf.cast(tf.cast(ratio(taken.grid.scale, grid.scale), tf.float32), tf.float64)
-    scaled = product_in_float32(taken.grid.scale, slope.grid.scale)
-    below = tf.cast(
-        tf.cast(quotient(scaled, tf.cast(grid.scale, tf.float64)), tf.float32), tf.float64
-    )
-    values = tf.cast(less_zero_point(taken), tf.int32)
-    slopes = tf.cast(less_zero_point(slope), tf.int32)
-    steps = tf.where(values >= 0, _rescaled(values, identity), _rescaled(values * slopes, below))
-    return [_built_in(steps, grid)]
-
-
 def _hard_swish(operation, inputs, grids, kernels):
     """HARD_SWISH in 16-bit fixed point."""
     taken, grid = inputs[0], grids[0]
@@ -288,14 +215,6 @@ def _high_product(first, second):
     """Multiply 16-bit fixed-point numbers, halves away from zero."""
     half = tf.constant(1 << 14, tf.int64)
     return _limited(tf.bitwise.right_shift(first * second + half, tf.constant(15, tf.int64)))
-
-
-def _abs(operation, inputs, grids, kernels):
-    """ABS."""
-    taken, grid = inputs[0], grids[0]
-    real = tf.cast(tf.cast(ratio(taken.grid.scale, grid.scale), tf.float32), tf.float64)
-    steps = _rescaled(tf.cast(tf.abs(less_zero_point(taken)), tf.int32), real)
-    return [_built_in(steps, grid)]
 
 
 def _neg(operation, inputs, grids, kernels):
@@ -356,17 +275,28 @@ def _rsqrt(operation, inputs, grids, kernels):
             return tf.where(value > 0, root, largest)
 
         return _from_table(function)(operation, inputs, grids, kernels)
+    scale = product_in_float32(tf.sqrt(taken.grid.scale), grid.scale)
+    steps = tables.every_integer() - tf.cast(taken.grid.zero_point, tf.float32)
+    return [tables.looked_up(taken, _inverse_root(steps, scale, grid))]
+
+
+def _rsqrt_in_fixed_point(operation, inputs, grids, kernels):
+    """RSQRT of TFLite Micro, which computes with 16 bits as with 8."""
+    taken, grid = inputs[0], grids[0]
+    scale = tf.sqrt(tf.cast(taken.grid.scale, tf.float64)) * tf.cast(grid.scale, tf.float64)
+    return [_inverse_root(less_zero_point(taken), scale, grid)]
+
+
+def _inverse_root(steps, scale, grid):
+    """Divide by the square roots of steps and by a float64 scale; 0 has the largest result."""
     more_bits = 20
-    root = tf.cast(tf.sqrt(taken.grid.scale), tf.float64)
-    scale = tf.cast(tf.cast(root * tf.cast(grid.scale, tf.float64), tf.float32), tf.float64)
     multiplier, shift = fixed_point_multiplier(quotient(tf.ones_like(scale), scale))
-    steps = tf.cast(tables.every_integer() - tf.cast(taken.grid.zero_point, tf.float32), tf.int64)
-    steps = tf.maximum(steps, 0)
+    steps = tf.maximum(tf.cast(steps, tf.int64), 0)
     factor, factor_shift = inverse_square_root(steps)
     fine = fixed_point.scaled(tf.ones_like(factor), factor, factor_shift + more_bits)
     result = _built_in(fixed_point.scaled(fine, multiplier, shift - more_bits), grid)
-    largest = tf.constant(float(integer_range("INT8")[1]))
-    return [tables.looked_up(taken, tf.where(steps == 0, largest, result))]
+    largest = tf.constant(float(integer_range(grid.dtype)[1]))
+    return tf.where(steps == 0, largest, result)
 
 
 def _l2_normalization(operation, inputs, grids, kernels):
@@ -385,16 +315,11 @@ ACTIVATIONS = {
     "EXP": _from_table(tables.in_double(tf.exp)),
     "LOG": _log,
     "GELU": _gelu,
-    "RELU": _relu(0.0, None),
-    "RELU6": _relu(0.0, 6.0),
-    "RELU_N1_TO_1": _relu(-1.0, 1.0),
-    "RELU_0_TO_1": _relu(0.0, 1.0),
-    "LEAKY_RELU": _leaky_relu,
-    "PRELU": _prelu,
     "HARD_SWISH": _hard_swish,
-    "ABS": _abs,
     "NEG": _neg,
     "SQRT": _sqrt,
     "RSQRT": _rsqrt,
     "L2_NORMALIZATION": _l2_normalization,
 }
+
+MICRO_ACTIVATIONS = {"RSQRT": _rsqrt_in_fixed_point}

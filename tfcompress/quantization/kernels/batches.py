@@ -35,6 +35,8 @@ def completed(operation: Operation, tensors: Sequence[Tensor]) -> Operation:
 
     Example:
     ```python
+    from tfcompress.tflite.flatbuffer import read_model
+
     graph = read_model("model.tflite").subgraphs[0]
     operations = [completed(operation, graph.tensors) for operation in graph.operations]
     ```

@@ -36,7 +36,8 @@ def mul(operation, inputs, grids, kernels):
     first, second = inputs
     grid = grids[0]
     activation = operation.options["fused_activation_function"]
-    multiplier = rq.float32_multiplier(first.grid.scale, second.grid.scale, grid.scale)
+    real = rq.factor_in_float32(grid.scale, first.grid.scale, second.grid.scale)
+    multiplier = tf.cast(real, tf.float32)
     taken = (multiplier >= 2.0**-16) & (multiplier < 2.0**8)
 
     def in_float32():
@@ -44,15 +45,24 @@ def mul(operation, inputs, grids, kernels):
         return rq.clamped(values, activation, grid, "xnnpack")
 
     def in_fixed_point():
-        product = tf.cast(less_zero_point(first), tf.int32) * tf.cast(
-            less_zero_point(second), tf.int32
-        )
-        values = rq.multiply_fixed_point(
-            product, *rq.fixed_point_multiplier(tf.cast(multiplier, tf.float64))
-        )
-        return rq.clamped(values, activation, grid, "reference")
+        return _product_in_fixed_point(operation, inputs, grid, real)
 
     return [_either(taken, in_float32, in_fixed_point, grid, kernels)]
+
+
+def mul_by_float64_factor(operation, inputs, grids, kernels):
+    """Compute MUL as TFLite Micro does: as the built-in kernel, with a factor made in float64."""
+    del kernels
+    real = rq.factor_in_float64(grids[0].scale, *(each.grid.scale for each in inputs))
+    return [_product_in_fixed_point(operation, inputs, grids[0], real)]
+
+
+def _product_in_fixed_point(operation, inputs, grid, real):
+    """Multiply two tensors and their product by a float64 factor."""
+    first, second = (tf.cast(less_zero_point(each), tf.int32) for each in inputs)
+    values = rq.multiply_fixed_point(first * second, *rq.fixed_point_multiplier(real))
+    activation = operation.options["fused_activation_function"]
+    return rq.clamped(values, activation, grid, "reference")
 
 
 def quantize(operation, inputs, grids, kernels):
@@ -172,3 +182,4 @@ ELEMENTWISE = {
     "QUANTIZE": quantize,
     "SUB": sub,
 }
+MICRO_ELEMENTWISE = {"MUL": mul_by_float64_factor}

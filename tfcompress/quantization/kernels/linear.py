@@ -77,6 +77,34 @@ def depthwise_conv_2d(operation, inputs, grids, kernels):
 def fully_connected(operation, inputs, grids, kernels):
     """Compute FULLY_CONNECTED: activations (..., in), weights (out, in), a bias or none."""
     activations, weights, bias = _three(inputs)
+    sums, offsets = _products(operation, activations, weights, bias)
+    scales, grid = (activations.grid.scale, weights.grid.scale), grids[0]
+    wide, size = activations.grid.dtype == "INT16", weights.values.shape[1]
+    if kernels == "reference" or (wide and bias is not None):
+        real = rq.ratio(rq.product_in_float64(*scales), grid.scale)
+        return [_clamped(operation, _in_double(sums, offsets, real), grid, "reference")]
+    # XNNPACK wants whole bytes of 4-bit weights in each row.
+    if wide or (weights.grid.dtype == "INT4" and size % 2):
+        values = _twice_rounded(sums, offsets, _real_multiplier(*scales, grid), vectorized=True)
+        return [_clamped(operation, values, grid, "reference")]
+    return [_by_xnnpack(operation, sums, offsets, (activations, weights), grid)]
+
+
+def fully_connected_in_fixed_point(operation, inputs, grids, kernels):
+    """Compute FULLY_CONNECTED as TFLite Micro does, which fixes its output as a convolution's."""
+    del kernels
+    activations, weights, bias = _three(inputs)
+    sums, offsets = _products(operation, activations, weights, bias)
+    real = _real_multiplier(activations.grid.scale, weights.grid.scale, grids[0])
+    if activations.grid.dtype == "INT16":
+        values = _once_rounded(sums, offsets, real)
+    else:
+        values = _twice_rounded(sums, offsets, real)
+    return [_clamped(operation, values, grids[0], "reference")]
+
+
+def _products(operation, activations, weights, bias):
+    """Return the sums of products of a fully connected layer, and what they lack."""
     summed = _sum_type(activations)
     units, size = weights.values.shape
     values = tf.cast(activations.values, summed)
@@ -85,19 +113,13 @@ def fully_connected(operation, inputs, grids, kernels):
     )
     if operation.options["keep_num_dims"]:
         sums = tf.reshape(sums, tf.concat([tf.shape(values)[:-1], [units]], 0))
-    offsets = _offsets(activations, weights, 1, bias)
-    scales, grid = (activations.grid.scale, weights.grid.scale), grids[0]
-    wide = activations.grid.dtype == "INT16"
-    if kernels == "reference" or (wide and bias is not None):
-        real = rq.ratio(rq.product_in_float64(*scales), grid.scale)
-        return [_clamped(operation, _in_double(sums, offsets, real), grid, "reference")]
-    # XNNPACK wants whole bytes of 4-bit weights in each row.
-    if wide or (weights.grid.dtype == "INT4" and size % 2):
-        product = rq.product_in_float64 if weights.grid.scale.shape.rank else rq.product_in_float32
-        real = rq.ratio(product(*scales), grid.scale)
-        values = _twice_rounded(sums, offsets, real, vectorized=True)
-        return [_clamped(operation, values, grid, "reference")]
-    return [_by_xnnpack(operation, sums, offsets, (activations, weights), grid)]
+    return sums, _offsets(activations, weights, 1, bias)
+
+
+def _real_multiplier(scale, weight_scale, grid):
+    """Return the factor of a fully connected layer: one scale is multiplied in float32."""
+    product = rq.product_in_float64 if weight_scale.shape.rank else rq.product_in_float32
+    return rq.ratio(product(scale, weight_scale), grid.scale)
 
 
 def transpose_conv(operation, inputs, grids, kernels):
@@ -209,9 +231,7 @@ def _convolved(operation, sums, offsets, operands, grid, kernels, vectorized=Non
     activations, weights = operands
     real = rq.ratio(rq.product_in_float64(activations.grid.scale, weights.grid.scale), grid.scale)
     if activations.grid.dtype == "INT16":
-        values = rq.multiply_16_bit(
-            _whole_sums(sums, offsets, tf.int64), *rq.fixed_point_multiplier(real)
-        )
+        values = _once_rounded(sums, offsets, real)
     elif kernels == "reference":
         values = _twice_rounded(sums, offsets, real)
     elif vectorized is not None:
@@ -229,7 +249,7 @@ def _in_eights(channels):
 def _by_xnnpack(operation, sums, offsets, operands, grid):
     """Bring sums to the output's grid as XNNPACK does."""
     scales = (each.grid.scale for each in operands)
-    multiplier = rq.float32_multiplier(*scales, grid.scale)
+    multiplier = tf.cast(rq.factor_in_float32(grid.scale, *scales), tf.float32)
     values = tf.round(_float32_sums(sums, offsets) * multiplier)
     return _clamped(operation, values, grid, "xnnpack")
 
@@ -238,6 +258,13 @@ def _twice_rounded(sums, offsets, real, vectorized=False):
     """Multiply sums and offsets in fixed point."""
     return rq.multiply_fixed_point(
         _whole_sums(sums, offsets, tf.int32), *rq.fixed_point_multiplier(real), vectorized
+    )
+
+
+def _once_rounded(sums, offsets, real):
+    """Multiply 16-bit sums and offsets in fixed point, with 15 bits of the multiplier."""
+    return rq.multiply_16_bit(
+        _whole_sums(sums, offsets, tf.int64), *rq.fixed_point_multiplier(real)
     )
 
 
@@ -278,3 +305,4 @@ LINEAR = {
     "FULLY_CONNECTED": fully_connected,
     "TRANSPOSE_CONV": transpose_conv,
 }
+MICRO_LINEAR = {"FULLY_CONNECTED": fully_connected_in_fixed_point}

@@ -5,21 +5,39 @@
 tensors of indices and truths, or None where absent; grids are those of the outputs, None where an
 output is not real-valued; kernels is "xnnpack" or "reference". It returns whole numbers in
 float32, or tensors of indices and truths.
+
+``KERNEL_SETS`` says what a runtime computes: which operations it has, and with which kernels. That
+of TFLite Micro is the reference set of LiteRT, but for the kernels that round differently:
+
+- FULLY_CONNECTED fixes its output in fixed point, where LiteRT 2.3 multiplies in float64.
+- MUL, RELU, LEAKY_RELU, PRELU, ABS and RSQRT make the factor from one grid to another in float64,
+  where LiteRT rounds it to float32. That moves a value in 10,000, and half of the values that lie
+  between two integers where the factor is a simple fraction.
+- RELU6 clamps on the input's grid and leaves the output's aside, so that a file is only right where
+  the two are one.
+- With 16 bits, SOFTMAX interpolates tables filled in float32, and RSQRT computes as with 8 bits.
+
+It has SUM, which the reference set of LiteRT 2.3 gets wrong, and ELU. Fully connected layers with
+4-bit weights have one scale there. Its GREATER with 16 bits is never true, and is left out here.
 """
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import tensorflow as tf
 
 from tfcompress.quantization.kernels import batches
-from tfcompress.quantization.kernels.activations import ACTIVATIONS
+from tfcompress.quantization.kernels.activations import ACTIVATIONS, MICRO_ACTIVATIONS
 from tfcompress.quantization.kernels.arithmetic import ARITHMETIC
-from tfcompress.quantization.kernels.elementwise import ELEMENTWISE
+from tfcompress.quantization.kernels.elementwise import ELEMENTWISE, MICRO_ELEMENTWISE
 from tfcompress.quantization.kernels.floating import FLOAT
 from tfcompress.quantization.kernels.grids import Grid, Integers
-from tfcompress.quantization.kernels.linear import LINEAR
+from tfcompress.quantization.kernels.linear import LINEAR, MICRO_LINEAR
 from tfcompress.quantization.kernels.moving import MOVING
 from tfcompress.quantization.kernels.pooling import POOLING
+from tfcompress.quantization.kernels.rectifiers import MICRO_RECTIFIERS, RECTIFIERS
 from tfcompress.quantization.kernels.reductions import REDUCTIONS
-from tfcompress.quantization.kernels.softmax import SOFTMAX
+from tfcompress.quantization.kernels.softmax import MICRO_SOFTMAX, SOFTMAX
 from tfcompress.tflite.model import Operation
 
 INTEGER = {
@@ -27,13 +45,33 @@ INTEGER = {
     **ELEMENTWISE,
     **MOVING,
     **ACTIVATIONS,
+    **RECTIFIERS,
     **ARITHMETIC,
     **SOFTMAX,
     **POOLING,
     **REDUCTIONS,
 }
 
-# LiteRT has no kernel for these with 16 bits.
+
+class KernelSet(NamedTuple):
+    """The integer kernels of a runtime.
+
+    Attributes:
+        kernels: by the name of the operation.
+        rounding: "xnnpack" or "reference": what kernels do that several sets share.
+        only_8_bits: the operations that it has no kernel for with 16 bits.
+    """
+
+    kernels: Mapping[str, Callable]
+    rounding: str
+    only_8_bits: frozenset[str]
+
+
+def _without(names):
+    """All operations but some."""
+    return {name: kernel for name, kernel in INTEGER.items() if name not in names}
+
+
 _ONLY_8_BITS = frozenset(
     {
         *("ELU", "HARD_SWISH", "L2_NORMALIZATION", "LOG_SOFTMAX", "PRELU"),
@@ -43,6 +81,30 @@ _ONLY_8_BITS = frozenset(
 )
 # The reference resolver of LiteRT 2.3 has no ELU, and its SUM reads all integers as unsigned bytes.
 _NOT_IN_REFERENCE = frozenset({"ELU", "SUM"})
+_NOT_IN_MICRO = frozenset(
+    {
+        *("EXP", "LOG", "NEG", "SQRT", "GELU", "RELU_N1_TO_1", "RELU_0_TO_1", "REDUCE_PROD"),
+        *("TILE", "TOPK_V2", "ONE_HOT", "SCATTER_ND", "SELECT", "RANK", "REVERSE_SEQUENCE"),
+    }
+)
+_ONLY_8_BITS_IN_MICRO = _ONLY_8_BITS | {
+    *("DIV", "REDUCE_MAX", "REDUCE_MIN", "RESIZE_BILINEAR", "MIRROR_PAD", "GATHER", "GATHER_ND"),
+    *("EMBEDDING_LOOKUP", "FILL", "SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND"),
+    *("EQUAL", "NOT_EQUAL", "GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL"),
+}
+_OF_MICRO = {
+    **MICRO_LINEAR,
+    **MICRO_ELEMENTWISE,
+    **MICRO_ACTIVATIONS,
+    **MICRO_RECTIFIERS,
+    **MICRO_SOFTMAX,
+}
+
+KERNEL_SETS = {
+    "xnnpack": KernelSet(INTEGER, "xnnpack", _ONLY_8_BITS),
+    "reference": KernelSet(_without(_NOT_IN_REFERENCE), "reference", _ONLY_8_BITS),
+    "micro": KernelSet(_without(_NOT_IN_MICRO) | _OF_MICRO, "reference", _ONLY_8_BITS_IN_MICRO),
+}
 
 
 def has_integer_kernel(name: str, dtype: str, kernels: str) -> bool:
@@ -51,7 +113,7 @@ def has_integer_kernel(name: str, dtype: str, kernels: str) -> bool:
     Args:
         name: of the operation, such as "CONV_2D".
         dtype: of its activations, "INT8" or "INT16".
-        kernels: "xnnpack" or "reference".
+        kernels: a key of ``KERNEL_SETS``.
 
     Returns:
         Whether there is an integer kernel.
@@ -60,9 +122,8 @@ def has_integer_kernel(name: str, dtype: str, kernels: str) -> bool:
     >>> has_integer_kernel("HARD_SWISH", "INT16", "xnnpack")
     False
     """
-    if kernels == "reference" and name in _NOT_IN_REFERENCE:
-        return False
-    return name in INTEGER and not (dtype == "INT16" and name in _ONLY_8_BITS)
+    chosen = KERNEL_SETS[kernels]
+    return name in chosen.kernels and not (dtype == "INT16" and name in chosen.only_8_bits)
 
 
 def compute_float(operation: Operation, inputs: list[tf.Tensor | None]) -> list[tf.Tensor]:
@@ -96,7 +157,7 @@ def compute_integers(
         inputs: ``Integers``, indices and truths, None where absent; each may hold N times the
             file's leading dimension.
         grids: of the outputs, None where an output is not real-valued.
-        kernels: "xnnpack" or "reference".
+        kernels: a key of ``KERNEL_SETS``.
 
     Returns:
         Its outputs: whole numbers in float32, or indices and truths.
@@ -104,7 +165,9 @@ def compute_integers(
     if not any(isinstance(entry, Integers) for entry in inputs) and not any(grids):
         return compute_float(operation, inputs)
 
+    chosen = KERNEL_SETS[kernels]
+
     def kernel(operation, inputs):
-        return INTEGER[operation.name](operation, inputs, grids, kernels)
+        return chosen.kernels[operation.name](operation, inputs, grids, chosen.rounding)
 
     return batches.run(kernel, operation, inputs)

@@ -72,20 +72,35 @@ def ratio(scale, output_scale):
     return quotient(tf.cast(scale, tf.float64), tf.cast(output_scale, tf.float64))
 
 
-def float32_multiplier(input_scale, weight_scale, output_scale):
-    """Make the factor of XNNPACK's kernels: ``input_scale * weight_scale / output_scale``.
+def factor_in_float32(output_scale, scale, other=1.0):
+    """Make the factor ``scale * other / output_scale`` as most kernels do: in float32.
 
     Args:
-        input_scale: float32 scalar.
-        weight_scale: float32, a scalar or one value for each channel.
         output_scale: float32 scalar.
+        scale: float32 scalar.
+        other: float32, a scalar or one value for each channel.
 
     Returns:
-        float32 tensor of the shape of ``weight_scale``, rounded after each of the two steps.
+        float64 tensor of the shape of ``other``, rounded to float32 after each of the two steps.
     """
     # A quotient of float32 numbers may be rounded to float64 first: the second rounding finds
     # what one rounding would have.
-    return tf.cast(ratio(product_in_float32(input_scale, weight_scale), output_scale), tf.float32)
+    quotients = ratio(product_in_float32(scale, other), output_scale)
+    return tf.cast(tf.cast(quotients, tf.float32), tf.float64)
+
+
+def factor_in_float64(output_scale, scale, other=1.0):
+    """Make the factor ``scale * other / output_scale`` as TFLite Micro does: in float64.
+
+    Args:
+        output_scale: float32 scalar.
+        scale: float32 scalar.
+        other: float32, a scalar or one value for each channel.
+
+    Returns:
+        float64 tensor of the shape of ``other``.
+    """
+    return ratio(product_in_float64(scale, other), output_scale)
 
 
 def fixed_point_multiplier(real):

@@ -1,9 +1,12 @@
 """SOFTMAX and LOG_SOFTMAX on integers.
 
 With 8 bits the built-in kernels of LiteRT look the exponentials up in a float32 table; the
-reference kernels compute them in fixed point. With 16 bits both interpolate tables of 513 values.
+reference kernels compute them in fixed point. With 16 bits both interpolate tables of 513 values,
+which TFLite Micro fills in float32 and the others in float64.
 XNNPACK leaves all of them to the built-in kernels.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -14,6 +17,8 @@ from tfcompress.quantization.kernels.requantization import (
     clamped,
     fixed_point_multiplier,
     multiply_fixed_point,
+    product_in_float32,
+    product_in_float64,
     quotient,
     round_half_away,
 )
@@ -47,12 +52,22 @@ def _softmax(operation, inputs, grids, kernels):
     taken, grid = inputs[0], grids[0]
     beta = operation.options.get("beta", 1.0)
     if grid.dtype == "INT16":
-        return [_softmax_of_16_bits(taken, beta)]
+        scale = product_in_float32(taken.grid.scale, beta)
+        return [_softmax_of_16_bits(taken, scale, _IN_FLOAT64)]
     if kernels == "reference":
         return [_softmax_in_fixed_point(taken, beta)]
     exponentials, total = _by_table(taken, beta)
     inverse = quotient(tf.ones_like(total), total * grid.scale)
     return [clamped(round_half_away(exponentials * inverse), "NONE", grid, "reference")]
+
+
+def _softmax_of_micro(operation, inputs, grids, kernels):
+    """SOFTMAX of TFLite Micro: that of the reference kernels, but for the tables of 16 bits."""
+    taken = inputs[0]
+    if grids[0].dtype != "INT16":
+        return _softmax(operation, inputs, grids, "reference")
+    scale = product_in_float64(taken.grid.scale, operation.options.get("beta", 1.0))
+    return [_softmax_of_16_bits(taken, scale, _IN_FLOAT32)]
 
 
 def _fine_multiplier(scale, beta):
@@ -97,12 +112,12 @@ def _reciprocal(total):
     return fixed_point.quotient_of_one_plus(rest), _SUM_BITS - zeros
 
 
-def _table(function, first, last):
+def _table(function, first, last, dtype):
     """513 values of a function between two numbers with 15 bits, as kernels correct them."""
-    ends = first + np.arange(513) * ((last - first) / 512)
+    ends = first + np.arange(513) * ((last - first) / 512)  # exact, as are the middles
     scale = 65536 / 2
-    values = function(ends) * scale
-    middles = function(ends[:-1] + (last - first) / 1024) * scale
+    values = function(ends).astype(dtype) * scale
+    middles = function(ends[:-1] + (last - first) / 1024).astype(dtype) * scale
     rounded = _rounded(values)
     between = _rounded((values[1:] + rounded[:-1]) / 2)
     error = between - _rounded(middles)
@@ -112,18 +127,30 @@ def _table(function, first, last):
 
 def _rounded(values):
     """Round halves away from zero."""
-    return np.sign(values) * np.floor(np.abs(values) + 0.5)
+    whole = np.sign(values) * np.floor(np.abs(values).astype(np.float64) + 0.5)
+    return whole.astype(values.dtype)
 
 
-_EXPONENTIALS = _table(np.exp, -10.0, 0.0)
-_INVERSES = _table(lambda value: 1 / (1 + value), 0.0, 1.0)
+class _Tables(NamedTuple):
+    """What SOFTMAX with 16 bits interpolates: exp(x) from -10 to 0, 1 / (1 + x) from 0 to 1."""
+
+    exponentials: np.ndarray
+    inverses: np.ndarray
+
+    @classmethod
+    def filled(cls, dtype):
+        """Fill the tables as kernels do that compute with ``dtype``."""
+        inverses = _table(lambda value: 1 / (1 + value), 0.0, 1.0, dtype)
+        return cls(_table(np.exp, -10.0, 0.0, dtype), inverses)
 
 
-def _softmax_of_16_bits(taken, beta):
-    """SOFTMAX with 16 bits."""
-    exponentials, inverses = tf.constant(_EXPONENTIALS), tf.constant(_INVERSES)
-    scaled = tf.cast(taken.grid.scale * tf.constant(beta, tf.float32), tf.float64)
-    real = quotient(scaled, tf.constant(10.0 / 65535.0, tf.float64))
+_IN_FLOAT64, _IN_FLOAT32 = _Tables.filled(np.float64), _Tables.filled(np.float32)
+
+
+def _softmax_of_16_bits(taken, scale, tables):
+    """SOFTMAX with 16 bits; the float64 scale is the input's, times beta."""
+    exponentials, inverses = map(tf.constant, tables)
+    real = quotient(scale, tf.constant(10.0 / 65535.0, tf.float64))
     fine = multiply_fixed_point(_differences(taken), *fixed_point_multiplier(real))
     terms = interpolated(tf.clip_by_value(fine + 32767, -32768, 32767), exponentials)
     terms = tf.cast(terms, tf.int64)
@@ -173,3 +200,4 @@ def _log_softmax_in_fixed_point(taken):
 
 
 SOFTMAX = {"SOFTMAX": _softmax, "LOG_SOFTMAX": _log_softmax}
+MICRO_SOFTMAX = {"SOFTMAX": _softmax_of_micro}
