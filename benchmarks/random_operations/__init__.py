@@ -7,7 +7,6 @@ generator that returns a `Sample`. The tests run a few files of each, `soak.py` 
 
 from random_operations import arithmetic, functions, moves
 from random_operations.files import KERNELS, Count, check, check_values
-
 from tfcompress.quantization.kernels.registry import KERNEL_SETS, has_integer_kernel
 
 __all__ = ["GENERATORS", "KERNELS", "Count", "check", "check_values", "kernel_of", "runs"]
