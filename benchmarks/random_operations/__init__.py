@@ -1,4 +1,4 @@
-"""Random files of one operation: does our arithmetic give what the runtimes' kernels give?
+"""Random files of one operation: does our arithmetic give what a runtime's kernels give?
 
 `files` makes a file of one operation, runs it both ways and counts the values that differ. The
 other modules have the generators of the operations, a kind of them each: a function of a NumPy
@@ -11,12 +11,9 @@ from tfcompress.quantization.kernels.registry import KERNEL_SETS, has_integer_ke
 
 __all__ = ["GENERATORS", "KERNELS", "Count", "check", "check_values", "kernel_of", "runs"]
 
+KINDS = (arithmetic, functions, moves)
 # By names that begin with the operation's and have the type of its activations.
-GENERATORS = {
-    name: generator
-    for kind in (arithmetic, functions, moves)
-    for name, generator in kind.GENERATORS.items()
-}
+GENERATORS = {name: made for kind in KINDS for name, made in kind.GENERATORS.items()}
 # LiteRT's reference kernels run no depthwise convolution with 4-bit weights, TFLite Micro no fully
 # connected layer with 4-bit weights and a scale per channel.
 REFUSED = {
@@ -41,6 +38,6 @@ def runs(names=tuple(GENERATORS), kernels=KERNELS) -> list:
 
 
 def _has_kernel(name, kernels):
-    dtype = "INT16" if "int16" in name.lower() else "INT8"
     operation = name.split(maxsplit=1)[0]
+    dtype = "INT16" if "int16" in name.lower() else "INT8"
     return name not in REFUSED[kernels] and has_integer_kernel(operation, dtype, kernels)

@@ -478,8 +478,8 @@ class _Affine:
         scale, shift = np.float64(1.0), np.float64(0.0)
         for step in self.steps:
             c = np.ravel(values[step.operand]).astype(np.float64)
-            if len({np.size(scale), np.size(shift), c.size} - {1}) > 1:  # a view between them
-                return np.zeros(0), np.zeros(0)
+            if len({np.size(scale), np.size(shift), c.size} - {1}) > 1:
+                return np.full(0, np.nan), np.full(0, np.nan)
             scale, shift = _applied(step.kind, scale, shift, c)
         return scale, shift
 
