@@ -10,7 +10,7 @@ FORMS = {
     "pruning": "{sparsity:.0%}",
     "clustering": "{values}",
     "channel removal": "{left:.0%}",
-    "QAT": "{equal:.1%}",
+    "QAT": "{within_one:.1%}",
     "PTQ int8": "{decibels:.0f} dB",
     "PTQ int16x8": "{decibels:.0f} dB",
     "PTQ 4-bit weights": "{decibels:.0f} dB",
@@ -36,7 +36,7 @@ that is trained gets two steps of plain gradient descent.
 - **channel removal**: `remove_channels(ratio=0.5)`; the share of the weights that are left. The
   smaller model computes what the original does where the removed channels are unread.
 - **QAT**: `quantize_aware` with 8 bits, trained, converted to integers alone and run; the share of
-  outputs that are equal to the model's.
+  outputs within one step of the model's.
 - **PTQ**: quantized after training with the ranges of eight examples, and run on others;
   signal-to-noise ratio to the float model. With 4-bit weights (beside 8-bit activations), the file
   agrees with the model that computes with its numbers.
@@ -44,8 +44,7 @@ that is trained gets two steps of plain gradient descent.
 - **run**: that file in the LiteRT interpreter; the largest difference to the Keras model, relative
   to its largest output.
 - **TFMOT**: `prune_low_magnitude`, `cluster_weights` and `quantize_model` on the same model on
-  tf_keras; figures as above, but for QAT the share of outputs within one step. What of its file
-  stays in float is told in a note.
+  tf_keras; figures as above. What of its file stays in float is told in a note.
 """
 LEGEND = """\
 "no" is a failure, "-" a model that tf_keras does not have; the numbers are those of the

@@ -89,6 +89,16 @@ def perceptron(library):
 
 def u_net(library):
     """Return a U-Net of two levels that puts each pixel at 32x32 into one of two classes."""
+    return _u_net(library, lambda x, channels: library.layers.UpSampling2D()(x))
+
+
+def transposed_u_net(library):
+    """Return a U-Net whose resolution grows by transposed convolutions."""
+    return _u_net(library, lambda x, channels: library.layers.Conv2DTranspose(channels, 2, 2)(x))
+
+
+def _u_net(library, enlarged):
+    """Return a U-Net, with a function that doubles the resolution."""
     kl = library.layers
 
     def block(x, channels):
@@ -100,8 +110,8 @@ def u_net(library):
     first = block(inputs, 8)
     second = block(kl.MaxPooling2D()(first), 16)
     x = block(kl.MaxPooling2D()(second), 32)
-    x = block(kl.Concatenate()([kl.UpSampling2D()(x), second]), 16)
-    x = block(kl.Concatenate()([kl.UpSampling2D()(x), first]), 8)
+    x = block(kl.Concatenate()([enlarged(x, 16), second]), 16)
+    x = block(kl.Concatenate()([enlarged(x, 8), first]), 8)
     return library.Model(inputs, kl.Conv2D(2, 1)(x))
 
 

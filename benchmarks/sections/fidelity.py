@@ -41,7 +41,8 @@ def summary(rows, kernels):
             return {reason: told[0]}
     found = [(row["values"], row["kernels"][kernels]) for row in rows if kernels in row["kernels"]]
     if len(found) < len(rows):
-        return {"error": f"does not run in the {kernels} kernels"}
+        told = [row.get("refused", {}).get(kernels, "") for row in rows]
+        return {"refused": f"does not run in the {kernels} kernels: {' '.join(told[-1].split())}"}
     values = sum(count for count, _ in found)
     differing = sum(round(count * (1 - entry["equal"])) for count, entry in found)
     return {
@@ -66,11 +67,15 @@ def goals(found):
             if method == kernels
         }
         whole = [name for name in ours if name in trained and name not in NOT_WHOLLY]
-        if whole:
-            differing = sum(ours[name].get("differing", 1) for name in whole)
-            values = sum(ours[name].get("values", 0) for name in whole)
-            what = f"{kernels}: differing values of {len(whole)} trained networks"
-            result.append(at_most(what, 0, differing, "{:,}", f"of {values:,}"))
+        without = [name for name in whole if "refused" in ours[name]]
+        if run := [name for name in whole if name not in without]:
+            differing = sum(ours[name].get("differing", 1) for name in run)
+            values = sum(ours[name].get("values", 0) for name in run)
+            what = f"{kernels}: differing values of {len(run)} trained networks"
+            spread = f"of {values:,}"
+            if without:
+                spread += f"; the runtime lacks an operation of {', '.join(without)}"
+            result.append(at_most(what, 0, differing, "{:,}", spread))
         for name, figures in ours.items():
             if name not in whole:
                 equal = figures.get("equal", 0)
@@ -101,8 +106,8 @@ def method_name(method):
 
 def cells(row):
     """Return what a table shows of a summary."""
-    if "error" in row:
-        return [f"fails: {textwrap.shorten(row['error'], 200, placeholder=' ...')}", "", "", "", ""]
+    if why := row.get("error") or row.get("refused"):
+        return [f"fails: {textwrap.shorten(why, 200, placeholder=' ...')}", "", "", "", ""]
     if "left_out" in row:
         return [f"left out: {row['left_out']}", "", "", "", ""]
     return [

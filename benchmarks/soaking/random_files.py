@@ -14,7 +14,7 @@ if __name__ == "__main__":
 
 from soaking.processes import rows_of, table
 
-KERNELS = ("xnnpack", "reference")
+KERNELS = ("xnnpack", "reference", "micro")
 KINDS = ("arithmetic", "functions", "moves")
 
 
@@ -31,20 +31,24 @@ def measure(sizes):
 def text(rows):
     """Return the figures as Markdown, an operation with all its forms in a line."""
     operations = dict.fromkeys(row["name"].split()[0] for row in rows)
+    present = [name for name in KERNELS if any(row["kernels"] == name for row in rows)]
     lines = table(
-        ["operation", "forms", "files", "values", *(f"differ, {name}" for name in KERNELS)],
-        [_line(operation, rows) for operation in sorted(operations)],
+        ["operation", "forms", "files", "values", *(f"differ, {name}" for name in present)],
+        [_line(operation, rows, present) for operation in sorted(operations)],
     )
     files, values = (sum(row[key] for row in rows) for key in ("files", "values"))
     runs = f"{len(rows)} forms of {len(operations)} operations in a kernel set"
-    return [f"{files:,} files of {runs}, {values:,} values.", "", *lines]
+    facts = [f"{files:,} files of {runs}, {values:,} values."]
+    if absent := [name for name in KERNELS if name not in present]:
+        facts.append(f"Left out, as its runtime was not installed: {', '.join(absent)}.")
+    return [*facts, "", *lines]
 
 
-def _line(operation, rows):
+def _line(operation, rows, kernels):
     own = [row for row in rows if row["name"].split()[0] == operation]
     forms = dict.fromkeys(row["name"].partition(" ")[2].lower() for row in own)
     counts = [f"{sum(row[key] for row in own):,}" for key in ("files", "values")]
-    return [operation, "; ".join(forms), *counts, *(_differing(own, name) for name in KERNELS)]
+    return [operation, "; ".join(forms), *counts, *(_differing(own, name) for name in kernels)]
 
 
 def _differing(rows, kernels):
@@ -63,11 +67,12 @@ def failed(rows):
 
 
 def compare(values, kind, kernels):
-    """Compare each generator of a kind; print a row for each."""
+    """Compare each generator of a kind; print a row for each, none without the runtime."""
     import random_operations
 
     generators = getattr(random_operations, kind).GENERATORS
-    for name, _ in random_operations.runs(generators, [kernels]):
+    present = [name for name in random_operations.KERNELS if name == kernels]
+    for name, _ in random_operations.runs(generators, present):
         count = random_operations.check_values(
             generators[name], random_operations.kernel_of(name, kernels), kernels, values
         )

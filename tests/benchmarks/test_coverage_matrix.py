@@ -77,7 +77,7 @@ def test_the_page_notes_why_a_cell_fails_once_for_each_reason():
         {
             "model": "swish",
             "cell": "QAT",
-            "figures": {"equal": 0.5, "float_operations": ["ELU"]},
+            "figures": {"within_one": 0.5, "float_operations": ["ELU"]},
         },
     ]
     text = "\n".join(matrix({"rows": rows, "left_out": {"TFMOT pruning": "not installed: x"}}))

@@ -146,12 +146,17 @@ def test_values_that_differ_are_counted_in_the_kernels_that_a_model_is_made_for(
     assert "| sign net | QAT | reference | 2,000 | 2 | 99.90% | 1 LSB | 100.00% |" in text
 
 
-def test_a_network_that_does_not_run_falls_short():
-    from sections.fidelity import goals
+def test_networks_that_a_runtime_does_not_run_are_named():
+    from sections.fidelity import goals, lines
 
-    figures = [_fidelity("sign net", "reference", {"xnnpack": 1.0})]
-    (goal,) = goals({"quantization_fidelity": figures})
-    assert (goal.measured, goal.reached) == ("1", False)
+    refused = _fidelity("U-Net", "reference", {}) | {"refused": {"reference": "no\nTILE"}}
+    figures = {"quantization_fidelity": [_fidelity("LeNet", "reference", {"reference": 1.0})]}
+    figures["quantization_fidelity"].append(refused)
+    (goal,) = goals(figures)
+    assert goal.spread == "of 2,000; the runtime lacks an operation of U-Net"
+    assert goal.reached
+    (line,) = (line for line in lines(figures) if "U-Net" in line)
+    assert "| fails: does not run in the reference kernels: no TILE |" in line
 
 
 def test_exports_are_compared_with_the_conversion_of_their_round():
