@@ -224,25 +224,19 @@ class _Run:
         ]
 
 
-def same_outputs(first: Sequence, second: Sequence, tolerance: float) -> bool:
-    """Tell whether two lists of outputs are the same up to float rounding.
+def relative_difference(one, other) -> float:
+    """Return the largest difference of two arrays, relative to the largest value of the second.
 
     Args:
-        first: arrays.
-        second: arrays, in the same order.
-        tolerance: relative to the largest value of an output.
+        one: numbers.
+        other: numbers.
 
     Returns:
-        Whether they are.
+        The difference; infinite for arrays of different shapes, or with NaN.
     """
-
-    def differ(one, other):
-        size = max(np.abs(one).max(initial=0.0), 1e-6)
-        return one.shape != other.shape or not (
-            np.abs(one - other).max(initial=0.0) <= tolerance * size
-        )
-
-    return not any(
-        differ(np.asarray(one, np.float64), np.asarray(other, np.float64))
-        for one, other in zip(first, second, strict=True)
-    )
+    one, other = (np.asarray(x, np.float64) for x in (one, other))
+    if one.shape != other.shape:
+        return np.inf
+    size = max(np.abs(other).max(initial=0.0), 1e-6)
+    found = np.abs(one - other).max(initial=0.0) / size
+    return np.inf if np.isnan(found) else float(found)

@@ -28,25 +28,41 @@ class Candidate:
 
     Attributes:
         point: where the model hands it out.
+        name: the tensor's name in the traced graph.
         kind: the type of the TensorFlow operation that makes it.
         value: its value in the run.
         ends: its smallest and its largest value.
     """
 
     point: TapPoint
+    name: str
     kind: str
     value: np.ndarray
     ends: tuple[float, float]
 
 
 class Candidates:
-    """The tensors of a float model, to be recognised by their values in its file."""
+    """The tensors of a float model, to be recognised by their values in its file.
 
-    def __init__(self, candidates: Iterable[Candidate]):
+    Args:
+        candidates: the tensors.
+        again: takes the values of tensors in the file, by their name in the traced graph, and
+            returns what the model makes of those: deep networks can magnify what the order of float
+            operations makes of a number until nothing is recognised.
+    """
+
+    def __init__(self, candidates: Iterable[Candidate], again: Callable):
+        self._again = again
+        self._taken: set[TapPoint] = set()
+        self._in_file: dict[str, np.ndarray] = {}
+        self._known = 0  # of these, how many the present candidates follow from
+        self._sort(candidates)
+
+    def _sort(self, candidates):
+        """Keep candidates by their size."""
         self._by_size: dict[int, list[Candidate]] = {}
         for candidate in candidates:
             self._by_size.setdefault(candidate.value.size, []).append(candidate)
-        self._taken: set[TapPoint] = set()
 
     def recognise(self, value: np.ndarray | None, operation: Operation) -> TapPoint | None:
         """Find the point that hands out a tensor of the file.
@@ -62,6 +78,10 @@ class Candidates:
         if value is None:
             return None
         least, near = self._nearest(value)
+        if not near and len(self._in_file) > self._known:
+            self._known = len(self._in_file)
+            self._sort(self._again(self._in_file))
+            least, near = self._nearest(value)
         fused = operation.options.get("fused_activation_function")
         if fused in _FUSED:
             # A rectifier that changes nothing on this input is still the last to touch the tensor.
@@ -69,11 +89,17 @@ class Candidates:
         points = [candidate.point for candidate in near]
         if not points:
             return None
-        if least > _SAME:  # the file has no such tensor: a bias is added elsewhere in it
-            return points[0]
-        point = next((point for point in points if point not in self._taken), points[0])
-        self._taken.add(point)
-        return point
+        if least <= _SAME:
+            return self._take(near, value)
+        self._in_file[near[0].name] = value.reshape(near[0].value.shape)
+        return points[0]  # the file may have no such tensor: a bias is added elsewhere in it
+
+    def _take(self, near, value):
+        """Take the first of equal tensors that is free."""
+        chosen = next((c for c in near if c.point not in self._taken), near[0])
+        self._taken.add(chosen.point)
+        self._in_file[chosen.name] = value.reshape(chosen.value.shape)
+        return chosen.point
 
     def _nearest(self, value):
         flat = value.ravel()
@@ -116,24 +142,37 @@ def candidates_of(
         they are read, none of them taken; and for each point whose tensor the file computes once
         for another point, that point.
     """
-    names = list(traced.points)
     kinds = {node.name: node.op for node in traced.definition.node}
     repeats = repeated(traced.definition)
     passed_over = {*_before_bias(traced), *repeats}
-    found = []
-    for name, tensor in zip(names, traced.run(names, inputs, weights), strict=True):
-        node, value = name.split(":")[0], tensor.numpy()
+    names = [
+        name
+        for name in traced.points
         # A view of another tensor has that one's range.
-        if value.size and kinds[node] not in _VIEWS and node not in passed_over:
-            ends = value.min(), value.max()
-            found.append(Candidate(traced.points[name], kinds[node], value, ends))
+        if kinds[name.split(":")[0]] not in _VIEWS and name.split(":")[0] not in passed_over
+    ]
+
+    def run(in_file):
+        fed = {name.split(":")[0]: value for name, value in in_file.items()}
+        values = [tensor.numpy() for tensor in traced.run(names, inputs, {**weights, **fed})]
+        return [
+            Candidate(traced.points[name], name, kinds[name.split(":")[0]], value, _ends(value))
+            for name, value in zip(names, values, strict=True)
+            if value.size
+        ]
+
     points = traced.points
     once = {
         points[f"{name}:0"]: points[f"{first}:0"]
         for name, first in repeats.items()
         if f"{name}:0" in points and f"{first}:0" in points
     }
-    return functools.partial(Candidates, found), once
+    return functools.partial(Candidates, run({}), run), once
+
+
+def _ends(value):
+    """Return the smallest and the largest value of an array."""
+    return value.min(), value.max()
 
 
 def repeated(definition) -> dict[str, str]:
