@@ -87,29 +87,6 @@ def weight_limit(weights, output_axes=None):
     return tf.where(limit < SMALLEST_RANGE, RANGE_OF_ZEROS, limit)
 
 
-def round_weights_plainly(weights, bits=8, output_axes=None):
-    """Round weights as ``fake_quantize_weights`` does, in arithmetic that folds into a constant.
-
-    The TFLite converter takes no fake quantization where it chooses the scales itself: a scale per
-    channel of a fully connected kernel, and weights beside float activations. There it finds the
-    same scale again in weights that lie on the grid.
-
-    Args:
-        weights: float32 tensor of any shape.
-        bits: number of bits, 2 to 8.
-        output_axes: see ``fake_quantize_weights``.
-
-    Returns:
-        float32 tensor of the same shape. Gradients pass straight through.
-    """
-    limit = weight_limit(weights, output_axes)
-    for axis in range(len(weights.shape)):
-        if output_axes is not None and axis not in output_axes:
-            limit = tf.expand_dims(limit, axis)
-    step = limit / (2.0 ** (bits - 1) - 1.0)
-    return _straight_through(weights, tf.round(weights / step) * step)
-
-
 def round_to_half(weights):
     """Round weights to half precision, in which they are stored.
 

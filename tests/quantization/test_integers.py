@@ -1,0 +1,69 @@
+"""From ranges and weights to integers, on numbers that a reader can check."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfcompress.quantization.arithmetic.fake_quantization import (
+    fake_quantize_activations,
+    fake_quantize_weights,
+)
+from tfcompress.quantization.integers import nearest_integers, range_grid
+
+
+def test_the_grid_of_a_range_by_hand():
+    # 255 steps from -1 to 1.55 are 0.01 each; zero is the 100th, -28 among int8.
+    grid = range_grid(tf.constant(-1.0), tf.constant(1.55), "INT8", symmetric=False)
+    np.testing.assert_allclose(grid.scale, 0.01, rtol=1e-6)
+    assert int(grid.zero_point) == -28
+    symmetric = range_grid(tf.constant(-1.0), tf.constant(3.2767), "INT16", symmetric=True)
+    np.testing.assert_allclose(symmetric.scale, 0.0001, rtol=1e-6)
+    assert int(symmetric.zero_point) == 0
+
+
+def test_grids_of_many_ranges_at_once_are_those_of_each():
+    ranges = np.float32([[-1.0, 1.55], [0.0, 6.0], [-0.3, 0.0], [0.0, 0.0]])
+    together = range_grid(ranges[:, 0], ranges[:, 1], "INT8", symmetric=False)
+    for row, (smallest, largest) in enumerate(ranges):
+        alone = range_grid(tf.constant(smallest), tf.constant(largest), "INT8", symmetric=False)
+        assert (float(alone.scale), int(alone.zero_point)) == (
+            float(together.scale[row]),
+            int(together.zero_point[row]),
+        )
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_training_rounds_to_the_grid_of_the_file(symmetric):
+    smallest, largest = -0.7, 2.3
+    grid = range_grid(tf.constant(smallest), tf.constant(largest), "INT8", symmetric)
+    integers = np.arange(-127 if symmetric else -128, 128) - int(grid.zero_point)
+    stored = np.float32(grid.scale) * integers.astype("float32")
+    rounded = fake_quantize_activations(
+        tf.constant(stored), tf.constant([smallest, largest]), 8, symmetric
+    )
+    np.testing.assert_allclose(rounded, stored, atol=1e-6)
+
+
+def test_the_integers_of_weights_by_hand():
+    weights = tf.constant([[1.27, -0.014], [0.016, -2.54]])
+    one = nearest_integers(weights, 8, None)
+    assert one.values.numpy().tolist() == [[64.0, -1.0], [1.0, -127.0]]  # 63.5 goes to even
+    many = nearest_integers(weights, 8, 1)
+    assert many.values.numpy().tolist() == [[127.0, -1.0], [2.0, -127.0]]
+    np.testing.assert_allclose(many.grid.scale, [0.01, 0.02], rtol=1e-6)
+
+
+def test_channels_of_zeros_have_a_scale():
+    integers = nearest_integers(tf.constant([[0.0, 1.0], [0.0, 0.6]]), 4, 1)
+    assert (integers.grid.scale.numpy() > 0).all()
+    assert integers.values.numpy().tolist() == [[0.0, 7.0], [0.0, 4.0]]
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((3, 3, 4, 2), 3), ((3, 3, 5, 2), 2), ((4, 6), None)])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_files_hold_the_weights_that_training_rounds_to(shape, axis, bits):
+    weights = tf.constant(np.random.default_rng(0).normal(size=shape).astype("float32"))
+    values, grid = nearest_integers(weights, bits, axis)
+    scale = tf.reshape(grid.scale, [-1 if other == axis else 1 for other in range(len(shape))])
+    trained = fake_quantize_weights(weights, bits, None if axis is None else (axis,))
+    np.testing.assert_allclose(values * scale, trained, atol=1e-6)
