@@ -1,6 +1,7 @@
 """From a Keras model to a .tflite file, with the evidence that it does what the model does."""
 
 import dataclasses
+import functools
 import os
 from collections.abc import Iterable, Mapping
 
@@ -20,7 +21,7 @@ from tfcompress.examples import gather
 from tfcompress.graph.interception import float32_computation
 from tfcompress.graph.wrapper import unwrap
 from tfcompress.interruption import certain_interruption
-from tfcompress.quantization import Scheme
+from tfcompress.quantization import QuantizeAware, Scheme
 from tfcompress.quantization.tracing import arrange_inputs, input_specs
 from tfcompress.targets.target import Target, load_target
 from tfcompress.tflite.flatbuffer import read_model
@@ -156,7 +157,16 @@ class _Deployed:
         if not isinstance(inputs, dict):
             inputs = arrange_inputs(self.model, keras.tree.flatten(inputs))
         with float32_computation(self.model):
+            if self._numbers is not None:
+                return self.model.deployed.once(inputs, self._numbers)
             return self.model(inputs, training=False)
+
+    @functools.cached_property
+    def _numbers(self):
+        """The integers of a model that computes with them to the last bit, else None."""
+        if isinstance(self.model, QuantizeAware) and self.model.deployed.exact:
+            return self.model.deployed.numbers()
+        return None
 
 
 def _evidence(model, key, validation_data, representative_data):

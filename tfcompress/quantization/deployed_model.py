@@ -16,7 +16,7 @@ from tfcompress.quantization.execution import (
     run_integers,
 )
 from tfcompress.quantization.float_file import ConversionError
-from tfcompress.quantization.integers import GraphIntegers, computed, integers_of, plan_ranges
+from tfcompress.quantization.integers import GraphIntegers, compiled, integers_of, plan_ranges
 from tfcompress.quantization.tracing import computed_once
 
 # Relative to the largest value: what the order of float operations can make of an output.
@@ -43,7 +43,11 @@ class DeployedModel:
 
     def numbers(self) -> GraphIntegers:
         """Compute what the file is filled with now, as eager tensors."""
-        return computed(self._numbers)
+        return self._compiled_numbers()
+
+    @functools.cached_property
+    def _compiled_numbers(self):
+        return compiled(self._numbers)
 
     def _numbers(self):
         """Compute what the file is filled with, in the graph that is being built."""
@@ -127,20 +131,37 @@ class DeployedModel:
         """Compute what the device computes on a batch."""
         if tf.executing_eagerly():
             return self._compiled(inputs)
-        return self._outputs(inputs)
+        return self._outputs(inputs, self._numbers())
+
+    def once(self, inputs, numbers: GraphIntegers):
+        """Compute what the device computes on a batch, with numbers that are known.
+
+        Nothing is compiled: for a batch or two that takes longer than to compute them.
+
+        Args:
+            inputs: what the model takes.
+            numbers: from ``numbers``.
+
+        Returns:
+            The model's outputs.
+        """
+        return self._outputs(inputs, numbers)
 
     @functools.cached_property
     def _compiled(self):
-        return tf.function(self._outputs, autograph=False, reduce_retracing=True)
+        return tf.function(
+            lambda inputs: self._outputs(inputs, self._numbers()),
+            autograph=False,
+            reduce_retracing=True,
+        )
 
-    def _outputs(self, inputs):
+    def _outputs(self, inputs, numbers):
         """Run the graph, and arrange its outputs as the model's."""
         specs = self.graph.traced.specs
         fed = [
             tf.cast(tensor, spec.dtype)
             for tensor, spec in zip(keras.tree.flatten(inputs), specs, strict=True)
         ]
-        numbers = self._numbers()
 
         def run(tensors):
             return run_integers(self.graph, numbers, tensors, self._kernels)

@@ -83,6 +83,11 @@ def computed(make: Callable[[], GraphIntegers]) -> GraphIntegers:
     Returns:
         The numbers as eager tensors.
     """
+    return compiled(make)()
+
+
+def compiled(make: Callable[[], GraphIntegers]) -> Callable[[], GraphIntegers]:
+    """Return a function that does what ``computed`` does, and traces the first time alone."""
     symbolic = []
 
     def listed():
@@ -90,8 +95,13 @@ def computed(make: Callable[[], GraphIntegers]) -> GraphIntegers:
         return symbolic[0].tensors()
 
     # The optimizer moves divisions, and inference optimizes its graph: so must this one be.
-    tensors = tf.function(listed, autograph=False)()
-    return symbolic[0].with_tensors(tensors)
+    function = tf.function(listed, autograph=False)
+
+    def compute():
+        tensors = function()
+        return symbolic[0].with_tensors(tensors)
+
+    return compute
 
 
 @dataclasses.dataclass(frozen=True)
