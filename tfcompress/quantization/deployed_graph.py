@@ -121,10 +121,21 @@ class DeployedGraph:
         Returns:
             The values by the tensor's index.
         """
+        operands = self.operands(weights)
+        return {index: d.compute(operands) for index, d in self.derivations.items()}
+
+    def operands(self, weights: Mapping[str, object]) -> dict[str, object]:
+        """Compute what the constants are made of, in the graph that is being built.
+
+        Args:
+            weights: the value of each weight, by its placeholder's name.
+
+        Returns:
+            The value of each operand by its name.
+        """
         names = sorted({name for d in self.derivations.values() for name in d.operands})
         values = imported_tensors(self.traced.definition, weights, names) if names else ()
-        operands = dict(zip(names, values, strict=True))
-        return {index: d.compute(operands) for index, d in self.derivations.items()}
+        return dict(zip(names, values, strict=True))
 
     def kernels_with_one_scale(self) -> dict[str, FoldedKernel]:
         """List the kernels that are scaled by channel and then rounded to one grid.

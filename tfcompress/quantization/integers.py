@@ -30,7 +30,6 @@ from tfcompress.quantization.plan import (
     OfTable,
     Place,
 )
-from tfcompress.quantization.tracing import imported_tensors
 from tfcompress.quantization.weights import RoundedKernel
 from tfcompress.tflite.constants import constant_value
 
@@ -231,18 +230,9 @@ class _Filler:
         self._ranges = ranges
         self._operands, self._trained = {}, {}
         if weights is not None:
-            self._import_operands(weights, trained)
+            self._operands, self._trained = graph.operands(weights), trained
         self._grids: dict[Numbers, Grid] = {}
         self._constants: dict[Place, Integers] = {}
-
-    def _import_operands(self, weights, trained):
-        """Compute the operands of constants; of trained kernels their integers and scales too."""
-        derivations = self._graph.derivations.values()
-        names = sorted({name for derivation in derivations for name in derivation.operands})
-        definition = self._graph.traced.definition
-        values = imported_tensors(definition, weights, names) if names else ()
-        self._operands = dict(zip(names, values, strict=True))
-        self._trained = trained
 
     def integers(self):
         """Return the numbers."""
