@@ -14,6 +14,7 @@ from exporters.converting import ConvertedModel, convert_model
 from exporters.describing import Labels, Normalization, with_description
 from exporters.download_size import gzip_size, zstd_size
 from exporters.judging.target_check import check_target
+from exporters.judging.vela import require_compiler
 from exporters.report import ExportReport, ExportResult, describe
 from exporters.representative_data import kept
 from exporters.signatures import DEFAULT
@@ -86,6 +87,7 @@ def export_tflite(
             never seen data.
         FloatOperationError: an integer export would compute in float; names the Keras layers.
         ConversionError: the TFLite converter refuses the model.
+        ImportError: the target's compiler is not installed.
         RunError: the runtime refuses the file that was made.
         OSError: the file cannot be written.
 
@@ -95,6 +97,8 @@ def export_tflite(
     """
     path = require_writable(path)
     target = load_target(target) if isinstance(target, str) else target
+    if target is not None:
+        require_compiler(target)
     representative_data, validation_data = kept(representative_data), kept(validation_data)
     converted = convert_model(
         model,

@@ -10,6 +10,7 @@ import numpy as np
 from exporters.comparing.validation import Metric
 from exporters.download_size import gzip_size
 from exporters.judging.target_check import check_target
+from exporters.judging.vela import has_compiler
 from exporters.reading.inspection import Inspection, inspect
 from exporters.running.runtime import Limits, find_runtime
 from exporters.timing.benchmarking import Measurement, OperationTime, benchmark
@@ -91,10 +92,10 @@ def examine(
         raise ValueError(f"`runs` is a number of runs, 0 for none. Received: runs={runs}")
     trainings = () if history is None else read_trainings(history)
     found_by = None if search is None else read_search_result(search)
-    devices = [
-        load_target(target) if isinstance(target, str) else target
-        for target in (list_targets() if targets is None else targets)
-    ]
+    if targets is None:
+        devices = [target for target in map(load_target, list_targets()) if has_compiler(target)]
+    else:
+        devices = [load_target(it) if isinstance(it, str) else it for it in targets]
     examples = None if data is None else _labelled(data, labels)
 
     files = [os.fspath(path) for path in (baseline, file) if path is not None]
