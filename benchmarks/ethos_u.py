@@ -2,7 +2,7 @@
 
     python benchmarks/ethos_u.py --json ethos_u.json
 
-MobileNetV1-0.25 for 96x96 images with its initial weights: as it is, pruned to 75 % of zeros, with 16
+MobileNetV1-0.25 for 96x96 images with its initial weights: as it is, with 75 % of zeros, with 16
 values in each kernel, and both. Each is exported as int8 and compiled by Vela. Initial weights are
 uniform, the hardest for the encoding; zeros and shared values are those of `MagnitudePruning` and
 `cluster_weights`.
