@@ -84,7 +84,7 @@ def write_folder_whole(directory: str | os.PathLike, files: Mapping[str, bytes])
 
     Args:
         directory: the folder; it does not exist, or is empty.
-        files: names and bytes.
+        files: names, with "/" between folders, and bytes.
 
     Raises:
         OSError: it cannot be written. Nothing is left, folders that were made for it included.
@@ -95,6 +95,7 @@ def write_folder_whole(directory: str | os.PathLike, files: Mapping[str, bytes])
         try:
             draft.mkdir()
             for name, content in files.items():
+                (draft / name).parent.mkdir(parents=True, exist_ok=True)
                 (draft / name).write_bytes(content)
             os.replace(draft, directory)
         except BaseException:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from exporters.bundling import snippets
+from exporters.bundling.android import android_app, require_package
 from exporters.bundling.bundle_files.run_on_device import compare
 from exporters.bundling.micro import micro_snippet
 from exporters.describing import Names, label_names
@@ -50,6 +51,7 @@ def write_bundle(
     labels: Names | None = None,
     target: str = "raspberry-pi-4",
     count: int = 16,
+    package: str = "com.example.model",
     limits: Limits | None = None,
 ) -> pathlib.Path:
     """Write a folder that proves on the device what the model does.
@@ -57,6 +59,8 @@ def write_bundle(
     It holds the model; golden inputs and outputs; ``run_on_device.py``, which needs NumPy and a
     runtime alone and prints pass or fail, agreement and latency; a manifest with the hash of every
     file; labels; a C array with header; Python, Kotlin and C++ code for this model; and a README.
+    For Android it holds a small app as well, a Gradle project in the folder ``android``, with an
+    instrumented test that compares the golden outputs on the phone.
     The golden outputs are what the file gives here under its default kernels. A device passes where
     its values are as near to them as the kernel sets here are to each other, and its classes agree.
     Whether that notices red and blue swapped is tried on the golden images, and said.
@@ -69,6 +73,7 @@ def write_bundle(
             those that the file holds.
         target: the device, one of ``tfcompress.targets.list_targets()``.
         count: how many golden inputs at most.
+        package: the package of the Kotlin code.
         limits: what the child process that runs the file may use.
 
     Returns:
@@ -79,7 +84,8 @@ def write_bundle(
         FlatbufferError: the file is damaged.
         OSError: labels cannot be read, or the folder cannot be written; nothing is left behind.
         RunError: the file does not run here.
-        ValueError: the target is unknown, or examples or labels do not fit the model.
+        ValueError: the target is unknown, examples or labels do not fit the model, or the package
+            is no name of one.
 
     Example:
     ```python
@@ -91,6 +97,7 @@ def write_bundle(
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise FileExistsError(f"A bundle goes into a folder of its own. Received: {directory}")
     device = load_target(target)
+    require_package(package)
     path = pathlib.Path(getattr(result, "path", result))
     content = path.read_bytes()
     inspection = inspect(path)
@@ -103,9 +110,21 @@ def write_bundle(
         "run_on_device.py": snippets.bundle_file("run_on_device.py").encode(),
         "inference.py": snippets.python_snippet(ports["inputs"], ports["outputs"]).encode(),
         "Inference.kt": snippets.kotlin_snippet(
-            ports["inputs"], ports["outputs"], device.threads
+            ports["inputs"], ports["outputs"], device.threads, package
         ).encode(),
     }
+    if target.startswith("android"):
+        app = android_app(
+            content,
+            ports["inputs"],
+            ports["outputs"],
+            golden,
+            package=package,
+            threads=device.threads,
+            labels=labels,
+            normalization=_normalization(inspection),
+        )
+        files |= {f"android/{name}": data for name, data in app.items()}
     if labels is not None:
         files["labels.txt"] = "".join(f"{label}\n" for label in labels).encode()
     if len(content) <= _LARGEST_C_ARRAY:
@@ -270,6 +289,12 @@ def _remarks(noise: bool, noticed: bool | None) -> list[str]:
     return said
 
 
+def _normalization(inspection: Inspection) -> tuple[Sequence[float], Sequence[float]]:
+    """Return mean and deviation of the pixels, as the file says."""
+    stated = [port for port in inspection.described_inputs if port.mean]
+    return (stated[0].mean, stated[0].std) if stated else ((0.0,), (1.0,))
+
+
 def _readme(title: str, files, inspection: Inspection, ports, verdict, remarks: list[str]) -> str:
     kinds = {
         "model.tflite": "the model",
@@ -277,6 +302,7 @@ def _readme(title: str, files, inspection: Inspection, ports, verdict, remarks: 
         "run_on_device.py": "runs the model on the golden inputs and compares",
         "inference.py": "Python code that runs the model on real numbers",
         "Inference.kt": "Kotlin code for Android that does the same",
+        "android/app/build.gradle.kts": "a small Android app with its Gradle project and its test",
         "labels.txt": "the names of the classes, one a line",
         "model_data.h": "header of the C array, with an estimate of the arena",
         "model_data.c": "the model as a C array, for microcontrollers",

@@ -29,19 +29,25 @@ def python_snippet(inputs: Sequence[PortFacts], outputs: Sequence[PortFacts]) ->
     return template("inference.py.txt").substitute(literals)
 
 
-def kotlin_snippet(inputs: Sequence[PortFacts], outputs: Sequence[PortFacts], threads: int) -> str:
+def kotlin_snippet(
+    inputs: Sequence[PortFacts], outputs: Sequence[PortFacts], threads: int, package: str
+) -> str:
     """Write a Kotlin class for Android that runs the model on real numbers.
 
     Args:
         inputs: as for ``python_snippet``.
         outputs: likewise.
         threads: threads to use.
+        package: the name of its package.
 
     Returns:
         Its text.
     """
     return template("Inference.kt.txt").substitute(
-        inputs=_kotlin_ports(inputs), outputs=_kotlin_ports(outputs), threads=threads
+        inputs=_kotlin_ports(inputs),
+        outputs=_kotlin_ports(outputs),
+        threads=threads,
+        package=package,
     )
 
 

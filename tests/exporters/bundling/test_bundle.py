@@ -167,7 +167,7 @@ def test_the_python_snippet_predicts_what_the_model_predicts(bundle):
 
 def test_kotlin_strings_are_escaped():
     port = {"name": 'a"$b\\', "shape": [1], "dtype": "int8", "scale": 0.5, "zero_point": 0}
-    assert r'Port("a\"\$b\\", "int8"' in snippets.kotlin_snippet([port], [port], threads=2)
+    assert r'Port("a\"\$b\\", "int8"' in snippets.kotlin_snippet([port], [port], 2, "a.b")
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler, `cc`")
