@@ -18,7 +18,7 @@ from tfcompress.quantization.kernels.convolutions import (
     transposed_convolution_2d,
     transposed_convolution_3d,
 )
-from tfcompress.quantization.kernels.recurrent import sequence_lstm
+from tfcompress.quantization.kernels.lstm import sequence_lstm
 from tfcompress.quantization.kernels.structural import binary, reducing
 from tfcompress.tflite.model import Operation
 
