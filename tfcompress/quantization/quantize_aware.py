@@ -45,7 +45,11 @@ from tfcompress.quantization.phase import Phase
 from tfcompress.quantization.placement import Placement
 from tfcompress.quantization.poles import around_poles
 from tfcompress.quantization.scheme import Scheme
-from tfcompress.quantization.stored_tensors import StoredTensors, first_steps, stepped_ranges
+from tfcompress.quantization.activation_tensors import (
+    ActivationTensors,
+    first_steps,
+    stepped_ranges,
+)
 from tfcompress.quantization.tracing import input_point, input_specs
 from tfcompress.quantization.weights import QuantizedWeights, stepped_in_the_first_version
 
@@ -260,7 +264,7 @@ class QuantizeAware(ModelWrapper):
 
     def _rounded(self, inputs, training, mask, phase):
         steps = self.activation_steps
-        stored = StoredTensors(
+        stored = ActivationTensors(
             self.placement,
             self.scheme,
             tf.convert_to_tensor(self.ranges),
@@ -341,7 +345,7 @@ class QuantizeAware(ModelWrapper):
 
     def _observed(self, inputs, ranges, observer):
         """Follow the ranges of a batch, and tell of each tensor whether it is finite."""
-        stored = StoredTensors(self.placement, self.scheme, ranges, Phase(), observer)
+        stored = ActivationTensors(self.placement, self.scheme, ranges, Phase(), observer)
         finite = {}
 
         def tap(point, tensor, **how):

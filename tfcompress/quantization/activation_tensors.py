@@ -18,7 +18,7 @@ from tfcompress.quantization.scheme import Scheme
 _FIXED_16_BITS = (-32767 / 32768, 32767 / 32768)
 
 
-class StoredTensors:
+class ActivationTensors:
     """One run of a model: rounds each stored tensor at its point, and lets its range follow.
 
     Args:
