@@ -8,21 +8,20 @@ from collections.abc import Iterable, Mapping
 import keras
 import numpy as np
 
-from exporters.comparing.agreement import Agreement
-from exporters.comparing.validation import validate
+from exporters.compatibility import check_target
 from exporters.converting import ConvertedModel, convert_model
-from exporters.describing import Labels, Normalization, with_description
-from exporters.download_size import gzip_size, zstd_size
-from exporters.judging.target_check import check_target
-from exporters.report import ExportReport, ExportResult, describe
-from exporters.representative_data import kept
+from exporters.metadata import Labels, Normalization, with_description
+from exporters.parity import Agreement
+from exporters.report import ExportReport, ExportResult, describe, gzip_size, zstd_size
 from exporters.signatures import DEFAULT
-from tfcompress.examples import gather
-from tfcompress.graph.interception import float32_computation
-from tfcompress.graph.wrapper import unwrap
+from exporters.validation import validate
+from tfcompress.data.examples import gather
+from tfcompress.data.samples import kept
 from tfcompress.interruption import certain_interruption
+from tfcompress.keras_graph.inputs import arrange_inputs, input_specs
+from tfcompress.keras_graph.interception import float32_computation
+from tfcompress.keras_graph.wrapper import unwrap
 from tfcompress.quantization import QuantizeAware, Scheme
-from tfcompress.quantization.tracing import arrange_inputs, input_specs
 from tfcompress.targets.target import Target, load_target
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.precision import float_operations

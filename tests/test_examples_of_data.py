@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfcompress.examples import gather, iterate_inputs
+from tfcompress.data.examples import gather, iterate_inputs
 
 X, Y = np.arange(10, dtype="float32").reshape(5, 2), np.arange(5)
 

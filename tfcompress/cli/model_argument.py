@@ -127,7 +127,7 @@ def _unknown_class(message: str) -> str | None:
 
 def image_shape(model) -> tuple[int, int, int] | None:
     """Return height, width and channels of a model's input, if it is an image."""
-    from tfcompress.graph.wrapper import unwrap
+    from tfcompress.keras_graph.wrapper import unwrap
 
     declared = getattr(unwrap(model), "inputs", None) or ()
     return shape_of_image([tuple(tensor.shape) for tensor in declared])

@@ -13,8 +13,8 @@ from tfcompress.distillation.hashing import hash_arrays
 from tfcompress.distillation.heads import detect_heads
 from tfcompress.distillation.matching import given_names
 from tfcompress.distillation.teacher import Signals, Teacher
-from tfcompress.graph.wrapper import unwrap
 from tfcompress.guests.recognizing import is_tf_keras_model
+from tfcompress.keras_graph.wrapper import unwrap
 
 _ROWS = 3  # of a rehearsal
 

@@ -4,10 +4,10 @@ import keras
 import numpy as np
 from tensorflow import nest
 
-from tfcompress.graph.wrapper import ModelWrapper
 from tfcompress.guests.rebuilding import NoTwinError, from_tf_keras
 from tfcompress.guests.recognizing import has_learnt_ranges, input_structure, is_tf_keras_model
 from tfcompress.guests.stripping import strip_wrappers
+from tfcompress.keras_graph.wrapper import ModelWrapper
 
 
 class GuestModel(ModelWrapper):

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 import keras
 from rich.console import Console
 
-from exporters.representative_data import kept
-from tfcompress.examples import gather
-from tfcompress.graph.channels.flow import require_functional
-from tfcompress.graph.wrapper import require_built, unwrap
+from tfcompress.data.examples import gather
+from tfcompress.data.samples import kept
 from tfcompress.interruption import certain_interruption
+from tfcompress.keras_graph.channels.flow import require_functional
+from tfcompress.keras_graph.wrapper import require_built, unwrap
 from tfcompress.search.budget import Budget, require_positive
 from tfcompress.search.choosing import choose
 from tfcompress.search.fine_tuning import FineTuning

@@ -10,8 +10,8 @@ import keras
 import numpy as np
 
 from exporters import benchmark, export_tflite
-from tfcompress.graph.kernels import find_kernels
-from tfcompress.graph.wrapper import unwrap
+from tfcompress.keras_graph.kernels import find_kernels
+from tfcompress.keras_graph.wrapper import unwrap
 from tfcompress.search.fine_tuning import FineTuning
 from tfcompress.search.records import Reference, Trial
 from tfcompress.search.reference import (

@@ -8,8 +8,8 @@ import time
 
 import keras
 
-from tfcompress.examples import first_examples, flattened
-from tfcompress.graph.kernels import find_kernels
+from tfcompress.data.examples import first_examples, flattened
+from tfcompress.keras_graph.kernels import find_kernels
 from tfcompress.search.sensitivity import Sensitivity, sensitivity
 from tfcompress.search.space import Space
 from tfcompress.whole_file import write_whole

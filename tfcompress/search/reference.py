@@ -11,11 +11,11 @@ import keras
 import numpy as np
 
 from exporters import benchmark, export_tflite
-from exporters.comparing.agreement import Agreement
-from exporters.comparing.validation import file_metric
-from exporters.download_size import gzip_size
-from tfcompress.examples import gather
-from tfcompress.graph.channels import read_channels
+from exporters.parity import Agreement
+from exporters.report import gzip_size
+from exporters.validation import file_metric
+from tfcompress.data.examples import gather
+from tfcompress.keras_graph.channels import read_channels
 from tfcompress.search.records import Reference
 from tfcompress.search.teaching import spread
 from tfcompress.tflite.editing import Editor

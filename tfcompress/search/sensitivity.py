@@ -12,11 +12,11 @@ import keras
 import numpy as np
 from rich.progress import track
 
-from tfcompress.examples import as_called, gather, iterate_inputs
-from tfcompress.graph.kernels import Kernel, find_kernels
-from tfcompress.graph.selection import LayerSelector
-from tfcompress.graph.wrapper import require_built
+from tfcompress.data.examples import as_called, gather, iterate_inputs
 from tfcompress.interruption import certain_interruption, undisturbed
+from tfcompress.keras_graph.kernels import Kernel, find_kernels
+from tfcompress.keras_graph.selection import LayerSelector
+from tfcompress.keras_graph.wrapper import require_built
 from tfcompress.pruning.masks import count_masked, smallest
 from tfcompress.quantization.arithmetic.fake_quantization import fake_quantize_weights
 from tfcompress.whole_file import write_whole

@@ -9,8 +9,8 @@ from typing import Any
 
 import keras
 
-from tfcompress.graph.channels import read_channels
 from tfcompress.interruption import certain_interruption, raise_lost_interruption
+from tfcompress.keras_graph.channels import read_channels
 from tfcompress.pruning.channels.removal import remove_channels
 from tfcompress.whole_file import replaced_whole, write_whole
 

@@ -1,0 +1,1 @@
+"""The data of `fit`: examples, representative data and validation data."""
