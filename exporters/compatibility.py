@@ -14,6 +14,7 @@ from exporters.running.tensor_details import random_inputs
 from tfcompress.targets.arena import arena_estimate
 from tfcompress.targets.rules import Site, allowed_types, broken_rules
 from tfcompress.targets.target import Delegate, Target, load_target
+from tfcompress.targets.vela import Compilation, CompilerError, compile_for_npu
 from tfcompress.targets.versions import minimum_runtime, oldest_release, version_key
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.model import Operation, Subgraph, TFLiteModel
@@ -39,6 +40,7 @@ class Verdict:
         notes: what to know before deploying there, and what an optional delegate would not take.
         arena: estimated bytes of the tensors on a microcontroller, otherwise None.
         arena_limit: bytes that the microcontroller has for them, otherwise None.
+        compiled: what the device's compiler made of the file, None where the verdict is of tables.
         changes: what was rewritten.
         fixed: the rewritten file, None if nothing was.
     """
@@ -51,13 +53,16 @@ class Verdict:
     notes: tuple[str, ...] = ()
     arena: int | None = None
     arena_limit: int | None = None
+    compiled: Compilation | None = None
     changes: tuple[str, ...] = ()
     fixed: bytes | None = dataclasses.field(default=None, repr=False)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the verdict as JSON-able values, without the bytes of a rewritten file."""
+        """Return the verdict as JSON-able values, without the bytes of files."""
         report = dataclasses.asdict(self)
         del report["fixed"]
+        if self.compiled is not None:
+            del report["compiled"]["content"]
         return report
 
     def to_text(self) -> str:
@@ -70,6 +75,8 @@ class Verdict:
             counts = ", ".join(f"{name} x{count}" for name, count in self.left_on_cpu.items())
             lines[0] += f", left on the CPU: {counts}"
         said = [*self.reasons, *self.changes, *(f"note: {note}" for note in self.notes)]
+        if self.compiled is not None:
+            said.append(self.compiled.to_text())
         if self.arena is not None:
             said.append(f"arena: about {self.arena:,} of {self.arena_limit:,} bytes")
         return "\n".join([*lines, *(f"  {line}" for line in said)])
@@ -81,7 +88,8 @@ def check_target(
     r"""Judge whether a device runs a file.
 
     The file is read as data, not run; except with ``fix``, where a child process runs the given and
-    the rewritten file to see that they agree.
+    the rewritten file to see that they agree. For a target with an NPU that has a compiler, the
+    compiler decides, in a process of its own.
 
     Args:
         source: the file's bytes, or its path.
@@ -96,6 +104,7 @@ def check_target(
 
     Raises:
         FlatbufferError: the file is damaged.
+        ImportError: the target's compiler is not installed.
         OSError: the path cannot be read.
         RunError: with ``fix``, the file does not run here.
         ValueError: the target is unknown.
@@ -108,23 +117,33 @@ def check_target(
     ```
     """
     target = load_target(target) if isinstance(target, str) else target
-    verdict = _judge(read_model(source), target)
+    content = source if isinstance(source, bytes) else pathlib.Path(source).read_bytes()
+    verdict = _judge(content, target)
     if not fix or verdict.ok:
         return verdict
     content, changes = fixed_content(
-        source if isinstance(source, bytes) else pathlib.Path(source).read_bytes(),
-        lambda candidate: len(_judge(read_model(candidate), target).reasons),
+        content, lambda candidate: len(_judge(candidate, target).reasons)
     )
     if not changes:
         return verdict
-    verdict = _judge(read_model(content), target)
+    verdict = _judge(content, target)
     return dataclasses.replace(verdict, changes=changes, fixed=content)
 
 
-def _judge(model: TFLiteModel, target: Target) -> Verdict:
+def _judge(content: bytes, target: Target) -> Verdict:
+    """Judge a file by the target's runtime, delegate or compiler, and memory."""
+    model = read_model(content)
     min_runtime, reasons = _runtime_verdict(model, target)
     notes = list(target.notes)
-    left, arena = {}, None
+    left, arena, compiled = {}, None, None
+    if target.compiler is not None:
+        try:
+            compiled = compile_for_npu(content, target)
+        except CompilerError as error:
+            reasons.append(str(error))
+        else:
+            left, faults = _compiler_verdict(model, compiled)
+            reasons += faults
     if target.delegate is not None:
         left, faults = _delegate_verdict(model, target.delegate)
         (reasons if target.delegate.required else notes).extend(faults)
@@ -142,6 +161,7 @@ def _judge(model: TFLiteModel, target: Target) -> Verdict:
         notes=tuple(notes),
         arena=arena,
         arena_limit=None if arena is None else target.memory.arena,
+        compiled=compiled,
     )
 
 
@@ -201,6 +221,21 @@ def _delegate_verdict(model: TFLiteModel, delegate: Delegate) -> tuple[dict[str,
     if delegate.segments == "all":
         return {}, reasons
     left = [operation.label for operation in main.operations if operation.index not in mapped]
+    return dict(collections.Counter(left)), reasons
+
+
+def _compiler_verdict(
+    model: TFLiteModel, compiled: Compilation
+) -> tuple[dict[str, int], list[str]]:
+    """Name what a compiler leaves on the CPU, with its reasons and our layers."""
+    left, reasons = [], []
+    for subgraph in model.subgraphs:
+        for operation in subgraph.operations:
+            outputs = [subgraph.tensors[i].name for i in operation.outputs if i >= 0]
+            why = compiled.left_on_cpu.get(outputs[0]) if outputs else None
+            if why is not None:
+                left.append(operation.label)
+                reasons.append(f"{Site(model, subgraph, operation)} stays on the CPU: {why}")
     return dict(collections.Counter(left)), reasons
 
 

@@ -23,6 +23,7 @@ from tfcompress.keras_graph.interception import float32_computation
 from tfcompress.keras_graph.wrapper import unwrap
 from tfcompress.quantization import QuantizeAware, Scheme
 from tfcompress.targets.target import Target, load_target
+from tfcompress.targets.vela import require_compiler
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.precision import float_operations
 from tfcompress.whole_file import require_writable, write_whole
@@ -85,6 +86,7 @@ def export_tflite(
             never seen data.
         FloatOperationError: an integer export would compute in float; names the Keras layers.
         ConversionError: the TFLite converter refuses the model.
+        ImportError: the target's compiler is not installed.
         RunError: the runtime refuses the file that was made.
         OSError: the file cannot be written.
 
@@ -94,6 +96,8 @@ def export_tflite(
     """
     path = require_writable(path)
     target = load_target(target) if isinstance(target, str) else target
+    if target is not None:
+        require_compiler(target)
     representative_data, validation_data = kept(representative_data), kept(validation_data)
     converted = convert_model(
         model,
