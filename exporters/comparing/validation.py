@@ -27,7 +27,7 @@ from exporters.running.runtime import (
     find_runtimes,
     load_isolated,
 )
-from tfcompress.examples import Inputs, first_examples, flattened, gather
+from tfcompress.data import Inputs, first_examples, flattened, gather
 from tfcompress.tflite.flatbuffer import read_model
 
 __all__ = ["Agreement", "OutputAgreement", "RunAgreement", "validate"]

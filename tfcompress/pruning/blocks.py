@@ -6,7 +6,7 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from tfcompress.examples import iterate_inputs
+from tfcompress.data import iterate_inputs
 from tfcompress.graph.channels import read_channels, rebuild
 from tfcompress.graph.channels.flow import nodes_in_order, require_functional
 from tfcompress.graph.channels.rebuilding import run_graph

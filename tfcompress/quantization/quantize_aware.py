@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from keras.src.backend import AutocastScope
 
-from tfcompress.examples import iterate_inputs
+from tfcompress.data import iterate_inputs
 from tfcompress.graph.interception import is_intercepted
 from tfcompress.graph.selection import LayerSelector, select_layers
 from tfcompress.graph.taps import TappedCalls, walk_operations

@@ -13,7 +13,7 @@ from exporters.judging.target_check import check_target
 from exporters.reading.inspection import Inspection, inspect
 from exporters.running.runtime import Limits, find_runtime
 from exporters.timing.benchmarking import Measurement, OperationTime, benchmark
-from tfcompress.examples import gather
+from tfcompress.data import gather
 from tfcompress.report.comparison import Comparison, compare
 from tfcompress.report.environment import describe_environment, hash_file
 from tfcompress.report.findings import FileFindings, Findings

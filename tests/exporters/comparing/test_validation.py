@@ -15,7 +15,7 @@ from exporters.comparing.validation import validate
 from exporters.converting import convert_model
 from exporters.running.ports import Port
 from exporters.running.runtime import RunError, find_runtimes
-from tfcompress.examples import gather
+from tfcompress.data import gather
 
 PORT = Port("y", 0, (1, 2), np.dtype("int8"), scale=0.5, zero_point=10)
 
