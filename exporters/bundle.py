@@ -27,11 +27,11 @@ from exporters.running.runtime import (
     load_isolated,
 )
 from exporters.running.tensor_details import random_inputs
-from tfcompress.data.examples import gather
+from tfcompress.atomic_files import write_folder_atomically
+from tfcompress.data import gather
 from tfcompress.targets.arena import arena_estimate
 from tfcompress.targets.target import load_target
 from tfcompress.tflite.flatbuffer import read_model
-from tfcompress.whole_file import write_folder_whole
 
 _SHARE = 0.99
 _LEAST_STEPS = 2.0
@@ -132,7 +132,7 @@ def write_bundle(
         },
     }
     files["manifest.json"] = (json.dumps(manifest, indent=2) + "\n").encode()
-    write_folder_whole(directory, files)
+    write_folder_atomically(directory, files)
     return directory
 
 

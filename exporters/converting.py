@@ -8,10 +8,10 @@ import numpy as np
 import tensorflow as tf
 
 from exporters.calibration import observe_ranges
+from exporters.representative_data import checked_samples, require_data
 from exporters.signatures import DEFAULT, entry_models, output_names
-from tfcompress.data.samples import checked_samples, require_data
-from tfcompress.guests.guest_model import GuestModel, hosted
 from tfcompress.keras_graph.wrapper import ModelWrapper, require_final_kernels, unwrap
+from tfcompress.legacy.conversion import LegacyModel, converted
 from tfcompress.quantization import QuantizeAware, Scheme
 from tfcompress.quantization.deployed_graph import (
     DeployedGraph,
@@ -91,7 +91,7 @@ def convert_model(
         FloatOperationError: an integer export would compute in float; names the Keras layers.
         ConversionError: the TFLite converter refuses the model.
     """
-    model = _deployable(hosted(model))
+    model = _deployable(converted(model))
     _require_dtypes(input_dtype=input_dtype, output_dtype=output_dtype)
     scheme = _scheme_of(model, quantization, signatures)
     require_finite_weights(model)
@@ -103,9 +103,9 @@ def convert_model(
         name = f"{scheme.name}, quantization-aware"
     else:
         samples = None
-        learnt = isinstance(model, GuestModel) and model.has_learnt_ranges
+        learned = isinstance(model, LegacyModel) and model.has_learned_ranges
         integer = scheme is not None and scheme.is_integer
-        if integer and not (learnt and representative_data is None):
+        if integer and not (learned and representative_data is None):
             require_data(quantization or "int8", representative_data)
             samples = checked_samples(models, representative_data)
         made = {
@@ -113,7 +113,7 @@ def convert_model(
             for key, entry_model in models.items()
         }
         name = "float32" if scheme is None else scheme.name
-        if learnt:
+        if learned:
             name += ", quantization-aware by TFMOT"
         elif samples is not None:
             name += ", post-training"
@@ -135,7 +135,7 @@ def convert_model(
 def _deployable(model):
     """Look through wrappers that change how a model trains, but not what it computes."""
     require_final_kernels(model, "an export")
-    while isinstance(model, ModelWrapper) and not isinstance(model, QuantizeAware | GuestModel):
+    while isinstance(model, ModelWrapper) and not isinstance(model, QuantizeAware | LegacyModel):
         model = model.model
     return model
 
@@ -159,7 +159,7 @@ def _scheme_of(model, quantization, signatures) -> Scheme | None:
                 "`model.model`."
             )
         return model.scheme
-    if isinstance(model, GuestModel):
+    if isinstance(model, LegacyModel):
         _require_plain_request(model, quantization, signatures)
     if isinstance(quantization, Scheme):
         return quantization
@@ -174,11 +174,11 @@ def _scheme_of(model, quantization, signatures) -> Scheme | None:
 
 def _require_plain_request(guest, quantization, signatures):
     """Check what is asked of a model that cannot be rebuilt: its graph is converted as it is."""
-    names = ("int8",) if guest.has_learnt_ranges else QUANTIZATIONS
+    names = ("int8",) if guest.has_learned_ranges else QUANTIZATIONS
     if quantization not in (None, *names):
         raise ValueError(
             f"The tf_keras model {guest.name!r} is converted as it is, to one of {list(names)}, "
-            f"because it has {'learnt ranges' if guest.has_learnt_ranges else 'a layer'} that "
+            f"because it has {'learnt ranges' if guest.has_learned_ranges else 'a layer'} that "
             f"Keras 3 does not have. Received: quantization={quantization!r}"
         )
     if signatures:

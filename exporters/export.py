@@ -15,9 +15,9 @@ from exporters.parity import Agreement
 from exporters.report import ExportReport, ExportResult, describe, gzip_size, zstd_size
 from exporters.signatures import DEFAULT
 from exporters.validation import validate
-from tfcompress.data.examples import gather
-from tfcompress.data.samples import kept
-from tfcompress.interruption import certain_interruption
+from tfcompress.atomic_files import require_writable, write_atomically
+from tfcompress.data import gather, reusable
+from tfcompress.interruption import reliable_interruption
 from tfcompress.keras_graph.inputs import arrange_inputs, input_specs
 from tfcompress.keras_graph.interception import float32_computation
 from tfcompress.keras_graph.wrapper import unwrap
@@ -26,12 +26,11 @@ from tfcompress.targets.target import Target, load_target
 from tfcompress.targets.vela import require_compiler
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.precision import float_operations
-from tfcompress.whole_file import require_writable, write_whole
 
 _EVIDENCE_EXAMPLES = 64
 
 
-@certain_interruption()
+@reliable_interruption()
 def export_tflite(
     model: keras.Model,
     path: str | os.PathLike,
@@ -98,7 +97,7 @@ def export_tflite(
     target = load_target(target) if isinstance(target, str) else target
     if target is not None:
         require_compiler(target)
-    representative_data, validation_data = kept(representative_data), kept(validation_data)
+    representative_data, validation_data = reusable(representative_data), reusable(validation_data)
     converted = convert_model(
         model,
         quantization,
@@ -128,7 +127,7 @@ def export_tflite(
         verdict=None if target is None else check_target(flatbuffer, target),
         **describe(content),
     )
-    write_whole(path, flatbuffer)
+    write_atomically(path, flatbuffer)
     return ExportResult(path, report)
 
 

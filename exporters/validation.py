@@ -26,7 +26,7 @@ from exporters.running.runtime import (
 )
 from exporters.running.tensor_details import ports, random_inputs
 from exporters.task_metric import TaskMetric, count_classes, find_task_metric
-from tfcompress.data.examples import Inputs, first_examples, flattened, gather
+from tfcompress.data import Inputs, first_examples, flattened, gather
 from tfcompress.tflite.flatbuffer import read_model
 
 __all__ = ["Agreement", "OutputAgreement", "RunAgreement", "validate"]

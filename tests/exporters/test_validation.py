@@ -15,7 +15,7 @@ from exporters.parity import accuracy, compare, is_classification
 from exporters.running.runtime import RunError, find_runtimes
 from exporters.running.tensor_details import Port
 from exporters.validation import validate
-from tfcompress.data.examples import gather
+from tfcompress.data import gather
 
 PORT = Port("y", 0, (1, 2), np.dtype("int8"), scale=0.5, zero_point=10)
 

@@ -16,7 +16,7 @@ from exporters.compatibility import check_target
 from tfcompress.cli.data_argument import load_data
 from tfcompress.cli.errors import CommandError
 from tfcompress.distillation.cache_store import read_manifest
-from tfcompress.guests.files import is_tf_keras_file
+from tfcompress.legacy.files import is_tf_keras_file
 from tfcompress.quantization.scheme import Scheme
 from tfcompress.tflite.metadata import append_files, appended_files
 from tfcompress.tflite.model import FlatbufferError

@@ -120,8 +120,8 @@ def run_export(arguments) -> None:
 def _check_export(arguments) -> list[str] | None:
     """Judge the arguments before TensorFlow loads; return the labels."""
     from exporters.metadata import label_names
+    from tfcompress.atomic_files import require_writable
     from tfcompress.targets.target import load_target
-    from tfcompress.whole_file import require_writable
 
     require_model_file(arguments.model)
     require_other_file("--out", arguments.out, arguments.model)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
-from tfcompress.data.examples import gather
+from tfcompress.data import gather
 from tfcompress.keras_graph.inputs import arrange_inputs, input_specs
 
 _NUMBERS = 4_000_000  # that enter the model at once

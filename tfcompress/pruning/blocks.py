@@ -6,7 +6,7 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from tfcompress.data.examples import iterate_inputs
+from tfcompress.data import iterate_inputs
 from tfcompress.keras_graph.channels import read_channels, rebuild
 from tfcompress.keras_graph.channels.flow import nodes_in_order, require_functional
 from tfcompress.keras_graph.channels.rebuilding import run_graph

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from keras.src.backend import AutocastScope
 
-from tfcompress.data.examples import iterate_inputs
+from tfcompress.data import iterate_inputs
 from tfcompress.keras_graph.hooks import TappedCalls, walk_operations
 from tfcompress.keras_graph.inputs import input_specs
 from tfcompress.keras_graph.interception import is_intercepted

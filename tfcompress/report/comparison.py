@@ -94,11 +94,11 @@ def float_twin(model: Any, file: Path) -> bytes | None:
     """
     # A file without a model is examined without TensorFlow.
     from exporters.converting import convert_model
-    from tfcompress.guests.recognizing import has_learnt_ranges, is_tf_keras_model
     from tfcompress.keras_graph.wrapper import unwrap
+    from tfcompress.legacy.wrappers import has_learned_ranges, is_tf_keras_model
     from tfcompress.tflite.editing import compact
 
-    if is_tf_keras_model(model) and has_learnt_ranges(model):
+    if is_tf_keras_model(model) and has_learned_ranges(model):
         return None
     main = read_model(file).subgraphs[0]
     sizes = {main.tensors[index].shape_signature[0] for index in main.inputs}

@@ -13,7 +13,7 @@ from exporters.inspection import Inspection, inspect
 from exporters.report import gzip_size
 from exporters.running.runtime import Limits, find_runtime
 from exporters.validation import Metric
-from tfcompress.data.examples import gather
+from tfcompress.data import gather
 from tfcompress.report.comparison import Comparison, compare
 from tfcompress.report.environment import describe_environment, hash_file
 from tfcompress.report.findings import FileFindings, Findings

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfcompress.data.examples import as_called, flattened, gather
+from tfcompress.data import as_called, flattened, gather
 from tfcompress.distillation import cache_teacher
 from tfcompress.distillation.cache import TeacherCache
 

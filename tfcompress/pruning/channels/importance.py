@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfcompress.data.examples import as_called, gather
+from tfcompress.data import as_called, gather
 from tfcompress.keras_graph.channels import ChannelFlow
 from tfcompress.pruning.channels.reconstruction import lasso
 

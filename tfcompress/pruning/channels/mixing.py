@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfcompress.data.examples import iterate_inputs
+from tfcompress.data import iterate_inputs
 from tfcompress.keras_graph.channels import ChannelFlow
 from tfcompress.keras_graph.interception import intercepted_calls
 from tfcompress.keras_graph.patches import extract_patches

@@ -56,7 +56,7 @@ def test_kernels_are_the_integers_of_training(found):
 
 def test_a_quantization_aware_model_stays_what_it_is(found):
     assert "ValueError" in found["quantization"]["rebuilding"]
-    assert "`export_tflite` takes it as it is" in found["quantization"]["rebuilding"]
+    assert "`export_tflite` accepts the model as it is" in found["quantization"]["rebuilding"]
     assert "one of ['int8']" in found["quantization"]["other"]
     assert "quantization='float16'" in found["quantization"]["other"]
 

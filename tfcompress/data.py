@@ -1,4 +1,4 @@
-"""Examples out of whatever data ``fit`` takes: all of them as arrays, or batch by batch."""
+"""The data that ``fit`` takes, as inputs and labels: all of it as arrays, or batch by batch."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,52 +11,48 @@ _INFINITE = -1  # tf.data.INFINITE_CARDINALITY, without importing TensorFlow
 Inputs = list[np.ndarray] | dict[str, np.ndarray]
 
 
-def gather(data: Any, most: int | None = None) -> tuple[Inputs, np.ndarray | None]:
+def gather(data: Any, max_examples: int | None = None) -> tuple[Inputs, np.ndarray | None]:
     """Collect inputs, and labels where the data has them.
 
     Args:
-        data: an array; a list of arrays, one an input; a dict of arrays by input name, or of dicts
-            and lists of such; a tuple of one of these and labels; or batches: a tf.data.Dataset, a
+        data: an array; a list of arrays, one per input; a dict of arrays by input name, or of dicts
+            and lists of these; a tuple of one of these and labels; or batches: a tf.data.Dataset, a
             PyDataset, or any iterable, whose batches are inputs, or tuples of inputs, labels and
             weights.
-        most: how many examples at most.
+        max_examples: how many examples to collect at most.
 
     Returns:
-        (inputs, labels): arrays with an example a row, of nested inputs a list in the order in
-        which Keras flattens them; labels are None if there are none.
+        (inputs, labels): arrays with one example per row; nested inputs become a list in the order
+        in which Keras flattens them. Labels are None if there are none.
 
     Raises:
         TypeError: the data is none of the above.
-        ValueError: there is no example, or all are asked for of a dataset that never ends.
+        ValueError: there is no example, or the dataset never ends and ``max_examples`` is None.
     """
     if _is_whole(data):
         inputs, labels = _whole(data)
     else:
-        if most is None:
+        if max_examples is None:
             _require_end(data)
-        inputs, labels = _joined(_batches(data), most)
-    rows = next(flattened(inputs), ())
-    if not len(rows):
+        inputs, labels = _joined(_batches(data), max_examples)
+    if not count_examples(inputs):
         raise ValueError("At least one example is needed. Received: none")
-    if most is not None:
-        inputs = _mapped(inputs, lambda array: array[:most])
-        labels = None if labels is None else labels[:most]
+    if max_examples is not None:
+        inputs = first_examples(inputs, max_examples)
+        labels = None if labels is None else labels[:max_examples]
     return inputs, labels
 
 
 def iterate_inputs(data: Any, batch_size: int = 32) -> Iterator[Any]:
-    """Yield the inputs of a data set, batch by batch; labels and weights are left out.
+    """Yield the inputs of each batch in their own structure, without labels and weights.
 
     Args:
         data: as ``gather`` takes it.
-        batch_size: examples in a batch where the data is whole; batches keep their size.
-
-    Yields:
-        The inputs of a batch, in the structure that they came in.
+        batch_size: examples per batch of arrays; batches of a dataset keep their size.
 
     Raises:
-        TypeError: the data is of no kind that ``gather`` takes.
-        ValueError: it is a dataset that never ends.
+        TypeError: the data is of a kind that ``gather`` does not take.
+        ValueError: the dataset never ends.
     """
     _require_end(data)
     if not _is_whole(data):
@@ -64,24 +60,45 @@ def iterate_inputs(data: Any, batch_size: int = 32) -> Iterator[Any]:
             yield batch[0] if isinstance(batch, tuple) else batch
         return
     inputs = data[0] if isinstance(data, tuple) else data
-    for start in range(0, len(next(flattened(inputs), ())), batch_size):
-        yield _mapped(inputs, lambda array, start=start: array[start : start + batch_size])
+    for start in range(0, count_examples(inputs), batch_size):
+        yield map_arrays(inputs, lambda array, start=start: array[start : start + batch_size])
+
+
+class _Batches:
+    """Batches to iterate over repeatedly; ``gather`` takes a plain list for one of inputs."""
+
+    def __init__(self, batches):
+        self._batches = list(batches)
+
+    def __iter__(self):
+        return iter(self._batches)
+
+
+def reusable(data: Any) -> Any:
+    """Return data that can be iterated over repeatedly: an iterator's batches are stored."""
+    return _Batches(data) if isinstance(data, Iterator) else data
 
 
 def first_examples(inputs: Inputs, count: int) -> Inputs:
     """Return the first examples of gathered inputs."""
-    return _mapped(inputs, lambda array: array[:count])
+    return map_arrays(inputs, lambda array: array[:count])
+
+
+def evenly_spaced(examples: tuple[Inputs, Any], max_examples: int) -> tuple[Inputs, Any]:
+    """Choose examples from the first to the last of gathered ones, which may be sorted by class."""
+    inputs, labels = examples
+    count = count_examples(inputs)
+    rows = np.linspace(0, count - 1, min(max_examples, count)).astype(int)
+    return map_arrays(inputs, lambda array: array[rows]), None if labels is None else labels[rows]
+
+
+def count_examples(inputs: Any) -> int:
+    """Return the number of examples in a batch, or in gathered inputs; 0 without any input."""
+    return len(next(flattened(inputs), ()))
 
 
 def flattened(arrays: Any) -> Iterator[Any]:
-    """Yield arrays, in the order in which TensorFlow and Keras flatten what holds them.
-
-    Args:
-        arrays: an array, or lists, tuples and dicts of such.
-
-    Yields:
-        Each array, dicts in the order of their sorted keys.
-    """
+    """Yield the arrays in lists, tuples and dicts, in the order of TensorFlow and Keras."""
     if isinstance(arrays, Mapping):
         arrays = [arrays[name] for name in sorted(arrays)]
     if isinstance(arrays, list | tuple):
@@ -94,6 +111,15 @@ def flattened(arrays: Any) -> Iterator[Any]:
 def as_called(inputs: Inputs):
     """Return gathered inputs as a model is called with them: a single one without its list."""
     return inputs[0] if isinstance(inputs, list) and len(inputs) == 1 else inputs
+
+
+def map_arrays(inputs: Any, function) -> Any:
+    """Apply a function to each array in lists and dicts."""
+    if isinstance(inputs, Mapping):
+        return {name: map_arrays(part, function) for name, part in inputs.items()}
+    if isinstance(inputs, list):
+        return [map_arrays(part, function) for part in inputs]
+    return function(inputs)
 
 
 def _is_array(value: Any) -> bool:
@@ -126,16 +152,16 @@ def _whole(data: Any) -> tuple[Inputs, np.ndarray | None]:
 
 
 def _require_end(data: Any) -> None:
-    """Raise ValueError for a dataset that never ends, which would be read for ever."""
+    """Raise ValueError for a dataset that never ends."""
     cardinality = getattr(data, "cardinality", None)  # of a tf.data.Dataset
     endless = (callable(cardinality) and int(cardinality()) == _INFINITE) or (
         _is_py_dataset(data) and data.num_batches is None
     )
     if endless:
         raise ValueError(
-            "The data never ends, and all of it would be read. Take a part of it, "
-            "`dataset.take(100)` for 100 batches, or leave `.repeat()` out. "
-            f"Received: {type(data).__name__} without an end"
+            "The dataset never ends, and reading all of it would take forever. Limit it, for "
+            "example to 100 batches with `dataset.take(100)`, or remove `.repeat()`. "
+            f"Received: an infinite {type(data).__name__}"
         )
 
 
@@ -149,22 +175,22 @@ def _batches(data: Any) -> Iterator[Any]:
         return (data[index] for index in indices)
     if isinstance(data, str | bytes) or not isinstance(data, Iterable):
         raise TypeError(
-            "Examples come as an array, a list or dict of arrays, a tuple of these and labels, or "
-            f"as batches of them. Received: {type(data).__name__}"
+            "Data must be an array, a list or dict of arrays, a tuple of these and labels, or an "
+            f"iterable of such batches. Received: {type(data).__name__}"
         )
     return iter(data)
 
 
-def _joined(batches: Iterator[Any], most: int | None) -> tuple[Inputs, np.ndarray | None]:
+def _joined(batches: Iterator[Any], max_examples: int | None) -> tuple[Inputs, np.ndarray | None]:
     collected, labels, count = [], [], 0
     for batch in batches:
         if not _is_whole(batch):
-            raise TypeError(f"A batch is made of arrays. Received: {type(batch).__name__}")
+            raise TypeError(f"A batch must hold arrays. Received: {type(batch).__name__}")
         inputs, batch_labels = _whole(batch)
         collected.append(inputs)
         labels.append(batch_labels)
-        count += len(next(flattened(inputs)))
-        if most is not None and count >= most:
+        count += count_examples(inputs)
+        if max_examples is not None and count >= max_examples:
             break
     if not collected:
         return [], None
@@ -174,11 +200,3 @@ def _joined(batches: Iterator[Any], most: int | None) -> tuple[Inputs, np.ndarra
         joined = [np.concatenate(column) for column in zip(*collected, strict=True)]
     unlabelled = any(batch_labels is None for batch_labels in labels)
     return joined, None if unlabelled else np.concatenate(labels)
-
-
-def _mapped(inputs: Any, function) -> Any:
-    if isinstance(inputs, Mapping):
-        return {name: _mapped(part, function) for name, part in inputs.items()}
-    if isinstance(inputs, list):
-        return [_mapped(part, function) for part in inputs]
-    return function(inputs)

@@ -10,7 +10,7 @@ import pytest
 import toy_files
 
 from exporters import export_tflite, write_bundle
-from tfcompress.whole_file import require_writable, write_folder_whole, write_whole
+from tfcompress.atomic_files import require_writable, write_atomically, write_folder_atomically
 
 
 def mounted(folder, options):
@@ -68,13 +68,13 @@ def test_bundle_on_a_full_disk(small_disk, tmp_path):
 
 @pytest.mark.process
 @pytest.mark.parametrize(
-    "call", ["write_whole(p, b'x' * 5000)", "write_folder_whole(p, {'a': b'x' * 5000})"]
+    "call", ["write_atomically(p, b'x' * 5000)", "write_folder_atomically(p, {'a': b'x' * 5000})"]
 )
 def test_a_limit_on_the_size_of_files(tmp_path, call):
     """What quotas do: the write itself fails, halfway."""
     script = (
         "import resource, signal, sys\n"
-        "from tfcompress.whole_file import write_folder_whole, write_whole\n"
+        "from tfcompress.atomic_files import write_folder_atomically, write_atomically\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "p = sys.argv[1]\n"
@@ -96,7 +96,7 @@ def test_read_only_folder_is_refused_before_the_conversion(read_only, monkeypatc
     with pytest.raises(OSError, match=r"read_only cannot be written to: (Read-only|Permission)"):
         export_tflite(toy_files.model(), read_only / "m.tflite", "float32")
     with pytest.raises(OSError, match=r"Read-only|Permission"):
-        write_folder_whole(read_only / "bundle", {"a": b""})
+        write_folder_atomically(read_only / "bundle", {"a": b""})
     assert list(read_only.iterdir()) == []
 
 
@@ -112,13 +112,13 @@ def interrupted(monkeypatch):
 
 def test_interrupted_file(tmp_path, interrupted):
     with pytest.raises(KeyboardInterrupt):
-        write_whole(tmp_path / "m.tflite", b"x")
+        write_atomically(tmp_path / "m.tflite", b"x")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_interrupted_folder(tmp_path, interrupted):
     with pytest.raises(KeyboardInterrupt):
-        write_folder_whole(tmp_path / "deep" / "bundle", {"a": b"x"})
+        write_folder_atomically(tmp_path / "deep" / "bundle", {"a": b"x"})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -130,6 +130,6 @@ def test_places_that_are_none(tmp_path):
 
 
 def test_permissions_are_those_of_any_new_file(tmp_path):
-    write_whole(tmp_path / "m.tflite", b"x")
+    write_atomically(tmp_path / "m.tflite", b"x")
     (tmp_path / "other").write_bytes(b"x")
     assert (tmp_path / "m.tflite").stat().st_mode == (tmp_path / "other").stat().st_mode

@@ -1,23 +1,32 @@
-"""Short texts that identify models, files and examples by their content."""
+"""Hashes that identify models, files and examples by their content."""
 
 import hashlib
+import os
 import pathlib
 from collections.abc import Iterable
 
-import keras
 import numpy as np
 
+from tfcompress.data import flattened
 
-def hash_arrays(*parts: str | np.ndarray) -> str:
-    """Hash texts and arrays, in order, with the arrays' dtypes and shapes."""
+
+def hash_arrays(*parts) -> str:
+    """Hash texts and arrays, in order, with the arrays' dtypes and shapes; return 64 hex digits."""
     digest = hashlib.sha256()
     for part in parts:
         if isinstance(part, str):
             digest.update(part.encode())
         else:
-            digest.update(f"{part.dtype}{part.shape}".encode())
-            digest.update(np.ascontiguousarray(part).tobytes())
+            array = np.ascontiguousarray(part)
+            digest.update(f"{array.dtype}{array.shape}".encode())
+            digest.update(array)
     return digest.hexdigest()
+
+
+def hash_file(path: str | os.PathLike) -> str:
+    """Return the SHA-256 of a file, as 64 hex digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def hash_files(paths: Iterable[pathlib.Path], root: pathlib.Path) -> str:
@@ -30,15 +39,12 @@ def hash_files(paths: Iterable[pathlib.Path], root: pathlib.Path) -> str:
 
 
 def hash_examples(batch) -> np.ndarray:
-    """Hash each example of a batch.
-
-    Args:
-        batch: an array, or a structure of arrays, the batch first.
+    """Hash each example of a batch, an array or a structure of arrays; equal examples are equal.
 
     Returns:
-        uint64 values of shape (batch,): equal for equal examples, wherever they stand.
+        uint64 values of shape (batch,).
     """
-    leaves = [np.ascontiguousarray(leaf) for leaf in keras.tree.flatten(batch)]
+    leaves = [np.ascontiguousarray(leaf) for leaf in flattened(batch)]
     kinds = [f"{leaf.dtype}{leaf.shape[1:]}".encode() for leaf in leaves]
 
     def one(index):

@@ -5,7 +5,11 @@ import threading
 
 import pytest
 
-from tfcompress.interruption import certain_interruption, raise_lost_interruption, undisturbed
+from tfcompress.interruption import (
+    deferred_interruption,
+    raise_pending_interruption,
+    reliable_interruption,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +38,7 @@ def interrupted_into(error, number=signal.SIGINT):
 
 
 def run_certainly(*works, signals=()):
-    with certain_interruption(*signals) as interruption:
+    with reliable_interruption(*signals) as interruption:
         for work in works:
             work()
     return interruption
@@ -50,7 +54,7 @@ def test_found_again_where_a_finalizer_lost_it():
         run_certainly(
             interrupted_in_a_finalizer,
             lambda: reached.append("after the finalizer"),
-            raise_lost_interruption,
+            raise_pending_interruption,
             lambda: reached.append("after asking"),
         )
     assert reached == ["after the finalizer"]
@@ -95,7 +99,7 @@ def test_a_block_is_not_left_halfway():
     reached = []
 
     def work():
-        with undisturbed(), undisturbed():
+        with deferred_interruption(), deferred_interruption():
             interrupt()
             reached.append("in the block")
         reached.append("after it")
@@ -105,11 +109,11 @@ def test_a_block_is_not_left_halfway():
     assert reached == ["in the block"]
 
 
-def test_the_second_signal_is_not_put_off():
+def test_the_second_signal_is_not_deferred():
     reached = []
 
     def work():
-        with undisturbed():
+        with deferred_interruption():
             interrupt()
             reached.append("once")
             interrupt()
@@ -122,7 +126,7 @@ def test_the_second_signal_is_not_put_off():
 
 def test_an_error_in_a_block_that_was_interrupted():
     def work():
-        with undisturbed():
+        with deferred_interruption():
             interrupt()
             raise ValueError("own")
 
@@ -134,7 +138,7 @@ def test_a_block_elsewhere_is_like_any_other():
     reached = []
 
     def work():
-        with undisturbed():
+        with deferred_interruption():
             interrupt()
             reached.append("in the block")
 
@@ -176,9 +180,9 @@ def test_handlers_are_put_back_and_other_errors_pass():
 def test_what_the_program_decides_stays(handler):
     before = signal.signal(signal.SIGINT, handler)
     try:
-        with certain_interruption():
+        with reliable_interruption():
             os.kill(os.getpid(), signal.SIGINT)
-            raise_lost_interruption()
+            raise_pending_interruption()
             assert signal.getsignal(signal.SIGINT) is handler
     finally:
         signal.signal(signal.SIGINT, before)
@@ -188,7 +192,7 @@ def test_threads_leave_signals_alone():
     seen = []
 
     def work():
-        with certain_interruption():
+        with reliable_interruption():
             seen.append(signal.getsignal(signal.SIGINT))
 
     before = signal.getsignal(signal.SIGINT)

@@ -1,4 +1,4 @@
-"""Files that tf_keras has saved, with what TFMOT has put into them."""
+"""Reads model files that tf_keras has saved, TFMOT's wrappers included."""
 
 import contextlib
 import importlib
@@ -9,23 +9,15 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 
-_OF_TFMOT = re.compile(r'"(PruneLowMagnitude|ClusterWeights|Quantize(?:Wrapper(?:V2)?|Layer))"')
+_TFMOT_LAYER = re.compile(r'"(PruneLowMagnitude|ClusterWeights|Quantize(?:Wrapper(?:V2)?|Layer))"')
 
-_MOST_BYTES = 64 << 20
+_MAX_BYTES = 64 << 20
 # What reading an archive from anywhere raises beside an OSError.
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
 
 
 def is_tf_keras_file(path: str | os.PathLike) -> bool:
-    """Tell whether a file is one that tf_keras (Keras 2) has saved.
-
-    Args:
-        path: a .keras or .h5 file.
-
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: it is damaged, or describes itself in more than 64 MiB.
-    """
+    """Tell whether tf_keras (Keras 2) has saved a .keras or .h5 file."""
     version = re.search(r'"?keras_version"?[^0-9]*([0-9]+)\.', _description(pathlib.Path(path)))
     return version is not None and version[1] == "2"
 
@@ -44,7 +36,7 @@ def load_tf_keras(path: str | os.PathLike):
     Raises:
         ImportError: tf_keras, or the TFMOT that the file needs, is not installed.
         OSError: there is no such file.
-        ValueError: it does not hold a model, or one with layers of classes that are not known.
+        ValueError: it does not hold a model, or the model has layers of unknown classes.
 
     Example:
     ```python
@@ -53,18 +45,20 @@ def load_tf_keras(path: str | os.PathLike):
     """
     path = pathlib.Path(path)
     tf_keras = _imported("tf_keras", "tf-keras", path, "tf_keras has saved it")
-    wrapped = _OF_TFMOT.search(_description(path))
-    scopes = _scopes_of_tfmot(path, wrapped[1]) if wrapped else ()
+    wrapped = _TFMOT_LAYER.search(_description(path))
+    scopes = _tfmot_scopes(path, wrapped[1]) if wrapped else ()
     with contextlib.ExitStack() as stack:
         for scope in scopes:
             stack.enter_context(scope)
         return tf_keras.models.load_model(path, compile=False)
 
 
-def _scopes_of_tfmot(path, layer):
+def _tfmot_scopes(path, layer):
     name = "tensorflow_model_optimization"
     with _unchanged("TF_USE_LEGACY_KERAS"):  # which importing TFMOT sets
-        tfmot = _imported(name, "tensorflow-model-optimization", path, f"it holds a {layer}")
+        tfmot = _imported(
+            name, "tensorflow-model-optimization", path, f"it contains a {layer} layer"
+        )
     return (
         tfmot.sparsity.keras.prune_scope(),
         tfmot.clustering.keras.cluster_scope(),
@@ -77,8 +71,8 @@ def _imported(name: str, package: str, path, reason: str):
         return importlib.import_module(name)
     except ImportError as error:
         raise ImportError(
-            f"{path} is read with {package}, as {reason}, and that is not installed: "
-            f"pip install {package}. Received: {error}"
+            f"{path} can be read only with {package}, because {reason}. "
+            f"Install it: pip install {package}. Received: {error}"
         ) from error
 
 
@@ -94,7 +88,7 @@ def _unchanged(variable: str) -> Iterator[None]:
 
 
 def _description(path: pathlib.Path) -> str:
-    """Return what a file says of its version and its layers, as JSON."""
+    """Return the version of Keras and the layers that a file names, as JSON."""
     if zipfile.is_zipfile(path):
         return "".join(_packed(path).values())
     import h5py
@@ -105,18 +99,7 @@ def _description(path: pathlib.Path) -> str:
 
 
 def packed_config(path: str | os.PathLike) -> str | None:
-    """Read what a .keras archive says of its layers.
-
-    Args:
-        path: a zip archive.
-
-    Returns:
-        The JSON of the model's configuration; None where the archive has none.
-
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: it is damaged, or describes itself in more than 64 MiB.
-    """
+    """Return the JSON of the model's configuration in a .keras archive; None if it has none."""
     return _packed(pathlib.Path(path)).get("config.json")
 
 
@@ -126,10 +109,10 @@ def _packed(path: pathlib.Path) -> dict[str, str]:
         with zipfile.ZipFile(path) as archive:
             for name in sorted(set(archive.namelist()) & {"metadata.json", "config.json"}):
                 with archive.open(name) as file:
-                    content = file.read(_MOST_BYTES + 1)
-                if len(content) > _MOST_BYTES:
-                    raise ValueError(f"{name} unpacks to more than {_MOST_BYTES >> 20} MiB")
+                    content = file.read(_MAX_BYTES + 1)
+                if len(content) > _MAX_BYTES:
+                    raise ValueError(f"{name} unpacks to more than {_MAX_BYTES >> 20} MiB")
                 texts[name] = content.decode()
     except _DAMAGE as error:
-        raise ValueError(f"Not a sound .keras file: {error}. Received: {path}") from error
+        raise ValueError(f"The .keras file is damaged: {error}. Received: {path}") from error
     return texts

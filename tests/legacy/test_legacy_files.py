@@ -11,7 +11,7 @@ from small_tf_keras_nets import inputs_for, randomize, signal_net
 
 import tfcompress as tfc
 from tfcompress.cli.model_commands import load_model
-from tfcompress.guests.files import is_tf_keras_file
+from tfcompress.legacy.files import is_tf_keras_file
 
 
 @pytest.mark.parametrize("suffix", ["h5", "keras"])

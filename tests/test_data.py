@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfcompress.data.examples import gather, iterate_inputs
+from tfcompress.data import gather, iterate_inputs
 
 X, Y = np.arange(10, dtype="float32").reshape(5, 2), np.arange(5)
 
@@ -116,7 +116,7 @@ def test_endless_data_is_refused_where_all_of_it_would_be_read(kind):
 
 
 def test_a_part_of_endless_data_is_data():
-    (inputs,), labels = gather(ENDLESS["repeated"](), most=7)
+    (inputs,), labels = gather(ENDLESS["repeated"](), max_examples=7)
     assert inputs.tolist() == np.concatenate([X, X])[:7].tolist()
     assert labels.tolist() == [0, 1, 2, 3, 4, 0, 1]
     (inputs,), _ = gather(ENDLESS["repeated"]().take(3))
@@ -126,5 +126,5 @@ def test_a_part_of_endless_data_is_data():
 
 
 def test_a_py_dataset_without_an_end_yields_a_part():
-    (inputs,), _ = gather(Endless(), most=4)
+    (inputs,), _ = gather(Endless(), max_examples=4)
     assert inputs.tolist() == X[:4].tolist()

@@ -1,1 +1,0 @@
-"""The data of `fit`: examples, representative data and validation data."""
