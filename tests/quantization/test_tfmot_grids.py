@@ -15,7 +15,7 @@ from tfcompress.quantization.scheme import Scheme
 from tfcompress.tflite.constants import constant_value
 from tfcompress.tflite.filling import Storage
 from tfcompress.tflite.flatbuffer import read_model
-from tfcompress.tflite.range_pairs import take_out_pairs
+from tfcompress.tflite.rewriting import take_out_pairs
 
 
 class Rounding(kl.Layer):

@@ -12,10 +12,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfcompress.graph.kernels import find_kernels
-from tfcompress.graph.selection import walk_layers
-from tfcompress.graph.taps import TapPoint, walk_operations
-from tfcompress.graph.wrapper import unwrap
+from tfcompress.keras_graph.hooks import TapPoint, walk_operations
+from tfcompress.keras_graph.kernels import find_kernels
+from tfcompress.keras_graph.selection import walk_layers
+from tfcompress.keras_graph.wrapper import unwrap
 from tfcompress.quantization.derivation import Derivations, FoldedKernel, derive
 from tfcompress.quantization.float_file import ConversionError, float_file
 from tfcompress.quantization.layer_schemes import LayerSchemes, resolve_schemes
@@ -33,13 +33,12 @@ from tfcompress.quantization.tracing import (
     made_up_weights,
     trace,
 )
-from tfcompress.tflite.cell_clip import without_cell_clip
 from tfcompress.tflite.flatbuffer import read_model
+from tfcompress.tflite.interpreter import tensor_values
 from tfcompress.tflite.model import Operation, TFLiteModel
 from tfcompress.tflite.names import layer_scopes, match_layer
 from tfcompress.tflite.precision import list_refused
-from tfcompress.tflite.probing import tensor_values
-from tfcompress.tflite.range_pairs import take_out_pairs
+from tfcompress.tflite.rewriting import take_out_pairs, without_cell_clip
 
 # These copy from what they read and have its grid: where that is rounded, they are.
 _COPIES = frozenset(

@@ -8,7 +8,7 @@ import tensorflow as tf
 from tfcompress.quantization.kernels.grids import Grid
 from tfcompress.quantization.kernels.lstm import sequence_lstm
 from tfcompress.tflite.constants import constant_value
-from tfcompress.tflite.lstm_forms import (
+from tfcompress.tflite.filling import (
     BIASES,
     CELL_STEPS,
     FUSED_LSTM,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Container
 import numpy as np
 import tensorflow as tf
 
-from tfcompress.graph.taps import Tap, TapPoint
+from tfcompress.keras_graph.hooks import Tap, TapPoint
 
 _HUGE = 1e9
 

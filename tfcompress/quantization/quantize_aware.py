@@ -8,11 +8,12 @@ import numpy as np
 import tensorflow as tf
 from keras.src.backend import AutocastScope
 
-from tfcompress.examples import iterate_inputs
-from tfcompress.graph.interception import is_intercepted
-from tfcompress.graph.selection import LayerSelector, select_layers
-from tfcompress.graph.taps import TappedCalls, walk_operations
-from tfcompress.graph.wrapper import (
+from tfcompress.data import iterate_inputs
+from tfcompress.keras_graph.hooks import TappedCalls, walk_operations
+from tfcompress.keras_graph.inputs import input_specs
+from tfcompress.keras_graph.interception import is_intercepted
+from tfcompress.keras_graph.selection import LayerSelector, select_layers
+from tfcompress.keras_graph.wrapper import (
     ModelWrapper,
     require_built,
     require_final_kernels,
@@ -20,6 +21,11 @@ from tfcompress.graph.wrapper import (
     unwrap,
 )
 from tfcompress.quantization.accumulators import AccumulatorUnits
+from tfcompress.quantization.activation_tensors import (
+    ActivationTensors,
+    first_steps,
+    stepped_ranges,
+)
 from tfcompress.quantization.arithmetic.fake_quantization import (
     fake_quantize_activations,
     fake_quantize_activations_outside_xla,
@@ -45,12 +51,7 @@ from tfcompress.quantization.phase import Phase
 from tfcompress.quantization.placement import Placement
 from tfcompress.quantization.poles import around_poles
 from tfcompress.quantization.scheme import Scheme
-from tfcompress.quantization.activation_tensors import (
-    ActivationTensors,
-    first_steps,
-    stepped_ranges,
-)
-from tfcompress.quantization.tracing import input_point, input_specs
+from tfcompress.quantization.tracing import input_point
 from tfcompress.quantization.weights import QuantizedWeights, stepped_in_the_first_version
 
 _INFERENCE = Phase(ranges_move=False)

@@ -34,7 +34,7 @@ class Delegate:
         segments: "any" number of parts of the graph run on it; the "first" only; or "all" of the
             graph must, as there is nothing else.
         dtypes: types that its operations' values may have.
-        rules: rules for every operation, by the names of ``exporters.judging.target_rules``.
+        rules: rules for every operation, by the names of ``tfcompress.targets.rules``.
         operations: the operations that it has, each with its own rules.
     """
 

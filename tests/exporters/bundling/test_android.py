@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import toy_files
 
-from exporters.bundling.android import VERSIONS, android_app, require_package
-from exporters.bundling.bundle import write_bundle
+from exporters.android import VERSIONS, android_app, require_package
+from exporters.bundle import write_bundle
 
 STUBS = pathlib.Path(__file__).parent / "android_stubs"
 KOTLIN = "2.4.20"

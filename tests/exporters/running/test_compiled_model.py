@@ -1,4 +1,4 @@
-"""The API that Android's CompiledModel is of, from Python: the same integers as the interpreter's."""
+"""LiteRT's CompiledModel, which Android apps use, from Python: equal to the interpreter."""
 
 import numpy as np
 import pytest

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import toy_files
 
-from exporters.comparing.validation import validate
-from exporters.judging.target_check import check_target
-from exporters.reading.inspection import inspect
-from exporters.running.random_inputs import random_inputs
+from exporters.compatibility import check_target
+from exporters.inspection import inspect
 from exporters.running.runtime import Children, Limits, RunError, find_runtime, load_isolated
+from exporters.running.tensor_details import random_inputs
+from exporters.validation import validate
 from tfcompress.targets import list_targets, load_target
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.model import FlatbufferError
