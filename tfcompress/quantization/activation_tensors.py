@@ -1,8 +1,12 @@
 """Rounding the tensors that the device stores, during one run of a model."""
 
+from collections.abc import Collection
+
 import keras
 import tensorflow as tf
 
+from tfcompress.compat.keras_logits import attach_logits, logits_behind
+from tfcompress.keras_graph.hooks import TapPoint
 from tfcompress.quantization.arithmetic.fake_quantization import (
     fake_quantize_activations,
     grid_levels,
@@ -29,6 +33,7 @@ class ActivationTensors:
         observer: how ranges follow, where ``phase.ranges_move``.
         steps: float32 tensor (rows,) of trained step sizes; ``None`` if the ranges decide.
         fake_quantize: rounds a tensor to a range; see ``fake_quantize_activations``.
+        unrounded: points with a fixed range whose tensors are left as they are.
 
     Attributes:
         ranges: list of float32 tensors (2,), the ranges as they are now.
@@ -43,6 +48,7 @@ class ActivationTensors:
         observer: MovingAverage,
         steps=None,
         fake_quantize=fake_quantize_activations,
+        unrounded: Collection[TapPoint] = (),
     ):
         self._rows = placement.rows()
         self._fixed = dict(placement.fixed)
@@ -52,6 +58,8 @@ class ActivationTensors:
         self._observer = observer
         self._steps = steps
         self._fake_quantize = fake_quantize
+        self._unrounded = unrounded
+        self._left: dict[int, tf.Tensor] = {}
         self._before = tf.unstack(ranges, num=len(placement.learnt))
         self._observed = {}
         self._met = set()
@@ -77,7 +85,7 @@ class ActivationTensors:
             fixed = self._fixed.get(point)
             if fixed is None or not self._phase.rounding:
                 return tensor
-            return self._rounded(tensor, _FIXED_16_BITS if self._bits == 16 else fixed)
+            return self._in_fixed_range(point, tensor, fixed)
         if stored is not None and self._bits == 8 and self._phase.rounding:
             tensor = stored()
         if self._steps is not None:
@@ -119,6 +127,18 @@ class ActivationTensors:
         lowest, _, step = grid_levels(smallest, largest, self._bits, self._symmetric)
         integers = 2.0 ** (self._bits - 1) - self._symmetric
         return step, (lowest + integers) * step
+
+    def _in_fixed_range(self, point, tensor, fixed):
+        """Round to a range that the operation defines; a loss still finds the logits behind it."""
+        if point in self._unrounded or id(tensor) in self._left:  # handed out again
+            self._left[id(tensor)] = tensor
+            rounded = tensor
+        else:
+            rounded = self._rounded(tensor, _FIXED_16_BITS if self._bits == 16 else fixed)
+        logits = logits_behind(tensor)
+        if logits is not None:
+            attach_logits(rounded, logits)
+        return rounded
 
     def _rounded(self, tensor, value_range):
         rounded = self._fake_quantize(tensor, value_range, self._bits, self._symmetric)

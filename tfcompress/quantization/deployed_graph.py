@@ -70,6 +70,7 @@ _COPIES = frozenset(
         "UNPACK",
     }
 )
+PROBABILITIES = frozenset({"LOGISTIC", "SOFTMAX"})
 _PROBE_SEED = 20240229
 
 
@@ -169,6 +170,32 @@ class DeployedGraph:
         values = imported_tensors(self.traced.definition, weights, kernel.needs)
         factor = kernel.factor(dict(zip(kernel.needs, values, strict=True)))
         return tf.broadcast_to(tf.reshape(factor, [-1]), [kernel.shape[kernel.axis]])
+
+    def probability_points(self) -> frozenset[TapPoint]:
+        """Return the points of softmaxes and sigmoids that nothing but the model's outputs reads.
+
+        Between them and the outputs values may be copied.
+        """
+        file = self.model.subgraphs[0]
+        readers: dict[int, list[Operation]] = {}
+        for operation in file.operations:
+            for index in operation.inputs:
+                readers.setdefault(index, []).append(operation)
+
+        def only_leaves(index):
+            inside = readers.get(index, ())
+            return (bool(inside) or index in file.outputs) and all(
+                operation.name in _COPIES and all(map(only_leaves, operation.outputs))
+                for operation in inside
+            )
+
+        return frozenset(
+            self.points[index]
+            for operation in file.operations
+            if operation.name in PROBABILITIES
+            for index in operation.outputs
+            if index in self.points and only_leaves(index)
+        )
 
     def layer_of(self, operation: int) -> str:
         """Return the path of the layer behind an operation, or the name of what it makes."""

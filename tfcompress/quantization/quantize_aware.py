@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 from keras.src.backend import AutocastScope
 
+from tfcompress.compat.keras_logits import logits_behind, with_logits
 from tfcompress.data import iterate_inputs
 from tfcompress.keras_graph.hooks import TappedCalls, walk_operations
 from tfcompress.keras_graph.inputs import input_specs
@@ -153,9 +154,10 @@ class QuantizeAware(ModelWrapper):
         if not training and mask is None and not watched and self.deployed.exact:
             return self.deployed(inputs)
         phase = self.phase if training else _INFERENCE
+        run = self._rounded
         if tf.executing_eagerly() and self.placement.needs_graph():
-            return self._traced(inputs, training=training, mask=mask, phase=phase)
-        return self._rounded(inputs, training, mask, phase)
+            run = self._traced
+        return with_logits(*run(inputs, training=training, mask=mask, phase=phase))
 
     @property
     def inputs(self):
@@ -252,7 +254,7 @@ class QuantizeAware(ModelWrapper):
             What it gives; that of the device but for roundings that fall on the other side.
         """
         inputs = keras.tree.map_structure(tf.convert_to_tensor, inputs)
-        return self._rounded(inputs, False, None, _INFERENCE)
+        return self._rounded(inputs, False, None, _INFERENCE)[0]
 
     def train_step(self, data):
         """Train on a batch, with cheaper gradients where the step is not compiled by XLA."""
@@ -273,13 +275,15 @@ class QuantizeAware(ModelWrapper):
             self.observer,
             None if steps is None else tf.convert_to_tensor(steps),
             self._fake_quantize,
+            self.deployed.probabilities if training else (),
         )
         units = AccumulatorUnits(stored.grid_of, self._weights.step_of)
         outputs = self._run(inputs, training, mask, phase, stored.tap, units)
         stored.require_met(self)
         if phase.ranges_move and steps is None and stored.ranges:
             self.ranges.assign(tf.stack(stored.ranges))
-        return outputs
+        # Beside them: what leaves a tf.function loses its attributes.
+        return outputs, [logits_behind(output) for output in keras.tree.flatten(outputs)]
 
     def _run(self, inputs, training, mask, phase, tap, units=None):
         weights = self._weights.for_one_run()
