@@ -5,7 +5,7 @@ import keras
 import numpy as np
 import pytest
 import toy_files
-from exporters.judging import vela
+from tfcompress.targets import vela
 
 from exporters import check_target, export_tflite
 from tfcompress.targets import load_target
