@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.emulation, pytest.mark.process]
 
 FIRMWARE = pathlib.Path(__file__).parent / "cortex_m"
 RUNS = 8
-_FLAGS = "-mcpu=cortex-m4 -mthumb -O2 -std=c11 --specs=rdimon.specs -nostartfiles".split()
+_FLAGS = ["-mcpu=cortex-m4", "-mthumb", "-O2", "-std=c11", "--specs=rdimon.specs", "-nostartfiles"]
 
 
 @pytest.fixture(scope="module", autouse=True)
