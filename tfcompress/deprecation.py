@@ -1,5 +1,6 @@
 """Public names that were renamed: the old name works for one release, with a warning."""
 
+import functools
 import importlib
 import warnings
 from collections.abc import Callable, Mapping
@@ -29,3 +30,29 @@ def with_old_names(
         return getattr(importlib.import_module(package), renamed[name])
 
     return extended
+
+
+def renamed_arguments(**renamed: str) -> Callable:
+    """Let a function take keyword arguments under old names, which warn.
+
+    Args:
+        **renamed: new names by old ones.
+    """
+
+    def decorated(function):
+        @functools.wraps(function)
+        def call(*args, **kwargs):
+            for old, new in renamed.items():
+                if old in kwargs:
+                    warnings.warn(
+                        f"`{old}` of {function.__name__} is now `{new}`; the old name will be "
+                        "removed in the next release.",
+                        DeprecationWarning,
+                        stacklevel=2,
+                    )
+                    kwargs[new] = kwargs.pop(old)
+            return function(*args, **kwargs)
+
+        return call
+
+    return decorated

@@ -1,4 +1,4 @@
-"""What is known about a file, as plain data: every page, table and JSON file is made of this."""
+"""What is known about a file, as plain data, from which pages, tables and JSON files are made."""
 
 import dataclasses
 import math
@@ -7,9 +7,9 @@ from typing import Any
 from exporters.comparing.agreement import Agreement
 from exporters.judging.target_check import Verdict
 from exporters.timing.benchmarking import Measurement
-from tfcompress.report.search_result import SearchResult
-from tfcompress.report.trainings import Training
+from tfcompress.report.histories import Training
 from tfcompress.report.weights import Weights
+from tfcompress.search.results import SearchResult
 
 FORMAT = 1
 
@@ -69,7 +69,7 @@ class LayerFindings:
         weights: its weights; None if it has none.
         sqnr: signal over quantization noise at its output in dB, against the float file; infinite
             if they are equal, None if it was not compared.
-        inherited: the lowest ``sqnr`` among what it reads, likewise.
+        inherited: the lowest ``sqnr`` among its inputs, likewise.
         seconds: how long it takes by itself; None if it was not timed.
     """
 
@@ -103,13 +103,13 @@ class Findings:
         reference: the name of what ``agreement`` compares with; None if nothing was compared.
         agreement: how its outputs agree with the reference's.
         noise_reference: the name of the float file that ``sqnr`` of the layers compares with.
-        verdicts: what devices make of it.
-        trainings: how the metrics went during training.
+        verdicts: whether devices run it.
+        trainings: the metrics during training.
         search: the trials of the search that found it.
         runtime: the runtime that it was run with; None if it was not run.
         environment: versions and machine, by name.
         sources: the hash of each file that was read, by name.
-        command: the command that makes these findings again; None if a program made them.
+        command: the command that reproduces these findings; None if a program made them.
     """
 
     file: FileFindings
@@ -154,8 +154,17 @@ class Findings:
                 "metric_drop": self.metric_drop,
                 **{field.name: getattr(self, field.name) for field in dataclasses.fields(self)},
                 "verdicts": [verdict.to_json() for verdict in self.verdicts],
+                "search": None if self.search is None else _search_json(self.search),
             }
         )
+
+
+def _search_json(search: SearchResult) -> dict[str, Any]:
+    return {
+        **search.to_json(),
+        "reference_accuracy": search.reference.accuracy,
+        "reference_gzip_size": search.reference.gzip_size,
+    }
 
 
 def plain(value: Any) -> Any:

@@ -1,7 +1,7 @@
-"""What each layer of a model tolerates: one kernel changed at a time, and the outputs compared."""
+"""What each layer tolerates: one kernel is changed at a time, and the outputs are compared."""
 
 import dataclasses
-import hashlib
+import itertools
 import json
 import math
 import pathlib
@@ -14,9 +14,11 @@ from rich.progress import track
 
 from tfcompress.atomic_files import write_atomically
 from tfcompress.data import as_called, gather, iterate_inputs
+from tfcompress.deprecation import renamed_arguments
 from tfcompress.graph.kernels import Kernel, find_kernels
 from tfcompress.graph.selection import LayerSelector
 from tfcompress.graph.wrapper import require_built
+from tfcompress.hashing import hash_arrays
 from tfcompress.interruption import deferred_interruption, reliable_interruption
 from tfcompress.pruning.masks import count_masked, smallest
 from tfcompress.quantization.arithmetic.fake_quantization import fake_quantize_weights
@@ -24,6 +26,8 @@ from tfcompress.quantization.arithmetic.fake_quantization import fake_quantize_w
 Metric = Callable[[np.ndarray, np.ndarray], float]
 
 _BATCH = 64
+_STEP = 0.02  # of a kernel's sparsity
+_HIGHEST = 0.98
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,6 +127,7 @@ class Sensitivity:
         figure.savefig(path)
 
 
+@renamed_arguments(most="max_examples")
 @reliable_interruption()
 def sensitivity(
     model: keras.Model,
@@ -132,23 +137,23 @@ def sensitivity(
     bits: Sequence[int] = (8, 4),
     layers: LayerSelector = None,
     metric: Metric | None = None,
-    most: int = 256,
+    max_examples: int = 256,
     file=None,
     progress: bool = True,
 ) -> Sensitivity:
-    """Change one kernel at a time and see what becomes of a model's outputs.
+    """Measure how much the outputs change when one kernel at a time is pruned or rounded.
 
     Args:
         model: a built Keras model; unchanged afterwards.
         data: examples, with labels for a metric: whatever ``fit`` takes.
-        sparsities: shares of each kernel's smallest weights that are set to zero, each in (0, 1).
-        bits: bits that each kernel is rounded to, with a scale per output channel, 2 to 8.
-        layers: which layers; see ``select_layers``.
+        sparsities: shares of each kernel's smallest weights to set to zero, each in (0, 1).
+        bits: bits to round each kernel to, with a scale per output channel, 2 to 8.
+        layers: which layers: names, a regex, layers or a callable.
         metric: from the first output and the labels to a number; accuracy by default, where there
             are labels.
-        most: examples at most.
-        file: where finished work is noted, a line each: an interrupted call goes on from there.
-        progress: whether to show a bar.
+        max_examples: how many examples to use at most.
+        file: where finished work is saved, line by line: an interrupted call resumes from there.
+        progress: whether to show a progress bar.
 
     Returns:
         The table.
@@ -166,17 +171,17 @@ def sensitivity(
     _check(sparsities, bits)
     kernels = find_kernels(model, layers)
     if not kernels:
-        raise ValueError(f"`layers` selects no layer with a kernel. Received: layers={layers!r}")
-    inputs, labels = gather(data, most)
+        raise ValueError(f"`layers` must select a layer with a kernel. Received: layers={layers!r}")
+    inputs, labels = gather(data, max_examples)
     inputs = as_called(inputs)
     batches = list(iterate_inputs(inputs, _BATCH))
-    notes = _Notes(file, model, inputs)
+    saved = _SavedEffects(file, model, inputs)
 
     def outputs():
         found = [keras.tree.flatten(model.predict_on_batch(batch)) for batch in batches]
         return [np.concatenate(column).astype(np.float64) for column in zip(*found, strict=True)]
 
-    def judged(found):
+    def measured(found):
         return None if labels is None else float((metric or _accuracy)(found[0], labels))
 
     reference = outputs()
@@ -185,7 +190,7 @@ def sensitivity(
     work = [(kernel, *level) for kernel in kernels for level in levels]
     effects = []
     for kernel, change, level in track(work, "sensitivity", disable=not progress):
-        effect = notes.find(kernel.path, change, level)
+        effect = saved.find(kernel.path, change, level)
         if effect is None:
             weights = keras.ops.convert_to_numpy(kernel.variable)
             with deferred_interruption():
@@ -198,10 +203,12 @@ def sensitivity(
                 float(np.square(one - other).sum())
                 for one, other in zip(found, reference, strict=True)
             )
-            effect = Effect(kernel.path, change, level, kernel.size, error / energy, judged(found))
-            notes.add(effect)
+            effect = Effect(
+                kernel.path, change, level, kernel.size, error / energy, measured(found)
+            )
+            saved.add(effect)
         effects.append(effect)
-    return Sensitivity(tuple(effects), judged(reference))
+    return Sensitivity(tuple(effects), measured(reference))
 
 
 def _changed(kernel: Kernel, weights, change, level):
@@ -213,13 +220,13 @@ def _changed(kernel: Kernel, weights, change, level):
 
 def _check(sparsities, bits):
     if not sparsities and not bits:
-        raise ValueError("At least one of `sparsities` and `bits` is needed. Received: none")
+        raise ValueError("At least one of `sparsities` and `bits` is needed. Received: neither")
     for level in sparsities:
         if not 0 < level < 1:
-            raise ValueError(f"`sparsities` lie in (0, 1). Received: {level!r}")
+            raise ValueError(f"`sparsities` must be in (0, 1). Received: {level!r}")
     for level in bits:
         if not (isinstance(level, int) and 2 <= level <= 8):
-            raise ValueError(f"`bits` are integers from 2 to 8. Received: {level!r}")
+            raise ValueError(f"`bits` must be integers from 2 to 8. Received: {level!r}")
 
 
 def _accuracy(scores, labels):
@@ -235,25 +242,22 @@ def _cell(effect):
     return sqnr if effect.metric is None else f"{sqnr} {effect.metric:.3f}"
 
 
-class _Notes:
-    """The finished effects of a call, in a file that a later call goes on from."""
+class _SavedEffects:
+    """The finished effects of a call, in a file from which a later call resumes."""
 
     def __init__(self, file, model, inputs):
         self._path = None if file is None else pathlib.Path(file)
         self._found = {}
         if self._path is None:
             return
-        work = hashlib.sha256()
-        for array in (*model.get_weights(), *keras.tree.flatten(inputs)):
-            work.update(np.ascontiguousarray(array).tobytes())
-        head = {"work": work.hexdigest()}
+        head = {"work": hash_arrays(*model.get_weights(), *keras.tree.flatten(inputs))}
         if not self._path.exists():
             write_atomically(self._path, json.dumps(head).encode() + b"\n")
             return
         lines = self._path.read_text(encoding="utf-8").splitlines()
         if not lines or json.loads(lines[0]) != head:
             raise ValueError(
-                f"{self._path} holds the sensitivity of another model or of other data: remove it, "
+                f"{self._path} holds the sensitivity of another model or of other data: delete it, "
                 "or choose another file."
             )
         for line in lines[1:]:
@@ -271,3 +275,62 @@ class _Notes:
             line = json.dumps(dataclasses.asdict(effect)).encode() + b"\n"
             with self._path.open("ab", buffering=0) as file:
                 file.write(line)  # in one piece
+
+
+def distribute_sparsity(table: Sensitivity, sparsity: float) -> dict[str, float]:
+    """Distribute a model's sparsity over its kernels, so that the sum of errors is small.
+
+    From no zeros on, the kernel whose next zeros cost least gets one step more.
+
+    Args:
+        table: the sensitivities, for at least two levels of sparsity.
+        sparsity: the share of all weights that is zero in the end, in (0, 0.98).
+
+    Returns:
+        {path of the kernel: its sparsity}.
+    """
+    levels = sorted(level for change, level in table.columns() if change == "sparsity")
+    if len(levels) < 2 or not 0 < sparsity < _HIGHEST:
+        raise ValueError(
+            f"Distributing sparsity needs `sparsity` in (0, {_HIGHEST}) and a table with at least "
+            f"two levels of sparsity. Received: sparsity={sparsity!r}, levels {levels}"
+        )
+    kernels = {effect.path: effect.weights for effect in table.effects}
+    curves = {
+        path: [(level, table.of("sparsity", level)[path].error) for level in levels]
+        for path in kernels
+    }
+    steps = dict.fromkeys(kernels, 0)
+    needed = sparsity * sum(kernels.values())
+
+    def cost(path):
+        here, there = (error_at(curves[path], _STEP * (steps[path] + add)) for add in (0, 1))
+        return (there - here) / kernels[path]
+
+    costs = {path: cost(path) for path in kernels}
+    while needed > 0:
+        path = min(costs, key=costs.get)
+        steps[path] += 1
+        needed -= _STEP * kernels[path]
+        costs[path] = cost(path) if _STEP * (steps[path] + 1) <= _HIGHEST else math.inf
+    return {path: round(_STEP * count, 2) for path, count in steps.items()}
+
+
+def error_at(curve: list[tuple[float, float]], sparsity: float) -> float:
+    """Interpolate the error at a sparsity, from a kernel's errors at some levels in order.
+
+    Between levels, and beyond them, the logarithm of the error is linear; below the first level the
+    error falls to zero with the square of the sparsity.
+
+    Example:
+    >>> error_at([(0.5, 0.01), (0.75, 0.1)], 0.25), error_at([(0.5, 0.01), (0.75, 0.1)], 0.5)
+    (0.0025, 0.01)
+    """
+    first, error = curve[0]
+    if sparsity <= first:
+        return error * (sparsity / first) ** 2
+    least = 1e-12  # a kernel whose zeros change nothing has no logarithm
+    pairs = list(itertools.pairwise(curve))
+    (a, low), (b, high) = next((p for p in pairs if sparsity <= p[1][0]), pairs[-1])
+    low, high = math.log(max(low, least)), math.log(max(high, least))
+    return math.exp(low + (high - low) * (sparsity - a) / (b - a))
