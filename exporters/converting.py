@@ -7,10 +7,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from exporters.calibrating import observe_ranges
+from exporters.calibration import observe_ranges
 from exporters.representative_data import checked_samples, require_data
 from exporters.signatures import DEFAULT, entry_models, output_names
-from tfcompress.graph.wrapper import ModelWrapper, require_final_kernels, unwrap
+from tfcompress.keras_graph.wrapper import ModelWrapper, require_final_kernels, unwrap
 from tfcompress.legacy.conversion import LegacyModel, converted
 from tfcompress.quantization import QuantizeAware, Scheme
 from tfcompress.quantization.deployed_graph import (
@@ -25,13 +25,11 @@ from tfcompress.quantization.integers import GraphIntegers, computed, integers_o
 from tfcompress.quantization.lowerings.fused_lstm import require_no_state
 from tfcompress.quantization.lowerings.operations import rewritings
 from tfcompress.quantization.planning import NO_RANGE
-from tfcompress.tflite.compact import shorten_names
-from tfcompress.tflite.editing import Editor
+from tfcompress.tflite.editing import Editor, Entry, assemble, shorten_names
 from tfcompress.tflite.filling import fill
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.model import TFLiteModel
 from tfcompress.tflite.precision import list_refused
-from tfcompress.tflite.signatures import Entry, assemble
 
 # What the names of exports mean. "float32" has no scheme: nothing is rounded.
 SCHEMES = {

@@ -10,13 +10,7 @@ from typing import Any
 def with_old_names(
     package: str, getattribute: Callable[[str], Any], renamed: Mapping[str, str]
 ) -> Callable[[str], Any]:
-    """Extend a package's ``__getattr__`` by old names that warn.
-
-    Args:
-        package: the package's name.
-        getattribute: its ``__getattr__``.
-        renamed: new names by old ones.
-    """
+    """Extend a package's ``__getattr__`` by old names, mapped to new ones, which warn."""
 
     def extended(name: str) -> Any:
         if name not in renamed:
@@ -33,11 +27,7 @@ def with_old_names(
 
 
 def renamed_arguments(**renamed: str) -> Callable:
-    """Let a function take keyword arguments under old names, which warn.
-
-    Args:
-        **renamed: new names by old ones.
-    """
+    """Let a function take keyword arguments under old names, mapped to new ones, which warn."""
 
     def decorated(function):
         @functools.wraps(function)

@@ -14,8 +14,8 @@ import numpy as np
 from handmade_models import small_models
 from mutations import damaged_archive, damaged_bytes, damaged_json
 
-from exporters.judging.target_check import check_target
-from exporters.reading.inspection import inspect
+from exporters.compatibility import check_target
+from exporters.inspection import inspect
 from tfcompress.cli.command import CommandError
 from tfcompress.cli.data_argument import load_data
 from tfcompress.distillation.cache_store import Manifest, read_manifest
@@ -23,7 +23,7 @@ from tfcompress.legacy.files import is_tf_keras_file
 from tfcompress.quantization.scheme import Scheme
 from tfcompress.report.histories import read_trainings
 from tfcompress.search.results import read_result
-from tfcompress.tflite.associated_files import append_files, appended_files
+from tfcompress.tflite.metadata import append_files, appended_files
 from tfcompress.tflite.model import FlatbufferError
 
 _MODELS_FROM = ("shared", "models", "litert_testdata")

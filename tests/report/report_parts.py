@@ -3,9 +3,9 @@
 import math
 import pathlib
 
-from exporters.comparing.agreement import Agreement, OutputAgreement, RunAgreement
-from exporters.judging.target_check import Verdict
-from exporters.timing.benchmarking import Measurement
+from exporters.benchmarking import Measurement
+from exporters.compatibility import Verdict
+from exporters.parity import Agreement, OutputAgreement, RunAgreement
 from tfcompress.report.findings import FileFindings, Findings, LayerFindings
 from tfcompress.report.histories import Training
 from tfcompress.report.weights import Histogram, Weights

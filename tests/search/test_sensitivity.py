@@ -137,3 +137,11 @@ def test_what_is_needed_is_named():
         distribute_sparsity(Sensitivity(()), 0.5)
     with pytest.raises(ValueError, match=r"sparsity=0\.99"):
         distribute_sparsity(table(a=(100, 0.5, 0.9)), 0.99)
+
+
+def test_the_old_name_of_an_argument_warns():
+    options = {"sparsities": (0.75,), "bits": (), "progress": False}
+    with pytest.warns(DeprecationWarning, match="`most` of sensitivity is now `max_examples`"):
+        old = tfc.sensitivity(linear_model(), X, most=1, **options)
+    assert old == tfc.sensitivity(linear_model(), X, max_examples=1, **options)
+    assert old != tfc.sensitivity(linear_model(), X, **options)

@@ -28,7 +28,7 @@ def test_halving_finds_the_hardest_rung_that_holds(hardest):
     assert len(tried) <= 5
 
 
-def test_the_ladder_goes_from_gentle_to_hard():
+def test_the_schedule_goes_from_weak_to_strong():
     assert SCHEDULE[0] == Candidate(trained=False)
     gains = [level.estimated_gain() for level in SCHEDULE]
     assert gains == sorted(gains)

@@ -9,7 +9,7 @@ from made_trials import failed, made
 from small_search import blobs, make_model, search, trained_model
 
 from tfcompress.data import evenly_spaced
-from tfcompress.graph.kernels import find_kernels
+from tfcompress.keras_graph.kernels import find_kernels
 from tfcompress.search import time_budget
 from tfcompress.search.candidates import Candidate, Space
 from tfcompress.search.results import Budget

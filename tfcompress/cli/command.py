@@ -94,10 +94,7 @@ def native_output_to(log: pathlib.Path) -> Iterator[None]:
     sys.stderr.flush()
     terminal = os.dup(2)
     python_stream = sys.stderr
-    with (
-        open(log, "wb") as file,
-        os.fdopen(terminal, "w", buffering=1, closefd=False) as stream,
-    ):
+    with open(log, "wb") as file, os.fdopen(terminal, "w", buffering=1, closefd=False) as stream:
         try:
             os.dup2(file.fileno(), 2)
             sys.stderr = stream

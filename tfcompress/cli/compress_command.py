@@ -19,13 +19,12 @@ from tfcompress.cli.command import (
     work,
 )
 from tfcompress.cli.data_argument import HELP as DATA_HELP
-from tfcompress.cli.data_argument import check_data, load_data
+from tfcompress.cli.data_argument import check_arguments, load_data
 from tfcompress.cli.model_argument import (
     add_import_option,
     custom_objects,
     image_shape,
     load_model,
-    require_model_file,
 )
 
 _OWN_FILES = ("original.keras", "best.keras")  # models that a search writes into its folder
@@ -69,7 +68,7 @@ def add_to(commands) -> None:
     add("--batch-size", type=int, default=32, help="of .npz files (default: 32)")
     techniques_help = "channels, sparsity, precision, clusters (default: the first three)"
     add("--techniques", nargs="+", metavar="NAME", help=techniques_help)
-    add("--max-trials", type=int, help="the most trials")
+    add("--max-trials", type=int, help="run at most so many trials")
     add("--storage", metavar="URL", help="a database for workers on several machines")
     add("--seed", type=int, default=0, help="default: 0")
     add_import_option(parser)
@@ -108,17 +107,12 @@ def _check(arguments) -> None:
     """Check the arguments before TensorFlow loads."""
     from tfcompress.search.candidates import Space
     from tfcompress.search.results import Budget, require_positive
-    from tfcompress.targets.target import load_target
 
-    require_model_file(arguments.model)
+    check_arguments(arguments)
     for name in _OWN_FILES:
         require_other_file("--out", f"{arguments.out}/{name}", arguments.model)
-    check_data(arguments.data)
-    check_data(arguments.validation_data, "--validation-data")
     Budget(**{name: getattr(arguments, name) for name in _LIMITS})
     require_positive(**{name: getattr(arguments, name) for name in ("time_budget", *_COUNTS)})
-    if arguments.target is not None:
-        load_target(arguments.target)
     if arguments.techniques is not None:
         Space(tuple(arguments.techniques))
 
@@ -132,7 +126,6 @@ def _best_named(out: pathlib.Path) -> Iterator[None]:
         best = out / "best.tflite"
         if best.exists():
             print(
-                f"tfcompress: the best so far is {best}; the same command resumes",
-                file=sys.stderr,
+                f"tfcompress: the best so far is {best}; the same command resumes", file=sys.stderr
             )
         raise

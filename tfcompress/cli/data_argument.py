@@ -11,7 +11,7 @@ import zlib
 import numpy as np
 
 from tfcompress.cli.command import CommandError
-from tfcompress.cli.model_argument import import_module, is_function
+from tfcompress.cli.model_argument import import_module, is_function, require_model_file
 
 HELP = (
     "examples: an .npz file with `x` and, where labels are needed, `y`; a folder with one folder "
@@ -45,6 +45,22 @@ _BATCH = 32
 _NAMED = 5  # the most files that a message names
 
 
+def check_arguments(arguments) -> None:
+    """Check a command's model, data and targets before TensorFlow loads."""
+    from tfcompress.targets.target import load_target
+
+    if arguments.model is not None:
+        require_model_file(arguments.model)
+    check_data(arguments.data)
+    check_data(getattr(arguments, "validation_data", None), "--validation-data")
+    examples = getattr(arguments, "examples", None)
+    if examples is not None and examples < 1:
+        raise CommandError(f"--examples must be at least 1. Received: {examples}")
+    targets = arguments.target or ()
+    for name in (targets,) if isinstance(targets, str) else targets:
+        load_target(name)
+
+
 def check_data(argument: str | None, flag: str = "--data") -> None:
     """Check, before the model is loaded, that an option's argument, or None, names examples."""
     if argument is None or is_function(argument):
@@ -69,18 +85,10 @@ def load_data(
     reshuffle: bool = False,
     flag: str = "--data",
 ):
-    """Load what a ``--data`` argument names.
+    """Load what a ``--data`` argument names: inputs, (inputs, labels), or what a function returns.
 
-    Args:
-        argument: as ``HELP`` says. A module is looked for from the current folder on, and run.
-        shape: height, width and channels that images are resized to.
-        max_examples: how many examples to load at most, of an .npz file the first ones.
-        seed: of the order of a folder's images.
-        reshuffle: whether to shuffle a folder anew in each pass, for training.
-        flag: the option, for errors.
-
-    Returns:
-        Inputs, or (inputs, labels), or whatever the function returned.
+    The first examples of an .npz file are used, or random images of a folder, whose shape is
+    height, width and channels.
     """
     check_data(argument, flag)
     path = pathlib.Path(argument)
@@ -186,18 +194,8 @@ def image_dataset(
 ):
     """Read a folder of images in random order; damaged ones are found before the first batch.
 
-    Args:
-        folder: holds a folder of images for each class, numbered in the order of their names; or
-            images alone, which have no labels then.
-        shape: height and width that images are resized to, and 1, 3 or 4 channels.
-        max_examples: how many images to draw at most.
-        seed: of the order.
-        reshuffle: whether to shuffle anew in each pass.
-        flag: the option that named the folder, for errors.
-
-    Returns:
-        A tf.data.Dataset of batches: float32 images with values from 0 to 255, and int32 labels
-        where there are classes.
+    The dataset yields float32 images of a height, width and 1, 3 or 4 channels, with values from 0
+    to 255, and int32 labels if there is a folder for each class, in the order of their names.
     """
     import tensorflow as tf
 

@@ -113,7 +113,7 @@ def load_model(path: str, custom_objects: Mapping[str, Any] | None = None):
 
 def image_shape(model) -> tuple[int, int, int] | None:
     """Return height, width and channels of a model's input, if it is an image."""
-    from tfcompress.graph.wrapper import unwrap
+    from tfcompress.keras_graph.wrapper import unwrap
 
     declared = getattr(unwrap(model), "inputs", None) or ()
     return shape_of_image([tuple(tensor.shape) for tensor in declared])

@@ -4,7 +4,7 @@ import pathlib
 
 from tfcompress.cli.command import CommandError, add_parser, require_other_file, show, work
 from tfcompress.cli.data_argument import HELP as DATA_HELP
-from tfcompress.cli.data_argument import check_data, load_data
+from tfcompress.cli.data_argument import check_arguments, check_data, load_data
 from tfcompress.cli.model_argument import (
     add_import_option,
     custom_objects,
@@ -82,7 +82,13 @@ def _numbers(text: str) -> list[float]:
 def run_export(arguments) -> None:
     """Run ``tfcompress export``."""
     with work(arguments.json):
-        labels = _check_export(arguments)
+        from exporters.metadata import label_names
+        from tfcompress.atomic_files import require_writable
+
+        check_arguments(arguments)
+        require_other_file("--out", arguments.out, arguments.model)
+        require_writable(arguments.out)
+        labels = None if arguments.labels is None else label_names(arguments.labels)
         own = custom_objects(arguments.modules, [arguments.data, arguments.validation_data])
         model = load_model(arguments.model, own)
         _require_ranges(arguments, model)
@@ -113,29 +119,11 @@ def run_export(arguments) -> None:
         print(result.report)
 
 
-def _check_export(arguments) -> list[str] | None:
-    """Check the arguments before TensorFlow loads; return the labels."""
-    from exporters.describing import label_names
-    from tfcompress.atomic_files import require_writable
-    from tfcompress.targets.target import load_target
-
-    require_model_file(arguments.model)
-    require_other_file("--out", arguments.out, arguments.model)
-    require_writable(arguments.out)
-    if arguments.examples < 1:
-        raise CommandError(f"--examples must be at least 1. Received: {arguments.examples}")
-    check_data(arguments.data)
-    check_data(arguments.validation_data, "--validation-data")
-    if arguments.target is not None:
-        load_target(arguments.target)
-    return None if arguments.labels is None else label_names(arguments.labels)
-
-
 def _require_ranges(arguments, model) -> None:
     """Check that there is data to observe ranges on, unless the model has learned its ranges."""
     import keras
 
-    from tfcompress.graph.wrapper import unwrap
+    from tfcompress.keras_graph.wrapper import unwrap
 
     learned = not isinstance(model, keras.Model) or unwrap(model) is not model
     if arguments.data is None and arguments.quantization in _WITH_RANGES and not learned:

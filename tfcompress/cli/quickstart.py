@@ -4,6 +4,7 @@ import contextlib
 import pathlib
 import time
 import warnings
+from collections.abc import Iterator
 
 import keras
 import tensorflow as tf
@@ -79,54 +80,36 @@ def training_batches(photos, labels, seed: int) -> tf.data.Dataset:
     )
 
 
-class TrainingProgress(keras.callbacks.Callback):
-    """Shows a training: a bar that moves with every step on a terminal, else a line per epoch."""
+@contextlib.contextmanager
+def _progress(console: Console, title: str, steps: int) -> Iterator[keras.callbacks.Callback]:
+    """Yield a callback that shows a training: a bar on a terminal, else a line per epoch."""
+    start = time.perf_counter()
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[metrics]}"),
+        console=console,
+        disable=not console.is_terminal,
+    )
+    task = bar.add_task(title, total=steps, metrics="")
 
-    def __init__(self, console: Console, title: str):
-        super().__init__()
-        self._console = console
-        self._title = title
-        self._bar: Progress | None = None
-
-    def on_train_begin(self, logs=None):
-        """Start the bar."""
-        self._start = time.perf_counter()
-        if not self._console.is_terminal:
-            return
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.percentage:3.0f} %"),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[metrics]}"),
-            console=self._console,
-        )
-        total = self.params["epochs"] * (self.params["steps"] or 0)
-        self._task = self._bar.add_task(self._title, total=total or None, metrics="")
-        self._bar.start()
-
-    def on_train_batch_end(self, batch, logs=None):
-        """Move the bar."""
+    def on_batch(batch, logs):
         raise_pending_interruption()
-        if self._bar is not None:
-            self._bar.advance(self._task)
+        bar.advance(task)
 
-    def on_epoch_end(self, epoch, logs=None):
-        """Show the accuracy on held-out photos."""
+    def on_epoch(epoch, logs):
         shown = f"val_accuracy {logs['val_accuracy']:.3f}"
-        if self._bar is not None:
-            self._bar.update(self._task, metrics=shown)
-            return
-        seconds = time.perf_counter() - self._start
-        self._console.print(
-            f"{self._title}: epoch {epoch + 1}/{self.params['epochs']}  {seconds:.0f} s  {shown}",
-            highlight=False,
-        )
+        bar.update(task, metrics=shown)
+        if bar.disable:
+            done = f"{epoch + 1}/{callback.params['epochs']}"
+            seconds = f"{time.perf_counter() - start:.0f} s"
+            console.print(f"{title}: epoch {done}  {seconds}  {shown}", highlight=False)
 
-    def close(self):
-        """Stop the bar, which hides the cursor, after an interrupted training too."""
-        if self._bar is not None:
-            self._bar.stop()
+    callback = keras.callbacks.LambdaCallback(on_epoch_end=on_epoch, on_train_batch_end=on_batch)
+    with bar:
+        yield callback
 
 
 class _Session:
@@ -149,7 +132,7 @@ class _Session:
             jit_compile=False,  # several times slower on the CPU
         )
         start = time.perf_counter()
-        with contextlib.closing(TrainingProgress(self.console, title)) as progress:
+        with _progress(self.console, title, epochs * self.steps) as progress:
             history = model.fit(
                 self.batches,
                 epochs=epochs,

@@ -5,22 +5,15 @@ import os
 import pathlib
 import tempfile
 
-from tfcompress.cli.command import (
-    CommandError,
-    add_parser,
-    native_output_to,
-    prepare_folder,
-    work,
-)
+from tfcompress.cli.command import add_parser, native_output_to, prepare_folder, work
 from tfcompress.cli.data_argument import HELP as DATA_HELP
-from tfcompress.cli.data_argument import check_data, load_data
+from tfcompress.cli.data_argument import check_arguments, load_data
 from tfcompress.cli.model_argument import (
     add_import_option,
     custom_objects,
     image_shape,
     image_shape_of_file,
     load_model,
-    require_model_file,
 )
 
 _DESCRIPTION = """\
@@ -75,7 +68,7 @@ def run(arguments) -> None:
 
     with work(arguments.json):
         require_extra()
-        _check(arguments)
+        check_arguments(arguments)
         out = prepare_folder(arguments.out)
         with (
             tempfile.TemporaryDirectory() as scratch,
@@ -84,18 +77,23 @@ def run(arguments) -> None:
         ):
             own = custom_objects(arguments.modules, [arguments.data])
             model = load_model(arguments.model, own) if arguments.model else None
+            data = None
+            if arguments.data is not None:
+                shape = image_shape_of_file(arguments.file) or (model and image_shape(model))
+                data = load_data(arguments.data, shape, arguments.examples)
+            named = [arguments.model, arguments.data, *(arguments.history or ())]
             findings = examine(
                 arguments.file,
                 model=model,
                 baseline=arguments.baseline,
-                data=_data(arguments, model),
+                data=data,
                 targets=arguments.target,
                 history=arguments.history,
                 search=arguments.search,
                 kernels=arguments.kernels,
                 runs=arguments.runs,
                 profile=arguments.profile,
-                sources=_sources(arguments),
+                sources=[name for name in named if name and pathlib.Path(name).is_file()],
                 command=arguments.command_line,
             )
             page = write_report(findings, out)
@@ -106,32 +104,6 @@ def run(arguments) -> None:
     console.print(files_table(findings))
     for line in (*remarks(findings), f"{page.parent}: report.html, report.md, report.json"):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
-def _check(arguments) -> None:
-    """Check the arguments before TensorFlow loads."""
-    from tfcompress.targets.target import load_target
-
-    if arguments.model is not None:
-        require_model_file(arguments.model)
-    check_data(arguments.data)
-    if arguments.examples is not None and arguments.examples < 1:
-        raise CommandError(f"--examples must be at least 1. Received: {arguments.examples}")
-    for name in arguments.target or ():
-        load_target(name)
-
-
-def _data(arguments, model):
-    if arguments.data is None:
-        return None
-    shape = image_shape_of_file(arguments.file) or (model and image_shape(model))
-    return load_data(arguments.data, shape, arguments.examples)
-
-
-def _sources(arguments) -> list[str]:
-    """Return the files whose hashes identify what a report is about."""
-    named = [arguments.model, arguments.data, *(arguments.history or ())]
-    return [name for name in named if name is not None and pathlib.Path(name).is_file()]
 
 
 def files_table(findings):

@@ -12,8 +12,8 @@ from tfcompress.distillation.file_teachers import as_path, file_teacher
 from tfcompress.distillation.heads import detect_heads
 from tfcompress.distillation.matching import given_names
 from tfcompress.distillation.teacher import Signals, Teacher
-from tfcompress.graph.wrapper import unwrap
 from tfcompress.hashing import hash_arrays
+from tfcompress.keras_graph.wrapper import unwrap
 from tfcompress.legacy.wrappers import is_tf_keras_model
 
 _ROWS = 3  # of a rehearsal

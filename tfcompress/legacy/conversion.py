@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from tensorflow import nest
 
-from tfcompress.graph.wrapper import ModelWrapper
+from tfcompress.keras_graph.wrapper import ModelWrapper
 from tfcompress.legacy.equivalents import FUNCTIONS, equivalent_layer
 from tfcompress.legacy.wrappers import (
     has_learned_ranges,

@@ -4,9 +4,5 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submod_attrs={
-        "examine": ["examine"],
-        "findings": ["Findings"],
-        "rendering": ["write_report"],
-    },
+    submod_attrs={"examine": ["examine"], "findings": ["Findings"], "rendering": ["write_report"]},
 )

@@ -1,7 +1,6 @@
 """Measures everything about a file that a report says."""
 
 import contextlib
-import dataclasses
 import datetime
 import importlib.metadata
 import os
@@ -12,14 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from exporters.comparing.agreement import Agreement
-from exporters.comparing.layer_agreement import LayerAgreement
-from exporters.comparing.validation import Metric, file_metric, validate
-from exporters.download_size import gzip_size
-from exporters.judging.target_check import check_target
-from exporters.reading.inspection import Inspection, inspect
+from exporters.benchmarking import OperationTime, benchmark
+from exporters.compatibility import check_target
+from exporters.inspection import Inspection, inspect
+from exporters.layer_parity import LayerAgreement
+from exporters.report import gzip_size
 from exporters.running.runtime import Limits, find_runtime
-from exporters.timing.benchmarking import OperationTime, benchmark
+from exporters.validation import Metric, file_metric, validate
 from tfcompress.data import gather
 from tfcompress.hashing import hash_file
 from tfcompress.report.findings import FileFindings, Findings, LayerFindings
@@ -27,6 +25,7 @@ from tfcompress.report.histories import read_trainings
 from tfcompress.report.weights import file_sparsity, operation_weights
 from tfcompress.search.results import read_result
 from tfcompress.targets.target import Target, list_targets, load_target
+from tfcompress.targets.vela import has_compiler
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.model import TFLiteModel
 
@@ -99,10 +98,10 @@ def examine(
         raise ValueError(f"`runs` must be a number of runs, 0 for none. Received: runs={runs}")
     trainings = () if history is None else read_trainings(history)
     found_by = None if search is None else read_result(search)
-    devices = [
-        load_target(target) if isinstance(target, str) else target
-        for target in (list_targets() if targets is None else targets)
-    ]
+    if targets is None:
+        devices = [target for target in map(load_target, list_targets()) if has_compiler(target)]
+    else:
+        devices = [load_target(it) if isinstance(it, str) else it for it in targets]
     if data is not None:
         inputs, found = gather(data)
         labels = found if labels is None else np.asarray(labels)
@@ -110,28 +109,43 @@ def examine(
 
     files = [os.fspath(path) for path in (baseline, file) if path is not None]
     hashes = {path: hash_file(path) for path in (*files, *map(os.fspath, sources))}
-    comparison = _Comparison()
+    metrics, reference, agreement, noise_reference = {}, None, None, None
     if data is not None:
-        comparison = _compare(file, model, baseline, data, kernels, metric=metric, limits=limits)
+        settings = {"metric": metric, "limits": limits}
+        if baseline is not None:
+            metrics[files[0]] = file_metric(baseline, data, kernels[0], **settings)
+        against, float_file = baseline, baseline
+        reference = noise_reference = None if baseline is None else files[0]
+        if model is not None:
+            against, float_file = model, _float_equivalent(model, file)
+            reference = f"the Keras model {model.name}"
+            noise_reference = f"{model.name} with its weights in float"
+        if against is None:
+            metrics[files[-1]] = file_metric(file, data, kernels[0], **settings)
+        else:
+            settings |= {"kernels": kernels, "float_file": float_file}
+            agreement = validate(file, against, data, **settings)
+            metrics[files[-1]] = agreement.metric
+            noise_reference = noise_reference if agreement.layers else None
     timed = {"kernels": (kernels[0],), "limits": limits}
     times = {m.file: m for m in benchmark(files, runs, **timed).measurements} if runs else {}
     profiled = benchmark(file, 1, profile=True, **timed).measurements if profile else ()
     own = inspect(file, () if model is None else _layer_paths(model))
     if baseline is not None:
-        baseline = _file_findings(inspect(baseline), hashes, comparison.baseline_metric, times)
+        baseline = _file_findings(inspect(baseline), hashes, metrics, times)
     return Findings(
-        file=_file_findings(own, hashes, comparison.metric, times),
+        file=_file_findings(own, hashes, metrics, times),
         layers=_layer_findings(
             read_model(file),
             own,
-            () if comparison.agreement is None else comparison.agreement.layers,
+            () if agreement is None else agreement.layers,
             profiled[0].operations if profile else (),
         ),
         baseline=baseline,
         metric_name=getattr(metric, "__name__", "metric") if metric else "accuracy",
-        reference=comparison.reference,
-        agreement=comparison.agreement,
-        noise_reference=comparison.noise_reference,
+        reference=reference,
+        agreement=agreement,
+        noise_reference=noise_reference,
         verdicts=tuple(check_target(file, device) for device in devices),
         trainings=trainings,
         search=found_by,
@@ -143,13 +157,13 @@ def examine(
 
 
 def _layer_paths(model) -> list[str]:
-    from tfcompress.graph.selection import walk_layers
+    from tfcompress.keras_graph.selection import walk_layers
 
     return [path for path, _ in walk_layers(model)]
 
 
 def _file_findings(
-    inspection: Inspection, hashes: dict[str, str], metric: float | None, times
+    inspection: Inspection, hashes: dict[str, str], metrics: dict[str, float], times
 ) -> FileFindings:
     content = pathlib.Path(inspection.path).read_bytes()
     return FileFindings(
@@ -163,51 +177,8 @@ def _file_findings(
         operations=inspection.operation_counts,
         float_operations=sum(operation.float_ for operation in inspection.operations),
         min_runtime=inspection.min_runtime,
-        metric=metric,
+        metric=metrics.get(inspection.path),
         timing=times.get(inspection.path),
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class _Comparison:
-    """What running a file on examples showed; the attributes are those of ``Findings``."""
-
-    metric: float | None = None
-    baseline_metric: float | None = None
-    agreement: Agreement | None = None
-    reference: str | None = None
-    noise_reference: str | None = None
-
-
-def _compare(
-    file: Path, model: Any, baseline: Path | None, examples: Any, kernels, **settings
-) -> _Comparison:
-    """Compare a file with its model, or else with a float file, on the same examples.
-
-    The first kernel set gives the metrics; settings are ``metric`` and ``limits`` of ``validate``.
-    """
-
-    def own_metric(path):
-        return file_metric(path, examples, kernels[0], **settings)
-
-    baseline_metric = None if baseline is None else own_metric(baseline)
-    if model is None and baseline is None:
-        return _Comparison(metric=own_metric(file))
-    if model is not None:
-        against, float_file = model, _float_equivalent(model, file)
-        names = f"the Keras model {model.name}", f"{model.name} with its weights in float"
-    else:
-        against = float_file = baseline
-        names = (os.fspath(baseline),) * 2
-    agreement = validate(
-        file, against, examples, kernels=kernels, float_file=float_file, **settings
-    )
-    return _Comparison(
-        metric=agreement.metric,
-        baseline_metric=baseline_metric,
-        agreement=agreement,
-        reference=names[0],
-        noise_reference=names[1] if agreement.layers else None,
     )
 
 
@@ -218,9 +189,9 @@ def _float_equivalent(model: Any, file: Path) -> bytes | None:
     """
     # A file without a model is examined without TensorFlow.
     from exporters.converting import convert_model
-    from tfcompress.graph.wrapper import unwrap
+    from tfcompress.keras_graph.wrapper import unwrap
     from tfcompress.legacy.wrappers import has_learned_ranges, is_tf_keras_model
-    from tfcompress.tflite.compact import compact
+    from tfcompress.tflite.editing import compact
 
     if is_tf_keras_model(model) and has_learned_ranges(model):
         return None

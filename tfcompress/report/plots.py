@@ -102,16 +102,7 @@ def draw_bars(
     top: float | None = None,
     series: int = 0,
 ) -> str:
-    """Draw a bar for each operation of a file.
-
-    Args:
-        places: the operations' places in the graph.
-        values: how high the bars are.
-        titles: what to show on hovering.
-        label: what the values are, with the unit.
-        top: the upper end of the axis; by default as high as the values need.
-        series: which of the page's colors the bars have.
-    """
+    """Draw a bar at the place of each operation in the graph; titles are shown on hovering."""
     with _axes() as axes:
         bars = axes.bar(places, values, width=0.8, color=_SERIES[series], linewidth=0)
         for place, bar in enumerate(bars):

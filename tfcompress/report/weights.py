@@ -25,22 +25,13 @@ class Histogram:
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """The weights of one operation, biases left out.
-
-    Attributes:
-        count: how many there are.
-        zeros: how many of them are zero.
-        distinct: how many different stored values they have.
-        bits: bits of the widest in the file.
-        histogram: of those that are not zero, as real numbers; None if all are zero, or if the file
-            has no scales for them.
-    """
+    """The weights of one operation, biases left out."""
 
     count: int
     zeros: int
-    distinct: int
-    bits: int
-    histogram: Histogram | None
+    distinct: int  # different stored values
+    bits: int  # of the widest in the file
+    histogram: Histogram | None  # without zeros; None if all are zero or have no scales
 
     @property
     def sparsity(self) -> float:

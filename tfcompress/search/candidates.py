@@ -17,23 +17,17 @@ _LEVELS = {
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """How far a model is compressed.
+    """How far a model is compressed."""
 
-    Attributes:
-        channels: the share of channels removed from each group that can shrink; what is left is
-            rounded to fours.
-        sparsity: the share of zeros among the weights that can be pruned.
-        precision: bytes of the weights as a share of what 8 bits take; below 1 the least sensitive
-            kernels have 4 bits.
-        clusters: how many values the weights of a kernel share; None for any.
-        trained: whether it is fine-tuned. One that is not costs seconds.
-    """
-
+    # The share of channels removed from each group that can shrink; what is left is rounded to
+    # fours.
     channels: float = 0.0
-    sparsity: float = 0.0
+    sparsity: float = 0.0  # the share of zeros among the weights that can be pruned
+    # Bytes of the weights as a share of what 8 bits take; below 1 the least sensitive kernels have
+    # 4 bits.
     precision: float = 1.0
-    clusters: int | None = None
-    trained: bool = True
+    clusters: int | None = None  # how many values the weights of a kernel share; None for any
+    trained: bool = True  # whether it is fine-tuned. One that is not costs seconds
 
     def within(self, other: "Candidate") -> bool:
         """Tell whether another candidate compresses at least as far by every technique."""

@@ -11,9 +11,9 @@ import keras
 from rich.console import Console
 
 from tfcompress.data import gather, reusable
-from tfcompress.graph.channels.flow import require_functional
-from tfcompress.graph.wrapper import require_built, unwrap
 from tfcompress.interruption import reliable_interruption
+from tfcompress.keras_graph.channels.flow import require_functional
+from tfcompress.keras_graph.wrapper import require_built, unwrap
 from tfcompress.search.candidates import TECHNIQUES, Candidate, Space
 from tfcompress.search.fine_tuning import FineTuning
 from tfcompress.search.results import Budget, SearchResult, require_positive
@@ -151,7 +151,7 @@ def compress(
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     console = Console(quiet=not progress)
-    with one_at_a_time(directory), console.status("measuring the model as it is"):
+    with one_at_a_time(directory), console.status("measuring the original model"):
         claim_directory(directory, identity, target)
         reference = measure_reference(model, validation_data, directory, runs)
         budget.require_possible(reference)
@@ -224,16 +224,19 @@ def _prepared(worker: Worker, model, train_data, batch_size: int, forward, end: 
     """Compute the teacher's outputs and the sensitivities, which trials that train need."""
     directory, tuning = worker.runner.directory, worker.runner.fine_tuning
     start = time.monotonic()
-    with one_at_a_time(directory), worker.console.status("the teacher answers for the examples"):
+    with one_at_a_time(directory), worker.console.status("computing the teacher's outputs"):
         data = prepare_training_data(model, train_data, batch_size, directory / "teacher")
     answered = time.monotonic()
-    with one_at_a_time(directory), worker.console.status("measuring what each kernel tolerates"):
+    with (
+        one_at_a_time(directory),
+        worker.console.status("measuring the sensitivity of each kernel"),
+    ):
         table = measure_sensitivity(
             model, tuning.inputs, worker.space, forward, end - answered, directory
         )
     worker.say(
-        f"the teacher's answers took {answered - start:.0f} s, what "
-        f"{len({effect.path for effect in table.effects})} kernels tolerate "
+        f"the teacher's outputs took {answered - start:.0f} s, the sensitivities of "
+        f"{len({effect.path for effect in table.effects})} kernels "
         f"{time.monotonic() - answered:.0f} s"
     )
     tuning = dataclasses.replace(tuning, data=data, table=table)
@@ -280,4 +283,6 @@ def _require_met(worker: Worker, needed: float, end: float) -> None:
             f"does not fit the budget: {total:.0f} s are needed at least. "
             f"Received: time_budget={worker.time_budget!r}"
         )
-    worker.say(f"{left:.0f} s are left, one epoch of training needs {needed:.0f} s: no trial more")
+    worker.say(
+        f"{left:.0f} s are left, one epoch of training needs {needed:.0f} s: no further trial"
+    )

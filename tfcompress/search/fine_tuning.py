@@ -14,8 +14,8 @@ from keras_callbacks import MagnitudePruning
 from tfcompress.clustering import cluster_weights, release_clusters
 from tfcompress.distillation import Distiller, SoftLabels
 from tfcompress.distillation.heads import detect_heads
-from tfcompress.graph.kernels import find_kernels
 from tfcompress.interruption import raise_pending_interruption
+from tfcompress.keras_graph.kernels import find_kernels
 from tfcompress.pruning import PolynomialDecay
 from tfcompress.pruning.channels import remove_channels
 from tfcompress.quantization import Scheme, quantize_aware
@@ -49,33 +49,20 @@ class _Deadline(keras.callbacks.Callback):
 
 @dataclasses.dataclass(frozen=True)
 class FineTuning:
-    """Makes and trains candidates of one model.
+    """Makes and trains candidates of one model."""
 
-    Attributes:
-        inputs: some inputs, to observe ranges and channels on.
-        labels: some labels, which determine the default loss.
-        learning_rate: the initial one; it decays to zero along a cosine.
-        loss: the loss of the labels; None for the cross entropy that fits.
-        seed: of the order of examples.
-        data: the training data; None before the first training.
-        table: the sensitivity of the original, likewise.
-    """
-
-    inputs: Any
-    labels: np.ndarray
-    learning_rate: float
-    loss: object
-    seed: int
-    data: TrainingData | None = None
-    table: Sensitivity | None = None
+    inputs: Any  # some, to observe ranges and channels on
+    labels: np.ndarray  # some, which determine the default loss
+    learning_rate: float  # the initial one; it decays to zero along a cosine
+    loss: object  # of the labels; None for the cross entropy that fits
+    seed: int  # of the order of examples
+    data: TrainingData | None = None  # None before the first training
+    table: Sensitivity | None = None  # of the original, likewise
 
     def make(self, start: keras.Model, candidate: Candidate, done: Candidate) -> keras.Model:
-        """Make a candidate's quantization-aware model: smaller, with ranges, not trained yet.
+        """Make a candidate's quantization-aware model, not trained yet, of one that is compressed.
 
-        Args:
-            start: the model to make it of; it is consumed.
-            candidate: what to make.
-            done: how far ``start`` is compressed already.
+        ``done`` says how far ``start`` is compressed; it is consumed.
         """
         model = release_clusters(start)
         share = 1.0 - (1.0 - candidate.channels) / (1.0 - done.channels)

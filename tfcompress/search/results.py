@@ -9,82 +9,62 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from tfcompress.atomic_files import write_atomically
 from tfcompress.search.candidates import Candidate
 
 _RESULT = "result.json"
+_FILES = {
+    "file": "model.tflite",
+    "weights": "model.keras",
+    "history": "history.json",
+    "evidence": "evidence.json",
+}
 _BEST = {"weights": "best.keras", "file": "best.tflite"}
 _FORMAT = 1
 
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """The float file of the model as it was passed.
+    """The float file of the model as it was passed."""
 
-    Attributes:
-        file: its path, relative to the search's directory.
-        accuracy: share of the validation examples that it classifies right, in the interpreter.
-        size: bytes.
-        gzip_size: bytes after gzip.
-        latency: median seconds of a run.
-        parameters: weights of the model.
-        macs: multiply-accumulate operations of one example; None where they cannot be counted.
-        bare_size: bytes after gzip of the file without any weights: no compression goes below.
-    """
-
-    file: str
-    accuracy: float
-    size: int
-    gzip_size: int
-    latency: float
-    parameters: int
+    file: str  # its path, relative to the search's directory
+    accuracy: float  # share of the validation examples that it classifies right, in the interpreter
+    size: int  # bytes
+    gzip_size: int  # bytes after gzip
+    latency: float  # median seconds of a run
+    parameters: int  # weights of the model
+    # Multiply-accumulate operations of one example; None where they cannot be counted.
     macs: int | None
-    bare_size: int
+    bare_size: int  # bytes after gzip of the file without any weights: no compression goes below
 
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """One candidate, trained, exported and measured; or the reason why it could not be.
+    """One candidate, trained, exported and measured; or the reason why it could not be."""
 
-    Attributes:
-        number: its number in the study.
-        candidate: how far the model is compressed.
-        error: why it failed; None if it did not. Then all of the following are measured.
-        parent: the number of the trial that it was warm-started from; None for the original.
-        epochs: epochs of fine-tuning, in this trial.
-        seconds: how long the whole trial took.
-        training_seconds: how long its training took.
-        accuracy: share of the validation examples that the file classifies right.
-        accuracy_drop: the reference's accuracy less this one.
-        size: bytes of the file.
-        gzip_size: bytes after gzip.
-        compression_ratio: the reference's gzipped size divided by this one.
-        latency: median seconds of a run.
-        reference_latency: that of the reference, measured in turns with it.
-        parameters: weights of the model.
-        macs: multiply-accumulate operations of one example; None where they cannot be counted.
-        zeros: the share of zeros among the weights of kernels.
-        runs_on_target: whether the target runs the file; true without a target.
-    """
-
-    number: int
-    candidate: Candidate
+    number: int  # its number in the study
+    candidate: Candidate  # how far the model is compressed
+    # Why it failed; None if it did not. Then all of the following are measured.
     error: str | None = None
+    # The number of the trial that it was warm-started from; None for the original.
     parent: int | None = None
-    epochs: int | None = None
-    seconds: float | None = None
-    training_seconds: float | None = None
-    accuracy: float | None = None
-    accuracy_drop: float | None = None
-    size: int | None = None
-    gzip_size: int | None = None
-    compression_ratio: float | None = None
-    latency: float | None = None
-    reference_latency: float | None = None
-    parameters: int | None = None
+    epochs: int | None = None  # epochs of fine-tuning, in this trial
+    seconds: float | None = None  # how long the whole trial took
+    training_seconds: float | None = None  # how long its training took
+    accuracy: float | None = None  # share of the validation examples that the file classifies right
+    accuracy_drop: float | None = None  # the reference's accuracy less this one
+    size: int | None = None  # bytes of the file
+    gzip_size: int | None = None  # bytes after gzip
+    compression_ratio: float | None = None  # the reference's gzipped size divided by this one
+    latency: float | None = None  # median seconds of a run
+    reference_latency: float | None = None  # that of the reference, measured in turns with it
+    parameters: int | None = None  # weights of the model
+    # Multiply-accumulate operations of one example; None where they cannot be counted.
     macs: int | None = None
-    zeros: float | None = None
-    runs_on_target: bool | None = None
+    zeros: float | None = None  # the share of zeros among the weights of kernels
+    runs_on_target: bool | None = None  # whether the target runs the file; true without a target
 
     @property
     def speed_up(self) -> float | None:
@@ -101,16 +81,9 @@ class Trial:
     @property
     def files(self) -> dict[str, str | None]:
         """The paths of the trial's files, relative to the search's directory."""
-        names = {
-            "file": "model.tflite",
-            "weights": "model.keras",
-            "history": "history.json",
-            "evidence": "evidence.json",
-        }
-        failed = self.error is not None
-        return {
-            kind: None if failed else f"trials/{self.number}/{name}" for kind, name in names.items()
-        }
+        if self.error is not None:
+            return dict.fromkeys(_FILES)
+        return {kind: f"trials/{self.number}/{name}" for kind, name in _FILES.items()}
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as plain data."""
@@ -131,24 +104,11 @@ class Trial:
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
-    """Limits of what a file may cost, against the float file of the same model.
+    """Limits of what a file may cost against the float file; None for no limit."""
 
-    Args:
-        max_accuracy_drop: the largest loss of accuracy, a share: 0.01 is one point.
-        max_size: the most bytes of the gzipped file; None for no limit.
-        max_latency: the most median seconds of a run on this computer; None for no limit.
-
-    Raises:
-        ValueError: a limit is out of its range.
-
-    Example:
-    >>> Budget(max_accuracy_drop=0.01, max_size=40_000)
-    Budget(max_accuracy_drop=0.01, max_size=40000, max_latency=None)
-    """
-
-    max_accuracy_drop: float = 0.01
-    max_size: int | None = None
-    max_latency: float | None = None
+    max_accuracy_drop: float = 0.01  # the largest loss of accuracy, a share: 0.01 is one point
+    max_size: int | None = None  # the most bytes of the gzipped file
+    max_latency: float | None = None  # the most median seconds of a run on this computer
 
     def __post_init__(self):
         if not 0 <= self.max_accuracy_drop < 1:
@@ -215,18 +175,12 @@ def require_positive(**values: float | None) -> None:
 def pareto_front(trials: Sequence[Trial]) -> tuple[Trial, ...]:
     """Return the trials that no other one beats in accuracy, gzipped size and speed-up at once."""
     finished = [trial for trial in trials if trial.error is None]
-    return tuple(
-        trial for trial in finished if not any(_dominates(other, trial) for other in finished)
-    )
+    merits = np.array([(t.accuracy, -t.gzip_size, t.speed_up) for t in finished]).reshape(-1, 3)
 
+    def is_dominated(merit):
+        return ((merits >= merit).all(axis=1) & (merits > merit).any(axis=1)).any()
 
-def _dominates(one: Trial, other: Trial) -> bool:
-    pairs = list(zip(_merits(one), _merits(other), strict=True))
-    return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)
-
-
-def _merits(trial: Trial) -> tuple[float, float, float]:
-    return (trial.accuracy, -trial.gzip_size, trial.speed_up)
+    return tuple(t for t, merit in zip(finished, merits, strict=True) if not is_dominated(merit))
 
 
 def best(trials: Sequence[Trial], budget: Budget) -> Trial | None:
@@ -295,9 +249,8 @@ class SearchResult:
         """The quantization-aware model that the file was made of."""
         import keras  # a result is read and reported without TensorFlow
 
-        return keras.saving.load_model(
-            self.directory / self.nearest.files["weights"], compile=False
-        )
+        path = self.directory / self.nearest.files["weights"]
+        return keras.saving.load_model(path, compile=False)
 
     @property
     def report(self) -> dict[str, Any]:
@@ -337,15 +290,21 @@ class SearchResult:
 
     def to_text(self) -> str:
         """Return a table of the trials, and a sentence that sums them up."""
-        lines = [
-            f"{'trial':>5}  {'accuracy':>8}  {'gzipped':>10}  {'ratio':>6}  {'ms':>8}  speed-up"
-        ]
         reference = self.reference
-        lines.append(
+        lines = [
+            f"{'trial':>5}  {'accuracy':>8}  {'gzipped':>10}  {'ratio':>6}  {'ms':>8}  speed-up",
             f"{'float':>5}  {reference.accuracy:>8.2%}  {reference.gzip_size:>10,}  {'1.0x':>6}  "
-            f"{1000 * reference.latency:>8.3f}      1.0x"
-        )
-        lines += [_row(trial) for trial in self.trials]
+            f"{1000 * reference.latency:>8.3f}      1.0x",
+        ]
+        for trial in self.trials:
+            tried = trial.candidate.to_text()
+            lines.append(
+                f"{trial.number:>5}  failed: {tried}: {trial.error}"
+                if trial.error is not None
+                else f"{trial.number:>5}  {trial.accuracy:>8.2%}  {trial.gzip_size:>10,}  "
+                f"{trial.compression_ratio:>5.1f}x  {1000 * trial.latency:>8.3f}  "
+                f"{trial.speed_up:>7.1f}x  {tried}"
+            )
         return "\n".join([*lines, self.verdict()])
 
     def verdict(self) -> str:
@@ -358,7 +317,13 @@ class SearchResult:
         )
         if self.met:
             return f"The budget is met by {found}: {self.path}"
-        missed = ", ".join(_missed(name, value) for name, value in self.shortfalls.items())
+        phrases = {
+            "accuracy_drop": lambda value: f"loses {100 * value:.2f} points more than allowed",
+            "size": lambda value: f"is {value:,.0f} bytes too large",
+            "latency": lambda value: f"is {1000 * value:.3f} ms too slow",
+            "runs_on_target": lambda value: "does not run on the target",
+        }
+        missed = ", ".join(phrases[name](value) for name, value in self.shortfalls.items())
         return f"The budget is not met. Nearest is {found}; it {missed}: {self.path}"
 
     def save(self) -> None:
@@ -371,14 +336,7 @@ class SearchResult:
 
 
 def read_result(path: str | os.PathLike) -> SearchResult:
-    """Read what a search has written.
-
-    Args:
-        path: its ``result.json``, or the folder that holds it.
-
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: it is not the result of a search, or of a later version.
+    """Read the ``result.json`` of a search, or of its folder; other files are a ``ValueError``.
 
     Example:
     ```python
@@ -423,22 +381,3 @@ def _require_measured(record: Reference | Trial) -> None:
         number = isinstance(value, int | float) and math.isfinite(value)
         if not number or (name in positive and value <= 0):
             raise ValueError(f"{name} must be a number. Received: {value!r}")
-
-
-def _row(trial: Trial) -> str:
-    if trial.error is not None:
-        return f"{trial.number:>5}  failed: {trial.candidate.to_text()}: {trial.error}"
-    return (
-        f"{trial.number:>5}  {trial.accuracy:>8.2%}  {trial.gzip_size:>10,}  "
-        f"{trial.compression_ratio:>5.1f}x  {1000 * trial.latency:>8.3f}  "
-        f"{trial.speed_up:>7.1f}x  {trial.candidate.to_text()}"
-    )
-
-
-def _missed(name: str, value: float) -> str:
-    return {
-        "accuracy_drop": f"loses {100 * value:.2f} points more than allowed",
-        "size": f"is {value:,.0f} bytes too large",
-        "latency": f"is {1000 * value:.3f} ms too slow",
-        "runs_on_target": "does not run on the target",
-    }[name]

@@ -1,5 +1,6 @@
 """What each layer tolerates: one kernel is changed at a time, and the outputs are compared."""
 
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -15,11 +16,11 @@ from rich.progress import track
 from tfcompress.atomic_files import write_atomically
 from tfcompress.data import as_called, gather, iterate_inputs
 from tfcompress.deprecation import renamed_arguments
-from tfcompress.graph.kernels import Kernel, find_kernels
-from tfcompress.graph.selection import LayerSelector
-from tfcompress.graph.wrapper import require_built
 from tfcompress.hashing import hash_arrays
 from tfcompress.interruption import deferred_interruption, reliable_interruption
+from tfcompress.keras_graph.kernels import Kernel, find_kernels
+from tfcompress.keras_graph.selection import LayerSelector
+from tfcompress.keras_graph.wrapper import require_built
 from tfcompress.pruning.masks import count_masked, smallest
 from tfcompress.quantization.arithmetic.fake_quantization import fake_quantize_weights
 
@@ -32,23 +33,14 @@ _HIGHEST = 0.98
 
 @dataclasses.dataclass(frozen=True)
 class Effect:
-    """What one change of one kernel does to a model.
+    """What one change of one kernel does to a model."""
 
-    Attributes:
-        path: the kernel.
-        change: "sparsity" or "bits".
-        level: the share of its smallest weights set to zero, or the bits they are rounded to.
-        weights: how many weights the kernel has.
-        error: the mean square of the change of the outputs, over that of the outputs.
-        metric: the metric with the change; None without labels.
-    """
-
-    path: str
-    change: str
-    level: float
-    weights: int
-    error: float
-    metric: float | None = None
+    path: str  # the kernel
+    change: str  # "sparsity" or "bits"
+    level: float  # the share of its smallest weights set to zero, or the bits they are rounded to
+    weights: int  # how many weights the kernel has
+    error: float  # the mean square of the change of the outputs, over that of the outputs
+    metric: float | None = None  # the metric with the change; None without labels
 
     @property
     def sqnr(self) -> float:
@@ -81,6 +73,12 @@ class Sensitivity:
         """Return the changes and levels that were tried, in order."""
         return list(dict.fromkeys((effect.change, effect.level) for effect in self.effects))
 
+    def _rows(self):
+        """Yield each kernel's path and its effects, in the order of the columns."""
+        columns = [self.of(*column) for column in self.columns()]
+        for path in dict.fromkeys(effect.path for effect in self.effects):
+            yield path, *(column[path] for column in columns)
+
     def to_json(self) -> dict[str, Any]:
         """Return the table as plain data."""
         return {
@@ -90,30 +88,29 @@ class Sensitivity:
 
     def to_text(self) -> str:
         """Return the table: signal-to-noise ratios in dB, and the metric where it is known."""
-        columns = self.columns()
         heads = [
-            f"{level:.0%} zero" if c == "sparsity" else f"{level:.0f} bits" for c, level in columns
+            f"{level:.0%} zero" if change == "sparsity" else f"{level:.0f} bits"
+            for change, level in self.columns()
         ]
         lines = [f"{'kernel':<40}{'weights':>10}" + "".join(f"{head:>18}" for head in heads)]
-        for path in dict.fromkeys(effect.path for effect in self.effects):
-            found = [self.of(*column)[path] for column in columns]
-            cells = "".join(f"{_cell(effect):>18}" for effect in found)
-            lines.append(f"{path[-40:]:<40}{found[0].weights:>10,}{cells}")
+        for path, *effects in self._rows():
+            line = f"{path[-40:]:<40}{effects[0].weights:>10,}"
+            for effect in effects:
+                sqnr = "exact" if math.isinf(effect.sqnr) else f"{effect.sqnr:.1f} dB"
+                metric = "" if effect.metric is None else f" {effect.metric:.3f}"
+                line += f"{sqnr + metric:>18}"
+            lines.append(line)
         if self.metric is not None:
             lines.append(f"unchanged: {self.metric:.4f}")
         return "\n".join(lines)
 
     def draw(self, path) -> None:
-        """Draw the table as a heat map into a file (needs the extra ``report``).
-
-        Args:
-            path: an .svg, .png or .pdf file.
-        """
+        """Draw a heat map into an .svg, .png or .pdf file; needs the extra ``report``."""
         from matplotlib.figure import Figure
 
         columns = self.columns()
-        paths = list(dict.fromkeys(effect.path for effect in self.effects))
-        values = np.array([[self.of(*column)[p].sqnr for column in columns] for p in paths])
+        paths, *table = zip(*self._rows(), strict=True)
+        values = np.array([[effect.sqnr for effect in column] for column in table]).T
         figure = Figure(figsize=(2.5 + 0.9 * len(columns), 1.5 + 0.28 * len(paths)))
         axes = figure.subplots()
         image = axes.imshow(np.clip(values, -10, 60), aspect="auto", cmap="viridis")
@@ -175,7 +172,11 @@ def sensitivity(
     inputs, labels = gather(data, max_examples)
     inputs = as_called(inputs)
     batches = list(iterate_inputs(inputs, _BATCH))
-    saved = _SavedEffects(file, model, inputs)
+    saved = {}
+    if file is not None:
+        file = pathlib.Path(file)
+        work = hash_arrays(*model.get_weights(), *keras.tree.flatten(inputs))
+        saved = _saved_effects(file, work)
 
     def outputs():
         found = [keras.tree.flatten(model.predict_on_batch(batch)) for batch in batches]
@@ -190,7 +191,7 @@ def sensitivity(
     work = [(kernel, *level) for kernel in kernels for level in levels]
     effects = []
     for kernel, change, level in track(work, "sensitivity", disable=not progress):
-        effect = saved.find(kernel.path, change, level)
+        effect = saved.get((kernel.path, change, level))
         if effect is None:
             weights = keras.ops.convert_to_numpy(kernel.variable)
             with deferred_interruption():
@@ -206,7 +207,9 @@ def sensitivity(
             effect = Effect(
                 kernel.path, change, level, kernel.size, error / energy, measured(found)
             )
-            saved.add(effect)
+            if file is not None:
+                with file.open("ab", buffering=0) as lines:  # in one piece
+                    lines.write(json.dumps(dataclasses.asdict(effect)).encode() + b"\n")
         effects.append(effect)
     return Sensitivity(tuple(effects), measured(reference))
 
@@ -237,57 +240,31 @@ def _accuracy(scores, labels):
     return np.mean(found.ravel() == labels.ravel())
 
 
-def _cell(effect):
-    sqnr = "exact" if math.isinf(effect.sqnr) else f"{effect.sqnr:.1f} dB"
-    return sqnr if effect.metric is None else f"{sqnr} {effect.metric:.3f}"
-
-
-class _SavedEffects:
-    """The finished effects of a call, in a file from which a later call resumes."""
-
-    def __init__(self, file, model, inputs):
-        self._path = None if file is None else pathlib.Path(file)
-        self._found = {}
-        if self._path is None:
-            return
-        head = {"work": hash_arrays(*model.get_weights(), *keras.tree.flatten(inputs))}
-        if not self._path.exists():
-            write_atomically(self._path, json.dumps(head).encode() + b"\n")
-            return
-        lines = self._path.read_text(encoding="utf-8").splitlines()
-        if not lines or json.loads(lines[0]) != head:
-            raise ValueError(
-                f"{self._path} holds the sensitivity of another model or of other data: delete it, "
-                "or choose another file."
-            )
-        for line in lines[1:]:
-            try:
-                effect = Effect(**json.loads(line))
-            except (ValueError, TypeError):
-                continue  # a line that an interruption cut short
-            self._found[effect.path, effect.change, effect.level] = effect
-
-    def find(self, *key):
-        return self._found.get(key)
-
-    def add(self, effect):
-        if self._path is not None:
-            line = json.dumps(dataclasses.asdict(effect)).encode() + b"\n"
-            with self._path.open("ab", buffering=0) as file:
-                file.write(line)  # in one piece
+def _saved_effects(path: pathlib.Path, work: str) -> dict[tuple, Effect]:
+    """Read the effects that an earlier call saved for the same work, or begin a new file."""
+    head = {"work": work}
+    if not path.exists():
+        write_atomically(path, json.dumps(head).encode() + b"\n")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    if not lines or json.loads(lines[0]) != head:
+        raise ValueError(
+            f"{path} holds the sensitivity of another model or of other data: delete it, or choose "
+            "another file."
+        )
+    found = {}
+    for line in lines[1:]:
+        # An interruption may have cut a line short.
+        with contextlib.suppress(ValueError, TypeError):
+            effect = Effect(**json.loads(line))
+            found[effect.path, effect.change, effect.level] = effect
+    return found
 
 
 def distribute_sparsity(table: Sensitivity, sparsity: float) -> dict[str, float]:
     """Distribute a model's sparsity over its kernels, so that the sum of errors is small.
 
-    From no zeros on, the kernel whose next zeros cost least gets one step more.
-
-    Args:
-        table: the sensitivities, for at least two levels of sparsity.
-        sparsity: the share of all weights that is zero in the end, in (0, 0.98).
-
-    Returns:
-        {path of the kernel: its sparsity}.
+    From no zeros on, the kernel whose next zeros cost least gets one step more. The result is
+    {path of the kernel: its sparsity}.
     """
     levels = sorted(level for change, level in table.columns() if change == "sparsity")
     if len(levels) < 2 or not 0 < sparsity < _HIGHEST:

@@ -50,14 +50,8 @@ def next_scheduled(
 ) -> Candidate | None:
     """Choose the level of a schedule to try next: the weakest first, then by bisection.
 
-    Args:
-        schedule: from weak to strong.
-        meets: whether the candidates tried so far meet the budget.
-        running: candidates that other workers are running.
-
-    Returns:
-        An untried level between the strongest that meets the budget and the weakest beyond it that
-        does not, as near to the middle as possible; None if there is no such level.
+    By bisection is an untried level between the strongest that meets the budget and the weakest
+    beyond it that does not, as near to the middle as possible; None if there is no such level.
 
     Example:
     >>> a, b, c = schedule = candidate_schedule(Space(("sparsity",)))[:3]

@@ -97,7 +97,10 @@ def run_next(study: optuna.Study, space: Space, work: Callable[[int, Candidate],
 
     def objective(trial: optuna.Trial) -> Sequence[float]:
         nonlocal lost
-        candidate = _suggest(trial, space)
+        levels = _distributions(space).items()
+        candidate = Candidate(
+            **{name: trial.suggest_categorical(name, level.choices) for name, level in levels}
+        )
         try:
             with reliable_interruption():
                 record = work(trial.number, candidate)
@@ -112,7 +115,9 @@ def run_next(study: optuna.Study, space: Space, work: Callable[[int, Candidate],
             raise LostTrialError(
                 f"Trial {trial.number} was taken over by another worker."
             ) from error
-        return _values(record)
+        if record.error is not None:
+            return (math.inf,) * 3
+        return (record.accuracy_drop, math.log(record.gzip_size), math.log(record.latency))
 
     with _quiet():
         try:
@@ -124,13 +129,7 @@ def run_next(study: optuna.Study, space: Space, work: Callable[[int, Candidate],
 
 
 class StrategySampler(optuna.samplers.BaseSampler):
-    """Proposes what a function chooses; where it has nothing to propose, what Optuna's TPE samples.
-
-    Args:
-        space: the candidates.
-        choose: returns the next candidate, given finished trials and running candidates, or None.
-        seed: of TPE.
-    """
+    """Proposes what ``choose`` returns for finished trials and running candidates, or else TPE."""
 
     def __init__(self, space: Space, choose, seed: int):
         self._space = space
@@ -156,20 +155,6 @@ class StrategySampler(optuna.samplers.BaseSampler):
 def _distributions(space: Space) -> dict:
     levels = {name: tuple(space.levels(name)) for name in TECHNIQUES} | {"trained": (False, True)}
     return {name: optuna.distributions.CategoricalDistribution(c) for name, c in levels.items()}
-
-
-def _suggest(trial: optuna.Trial, space: Space) -> Candidate:
-    found = {
-        name: trial.suggest_categorical(name, distribution.choices)
-        for name, distribution in _distributions(space).items()
-    }
-    return Candidate(**found)
-
-
-def _values(trial: Trial) -> Sequence[float]:
-    if trial.error is not None:
-        return (math.inf,) * 3
-    return (trial.accuracy_drop, math.log(trial.gzip_size), math.log(trial.latency))
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import keras
 
 from tfcompress.atomic_files import write_atomically
 from tfcompress.data import count_examples, first_examples
-from tfcompress.graph.kernels import find_kernels
+from tfcompress.keras_graph.kernels import find_kernels
 from tfcompress.search.candidates import Candidate, Space
 from tfcompress.search.results import Trial
 from tfcompress.search.sensitivity import Sensitivity, sensitivity
@@ -76,18 +76,9 @@ def measure_sensitivity(
     left: float,
     directory: pathlib.Path,
 ) -> Sensitivity:
-    """Measure what each kernel tolerates, or resume from what was measured.
+    """Measure, or read, the sensitivities that the techniques of a space need.
 
-    Args:
-        model: the original.
-        inputs: some inputs; fewer of them are used if time is short.
-        space: the candidates; only what their techniques need is measured.
-        forward: of the model.
-        left: seconds that are left of the search; a tenth of them is used.
-        directory: the search's.
-
-    Returns:
-        The table; empty if no technique needs one.
+    A tenth of the seconds that are left is used, with fewer inputs if time is short.
     """
     sparsities = _SPARSITIES if "sparsity" in space.techniques else ()
     bits = _BITS if "precision" in space.techniques else ()
@@ -112,20 +103,12 @@ def measure_sensitivity(
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """How the time is spent.
+    """How the time is spent."""
 
-    Attributes:
-        end: the moment, by ``now``, at which the search is over.
-        epochs: epochs of a trial that is not cut short.
-        epoch: seconds of an epoch of the original, as measured before the first trial.
-        overhead: seconds of a trial beside its steps of training, likewise.
-        now: the clock.
-    """
-
-    end: float
-    epochs: int
-    epoch: float
-    overhead: float
+    end: float  # the moment, by ``now``, at which the search is over
+    epochs: int  # of a trial that is not cut short
+    epoch: float  # seconds of an epoch of the original, measured before the first trial
+    overhead: float  # seconds of a trial beside its steps of training, likewise
     now: Callable[[], float] = time.monotonic
 
     @property
@@ -169,14 +152,9 @@ class Plan:
 
 
 def choose_epochs(time_budget: float, epoch: float, overhead: float) -> int:
-    """Choose the epochs of a trial, 1 to 60, so that about seven trials fit.
+    """Choose the epochs of a trial, 1 to 60, so that about seven trials fit into the seconds.
 
     Fewer trials, but at least four, if each would have less than 20 epochs.
-
-    Args:
-        time_budget: seconds of the whole search.
-        epoch: seconds of an epoch.
-        overhead: seconds of a trial beside its training.
 
     Example:
     >>> choose_epochs(900, epoch=3.0, overhead=15.0), choose_epochs(900, epoch=9.0, overhead=15.0)

@@ -18,20 +18,12 @@ _ROUNDING = 1e-3  # of rows of probabilities
 
 @dataclasses.dataclass(frozen=True)
 class TrainingData:
-    """What ``fit`` gets in every trial.
+    """What ``fit`` gets in every trial."""
 
-    Attributes:
-        teacher: the original model, or the cache of its outputs.
-        steps: steps of an epoch.
-        data: whatever ``fit`` takes; None where the cache holds the examples.
-        arrays: (x, y) or (x, y, sample_weight), where the examples are arrays.
-        batch_size: of arrays.
-    """
-
-    teacher: Any
-    steps: int
-    data: Any
-    arrays: tuple
+    teacher: Any  # the original model, or the cache of its outputs
+    steps: int  # of an epoch
+    data: Any  # whatever ``fit`` takes; None where the cache holds the examples
+    arrays: tuple  # (x, y) or (x, y, sample_weight), where the examples are arrays
     batch_size: int
 
     def batches(self, seed: int):
@@ -44,14 +36,7 @@ class TrainingData:
 def prepare_training_data(
     model: keras.Model, data, batch_size: int, folder: pathlib.Path
 ) -> TrainingData:
-    """Cache the teacher's outputs for arrays; a dataset may augment, so its teacher runs each step.
-
-    Args:
-        model: the original, which teaches.
-        data: (x, y), (x, y, sample_weight), or a dataset that ``fit`` takes.
-        batch_size: of arrays.
-        folder: where the teacher's outputs are cached.
-    """
+    """Cache the teacher's outputs for arrays; a dataset may augment, so it runs in each step."""
     steps = count_steps(data, batch_size)
     if not isinstance(data, tuple):
         return TrainingData(model, steps, data, (), batch_size)

@@ -12,14 +12,14 @@ import keras
 import numpy as np
 
 from exporters import benchmark, export_tflite
-from exporters.comparing.validation import file_metric
-from exporters.download_size import gzip_size
+from exporters.report import gzip_size
+from exporters.validation import file_metric
 from tfcompress.atomic_files import replace_atomically, write_atomically, write_folder_atomically
 from tfcompress.data import evenly_spaced
-from tfcompress.graph.channels import read_channels
-from tfcompress.graph.kernels import find_kernels
-from tfcompress.graph.wrapper import unwrap
 from tfcompress.hashing import hash_arrays
+from tfcompress.keras_graph.channels import read_channels
+from tfcompress.keras_graph.kernels import find_kernels
+from tfcompress.keras_graph.wrapper import unwrap
 from tfcompress.search.candidates import Candidate
 from tfcompress.search.fine_tuning import FineTuning
 from tfcompress.search.results import Reference, Trial
@@ -123,23 +123,14 @@ def zeros(model: keras.Model) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class TrialRunner:
-    """Makes and measures candidates of one model.
-
-    Attributes:
-        directory: the search's.
-        fine_tuning: makes and trains candidates.
-        reference: what they are compared with.
-        validation_data: (inputs, labels) that files are measured on.
-        target: the device, or None.
-        runs: timed runs of each file.
-    """
+    """Makes candidates of one model, and measures them against the reference."""
 
     directory: pathlib.Path
     fine_tuning: FineTuning
     reference: Reference
-    validation_data: tuple
+    validation_data: tuple  # (inputs, labels)
     target: str | None
-    runs: int
+    runs: int  # timed runs of each file
 
     def load(self, trial: Trial | None = None) -> keras.Model:
         """Return a fresh copy of a trial's model; of the original by default."""
@@ -156,12 +147,8 @@ class TrialRunner:
     ) -> Trial:
         """Make, train, export, measure and save a candidate; its folder is complete or absent.
 
-        Args:
-            number: the trial's number, which also seeds it.
-            candidate: what to make.
-            epochs: epochs of training.
-            deadline: the moment of ``time.monotonic`` at which the training ends in any case.
-            parent: the trial whose model is the warm start; None for the original.
+        The number seeds the trial, its training ends at the deadline, a moment of
+        ``time.monotonic``, and the parent's model is the warm start; None for the original.
         """
         start = time.monotonic()
         done = Candidate() if parent is None else parent.candidate

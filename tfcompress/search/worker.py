@@ -27,17 +27,7 @@ _REFUSALS = (ConversionError, FloatOperationError, RunError, tf.errors.ResourceE
 
 @dataclasses.dataclass(frozen=True)
 class Worker:
-    """Runs trials.
-
-    Attributes:
-        runner: makes and measures candidates.
-        study: the trials of all workers.
-        space: the candidates.
-        budget: the limits.
-        time_budget: seconds that the search was given.
-        name: the model's name.
-        console: where progress is shown.
-    """
+    """Runs trials of a study that all workers share, and shows progress on a console."""
 
     runner: TrialRunner
     study: optuna.Study

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfcompress.data import as_called, gather
-from tfcompress.graph.channels import ChannelFlow
+from tfcompress.keras_graph.channels import ChannelFlow
 from tfcompress.pruning.channels.reconstruction import lasso
 
 # From a model, its flow, data and a seed to the score of each bundle.

@@ -10,8 +10,11 @@ from typing import Any
 import keras
 
 from tfcompress.atomic_files import replace_atomically, write_atomically
-from tfcompress.graph.channels import read_channels
-from tfcompress.interruption import raise_pending_interruption, reliable_interruption
+from tfcompress.interruption import (
+    raise_pending_interruption,
+    reliable_interruption,
+)
+from tfcompress.keras_graph.channels import read_channels
 from tfcompress.pruning.channels.removal import remove_channels
 
 _JOURNAL = "rounds.json"
