@@ -16,7 +16,6 @@ from structure import fill, make_deaf
 import tfcompress as tfc
 from exporters import export_tflite, validate
 from exporters.converting import convert_model
-from exporters.layer_parity import sqnr
 from exporters.running.runtime import load
 from keras_callbacks import MagnitudePruning
 from tfcompress.keras_graph.channels import read_channels
@@ -24,6 +23,7 @@ from tfcompress.keras_graph.kernels import find_kernels
 from tfcompress.pruning.channels.choice import Choice
 from tfcompress.pruning.channels.importance import CRITERIA
 from tfcompress.tflite.flatbuffer import read_model
+from tfcompress.tflite.numerics import sqnr
 from tfcompress.tflite.precision import float_operations
 
 STEPS, BATCH, COMPARED = 2, 4, 32

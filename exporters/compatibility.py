@@ -27,7 +27,7 @@ _FLOAT_TOLERANCE = 1e-5
 
 
 @dataclasses.dataclass(frozen=True)
-class Verdict:
+class CompatibilityReport:
     """What a device makes of a file.
 
     Attributes:
@@ -84,7 +84,7 @@ class Verdict:
 
 def check_target(
     source: bytes | str | os.PathLike, target: str | Target, *, fix: bool = False
-) -> Verdict:
+) -> CompatibilityReport:
     r"""Judge whether a device runs a file.
 
     The file is read as data, not run; except with ``fix``, where a child process runs the given and
@@ -130,7 +130,7 @@ def check_target(
     return dataclasses.replace(verdict, changes=changes, fixed=content)
 
 
-def _judge(content: bytes, target: Target) -> Verdict:
+def _judge(content: bytes, target: Target) -> CompatibilityReport:
     """Judge a file by the target's runtime, delegate or compiler, and memory."""
     model = read_model(content)
     min_runtime, reasons = _runtime_verdict(model, target)
@@ -152,7 +152,7 @@ def _judge(content: bytes, target: Target) -> Verdict:
         reasons += _memory_faults(model, arena, target)
     if not model.subgraphs or not model.subgraphs[0].operations:
         reasons.append("the file has no operation to run")
-    return Verdict(
+    return CompatibilityReport(
         target=target.name,
         ok=not reasons,
         reasons=tuple(reasons),
@@ -261,19 +261,6 @@ def first_segment(subgraph: Subgraph, supported: set[int]) -> set[int]:
     segment takes every operation of its kind whose inputs are ready, and what becomes ready by it;
     then the other kind has its turn (``PartitionGraphIntoIndependentNodeSubsets`` in
     tensorflow/lite/graph_info.cc). A compiler that makes one segment keeps the delegate's first.
-
-    Args:
-        subgraph: the graph.
-        supported: indices of the operations that the delegate could take.
-
-    Returns:
-        Indices of those that it gets.
-
-    Example:
-    ```python
-    # 0 conv -> 1 argmax -> 2 conv, and 3 pool on conv 0's output; argmax is not supported.
-    first_segment(subgraph, {0, 2, 3})  # {0, 3}
-    ```
     """
     producers = {i: op.index for op in subgraph.operations for i in op.outputs if i >= 0}
     waits_for = [
@@ -318,17 +305,9 @@ def _memory_faults(model: TFLiteModel, arena: int, target: Target) -> list[str]:
 def fixed_content(content: bytes, faults: Callable[[bytes], int]) -> tuple[bytes, tuple[str, ...]]:
     """Apply the rewrites that leave fewer faults.
 
-    Args:
-        content: a .tflite file.
-        faults: counts what stands against a file.
-
     Returns:
-        (file, changes): the rewritten file, which gives the same outputs as the given one on random
-        inputs; or the given one and no changes.
-
-    Raises:
-        FlatbufferError: the file is damaged.
-        RunError: the given file does not run here, or a rewritten one gives other outputs.
+        (file, changes): the rewritten file, which gives the same outputs as the given one on
+        random inputs; or the given one and no changes.
     """
     changes: tuple[str, ...] = ()
     rewritten = content
@@ -355,13 +334,13 @@ def _require_same(content: bytes, rewritten: bytes) -> None:
 
 
 def _require_equal(loaded: LoadedModel, expected: list[np.ndarray], found: list[np.ndarray]):
-    for port, before, after in zip(loaded.outputs, expected, found, strict=True):
+    for details, before, after in zip(loaded.outputs, expected, found, strict=True):
         limit = 0.0
         if before.dtype.kind == "f":
             limit = _FLOAT_TOLERANCE * max(1.0, float(np.abs(before).max(initial=0)))
         difference = np.abs(before.astype(np.float64) - after.astype(np.float64))
         if difference.max(initial=0) > limit:
             raise RunError(
-                f"The rewritten file gives other values for {port.name!r}: they differ by up to "
+                f"The rewritten file gives other values for {details.name!r}: they differ by up to "
                 f"{difference.max():.3g}. Please report this file."
             )

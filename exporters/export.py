@@ -10,8 +10,8 @@ import numpy as np
 
 from exporters.compatibility import check_target
 from exporters.converting import ConvertedModel, convert_model
-from exporters.metadata import Labels, Normalization, with_description
-from exporters.parity import Agreement
+from exporters.metadata import Labels, Normalization, with_metadata
+from exporters.parity import ParityReport
 from exporters.report import ExportReport, ExportResult, describe, gzip_size, zstd_size
 from exporters.signatures import DEFAULT
 from exporters.validation import validate
@@ -108,7 +108,7 @@ def export_tflite(
         allow_float=allow_float,
         signatures=signatures,
     )
-    flatbuffer = with_description(converted.flatbuffer, model.name, labels, normalization)
+    flatbuffer = with_metadata(converted.flatbuffer, model.name, labels, normalization)
     described = flatbuffer is not converted.flatbuffer
     content = read_model(flatbuffer) if described else converted.content
     # Loads and runs the file: what no runtime accepts is not written.
@@ -133,7 +133,7 @@ def export_tflite(
 
 def _agreement(
     converted: ConvertedModel, flatbuffer: bytes, key: str, validation_data, representative_data
-) -> Agreement:
+) -> ParityReport:
     """Compare one signature of the file with the Keras model that it was made of."""
     model = converted.models[key]
     return validate(

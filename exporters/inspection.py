@@ -11,7 +11,7 @@ import numpy as np
 
 from exporters.graph_picture import draw
 from exporters.macs import count_macs
-from exporters.metadata import PortDescription, read_descriptions
+from exporters.metadata import TensorDescription, read_descriptions
 from tfcompress.targets.versions import minimum_runtime, oldest_runtime
 from tfcompress.tflite.constants import constant_value
 from tfcompress.tflite.flatbuffer import read_model
@@ -128,8 +128,8 @@ class Inspection:
     size: int
     description: str
     metadata: tuple[str, ...]
-    described_inputs: tuple[PortDescription, ...]
-    described_outputs: tuple[PortDescription, ...]
+    described_inputs: tuple[TensorDescription, ...]
+    described_outputs: tuple[TensorDescription, ...]
     subgraphs: tuple[str, ...]
     signatures: dict[str, dict[str, Any]]
     inputs: tuple[TensorReport, ...]
@@ -143,7 +143,7 @@ class Inspection:
     @property
     def labels(self) -> tuple[str, ...]:
         """The class labels of the first output that has some; empty if none has."""
-        return next((port.labels for port in self.described_outputs if port.labels), ())
+        return next((details.labels for details in self.described_outputs if details.labels), ())
 
     @property
     def keeps_state(self) -> bool:
@@ -188,8 +188,8 @@ class Inspection:
         for key, entry in self.signatures.items():
             takes, gives = ", ".join(entry["inputs"]), ", ".join(entry["outputs"])
             lines.append(f"signature {key}: ({takes}) -> ({gives}), graph {entry['subgraph']}")
-        lines += [_description_text(port) for port in self.described_inputs if port.mean]
-        lines += [_description_text(port) for port in self.described_outputs if port.labels]
+        lines += [_description_text(each) for each in self.described_inputs if each.mean]
+        lines += [_description_text(each) for each in self.described_outputs if each.labels]
         lines.append(_operation_table(self.operations))
         return "\n".join(lines)
 
@@ -361,11 +361,11 @@ def _tensor_text(tensor: TensorReport) -> str:
     return text
 
 
-def _description_text(port: PortDescription) -> str:
-    if port.labels:
-        few = ", ".join(port.labels[:_FEW]) + (", ..." if len(port.labels) > _FEW else "")
-        return f"labels of {port.name}: {len(port.labels)} ({few})"
-    return f"normalization of {port.name}: (raw - {list(port.mean)}) / {list(port.std)}"
+def _description_text(details: TensorDescription) -> str:
+    if details.labels:
+        few = ", ".join(details.labels[:_FEW]) + (", ..." if len(details.labels) > _FEW else "")
+        return f"labels of {details.name}: {len(details.labels)} ({few})"
+    return f"normalization of {details.name}: (raw - {list(details.mean)}) / {list(details.std)}"
 
 
 def _operation_table(operations: Iterable[OperationReport]) -> str:
@@ -434,23 +434,7 @@ class StoredKernel:
 def stored_kernels(
     source: bytes | str | os.PathLike, layers: Iterable[str] = ()
 ) -> tuple[StoredKernel, ...]:
-    """List the kernels that a file stores, in the order of the operations that read them.
-
-    Args:
-        source: the file's bytes, or its path.
-        layers: the paths of the Keras model's layers, for exact names; see ``inspect``.
-
-    Returns:
-        An entry for each constant of two or more dimensions that an operation multiplies with: a
-        constant behind a DEQUANTIZE belongs to the operation that follows.
-
-    Raises:
-        FlatbufferError: the file is damaged.
-        OSError: the path cannot be read.
-
-    Example:
-    >>> sparsities = {kernel.layer: kernel.sparsity for kernel in stored_kernels("m.tflite")}
-    """
+    """List the kernels that a file stores, in the order of the operations that read them."""
     whole = isinstance(source, bytes | bytearray)
     content = source if whole else pathlib.Path(source).read_bytes()
     model = read_model(content)

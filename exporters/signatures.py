@@ -13,20 +13,7 @@ DEFAULT = "serving_default"
 
 
 class LayerOutputs(ModelWrapper):
-    """Takes a model's inputs and gives what one of its layers gives, at inference.
-
-    Args:
-        model: a built Keras model of any kind.
-        layer: the layer's name, or its path.
-
-    Raises:
-        ValueError: the model is not built, has no such layer, or has several of that name.
-
-    Example:
-    ```python
-    features = LayerOutputs(classifier, "pool")(images)
-    ```
-    """
+    """Takes a model's inputs and gives what one of its layers gives, at inference."""
 
     def __init__(self, model, layer: str):
         super().__init__(model)
@@ -65,20 +52,7 @@ class LayerOutputs(ModelWrapper):
 def entry_models(
     model: keras.Model, signatures: Mapping[str, str | keras.Model] | None
 ) -> dict[str, keras.Model]:
-    """Make a model of every signature.
-
-    Args:
-        model: the model to export.
-        signatures: {key: a layer's name or path, or a Keras model that shares layers with it}.
-
-    Returns:
-        The models by key, the given one first, under "serving_default".
-
-    Raises:
-        ValueError: a key is taken or no name, a layer is unknown, a model is not built, or the
-            model to export is quantization-aware.
-        TypeError: a signature is neither a name nor a model.
-    """
+    """Make a model of every signature."""
     entries = {DEFAULT: model}
     if signatures and isinstance(model, QuantizeAware):
         raise ValueError(
@@ -106,15 +80,7 @@ def entry_models(
 
 
 def output_names(model: keras.Model, count: int) -> list[str]:
-    """Name a model's outputs as its signature will.
-
-    Args:
-        model: one of ``entry_models``.
-        count: how many outputs it has.
-
-    Returns:
-        The names: those of Keras; of a layer its own name; "output_0" and so on where neither is.
-    """
+    """Name a model's outputs as its signature will."""
     if isinstance(model, LayerOutputs):
         name = model.layer_path.rsplit("/", maxsplit=1)[-1]
         return [name] if count == 1 else [f"{name}_{place}" for place in range(count)]

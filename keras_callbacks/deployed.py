@@ -79,7 +79,7 @@ class DeployedAccuracy(CompressionCallback):
         converted = convert_model(self.model, **self._conversion)
         with load(converted.flatbuffer, **self._running) as loaded:
             outputs = loaded.predict(self._inputs)
-            steps = [port.scale or 1e-4 for port in loaded.outputs]
+            steps = [details.scale or 1e-4 for details in loaded.outputs]
         logs["val_deployed_agreement"] = self._agreement(converted.model, outputs, steps)
         for name, value in self._measure(outputs).items():
             logs[f"val_deployed_{name}"] = float(value)

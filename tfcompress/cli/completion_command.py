@@ -27,7 +27,7 @@ def add_to(commands) -> None:
 
 def run(arguments) -> None:
     """Run the subcommand."""
-    from exporters.running.child.session import KERNELS
+    from exporters.running.child import KERNELS
     from tfcompress.cli.completion.bash import bash_script
     from tfcompress.cli.completion.commands import read_commands
     from tfcompress.cli.completion.fish import fish_script

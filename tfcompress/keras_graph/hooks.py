@@ -22,7 +22,7 @@ from tfcompress.keras_graph.wrapper import unwrap
 
 
 @dataclasses.dataclass(frozen=True, order=True)
-class TapPoint:
+class HookPoint:
     """Where a tensor is handed out.
 
     Attributes:
@@ -43,14 +43,11 @@ class TapPoint:
         return f"{self.path}:{self.role}{suffix}"
 
 
-Tap = Callable[[TapPoint, object], object]
+Tap = Callable[[HookPoint, object], object]
 
 
 def walk_operations(model: keras.Model) -> list[tuple[str, keras.Operation]]:
     """List what computes in a model: its layers, and the bare operations of Functional models.
-
-    Args:
-        model: a Keras model.
 
     Returns:
         (path, operation) pairs; models and input layers, which compute nothing themselves, are
@@ -76,13 +73,8 @@ def _is_model(layer):
     return isinstance(layer, keras.Model)
 
 
-class TappedCalls:
+class HookedCalls:
     """A way of running a model in which a function sees, and may replace, every handed-out tensor.
-
-    Args:
-        model: the Keras model whose operations are tapped.
-        forms: takes a layer, an operation or a model and returns the forms in which TensorFlow
-            operations of its call are computed, see ``InnerTensors.within``; none when not given.
 
     Attributes:
         operations: the layers and operations that are tapped.
@@ -99,14 +91,7 @@ class TappedCalls:
 
     @contextlib.contextmanager
     def active(self, tap: Tap, wrap: Callable | None = None):
-        """Offer every tensor to ``tap(point, tensor)`` while the block runs; use what it returns.
-
-        Args:
-            tap: takes a ``TapPoint`` and a tensor and returns a tensor of the same shape and dtype.
-            wrap: further wrapping of each operation: takes (operation, call, tap) and returns the
-                callable to use instead of ``call``; its ``tap(role, tensor)`` offers an inner
-                tensor. The operation's own ``call`` when not given.
-        """
+        """Pass every tensor to ``tap(point, tensor)`` while the block runs; use what it returns."""
         calls = collections.Counter()
         inner = InnerTensors()
         tap = unwatched(tap)
@@ -119,7 +104,7 @@ class TappedCalls:
                 calls[path] += 1
 
                 def inner_tap(role, tensor, **how):
-                    tap_here = functools.partial(tap, TapPoint(path, role, number), **how)
+                    tap_here = functools.partial(tap, HookPoint(path, role, number), **how)
                     return inner.once(tensor, tap_here)
 
                 form = call if wrap is None else wrap(operation, call, inner_tap)
@@ -135,7 +120,7 @@ class TappedCalls:
                     if tensor is None:  # such as the scores that an attention layer leaves out
                         seen[id(tensor)] = None
                     elif id(tensor) not in seen:
-                        here = functools.partial(tap, TapPoint(path, "output", number, index))
+                        here = functools.partial(tap, HookPoint(path, "output", number, index))
                         seen[id(tensor)] = inner.once(tensor, here)
                 return keras.tree.pack_sequence_as(outputs, [seen[id(x)] for x in flat])
 
@@ -149,7 +134,7 @@ class TappedCalls:
                 calls[path] += 1
 
                 def inner_tap(role, tensor):
-                    return tap(TapPoint(path, role, number), tensor)
+                    return tap(HookPoint(path, role, number), tensor)
 
                 with inner.within(inner_tap, self._forms(model)):
                     outputs = call(*args, **kwargs)

@@ -64,14 +64,7 @@ class InnerTensors:
 
     @contextlib.contextmanager
     def within(self, tap: Callable, forms: Mapping[str, Callable] = _NO_FORMS) -> Iterator[None]:
-        """Offer what is made while the block runs, outside of further blocks in it, to a tap.
-
-        Args:
-            tap: takes (role, tensor); returns the tensor to go on with, of equal shape and dtype.
-            forms: by the type of an operation with one output, what takes the operation and
-                computes the same with others, or returns None to leave it as it is. What they make
-                is offered in its place.
-        """
+        """Offer what is made while the block runs, outside of further blocks in it, to a tap."""
         if tf.executing_eagerly():
             yield
             return

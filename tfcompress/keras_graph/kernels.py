@@ -49,23 +49,8 @@ def find_kernels(
     transposed, depthwise, separable), the cells of LSTM, GRU and SimpleRNN, and any custom layer
     whose `kernel` is a variable of rank 2 or more. Biases and normalization vectors are no kernels.
 
-    Args:
-        model: a built Keras model; nested and subclassed ones too.
-        layers: which layers; see ``select_layers``. Selecting a layer selects its sublayers; a
-            callable that holds for a layer selects those inside that are trained or for which it
-            holds too.
-        own: further kernels of the model, to be listed with those that are selected.
-
     Returns:
         The kernels found; an empty list when the selected layers have none.
-
-    Raises:
-        TypeError: ``layers`` is not a selector.
-        ValueError: ``layers`` matches nothing.
-
-    Example:
-    >>> [kernel.path for kernel in find_kernels(model, ["stem", "head"])]
-    ['stem/kernel', 'head/kernel']
     """
     found: list[Kernel] = []
     seen: set[int] = set()

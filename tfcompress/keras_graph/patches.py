@@ -5,15 +5,7 @@ import tensorflow as tf
 
 
 def extract_patches(layer: keras.Layer, x: tf.Tensor) -> tf.Tensor:
-    """Return the patches of its input that a convolution reads.
-
-    Args:
-        layer: a convolution over one or two dimensions, plain or depthwise, channels last.
-        x: float tensor (examples, *positions, channels).
-
-    Returns:
-        Float tensor (examples, rows, columns, taps * channels); one row for one dimension.
-    """
+    """Return the patches of its input that a convolution reads."""
     spatial = [layer.kernel_size, layer.strides, layer.dilation_rate]
     padding = layer.padding.upper()
     if len(layer.kernel_size) == 1:

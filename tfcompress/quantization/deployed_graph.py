@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfcompress.keras_graph.hooks import TapPoint, walk_operations
+from tfcompress.keras_graph.hooks import HookPoint, walk_operations
 from tfcompress.keras_graph.kernels import find_kernels
 from tfcompress.keras_graph.selection import walk_layers
 from tfcompress.keras_graph.wrapper import unwrap
@@ -101,7 +101,7 @@ class DeployedGraph:
     layers: Sequence[tuple[str, ...]]
     plan: Plan
     derivations: Derivations = dataclasses.field(default_factory=dict)
-    points: Mapping[int, TapPoint] = dataclasses.field(default_factory=dict)
+    points: Mapping[int, HookPoint] = dataclasses.field(default_factory=dict)
     placement: Placement = dataclasses.field(default_factory=lambda: Placement((), ()))
     placement_rows: Sequence[int] = ()
     left_in_float: tuple[str, ...] = ()
@@ -414,7 +414,7 @@ def probe_inputs(specs) -> list[np.ndarray]:
 
 def recognise(
     graph: DeployedGraph, candidates: Candidates, stored: Mapping[int, np.ndarray]
-) -> tuple[dict[int, TapPoint], list[int]]:
+) -> tuple[dict[int, HookPoint], list[int]]:
     """Find the point of each tensor at which a kernel rounds.
 
     Args:
@@ -475,8 +475,8 @@ def _only_copies(operation: Operation, plan: Plan) -> bool:
 def _place(model, graph, points, repeats, rewritten):
     """Turn points of tensors into the places where training rounds, and number their ranges."""
     file, plan = graph.model.subgraphs[0], graph.plan
-    learned: dict[TapPoint, None] = {}
-    fixed: dict[TapPoint, tuple[float, float]] = {}
+    learned: dict[HookPoint, None] = {}
+    fixed: dict[HookPoint, tuple[float, float]] = {}
     for index in [*file.inputs, *(i for o in file.operations for i in o.outputs)]:
         if index in points:
             numbers = plan.tensors[index]
@@ -500,7 +500,7 @@ def _place(model, graph, points, repeats, rewritten):
     return placement, placement_rows(graph.plan, points, placement)
 
 
-def placement_rows(plan: Plan, points: Mapping[int, TapPoint], placement: Placement):
+def placement_rows(plan: Plan, points: Mapping[int, HookPoint], placement: Placement):
     """Tell the row of the ranges for each row of a plan; -1 where no point has one."""
     rows = placement.rows()
     return tuple(
@@ -516,8 +516,8 @@ def _range_of(numbers: Fixed, dtype: str) -> tuple[float, float]:
 
 
 def share_ranges(
-    learned: Iterable[TapPoint], groups: Iterable[Collection[TapPoint]]
-) -> dict[TapPoint, TapPoint]:
+    learned: Iterable[HookPoint], groups: Iterable[Collection[HookPoint]]
+) -> dict[HookPoint, HookPoint]:
     """Let points that need equal scales share one range.
 
     Args:
@@ -528,11 +528,11 @@ def share_ranges(
         For each point of a group but its first in the order of the model, that first point.
 
     Example:
-    >>> a, b, c = map(TapPoint, "abc")
+    >>> a, b, c = map(HookPoint, "abc")
     >>> share_ranges([a, b, c], [(b, c)])
-    {TapPoint(path='c', ...): TapPoint(path='b', ...)}
+    {HookPoint(path='c', ...): HookPoint(path='b', ...)}
     """
-    together: dict[TapPoint, set[TapPoint]] = {}
+    together: dict[HookPoint, set[HookPoint]] = {}
     for group in groups:
         merged = set(group).union(*(together.get(member, ()) for member in group))
         together.update(dict.fromkeys(merged, merged))
@@ -550,7 +550,7 @@ def _steps(model, points):
     cells = tuple(
         f"{path}/" for path, layer in walk_layers(model) if isinstance(layer, keras.layers.RNN)
     )
-    groups: dict[tuple, list[TapPoint]] = {}
+    groups: dict[tuple, list[HookPoint]] = {}
     for point in points:
         if point.path.startswith(cells):
             groups.setdefault((point.path, point.role, point.index), []).append(point)

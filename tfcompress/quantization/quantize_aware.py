@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras.src.backend import AutocastScope
 
 from tfcompress.data import iterate_inputs
-from tfcompress.keras_graph.hooks import TappedCalls, walk_operations
+from tfcompress.keras_graph.hooks import HookedCalls, walk_operations
 from tfcompress.keras_graph.inputs import input_specs
 from tfcompress.keras_graph.interception import is_intercepted
 from tfcompress.keras_graph.selection import LayerSelector, select_layers
@@ -103,7 +103,7 @@ class QuantizeAware(ModelWrapper):
         self.float_layers = tuple(float_paths(schemes))
         self.allow_float = (*self._allowed, *self.float_layers, *placement.beside_float)
         self._weights = QuantizedWeights(model, schemes)
-        self._taps = TappedCalls(model, forms_for(placement.rewritten))
+        self._taps = HookedCalls(model, forms_for(placement.rewritten))
         self._traced = tf.function(self._rounded, autograph=False, reduce_retracing=True)
         self._observe = tf.function(self._observed, reduce_retracing=True)
         self.phase = Phase()

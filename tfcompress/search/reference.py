@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from exporters import benchmark, export_tflite
-from exporters.parity import Agreement
+from exporters.parity import ParityReport
 from exporters.report import gzip_size
 from exporters.validation import file_metric
 from tfcompress.atomic_files import replace_atomically, write_atomically
@@ -115,7 +115,7 @@ def measure_reference(
     return reference
 
 
-def file_accuracy(file: pathlib.Path, agreement: Agreement, validation_data) -> float:
+def file_accuracy(file: pathlib.Path, agreement: ParityReport, validation_data) -> float:
     """Measure the accuracy of a file on all examples, under the kernels that it is used with.
 
     Args:

@@ -91,18 +91,7 @@ class Site:
 
 
 def broken_rules(site: Site, rules: dict[str, Any]) -> list[str]:
-    """Judge an operation.
-
-    Args:
-        site: the operation in its graph.
-        rules: {rule: value}, as a target's JSON file states them.
-
-    Returns:
-        Why it breaks each rule that it breaks.
-
-    Raises:
-        ValueError: a rule is unknown.
-    """
+    """Judge an operation."""
     unknown = sorted(set(rules) - set(RULES))
     if unknown:
         raise ValueError(f"Unknown rules. Supported: {sorted(RULES)}. Received: {unknown}")

@@ -76,26 +76,12 @@ class Compilation:
 
 
 def has_compiler(target: Target) -> bool:
-    """Tell whether a device can be judged here: it needs no compiler, or its compiler is installed.
-
-    Args:
-        target: the device.
-
-    Returns:
-        Whether ``check_target`` can judge for it.
-    """
+    """Return whether the compiler that a target needs, if any, is installed."""
     return target.compiler is None or importlib.util.find_spec("ethosu") is not None
 
 
 def require_compiler(target: Target) -> None:
-    """Check that a device can be judged here.
-
-    Args:
-        target: the device.
-
-    Raises:
-        ImportError: its compiler is not installed; says what to install.
-    """
+    """Check that a device can be judged here."""
     if not has_compiler(target):
         raise ImportError(
             f"The target {target.name!r} is judged by Arm's compiler: pip install ethos-u-vela"
@@ -106,25 +92,6 @@ def compile_for_npu(source: bytes | str | os.PathLike, target: Target) -> Compil
     """Compile a file for an Ethos-U NPU.
 
     The compiler runs in a process of its own with a limit on its time.
-
-    Args:
-        source: the file's bytes, or its path.
-        target: a device with an NPU, such as ``load_target("ethos-u55-128")``.
-
-    Returns:
-        The compiled file, and what the compiler says of it.
-
-    Raises:
-        CompilerError: the compiler does not take the file at all, or does not come to an end.
-        FlatbufferError: the file is damaged.
-        ImportError: the compiler is not installed.
-        OSError: the path cannot be read.
-
-    Example:
-    ```python
-    compiled = compile_for_npu("model_int8.tflite", load_target("ethos-u55-128"))
-    pathlib.Path("model_vela.tflite").write_bytes(compiled.content)
-    ```
     """
     require_compiler(target)
     content = source if isinstance(source, bytes) else pathlib.Path(source).read_bytes()
@@ -160,14 +127,7 @@ def compile_for_npu(source: bytes | str | os.PathLike, target: Target) -> Compil
 
 
 def refusals_of(said: str) -> dict[str, str]:
-    """Read from the compiler's output why operations stay on the CPU.
-
-    Args:
-        said: what it printed.
-
-    Returns:
-        {name of the operation's first output: the reason, in one line}.
-    """
+    """Read from the compiler's output why operations stay on the CPU."""
     return {
         found["tensor"]: "; ".join(line.strip() for line in found["reason"].strip().splitlines())
         for found in _REFUSAL.finditer(said)

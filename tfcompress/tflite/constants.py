@@ -40,17 +40,7 @@ def bits_per_value(dtype: str) -> int:
 
 
 def numpy_type(dtype: str) -> np.dtype:
-    """Find the NumPy type in which a runtime takes and gives a schema type.
-
-    Args:
-        dtype: the schema's TensorType, such as "INT8".
-
-    Returns:
-        The NumPy type; object for strings, int8 for 4-bit and 2-bit values.
-
-    Raises:
-        FlatbufferError: NumPy has no such type.
-    """
+    """Find the NumPy type in which a runtime takes and gives a schema type."""
     if dtype == "STRING":
         return np.dtype(object)
     if dtype in _PACKED_BITS:
@@ -63,27 +53,10 @@ def numpy_type(dtype: str) -> np.dtype:
 def constant_value(model: TFLiteModel, tensor: Tensor) -> np.ndarray:
     """Read the value that a file holds for a tensor.
 
-    Args:
-        model: the file, from ``read_model``.
-        tensor: one of its tensors.
-
     Returns:
-        An array of the tensor's shape: integers as they are stored (not multiplied by the scale),
-        4-bit and 2-bit values widened to int8 or uint8, bfloat16 widened to float32, strings as
-        an object array of bytes, sparse tensors filled up with zeros.
-
-    Raises:
-        FlatbufferError: the tensor is no constant, its type has no values, or its buffer does not
-            hold as many values as its shape asks for.
-
-    Example:
-    ```python
-    from tfcompress.tflite.flatbuffer import read_model
-
-    model = read_model("model.tflite")
-    kernel = next(tensor for tensor in model.subgraphs[0].tensors if tensor.constant)
-    constant_value(model, kernel)
-    ```
+        An array of the tensor's shape: integers as they are stored (not multiplied by the
+        scale), 4-bit and 2-bit values widened to int8 or uint8, bfloat16 widened to float32,
+        strings as an object array of bytes, sparse tensors filled up with zeros.
     """
     what = f"tensor {tensor.index} ({tensor.name!r})"
     if not tensor.constant:
@@ -107,18 +80,8 @@ def constant_value(model: TFLiteModel, tensor: Tensor) -> np.ndarray:
 def unpack_bits(data: np.ndarray, bits: int, signed: bool) -> np.ndarray:
     """Widen values that share bytes, the first value in the lowest bits.
 
-    Args:
-        data: uint8 bytes, shape (n,).
-        bits: 2 or 4.
-        signed: whether the highest of the bits is a sign.
-
     Returns:
         int8 (uint8 if unsigned) values, shape (n * 8 / bits,).
-
-    Example:
-    ```python
-    unpack_bits(np.array([0xF1], np.uint8), bits=4, signed=True)  # [1, -1]
-    ```
     """
     shifts = np.arange(0, 8, bits, dtype=np.uint8)
     values = (data[:, None] >> shifts & (2**bits - 1)).reshape(-1)

@@ -140,11 +140,7 @@ def _indices(values) -> set[int]:
 
 
 def share_buffers(tree: schema.ModelT) -> None:
-    """Store equal buffers once and drop those that nothing uses.
-
-    Args:
-        tree: the file's objects, changed in place. The first buffer stays the empty one.
-    """
+    """Store equal buffers once and drop those that nothing uses."""
     kept, places = [schema.BufferT()], {(b"", 0, 0): 0}
 
     def place(index: int) -> int:
@@ -167,15 +163,7 @@ def share_buffers(tree: schema.ModelT) -> None:
 
 
 class OperationCutter:
-    """Cuts operations out of a file.
-
-    Args:
-        content: the bytes of a file that ``read_model`` has accepted.
-        model: what it read.
-
-    Raises:
-        FlatbufferError: a part that ``read_model`` does not read is damaged.
-    """
+    """Cuts operations out of a file."""
 
     def __init__(self, content: bytes, model: TFLiteModel):
         try:
@@ -189,12 +177,9 @@ class OperationCutter:
 
         Its inputs are what the operation reads from the graph, its outputs are the operation's.
 
-        Args:
-            index: the operation's place in the main graph.
-
         Returns:
-            The file; None if the operation needs more of the file than its own tensors: the body
-            of a loop, or a resource.
+            The file; None if the operation needs more of the file than its own tensors: the
+            body of a loop, or a resource.
         """
         operation = self._model.subgraphs[0].operations[index]
         tensors = self._model.subgraphs[0].tensors
@@ -272,15 +257,7 @@ class Entry:
 
 
 def assemble(entries: Mapping[str, Entry]) -> Editor:
-    """Put files together, with a signature for the main graph of each.
-
-    Args:
-        entries: the files by the signature's key. The first one's graph becomes the main one, which
-            runs where no signature is asked for. They must not be used afterwards.
-
-    Returns:
-        The file. Constants that are equal are stored once.
-    """
+    """Put files together, with a signature for the main graph of each."""
     first, *others = entries.values()
     tree = first.editor.tree
     starts = [0]
@@ -337,18 +314,7 @@ def _named(names: Sequence[str], tensors: Sequence[int]):
 
 
 def compact(content: bytes) -> bytes:
-    """Shorten the names of a file's tensors, and drop its empty buffers.
-
-    Args:
-        content: a .tflite file.
-
-    Returns:
-        The file: it computes the same, its signatures are the same, and each tensor names the same
-        layers.
-
-    Raises:
-        FlatbufferError: the file is damaged.
-    """
+    """Shorten the names of a file's tensors, and drop its empty buffers."""
     editor = Editor(content)
     shorten_names(editor.tree)
     share_buffers(editor.tree)
@@ -356,11 +322,7 @@ def compact(content: bytes) -> bytes:
 
 
 def shorten_names(tree: schema.ModelT) -> None:
-    """Shorten the names of tensors, in place.
-
-    Args:
-        tree: the file's objects.
-    """
+    """Shorten the names of tensors, in place."""
     for graph in tree.subgraphs:
         records = list(graph.tensors or ())
         names = [_text(record.name) for record in records]
@@ -378,20 +340,7 @@ def _text(name) -> str:
 
 
 def short_name(name: str) -> str:
-    """Leave out the model's own name, and all but one node of each layer.
-
-    Args:
-        name: a tensor's name in a file.
-
-    Returns:
-        A name with the same ``layer_scopes``.
-
-    Example:
-    ```python
-    short_name("net/conv/BiasAdd;net/conv/convolution;net/norm/mul")
-    # "/conv/BiasAdd;/norm/"
-    ```
-    """
+    """Leave out the model's own name, and all but one node of each layer."""
     first, *others = name.split(";")
     scope = layer_scope(first)
     seen = {scope}

@@ -93,30 +93,6 @@ def fill(
     options of the operations whose tensors change follow ``operations``; an operation that its
     table does not know keeps its own. Equal constants are stored once, and values that nothing uses
     any more are dropped: the same filling always gives the same bytes.
-
-    Args:
-        editor: the float file; call its ``packed`` afterwards.
-        filling: the form of each tensor.
-        input_dtype: the type of inputs that are stored quantized: "INT8", "UINT8", "INT16", or
-            "FLOAT32". Other inputs keep their type.
-        output_dtype: the same for outputs.
-
-    Raises:
-        ValueError: a form does not fit its tensor, or a type cannot be had.
-
-    Example:
-    ```python
-    from tfcompress.tflite.constants import constant_value
-
-    with open("model_float.tflite", "rb") as file:
-        editor = Editor(file.read())
-    (graph,) = editor.model.subgraphs
-    dense = next(each for each in graph.operations if each.name == "FULLY_CONNECTED")
-    weights = constant_value(editor.model, graph.tensors[dense.inputs[1]])
-    storages = {(0, dense.inputs[1]): Storage("FLOAT16", values=weights)}
-    fill(editor, Filling(storages, reads={(0, dense.index, 1): Storage("FLOAT32")}))
-    content = editor.packed()
-    ```
     """
     for dtype in (input_dtype, output_dtype):
         if dtype not in PORT_TYPES:
@@ -141,17 +117,8 @@ def fill(
 def pack_bits(values: np.ndarray, bits: int) -> np.ndarray:
     """Let values share bytes, the first value in the lowest bits.
 
-    Args:
-        values: integers that ``bits`` bits hold, any shape.
-        bits: 2 or 4.
-
     Returns:
         uint8 bytes, shape (ceil(values.size * bits / 8),): what ``unpack_bits`` undoes.
-
-    Example:
-    ```python
-    pack_bits(np.array([1, -1], np.int8), bits=4)  # [0xF1]
-    ```
     """
     each = 8 // bits
     flat = values.reshape(-1).astype(np.int8).view(np.uint8) & (2**bits - 1)
@@ -530,17 +497,5 @@ _GATE = Storage("INT16", (2.0**-12,), (0,))
 
 
 def inner_storages(output: Storage) -> tuple[Storage, ...]:
-    """Return the forms of an integer LSTM's inner tensors.
-
-    Args:
-        output: the form of its output, INT8.
-
-    Returns:
-        The four gates and the hidden state, as ``Filling.intermediates`` has them.
-
-    Example:
-    ```python
-    inner_storages(Storage("INT8", (1 / 128,), (0,)))[4].scales  # (0.0078125,)
-    ```
-    """
+    """Return the forms of an integer LSTM's inner tensors."""
     return *(_GATE,) * 4, output

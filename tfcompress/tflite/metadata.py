@@ -44,7 +44,7 @@ _DAMAGE = (
 
 
 @dataclasses.dataclass(frozen=True)
-class PortMetadata:
+class TensorMetadata:
     """What is said about one input or output.
 
     Attributes:
@@ -76,24 +76,12 @@ class Metadata:
     """
 
     name: str
-    inputs: tuple[PortMetadata, ...]
-    outputs: tuple[PortMetadata, ...]
+    inputs: tuple[TensorMetadata, ...]
+    outputs: tuple[TensorMetadata, ...]
 
 
 def pack_metadata(metadata: Metadata) -> bytes:
-    """Write metadata as a flatbuffer.
-
-    Args:
-        metadata: what to say.
-
-    Returns:
-        Its bytes, the same for the same content.
-
-    Example:
-    ```python
-    unpack_metadata(pack_metadata(Metadata("toy", (), (PortMetadata("scores"),))))
-    ```
-    """
+    """Write metadata as a flatbuffer."""
     writer = _Writer()
     graph = writer.table(
         {
@@ -112,7 +100,7 @@ def pack_metadata(metadata: Metadata) -> bytes:
     return bytes(writer.builder.Output())
 
 
-def _packed_port(writer: "_Writer", port: PortMetadata) -> int:
+def _packed_port(writer: "_Writer", port: TensorMetadata) -> int:
     fields = {0: writer.string(port.name)}
     if port.mean:
         options = writer.table({0: writer.floats(port.mean), 1: writer.floats(port.std)})
@@ -159,17 +147,7 @@ class _Writer:
 
 
 def unpack_metadata(content: bytes) -> Metadata:
-    """Read metadata; whatever this project does not write is passed over.
-
-    Args:
-        content: a metadata flatbuffer from anywhere.
-
-    Returns:
-        What it says about the main graph.
-
-    Raises:
-        FlatbufferError: it is damaged, or no metadata.
-    """
+    """Read metadata; whatever this project does not write is passed over."""
     if content[4:8] != IDENTIFIER:
         raise FlatbufferError(f"its {ENTRY} must hold {IDENTIFIER!r}. Received: {content[4:8]!r}")
     root = _Reader.root(content)
@@ -181,12 +159,12 @@ def unpack_metadata(content: bytes) -> Metadata:
     )
 
 
-def _unpacked_port(port: "_Reader") -> PortMetadata:
+def _unpacked_port(port: "_Reader") -> TensorMetadata:
     units = [unit.table(1) for unit in port.tables(4) if unit.code(0) == _NORMALIZATION]
     options = next((unit for unit in units if unit is not None), None)
     limits = port.table(5)
     files = [file.string(0) for file in port.tables(6) if file.code(2) == _AXIS_LABELS]
-    return PortMetadata(
+    return TensorMetadata(
         name=port.string(0),
         mean=options.floats(0) if options else (),
         std=options.floats(1) if options else (),
@@ -254,15 +232,7 @@ class _Reader:
 
 
 def append_files(content: bytes, files: Mapping[str, bytes]) -> bytes:
-    """Put files behind a model.
-
-    Args:
-        content: a .tflite file without any.
-        files: names and bytes.
-
-    Returns:
-        The file that carries them; the same for the same content. The given one if there are none.
-    """
+    """Put files behind a model."""
     if not files:
         return content
     stream = io.BytesIO(content)
@@ -276,21 +246,7 @@ def append_files(content: bytes, files: Mapping[str, bytes]) -> bytes:
 
 
 def appended_files(content: bytes) -> dict[str, bytes]:
-    """Read the files behind a model.
-
-    Args:
-        content: a .tflite file from anywhere.
-
-    Returns:
-        Names and bytes. Empty if there are none, and if they are damaged, encrypted or unpack to
-        more than 16 MiB: the model itself does not depend on them.
-
-    Example:
-    ```python
-    content = open("model.tflite", "rb").read()
-    appended_files(append_files(content, {"labels.txt": b"cat"}))  # {"labels.txt": b"cat"}
-    ```
-    """
+    """Read the files behind a model."""
     files: dict[str, bytes] = {}
     left = _MOST_BYTES
     try:

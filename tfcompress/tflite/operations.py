@@ -102,16 +102,8 @@ class Support:
 def support(name: str) -> Support | None:
     """Look up what an operation's kernel takes.
 
-    Args:
-        name: the built-in operation, such as "CONV_2D".
-
     Returns:
         The entry; None if the table does not know the operation.
-
-    Example:
-    ```python
-    support("SOFTMAX").fixed["INT8"]  # (0.00390625, -128)
-    ```
     """
     return _TABLE.get(name)
 
@@ -122,22 +114,7 @@ def names() -> tuple[str, ...]:
 
 
 def runs_with(name: str, dtype: str, reference: bool = False) -> bool:
-    """Tell whether an operation computes the right thing on activations of a type.
-
-    Args:
-        name: the built-in operation.
-        dtype: "INT8", "INT16" or "FLOAT32".
-        reference: ask for LiteRT's reference kernels instead of the default ones.
-
-    Returns:
-        Whether it does. Floats always do, integers in an operation that the table does not know
-        never.
-
-    Example:
-    ```python
-    runs_with("HARD_SWISH", "INT8"), runs_with("HARD_SWISH", "INT16")  # (True, False)
-    ```
-    """
+    """Tell whether an operation computes the right thing on activations of a type."""
     if dtype == "FLOAT32":
         return True
     entry = _TABLE.get(name)
@@ -149,18 +126,9 @@ def runs_with(name: str, dtype: str, reference: bool = False) -> bool:
 def weight_types(name: str, activations: str) -> tuple[str, ...]:
     """List the types that an operation's kernel input can have, integers alone.
 
-    Args:
-        name: the built-in operation.
-        activations: "INT8", "INT16", or "FLOAT32" for the hybrid kernel.
-
     Returns:
         The types, such as ("INT8", "INT4"); empty if the operation has no kernel input, or none
         with such activations.
-
-    Example:
-    ```python
-    weight_types("CONV_2D", "INT8")  # ("INT8", "INT4")
-    ```
     """
     entry = _TABLE.get(name)
     return () if entry is None else tuple(entry.weights.get(activations, ()))
@@ -172,20 +140,6 @@ def accepts_scales(name: str, dtype: str, inputs: Sequence[float], output: float
     ADD and SQUARED_DIFFERENCE bring their inputs to twice the larger scale, shifted up, and end the
     process where the output's scale is finer than what the shift leaves. Comparisons of unequal
     scales end it where one is 1, and give wrong answers where one is more.
-
-    Args:
-        name: the built-in operation.
-        dtype: "INT8" or "INT16".
-        inputs: the scales of its real-valued inputs.
-        output: the scale of its output; of no importance to a comparison.
-
-    Returns:
-        Whether it can.
-
-    Example:
-    ```python
-    accepts_scales("ADD", "INT8", (1.0, 1.0), 1e-7)  # False
-    ```
     """
     if name == "ADD":
         shift = {"INT8": 20, "INT16": 15}[dtype]
@@ -198,22 +152,7 @@ def accepts_scales(name: str, dtype: str, inputs: Sequence[float], output: float
 
 
 def version(name: str, inputs: Operands, outputs: Operands, options: Any = None) -> int:
-    """Tell the version of an operation that a runtime must have to run it on given operands.
-
-    Args:
-        name: the built-in operation.
-        inputs: its inputs, None for those that are absent.
-        outputs: its outputs.
-        options: the schema's object with its options.
-
-    Returns:
-        The version; 1 for an operation that the table does not know.
-
-    Example:
-    ```python
-    version("SOFTMAX", [Operand("INT8", (1, 4))], [Operand("INT8", (1, 4))])  # 2
-    ```
-    """
+    """Tell the version of an operation that a runtime must have to run it on given operands."""
     entry = _TABLE.get(name)
     if entry is None:
         return 1

@@ -18,19 +18,6 @@ def float_operations(model: TFLiteModel) -> tuple[Operation, ...]:
     output of it, do not count: they are how an integer file takes and gives floats. "Of the model"
     means of a subgraph that a caller can run (the main one, or one that a signature names); inside
     the graph, or in the body of a loop, both count: they mark the edges of a float island.
-
-    Args:
-        model: the file, from ``read_model``.
-
-    Returns:
-        The operations, in the order of the file.
-
-    Example:
-    ```python
-    from tfcompress.tflite.flatbuffer import read_model
-
-    {operation.name for operation in float_operations(read_model("model.tflite"))}
-    ```
     """
     entries = model.entry_subgraphs()
     return tuple(
@@ -43,24 +30,7 @@ def float_operations(model: TFLiteModel) -> tuple[Operation, ...]:
 
 
 def float_layers(model: TFLiteModel, paths: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Find the Keras layers that compute in float.
-
-    Args:
-        model: the file, from ``read_model``.
-        paths: the paths of the Keras model's layers.
-
-    Returns:
-        The names of the float operations by the path of the layer behind them, or by the name of
-        the operation's output where no layer is known. The QUANTIZE and DEQUANTIZE at the edges of
-        a float island are left out: they go with the island.
-
-    Example:
-    ```python
-    from tfcompress.tflite.flatbuffer import read_model
-
-    float_layers(read_model("model.tflite"), ["conv", "elu"])  # such as {"elu": ("ELU",)}
-    ```
-    """
+    """Find the Keras layers that compute in float."""
     paths = list(paths)
     found: dict[str, tuple[str, ...]] = {}
     for operation in float_operations(model):
@@ -94,10 +64,6 @@ def _layer_of(operation: Operation, model: TFLiteModel, paths: list[str]) -> str
 
 def list_refused(found: Mapping[str, tuple[str, ...]], allowed: Container[str]) -> str:
     """List the layers that compute in float and may not, and say what to do, for an error.
-
-    Args:
-        found: from ``float_layers``.
-        allowed: the paths of the layers that may compute in float.
 
     Returns:
         A line for each layer and one of advice; empty if every layer may.

@@ -27,14 +27,8 @@ def fix_batch_to_one(content: bytes) -> tuple[bytes, tuple[str, ...]]:
     A free batch leaves SHAPE, STRIDED_SLICE and PACK operations that compute the shapes of reshapes
     and transposed convolutions; accelerators take none of them.
 
-    Args:
-        content: a .tflite file.
-
     Returns:
         (file, changes): equal to the given one on batches of 1.
-
-    Raises:
-        FlatbufferError: the file is damaged.
     """
     editor = Editor(content)
     graph = editor.model.subgraphs[0] if editor.model.subgraphs else None
@@ -71,14 +65,8 @@ def split_dense_scales(content: bytes) -> tuple[bytes, tuple[str, ...]]:
     FULLY_CONNECTED of version 12 multiplies by one scale a channel, which runtimes before 2.17 do
     not know. The same product with the scale 1, times a vector of the scales, means the same.
 
-    Args:
-        content: a .tflite file.
-
     Returns:
         (file, changes): equal to the given one up to the rounding of floats.
-
-    Raises:
-        FlatbufferError: the file is damaged.
     """
     editor = Editor(content)
     changes = []
@@ -124,14 +112,8 @@ def split_transposed_activation(content: bytes) -> tuple[bytes, tuple[str, ...]]
     Edge TPU do not know. A quantized output whose range ends where the activation does needs none;
     a float one gets an operation of its own.
 
-    Args:
-        content: a .tflite file.
-
     Returns:
         (file, changes): equal to the given one.
-
-    Raises:
-        FlatbufferError: the file is damaged.
     """
     editor = Editor(content)
     changes = []
@@ -184,23 +166,10 @@ def _implied(activation: str, output: Tensor) -> bool:
 def take_out_pairs(content: bytes, model: TFLiteModel) -> tuple[bytes, dict[int, Storage]]:
     """Take the pairs out of the main graph of a float file.
 
-    Args:
-        content: the file.
-        model: what ``read_model`` has read in it.
-
     Returns:
-        (content, forms): the file without the pairs, the given one if it has none; the form that a
-        pair has rounded each tensor to, by the tensor's index, which is the same in both files. Of
-        several pairs on a tensor the first counts.
-
-    Example:
-    ```python
-    from tfcompress.tflite.flatbuffer import read_model
-
-    with open("model_float.tflite", "rb") as file:
-        content = file.read()
-    take_out_pairs(content, read_model(content))[1]  # {}
-    ```
+        (content, forms): the file without the pairs, the given one if it has none; the form
+        that a pair has rounded each tensor to, by the tensor's index, which is the same in both
+        files. Of several pairs on a tensor the first counts.
     """
     graph = model.subgraphs[0]
     pairs = _pairs(graph)
@@ -244,19 +213,6 @@ def without_cell_clip(content: bytes) -> bytes:
     """Let the cell states of fused LSTMs grow as those of Keras do.
 
     The converter clips them at 10: an LSTM that counts further would compute something else.
-
-    Args:
-        content: a .tflite file.
-
-    Returns:
-        The file, in which no LSTM of the main graph clips its cell state; the given one if it has
-        no LSTM.
-
-    Example:
-    ```python
-    with open("model_float.tflite", "rb") as file:
-        content = without_cell_clip(file.read())
-    ```
     """
     model = read_model(content)
     found = [each for each in model.subgraphs[0].operations if each.name == FUSED_LSTM]

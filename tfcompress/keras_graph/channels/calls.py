@@ -20,12 +20,7 @@ class Ties:
         return np.arange(start, start + count)
 
     def tie(self, first: np.ndarray, second: np.ndarray) -> None:
-        """Tie channels pairwise.
-
-        Args:
-            first: int array (n,), numbers of channels.
-            second: int array (n,).
-        """
+        """Tie channels pairwise."""
         for pair in zip(first.tolist(), second.tolist(), strict=True):
             one, other = (self._root(channel) for channel in pair)
             if one != other:
@@ -109,16 +104,7 @@ class Recorded:
 
 
 class Call:
-    """What a rule is given: the tensors of one call, and where it writes what it knows.
-
-    Args:
-        recorded: the layer's record; shared by all its calls.
-        ties: the ties of the model.
-        costs: list that takes (multiplications, [channels, ...]) for each product.
-        inputs: the tensors that are read, given by position.
-        named: those given by keyword, a list for each.
-        output_shapes: the shapes of the tensors that are made.
-    """
+    """What a rule is given: the tensors of one call, and where it writes what it knows."""
 
     def __init__(self, recorded: Recorded, ties: Ties, costs: list, inputs, named, output_shapes):
         self._recorded = recorded

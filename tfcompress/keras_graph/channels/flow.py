@@ -54,14 +54,8 @@ class ChannelFlow:
     def kept(self, removed: Collection[int] = ()) -> np.ndarray:
         """Return which channels are left.
 
-        Args:
-            removed: numbers of bundles.
-
         Returns:
             bool array (channels,).
-
-        Raises:
-            ValueError: a bundle is pinned.
         """
         gone = np.isin(self.bundle_of, list(removed))
         if (gone & self.pinned).any():
@@ -132,17 +126,7 @@ def read_channels(model: keras.Model) -> ChannelFlow:
 
 
 def require_functional(model: keras.Model):
-    """Return the graph of layers that a model is.
-
-    Args:
-        model: a keras.Model.
-
-    Returns:
-        The Functional model that a Functional or Sequential model is or holds.
-
-    Raises:
-        ValueError: there is none.
-    """
+    """Return the graph of layers that a model is."""
     if isinstance(model, keras.Sequential):
         if model._functional is None:
             raise ValueError(

@@ -232,7 +232,7 @@ def forms_for(kinds: Collection[str]) -> Callable[[object], Mapping[str, Callabl
         kinds: types of TensorFlow operations, see ``rewritings``.
 
     Returns:
-        A callable that takes the layer, see ``TappedCalls``.
+        A callable that takes the layer, see ``HookedCalls``.
     """
     known = _SCOPES_FOR_16_BITS if _L2_NORMALIZATION in kinds else _SCOPES
     chosen = {
