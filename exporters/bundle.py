@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from exporters import bundle_code
+from exporters.android import android_app, require_package
 from exporters.bundle_files.run_on_device import compare
 from exporters.compatibility import check_target
 from exporters.inspection import Inspection, inspect
@@ -48,6 +49,7 @@ def write_bundle(
     labels: Names | None = None,
     target: str = "raspberry-pi-4",
     count: int = 16,
+    package: str = "com.example.model",
     limits: Limits | None = None,
 ) -> pathlib.Path:
     """Write a folder that proves on a device that the model works.
@@ -55,6 +57,8 @@ def write_bundle(
     It holds the model; golden inputs and outputs; ``run_on_device.py``, which needs only NumPy and
     a runtime and prints pass or fail, agreement and latency; a manifest with the hash of every
     file; labels; a C array with header; Python, Kotlin and C++ code for this model; and a README.
+    For Android it holds a small app as well, a Gradle project in the folder ``android``, with an
+    instrumented test that compares the golden outputs on the phone.
     The golden outputs are those of the default kernels here. A device passes if its values are as
     close to them as the kernel sets here are to each other, and its classes agree. For images, the
     bundle says whether swapping red and blue would make it fail.
@@ -67,6 +71,7 @@ def write_bundle(
             those that the file holds.
         target: the device, one of ``tfcompress.targets.list_targets()``.
         count: how many golden inputs at most.
+        package: the package of the Kotlin code.
         limits: what the child process that runs the file may use.
 
     Returns:
@@ -77,7 +82,8 @@ def write_bundle(
         FlatbufferError: the file is damaged.
         OSError: labels cannot be read, or the folder cannot be written; nothing is left behind.
         RunError: the file does not run here.
-        ValueError: the target is unknown, or examples or labels do not fit the model.
+        ValueError: the target is unknown, examples or labels do not fit the model, or the package
+            is no name of one.
 
     Example:
     ```python
@@ -91,6 +97,7 @@ def write_bundle(
             f"A bundle needs a new or empty folder. Received: directory={str(directory)!r}"
         )
     device = load_target(target)
+    require_package(package)
     path = pathlib.Path(getattr(result, "path", result))
     content = path.read_bytes()
     inspection = inspect(path)
@@ -102,8 +109,21 @@ def write_bundle(
         "golden.npz": _npz(golden),
         "run_on_device.py": bundle_code.bundle_file("run_on_device.py").encode(),
         "inference.py": bundle_code.python_snippet(**details).encode(),
-        "Inference.kt": bundle_code.kotlin_snippet(**details, threads=device.threads).encode(),
+        "Inference.kt": bundle_code.kotlin_snippet(
+            **details, threads=device.threads, package=package
+        ).encode(),
     }
+    if target.startswith("android"):
+        app = android_app(
+            content,
+            **details,
+            golden=golden,
+            package=package,
+            threads=device.threads,
+            labels=labels,
+            normalization=_normalization(inspection),
+        )
+        files |= {f"android/{name}": data for name, data in app.items()}
     if labels is not None:
         files["labels.txt"] = "".join(f"{label}\n" for label in labels).encode()
     if len(content) <= _LARGEST_C_ARRAY:
@@ -259,6 +279,12 @@ def _remarks(noise: bool, noticed: bool | None) -> list[str]:
     return remarks
 
 
+def _normalization(inspection: Inspection) -> tuple[Sequence[float], Sequence[float]]:
+    """Return mean and deviation of the pixels, as the file says."""
+    stated = [each for each in inspection.described_inputs if each.mean]
+    return (stated[0].mean, stated[0].std) if stated else ((0.0,), (1.0,))
+
+
 def _readme(title, files, inspection: Inspection, details, compatibility, remarks) -> str:
     kinds = {
         "model.tflite": "the model",
@@ -266,6 +292,7 @@ def _readme(title, files, inspection: Inspection, details, compatibility, remark
         "run_on_device.py": "runs the model on the golden inputs and compares",
         "inference.py": "Python code that runs the model on real numbers",
         "Inference.kt": "Kotlin code for Android that does the same",
+        "android/app/build.gradle.kts": "a small Android app with its Gradle project and its test",
         "labels.txt": "the names of the classes, one a line",
         "model_data.h": "header of the C array, with an estimate of the arena",
         "model_data.c": "the model as a C array, for microcontrollers",

@@ -37,10 +37,15 @@ def python_snippet(inputs: Sequence[Details], outputs: Sequence[Details]) -> str
     return template("inference.py.txt").substitute(literals)
 
 
-def kotlin_snippet(inputs: Sequence[Details], outputs: Sequence[Details], threads: int) -> str:
+def kotlin_snippet(
+    inputs: Sequence[Details], outputs: Sequence[Details], threads: int, package: str
+) -> str:
     """Return a Kotlin class for Android that runs the model on real numbers."""
     return template("Inference.kt.txt").substitute(
-        inputs=_kotlin_details(inputs), outputs=_kotlin_details(outputs), threads=threads
+        inputs=_kotlin_details(inputs),
+        outputs=_kotlin_details(outputs),
+        threads=threads,
+        package=package,
     )
 
 

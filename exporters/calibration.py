@@ -7,7 +7,12 @@ import numpy as np
 
 from tfcompress.data import iterate_inputs
 from tfcompress.keras_graph.inputs import checked_inputs, input_specs
-from tfcompress.quantization.arithmetic.observers import ADDED_MASK, BELOW_ALL, MASKED
+from tfcompress.quantization.arithmetic.masks import (
+    BELOW_SCORES,
+    MASKED,
+    floor_of_scores,
+    least_that_counts,
+)
 from tfcompress.quantization.deployed_graph import DeployedGraph
 from tfcompress.quantization.lstm_numbers import CellStates
 from tfcompress.quantization.plan import CellState
@@ -80,7 +85,7 @@ def observe_ranges(
     interpreter = open_interpreter(graph.content, _THREADS)
     ranges = np.zeros((len(graph.plan.rows), 2), np.float32)
     producers = {index: op.index for op in file.operations for index in op.outputs}
-    cells = _cell_states(graph)
+    cells, margins = _cell_states(graph), graph.margins
     names = [spec.name for spec in graph.traced.specs]
     for sample in samples:
         for input_name, index in zip(names, file.inputs, strict=True):
@@ -96,7 +101,7 @@ def observe_ranges(
                     values = states(interpreter.get_tensor(sequence))
                 else:
                     values = interpreter.get_tensor(index)
-                smallest, largest = _min_max(values)
+                smallest, largest = _min_max(values, margins.get(index))
                 if not np.isfinite(smallest + largest):
                     raise _not_finite(name, graph, producers.get(index))
                 ranges[row, 0] = min(ranges[row, 0], smallest)
@@ -114,14 +119,15 @@ def _cell_states(graph) -> dict[int, tuple[int, CellStates]]:
     }
 
 
-def _min_max(values: np.ndarray) -> tuple[float, float]:
+def _min_max(values: np.ndarray, margin: float | None) -> tuple[float, float]:
     """Return the minimum and the maximum, without the large negative values of attention masks."""
     if not values.size:
         return 0.0, 0.0
     smallest, largest = float(values.min()), float(values.max())
-    if smallest < MASKED:
-        unmasked = values[values >= MASKED]
-        smallest = float(unmasked.min(initial=0.0)) - BELOW_ALL if unmasked.any() else ADDED_MASK
+    if margin is not None:
+        smallest = max(smallest, float(floor_of_scores(values, margin)))
+    elif smallest < MASKED:
+        smallest = float(least_that_counts(values, BELOW_SCORES))
     return smallest, largest
 
 

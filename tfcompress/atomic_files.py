@@ -58,7 +58,7 @@ def write_atomically(path: str | os.PathLike, content: bytes) -> None:
 
 
 def write_folder_atomically(directory: str | os.PathLike, files: Mapping[str, bytes]) -> None:
-    """Write files, by name, into a folder that does not exist or is empty: all of them, or none.
+    """Write files, by their paths, into a folder that is new or empty: all of them, or none.
 
     After an error nothing is left, neither the folder nor those that were made for it.
     """
@@ -69,6 +69,7 @@ def write_folder_atomically(directory: str | os.PathLike, files: Mapping[str, by
         directory.parent.mkdir(parents=True, exist_ok=True)
         temporary.mkdir()
         for name, content in files.items():
+            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
             (temporary / name).write_bytes(content)
         os.replace(temporary, directory)
     except BaseException:

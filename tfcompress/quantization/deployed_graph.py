@@ -21,6 +21,7 @@ from tfcompress.quantization.float_file import ConversionError, float_file
 from tfcompress.quantization.layer_schemes import LayerSchemes, resolve_schemes
 from tfcompress.quantization.lowerings import observable_call
 from tfcompress.quantization.lowerings.fused_lstm import recurrent_layers, with_recurrence
+from tfcompress.quantization.masked_scores import score_margins
 from tfcompress.quantization.placement import Placement
 from tfcompress.quantization.plan import FLOAT_PLAN, Fixed, Learned, Plan
 from tfcompress.quantization.planning import make_plan
@@ -70,6 +71,7 @@ _COPIES = frozenset(
         "UNPACK",
     }
 )
+PROBABILITIES = frozenset({"LOGISTIC", "SOFTMAX"})
 _PROBE_SEED = 20240229
 
 
@@ -169,6 +171,37 @@ class DeployedGraph:
         values = imported_tensors(self.traced.definition, weights, kernel.needs)
         factor = kernel.factor(dict(zip(kernel.needs, values, strict=True)))
         return tf.broadcast_to(tf.reshape(factor, [-1]), [kernel.shape[kernel.axis]])
+
+    @functools.cached_property
+    def margins(self) -> Mapping[int, float]:
+        """The margins of the tensors that may hold masked scores, see ``score_margins``."""
+        return score_margins(self.model)
+
+    def probability_points(self) -> frozenset[HookPoint]:
+        """Return the points of softmaxes and sigmoids that nothing but the model's outputs reads.
+
+        Between them and the outputs values may be copied.
+        """
+        file = self.model.subgraphs[0]
+        readers: dict[int, list[Operation]] = {}
+        for operation in file.operations:
+            for index in operation.inputs:
+                readers.setdefault(index, []).append(operation)
+
+        def only_leaves(index):
+            inside = readers.get(index, ())
+            return (bool(inside) or index in file.outputs) and all(
+                operation.name in _COPIES and all(map(only_leaves, operation.outputs))
+                for operation in inside
+            )
+
+        return frozenset(
+            self.points[index]
+            for operation in file.operations
+            if operation.name in PROBABILITIES
+            for index in operation.outputs
+            if index in self.points and only_leaves(index)
+        )
 
     def layer_of(self, operation: int) -> str:
         """Return the path of the layer behind an operation, or the name of what it makes."""
@@ -496,6 +529,7 @@ def _place(model, graph, points, repeats, rewritten):
         tuple(shared.items()),
         graph.beside_float(),
         tuple(rewritten),
+        tuple((points[i], margin) for i, margin in graph.margins.items() if i in points),
     )
     return placement, placement_rows(graph.plan, points, placement)
 

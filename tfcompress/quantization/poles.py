@@ -32,7 +32,7 @@ def around_poles(tap: Tap, ranged: Container[HookPoint]) -> Tap:
     """Make what a tap is offered finite, and its gradient too.
 
     Args:
-        tap: see ``StoredTensors.tap``.
+        tap: see ``ActivationTensors.tap``.
         ranged: the points that have a range.
 
     Returns:

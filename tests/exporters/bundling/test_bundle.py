@@ -167,7 +167,7 @@ def test_the_python_snippet_predicts_what_the_model_predicts(bundle):
 
 def test_kotlin_strings_are_escaped():
     details = {"name": 'a"$b\\', "shape": [1], "dtype": "int8", "scale": 0.5, "zero_point": 0}
-    kotlin = bundle_code.kotlin_snippet([details], [details], threads=2)
+    kotlin = bundle_code.kotlin_snippet([details], [details], threads=2, package="a.b")
     assert r'TensorDetails("a\"\$b\\", "int8"' in kotlin
 
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
-from tfcompress.quantization.kernels.recurrent import sequence_lstm
+from tfcompress.quantization.kernels.lstm import sequence_lstm
 
 STEPS, CHANNELS, UNITS, ITEMS = 5, 3, 4, 2
 

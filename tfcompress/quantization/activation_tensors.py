@@ -1,13 +1,18 @@
 """Rounding the tensors that the device stores, during one run of a model."""
 
+from collections.abc import Collection
+
 import keras
 import tensorflow as tf
 
+from tfcompress.compat.keras_logits import attach_logits, logits_behind
+from tfcompress.keras_graph.hooks import HookPoint
 from tfcompress.quantization.arithmetic.fake_quantization import (
     fake_quantize_activations,
     grid_levels,
 )
 from tfcompress.quantization.arithmetic.learnt_steps import quantize_with_learnt_step, usable_step
+from tfcompress.quantization.arithmetic.masks import without_masks
 from tfcompress.quantization.arithmetic.observers import MovingAverage, wider_range
 from tfcompress.quantization.deployed_graph import PlacementError
 from tfcompress.quantization.phase import Phase
@@ -18,7 +23,7 @@ from tfcompress.quantization.scheme import Scheme
 _FIXED_16_BITS = (-32767 / 32768, 32767 / 32768)
 
 
-class StoredTensors:
+class ActivationTensors:
     """One run of a model: rounds each stored tensor at its point, and lets its range follow.
 
     Args:
@@ -29,6 +34,7 @@ class StoredTensors:
         observer: how ranges follow, where ``phase.ranges_move``.
         steps: float32 tensor (rows,) of trained step sizes; ``None`` if the ranges decide.
         fake_quantize: rounds a tensor to a range; see ``fake_quantize_activations``.
+        unrounded: points with a fixed range whose tensors are left as they are.
 
     Attributes:
         ranges: list of float32 tensors (2,), the ranges as they are now.
@@ -43,15 +49,19 @@ class StoredTensors:
         observer: MovingAverage,
         steps=None,
         fake_quantize=fake_quantize_activations,
+        unrounded: Collection[HookPoint] = (),
     ):
         self._rows = placement.rows()
         self._fixed = dict(placement.fixed)
+        self._margins = dict(placement.scores)
         self._bits = scheme.activation_bits
         self._symmetric = scheme.symmetric_activations
         self._phase = phase
         self._observer = observer
         self._steps = steps
         self._fake_quantize = fake_quantize
+        self._unrounded = unrounded
+        self._left: dict[int, tf.Tensor] = {}
         self._before = tf.unstack(ranges, num=len(placement.learnt))
         self._observed = {}
         self._met = set()
@@ -77,13 +87,16 @@ class StoredTensors:
             fixed = self._fixed.get(point)
             if fixed is None or not self._phase.rounding:
                 return tensor
-            return self._rounded(tensor, _FIXED_16_BITS if self._bits == 16 else fixed)
+            return self._in_fixed_range(point, tensor, fixed)
         if stored is not None and self._bits == 8 and self._phase.rounding:
             tensor = stored()
         if self._steps is not None:
             return self._with_learnt_step(row, tensor) if self._phase.rounding else tensor
         if self._phase.ranges_move:
-            self._follow(row, tensor if observed is None else observed())
+            seen = tensor if observed is None else observed()
+            if point in self._margins:
+                seen = without_masks(seen, self._margins[point])
+            self._follow(row, seen)
         return self._rounded(tensor, self.ranges[row]) if self._phase.rounding else tensor
 
     def require_met(self, model: keras.Model) -> None:
@@ -119,6 +132,18 @@ class StoredTensors:
         lowest, _, step = grid_levels(smallest, largest, self._bits, self._symmetric)
         integers = 2.0 ** (self._bits - 1) - self._symmetric
         return step, (lowest + integers) * step
+
+    def _in_fixed_range(self, point, tensor, fixed):
+        """Round to a range that the operation defines; a loss still finds the logits behind it."""
+        if point in self._unrounded or id(tensor) in self._left:  # handed out again
+            self._left[id(tensor)] = tensor
+            rounded = tensor
+        else:
+            rounded = self._rounded(tensor, _FIXED_16_BITS if self._bits == 16 else fixed)
+        logits = logits_behind(tensor)
+        if logits is not None:
+            attach_logits(rounded, logits)
+        return rounded
 
     def _rounded(self, tensor, value_range):
         rounded = self._fake_quantize(tensor, value_range, self._bits, self._symmetric)
