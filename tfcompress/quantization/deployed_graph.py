@@ -39,7 +39,7 @@ from tfcompress.tflite.interpreter import tensor_values
 from tfcompress.tflite.model import Operation, TFLiteModel
 from tfcompress.tflite.names import layer_scopes, match_layer
 from tfcompress.tflite.precision import list_refused
-from tfcompress.tflite.rewriting import take_out_pairs, without_cell_clip
+from tfcompress.tflite.rewriting import remove_quantization_pairs, without_cell_clip
 
 # These copy from what they read and have its grid: where that is rounded, they are.
 _COPIES = frozenset(
@@ -415,7 +415,7 @@ def deploy_as_it_is(
         content = without_cell_clip(content)
     file, brought = read_model(content), {}
     if integer:
-        content, brought = take_out_pairs(content, file)
+        content, brought = remove_quantization_pairs(content, file)
         file = read_model(content) if brought else file
     paths = [path for path, _ in walk_operations(model)]
     layers = operation_layers(traced, file, paths)

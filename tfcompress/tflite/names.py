@@ -33,6 +33,27 @@ def layer_scopes(name: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(scope for scope in scopes if scope))
 
 
+def short_name(name: str) -> str:
+    """Return a name with the same ``layer_scopes``, without the model's name, one node per layer.
+
+    Example:
+    ```python
+    short_name("net/conv/BiasAdd;net/conv/convolution;net/norm/mul")
+    # "/conv/BiasAdd;/norm/"
+    ```
+    """
+    first, *others = name.split(";")
+    scope = layer_scope(first)
+    kept = [first if scope is None else first[first.index("/") :]]
+    seen = {scope}
+    for node in others:
+        scope = layer_scope(node)
+        if scope not in seen:
+            seen.add(scope)
+            kept.append(f"/{scope}/")
+    return ";".join(kept)
+
+
 def match_layer(scope: str | None, paths: Iterable[str]) -> str | None:
     """Tell which of the known layers a scope means.
 
@@ -74,10 +95,3 @@ def _readings(scope: str, paths: Iterable[str]) -> list[tuple[int, int, str]]:
         if all(re.fullmatch(re.escape(name) + r"(_\d+)?", part) for name, part in pairs):
             found.append((len(names), sum(name == part for name, part in pairs), path))
     return found
-
-
-def layer_behind(name: str, paths: Iterable[str]) -> str:
-    """Tell which of the known layers a tensor comes from."""
-    paths = list(paths)
-    layers = (match_layer(scope, paths) for scope in layer_scopes(name))
-    return next((layer for layer in layers if layer), name)

@@ -1,23 +1,21 @@
 """Which operations of a .tflite file compute in floating point."""
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Mapping
 
 from tfcompress.tflite.model import Operation, Subgraph, TFLiteModel
-from tfcompress.tflite.names import layer_behind
 
 FLOAT_TYPES = frozenset({"FLOAT16", "FLOAT32", "FLOAT64", "BFLOAT16"})
 
 
 def float_operations(model: TFLiteModel) -> tuple[Operation, ...]:
-    """List the operations that compute in float: empty for an integer file.
+    """List the operations that compute in float: none in an integer file.
 
-    An operation counts when one of its outputs, or an input that is no constant, is a float
-    tensor. So a hybrid operation (int8 weights, float activations: dynamic range) counts.
+    An operation counts if one of its outputs, or an input that is not constant, is a float tensor:
+    so does a hybrid operation (int8 weights, float activations: dynamic range).
 
-    Boundary rule: a QUANTIZE that reads an input of the model, and a DEQUANTIZE that writes an
-    output of it, do not count: they are how an integer file takes and gives floats. "Of the model"
-    means of a subgraph that a caller can run (the main one, or one that a signature names); inside
-    the graph, or in the body of a loop, both count: they mark the edges of a float island.
+    A QUANTIZE that reads an input of the model, and a DEQUANTIZE that writes an output, do not
+    count: they are how an integer file takes and returns floats. Inside the graph, or in the body
+    of a loop, they do: they are the boundaries of a float region.
     """
     entries = model.entry_subgraphs()
     return tuple(
@@ -29,41 +27,8 @@ def float_operations(model: TFLiteModel) -> tuple[Operation, ...]:
     )
 
 
-def float_layers(model: TFLiteModel, paths: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Find the Keras layers that compute in float."""
-    paths = list(paths)
-    found: dict[str, tuple[str, ...]] = {}
-    for operation in float_operations(model):
-        if operation.name in ("QUANTIZE", "DEQUANTIZE"):
-            continue
-        layer = _layer_of(operation, model, paths)
-        found[layer] = (*found.get(layer, ()), operation.name)
-    return found
-
-
-def _layer_of(operation: Operation, model: TFLiteModel, paths: list[str]) -> str:
-    """Tell the layer behind an operation by what it gives, or else by the constants it takes.
-
-    What leaves the model is named after the signature's output, which has the name of a layer.
-    """
-    tensors = model.subgraphs[operation.subgraph].tensors
-    output = operation.outputs[0]
-    signed = {
-        index: name
-        for signature in model.signatures
-        if signature.subgraph == operation.subgraph
-        for name, index in signature.outputs.items()
-    }
-    constants = [tensors[i].name for i in operation.inputs if i >= 0 and tensors[i].constant]
-    for name in (tensors[output].name, *constants):
-        layer = layer_behind(name, paths)
-        if layer in paths:
-            return layer
-    return signed.get(output, tensors[output].name)
-
-
 def list_refused(found: Mapping[str, tuple[str, ...]], allowed: Container[str]) -> str:
-    """List the layers that compute in float and may not, and say what to do, for an error.
+    """Return text for an error: the layers that compute in float and may not, and advice.
 
     Returns:
         A line for each layer and one of advice; empty if every layer may.

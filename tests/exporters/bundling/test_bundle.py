@@ -318,7 +318,7 @@ def test_whether_swapped_colours_are_noticed_is_tried(channels, noticed, tmp_pat
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["notices_swapped_colours"] is noticed
     said = (folder / "README.md").read_text()
-    assert ("Red and blue swapped would pass as well" in said) != noticed
+    assert ("swaps red and blue would pass as well" in said) != noticed
     assert "random noise" not in said
 
 
