@@ -88,14 +88,14 @@ def test_taps_reach_inside_layers_and_between_them():
     model = keras.Model(inputs, gate(gate(inputs)))
     seen = {}
 
-    def tap(point, tensor):
+    def hook(point, tensor):
         seen[point] = tensor
         return tensor
 
     @tf.function(autograph=False)
     def run(x):
         seen.clear()
-        with HookedCalls(model).active(tap):
+        with HookedCalls(model).active(hook):
             outputs = model(x)
         return outputs, [seen[HookPoint("gate", "tf.Mul_1", call)] for call in (0, 1)]
 
@@ -115,10 +115,10 @@ def test_a_tensor_handed_out_twice_is_tapped_once():
     inputs = keras.Input((2,))
     model = keras.Model(inputs, Twice(name="twice")(inputs))
 
-    def tap(point, tensor):
+    def hook(point, tensor):
         return tensor * 10.0 if point == HookPoint("twice") else tensor
 
-    with HookedCalls(model).active(tap):
+    with HookedCalls(model).active(hook):
         first, (second, third) = model(np.ones((1, 2), "float32"))
     assert first.numpy().tolist() == second.numpy().tolist() == [[20.0, 20.0]]
     assert third.numpy().tolist() == [[2.0, 2.0]]

@@ -97,8 +97,8 @@ def test_what_a_tap_returns_is_what_the_model_goes_on_with():
         [keras.Input((2,)), kl.Dense(2, name="a"), kl.Dense(1, name="b", kernel_initializer="ones")]
     )
 
-    def tap(point, x):
+    def hook(point, x):
         return tf.zeros_like(x) + 3.0 if point.path == "a" else x
 
-    with HookedCalls(model).active(tap):
+    with HookedCalls(model).active(hook):
         assert model(np.ones((1, 2), "float32")).numpy().tolist() == [[6.0]]

@@ -1,9 +1,9 @@
-"""Looking at, and changing, the tensors that pass between the operations of a model.
+"""Hooks that observe and replace the tensors between the operations of a model.
 
-A *tap* sits where a Keras operation hands out a tensor: at each output of each layer (or of each
-operation of a Functional model), before the activation function inside a layer, and, in a graph,
-at each output of each TensorFlow operation. Taps are found by running the model, so Sequential,
-Functional, nested, shared and subclassed models are alike.
+A hook is called at each output of each layer (or of each operation of a Functional model), before
+the activation function inside a layer, and, in a graph, at each output of each TensorFlow
+operation. Hook points are found by running the model, so it works alike for Sequential, Functional,
+nested, shared and subclassed models.
 """
 
 import collections
@@ -23,14 +23,14 @@ from tfcompress.keras_graph.wrapper import unwrap
 
 @dataclasses.dataclass(frozen=True, order=True)
 class HookPoint:
-    """Where a tensor is handed out.
+    """A tensor of a model.
 
     Attributes:
-        path: path of the layer or operation, see ``walk_layers``.
-        role: "output", or the name of an inner tensor: "preactivation", one that the layer's form
-            gives it, or "tf." and the type of the TensorFlow operation that makes it.
+        path: the path of the layer or operation, see ``walk_layers``.
+        role: "output", or the name of an inner tensor: "preactivation", one that the layer's
+            lowering gives it, or "tf." and the type of the TensorFlow operation.
         call: 0 for the operation's first call in a run of the model, 1 for the next, and so on.
-        index: position among the flattened outputs.
+        index: the index among the flattened outputs.
     """
 
     path: str
@@ -43,16 +43,11 @@ class HookPoint:
         return f"{self.path}:{self.role}{suffix}"
 
 
-Tap = Callable[[HookPoint, object], object]
+Hook = Callable[[HookPoint, object], object]
 
 
 def walk_operations(model: keras.Model) -> list[tuple[str, keras.Operation]]:
-    """List what computes in a model: its layers, and the bare operations of Functional models.
-
-    Returns:
-        (path, operation) pairs; models and input layers, which compute nothing themselves, are
-        left out.
-    """
+    """List (path, operation) of a model's layers and bare operations, without models and inputs."""
     root = unwrap(model)
     layers = walk_layers(root)
     found = [
@@ -74,10 +69,15 @@ def _is_model(layer):
 
 
 class HookedCalls:
-    """A way of running a model in which a function sees, and may replace, every handed-out tensor.
+    """Runs a model with a hook on every tensor.
+
+    Args:
+        model: the Keras model.
+        forms: takes a layer, operation or model and returns the lowerings of the TensorFlow
+            operations in its call, see ``InnerTensors.within``.
 
     Attributes:
-        operations: the layers and operations that are tapped.
+        operations: the hooked layers and operations.
     """
 
     def __init__(self, model: keras.Model, forms: Callable | None = None):
@@ -90,28 +90,32 @@ class HookedCalls:
         self._models = [inner for _, inner in models]
 
     @contextlib.contextmanager
-    def active(self, tap: Tap, wrap: Callable | None = None):
-        """Pass every tensor to ``tap(point, tensor)`` while the block runs; use what it returns."""
+    def active(self, hook: Hook, wrap: Callable | None = None):
+        """Replace every tensor by ``hook(point, tensor)`` in a ``with`` block.
+
+        ``wrap(operation, call, hook)`` may wrap each call further; its ``hook(role, tensor)`` is
+        for inner tensors.
+        """
         calls = collections.Counter()
         inner = InnerTensors()
-        tap = unwatched(tap)
+        hook = unwatched(hook)
 
-        def tapped(operation, call):
+        def hooked(operation, call):
             path = self._paths[id(operation)]
 
             def run(*args, **kwargs):
                 number = calls[path]
                 calls[path] += 1
 
-                def inner_tap(role, tensor, **how):
-                    tap_here = functools.partial(tap, HookPoint(path, role, number), **how)
-                    return inner.once(tensor, tap_here)
+                def inner_hook(role, tensor, **how):
+                    hook_here = functools.partial(hook, HookPoint(path, role, number), **how)
+                    return inner.once(tensor, hook_here)
 
-                form = call if wrap is None else wrap(operation, call, inner_tap)
+                form = call if wrap is None else wrap(operation, call, inner_hook)
                 with (
                     _named(operation),
-                    inner.within(inner_tap, self._forms(operation)),
-                    _tapped_activation(operation, inner_tap),
+                    inner.within(inner_hook, self._forms(operation)),
+                    _hooked_activation(operation, inner_hook),
                 ):
                     outputs = form(*args, **kwargs)
                 flat = keras.tree.flatten(outputs)
@@ -120,7 +124,7 @@ class HookedCalls:
                     if tensor is None:  # such as the scores that an attention layer leaves out
                         seen[id(tensor)] = None
                     elif id(tensor) not in seen:
-                        here = functools.partial(tap, HookPoint(path, "output", number, index))
+                        here = functools.partial(hook, HookPoint(path, "output", number, index))
                         seen[id(tensor)] = inner.once(tensor, here)
                 return keras.tree.pack_sequence_as(outputs, [seen[id(x)] for x in flat])
 
@@ -133,10 +137,10 @@ class HookedCalls:
                 number = calls[path]
                 calls[path] += 1
 
-                def inner_tap(role, tensor):
-                    return tap(HookPoint(path, role, number), tensor)
+                def inner_hook(role, tensor):
+                    return hook(HookPoint(path, role, number), tensor)
 
-                with inner.within(inner_tap, self._forms(model)):
+                with inner.within(inner_hook, self._forms(model)):
                     outputs = call(*args, **kwargs)
                     return keras.tree.map_structure(
                         lambda tensor: None if tensor is None else inner.read(tensor), outputs
@@ -146,34 +150,34 @@ class HookedCalls:
 
         with (
             intercepted_calls(self._models, entered),
-            intercepted_calls(self.operations, tapped),
+            intercepted_calls(self.operations, hooked),
         ):
             yield
 
 
 def _named(operation):
-    """Let TensorFlow's operations carry the name of a bare operation, as they do a layer's."""
+    """Name TensorFlow's operations after a bare operation, as they are named after layers."""
     if isinstance(operation, keras.Layer):
         return contextlib.nullcontext()
     return keras.name_scope(operation.name)
 
 
 @contextlib.contextmanager
-def _tapped_activation(operation, tap):
-    """Offer what enters the activation function inside a layer, where there is one."""
+def _hooked_activation(operation, hook):
+    """Call the hook on the input of the activation function inside a layer, if any."""
     activation = operation.__dict__.get("activation")
     if not callable(activation) or activation is keras.activations.linear:
         yield
         return
     uses = itertools.count()
 
-    def tapped(x, *args, **kwargs):
+    def hooked(x, *args, **kwargs):
         number = next(uses)
         return activation(
-            tap(f"preactivation_{number}" if number else "preactivation", x), *args, **kwargs
+            hook(f"preactivation_{number}" if number else "preactivation", x), *args, **kwargs
         )
 
-    operation.__dict__["activation"] = tapped
+    operation.__dict__["activation"] = hooked
     try:
         yield
     finally:

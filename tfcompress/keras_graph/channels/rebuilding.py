@@ -1,4 +1,4 @@
-"""A smaller model from a model and the channels that it can do without."""
+"""Rebuilding a model without some of its channels."""
 
 import copy
 from collections.abc import Collection, Mapping
