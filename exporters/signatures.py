@@ -1,4 +1,4 @@
-"""The entries of a file: the model itself, and what else it is asked to compute."""
+"""The signatures of a file: the model itself, and other outputs of its layers."""
 
 from collections.abc import Mapping
 
@@ -13,14 +13,14 @@ DEFAULT = "serving_default"
 
 
 class LayerOutputs(ModelWrapper):
-    """Takes a model's inputs and gives what one of its layers gives, at inference."""
+    """A model with the output of one of a model's layers, in inference."""
 
     def __init__(self, model, layer: str):
         super().__init__(model)
         found = select_layers(model, [layer])
         if len(found) > 1:
             raise ValueError(
-                f"Model {model.name!r} has several layers of that name: pass one of "
+                f"Model {model.name!r} has several layers of this name: pass one of the paths "
                 f"{[path for path, _ in found]}. Received: {layer!r}"
             )
         self.layer_path = found[0][0]
@@ -42,9 +42,9 @@ class LayerOutputs(ModelWrapper):
             self.model(inputs, training=False)
         if len(results) != 1:
             raise ValueError(
-                "A signature gives the output of a layer that runs once. Layer "
-                f"{self.layer_path!r} of model {self.model.name!r} runs {len(results)} times: make "
-                "a `keras.Model` of the output that you mean, and pass that."
+                f"Layer {self.layer_path!r} of model {self.model.name!r} runs {len(results)} times, "
+                "but the layer of a signature must run once. Pass a `keras.Model` of the output "
+                "instead."
             )
         return results[0]
 
@@ -52,7 +52,7 @@ class LayerOutputs(ModelWrapper):
 def entry_models(
     model: keras.Model, signatures: Mapping[str, str | keras.Model] | None
 ) -> dict[str, keras.Model]:
-    """Make a model of every signature."""
+    """Return the model of each signature, the given one first."""
     entries = {DEFAULT: model}
     if signatures and isinstance(model, QuantizeAware):
         raise ValueError(

@@ -92,6 +92,30 @@ def compile_for_npu(source: bytes | str | os.PathLike, target: Target) -> Compil
     """Compile a file for an Ethos-U NPU.
 
     The compiler runs in a process of its own with a limit on its time.
+
+    Args:
+        source: the file's bytes, or its path.
+        target: a device with an NPU, such as ``load_target("ethos-u55-128")``.
+
+    Returns:
+        The compiled file, and what the compiler says of it.
+
+    Raises:
+        CompilerError: the compiler does not take the file at all, or does not come to an end.
+        FlatbufferError: the file is damaged.
+        ImportError: the compiler is not installed.
+        OSError: the path cannot be read.
+
+    Example:
+    ```python
+    import pathlib
+
+    from tfcompress.targets import load_target
+    from tfcompress.targets.vela import compile_for_npu
+
+    compiled = compile_for_npu("model_int8.tflite", load_target("ethos-u55-128"))
+    pathlib.Path("model_vela.tflite").write_bytes(compiled.content)
+    ```
     """
     require_compiler(target)
     content = source if isinstance(source, bytes) else pathlib.Path(source).read_bytes()
