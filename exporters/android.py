@@ -42,14 +42,7 @@ VERSIONS = AndroidVersions()
 
 
 def require_package(package: str) -> None:
-    """Check the name of a Kotlin package.
-
-    Args:
-        package: the name.
-
-    Raises:
-        ValueError: it is not of lower-case words with dots between them.
-    """
+    """Check the name of a Kotlin package."""
     if not _PACKAGE.fullmatch(package):
         raise ValueError(
             "An Android package has two or more lower-case words with dots between them, such as "
@@ -68,20 +61,10 @@ def android_app(
     labels: Sequence[str] | None = None,
     normalization: tuple[Sequence[float], Sequence[float]] = ((0.0,), (1.0,)),
 ) -> dict[str, bytes]:
-    """Write an app that runs a model, with a test that compares golden outputs on the phone.
+    """Return an app that runs a model, with a test on the phone: {path in the project: content}.
 
-    Args:
-        content: the .tflite file.
-        inputs: "name", "shape", "dtype", "scale" and "zero_point" of the inputs.
-        outputs: those of the outputs, with "step", "tolerance" and "share" of the golden values.
-        golden: "input_0" and so on and "output_0" and so on, shape (runs, *shape of the details).
-        package: the name of its Kotlin package.
-        threads: threads to use.
-        labels: the names of the classes, or None.
-        normalization: mean and deviation of the pixels, each one number or one a channel.
-
-    Returns:
-        {path in the project: content}.
+    ``outputs`` have "step", "tolerance" and "share" too. ``golden`` has "input_0" and so on, and
+    "output_0" and so on, each of shape (runs, *shape of the tensor).
     """
     sources = f"app/src/main/java/{package.replace('.', '/')}"
     tests = f"app/src/androidTest/java/{package.replace('.', '/')}"

@@ -1,5 +1,6 @@
-"""What is in a .tflite file: operations, types, sizes, scales, and the Keras layers behind them."""
+"""Inspecting a .tflite file: operations, types, sizes, scales, and their Keras layers."""
 
+import collections
 import dataclasses
 import math
 import os
@@ -27,19 +28,15 @@ _FEW = 5
 
 @dataclasses.dataclass(frozen=True)
 class TensorReport:
-    """A tensor.
+    """A tensor of a subgraph.
 
     Attributes:
-        subgraph: its graph.
-        index: its place there.
-        name: its name.
         dtype: its type in the file, such as "INT4" (interpreters report some types wider).
-        shape: its dimensions, -1 where free until run time.
-        size: bytes that the file holds for it.
+        shape: its dimensions, -1 if free until run time.
+        size: bytes that the file stores for it.
         scales: its scales; empty if it is not quantized.
-        zero_points: its zero points.
         axis: the dimension of the scales, None with one scale or none.
-        constant: whether the file holds its value.
+        constant: whether the file stores its value.
         sparse: whether that value is stored sparse.
         variable: whether it keeps its value from one run to the next.
     """
@@ -60,23 +57,20 @@ class TensorReport:
 
 @dataclasses.dataclass(frozen=True)
 class OperationReport:
-    """An operation.
+    """An operation of a subgraph.
 
     Attributes:
-        subgraph: its graph.
-        index: its place there.
         name: its name; "CUSTOM:..." if it is custom.
-        version: its version.
-        layer: the Keras layer behind it, the one with the kernel where it has one: its path where
-            the layers are known, otherwise its scope.
-        fused_layers: all layers that were fused into it, the last of the model first.
+        layer: its Keras layer, the one with the kernel if there are several: the path if the layers
+            are known, otherwise the scope.
+        fused_layers: all layers fused into it, the last of the model first.
         dtype: the type that it computes in: that of its first output.
         weights_dtype: the type of its kernel, None if it has none.
         sparse: whether its kernel is stored sparse.
         shape: the shape of its first output.
-        inputs: its inputs' tensor indices.
-        outputs: its outputs' tensor indices.
-        parameters: how many parameters it has.
+        inputs: tensor indices.
+        outputs: tensor indices.
+        parameters: the number of its parameters.
         size: bytes of its constants.
         macs: its multiply-accumulates.
         min_runtime: the oldest TensorFlow release that runs it, None if unknown.
@@ -109,10 +103,10 @@ class Inspection:
     Attributes:
         path: the file; None if bytes were given.
         size: its bytes.
-        description: the converter's own words.
+        description: the converter's description.
         metadata: the names of its metadata.
-        described_inputs: what its TFLite Metadata says of each input; empty without metadata.
-        described_outputs: likewise of each output, class labels among it.
+        described_inputs: the TFLite Metadata of each input; empty without metadata.
+        described_outputs: the same of each output, with class labels.
         subgraphs: the names of its graphs.
         signatures: {key: {"subgraph": index, "inputs": {name: tensor}, "outputs": ...}}.
         inputs: the main graph's inputs.
@@ -152,20 +146,16 @@ class Inspection:
 
     @property
     def operation_counts(self) -> dict[str, int]:
-        """How often each operation occurs."""
-        counts: dict[str, int] = {}
-        for operation in self.operations:
-            counts[operation.name] = counts.get(operation.name, 0) + 1
-        return counts
+        """The number of operations by name."""
+        return dict(collections.Counter(operation.name for operation in self.operations))
 
     @property
     def layer_sizes(self) -> dict[str, int]:
         """Bytes of the constants of each layer; "" for operations that name no layer."""
-        sizes: dict[str, int] = {}
+        sizes: collections.Counter[str] = collections.Counter()
         for operation in self.operations:
-            layer = operation.layer or ""
-            sizes[layer] = sizes.get(layer, 0) + operation.size
-        return sizes
+            sizes[operation.layer or ""] += operation.size
+        return dict(sizes)
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON-able values."""
@@ -186,15 +176,15 @@ class Inspection:
         if self.keeps_state:
             lines.append("keeps state between runs: reset_all_variables() before each sequence")
         for key, entry in self.signatures.items():
-            takes, gives = ", ".join(entry["inputs"]), ", ".join(entry["outputs"])
-            lines.append(f"signature {key}: ({takes}) -> ({gives}), graph {entry['subgraph']}")
+            inputs, outputs = ", ".join(entry["inputs"]), ", ".join(entry["outputs"])
+            lines.append(f"signature {key}: ({inputs}) -> ({outputs}), graph {entry['subgraph']}")
         lines += [_description_text(each) for each in self.described_inputs if each.mean]
         lines += [_description_text(each) for each in self.described_outputs if each.labels]
         lines.append(_operation_table(self.operations))
         return "\n".join(lines)
 
     def to_svg(self) -> str:
-        """Return a picture: the main graph's operations with their types, sizes and work."""
+        """Return an SVG picture of the main graph's operations with types, sizes and MACs."""
         return draw([op for op in self.operations if op.subgraph == 0], self.path or "model")
 
 
@@ -203,12 +193,11 @@ def inspect(source: bytes | str | os.PathLike, layers: Iterable[str] = ()) -> In
 
     Args:
         source: the file's bytes, or its path.
-        layers: the paths of the Keras model's layers, nested names joined by "/". With them each
-            operation names its layer exactly; without, the scope in the file, whose number at the
-            end TensorFlow may have added.
+        layers: the paths of the Keras model's layers, nested names joined by "/", for exact layer
+            names. Otherwise scopes in the file are reported, which TensorFlow may have numbered.
 
     Returns:
-        The inspection: ``to_text()``, ``to_json()`` and ``to_svg()`` show it.
+        The inspection, with ``to_text()``, ``to_json()`` and ``to_svg()``.
 
     Raises:
         FlatbufferError: the file is damaged.
@@ -318,7 +307,7 @@ def _operation_reports(subgraph: Subgraph, floats: set, known) -> list[Operation
 
 
 def _known_layers(model: TFLiteModel, layers: tuple[str, ...]) -> dict[str, str | None] | None:
-    """Tell the layer of each scope in a file; None where no layers are known."""
+    """Return the layer of each scope in a file; None if no layers are known."""
     if not layers:
         return None
     tensors = (tensor for subgraph in model.subgraphs for tensor in subgraph.tensors)
@@ -326,14 +315,14 @@ def _known_layers(model: TFLiteModel, layers: tuple[str, ...]) -> dict[str, str 
 
 
 def _fused_layers(tensors: list[Tensor], known: dict[str, str | None] | None) -> tuple[str, ...]:
-    """Collect the layers that tensors are named after, known ones where layers are known."""
+    """Return the layers that tensors are named after."""
     scopes = [scope for tensor in tensors for scope in layer_scopes(tensor.name)]
     found = scopes if known is None else [known[scope] for scope in scopes]
     return tuple(dict.fromkeys(layer for layer in found if layer))
 
 
 def _is_parameter(tensor: Tensor) -> bool:
-    """Tell weights and biases from shapes and axes: an int32 bias has a scale, an axis has none."""
+    """Return whether a constant is a weight or a bias: unlike those, INT32 axes have no scale."""
     if not tensor.constant or tensor.dtype in _SETTING_TYPES:
         return False
     return tensor.dtype != "INT32" or tensor.quantization is not None
@@ -399,15 +388,7 @@ def _operation_table(operations: Iterable[OperationReport]) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class StoredKernel:
-    """One kernel of a file.
-
-    Attributes:
-        layer: the Keras layer that it belongs to; None if the file does not tell.
-        operation: the operation that reads it, such as "CONV_2D".
-        dtype: its type in the file, such as "INT8" or "INT4".
-        size: bytes that the file holds for it.
-        values: the stored numbers: integers not multiplied by their scales.
-    """
+    """A kernel of a file; ``values`` are stored integers, not multiplied by their scales."""
 
     layer: str | None
     operation: str

@@ -15,18 +15,7 @@ _PIXELS = np.array([0.0, 255.0])
 
 
 def require_image_interface(interface: str, model: keras.Model, normalization, batch_size) -> None:
-    """Check before any work that a model can have an interface.
-
-    Args:
-        interface: "mediapipe".
-        model: the model.
-        normalization: (mean, deviation) of the pixels.
-        batch_size: the batch size that the file is fixed to.
-
-    Raises:
-        ValueError: the interface is unknown, the model does not take one colour image, or it is not
-            said what its pixels are normalized with.
-    """
+    """Check before any work that a model can have an interface."""
     if interface not in INTERFACES:
         raise ValueError(f"interface: one of {list(INTERFACES)}, or None. Received: {interface!r}")
     shapes = [tuple(tensor.shape) for tensor in model.inputs]
@@ -52,18 +41,6 @@ def takes_pixels(details: TensorDetails, normalization) -> bool:
 
     A task feeds the bytes of an image to such an input as they are, so that the numbers that the
     file takes them for, ``scale * (byte - zero point)``, have to be the normalized pixels.
-
-    Args:
-        details: the input.
-        normalization: (mean, deviation), each one number or one a channel.
-
-    Returns:
-        Whether both agree within half a step, from black to white, in every channel.
-
-    Example:
-    >>> details = TensorDetails("image", 0, (1, 8, 8, 3), np.dtype("uint8"), 1 / 127.5, 128)
-    >>> takes_pixels(details, (127.5, 127.5)), takes_pixels(details, (0.0, 255.0))
-    (True, False)
     """
     if details.dtype != np.uint8 or details.scale is None:
         return False
@@ -74,21 +51,7 @@ def takes_pixels(details: TensorDetails, normalization) -> bool:
 
 
 def convert_for_tasks(model: keras.Model, quantization, normalization, **told) -> ConvertedModel:
-    """Make the file of a model as MediaPipe's tasks take it.
-
-    Args:
-        model: the model.
-        quantization: as in ``convert_model``.
-        normalization: (mean, deviation) of the pixels.
-        **told: the other arguments of ``convert_model``; types of inputs and outputs are chosen.
-
-    Returns:
-        A file with uint8 inputs where its integers are the pixels, otherwise with float32 inputs,
-        which the tasks normalize; with uint8 or float32 outputs.
-
-    Raises:
-        ValueError: what ``require_image_interface`` says.
-    """
+    """Make the file of a model as MediaPipe's tasks take it."""
     told |= {"input_dtype": "uint8", "output_dtype": "uint8"}
     converted = convert_model(model, quantization, **told)
     (image,), _ = input_output_details(converted.content)

@@ -42,9 +42,9 @@ class LayerOutputs(ModelWrapper):
             self.model(inputs, training=False)
         if len(results) != 1:
             raise ValueError(
-                f"Layer {self.layer_path!r} of model {self.model.name!r} runs {len(results)} times, "
-                "but the layer of a signature must run once. Pass a `keras.Model` of the output "
-                "instead."
+                f"Layer {self.layer_path!r} of model {self.model.name!r} runs {len(results)} "
+                "times, but the layer of a signature must run once. Pass a `keras.Model` of the "
+                "output instead."
             )
         return results[0]
 
@@ -56,15 +56,15 @@ def entry_models(
     entries = {DEFAULT: model}
     if signatures and isinstance(model, QuantizeAware):
         raise ValueError(
-            f"Model {model.name!r} is quantization-aware: it has learnt ranges for its own outputs "
-            "alone, so the file has no other signatures. To quantize several after training, pass "
-            f"`model.model`. Received: signatures={sorted(signatures)}"
+            f"Model {model.name!r} is quantization-aware: it has ranges for its own outputs "
+            "only, so its file can have no other signatures. Pass `model.model` to quantize all of "
+            f"them after training. Received: signatures={sorted(signatures)}"
         )
     for key, wanted in (signatures or {}).items():
         if not isinstance(key, str) or not key.isidentifier() or key == DEFAULT:
             raise ValueError(
-                f"A signature's key is a name such as 'features', and {DEFAULT!r} is the model "
-                f"itself. Received: {key!r}"
+                f"The key of a signature must be an identifier such as 'features', except "
+                f"{DEFAULT!r}, which is the model itself. Received: {key!r}"
             )
         if isinstance(wanted, str):
             entries[key] = LayerOutputs(model, wanted)
@@ -73,14 +73,14 @@ def entry_models(
             entries[key] = wanted
         else:
             raise TypeError(
-                f"Signature {key!r} is a layer's name or a Keras model. "
+                f"Signature {key!r} must be a layer's name or a Keras model. "
                 f"Received: {wanted!r} of type {type(wanted).__name__}"
             )
     return entries
 
 
 def output_names(model: keras.Model, count: int) -> list[str]:
-    """Name a model's outputs as its signature will."""
+    """Return the names of a model's outputs in its signature: Keras's, or the layer's."""
     if isinstance(model, LayerOutputs):
         name = model.layer_path.rsplit("/", maxsplit=1)[-1]
         return [name] if count == 1 else [f"{name}_{place}" for place in range(count)]

@@ -29,13 +29,7 @@ def is_classification(scores: np.ndarray, labels: np.ndarray) -> bool:
 
 
 def accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Return the share of examples whose largest score is that of the label.
-
-    Example:
-    ```python
-    accuracy(np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 0]))  # 0.5
-    ```
-    """
+    """Return the share of examples whose largest score is that of the label."""
     classes = labels.argmax(-1) if labels.shape == scores.shape else labels.reshape(-1)
     return float((scores.argmax(-1) == classes).mean())
 

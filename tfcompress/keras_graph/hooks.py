@@ -71,11 +71,6 @@ def _is_model(layer):
 class HookedCalls:
     """Runs a model with a hook on every tensor.
 
-    Args:
-        model: the Keras model.
-        forms: takes a layer, operation or model and returns the lowerings of the TensorFlow
-            operations in its call, see ``InnerTensors.within``.
-
     Attributes:
         operations: the hooked layers and operations.
     """

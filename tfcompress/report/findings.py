@@ -5,16 +5,9 @@ import math
 from typing import Any
 
 from exporters.benchmarking import Measurement
-<<<<<<< HEAD
 from exporters.compatibility import CompatibilityReport
 from exporters.parity import ParityReport
-from tfcompress.report.search_result import SearchResult
-from tfcompress.report.trainings import Training
-=======
-from exporters.compatibility import Verdict
-from exporters.parity import Agreement
 from tfcompress.report.histories import Training
->>>>>>> main
 from tfcompress.report.weights import Weights
 from tfcompress.search.results import SearchResult
 

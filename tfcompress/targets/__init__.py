@@ -1,4 +1,4 @@
-"""What devices can do, as data: a JSON file for each, and the history of operation versions."""
+"""Devices as data: a JSON file for each, the rules that check a file, and operation versions."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""How much memory a graph's tensors need at once, if they share it.
+"""The memory arena of a graph's tensors on a microcontroller.
 
 The plan is the greedy one of TensorFlow Lite for Microcontrollers (``GreedyMemoryPlanner``): the
 largest tensors first, each at the lowest place that is free while it lives. What kernels ask for

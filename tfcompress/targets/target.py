@@ -1,4 +1,4 @@
-"""Targets: the devices that files are made for, read from the JSON files of this folder."""
+"""Targets: the devices that files are made for, read from JSON files."""
 
 import dataclasses
 import functools
@@ -11,7 +11,7 @@ _NOT_A_TARGET = "operation_versions"
 
 @dataclasses.dataclass(frozen=True)
 class TargetRuntime:
-    """The runtime that a device has.
+    """The runtime of a device.
 
     Attributes:
         package: its distribution.
@@ -26,16 +26,16 @@ class TargetRuntime:
 
 @dataclasses.dataclass(frozen=True)
 class Delegate:
-    """What computes in the CPU's place.
+    """An accelerator that runs operations in place of the CPU.
 
     Attributes:
         name: its name.
-        required: whether the device is chosen for its sake, so that what it cannot take is a fault.
-        segments: "any" number of parts of the graph run on it; the "first" only; or "all" of the
-            graph must, as there is nothing else.
-        dtypes: types that its operations' values may have.
-        rules: rules for every operation, by the names of ``tfcompress.targets.rules``.
-        operations: the operations that it has, each with its own rules.
+        required: whether an operation that it cannot run makes a file incompatible.
+        segments: "any" number of parts of the graph run on it; only the "first"; or "all" of the
+            graph must.
+        dtypes: the types of activations that it supports.
+        rules: rules for every operation, by the names in ``tfcompress.targets.rules``.
+        operations: the supported operations, each with its own rules.
     """
 
     name: str
@@ -47,7 +47,9 @@ class Delegate:
 
     def __post_init__(self):
         if self.segments not in ("any", "first", "all"):
-            raise ValueError(f"segments: 'any', 'first' or 'all'. Received: {self.segments!r}")
+            raise ValueError(
+                f"`segments` must be 'any', 'first' or 'all'. Received: segments={self.segments!r}"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,13 +82,13 @@ class Target:
     Attributes:
         name: its name, such as "coral-edgetpu".
         title: what it is.
-        runtime: the runtime that it has; None where the program is compiled with its own.
-        threads: threads worth using.
-        notes: what to know before deploying there.
-        sources: where the facts are from.
-        delegate: what computes in the CPU's place, or None.
-        memory: its limits, or None where they do not matter.
-        compiler: the compiler whose word decides, or None where ``delegate`` does.
+        runtime: its runtime; None if the program is compiled with its own.
+        threads: the number of threads to use.
+        notes: what to know before deploying to it.
+        sources: the sources of these facts.
+        delegate: its accelerator, or None.
+        memory: its memory, or None if that does not limit files.
+        compiler: the compiler that decides on compatibility; None if ``delegate`` does.
     """
 
     name: str

@@ -169,9 +169,9 @@ def remove_quantization_pairs(
     """Remove the pairs of QUANTIZE and DEQUANTIZE that the converter makes of fake quantization.
 
     Returns:
-        (content, forms): the file without the pairs, unchanged if it has none; the form that a pair
-        rounded each tensor to, by the tensor's index, which is the same in both files. Of several
-        pairs on a tensor, the first counts.
+        (content, forms): the file without the pairs, unchanged if it has none; the form that a
+        pair rounded each tensor to, by the tensor's index, which is the same in both files. Of
+        several pairs on a tensor, the first counts.
     """
     graph = model.subgraphs[0]
     rounded = {
