@@ -23,8 +23,8 @@ from tfcompress.keras_graph.kernels import find_kernels
 from tfcompress.pruning.channels.choice import Choice
 from tfcompress.pruning.channels.importance import CRITERIA
 from tfcompress.tflite.flatbuffer import read_model
+from tfcompress.tflite.model import float_operations
 from tfcompress.tflite.numerics import sqnr
-from tfcompress.tflite.precision import float_operations
 
 STEPS, BATCH, COMPARED = 2, 4, 32
 SPARSITY, CLUSTERS, RATIO = 0.5, 8, 0.5

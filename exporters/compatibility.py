@@ -13,9 +13,15 @@ from exporters.running.runtime import Children, LoadedModel, RunError, find_runt
 from exporters.running.tensor_details import random_inputs
 from tfcompress.targets.arena import arena_estimate
 from tfcompress.targets.rules import Site, allowed_types, broken_rules
-from tfcompress.targets.target import Delegate, Target, load_target
+from tfcompress.targets.target import (
+    Delegate,
+    Target,
+    load_target,
+    minimum_runtime,
+    oldest_release,
+    version_key,
+)
 from tfcompress.targets.vela import Compilation, CompilerError, compile_for_npu
-from tfcompress.targets.versions import minimum_runtime, oldest_release, version_key
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.model import Operation, Subgraph, TFLiteModel
 from tfcompress.tflite.rewriting import REWRITES

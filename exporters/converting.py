@@ -27,8 +27,7 @@ from tfcompress.quantization.planning import NO_RANGE
 from tfcompress.tflite.editing import Editor, Entry, assemble, shorten_names
 from tfcompress.tflite.filling import fill
 from tfcompress.tflite.flatbuffer import read_model
-from tfcompress.tflite.model import TFLiteModel
-from tfcompress.tflite.precision import list_refused
+from tfcompress.tflite.model import TFLiteModel, list_refused
 
 # The schemes of the named quantizations. "float32" has none: nothing is rounded.
 SCHEMES = {

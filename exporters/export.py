@@ -25,7 +25,7 @@ from tfcompress.quantization import QuantizeAware, Scheme
 from tfcompress.targets.target import Target, load_target
 from tfcompress.targets.vela import require_compiler
 from tfcompress.tflite.flatbuffer import read_model
-from tfcompress.tflite.precision import float_operations
+from tfcompress.tflite.model import float_operations
 
 _EXAMPLES = 64
 

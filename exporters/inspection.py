@@ -13,12 +13,11 @@ import numpy as np
 from exporters.graph_picture import draw
 from exporters.macs import count_macs
 from exporters.metadata import TensorDescription, read_descriptions
-from tfcompress.targets.versions import minimum_runtime, oldest_runtime
+from tfcompress.targets.target import minimum_runtime, oldest_runtime
 from tfcompress.tflite.constants import constant_value
 from tfcompress.tflite.flatbuffer import read_model
-from tfcompress.tflite.model import Subgraph, Tensor, TFLiteModel
+from tfcompress.tflite.model import Subgraph, Tensor, TFLiteModel, float_operations
 from tfcompress.tflite.names import layer_scopes, match_layers
-from tfcompress.tflite.precision import float_operations
 
 # Tensors that only say how, such as shapes and axes: constants, but no parameters of the model.
 _SETTING_TYPES = frozenset({"INT64", "BOOL", "STRING"})

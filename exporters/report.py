@@ -10,7 +10,7 @@ from typing import Any
 from exporters.compatibility import CompatibilityReport
 from exporters.parity import ParityReport
 from exporters.running.tensor_details import input_output_details
-from tfcompress.targets.versions import minimum_runtime
+from tfcompress.targets.target import minimum_runtime
 from tfcompress.tflite.model import TFLiteModel
 
 _ZSTD_LEVEL = 19  # a file is compressed once and downloaded often

@@ -14,7 +14,7 @@ from exporters.running.runtime import Children, RunError, find_runtimes, load_is
 from tfcompress.targets import list_targets, load_target, oldest_runtime, rules
 from tfcompress.targets.arena import ALIGNMENT, plan_tensors
 from tfcompress.targets.rules import Site, allowed_types, broken_rules
-from tfcompress.targets.versions import operation_versions
+from tfcompress.targets.target import operation_versions
 from tfcompress.tflite.model import (
     FlatbufferError,
     Operation,

@@ -36,9 +36,8 @@ from tfcompress.quantization.tracing import (
 )
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.interpreter import tensor_values
-from tfcompress.tflite.model import Operation, TFLiteModel
+from tfcompress.tflite.model import Operation, TFLiteModel, list_refused
 from tfcompress.tflite.names import layer_scopes, match_layer
-from tfcompress.tflite.precision import list_refused
 from tfcompress.tflite.rewriting import remove_quantization_pairs, without_cell_clip
 
 # These copy from what they read and have its grid: where that is rounded, they are.

@@ -5,7 +5,6 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "target": ["Target", "list_targets", "load_target"],
-        "versions": ["oldest_runtime", "version_key"],
+        "target": ["Target", "list_targets", "load_target", "oldest_runtime", "version_key"],
     },
 )

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tfcompress.targets.versions import oldest_runtime, version_key
+from tfcompress.targets.target import oldest_runtime, version_key
 from tfcompress.tflite.constants import bits_per_value, constant_value
 from tfcompress.tflite.model import FlatbufferError, Operation, Subgraph, Tensor, TFLiteModel
 from tfcompress.tflite.names import layer_scope
