@@ -19,23 +19,17 @@ _IMAGE_RANK = 4
 class AndroidVersions:
     """What the app is built with.
 
-    Attributes:
-        litert: release of com.google.ai.edge.litert, of 29 September 2026.
-        minimum_sdk: Android 6, the oldest that this release runs on.
-        compile_sdk: Android 16.
-        gradle_plugin: the Android Gradle plug-in; from 8.5.1 on it aligns native libraries to the
-            16 KB pages that Google Play asks for.
-        kotlin: the Kotlin plug-in.
-
     Sources: https://ai.google.dev/edge/litert/android,
     https://developer.android.com/guide/practices/page-sizes.
     """
 
-    litert: str = "2.3.0"
-    minimum_sdk: int = 23
-    compile_sdk: int = 36
+    litert: str = "2.3.0"  # release of com.google.ai.edge.litert, of 29 September 2026
+    minimum_sdk: int = 23  # Android 6, the oldest that this release runs on
+    compile_sdk: int = 36  # Android 16
+    # The Android Gradle plug-in; from 8.5.1 on it aligns native libraries to the 16 KB pages
+    # that Google Play asks for.
     gradle_plugin: str = "8.13.0"
-    kotlin: str = "2.2.20"
+    kotlin: str = "2.2.20"  # the Kotlin plug-in
 
 
 VERSIONS = AndroidVersions()

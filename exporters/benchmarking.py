@@ -39,31 +39,19 @@ class OperationTime:
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:
-    """The benchmark of one file with one kernel set and number of threads.
-
-    Attributes:
-        file: the file.
-        kernels: the kernel set.
-        threads: the number of threads.
-        first: seconds of the first run, which prepares the kernels.
-        median: median seconds of the later runs.
-        p90: the 90th percentile of the later runs in seconds.
-        minimum: seconds of the fastest run.
-        peak_memory: peak bytes in RAM of the process, beyond what its runtime takes.
-        operations: seconds of each operation by itself; empty without ``profile``.
-        error: why it did not run, and all numbers are 0; otherwise None.
-    """
+    """The benchmark of one file with one kernel set and number of threads."""
 
     file: str
     kernels: str
-    threads: int
-    first: float = 0.0
-    median: float = 0.0
-    p90: float = 0.0
-    minimum: float = 0.0
-    peak_memory: int = 0
+    threads: int  # the number of threads
+    first: float = 0.0  # seconds of the first run, which prepares the kernels
+    median: float = 0.0  # median seconds of the later runs
+    p90: float = 0.0  # the 90th percentile of the later runs in seconds
+    minimum: float = 0.0  # seconds of the fastest run
+    peak_memory: int = 0  # peak bytes in RAM of the process, beyond what its runtime takes
+    # Seconds of each operation by itself; empty without ``profile``.
     operations: tuple[OperationTime, ...] = ()
-    error: str | None = None
+    error: str | None = None  # why it did not run, and all numbers are 0; otherwise None
 
 
 @dataclasses.dataclass(frozen=True)

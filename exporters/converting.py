@@ -46,20 +46,14 @@ class FloatOperationError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class ConvertedModel:
-    """The file of a model, in memory.
+    """The file of a model, in memory."""
 
-    Attributes:
-        models: the reference for each signature, the main one first: a Keras model that computes
-            with the file's numerics if they are simulated in Keras, otherwise in float.
-        quantization: the kind of export, for reports.
-        flatbuffer: the file's bytes.
-        content: their content.
-    """
-
+    # The reference for each signature, the main one first: a Keras model that computes with the
+    # file's numerics if they are simulated in Keras, otherwise in float.
     models: dict[str, keras.Model]
-    quantization: str
-    flatbuffer: bytes
-    content: TFLiteModel
+    quantization: str  # the kind of export, for reports
+    flatbuffer: bytes  # the file's bytes
+    content: TFLiteModel  # their content
 
     @property
     def model(self) -> keras.Model:

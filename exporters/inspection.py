@@ -27,72 +27,45 @@ _FEW = 5
 
 @dataclasses.dataclass(frozen=True)
 class TensorReport:
-    """A tensor of a subgraph.
-
-    Attributes:
-        dtype: its type in the file, such as "INT4" (interpreters report some types wider).
-        shape: its dimensions, -1 if free until run time.
-        size: bytes that the file stores for it.
-        scales: its scales; empty if it is not quantized.
-        axis: the dimension of the scales, None with one scale or none.
-        constant: whether the file stores its value.
-        sparse: whether that value is stored sparse.
-        variable: whether it keeps its value from one run to the next.
-    """
+    """A tensor of a subgraph."""
 
     subgraph: int
     index: int
     name: str
-    dtype: str
-    shape: tuple[int, ...]
-    size: int
-    scales: tuple[float, ...]
+    dtype: str  # its type in the file, such as "INT4" (interpreters report some types wider)
+    shape: tuple[int, ...]  # its dimensions, -1 if free until run time
+    size: int  # bytes that the file stores for it
+    scales: tuple[float, ...]  # its scales; empty if it is not quantized
     zero_points: tuple[int, ...]
-    axis: int | None
-    constant: bool
-    sparse: bool
-    variable: bool
+    axis: int | None  # the dimension of the scales, None with one scale or none
+    constant: bool  # whether the file stores its value
+    sparse: bool  # whether that value is stored sparse
+    variable: bool  # whether it keeps its value from one run to the next
 
 
 @dataclasses.dataclass(frozen=True)
 class OperationReport:
-    """An operation of a subgraph.
-
-    Attributes:
-        name: its name; "CUSTOM:..." if it is custom.
-        layer: its Keras layer, the one with the kernel if there are several: the path if the layers
-            are known, otherwise the scope.
-        fused_layers: all layers fused into it, the last of the model first.
-        dtype: the type that it computes in: that of its first output.
-        weights_dtype: the type of its kernel, None if it has none.
-        sparse: whether its kernel is stored sparse.
-        shape: the shape of its first output.
-        inputs: tensor indices.
-        outputs: tensor indices.
-        parameters: the number of its parameters.
-        size: bytes of its constants.
-        macs: its multiply-accumulates.
-        min_runtime: the oldest TensorFlow release that runs it, None if unknown.
-        float_: whether it computes in float.
-    """
+    """An operation of a subgraph."""
 
     subgraph: int
     index: int
-    name: str
+    name: str  # its name; "CUSTOM:..." if it is custom
     version: int
+    # Its Keras layer, the one with the kernel if there are several: the path if the layers are
+    # known, otherwise the scope.
     layer: str | None
-    fused_layers: tuple[str, ...]
-    dtype: str | None
-    weights_dtype: str | None
-    sparse: bool
-    shape: tuple[int, ...]
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-    parameters: int
-    size: int
-    macs: int
-    min_runtime: str | None
-    float_: bool
+    fused_layers: tuple[str, ...]  # all layers fused into it, the last of the model first
+    dtype: str | None  # the type that it computes in: that of its first output
+    weights_dtype: str | None  # the type of its kernel, None if it has none
+    sparse: bool  # whether its kernel is stored sparse
+    shape: tuple[int, ...]  # the shape of its first output
+    inputs: tuple[int, ...]  # tensor indices
+    outputs: tuple[int, ...]  # tensor indices
+    parameters: int  # the number of its parameters
+    size: int  # bytes of its constants
+    macs: int  # its multiply-accumulates
+    min_runtime: str | None  # the oldest TensorFlow release that runs it, None if unknown
+    float_: bool  # whether it computes in float
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,25 +15,16 @@ from tfcompress.tflite.numerics import sqnr
 
 @dataclasses.dataclass(frozen=True)
 class LayerParity:
-    """Numerical parity of one operation's output.
+    """Numerical parity of one operation's output."""
 
-    Attributes:
-        index: the operation's index in the main graph.
-        operation: its name.
-        tensor: the name of its output.
-        layer: the scope of its Keras layer, None if the tensor's name does not tell.
-        sqnr: signal-to-quantization-noise ratio of the output in dB; infinite if equal.
-        inherited: the lowest ``sqnr`` of its inputs; infinite if they are not known to differ.
-        grid: the ``sqnr`` of the float output quantized with the tensor's own scale: if it is
-            low, the scale is at fault, not the operation.
-    """
-
-    index: int
+    index: int  # the operation's index in the main graph
     operation: str
-    tensor: str
-    layer: str | None
-    sqnr: float
-    inherited: float
+    tensor: str  # the name of its output
+    layer: str | None  # the scope of its Keras layer, None if the tensor's name does not tell
+    sqnr: float  # signal-to-quantization-noise ratio of the output in dB; infinite if equal
+    inherited: float  # the lowest ``sqnr`` of its inputs; infinite if they are not known to differ
+    # The ``sqnr`` of the float output quantized with the tensor's own scale: if it is low, the
+    # scale is at fault, not the operation.
     grid: float
 
     def __str__(self):

@@ -37,7 +37,7 @@ def require_image_interface(interface: str, model: keras.Model, normalization, b
 
 
 def takes_pixels(details: TensorDetails, normalization) -> bool:
-    """Tell whether the integers of a uint8 input are the pixels themselves.
+    """Return whether the integers of a uint8 input are the pixels themselves.
 
     A task feeds the bytes of an image to such an input as they are, so that the numbers that the
     file takes them for, ``scale * (byte - zero point)``, have to be the normalized pixels.

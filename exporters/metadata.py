@@ -27,25 +27,16 @@ Normalization = tuple[float | Sequence[float], float | Sequence[float]]
 
 @dataclasses.dataclass(frozen=True)
 class TensorDescription:
-    """What a file's metadata says about one input or output of its main graph.
+    """What a file's metadata says about one input or output of its main graph."""
 
-    Attributes:
-        tensor: the tensor's name.
-        name: its name in the metadata.
-        mean: what to subtract from the raw data, one number or one per channel; empty if unknown.
-        std: what to divide the difference by.
-        lowest: the smallest real number that the tensor can hold, None if unknown.
-        highest: the largest.
-        labels: the name of each entry of the last axis; empty if there are none.
-    """
-
-    tensor: str
-    name: str
+    tensor: str  # the tensor's name
+    name: str  # its name in the metadata
+    # What to subtract from the raw data, one number or one per channel; empty if unknown.
     mean: tuple[float, ...]
-    std: tuple[float, ...]
-    lowest: float | None
-    highest: float | None
-    labels: tuple[str, ...]
+    std: tuple[float, ...]  # what to divide the difference by
+    lowest: float | None  # the smallest real number that the tensor can hold, None if unknown
+    highest: float | None  # the largest
+    labels: tuple[str, ...]  # the name of each entry of the last axis; empty if there are none
 
 
 def with_metadata(

@@ -30,23 +30,15 @@ class Difference:
 
 @dataclasses.dataclass(frozen=True)
 class OperationParity:
-    """Numerical parity of one operation's output.
+    """Numerical parity of one operation's output."""
 
-    Attributes:
-        index: the operation's index in the main graph.
-        operation: its name, such as "CONV_2D".
-        tensor: the name of its output.
-        point: the tensor's place in the Keras model.
-        together: the difference after all preceding operations, under the reference kernels.
-        alone: the difference of the operation alone, by kernel set that has it.
-    """
-
-    index: int
-    operation: str
-    tensor: str
-    point: str
+    index: int  # the operation's index in the main graph
+    operation: str  # its name, such as "CONV_2D"
+    tensor: str  # the name of its output
+    point: str  # the tensor's place in the Keras model
+    # The difference after all preceding operations, under the reference kernels.
     together: Difference
-    alone: dict[str, Difference]
+    alone: dict[str, Difference]  # the difference of the operation alone, by kernel set that has it
 
 
 def compare_operations(

@@ -11,46 +11,31 @@ from exporters.running.tensor_details import TensorDetails
 
 @dataclasses.dataclass(frozen=True)
 class OutputParity:
-    """Numerical parity of one output.
+    """Numerical parity of one output."""
 
-    Attributes:
-        name: the output's name.
-        unit: "LSB" for a quantized output: the reference is quantized like the output, and
-            differences are counted in steps; "absolute" for a float output.
-        step: the size of a step: the output's scale, or the tolerance of a float output.
-        equal: share of equal values (float: bit by bit).
-        within_one: share of values that differ by at most one step.
-        largest: the largest difference, in steps for "LSB", otherwise absolute.
-        same_class: share of examples with the reference's largest entry along the last axis (ties
-            count as equal); None if that axis has one entry.
-    """
-
-    name: str
+    name: str  # the output's name
+    # "LSB" for a quantized output: the reference is quantized like the output, and differences
+    # are counted in steps; "absolute" for a float output.
     unit: str
-    step: float
-    equal: float
-    within_one: float
-    largest: float
+    step: float  # the size of a step: the output's scale, or the tolerance of a float output
+    equal: float  # share of equal values (float: bit by bit)
+    within_one: float  # share of values that differ by at most one step
+    largest: float  # the largest difference, in steps for "LSB", otherwise absolute
+    # Share of examples with the reference's largest entry along the last axis (ties count as
+    # equal); None if that axis has one entry.
     same_class: float | None
 
 
 @dataclasses.dataclass(frozen=True)
 class RunParity:
-    """Numerical parity under one runtime and kernel set.
+    """Numerical parity under one runtime and kernel set."""
 
-    Attributes:
-        runtime: the runtime's name and version.
-        kernels: the kernel set.
-        outputs: the parity of each output; empty if the file did not run.
-        metric: the task metric of the file's outputs; None without labels.
-        error: why the file did not run; otherwise None.
-    """
-
-    runtime: str
+    runtime: str  # the runtime's name and version
     kernels: str
+    # The parity of each output; empty if the file did not run.
     outputs: tuple[OutputParity, ...] = ()
-    metric: float | None = None
-    error: str | None = None
+    metric: float | None = None  # the task metric of the file's outputs; None without labels
+    error: str | None = None  # why the file did not run; otherwise None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,17 +77,17 @@ class ParityReport:
 
     @property
     def within_one(self) -> float:
-        """Share of values within one step, likewise."""
+        """Share of values within one step, of the same output."""
         return self.ran[0].outputs[0].within_one
 
     @property
     def largest(self) -> float:
-        """The largest difference, likewise."""
+        """The largest difference of the same output."""
         return self.ran[0].outputs[0].largest
 
     @property
     def same_class(self) -> float | None:
-        """Share of examples with the same class, likewise."""
+        """Share of examples with the same class in the same output."""
         return self.ran[0].outputs[0].same_class
 
     @property

@@ -13,23 +13,14 @@ from tfcompress.tflite.numerics import dequantize, quantize
 
 @dataclasses.dataclass(frozen=True)
 class TensorDetails:
-    """An input or output of a file.
+    """An input or output of a file."""
 
-    Attributes:
-        name: its name in the signature; the tensor's own name where there is no signature.
-        index: the tensor's index.
-        shape: its shape, including the batch dimension.
-        dtype: its NumPy type.
-        scale: its scale; None if it is not quantized with a single scale.
-        zero_point: its zero point.
-    """
-
-    name: str
-    index: int
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    scale: float | None = None
-    zero_point: int = 0
+    name: str  # its name in the signature; the tensor's own name where there is no signature
+    index: int  # the tensor's index
+    shape: tuple[int, ...]  # its shape, including the batch dimension
+    dtype: np.dtype  # its NumPy type
+    scale: float | None = None  # its scale; None if it is not quantized with a single scale
+    zero_point: int = 0  # its zero point
 
     @classmethod
     def of(cls, tensor: Tensor, name: str) -> "TensorDetails":

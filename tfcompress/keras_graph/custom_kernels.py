@@ -19,15 +19,11 @@ _SHAPES = frozenset({"Shape", "ShapeN", "Size", "Rank"})
 
 @dataclasses.dataclass(frozen=True)
 class CustomWeights:
-    """What the layers of one's own hold besides the kernels that ``find_kernels`` knows.
+    """What the layers of one's own hold besides the kernels that ``find_kernels`` knows."""
 
-    Attributes:
-        kernels: weights that the data are multiplied with, their last axis the output channels.
-        others: paths of further trainable weights of two or more dimensions, and what was found
-            of each.
-    """
-
+    # Weights that the data are multiplied with, their last axis the output channels.
     kernels: tuple[Kernel, ...]
+    # Paths of further trainable weights of two or more dimensions, and what was found of each.
     others: dict[str, str]
 
 

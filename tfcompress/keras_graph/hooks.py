@@ -23,20 +23,15 @@ from tfcompress.keras_graph.wrapper import unwrap
 
 @dataclasses.dataclass(frozen=True, order=True)
 class HookPoint:
-    """A tensor of a model.
+    """A tensor of a model."""
 
-    Attributes:
-        path: the path of the layer or operation, see ``walk_layers``.
-        role: "output", or the name of an inner tensor: "preactivation", one that the layer's
-            lowering gives it, or "tf." and the type of the TensorFlow operation.
-        call: 0 for the operation's first call in a run of the model, 1 for the next, and so on.
-        index: the index among the flattened outputs.
-    """
-
-    path: str
+    path: str  # the path of the layer or operation, see ``walk_layers``
+    # "output", or the name of an inner tensor: "preactivation", one that the layer's lowering
+    # gives it, or "tf." and the type of the TensorFlow operation.
     role: str = "output"
+    # 0 for the operation's first call in a run of the model, 1 for the next, and so on.
     call: int = 0
-    index: int = 0
+    index: int = 0  # the index among the flattened outputs
 
     def __str__(self) -> str:
         suffix = "" if (self.call, self.index) == (0, 0) else f"[{self.call},{self.index}]"

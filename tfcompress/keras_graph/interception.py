@@ -36,7 +36,7 @@ def intercepted_calls(
 
 
 def is_intercepted(operations: Iterable[keras.Operation]) -> bool:
-    """Tell whether the call of any layer or operation is replaced: someone looks at it."""
+    """Return whether the call of any layer or operation is replaced: someone looks at it."""
     return any("call" in operation.__dict__ for operation in operations)
 
 
@@ -95,5 +95,5 @@ def deploying() -> Iterator[None]:
 
 
 def is_deploying() -> bool:
-    """Tell whether models are being traced for their file, in this thread."""
+    """Return whether models are being traced for their file, in this thread."""
     return getattr(_thread, "deploying", False)

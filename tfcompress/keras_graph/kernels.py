@@ -13,22 +13,15 @@ from tfcompress.keras_graph.selection import LayerSelector, frozen_layers, selec
 
 @dataclasses.dataclass(frozen=True)
 class Kernel:
-    """One kernel of a model.
+    """One kernel of a model."""
 
-    Attributes:
-        path: the user's name for it: the layer's path, "/" and the variable's name.
-        layer: the layer that owns it.
-        variable: the float variable, of rank 2 or more.
-        output_axes: the axes that index output channels, as non-negative integers: (3,) for a
-            Conv2D, (2, 3) for a DepthwiseConv2D.
-        depthwise: whether each output channel reads a single input channel.
-    """
-
-    path: str
-    layer: keras.Layer
-    variable: keras.Variable
+    path: str  # the user's name for it: the layer's path, "/" and the variable's name
+    layer: keras.Layer  # the layer that owns it
+    variable: keras.Variable  # the float variable, of rank 2 or more
+    # The axes that index output channels, as non-negative integers: (3,) for a Conv2D, (2, 3)
+    # for a DepthwiseConv2D.
     output_axes: tuple[int, ...]
-    depthwise: bool = False
+    depthwise: bool = False  # whether each output channel reads a single input channel
 
     @property
     def layer_path(self) -> str:

@@ -91,12 +91,12 @@ class Site:
 
 
 def broken_rules(site: Site, rules: dict[str, Any]) -> list[str]:
-    """Judge an operation."""
+    """Return why an operation breaks each of the rules that it breaks."""
     unknown = sorted(set(rules) - set(RULES))
     if unknown:
         raise ValueError(f"Unknown rules. Supported: {sorted(RULES)}. Received: {unknown}")
-    verdicts = (RULES[name](site, value) for name, value in rules.items())
-    return [verdict for verdict in verdicts if verdict is not None]
+    reasons = (RULES[name](site, value) for name, value in rules.items())
+    return [reason for reason in reasons if reason is not None]
 
 
 def allowed_types(site: Site, dtypes: Iterable[str]) -> str | None:
@@ -222,7 +222,7 @@ def one_dimensional_slope(site: Site, _: bool) -> str | None:
     slope = site.input(1)
     if slope is None or math.prod(slope.shape[:-1]) == 1:
         return None
-    return f"has slopes of shape {slope.shape}; one a channel is supported (shared_axes=[1, 2])"
+    return f"has slopes of shape {slope.shape}; one per channel is supported (shared_axes=[1, 2])"
 
 
 def max_elements(site: Site, maximum: int) -> str | None:

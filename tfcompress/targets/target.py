@@ -13,39 +13,24 @@ _NOT_A_TARGET = "operation_versions"
 
 @dataclasses.dataclass(frozen=True)
 class TargetRuntime:
-    """The runtime of a device.
+    """The runtime of a device."""
 
-    Attributes:
-        package: its distribution.
-        version: its version.
-        operations: the TensorFlow release whose operation versions it knows.
-    """
-
-    package: str
+    package: str  # its distribution
     version: str
-    operations: str
+    operations: str  # the TensorFlow release whose operation versions it knows
 
 
 @dataclasses.dataclass(frozen=True)
 class Delegate:
-    """An accelerator that runs operations in place of the CPU.
-
-    Attributes:
-        name: its name.
-        required: whether an operation that it cannot run makes a file incompatible.
-        segments: "any" number of parts of the graph run on it; only the "first"; or "all" of the
-            graph must.
-        dtypes: the types of activations that it supports.
-        rules: rules for every operation, by the names in ``tfcompress.targets.rules``.
-        operations: the supported operations, each with its own rules.
-    """
+    """An accelerator that runs operations in place of the CPU."""
 
     name: str
-    required: bool
+    required: bool  # whether an operation that it cannot run makes a file incompatible
+    # "any" number of parts of the graph run on it; only the "first"; or "all" of the graph must.
     segments: str
-    dtypes: tuple[str, ...]
-    rules: dict[str, Any]
-    operations: dict[str, dict[str, Any]]
+    dtypes: tuple[str, ...]  # the types of activations that it supports
+    rules: dict[str, Any]  # rules for every operation, by the names in ``tfcompress.targets.rules``
+    operations: dict[str, dict[str, Any]]  # the supported operations, each with its own rules
 
     def __post_init__(self):
         if self.segments not in ("any", "first", "all"):
@@ -64,17 +49,11 @@ class Memory:
 
 @dataclasses.dataclass(frozen=True)
 class Compiler:
-    """How a file is compiled for an Arm Ethos-U NPU, whose compiler then judges it.
+    """How a file is compiled for an Arm Ethos-U NPU."""
 
-    Attributes:
-        accelerator: the NPU and its multipliers, such as "ethos-u55-128".
-        system_config: clock and memories, a section of the compiler's ``vela.ini``.
-        memory_mode: which memory holds what, likewise.
-    """
-
-    accelerator: str
-    system_config: str
-    memory_mode: str
+    accelerator: str  # the NPU and its multipliers, such as "ethos-u55-128"
+    system_config: str  # clock and memories, a section of the compiler's ``vela.ini``
+    memory_mode: str  # which memory holds what, another section
 
 
 @dataclasses.dataclass(frozen=True)

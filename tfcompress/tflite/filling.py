@@ -34,22 +34,17 @@ _UINT8_OFFSET = 128  # between an INT8 and the UINT8 of the same real value
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Storage:
-    """How a tensor is stored: ``real = scale * (integer - zero_point)``.
+    """How a tensor is stored: ``real = scale * (integer - zero_point)``."""
 
-    Attributes:
-        dtype: the schema's type: one of "INT2", "INT4", "INT8", "UINT8", "INT16", "INT32",
-            "INT64", "FLOAT16", "FLOAT32".
-        scales: float32, one, or one for each index along ``axis``; none for float types.
-        zero_points: as many as ``scales``; empty means zeros.
-        axis: the dimension that the scales run along.
-        values: a constant's integers or floats in the tensor's shape, one to an element (4-bit and
-            2-bit values are packed when they are written); None for what is computed or fed.
-    """
-
+    # The schema's type: one of "INT2", "INT4", "INT8", "UINT8", "INT16", "INT32", "INT64",
+    # "FLOAT16", "FLOAT32".
     dtype: str
+    # Float32, one, or one for each index along ``axis``; none for float types.
     scales: Sequence[float] | np.ndarray = ()
-    zero_points: Sequence[int] | np.ndarray = ()
-    axis: int = 0
+    zero_points: Sequence[int] | np.ndarray = ()  # as many as ``scales``; empty means zeros
+    axis: int = 0  # the dimension that the scales run along
+    # A constant's integers or floats in the tensor's shape, one to an element (4-bit and 2-bit
+    # values are packed when they are written); None for what is computed or fed.
     values: np.ndarray | None = None
 
     @property
@@ -68,23 +63,20 @@ class Storage:
 
 @dataclasses.dataclass(frozen=True)
 class Filling:
-    """What a float file is filled with; indices are those of the float file.
+    """What a float file is filled with; indices are those of the float file."""
 
-    Attributes:
-        storages: by (subgraph, tensor), the stored form. Tensors not named stay as they are.
-        reads: by (subgraph, operation, input position), the form that the operation reads the
-            input in, where it is not the stored one. With ``values``, the operation gets a constant
-            of its own. Without, the stored tensor is converted: QUANTIZE to integers, DEQUANTIZE
-            to FLOAT32; all who want one form of a tensor share one conversion.
-        outputs: by (subgraph, output position), the form that the graph gives, where it is not
-            the stored one.
-        intermediates: by (subgraph, operation), the inner tensors of an
-            UNIDIRECTIONAL_SEQUENCE_LSTM: four gates and the hidden state.
-    """
-
+    # By (subgraph, tensor), the stored form. Tensors not named stay as they are.
     storages: Mapping[tuple[int, int], Storage]
+    # By (subgraph, operation, input position), the form that the operation reads the input in,
+    # where it is not the stored one. With ``values``, the operation gets a constant of its own.
+    # Without, the stored tensor is converted: QUANTIZE to integers, DEQUANTIZE to FLOAT32; all
+    # who want one form of a tensor share one conversion.
     reads: Mapping[tuple[int, int, int], Storage] = dataclasses.field(default_factory=dict)
+    # By (subgraph, output position), the form that the graph gives, where it is not the stored
+    # one.
     outputs: Mapping[tuple[int, int], Storage] = dataclasses.field(default_factory=dict)
+    # By (subgraph, operation), the inner tensors of an UNIDIRECTIONAL_SEQUENCE_LSTM: four gates
+    # and the hidden state.
     intermediates: Mapping[tuple[int, int], Sequence[Storage]] = dataclasses.field(
         default_factory=dict
     )
@@ -424,7 +416,7 @@ def _require_fit(tensor: schema.TensorT, storage: Storage) -> None:
 
 
 def _bounds(dtype: str) -> tuple[int, int]:
-    """Tell the least and the greatest integer of a type."""
+    """Return the least and the greatest integer of a type."""
     bits = PACKED_BITS.get(dtype)
     if bits:
         return -(2 ** (bits - 1)), 2 ** (bits - 1) - 1

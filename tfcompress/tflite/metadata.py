@@ -1,4 +1,4 @@
-"""What a .tflite file says to people and apps about its inputs and outputs: TFLite Metadata.
+"""TFLite Metadata: what a file tells people and apps about its inputs and outputs.
 
 The metadata is a flatbuffer of its own inside the model's; the files that it names, such as those
 of class labels, are a zip archive behind the model's last byte (``associated_files``). Android
@@ -45,39 +45,27 @@ _DAMAGE = (
 
 @dataclasses.dataclass(frozen=True)
 class TensorMetadata:
-    """What is said about one input or output.
-
-    Attributes:
-        name: its name.
-        mean: what to subtract from the raw data, one number or one a channel; empty if not said.
-        std: what to divide the difference by, as many numbers.
-        lowest: the smallest real number that the tensor can hold, None if not said.
-        highest: the largest.
-        labels_file: the associated file with a name for each entry of the last axis, one a line;
-            None if there is none.
-    """
+    """The metadata of one input or output."""
 
     name: str
+    # What to subtract from the raw data, one number or one per channel; empty if unknown.
     mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()  # what to divide the difference by, as many numbers
+    # The smallest real number that the tensor can hold, None if unknown.
     lowest: float | None = None
-    highest: float | None = None
+    highest: float | None = None  # the largest
+    # The associated file with a name for each entry of the last axis, one a line; None if there
+    # is none.
     labels_file: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Metadata:
-    """What is said about a model.
-
-    Attributes:
-        name: its name.
-        inputs: an entry for each input of the main graph, in order.
-        outputs: likewise for each output.
-    """
+    """The metadata of a model."""
 
     name: str
-    inputs: tuple[TensorMetadata, ...]
-    outputs: tuple[TensorMetadata, ...]
+    inputs: tuple[TensorMetadata, ...]  # an entry for each input of the main graph, in order
+    outputs: tuple[TensorMetadata, ...]  # the same for each output
 
 
 def pack_metadata(metadata: Metadata) -> bytes:

@@ -55,7 +55,7 @@ def short_name(name: str) -> str:
 
 
 def match_layer(scope: str | None, paths: Iterable[str]) -> str | None:
-    """Tell which of the known layers a scope means.
+    """Return which of the known layers a scope means.
 
     Returns:
         The innermost layer whose path begins the scope, equal names before numbered ones; None
@@ -65,7 +65,7 @@ def match_layer(scope: str | None, paths: Iterable[str]) -> str | None:
 
 
 def match_layers(scopes: Iterable[str], paths: Iterable[str]) -> dict[str, str | None]:
-    """Tell which of the known layers each scope of a file means.
+    """Return which of the known layers each scope of a file means.
 
     Of "conv_1" alone nobody knows whether it is the layer "conv_1", or "conv" with a number of
     TensorFlow's. The scopes of a whole file tell: they belong to different layers.

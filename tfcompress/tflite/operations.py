@@ -18,19 +18,12 @@ _COMPARISONS = ("EQUAL", "NOT_EQUAL", "LESS", "LESS_EQUAL", "GREATER", "GREATER_
 
 @dataclasses.dataclass(frozen=True)
 class Operand:
-    """What an operation's version depends on in a tensor that it reads or writes.
+    """What an operation's version depends on in a tensor that it reads or writes."""
 
-    Attributes:
-        dtype: the schema's type, such as "INT8".
-        shape: its dimensions.
-        scales: its scales, none for real numbers.
-        sparse: whether its values are a sparse encoding.
-    """
-
-    dtype: str
+    dtype: str  # the schema's type, such as "INT8"
     shape: tuple[int, ...] = ()
-    scales: tuple[float, ...] = ()
-    sparse: bool = False
+    scales: tuple[float, ...] = ()  # its scales, none for real numbers
+    sparse: bool = False  # whether its values are a sparse encoding
 
 
 Operands = Sequence[Operand | None]
@@ -43,58 +36,47 @@ class Support:
 
     Real-valued inputs and outputs are those that are FLOAT32 in the float file; indices, shapes and
     conditions keep their types.
-
-    Attributes:
-        name: the built-in operation.
-        activations: the integer types of real-valued inputs and outputs that are computed
-            correctly. FLOAT32 always is.
-        default_only: those of ``activations`` that only the default kernels compute correctly.
-        unversioned: those of ``activations`` whose kernel came without a version of its own: an
-            older runtime that knows the version may still reject the type.
-        output: how the output's scale relates to the inputs': "own" (any), "same" (all real-valued
-            inputs and outputs have one scale and one zero point), "fixed" (as ``fixed`` says), or
-            "none" (the output is not a real number).
-        fixed: by type, the (scale, zero point) of the output.
-        same_inputs: the types with which all real-valued inputs must have one scale, whatever the
-            output has.
-        symmetric: the types with which zero points must be 0. With INT16 they always must.
-        domain: what the kernel rejects at run time: "nonnegative" (an integer below the zero point,
-            so that INT8 must have the zero point -128), "nonzero" (a divisor rounded to 0), None.
-        data: the index of the activations that go with a kernel.
-        kernel: the index of the input that holds weights, or None.
-        channel_axis: the dimension of the kernel that scales can run along.
-        bias: the index of the bias, or None.
-        biases: by the activations' type, the types of the bias. Its scale is the data's times the
-            kernel's, its zero point 0. A hybrid kernel has a FLOAT32 bias.
-        weights: by the activations' type ("FLOAT32" is the hybrid kernel: float activations times
-            integer weights), the types of the kernel. Zero points of weights are 0.
-        per_channel: the activations' types with which the kernel may have a scale per channel.
-        per_tensor: the activations' types with which it may have a single scale.
-        versions: the operation's version by the type of the deciding operand; 1 if not named.
-        decided_by: the index of that input.
-        rule: what else the version depends on.
     """
 
-    name: str
+    name: str  # the built-in operation
+    # The integer types of real-valued inputs and outputs that are computed correctly. FLOAT32
+    # always is.
     activations: tuple[str, ...] = ()
+    # Those of ``activations`` that only the default kernels compute correctly.
     default_only: tuple[str, ...] = ()
+    # Those of ``activations`` whose kernel came without a version of its own: an older runtime
+    # that knows the version may still reject the type.
     unversioned: tuple[str, ...] = ()
+    # How the output's scale relates to the inputs': "own" (any), "same" (all real-valued inputs
+    # and outputs have one scale and one zero point), "fixed" (as ``fixed`` says), or "none" (the
+    # output is not a real number).
     output: str = "own"
+    # By type, the (scale, zero point) of the output.
     fixed: Mapping[str, tuple[float, int]] = dataclasses.field(default_factory=dict)
+    # The types with which all real-valued inputs must have one scale, whatever the output has.
     same_inputs: tuple[str, ...] = ()
+    # The types with which zero points must be 0. With INT16 they always must.
     symmetric: tuple[str, ...] = ()
+    # What the kernel rejects at run time: "nonnegative" (an integer below the zero point, so
+    # that INT8 must have the zero point -128), "nonzero" (a divisor rounded to 0), None.
     domain: str | None = None
-    data: int = 0
-    kernel: int | None = None
-    channel_axis: int | None = None
-    bias: int | None = None
+    data: int = 0  # the index of the activations that go with a kernel
+    kernel: int | None = None  # the index of the input that holds weights, or None
+    channel_axis: int | None = None  # the dimension of the kernel that scales can run along
+    bias: int | None = None  # the index of the bias, or None
+    # By the activations' type, the types of the bias. Its scale is the data's times the
+    # kernel's, its zero point 0. A hybrid kernel has a FLOAT32 bias.
     biases: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    # By the activations' type ("FLOAT32" is the hybrid kernel: float activations times integer
+    # weights), the types of the kernel. Zero points of weights are 0.
     weights: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    # The activations' types with which the kernel may have a scale per channel.
     per_channel: tuple[str, ...] = ()
-    per_tensor: tuple[str, ...] = ()
+    per_tensor: tuple[str, ...] = ()  # the activations' types with which it may have a single scale
+    # The operation's version by the type of the deciding operand; 1 if not named.
     versions: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    decided_by: int = 0
-    rule: _Rule | None = None
+    decided_by: int = 0  # the index of that input
+    rule: _Rule | None = None  # what else the version depends on
 
 
 def support(name: str) -> Support | None:
@@ -112,7 +94,7 @@ def names() -> tuple[str, ...]:
 
 
 def runs_with(name: str, dtype: str, reference: bool = False) -> bool:
-    """Tell whether an operation computes the right thing on activations of a type."""
+    """Return whether an operation computes the right thing on activations of a type."""
     if dtype == "FLOAT32":
         return True
     entry = _TABLE.get(name)
@@ -133,7 +115,7 @@ def weight_types(name: str, activations: str) -> tuple[str, ...]:
 
 
 def accepts_scales(name: str, dtype: str, inputs: Sequence[float], output: float) -> bool:
-    """Tell whether a kernel can compute from one set of scales to another.
+    """Return whether a kernel can compute from one set of scales to another.
 
     ADD and SQUARED_DIFFERENCE bring their inputs to twice the larger scale, shifted up, and end the
     process where the output's scale is finer than what the shift leaves. Comparisons of unequal
@@ -150,7 +132,7 @@ def accepts_scales(name: str, dtype: str, inputs: Sequence[float], output: float
 
 
 def version(name: str, inputs: Operands, outputs: Operands, options: Any = None) -> int:
-    """Tell the version of an operation that a runtime must have to run it on given operands."""
+    """Return the version of an operation that a runtime must have to run it on given operands."""
     entry = _TABLE.get(name)
     if entry is None:
         return 1
@@ -176,7 +158,7 @@ def _types(inputs: Operands, outputs: Operands) -> tuple[str, str, str]:
 
 
 def _has_narrow_bias(options: Any) -> bool:
-    """Tell whether 16-bit activations go with a 32-bit bias, by an option of its own."""
+    """Return whether 16-bit activations go with a 32-bit bias, by an option of its own."""
     return bool(_option(options, "quantizedBiasType"))
 
 

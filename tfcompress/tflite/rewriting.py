@@ -144,7 +144,7 @@ REWRITES: tuple[Rewrite, ...] = (
 
 
 def _only_the_batch_is_free(tensors: tuple[Tensor, ...]) -> bool:
-    """Tell whether every free dimension is a first one, which the file sets to 1."""
+    """Return whether every free dimension is a first one, which the file sets to 1."""
     return all(
         -1 not in (*tensor.shape, *tensor.shape_signature[1:])
         and (tensor.shape_signature[:1] != (-1,) or tensor.shape[:1] == (1,))
@@ -153,7 +153,7 @@ def _only_the_batch_is_free(tensors: tuple[Tensor, ...]) -> bool:
 
 
 def _implied(activation: str, output: Tensor) -> bool:
-    """Tell whether the range of a quantized tensor does what an activation does."""
+    """Return whether the range of a quantized tensor does what an activation does."""
     quantization = output.quantization
     if quantization is None or len(quantization.scales) != 1 or output.dtype != "INT8":
         return False

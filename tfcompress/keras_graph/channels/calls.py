@@ -49,28 +49,18 @@ class Couplings:
 
 @dataclasses.dataclass(frozen=True)
 class Channels:
-    """The channels of a tensor.
+    """The channels of a tensor."""
 
-    Attributes:
-        axis: the axis that indexes them, counted from the front, the batch included.
-        ids: int array (size of the axis,): their numbers.
-    """
-
-    axis: int
-    ids: np.ndarray
+    axis: int  # the axis that indexes them, counted from the front, the batch included
+    ids: np.ndarray  # int array (size of the axis,): their numbers
 
 
 @dataclasses.dataclass(frozen=True)
 class Tensor:
-    """A symbolic tensor: its shape, and its channels where they are known.
+    """A symbolic tensor: its shape, and its channels where they are known."""
 
-    Attributes:
-        shape: sizes, the batch included; None where unknown.
-        channels: None for a tensor whose channels cannot be removed.
-    """
-
-    shape: tuple[int | None, ...]
-    channels: Channels | None
+    shape: tuple[int | None, ...]  # sizes, the batch included; None where unknown
+    channels: Channels | None  # None for a tensor whose channels cannot be removed
 
     def on(self, axis: int) -> np.ndarray | None:
         """Return the numbers of the channels on an axis, or None when they are not there."""
@@ -82,22 +72,16 @@ class Tensor:
 
 @dataclasses.dataclass
 class LayerRecord:
-    """The channels of one layer, over all its calls.
+    """The channels of one layer, over all its calls."""
 
-    Attributes:
-        layer: the Keras layer or operation.
-        path: its path.
-        slices: (variable, axis, channels on it); removing a channel removes its slice.
-        sizes: (keys of a setting in the layer's config, the channels that it counts).
-        made: the channels of its outputs, by role.
-        read: the channels of its inputs, by role, at its first call.
-    """
-
-    layer: object
-    path: str
+    layer: object  # the Keras layer or operation
+    path: str  # its path
+    # (variable, axis, channels on it); removing a channel removes its slice.
     slices: list = dataclasses.field(default_factory=list)
+    # (keys of a setting in the layer's config, the channels that it counts).
     sizes: list = dataclasses.field(default_factory=list)
-    made: dict = dataclasses.field(default_factory=dict)
+    made: dict = dataclasses.field(default_factory=dict)  # the channels of its outputs, by role
+    # The channels of its inputs, by role, at its first call.
     read: dict = dataclasses.field(default_factory=dict)
 
 

@@ -15,15 +15,10 @@ _MIXING_ACTIVATIONS = {"softmax", "log_softmax", "sparsemax", "glu"}
 
 @dataclasses.dataclass(frozen=True)
 class ChannelGroup:
-    """Channels of which a share may be removed.
+    """Channels of which a share may be removed."""
 
-    Attributes:
-        paths: the layers that output them, in the order of the model.
-        coupled_sets: their coupled sets, each of which is removed or kept as a whole.
-    """
-
-    paths: tuple[str, ...]
-    coupled_sets: tuple[int, ...]
+    paths: tuple[str, ...]  # the layers that output them, in the order of the model
+    coupled_sets: tuple[int, ...]  # their coupled sets, each of which is removed or kept as a whole
 
     def __len__(self):
         return len(self.coupled_sets)
@@ -31,24 +26,15 @@ class ChannelGroup:
 
 @dataclasses.dataclass(frozen=True)
 class ChannelFlow:
-    """The channels of a model, see ``read_channels``.
+    """The channels of a model, see ``read_channels``."""
 
-    Attributes:
-        records: what belongs to which channels, for each layer.
-        tensors: the channels of each symbolic tensor, by its id.
-        coupled_set_of: int array (channels,): the coupled set of each channel.
-        pinned: bool array (channels,): whether it must stay.
-        groups: the channels that may be removed.
-        unfollowed: paths of the layers through which channels could not be followed.
-        costs: (multiplications, lists of channels): a product costs their number times the lengths.
-    """
-
-    records: dict[int, LayerRecord]
-    tensors: dict[int, Tensor]
-    coupled_set_of: np.ndarray
-    pinned: np.ndarray
-    groups: tuple[ChannelGroup, ...]
-    unfollowed: tuple[str, ...]
+    records: dict[int, LayerRecord]  # what belongs to which channels, for each layer
+    tensors: dict[int, Tensor]  # the channels of each symbolic tensor, by its id
+    coupled_set_of: np.ndarray  # int array (channels,): the coupled set of each channel
+    pinned: np.ndarray  # bool array (channels,): whether it must stay
+    groups: tuple[ChannelGroup, ...]  # the channels that may be removed
+    unfollowed: tuple[str, ...]  # paths of the layers through which channels could not be followed
+    # (multiplications, lists of channels): a product costs their number times the lengths.
     costs: tuple[tuple[float, tuple[np.ndarray, ...]], ...]
 
     def kept(self, removed: Collection[int] = ()) -> np.ndarray:
@@ -137,7 +123,7 @@ def require_functional(model: keras.Model):
 
 
 def is_graph(layer) -> bool:
-    """Tell whether a layer is itself a graph of layers."""
+    """Return whether a layer is itself a graph of layers."""
     return hasattr(layer, "_nodes_by_depth") or (
         isinstance(layer, keras.Sequential) and layer._functional is not None
     )
