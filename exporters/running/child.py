@@ -12,7 +12,6 @@ import importlib
 import json
 import math
 import os
-import resource
 import struct
 import sys
 import time
@@ -125,18 +124,32 @@ class Session:
 
 
 def peak_memory():
-    """Return the most memory that this process has had in RAM, in bytes."""
+    """Return the most memory that this process has had in RAM, in bytes; 0 on Windows."""
     try:
         # Linux counts the memory of the parent into `ru_maxrss`.
         with open("/proc/self/status") as file:
             lines = [line for line in file if line.startswith("VmHWM:")]
     except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return resident_maximum()
     return int(lines[0].split()[1]) * 1024
+
+
+def resident_maximum():
+    """Ask the system: macOS counts bytes, others KiB, Windows has no such call."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _limit_memory(allowed):
     """Limit the memory that this process may take from now on, and write no core file."""
+    try:
+        import resource
+    except ImportError:  # on Windows, where there are neither limits nor core files
+        return
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if allowed:
         with open("/proc/self/statm") as file:

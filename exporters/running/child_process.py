@@ -3,11 +3,11 @@
 import contextlib
 import dataclasses
 import os
-import select
 import signal
 import subprocess
 import tempfile
-import time
+import threading
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -60,9 +60,9 @@ class Child:
             bufsize=0,
             env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONNOUSERSITE": "1"},
         )
-        os.set_blocking(self._process.stdin.fileno(), False)
         # Importing TensorFlow takes its time, whatever the file's own limit is.
-        answer, _ = self._receive_message(time.monotonic() + max(limits.seconds, 120.0), "start")
+        with self._ended_after(max(limits.seconds, 120.0), "start"):
+            answer, _ = self._receive_message("start")
         self.base_memory = answer["peak_memory"]
 
     def __enter__(self):
@@ -77,7 +77,7 @@ class Child:
             self._process.kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._log):
-            with contextlib.suppress(BrokenPipeError):
+            with contextlib.suppress(OSError):
                 stream.close()
 
     @property
@@ -87,10 +87,10 @@ class Child:
 
     def request(self, body: dict, arrays=()) -> tuple[dict, list[np.ndarray]]:
         """Send a request and return (body, arrays) of the answer."""
-        deadline = time.monotonic() + self._limits.seconds
-        for piece in child.pack(body, arrays):
-            self._send(piece, deadline, body["do"])
-        answer, arrays = self._receive_message(deadline, body["do"])
+        with self._ended_after(self._limits.seconds, body["do"]):
+            for piece in child.pack(body, arrays):
+                self._send(piece, body["do"])
+            answer, arrays = self._receive_message(body["do"])
         if "error" in answer:
             raise RunError(self._rejection(body["do"], answer))
         return answer, arrays
@@ -103,9 +103,36 @@ class Child:
         )
         return f"the runtime could not {what} the file: {reason}"
 
-    def _receive_message(self, deadline: float, what: str):
+    @contextlib.contextmanager
+    def _ended_after(self, seconds: float, what: str) -> Iterator[None]:
+        """End the process if a block takes too long: its pipes close then, and wake us."""
+        late = threading.Event()
+
+        def end():
+            late.set()
+            self._process.kill()
+
+        watch = threading.Timer(seconds, end)
+        watch.daemon = True
+        watch.start()
         try:
-            body, arrays = child.unpack(lambda size: self._receive(size, deadline, what))
+            yield
+        except RunError:
+            if not late.is_set():
+                raise
+        finally:
+            watch.cancel()
+        watch.join()
+        if late.is_set():
+            self.close()
+            raise RunError(
+                f"the file took longer than {self._limits.seconds:g} s to {what}; "
+                "the child process was ended"
+            )
+
+    def _receive_message(self, what: str):
+        try:
+            body, arrays = child.unpack(lambda size: self._receive(size, what))
             if not isinstance(body, dict):
                 raise TypeError(f"expected a dict, received {type(body).__name__}")
         except (ValueError, TypeError, KeyError, OverflowError, MemoryError) as error:
@@ -115,36 +142,23 @@ class Child:
             ) from error
         return body, arrays
 
-    def _receive(self, size: int, deadline: float, what: str) -> bytes:
+    def _receive(self, size: int, what: str) -> bytes:
         data = bytearray()
         pipe = self._process.stdout.fileno()
         while len(data) < size:
-            self._wait([pipe], [], deadline, what)
             piece = os.read(pipe, min(size - len(data), 1 << 20))
             if not piece:
                 raise RunError(self._exit_reason(what))
             data += piece
         return bytes(data)
 
-    def _send(self, data: bytes | memoryview, deadline: float, what: str) -> None:
+    def _send(self, data: bytes | memoryview, what: str) -> None:
         pipe, rest = self._process.stdin.fileno(), memoryview(data).cast("B")
         while rest:
-            self._wait([], [pipe], deadline, what)
             try:
                 rest = rest[os.write(pipe, rest[: 1 << 20]) :]
-            except BrokenPipeError:
+            except OSError:  # the pipe is closed; Windows has several errors for that
                 raise RunError(self._exit_reason(what)) from None
-            except BlockingIOError:
-                continue
-
-    def _wait(self, reading, writing, deadline: float, what: str) -> None:
-        left = deadline - time.monotonic()
-        if left <= 0 or not any(select.select(reading, writing, [], left)):
-            self.close()
-            raise RunError(
-                f"the file took longer than {self._limits.seconds:g} s to {what}; "
-                "the child process was ended"
-            )
 
     def _exit_reason(self, what: str) -> str:
         """Return how the process ended, with the end of its standard error."""
