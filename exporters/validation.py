@@ -26,7 +26,7 @@ from exporters.running.runtime import (
 )
 from exporters.running.tensor_details import ports, random_inputs
 from exporters.task_metric import TaskMetric, count_classes, find_task_metric
-from tfcompress.data import Inputs, first_examples, flattened, gather
+from tfcompress.data import Inputs, as_labels, first_examples, flattened, gather
 from tfcompress.tflite.flatbuffer import read_model
 
 __all__ = ["Agreement", "OutputAgreement", "RunAgreement", "validate"]
@@ -101,7 +101,7 @@ def validate(
     """
     noise = data is None
     inputs, found = (_noise(file, signature), None) if noise else gather(data)
-    labels = found if labels is None else np.asarray(labels)
+    labels = found if labels is None else as_labels(labels)
     runs, reference, chosen = [], None, ""
     with Children(limits) as children:
         for runtime in _found(runtimes):
