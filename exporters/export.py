@@ -10,6 +10,7 @@ import numpy as np
 
 from exporters.compatibility import check_target
 from exporters.converting import ConvertedModel, convert_model
+from exporters.mediapipe import convert_for_tasks, require_image_interface
 from exporters.metadata import Labels, Normalization, with_description
 from exporters.parity import Agreement
 from exporters.report import ExportReport, ExportResult, describe, gzip_size, zstd_size
@@ -46,6 +47,7 @@ def export_tflite(
     signatures: Mapping[str, str | keras.Model] | None = None,
     labels: Labels | None = None,
     normalization: Normalization | Mapping[str, Normalization] | None = None,
+    interface: str | None = None,
 ) -> ExportResult:
     """Write a model as a .tflite file that has been loaded, run and compared with the model.
 
@@ -75,6 +77,8 @@ def export_tflite(
             output's last axis, or a dict of such by output.
         normalization: (mean, standard deviation) that the raw input is normalized with before it
             is fed, each one number or one a channel, stored likewise; or a dict of such by input.
+        interface: "mediapipe" for a file that MediaPipe's tasks for images take: it chooses the
+            types of inputs and outputs, and needs ``normalization``.
 
     Returns:
         The path, the report, and the sizes in bytes.
@@ -98,16 +102,18 @@ def export_tflite(
     if target is not None:
         require_compiler(target)
     representative_data, validation_data = reusable(representative_data), reusable(validation_data)
-    converted = convert_model(
-        model,
-        quantization,
-        representative_data=representative_data,
-        input_dtype=input_dtype,
-        output_dtype=output_dtype,
-        batch_size=batch_size,
-        allow_float=allow_float,
-        signatures=signatures,
-    )
+    told = {
+        "representative_data": representative_data,
+        "batch_size": batch_size,
+        "allow_float": allow_float,
+        "signatures": signatures,
+    }
+    if interface is None:
+        told |= {"input_dtype": input_dtype, "output_dtype": output_dtype}
+        converted = convert_model(model, quantization, **told)
+    else:
+        require_image_interface(interface, model, normalization, batch_size)
+        converted = convert_for_tasks(model, quantization, normalization, **told)
     flatbuffer = with_description(converted.flatbuffer, model.name, labels, normalization)
     described = flatbuffer is not converted.flatbuffer
     content = read_model(flatbuffer) if described else converted.content

@@ -5,10 +5,9 @@ import keras
 import numpy as np
 import pytest
 import toy_files
-from tfcompress.targets import vela
 
 from exporters import check_target, export_tflite
-from tfcompress.targets import load_target
+from tfcompress.targets import load_target, vela
 from tfcompress.targets.vela import CompilerError, compile_for_npu, refusals_of
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.model import FlatbufferError
