@@ -3,13 +3,15 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 from keras import layers as kl
 from keras import ops
 
 import tfcompress as tfc
-from exporters import export_tflite
+from exporters import export_tflite, validate
 from exporters.running.runtime import load
+from keras_callbacks import DeployedAccuracy
 from tfcompress.quantization.float_file import ConversionError
 
 RANDOM = np.random.default_rng(0)
@@ -239,3 +241,51 @@ def test_a_quantization_aware_model_is_a_part_of_another(tmp_path):
     whole = keras.Sequential([keras.Input((4,)), quantized, kl.Softmax()])
     expected = keras.ops.softmax(quantized.predict(x, verbose=0))
     np.testing.assert_allclose(whole.predict(x, verbose=0), expected, atol=1e-6)
+
+
+def two_heads():
+    inputs = keras.Input((8,))
+    x = kl.Dense(8, activation="relu")(inputs)
+    heads = [kl.Dense(3, activation="softmax", name="cls")(x), kl.Dense(4, name="box")(x)]
+    return keras.Model(inputs, heads)
+
+
+@pytest.mark.parametrize("kind", ["list", "dict", "dataset"])
+def test_labels_of_several_outputs(kind, tmp_path):
+    x = RANDOM.normal(size=(32, 8)).astype("float32")
+    cls, box = RANDOM.integers(0, 3, 32), RANDOM.normal(size=(32, 4)).astype("float32")
+    losses = {"cls": "sparse_categorical_crossentropy", "box": "mse"}
+    labels = [cls, box] if kind == "list" else {"cls": cls, "box": box}
+    quantized = tfc.quantize_aware(two_heads())
+    quantized.compile("adam", list(losses.values()) if kind == "list" else losses)
+    data = (x, labels)
+    deployed = DeployedAccuracy(data)
+    history = quantized.fit(x, labels, verbose=0, callbacks=[deployed]).history
+    expected = tf.argmax(quantized.predict(x, verbose=0)[0], -1).numpy() == cls
+    assert history["val_deployed_cls_accuracy"] == pytest.approx([expected.mean()])
+    if kind == "dataset":
+        data = tf.data.Dataset.from_tensor_slices(data).batch(16)
+    report = export_tflite(quantized, tmp_path / "m", validation_data=data).report
+    assert report.agreement.equal == 1.0
+    assert report.agreement.no_metric == "several outputs have labels; pass `metric`"
+
+    def metric(outputs, labels):
+        first = labels[0] if kind == "list" else labels["cls"]
+        return float((outputs[0].argmax(-1) == first).mean())
+
+    found = validate(tmp_path / "m", against=quantized, data=data, metric=metric)
+    assert found.reference_metric == expected.mean()
+
+
+@pytest.mark.parametrize("cell", [kl.LSTM, kl.GRU])
+def test_sequences_in_both_directions_of_any_batch_size(cell, tmp_path):
+    inputs = keras.Input((3, 2))
+    x = kl.Bidirectional(cell(2, return_sequences=True))(inputs)
+    quantized = tfc.quantize_aware(keras.Model(inputs, x))
+    x = RANDOM.normal(size=(20, 3, 2)).astype("float32")
+    quantized.calibrate(x)
+    together = quantized(x)
+    for count in (1, 7):
+        np.testing.assert_array_equal(quantized(x[:count]), together[:count])
+        report = export_tflite(quantized, tmp_path / "m", validation_data=x[:count]).report
+        assert report.agreement.equal == 1.0
