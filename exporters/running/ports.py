@@ -67,10 +67,11 @@ def ports(model: TFLiteModel, signature: str | None = None):
     if signature is None:
         graph = model.subgraphs[0]
         main = [entry for entry in model.signatures if entry.subgraph == 0]
-        named = {**main[0].inputs, **main[0].outputs} if len(main) == 1 else {}
-        names = {index: name for name, index in named.items()}
-        sides = [[(names.get(i, graph.tensors[i].name), i) for i in graph.inputs]]
-        sides.append([(names.get(i, graph.tensors[i].name), i) for i in graph.outputs])
+        named = (main[0].inputs, main[0].outputs) if len(main) == 1 else ({}, {})
+        sides = []
+        for own, indices in zip(named, (graph.inputs, graph.outputs), strict=True):
+            names = {index: name for name, index in own.items()}
+            sides.append([(names.get(i, graph.tensors[i].name), i) for i in indices])
     else:
         found = [entry for entry in model.signatures if entry.key == signature]
         if not found:

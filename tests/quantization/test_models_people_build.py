@@ -138,3 +138,28 @@ def test_a_quantization_aware_model_is_a_part_of_another(tmp_path):
     whole = keras.Sequential([keras.Input((4,)), quantized, kl.Softmax()])
     expected = keras.ops.softmax(quantized.predict(x, verbose=0))
     np.testing.assert_allclose(whole.predict(x, verbose=0), expected, atol=1e-6)
+
+
+def test_several_inputs_are_inferred_as_their_file_does(tmp_path):
+    inputs = [keras.Input((4,), name="left"), keras.Input((6,), name="right")]
+    model = keras.Model(inputs, kl.Dense(3)(kl.Concatenate()(inputs)))
+    x = [RANDOM.normal(size=(64, size)).astype("float32") for size in (4, 6)]
+    quantized = tfc.quantize_aware(model).calibrate(x)
+    export_tflite(quantized, tmp_path / "m", validation_data=x)
+    with load(str(tmp_path / "m")) as loaded:
+        np.testing.assert_array_equal(loaded.predict(x)[0], quantized.predict(x, verbose=0))
+
+
+@pytest.mark.parametrize("kind", [kl.Conv2D, kl.SeparableConv2D])
+def test_dilated_convolutions_with_a_normalization(kind, tmp_path):
+    inputs = keras.Input((8, 8, 3))
+    x = kl.ReLU()(kl.BatchNormalization()(kind(4, 3, padding="same", dilation_rate=2)(inputs)))
+    both_ways(keras.Model(inputs, x), RANDOM.random((16, 8, 8, 3), "float32"), tmp_path / "m")
+
+
+def test_the_sign_of_a_number(tmp_path):
+    inputs = keras.Input((6,))
+    x = kl.Dense(8)(inputs)
+    shrunk = ops.sign(x) * ops.relu(ops.abs(x) - 0.2)
+    model = keras.Model(inputs, kl.Dense(3)(shrunk))
+    both_ways(model, RANDOM.normal(size=(64, 6)).astype("float32"), tmp_path / "m")

@@ -28,6 +28,7 @@ OPERATIONS = {
     "OnesLike": lambda x: x + tf.raw_ops.OnesLike(x=x),
     "Relu6": lambda x: tf.nn.relu6(4.0 * x),
     "Selu": tf.nn.selu,
+    "Sign": tf.sign,
     "Softplus": tf.nn.softplus,
     "Softsign": tf.nn.softsign,
     "Square": tf.square,

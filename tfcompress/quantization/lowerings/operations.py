@@ -28,6 +28,12 @@ def _negated(operation):
     return x * -1.0 if x.dtype.is_floating else None
 
 
+def _signed(operation):
+    (x,) = operation.inputs
+    one, zero = (tf.constant(number, x.dtype) for number in (1, 0))
+    return tf.where(x > 0, one, tf.where(x < 0, -one, zero)) if x.dtype.is_floating else None
+
+
 def _squared(operation):
     (x,) = operation.inputs
     return x * x if x.dtype.is_floating else None
@@ -178,6 +184,7 @@ _EXACT = {
     "OneHot": _one_hot,
     "OnesLike": _filled_with(1.0),
     "Relu6": _clipped_at_six,
+    "Sign": _signed,
     "ZerosLike": _filled_with(0.0),
 }
 # Their parts need ranges of their own, closer ones than the converter observes.
