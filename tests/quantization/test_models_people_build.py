@@ -163,3 +163,13 @@ def test_the_sign_of_a_number(tmp_path):
     shrunk = ops.sign(x) * ops.relu(ops.abs(x) - 0.2)
     model = keras.Model(inputs, kl.Dense(3)(shrunk))
     both_ways(model, RANDOM.normal(size=(64, 6)).astype("float32"), tmp_path / "m")
+
+
+@pytest.mark.parametrize("batch_size", [1, None])
+def test_the_largest_for_any_batch(batch_size, tmp_path):
+    inputs = keras.Input((6, 4))
+    model = keras.Model(inputs, ops.one_hot(ops.argmax(inputs, axis=-1), 4))
+    x = RANDOM.normal(size=(5, 6, 4)).astype("float32")
+    export_tflite(model, tmp_path / "m", "float32", batch_size=batch_size)
+    with load(str(tmp_path / "m")) as loaded:
+        np.testing.assert_array_equal(loaded.predict(x)[0], np.eye(4)[x.argmax(-1)])

@@ -153,7 +153,9 @@ def _extreme(find):
         choice = x.op.inputs[0].op if x.op.type == "Reshape" else x.op
         if choice.type != "SelectV2" or not _is_tiny(choice.inputs[1]):
             return None
-        values = tf.reshape(choice.inputs[2], tf.shape(x))
+        # The shape in numbers: that of a tensor would keep it, where the batch size is free.
+        shape = [-1 if size is None else size for size in x.shape]
+        values = tf.reshape(choice.inputs[2], shape)
         return find(values, axis, operation.get_attr("output_type"))
 
     return form
