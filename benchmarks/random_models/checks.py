@@ -14,7 +14,6 @@ import warnings
 import keras
 import numpy as np
 from structure import make_deaf
-from tfcompress.tflite.precision import float_operations
 
 import tfcompress as tfc
 from exporters import load
@@ -27,6 +26,7 @@ from tfcompress.pruning.channels.choice import Choice
 from tfcompress.pruning.channels.importance import CRITERIA
 from tfcompress.quantization.float_file import ConversionError
 from tfcompress.tflite.flatbuffer import read_model
+from tfcompress.tflite.model import float_operations
 from tfcompress.tflite.operations import runs_with
 
 SEEN, COMPARED = 32, 8
