@@ -25,7 +25,7 @@ from exporters.running.runtime import (
 )
 from exporters.running.tensor_details import input_output_details, random_inputs
 from exporters.task_metric import TaskMetric, count_classes, find_task_metric
-from tfcompress.data import Inputs, as_called, first_examples, flattened, gather
+from tfcompress.data import Inputs, as_called, as_labels, first_examples, flattened, gather
 from tfcompress.tflite.flatbuffer import read_model
 
 _BATCH = 64
@@ -97,7 +97,7 @@ def validate(
     """
     noise = data is None
     inputs, own_labels = (_noise(file, signature), None) if noise else gather(data)
-    labels = own_labels if labels is None else np.asarray(labels)
+    labels = own_labels if labels is None else as_labels(labels)
     runs, reference, task_metric = [], None, ""
     with Children(limits) as children:
         for runtime in _runtimes(runtimes):

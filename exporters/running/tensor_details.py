@@ -72,12 +72,11 @@ def input_output_details(
     if signature is None:
         graph = model.subgraphs[0]
         main = [entry for entry in model.signatures if entry.subgraph == 0]
-        named = {**main[0].inputs, **main[0].outputs} if len(main) == 1 else {}
-        names = {index: name for name, index in named.items()}
-        sides = [
-            [(names.get(i, graph.tensors[i].name), i) for i in side]
-            for side in (graph.inputs, graph.outputs)
-        ]
+        named = (main[0].inputs, main[0].outputs) if len(main) == 1 else ({}, {})
+        sides = []
+        for own, indices in zip(named, (graph.inputs, graph.outputs), strict=True):
+            names = {index: name for name, index in own.items()}
+            sides.append([(names.get(i, graph.tensors[i].name), i) for i in indices])
     else:
         found = {entry.key: entry for entry in model.signatures}
         if signature not in found:

@@ -28,6 +28,8 @@ _PROBED_EXAMPLES = 3
 # A change of the inputs of the size of a few roundings, and how much more those of all layers do.
 _MOVED = 1e-6
 _MAGNIFIED = 10.0
+# Compiling a recurrent model takes as long as many calls.
+_CALLS_BEFORE_COMPILING = 16
 
 
 class DeployedModel:
@@ -43,6 +45,7 @@ class DeployedModel:
     def __init__(self, graph: DeployedGraph, model: keras.Model, kernels: str, state: Callable):
         self.graph = graph
         self._model, self._kernels, self._state = model, kernels, state
+        self._calls = 0
 
     def numbers(self) -> GraphIntegers:
         """Compute what the file is filled with now, as eager tensors."""
@@ -138,6 +141,9 @@ class DeployedModel:
     def __call__(self, inputs):
         """Compute what the device computes on a batch; losses find the logits of probabilities."""
         if tf.executing_eagerly():
+            self._calls += 1
+            if self._calls <= _CALLS_BEFORE_COMPILING:
+                return with_logits(*self._outputs(inputs, self.numbers()))
             return with_logits(*self._compiled(inputs))
         return with_logits(*self._outputs(inputs, self._numbers()))
 

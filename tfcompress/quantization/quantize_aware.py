@@ -151,6 +151,8 @@ class QuantizeAware(ModelWrapper):
                 self.require_ranges()
         # The deployed graph calls no layers; who looks at them is shown fake quantization.
         watched = is_intercepted(self._taps.operations)
+        if all(each is None for each in keras.tree.flatten(mask)):  # Keras gives one for each input
+            mask = None
         if not training and mask is None and not watched and self.deployed.exact:
             return self.deployed(inputs)
         phase = self.phase if training else _INFERENCE

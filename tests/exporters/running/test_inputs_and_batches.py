@@ -9,6 +9,7 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from exporters.bundle import write_bundle
+from exporters.converting import convert_model
 from exporters.running.runtime import load
 from exporters.validation import validate
 
@@ -52,6 +53,14 @@ def test_any_number_of_examples_runs_whatever_the_batch(batch):
         for output in found:
             name = "scores" if output.ndim == 2 else "mask"
             np.testing.assert_allclose(output, expected[name], atol=1e-5)
+
+
+def test_an_input_that_is_given_out_has_a_name_on_either_side():
+    x = keras.Input((3,), name="x")
+    same = keras.Model(x, keras.layers.Dropout(0.5, name="same")(x))
+    with load(convert_model(same, "float32").flatbuffer) as loaded:
+        assert [port.name for port in (*loaded.inputs, *loaded.outputs)] == ["x", "same"]
+        np.testing.assert_array_equal(loaded.predict({"x": np.eye(3, dtype="f")})[0], np.eye(3))
 
 
 @pytest.mark.parametrize("batch", [1, 4])

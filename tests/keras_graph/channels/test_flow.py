@@ -99,3 +99,11 @@ def test_subclassed_models_are_refused():
     model.build((None, 3))
     with pytest.raises(ValueError, match="Functional"):
         read_channels(model)
+
+
+def test_masks_of_nested_models_are_no_inputs():
+    tokens = keras.Input((5,), dtype="int32")
+    x = kl.Embedding(7, 4, mask_zero=True)(tokens)
+    inner = keras.Sequential([keras.Input((5, 4)), kl.Dense(6, name="a")], name="inner")
+    model = keras.Model(tokens, kl.Dense(2, name="b")(inner(x)))
+    assert sizes(model)[("inner/a",)] == 6

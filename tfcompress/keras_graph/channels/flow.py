@@ -153,7 +153,7 @@ class _Reader:
             named = {
                 key: [self.tensors[id(x)] for x in _symbolic(value)]
                 for key, value in node.arguments.kwargs.items()
-                if _symbolic(value)
+                if _symbolic(value) and not (key == "mask" and is_graph(operation))
             }
             if is_graph(operation):
                 outputs = self._nested(require_functional(operation), path, inputs, named)
