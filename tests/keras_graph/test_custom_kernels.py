@@ -83,12 +83,18 @@ CASES = {
     "products": (
         lambda: chain((6, 5), Mixed(name="mixed")),
         {"mixed/w": (1,), "mixed/second": (1,)},
-        {"mixed/position": "meets the data in AddV2", "mixed/scale": "meets the data in Mul"},
+        {
+            "mixed/position": "applied to the data by AddV2",
+            "mixed/scale": "applied to the data by Mul",
+        },
     ),
     "a subclassed model": (
         subclassed,
         {"mixed/w": (1,), "mixed/second": (1,)},
-        {"mixed/position": "meets the data in AddV2", "mixed/scale": "meets the data in Mul"},
+        {
+            "mixed/position": "applied to the data by AddV2",
+            "mixed/scale": "applied to the data by Mul",
+        },
     ),
     "a lookup": (lambda: chain((6,), Table(name="table"), dtype="int32"), {"table/rows": (1,)}, {}),
     "a loop": (
@@ -150,4 +156,4 @@ def test_what_cannot_be_traced_is_left_out():
     model.built = True
     found = find_custom_weights(model)
     assert found.kernels == ()
-    assert found.others == {"own/w": "what it does cannot be seen"}
+    assert found.others == {"own/w": "its use could not be traced"}
