@@ -20,8 +20,8 @@ from exporters import load
 from exporters.converting import FloatOperationError, convert_model
 from keras_callbacks import MagnitudePruning
 from random_models.programs import Program, build, examples
-from tfcompress.graph.channels import read_channels
-from tfcompress.graph.kernels import find_kernels
+from tfcompress.keras_graph.channels import read_channels
+from tfcompress.keras_graph.kernels import find_kernels
 from tfcompress.pruning.channels.choice import Choice
 from tfcompress.pruning.channels.importance import CRITERIA
 from tfcompress.quantization.float_file import ConversionError
