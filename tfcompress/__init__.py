@@ -70,7 +70,7 @@ _SERIALIZABLE = (
     "tfcompress.distillation",
     "tfcompress.guests.operations",
     "tfcompress.pruning.criteria",
-    "tfcompress.pruning.gates.gated_model",
+    "tfcompress.pruning.gates",
     "tfcompress.pruning.masks",
     "tfcompress.pruning.patterns",
     "tfcompress.pruning.schedules",

@@ -1,4 +1,4 @@
-"""Patterns, criteria, scopes and allocations, through `fit`."""
+"""Patterns, criteria, scopes and sparsity distributions, through `fit`."""
 
 import keras
 import numpy as np
@@ -103,7 +103,7 @@ def test_global_scope_meets_the_total_within_bounds():
     kernel = model.get_layer("head").kernel
     kernel.assign(kernel / 100)
     pruning = MagnitudePruning(
-        SCHEDULE, scope="global", floors={"wide": 0.3}, ceilings={"^head$": 0.75}
+        SCHEDULE, scope="global", min_sparsity={"wide": 0.3}, max_sparsity={"^head$": 0.75}
     )
     fit(model, pruning)
     total = sum(np.count_nonzero(kernel == 0) for kernel in kernels(model).values())
@@ -115,15 +115,15 @@ def test_global_scope_meets_the_total_within_bounds():
 
 def test_erk_spares_the_small_kernel():
     model = make_model()
-    fit(model, MagnitudePruning(SCHEDULE, allocation="erk"))
+    fit(model, MagnitudePruning(SCHEDULE, sparsity_distribution="erk"))
     # Densities of 24/128, 24/128 and 12/32, scaled to keep 144 of 288: 70.4, 70.4 and 3.2 zeros.
     zeros = {name: np.count_nonzero(kernel == 0) for name, kernel in kernels(model).items()}
     assert zeros == {"wide": 71, "narrow": 70, "head": 3}
 
 
-def test_targets_by_layer():
+def test_sparsities_by_layer():
     model = make_model()
-    fit(model, MagnitudePruning(SCHEDULE, targets={"head": 0.25, "wide|head": 0.75}))
+    fit(model, MagnitudePruning(SCHEDULE, layer_sparsity={"head": 0.25, "wide|head": 0.75}))
     assert sparsities(model) == {"wide": 0.75, "narrow": 0.5, "head": 0.25}
 
 

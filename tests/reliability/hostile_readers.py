@@ -18,7 +18,7 @@ from exporters.judging.target_check import check_target
 from exporters.reading.inspection import inspect
 from tfcompress.cli.data_argument import load_data
 from tfcompress.cli.errors import CommandError
-from tfcompress.distillation.cache_store import Manifest, read_manifest
+from tfcompress.distillation.cache import Manifest, read_manifest
 from tfcompress.guests.files import is_tf_keras_file
 from tfcompress.quantization.scheme import Scheme
 from tfcompress.report.search_result import read_search_result

@@ -15,7 +15,7 @@ from hostile_readers import all_readers, feed
 from exporters.judging.target_check import check_target
 from tfcompress.cli.data_argument import load_data
 from tfcompress.cli.errors import CommandError
-from tfcompress.distillation.cache_store import read_manifest
+from tfcompress.distillation.cache import read_manifest
 from tfcompress.guests.files import is_tf_keras_file
 from tfcompress.quantization.scheme import Scheme
 from tfcompress.tflite.associated_files import append_files, appended_files

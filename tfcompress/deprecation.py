@@ -1,0 +1,42 @@
+"""Renamed arguments: the old name works for one more release, with a warning."""
+
+import functools
+import warnings
+from collections.abc import Callable
+
+
+def renamed_arguments(**names: str) -> Callable:
+    """Make a decorator that accepts the former names of keyword arguments.
+
+    Args:
+        **names: the new name of each argument, by its old one.
+
+    Example:
+    >>> @renamed_arguments(most="max_examples")
+    ... def count(max_examples): return max_examples
+    >>> count(most=3)
+    3
+    """
+
+    def decorate(function):
+        @functools.wraps(function)
+        def call(*args, **kwargs):
+            for old in names.keys() & kwargs.keys():
+                new = names[old]
+                if new in kwargs:
+                    raise TypeError(
+                        f"`{old}` is the former name of `{new}`: pass `{new}` alone. "
+                        f"Received: {old}={kwargs[old]!r}, {new}={kwargs[new]!r}"
+                    )
+                warnings.warn(
+                    f"The argument `{old}` was renamed: use `{new}`. The old name will be removed "
+                    "in the next release.",
+                    DeprecationWarning,
+                    stacklevel=2,
+                )
+                kwargs[new] = kwargs.pop(old)
+            return function(*args, **kwargs)
+
+        return call
+
+    return decorate
