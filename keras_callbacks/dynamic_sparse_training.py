@@ -5,7 +5,7 @@ Two callbacks that differ in where weights grow.
 
 from keras_callbacks.pruning import MagnitudePruning
 from tfcompress.deprecation import renamed_arguments
-from tfcompress.graph.selection import LayerSelector
+from tfcompress.keras_graph.selection import LayerSelector
 from tfcompress.pruning.criteria import Criterion, Gradient, Random
 from tfcompress.pruning.dynamic_sparse_training import RewiringPruner, drop_fraction
 from tfcompress.pruning.schedules import TO_THE_END, ConstantSparsity

@@ -8,9 +8,13 @@ from keras_callbacks.callback import retrace
 from keras_callbacks.scheduled import ScheduledCallback
 from tfcompress.clustering.weight_clustering import refuse_clustered
 from tfcompress.deprecation import renamed_arguments
-from tfcompress.graph.ending import output_layers
-from tfcompress.graph.own_weights import find_every_kernel, find_own_weights
-from tfcompress.graph.selection import LayerSelector, frozen_layers, select_layers
+from tfcompress.keras_graph.custom_kernels import find_every_kernel, find_own_weights
+from tfcompress.keras_graph.selection import (
+    LayerSelector,
+    frozen_layers,
+    output_layers,
+    select_layers,
+)
 from tfcompress.pruning.criteria import as_criterion
 from tfcompress.pruning.masks import MaskConstraint
 from tfcompress.pruning.patterns import Channel, as_pattern

@@ -5,7 +5,8 @@ import numpy as np
 from keras import ops
 
 from keras_callbacks.callback import CompressionCallback, retrace
-from tfcompress.graph.selection import LayerSelector, select_layers
+from tfcompress.keras_graph.selection import LayerSelector, select_layers
+from tfcompress.keras_graph.wrapper import require_built
 from tfcompress.pruning.sparse_optimization import SparsityRegularizer
 
 
@@ -48,12 +49,7 @@ class NetworkSlimming(CompressionCallback):
         """Add the penalty to the scales."""
         super().on_train_begin(logs)
         self._remove_penalty()  # an interrupted training left it there
-        if not self.model.built:
-            raise ValueError(
-                f"Model {self.model.name!r} is not built, so it has no scales yet. Call it once on "
-                "a batch, give it an `Input`, or call `model.build(input_shape)` first. "
-                "Received: model.built=False"
-            )
+        require_built(self.model)
         self._scales = [
             layer.gamma
             for _, layer in select_layers(self.model, self.layers)

@@ -127,6 +127,28 @@ def test_sparsities_by_layer():
     assert sparsities(model) == {"wide": 0.75, "narrow": 0.5, "head": 0.25}
 
 
+FORMER = {
+    "allocation": ("sparsity_distribution", "erk"),
+    "targets": ("layer_sparsity", {"head": 0.25}),
+    "floors": ("min_sparsity", 0.1),
+    "ceilings": ("max_sparsity", {"head": 0.75}),
+}
+
+
+@pytest.mark.parametrize("old", FORMER)
+def test_former_names_of_arguments_warn_and_mean_the_same(old):
+    new, value = FORMER[old]
+    scope = "global" if old in ("floors", "ceilings") else "layer"
+    models = [keras.utils.set_random_seed(0) or make_model() for _ in range(2)]
+    fit(models[0], MagnitudePruning(SCHEDULE, scope=scope, **{new: value}))
+    with pytest.warns(DeprecationWarning, match=f"`{old}` was renamed: use `{new}`"):
+        renamed = MagnitudePruning(SCHEDULE, scope=scope, **{old: value})
+    fit(models[1], renamed)
+    assert sparsities(models[0]) == sparsities(models[1])
+    with pytest.raises(TypeError, match=f"former name of `{new}`"):
+        MagnitudePruning(SCHEDULE, scope=scope, **{old: value, new: value})
+
+
 def test_one_schedule_for_each_of_two_callbacks():
     model = make_model()
     fit(

@@ -4,7 +4,7 @@ import pytest
 from keras import layers as kl
 
 import tfcompress as tfc
-from tfcompress.graph.selection import walk_layers
+from tfcompress.keras_graph.selection import walk_layers
 from tfcompress.post_training.batch_normalization import fold_batch_normalization
 
 

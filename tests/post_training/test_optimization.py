@@ -6,7 +6,7 @@ from keras import layers as kl
 import tfcompress as tfc
 from exporters.converting import convert_model
 from exporters.running.runtime import load
-from tfcompress.graph.linear_layers import linear_layers
+from tfcompress.keras_graph.linear_layers import linear_layers
 from tfcompress.post_training import CorrectBiases, Equalize, RoundWeights
 from tfcompress.tflite.constants import constant_value
 from tfcompress.tflite.flatbuffer import read_model
@@ -256,6 +256,14 @@ def test_bad_arguments(mobile_net, images):
         Equalize(headroom=1.5)
     with pytest.raises(ValueError, match="Received: passes=0"):
         CorrectBiases(passes=0)
+
+
+def test_the_former_name_of_max_examples_warns(mobile_net, images):
+    with (
+        pytest.warns(DeprecationWarning, match="`most` was renamed: use `max_examples`"),
+        pytest.raises(ValueError, match="Received: max_examples=0"),
+    ):
+        tfc.equalize(mobile_net(), images, most=0)
 
 
 def test_steps_are_configured_by_objects(mobile_net, images):

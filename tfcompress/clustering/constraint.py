@@ -15,8 +15,8 @@ from tfcompress.clustering.grouping import (
     ungroup,
     values_of,
 )
-from tfcompress.graph.kernels import Kernel, find_kernels
-from tfcompress.graph.wrapper import ModelWrapper, unwrap
+from tfcompress.keras_graph.kernels import Kernel, find_kernels
+from tfcompress.keras_graph.wrapper import ModelWrapper, unwrap
 
 
 @keras.saving.register_keras_serializable(package="tfcompress")

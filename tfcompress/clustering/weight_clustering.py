@@ -8,9 +8,9 @@ from tfcompress.clustering.constraint import ClusterConstraint, constrain
 from tfcompress.clustering.differentiable import DifferentiableClusters, SharedKernel
 from tfcompress.clustering.grouping import group
 from tfcompress.clustering.soft_kmeans import DifferentiableKMeans
-from tfcompress.graph.kernels import Kernel, find_kernels
-from tfcompress.graph.selection import LayerSelector
-from tfcompress.graph.wrapper import require_built, require_final_kernels
+from tfcompress.keras_graph.kernels import Kernel, find_kernels
+from tfcompress.keras_graph.selection import LayerSelector
+from tfcompress.keras_graph.wrapper import require_built, require_final_kernels
 
 _METHODS = {"nearest": None, "differentiable": DifferentiableKMeans()}
 _MAX_CLUSTERS = 256

@@ -19,17 +19,17 @@ import numpy as np
 import tensorflow as tf
 from rich.progress import Progress
 
+from tfcompress.atomic_files import write_atomically
 from tfcompress.distillation.examples import (
     as_batches,
     as_structure,
-    hash_examples,
     input_hashes,
     is_dataset,
 )
 from tfcompress.distillation.signals import Signals
-from tfcompress.distillation.teachers import Teacher, as_teacher, hash_arrays
-from tfcompress.interruption import certain_interruption, raise_lost_interruption
-from tfcompress.whole_file import write_whole
+from tfcompress.distillation.teachers import Teacher, as_teacher
+from tfcompress.hashing import hash_arrays, hash_examples
+from tfcompress.interruption import raise_pending_interruption, reliable_interruption
 
 _MANIFEST = "manifest.json"
 _HASHES = "examples.npy"
@@ -101,7 +101,7 @@ class Manifest:
     def write(self, folder: pathlib.Path) -> None:
         """Write the manifest atomically."""
         content = json.dumps(dataclasses.asdict(self), indent=1)
-        write_whole(folder / _MANIFEST, content.encode())
+        write_atomically(folder / _MANIFEST, content.encode())
 
 
 def read_manifest(folder: pathlib.Path) -> Manifest | None:
@@ -299,7 +299,7 @@ def _check_hashes(known: np.ndarray, found: np.ndarray) -> None:
     )
 
 
-@certain_interruption()
+@reliable_interruption()
 def cache_teacher(
     teacher,
     data,
@@ -445,7 +445,7 @@ def _fill(folder, manifest, source, batches, hashes, progress):
                 array[done:stop] = _storable(values, array.dtype, source.name, done)
             done = stop
             bar.update(task, completed=done)
-            raise_lost_interruption()
+            raise_pending_interruption()
             if time.monotonic() - saved > _SECONDS_BETWEEN_SAVES or done == manifest.examples:
                 for array in rows:
                     array.flush()

@@ -1,6 +1,5 @@
 """Comparing student and teacher: a dry run, matching outputs and features, averaging values."""
 
-import abc
 import dataclasses
 from collections.abc import Sequence
 
@@ -17,19 +16,11 @@ from tfcompress.distillation.signals import (
     resolve_from_logits,
 )
 from tfcompress.distillation.teachers import Teacher
-from tfcompress.graph.wrapper import unwrap
-
-
-class Comparison(abc.ABC):
-    """How one loss compares the signals of two models."""
-
-    @abc.abstractmethod
-    def value(self, teacher: Signals, student: Signals, sample_weight, step):
-        """Return the loss of a batch, averaged with sample weights and masks, a scalar."""
+from tfcompress.keras_graph.wrapper import unwrap
 
 
 @dataclasses.dataclass(frozen=True)
-class OutputComparison(Comparison):
+class OutputComparison:
     """A loss on outputs, summed over them.
 
     ``outputs`` holds, for each, its position among the student's flattened outputs and among the
@@ -39,7 +30,7 @@ class OutputComparison(Comparison):
     loss: OutputLoss
     outputs: tuple[tuple[int, int, bool], ...]
 
-    def value(self, teacher, student, sample_weight, step):
+    def value(self, teacher: Signals, student: Signals, sample_weight, step):
         """Sum the loss over the outputs, each with its own sample weights and mask."""
         theirs, ours = keras.tree.flatten(teacher.outputs), keras.tree.flatten(student.outputs)
         weights = keras.tree.flatten(sample_weight)
@@ -52,13 +43,13 @@ class OutputComparison(Comparison):
 
 
 @dataclasses.dataclass(frozen=True)
-class FeatureComparison(Comparison):
+class FeatureComparison:
     """A loss on features; a built ``projection``, if any, is applied to the student's first."""
 
     loss: FeatureLoss
     projection: keras.Layer | None
 
-    def value(self, teacher, student, sample_weight, step):
+    def value(self, teacher: Signals, student: Signals, sample_weight, step):
         """Average the loss over the examples.
 
         Sample weights per output have no meaning for an inner layer and are not used; nor is a mask

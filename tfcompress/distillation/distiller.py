@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfcompress.distillation.cache import Taught, TeacherCache
 from tfcompress.distillation.comparison import (
-    Comparison,
+    FeatureComparison,
     OutputComparison,
     compare_features,
     compare_outputs,
@@ -34,7 +34,7 @@ from tfcompress.distillation.signals import (
 )
 from tfcompress.distillation.teachers import Teacher, as_teacher, frozen_copy
 from tfcompress.distillation.terms import Trackers, as_terms, pair_from_config
-from tfcompress.graph.wrapper import ModelWrapper, take_model
+from tfcompress.keras_graph.wrapper import ModelWrapper, take_model
 
 
 @dataclasses.dataclass
@@ -114,7 +114,7 @@ class Distiller(ModelWrapper):
         self.task_weight = checked_schedule("task_weight", task_weight)
         self.from_logits = from_logits
         self.projections: dict[str, keras.layers.Layer] = {}
-        self._comparisons: dict[str, Comparison] = {}
+        self._comparisons: dict[str, OutputComparison | FeatureComparison] = {}
         self._trackers = Trackers(["task", *(term.name for term in self.terms)])
         self._teacher = None
         for layer in self._feature_layers("student_layers"):

@@ -1,12 +1,12 @@
 """The data of ``fit`` as examples in a fixed order, identified by hashes."""
 
-import hashlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
+
+from tfcompress.hashing import hash_examples
 
 
 def as_batches(data, batch_size: int) -> tf.data.Dataset:
@@ -38,21 +38,6 @@ def is_dataset(data) -> bool:
 def as_structure(arrays):
     """Return arrays in a structure that ``tf.data`` keeps: it would stack a list."""
     return tuple(arrays) if isinstance(arrays, list) else arrays
-
-
-def hash_examples(batch) -> np.ndarray:
-    """Return a uint64 hash of each example of a structure of arrays: equal for equal examples."""
-    leaves = [np.ascontiguousarray(leaf) for leaf in keras.tree.flatten(batch)]
-    kinds = [f"{leaf.dtype}{leaf.shape[1:]}".encode() for leaf in leaves]
-
-    def one(index):
-        digest = hashlib.blake2b(digest_size=8)
-        for kind, leaf in zip(kinds, leaves, strict=True):
-            digest.update(kind)
-            digest.update(leaf[index].tobytes())
-        return int.from_bytes(digest.digest(), "little")
-
-    return np.array([one(index) for index in range(len(leaves[0]))], np.uint64)
 
 
 def input_hashes(batches: tf.data.Dataset) -> Iterator:

@@ -9,9 +9,9 @@ from typing import Any
 import keras
 from keras.src.utils.naming import to_snake_case
 
-from tfcompress.graph.interception import intercepted_calls
-from tfcompress.graph.selection import select_layers
-from tfcompress.graph.wrapper import unwrap
+from tfcompress.keras_graph.interception import intercepted_calls
+from tfcompress.keras_graph.selection import select_layers
+from tfcompress.keras_graph.wrapper import unwrap
 
 _PROBABILITIES = ("softmax", "sigmoid")
 _BINARY_LOSSES = ("binary_crossentropy", "binary_focal_crossentropy")

@@ -1,11 +1,10 @@
 """Teachers: sources of signals that are never trained and never saved."""
 
 import abc
-import hashlib
 import json
 import pathlib
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -20,9 +19,11 @@ from tfcompress.distillation.signals import (
     given_names,
     match_outputs,
 )
-from tfcompress.graph.wrapper import unwrap
-from tfcompress.guests.recognizing import is_tf_keras_model
+from tfcompress.hashing import hash_arrays, hash_files
+from tfcompress.keras_graph.wrapper import unwrap
+from tfcompress.legacy.wrappers import is_tf_keras_model
 from tfcompress.tflite.flatbuffer import read_model
+from tfcompress.tflite.numerics import dequantize, quantize
 
 _ROWS = 3  # of a dry run
 
@@ -60,27 +61,6 @@ class Teacher(abc.ABC):
                 "a loss on the outputs, or pass the teacher as a Keras model. "
                 f"Received: teacher_layer={layers[0]!r}"
             )
-
-
-def hash_arrays(*parts: str | np.ndarray) -> str:
-    """Hash texts and arrays, in order, with the arrays' dtypes and shapes."""
-    digest = hashlib.sha256()
-    for part in parts:
-        if isinstance(part, str):
-            digest.update(part.encode())
-        else:
-            digest.update(f"{part.dtype}{part.shape}".encode())
-            digest.update(np.ascontiguousarray(part).tobytes())
-    return digest.hexdigest()
-
-
-def _hash_files(paths: Iterable[pathlib.Path], root: pathlib.Path) -> str:
-    """Hash files and their paths below a root."""
-    digest = hashlib.sha256()
-    for path in sorted(paths):
-        digest.update(str(path.relative_to(root)).encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 class TFKerasTeacher(Teacher):
@@ -282,7 +262,7 @@ class SavedModelTeacher(Teacher):
     def fingerprint(self):
         """Hash the graph and the variables."""
         files = [self.path / "saved_model.pb", *(self.path / "variables").glob("*")]
-        return _hash_files(files, self.path)
+        return hash_files(files, self.path)
 
 
 class TFLiteTeacher(Teacher):
@@ -321,11 +301,13 @@ class TFLiteTeacher(Teacher):
 
     def fingerprint(self):
         """Hash the file."""
-        return _hash_files([self.path], self.path.parent)
+        return hash_files([self.path], self.path.parent)
 
     def _run(self, batch):
         """Return the outputs of a batch as arrays."""
-        values = _quantized(np.asarray(batch), self._input)
+        values, (scale, zero_point) = np.asarray(batch), self._input["quantization"]
+        dtype = self._input["dtype"]
+        values = quantize(values, scale, zero_point, dtype) if scale else values.astype(dtype)
         # A file made for one example at a time cannot be trusted to resize.
         resizes = self._input["shape_signature"][0] == -1
         parts = [values] if resizes else [values[i : i + 1] for i in range(len(values))]
@@ -341,25 +323,15 @@ class TFLiteTeacher(Teacher):
             interpreter.allocate_tensors()
         interpreter.set_tensor(index, values)
         interpreter.invoke()
-        return [_dequantized(interpreter.get_tensor(out["index"]), out) for out in self._outputs]
-
-
-def _quantized(values, details):
-    """Return values in the type of a tensor."""
-    scale, zero_point = details["quantization"]
-    if not scale:
-        return values.astype(details["dtype"])
-    limits = np.iinfo(details["dtype"])
-    rounded = np.round(values / scale) + zero_point
-    return np.clip(rounded, limits.min, limits.max).astype(details["dtype"])
-
-
-def _dequantized(values, details):
-    """Return the values of a tensor as float32."""
-    scale, zero_point = details["quantization"]
-    if scale:
-        values = (values.astype(np.float32) - zero_point) * scale
-    return values.astype(np.float32)
+        outputs = []
+        for details in self._outputs:
+            values, (scale, zero_point) = (
+                interpreter.get_tensor(details["index"]),
+                details["quantization"],
+            )
+            real = dequantize(values, scale, zero_point) if scale else values.astype(np.float32)
+            outputs.append(real)
+        return outputs
 
 
 def frozen_copy(student: keras.Model) -> keras.Model:

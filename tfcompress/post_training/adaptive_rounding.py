@@ -12,7 +12,7 @@ import functools
 
 import numpy as np
 
-from tfcompress.graph.linear_layers import LinearLayer, float64
+from tfcompress.keras_graph.linear_layers import LinearLayer, float64
 from tfcompress.post_training.report import StepReport
 from tfcompress.post_training.session import Session
 

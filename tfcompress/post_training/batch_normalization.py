@@ -8,11 +8,11 @@ import tensorflow as tf
 from keras import layers as kl
 
 from tfcompress.deprecation import renamed_arguments
-from tfcompress.graph.channels import read_channels, rebuild
-from tfcompress.graph.interception import VariableSwap, intercepted_calls
-from tfcompress.graph.layer_calls import LayerCalls
-from tfcompress.graph.linear_layers import LinearLayer, float64, is_linear
-from tfcompress.graph.selection import walk_layers
+from tfcompress.keras_graph.channels import read_channels, rebuild
+from tfcompress.keras_graph.interception import VariableSwap, intercepted_calls
+from tfcompress.keras_graph.layer_calls import LayerCalls
+from tfcompress.keras_graph.linear_layers import LinearLayer, float64, is_linear
+from tfcompress.keras_graph.selection import walk_layers
 from tfcompress.post_training.representative_data import input_batches
 from tfcompress.quantization.finite_weights import require_finite_weights
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from tfcompress.graph.linear_layers import LinearLayer, float64
+from tfcompress.keras_graph.linear_layers import LinearLayer, float64
 from tfcompress.post_training.observation import Observation, observe
 from tfcompress.post_training.report import StepReport
 from tfcompress.post_training.scaling_sets import Consumer, ScalingSet, find_scaling_sets

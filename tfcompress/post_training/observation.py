@@ -7,8 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfcompress.graph.interception import float32_computation, intercepted_calls
-from tfcompress.graph.linear_layers import LinearLayer
+from tfcompress.keras_graph.interception import float32_computation, intercepted_calls
+from tfcompress.keras_graph.linear_layers import LinearLayer
 
 
 @dataclasses.dataclass

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 import keras
 
 from tfcompress.deprecation import renamed_arguments
-from tfcompress.graph.channels.flow import require_functional
-from tfcompress.graph.wrapper import require_built, require_final_kernels, unwrap
-from tfcompress.interruption import certain_interruption
+from tfcompress.interruption import reliable_interruption
+from tfcompress.keras_graph.channels.flow import require_functional
+from tfcompress.keras_graph.wrapper import require_built, require_final_kernels, unwrap
 from tfcompress.post_training.adaptive_rounding import RoundWeights
 from tfcompress.post_training.bias_correction import CorrectBiases
 from tfcompress.post_training.cross_layer_equalization import Equalize
@@ -27,7 +27,7 @@ STEPS: dict[str, type[Step]] = {
 
 
 @renamed_arguments(most="max_examples")
-@certain_interruption()
+@reliable_interruption()
 def repair(
     model: keras.Model,
     representative_data,
@@ -165,8 +165,8 @@ def _optimizable(model: keras.Model) -> keras.Model:
     """Return the user's own model, checked."""
     if isinstance(model, QuantizeAware):
         raise ValueError(
-            f"Model {model.name!r} is quantization-aware: train it instead, or pass the float "
-            "model inside, `model.model`. Received: model of type QuantizeAware"
+            f"Model {model.name!r} is quantization-aware: train it instead, or pass `model.model`, "
+            "the float model inside. Received: model of type QuantizeAware"
         )
     require_final_kernels(model, "post-training optimization")
     model = unwrap(model)

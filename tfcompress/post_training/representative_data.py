@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
-from tfcompress.examples import gather
-from tfcompress.quantization.tracing import arrange_inputs, input_specs
+from tfcompress.data import gather
+from tfcompress.keras_graph.inputs import arrange_inputs, input_specs
 
 _MAX_NUMBERS = 4_000_000  # per batch
 _MIN_BATCH, _MAX_BATCH = 8, 128

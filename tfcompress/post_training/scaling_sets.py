@@ -6,8 +6,8 @@ import keras
 import numpy as np
 from keras import layers as kl
 
-from tfcompress.graph.layer_calls import LayerCall, LayerCalls
-from tfcompress.graph.linear_layers import LinearLayer, is_linear
+from tfcompress.keras_graph.layer_calls import LayerCall, LayerCalls
+from tfcompress.keras_graph.linear_layers import LinearLayer, is_linear
 
 _NO_CAP = float("inf")
 # f(s * x) == s * f(x) for every s > 0, up to the cap.

@@ -8,9 +8,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfcompress.graph.channels import read_channels, rebuild
-from tfcompress.graph.interception import float32_computation, intercepted_calls
-from tfcompress.graph.linear_layers import LinearLayer, collect_rows, linear_layers
+from tfcompress.keras_graph.channels import read_channels, rebuild
+from tfcompress.keras_graph.interception import float32_computation, intercepted_calls
+from tfcompress.keras_graph.linear_layers import LinearLayer, collect_rows, linear_layers
 from tfcompress.post_training.batch_normalization import fold_batch_normalization
 from tfcompress.quantization import Scheme, quantize_aware
 from tfcompress.quantization.arithmetic.observers import MovingAverage

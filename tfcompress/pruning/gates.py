@@ -8,12 +8,12 @@ import numpy as np
 from keras import ops
 from keras.src.backend import AutocastScope
 
-from tfcompress.graph.channels import ChannelFlow, ChannelGroup, read_channels, rebuild
-from tfcompress.graph.channels.flow import require_functional
-from tfcompress.graph.interception import VariableSwap, intercepted_calls
-from tfcompress.graph.kernels import Kernel, find_kernels
-from tfcompress.graph.selection import LayerSelector, select_layers, walk_layers
-from tfcompress.graph.wrapper import ModelWrapper, require_built, take_model
+from tfcompress.keras_graph.channels import ChannelFlow, ChannelGroup, read_channels, rebuild
+from tfcompress.keras_graph.channels.flow import require_functional
+from tfcompress.keras_graph.interception import VariableSwap, intercepted_calls
+from tfcompress.keras_graph.kernels import Kernel, find_kernels
+from tfcompress.keras_graph.selection import LayerSelector, select_layers, walk_layers
+from tfcompress.keras_graph.wrapper import ModelWrapper, require_built, take_model
 from tfcompress.pruning import hard_concrete
 from tfcompress.pruning.channels.removal import selected_groups
 from tfcompress.pruning.masks import count_masked, smallest
@@ -48,11 +48,11 @@ class ChannelGates:
     def __init__(self, model: keras.Model, flow: ChannelFlow, groups: Sequence[ChannelGroup]):
         self._model = model
         self._flow = flow
-        self._coupled = [bundle for group in groups for bundle in group.bundles]
+        self._coupled = [coupling for group in groups for coupling in group.couplings]
         self.shapes = {"channels": (len(self._coupled),)}  # of each array of gates, by name
-        numbers = np.zeros(len(flow.bundle_of), dtype=int)
+        numbers = np.zeros(len(flow.coupling_of), dtype=int)
         numbers[self._coupled] = np.arange(1, len(self._coupled) + 1)
-        self._gate_of = numbers[flow.bundle_of]
+        self._gate_of = numbers[flow.coupling_of]
         kernels = {id(kernel.variable): kernel for kernel in find_kernels(model)}
         self._weights = [
             GatedWeights(record.layer, kernels[key].variable, tuple(factors))

@@ -4,9 +4,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfcompress.graph.kernels import Kernel
-from tfcompress.graph.own_weights import find_every_kernel
-from tfcompress.graph.selection import LayerSelector, frozen_layers
+from tfcompress.keras_graph.custom_kernels import find_every_kernel
+from tfcompress.keras_graph.kernels import Kernel
+from tfcompress.keras_graph.selection import LayerSelector, frozen_layers
+from tfcompress.keras_graph.wrapper import require_built
 from tfcompress.pruning.criteria import Criterion
 from tfcompress.pruning.masks import MaskConstraint
 from tfcompress.pruning.patterns import Pattern
@@ -17,12 +18,7 @@ def prunable_kernels(
     model: keras.Model, layers: LayerSelector = None, depthwise: bool = False
 ) -> list[Kernel]:
     """List the kernels to prune, checked; depthwise ones, which hold few weights, on request."""
-    if not model.built:
-        raise ValueError(
-            f"Model {model.name!r} is not built, so it has no weights to prune. Call it once on a "
-            "batch, give it an `Input`, or call `model.build(input_shape)` first. "
-            "Received: model.built=False"
-        )
+    require_built(model)
     found = find_every_kernel(model, layers)
     kernels = [kernel for kernel in found if depthwise or not kernel.depthwise]
     if not kernels:

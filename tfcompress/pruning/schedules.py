@@ -239,9 +239,7 @@ class CosineDecay(_Decay):
     Args:
         initial_sparsity: fraction of zeros at ``begin_step``, in [0, 1).
         final_sparsity: fraction of zeros from ``end_step`` on, in [0, 1).
-        begin_step: the first step, in batches, at which masks are updated.
-        end_step: the step at which the final sparsity is reached; -1 for the end of training.
-        frequency: number of steps between updates; see ``Schedule``.
+        begin_step, end_step, frequency: when masks are updated; see ``Schedule``.
 
     Raises:
         ValueError: see ``Schedule``.
@@ -268,9 +266,7 @@ class ExponentialDecay(_Decay):
     Args:
         initial_sparsity: fraction of zeros at ``begin_step``, in [0, 1).
         final_sparsity: fraction of zeros from ``end_step`` on, in [0, 1).
-        begin_step: the first step, in batches, at which masks are updated.
-        end_step: the step at which the final sparsity is reached; -1 for the end of training.
-        frequency: number of steps between updates; see ``Schedule``.
+        begin_step, end_step, frequency: when masks are updated; see ``Schedule``.
 
     Raises:
         ValueError: see ``Schedule``.

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
-from tfcompress.graph.kernels import Kernel
-from tfcompress.graph.own_weights import find_every_kernel
+from tfcompress.keras_graph.custom_kernels import find_every_kernel
+from tfcompress.keras_graph.kernels import Kernel
 from tfcompress.pruning.masks import count_masked, smallest, smallest_by_size
 from tfcompress.pruning.patterns import NofM, Pattern
 from tfcompress.pruning.schedules import Schedule

@@ -4,7 +4,7 @@ import pytest
 from keras import layers as kl
 
 import tfcompress as tfc
-from tfcompress.graph.linear_layers import collect_rows, linear_layers
+from tfcompress.keras_graph.linear_layers import collect_rows, linear_layers
 from tfcompress.pruning.channels.reconstruction import entry_order, least_squares
 
 pytest.importorskip("sklearn", reason="the criterion 'lasso' needs the extra 'structure'")

@@ -10,9 +10,9 @@ import warnings
 import keras
 import numpy as np
 
-from tfcompress.examples import iterate_inputs
-from tfcompress.graph.channels import ChannelFlow, read_channels
-from tfcompress.graph.linear_layers import LinearLayer, collect_rows, linear_layers
+from tfcompress.data import iterate_inputs
+from tfcompress.keras_graph.channels import ChannelFlow, read_channels
+from tfcompress.keras_graph.linear_layers import LinearLayer, collect_rows, linear_layers
 
 _MAX_ROWS = 4096  # positions per layer
 _SAMPLES_PER_CHANNEL = 16384  # outputs at positions on which contributions are compared
@@ -65,8 +65,8 @@ def lasso(model, flow: ChannelFlow, data=None, seed=0) -> dict[int, float]:
     found: dict[int, list[float]] = {}
     for linear in readers:
         order = entry_order(_contributions(linear, rows[linear.path], generator))
-        for bundle, score in zip(flow.bundle_of[_read(flow, linear)], order, strict=True):
-            found.setdefault(int(bundle), []).append(float(score))
+        for coupling, score in zip(flow.coupling_of[_read(flow, linear)], order, strict=True):
+            found.setdefault(int(coupling), []).append(float(score))
     return {b: float(np.mean(s)) for b, s in found.items() if not flow.pinned[b]}
 
 
