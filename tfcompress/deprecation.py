@@ -10,13 +10,7 @@ from typing import Any
 def with_old_names(
     package: str, getattribute: Callable[[str], Any], renamed: Mapping[str, str]
 ) -> Callable[[str], Any]:
-    """Extend a package's ``__getattr__`` by old names that warn.
-
-    Args:
-        package: the package's name.
-        getattribute: its ``__getattr__``.
-        renamed: new names by old ones.
-    """
+    """Extend a package's ``__getattr__`` by old names, mapped to new ones, which warn."""
 
     def extended(name: str) -> Any:
         if name not in renamed:
@@ -32,32 +26,24 @@ def with_old_names(
     return extended
 
 
-def renamed_arguments(**names: str) -> Callable:
-    """Make a decorator that accepts the former names of keyword arguments.
+def renamed_arguments(**renamed: str) -> Callable:
+    """Let a function take keyword arguments under old names, mapped to new ones, which warn."""
 
-    Args:
-        **names: the new name of each argument, by its old one.
-
-    Example:
-    >>> @renamed_arguments(most="max_examples")
-    ... def count(max_examples): return max_examples
-    >>> count(most=3)
-    3
-    """
-
-    def decorate(function):
+    def decorated(function):
         @functools.wraps(function)
         def call(*args, **kwargs):
-            for old in names.keys() & kwargs.keys():
-                new = names[old]
+            method = function.__name__ == "__init__"
+            owner = type(args[0]).__name__ if method else function.__name__
+            for old in renamed.keys() & kwargs.keys():
+                new = renamed[old]
                 if new in kwargs:
                     raise TypeError(
-                        f"`{old}` is the former name of `{new}`: pass `{new}` alone. "
+                        f"`{old}` is the former name of `{new}` of {owner}: pass `{new}` alone. "
                         f"Received: {old}={kwargs[old]!r}, {new}={kwargs[new]!r}"
                     )
                 warnings.warn(
-                    f"The argument `{old}` was renamed: use `{new}`. The old name will be removed "
-                    "in the next release.",
+                    f"`{old}` of {owner} is now `{new}`; the old name will be removed in the next "
+                    "release.",
                     DeprecationWarning,
                     stacklevel=2,
                 )
@@ -66,4 +52,4 @@ def renamed_arguments(**names: str) -> Callable:
 
         return call
 
-    return decorate
+    return decorated

@@ -141,7 +141,7 @@ def test_former_names_of_arguments_warn_and_mean_the_same(old):
     scope = "global" if old in ("floors", "ceilings") else "layer"
     models = [keras.utils.set_random_seed(0) or make_model() for _ in range(2)]
     fit(models[0], MagnitudePruning(SCHEDULE, scope=scope, **{new: value}))
-    with pytest.warns(DeprecationWarning, match=f"`{old}` was renamed: use `{new}`"):
+    with pytest.warns(DeprecationWarning, match=f"`{old}` of MagnitudePruning is now `{new}`"):
         renamed = MagnitudePruning(SCHEDULE, scope=scope, **{old: value})
     fit(models[1], renamed)
     assert sparsities(models[0]) == sparsities(models[1])

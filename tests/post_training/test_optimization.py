@@ -260,7 +260,7 @@ def test_bad_arguments(mobile_net, images):
 
 def test_the_former_name_of_max_examples_warns(mobile_net, images):
     with (
-        pytest.warns(DeprecationWarning, match="`most` was renamed: use `max_examples`"),
+        pytest.warns(DeprecationWarning, match="`most` of repair is now `max_examples`"),
         pytest.raises(ValueError, match="Received: max_examples=0"),
     ):
         tfc.equalize(mobile_net(), images, most=0)
