@@ -8,7 +8,7 @@ from keras_callbacks.callback import retrace
 from keras_callbacks.scheduled import ScheduledCallback
 from tfcompress.clustering.weight_clustering import refuse_clustered
 from tfcompress.deprecation import renamed_arguments
-from tfcompress.keras_graph.custom_kernels import find_every_kernel, find_own_weights
+from tfcompress.keras_graph.custom_kernels import find_all_kernels, find_custom_weights
 from tfcompress.keras_graph.selection import (
     LayerSelector,
     frozen_layers,
@@ -140,7 +140,7 @@ class MagnitudePruning(ScheduledCallback):
         frozen = frozen_layers(self.model)
         self._unpruned = [
             kernel
-            for kernel in find_every_kernel(self.model)
+            for kernel in find_all_kernels(self.model)
             if kernel.layer_path not in frozen
             and all(kernel.variable is not ours.variable for ours in kernels)
         ]
@@ -169,7 +169,7 @@ class MagnitudePruning(ScheduledCallback):
         selected = [path for path, _ in select_layers(self.model, self.layers)]
         return {
             path: why
-            for path, why in find_own_weights(self.model).others.items()
+            for path, why in find_custom_weights(self.model).others.items()
             if any(path.startswith(chosen + "/") for chosen in selected)
         }
 

@@ -13,9 +13,8 @@ import tensorflow as tf
 from keras import layers as kl
 
 from tfcompress.keras_graph.interception import intercepted_calls
-from tfcompress.keras_graph.kernels import find_kernels
+from tfcompress.keras_graph.kernels import extract_patches, find_kernels
 from tfcompress.keras_graph.layer_calls import LayerCalls
-from tfcompress.keras_graph.patches import extract_patches
 
 _DEPTHWISE = (kl.DepthwiseConv1D, kl.DepthwiseConv2D)
 _CONVOLUTIONS = (kl.Conv1D, kl.Conv2D, *_DEPTHWISE)

@@ -17,7 +17,7 @@ from tfcompress.quantization.arithmetic.observers import MovingAverage
 from tfcompress.quantization.layer_schemes import resolve_schemes
 from tfcompress.quantization.quantize_aware import QuantizeAware
 from tfcompress.quantization.weights import QuantizedWeights, RoundedKernel
-from tfcompress.signal_to_noise import SignalToNoise
+from tfcompress.tflite.numerics import SignalToNoise
 
 OUTPUTS = "outputs"
 _MAX_ROWS = 4096  # positions per layer

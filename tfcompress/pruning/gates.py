@@ -48,11 +48,11 @@ class ChannelGates:
     def __init__(self, model: keras.Model, flow: ChannelFlow, groups: Sequence[ChannelGroup]):
         self._model = model
         self._flow = flow
-        self._coupled = [coupling for group in groups for coupling in group.couplings]
+        self._coupled = [coupled for group in groups for coupled in group.coupled_sets]
         self.shapes = {"channels": (len(self._coupled),)}  # of each array of gates, by name
-        numbers = np.zeros(len(flow.coupling_of), dtype=int)
+        numbers = np.zeros(len(flow.coupled_set_of), dtype=int)
         numbers[self._coupled] = np.arange(1, len(self._coupled) + 1)
-        self._gate_of = numbers[flow.coupling_of]
+        self._gate_of = numbers[flow.coupled_set_of]
         kernels = {id(kernel.variable): kernel for kernel in find_kernels(model)}
         self._weights = [
             GatedWeights(record.layer, kernels[key].variable, tuple(factors))

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfcompress.keras_graph.custom_kernels import find_every_kernel
+from tfcompress.keras_graph.custom_kernels import find_all_kernels
 from tfcompress.keras_graph.kernels import Kernel
 from tfcompress.keras_graph.selection import LayerSelector, frozen_layers
 from tfcompress.keras_graph.wrapper import require_built
@@ -19,7 +19,7 @@ def prunable_kernels(
 ) -> list[Kernel]:
     """List the kernels to prune, checked; depthwise ones, which hold few weights, on request."""
     require_built(model)
-    found = find_every_kernel(model, layers)
+    found = find_all_kernels(model, layers)
     kernels = [kernel for kernel in found if depthwise or not kernel.depthwise]
     if not kernels:
         hint = "depthwise ones require `prune_depthwise=True`" if found else "none has a kernel"

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
-from tfcompress.keras_graph.custom_kernels import find_every_kernel
+from tfcompress.keras_graph.custom_kernels import find_all_kernels
 from tfcompress.keras_graph.kernels import Kernel
 from tfcompress.pruning.masks import count_masked, smallest, smallest_by_size
 from tfcompress.pruning.patterns import NofM, Pattern
@@ -207,7 +207,7 @@ def per_kernel(
     ours = {id(kernel.variable) for kernel in kernels}
     for selector, number in value.items():
         _checked(name, number, value)
-        matched = {id(kernel.variable) for kernel in find_every_kernel(model, selector)} & ours
+        matched = {id(kernel.variable) for kernel in find_all_kernels(model, selector)} & ours
         if not matched:
             raise ValueError(
                 f"`{name}` selects no pruned kernel with {selector!r}. The pruned kernels are: "

@@ -67,7 +67,7 @@ def gamma(model, flow, data=None, seed=0):
 
 def random(model, flow, data=None, seed=0):
     """Return random numbers: the baseline for other criteria."""
-    free = np.unique(flow.coupling_of[~flow.pinned])
+    free = np.unique(flow.coupled_set_of[~flow.pinned])
     return dict(zip(free.tolist(), np.random.default_rng(seed).random(len(free)), strict=True))
 
 
@@ -128,16 +128,16 @@ class _Scores:
     """Averages the scores of channels over those that are coupled."""
 
     def __init__(self, flow):
-        self._coupling_of = flow.coupling_of
+        self._coupled_set_of = flow.coupled_set_of
         self._free = ~flow.pinned
-        self._sums = np.zeros(len(flow.coupling_of))
-        self._counts = np.zeros(len(flow.coupling_of))
+        self._sums = np.zeros(len(flow.coupled_set_of))
+        self._counts = np.zeros(len(flow.coupled_set_of))
 
     def add(self, ids, values):
         size = np.mean(values)
-        couplings = self._coupling_of[ids]
-        np.add.at(self._sums, couplings, values / size if size > 0 else values)
-        np.add.at(self._counts, couplings, 1.0)
+        sets = self._coupled_set_of[ids]
+        np.add.at(self._sums, sets, values / size if size > 0 else values)
+        np.add.at(self._counts, sets, 1.0)
 
     def mean(self):
         found = np.flatnonzero((self._counts > 0) & self._free)

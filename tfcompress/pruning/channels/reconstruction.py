@@ -65,8 +65,8 @@ def lasso(model, flow: ChannelFlow, data=None, seed=0) -> dict[int, float]:
     found: dict[int, list[float]] = {}
     for linear in readers:
         order = entry_order(_contributions(linear, rows[linear.path], generator))
-        for coupling, score in zip(flow.coupling_of[_read(flow, linear)], order, strict=True):
-            found.setdefault(int(coupling), []).append(float(score))
+        for coupled, score in zip(flow.coupled_set_of[_read(flow, linear)], order, strict=True):
+            found.setdefault(int(coupled), []).append(float(score))
     return {b: float(np.mean(s)) for b, s in found.items() if not flow.pinned[b]}
 
 

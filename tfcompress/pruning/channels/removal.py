@@ -125,8 +125,8 @@ def _warn_of_nothing(model, selection, ratio):
         )
     elif flow.unfollowed:
         why = (
-            f"no channel can be removed. {flow.where_lost()}Write such a layer with Keras layers "
-            "and operations, or shrink the model's layers yourself."
+            f"no channel can be removed. {flow.describe_unfollowed()}Write such a layer with Keras "
+            "layers and operations, or shrink the model's layers yourself."
         )
     else:
         why = "all channels are outputs of the model, or reach an operation that needs every one."
@@ -181,8 +181,8 @@ def selected_groups(
         removable = ", ".join(path for group in flow.groups for path in group.paths)
         raise ValueError(
             "No selected layer can lose channels: their channels are the model's outputs, or reach "
-            f"a layer that cannot shrink. {flow.where_lost()}Layers that can lose channels: "
-            f"{removable or 'none'}. Received: layers={layers!r}"
+            f"a layer that cannot shrink. {flow.describe_unfollowed()}Layers that can lose "
+            f"channels: {removable or 'none'}. Received: layers={layers!r}"
         )
     return groups
 

@@ -41,7 +41,9 @@ class ChannelSelection:
         """Return what to remove for a number of channels per group, after rounding."""
         removed = set()
         for group, count in zip(self.groups, counts, strict=True):
-            candidates = sorted((b for b in group.couplings if b in self.scores), key=self._score)
+            candidates = sorted(
+                (b for b in group.coupled_sets if b in self.scores), key=self._score
+            )
             removed.update(candidates[: self._rounded(group, count)])
         return sorted(removed - self._last_of_a_layer(removed))
 
@@ -54,7 +56,7 @@ class ChannelSelection:
         if least > limit:
             raise ValueError(
                 "Removing channels cannot make the model so small: every layer keeps at least one "
-                f"channel, which costs {least:g}. {self.flow.where_lost()}"
+                f"channel, which costs {least:g}. {self.flow.describe_unfollowed()}"
                 f"Received: a limit of {limit:g}"
             )
         while high - low > _SMALLEST_STEP:
@@ -65,14 +67,15 @@ class ChannelSelection:
                 low = middle
         return self.by_ratio(high)
 
-    def _score(self, coupling):
+    def _score(self, coupled):
         """Return the score of coupled channels."""
-        return self.scores[coupling]
+        return self.scores[coupled]
 
     def _global_counts(self, ratio):
         """Return how many to remove of each group for the lowest scores anywhere."""
         scored = [
-            [self.scores[b] for b in group.couplings if b in self.scores] for group in self.groups
+            [self.scores[b] for b in group.coupled_sets if b in self.scores]
+            for group in self.groups
         ]
         ranked = np.sort(np.concatenate(scored)) if scored else np.empty(0)
         count = math.floor(ratio * len(ranked) + 1e-9)
@@ -86,7 +89,7 @@ class ChannelSelection:
         """Return a count that leaves a multiple of ``round_to`` channels."""
         # In grouped convolutions, coupled channels hold one channel of each group.
         width = max(
-            int(np.count_nonzero(self.flow.coupling_of[made] == group.couplings[0]))
+            int(np.count_nonzero(self.flow.coupled_set_of[made] == group.coupled_sets[0]))
             for record in self.flow.records.values()
             for made in record.made.values()
         )
@@ -101,5 +104,5 @@ class ChannelSelection:
         for record in self.flow.records.values():
             for made in record.made.values():
                 if not kept[made].any():
-                    rescued.add(max(self.flow.coupling_of[made].tolist(), key=self._score))
+                    rescued.add(max(self.flow.coupled_set_of[made].tolist(), key=self._score))
         return rescued

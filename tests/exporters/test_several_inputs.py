@@ -71,7 +71,7 @@ def test_quantization_aware_outputs_keep_their_order(tmp_path):
     expected = trained.predict(x, verbose=0)
     with load(result.path) as loaded:
         found = loaded.predict(x)
-        steps = [port.scale for port in loaded.outputs]
+        steps = [details.scale for details in loaded.outputs]
     for output, wanted, step in zip(found, expected, steps, strict=True):
         np.testing.assert_allclose(output, wanted, atol=1.01 * step)
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from exporters.bundle import write_bundle
+from exporters.converting import convert_model
 from exporters.running.runtime import load
 from exporters.validation import validate
 
@@ -54,11 +55,19 @@ def test_any_number_of_examples_runs_whatever_the_batch(batch):
             np.testing.assert_allclose(output, expected[name], atol=1e-5)
 
 
+def test_an_input_that_is_given_out_has_a_name_on_either_side():
+    x = keras.Input((3,), name="x")
+    same = keras.Model(x, keras.layers.Dropout(0.5, name="same")(x))
+    with load(convert_model(same, "float32").flatbuffer) as loaded:
+        assert [port.name for port in (*loaded.inputs, *loaded.outputs)] == ["x", "same"]
+        np.testing.assert_array_equal(loaded.predict({"x": np.eye(3, dtype="f")})[0], np.eye(3))
+
+
 @pytest.mark.parametrize("batch", [1, 4])
 def test_inputs_come_by_name_or_in_the_files_order(batch):
     values = examples(3)
     with load(content(batch)) as loaded:
-        ordered = [values[port.name] for port in loaded.inputs]
+        ordered = [values[details.name] for details in loaded.inputs]
         for one, two in zip(loaded.predict(values), loaded.predict(ordered), strict=True):
             np.testing.assert_array_equal(one, two)
 
@@ -73,7 +82,7 @@ def test_inputs_of_different_lengths_are_refused():
 def test_several_outputs_are_compared_each_by_its_own():
     values = examples(6)
     with load(content(1)) as loaded:
-        order = ["scores" if len(port.shape) == 2 else "mask" for port in loaded.outputs]
+        order = ["scores" if len(details.shape) == 2 else "mask" for details in loaded.outputs]
     reference = model()(values)
     agreement = validate(
         content(1), [np.asarray(reference[name]) for name in order], values, kernels=("builtin",)
@@ -90,7 +99,7 @@ def test_a_list_of_inputs_is_in_the_order_of_the_model():
         by_name = dict(zip(order, inputs, strict=True))
         listed = keras.Model(inputs, model()(by_name)["scores"])
         with load(content(1)) as loaded:
-            place = [len(port.shape) for port in loaded.outputs].index(2)
+            place = [len(details.shape) for details in loaded.outputs].index(2)
             other = np.asarray(model()(values)["mask"])
 
         class Both:
