@@ -16,7 +16,8 @@ def input_specs(model: keras.Model, batch_size: int | None = 1) -> list[tf.Tenso
         batch_size: the fixed batch size, or ``None`` for one that is free at run time.
 
     Returns:
-        One spec per input, in the order of ``model.inputs``, named after them.
+        One spec per input, in the order of ``model.inputs``, named after them; float32 for floats
+        of any size.
 
     Raises:
         ValueError: the model has no declared inputs, or a dimension besides the batch is unknown.
@@ -35,7 +36,8 @@ def input_specs(model: keras.Model, batch_size: int | None = 1) -> list[tf.Tenso
                 f"Input {tensor.name!r} of model {model.name!r} has an unknown dimension besides "
                 f"the batch, and a deployed model needs fixed ones. Received: shape={shape}"
             )
-        specs.append(tf.TensorSpec((batch_size, *shape[1:]), tensor.dtype, tensor.name))
+        dtype = "float32" if keras.backend.is_float_dtype(tensor.dtype) else tensor.dtype
+        specs.append(tf.TensorSpec((batch_size, *shape[1:]), dtype, tensor.name))
     return specs
 
 

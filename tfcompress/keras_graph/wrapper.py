@@ -1,5 +1,7 @@
 """Models that train another model: how to recognise one and find the user's own model in it."""
 
+import os
+
 import keras
 
 
@@ -67,6 +69,22 @@ def take_model(config: dict) -> keras.Model:
     return model
 
 
+def require_model(model) -> None:
+    """Check that what is handed over is a Keras model.
+
+    Args:
+        model: anything.
+
+    Raises:
+        TypeError: it is none, such as the path of a file.
+    """
+    if not isinstance(model, keras.Model):
+        hint = ""
+        if isinstance(model, str | os.PathLike):
+            hint = f" Load it first: keras.saving.load_model({os.fspath(model)!r})."
+        raise TypeError(f"A Keras model is needed. Received: {type(model).__name__}.{hint}")
+
+
 def require_built(model: keras.Model) -> None:
     """Check that a model has its weights.
 
@@ -74,8 +92,10 @@ def require_built(model: keras.Model) -> None:
         model: a Keras model.
 
     Raises:
+        TypeError: it is no Keras model.
         ValueError: it has not.
     """
+    require_model(model)
     if not model.built:
         raise ValueError(
             f"Model {model.name!r} is not built, so it has no weights to work on. Call it once on "

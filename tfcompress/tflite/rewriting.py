@@ -10,7 +10,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from tfcompress.tflite.editing import Editor
-from tfcompress.tflite.filling import FUSED_LSTM, Storage
+from tfcompress.tflite.filling import CELL_STATE, FUSED_LSTM, HIDDEN_STATE, Storage
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.model import Subgraph, Tensor, TFLiteModel
 
@@ -240,22 +240,22 @@ def _form(graph: Subgraph, index: int) -> Storage:
     return Storage(tensor.dtype, grid.scales, grid.zero_points, grid.axis)
 
 
-def without_cell_clip(content: bytes) -> bytes:
-    """Let the cell states of fused LSTMs grow as those of Keras do.
+def with_lstms_of_keras(content: bytes) -> bytes:
+    """Let fused LSTMs compute what those of Keras do.
 
-    The converter clips them at 10: an LSTM that counts further would compute something else.
+    The converter clips their cell states at 10, and takes the state that they start from for a
+    kernel of zeros of the same shape, which would change from step to step.
 
     Args:
         content: a .tflite file.
 
     Returns:
-        The file, in which no LSTM of the main graph clips its cell state; the given one if it has
-        no LSTM.
+        The file with all LSTMs of the main graph mended; the given one if it has none.
 
     Example:
     ```python
     with open("model_float.tflite", "rb") as file:
-        content = without_cell_clip(file.read())
+        content = with_lstms_of_keras(file.read())
     ```
     """
     model = read_model(content)
@@ -264,5 +264,13 @@ def without_cell_clip(content: bytes) -> bytes:
         return content
     editor = Editor(content, model)
     for operation in found:
-        editor.records[operation.index].builtinOptions.cellClip = 0.0
+        record = editor.records[operation.index]
+        record.builtinOptions.cellClip = 0.0
+        record.inputs = list(operation.inputs)
+        states = operation.inputs[HIDDEN_STATE : CELL_STATE + 1]
+        for position, index in enumerate(operation.inputs[:HIDDEN_STATE]):
+            if index in states:
+                tensor = model.subgraphs[0].tensors[index]
+                zeros = np.zeros(tensor.shape, np.float32)
+                record.inputs[position] = editor.add_constant(tensor.name, zeros, tensor.dtype)
     return editor.packed()
