@@ -361,3 +361,38 @@ def test_an_lstm_that_starts_from_what_looks_like_its_kernel(tmp_path):
     export_tflite(model, tmp_path / "m", "float32")
     with load(str(tmp_path / "m")) as loaded:
         np.testing.assert_allclose(loaded.predict(x)[0], model(x), atol=1e-6)
+
+
+def test_several_inputs_are_inferred_as_their_file_does(tmp_path):
+    inputs = [keras.Input((4,), name="left"), keras.Input((6,), name="right")]
+    model = keras.Model(inputs, kl.Dense(3)(kl.Concatenate()(inputs)))
+    x = [RANDOM.normal(size=(64, size)).astype("float32") for size in (4, 6)]
+    quantized = tfc.quantize_aware(model).calibrate(x)
+    export_tflite(quantized, tmp_path / "m", validation_data=x)
+    with load(str(tmp_path / "m")) as loaded:
+        np.testing.assert_array_equal(loaded.predict(x)[0], quantized.predict(x, verbose=0))
+
+
+@pytest.mark.parametrize("kind", [kl.Conv2D, kl.SeparableConv2D])
+def test_dilated_convolutions_with_a_normalization(kind, tmp_path):
+    inputs = keras.Input((8, 8, 3))
+    x = kl.ReLU()(kl.BatchNormalization()(kind(4, 3, padding="same", dilation_rate=2)(inputs)))
+    both_ways(keras.Model(inputs, x), RANDOM.random((16, 8, 8, 3), "float32"), tmp_path / "m")
+
+
+def test_the_sign_of_a_number(tmp_path):
+    inputs = keras.Input((6,))
+    x = kl.Dense(8)(inputs)
+    shrunk = ops.sign(x) * ops.relu(ops.abs(x) - 0.2)
+    model = keras.Model(inputs, kl.Dense(3)(shrunk))
+    both_ways(model, RANDOM.normal(size=(64, 6)).astype("float32"), tmp_path / "m")
+
+
+@pytest.mark.parametrize("batch_size", [1, None])
+def test_the_largest_for_any_batch(batch_size, tmp_path):
+    inputs = keras.Input((6, 4))
+    model = keras.Model(inputs, ops.one_hot(ops.argmax(inputs, axis=-1), 4))
+    x = RANDOM.normal(size=(5, 6, 4)).astype("float32")
+    export_tflite(model, tmp_path / "m", "float32", batch_size=batch_size)
+    with load(str(tmp_path / "m")) as loaded:
+        np.testing.assert_array_equal(loaded.predict(x)[0], np.eye(4)[x.argmax(-1)])

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfcompress.compat.keras_logits import with_logits
-from tfcompress.keras_graph.hooks import TapPoint
+from tfcompress.keras_graph.hooks import HookPoint
 from tfcompress.keras_graph.wrapper import unwrap
 from tfcompress.quantization.deployed_graph import DeployedGraph, probe_inputs
 from tfcompress.quantization.execution import (
@@ -47,7 +47,7 @@ class DeployedModel:
         return self._compiled_numbers()
 
     @functools.cached_property
-    def probabilities(self) -> frozenset[TapPoint]:
+    def probabilities(self) -> frozenset[HookPoint]:
         """The points of softmaxes and sigmoids that nothing but the model's outputs reads."""
         return self.graph.probability_points()
 

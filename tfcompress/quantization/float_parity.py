@@ -68,7 +68,6 @@ def require_right_file(model: keras.Model, traced: TracedModel, content: bytes) 
     Raises:
         ConversionError: it does not.
     """
-
     # Of a batch of one, Keras takes tensors for biases that are none.
     is_free = all(tensor.shape[0] is None for tensor in unwrap(model).inputs)
 
