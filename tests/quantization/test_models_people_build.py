@@ -161,6 +161,10 @@ BY_HAND = {
     "a soft argmax": lambda x: ops.softmax(ops.reshape(x, (-1, 16, 3)), axis=1) * PLACES,
     "logsumexp": lambda x: ops.logsumexp(x, axis=-1),
     "Softmax(axis=[1, 2])": kl.Softmax(axis=[1, 2]),
+    "a cumulative sum": lambda x: ops.cumsum(x, axis=1),
+    "overlapping patches": lambda x: ops.image.extract_patches(x, 3, strides=1),
+    "attention of channels": lambda x: x * ops.softmax(ops.mean(x, (1, 2), keepdims=True)),
+    "LayerNormalization(axis=[1, 2])": kl.LayerNormalization(axis=[1, 2]),
     "a softmax of two axes": lambda x: ops.exp(x - ops.logsumexp(x, (1, 2), keepdims=True)),
 }
 
