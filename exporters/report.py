@@ -7,6 +7,7 @@ from typing import Any
 
 from exporters.comparing.agreement import Agreement
 from exporters.judging.target_check import Verdict
+from exporters.repair_trial import RepairTrial
 from exporters.running.ports import ports
 from tfcompress.tflite.model import TFLiteModel
 from tfcompress.tflite.releases import minimum_runtime
@@ -29,6 +30,7 @@ class ExportReport:
         signature_agreements: likewise of each further signature, by key.
         verdict: what the target makes of the file, None without a target.
         zstd_size: its size in bytes after Zstandard, None without the extra `zstd`.
+        repair: what came of repairing the model first, None where that was not tried.
     """
 
     quantization: str
@@ -43,6 +45,7 @@ class ExportReport:
     signature_agreements: dict[str, Agreement] = dataclasses.field(default_factory=dict)
     verdict: Verdict | None = None
     zstd_size: int | None = None
+    repair: RepairTrial | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON-able values."""
@@ -60,6 +63,8 @@ class ExportReport:
             f"in float: {', '.join(self.float_operations) or 'none'}",
             self.agreement.to_text(),
         ]
+        if self.repair is not None:
+            lines.insert(-1, str(self.repair))
         for key, agreement in self.signature_agreements.items():
             lines.append(f"signature {key}: {agreement.to_text()}")
         if self.verdict is not None:

@@ -86,7 +86,7 @@ def run(arguments) -> int:
     out = prepare_folder(arguments.out)
     begun = time.monotonic()
 
-    from tfcompress.cli.native_output import diverted_native_output
+    from tfcompress.native_output import diverted_native_output
 
     with (
         _interruption_told(out),

@@ -75,6 +75,11 @@ def _add_export(commands):
     )
     parser.add_argument("--output-dtype", choices=_INTEGERS, default="int8", help="likewise")
     parser.add_argument("--target", help="also judge whether this device runs the file")
+    parser.add_argument(
+        "--no-repair",
+        action="store_true",
+        help="do not try whether the int8 file is nearer to the model once that is repaired",
+    )
     add_import_option(parser)
     parser.set_defaults(run=run_export)
 
@@ -110,6 +115,8 @@ def run_export(arguments) -> None:
             labels=labels,
             normalization=arguments.normalization,
             target=arguments.target,
+            repair=not arguments.no_repair,
+            progress=not arguments.json,
         )
     if arguments.json:
         show(result.report, as_json=True)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 
 from tfcompress.cli.errors import CommandError
+from tfcompress.native_output import diverted_native_output, is_wanted
 
 
 def add_parser(commands, name: str, summary: str, description: str, examples: str):
@@ -34,11 +35,17 @@ def show(result, as_json: bool) -> None:
 def work(as_json: bool) -> Iterator[None]:
     """Surround what a command does before it shows the result.
 
-    What files, data and arguments can cause becomes an error of one line. With ``--json``, whatever
+    What files, data and arguments can cause becomes an error of one line. What TensorFlow says from
+    C++ is not shown, unless TF_CPP_MIN_LOG_LEVEL is 0. With ``--json``, whatever
     code of the user's and libraries print goes to the standard error stream: a program that reads
     the output gets the JSON alone.
     """
-    with one_line_errors(), _printing_to_stderr() if as_json else contextlib.nullcontext():
+    nothing = contextlib.nullcontext()
+    with (
+        nothing if is_wanted() else diverted_native_output(),
+        one_line_errors(),
+        _printing_to_stderr() if as_json else nothing,
+    ):
         yield
 
 

@@ -143,7 +143,11 @@ def quickstart(
     run.train("teacher", teacher, TEACHER_EPOCHS, 4e-3)
     run.train("student", student, STUDENT_EPOCHS, 4e-3)
     float_file = export_tflite(
-        student, out / "model_float.tflite", "float32", validation_data=run.test
+        student,
+        out / "model_float.tflite",
+        "float32",
+        validation_data=run.test,
+        progress=progress,
     )
 
     quantized = tfc.quantize_aware(student)
@@ -159,7 +163,9 @@ def quickstart(
         )
     )
     run.train("compressed student", distiller, COMPRESSION_EPOCHS, 3e-3, [pruning])
-    int8_file = export_tflite(quantized, out / "model_int8.tflite", validation_data=run.test)
+    int8_file = export_tflite(
+        quantized, out / "model_int8.tflite", validation_data=run.test, progress=progress
+    )
 
     console.print("measuring both files")
     findings = examine(

@@ -45,7 +45,7 @@ def run(arguments) -> None:
         raise CommandError(f"--seed must not be negative. Received: {arguments.seed}")
     out = prepare_folder(arguments.out)
 
-    from tfcompress.cli.native_output import diverted_native_output
+    from tfcompress.native_output import diverted_native_output
 
     with diverted_native_output(out / "quickstart.log"):
         import tensorflow as tf

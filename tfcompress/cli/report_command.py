@@ -70,7 +70,7 @@ def run(arguments) -> None:
     """Run the subcommand."""
     from rich.console import Console
 
-    from tfcompress.cli.native_output import diverted_native_output
+    from tfcompress.native_output import diverted_native_output
     from tfcompress.report import examine, write_report
     from tfcompress.report.writing import require_extra
 

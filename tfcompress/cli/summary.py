@@ -11,7 +11,7 @@ from tfcompress.report.findings import FileFindings, Findings
 def files_table(findings: Findings) -> Table:
     """Make a table with a row for each file: metric, sizes, latency, float operations."""
     table = Table(title="in the interpreter, on this computer")
-    headings = ("file", findings.metric_name, "bytes", "gzipped", "median ms", "float ops")
+    headings = ("file", findings.metric_name, "bytes", "gzip bytes", "median, ms", "float ops")
     for heading in headings:
         table.add_column(heading, justify="left" if heading == "file" else "right", no_wrap=True)
     for file in (findings.baseline, findings.file):

@@ -33,6 +33,11 @@ class CorrectBiases:
         if self.passes < 1:
             raise ValueError(f"`passes` is at least 1. Received: passes={self.passes!r}")
 
+    def cost(self, bench: Workbench) -> float:
+        """Estimate the passes over the data that the step makes."""
+        with_bias = sum(linear.bias is not None for linear in bench.linears)
+        return 1 + self.passes * (1 + with_bias / 2)
+
     def apply(self, bench: Workbench) -> StepReport:
         """Change the biases of the model on a workbench, and say which."""
         outputs = bench.reference_outputs()

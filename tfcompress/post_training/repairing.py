@@ -1,6 +1,6 @@
 """Repairing a trained model before it is rounded, on a few hundred inputs and without labels."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import keras
 
@@ -13,7 +13,7 @@ from tfcompress.post_training.noise import OUTPUTS
 from tfcompress.post_training.report import LayerNoise, RepairReport
 from tfcompress.post_training.rounding import RoundWeights
 from tfcompress.post_training.sample_data import sample_batches
-from tfcompress.post_training.workbench import Workbench
+from tfcompress.post_training.workbench import NOISE_PASSES, Workbench
 from tfcompress.quantization import QuantizeAware, Scheme
 from tfcompress.quantization.arithmetic.observers import MovingAverage
 from tfcompress.quantization.finite_weights import require_finite_weights
@@ -78,7 +78,7 @@ def repair(
     Method: each step names its own; the order is that of Nagel et al., "A White Paper on Neural
     Network Quantization", 2021, https://arxiv.org/abs/2106.08295, section 3.
     """
-    model = _repairable(model)
+    model = require_repairable(model)
     steps = _checked_steps([steps] if isinstance(steps, str) else steps)
     scheme = scheme or Scheme.int8()
     if not scheme.is_integer:
@@ -86,8 +86,34 @@ def repair(
             "A repair is for files that compute with integers. "
             f"Received: scheme={scheme!r}, whose activations are floats"
         )
-    batches = sample_batches(model, representative_data, most)
-    bench = Workbench(model, batches, scheme, observer)
+    return repaired(
+        model, sample_batches(model, representative_data, most), steps, scheme, observer
+    )
+
+
+def repaired(
+    model: keras.Model,
+    batches: Sequence,
+    steps: Sequence[Step],
+    scheme: Scheme,
+    observer: str | MovingAverage = "min_max",
+    tell: Callable[[float], None] = lambda share: None,
+) -> keras.Model:
+    """Repair a model on batches that were checked.
+
+    Args:
+        model: the float model.
+        batches: see ``sample_batches``.
+        steps: what is done.
+        scheme: the numerics of the file.
+        observer: see ``repair``.
+        tell: takes the share of the work that is done, after each batch; may raise to end it.
+
+    Returns:
+        The repaired model.
+    """
+    bench = Workbench(model, batches, scheme, observer, lambda passes: tell(passes / cost))
+    cost = 2 * NOISE_PASSES + sum(step.cost(bench) for step in steps)
     before = bench.noise()
     reports = tuple(step.apply(bench) for step in steps)
     after = bench.noise()
@@ -160,7 +186,8 @@ def correct_biases(model: keras.Model, representative_data, **settings) -> keras
     return repair(model, representative_data, ("correct_biases",), **settings)
 
 
-def _repairable(model: keras.Model) -> keras.Model:
+def require_repairable(model: keras.Model) -> keras.Model:
+    """Return the user's own model, or raise a ``ValueError`` where it cannot be repaired."""
     if isinstance(model, QuantizeAware):
         raise ValueError(
             f"Model {model.name!r} is quantization-aware: it is trained, not repaired. To repair "

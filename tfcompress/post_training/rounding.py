@@ -50,6 +50,10 @@ class RoundWeights:
                 f"`dampings` are positive numbers. Received: dampings={self.dampings!r}"
             )
 
+    def cost(self, bench: Workbench) -> float:
+        """Estimate the passes over the data that the step makes."""
+        return 2 + len(bench.linears) / 2
+
     def apply(self, bench: Workbench) -> StepReport:
         """Round the kernels of the model on a workbench, and say which."""
         bench.calibrate()

@@ -1,7 +1,7 @@
 """What the steps of a repair work on: a copy of the model, data, and the model as it is rounded."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import keras
 import numpy as np
@@ -21,6 +21,24 @@ from tfcompress.quantization.quantize_aware import QuantizeAware
 _MOST_ROWS = 4096  # positions of a layer at most
 
 
+NOISE_PASSES = 3.0  # that ``Workbench.noise`` makes
+
+
+class _Told:
+    """Batches that tell, after each, which share of them that was."""
+
+    def __init__(self, batches: Sequence, tell: Callable[[float], None]):
+        self._batches, self._tell = batches, tell
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator:
+        for batch in self._batches:
+            yield batch
+            self._tell(1 / len(self._batches))
+
+
 class Workbench:
     """A model under repair.
 
@@ -29,8 +47,10 @@ class Workbench:
         batches: inputs.
         scheme: the numerics of the deployed model.
         observer: how the ranges of activations follow from the data.
+        tell: takes how many passes over the data have been made, after each batch.
 
     Attributes:
+        batches: the inputs, a sequence; who goes through it makes a pass.
         model: the copy that the steps change, batch normalizations folded.
         reference: what the model should compute: it has the weights before any was rounded.
         grids: the grids of the weights.
@@ -44,14 +64,21 @@ class Workbench:
         batches: Sequence,
         scheme: Scheme,
         observer: str | MovingAverage,
+        tell: Callable[[float], None] = lambda passes: None,
     ):
-        self.original, self.batches, self.scheme = original, batches, scheme
+        self.original, self.scheme = original, scheme
+        self._data, self._passes, self._tell = batches, 0.0, tell
+        self.batches = _Told(batches, self._passed)
         self._observer = observer
         self.model = fold_batch_normalization(original)
         self.reference = rebuild(self.model, read_channels(self.model))
         self.grids = WeightGrids(self.model, scheme)
         self.linears, self.others = linear_layers(self.model)
         self._reference_linears, _ = linear_layers(self.reference)
+
+    def _passed(self, share: float) -> None:
+        self._passes += share
+        self._tell(self._passes)
 
     def settle_reference(self) -> None:
         """Let the model compute what it does now, from here on."""
@@ -70,7 +97,7 @@ class Workbench:
         self.calibrate()
         ratios = {path: SignalToNoise() for path in (*(x.path for x in self.linears), OUTPUTS)}
         run_rounded = self._run()
-        for batch in self.batches:
+        for batch in _Told(self._data, lambda share: self._passed(2 * share)):
             with float32_computation(self.reference):
                 wanted = outputs_of(
                     self._reference_linears, lambda x: self.reference(x, training=False), batch
@@ -103,7 +130,9 @@ class Workbench:
             float32 array (positions, groups, taps * inputs of a group).
         """
         with float32_computation(self.model):
-            return collect([linear], self.batches, _MOST_ROWS, self._run())[linear.path]
+            # Behind the layer the model is not run.
+            batches = _Told(self._data, lambda share: self._passed(share / 2))
+            return collect([linear], batches, _MOST_ROWS, self._run())[linear.path]
 
     def _run(self) -> Callable:
         quantized = self._quantized

@@ -91,6 +91,7 @@ class Workshop:
                 file,
                 target=self.target,
                 validation_data=spread(self.validation_data, EVIDENCE),
+                progress=False,
             )
             accuracy = file_accuracy(file, exported.report.agreement, self.validation_data)
             weights = pathlib.Path(making) / "model.keras"

@@ -99,6 +99,7 @@ def measure_reference(
         directory / FLOAT_FILE,
         "float32",
         validation_data=spread(validation_data, EVIDENCE),
+        progress=False,
     )
     (measured,) = benchmark(exported.path, runs).measurements
     reference = Reference(

@@ -112,7 +112,8 @@ class SearchResult:
     def to_text(self) -> str:
         """Return the trials as a table, and what they come to in sentences."""
         lines = [
-            f"{'trial':>5}  {'accuracy':>8}  {'gzipped':>10}  {'ratio':>6}  {'ms':>8}  speed-up"
+            f"{'trial':>5}  {'accuracy':>8}  {'gzip bytes':>10}  {'ratio':>6}  {'run, ms':>8}  "
+            "speed-up"
         ]
         reference = self.reference
         lines.append(

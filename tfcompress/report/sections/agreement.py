@@ -28,7 +28,8 @@ def agreement_section(findings: Findings) -> Section | None:
         Column("same class"),
         Column(findings.metric_name),
     )
-    text = f"{agreement.examples:,} examples, compared with {findings.reference}"
+    examples = f"{agreement.examples:,} examples{agreement.of_what()}"
+    text = f"{examples}, compared with {findings.reference}"
     if agreement.reference_metric is not None:
         value = formats.metric(agreement.reference_metric, findings.metric_name)
         text += f", whose {findings.metric_name} is {value}"
