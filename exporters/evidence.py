@@ -7,9 +7,9 @@ import keras
 import numpy as np
 
 from exporters.signatures import DEFAULT
-from tfcompress.examples import gather
+from tfcompress.data import gather
+from tfcompress.keras_graph.inputs import input_specs
 from tfcompress.quantization import QuantizeAware
-from tfcompress.quantization.tracing import input_specs
 from tfcompress.tflite.model import TFLiteModel
 
 EXAMPLES = 64

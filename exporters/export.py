@@ -7,31 +7,32 @@ from collections.abc import Iterable, Mapping
 
 import keras
 
-from exporters.comparing.agreement import Agreement
-from exporters.comparing.validation import validate
+from exporters.compatibility import check_target
 from exporters.converting import ConvertedModel, convert_model
-from exporters.describing import Labels, Normalization, with_description
-from exporters.download_size import gzip_size, zstd_size
 from exporters.evidence import EXAMPLES, choose_evidence
-from exporters.judging.target_check import check_target
+from exporters.mediapipe import convert_for_tasks, require_image_interface
+from exporters.metadata import Labels, Normalization, with_description
+from exporters.parity import Agreement
 from exporters.repair_trial import try_repair
-from exporters.report import ExportReport, ExportResult, describe
-from exporters.representative_data import kept
+from exporters.report import ExportReport, ExportResult, describe, gzip_size, zstd_size
 from exporters.signatures import DEFAULT
 from exporters.stages import shown_stages
-from tfcompress.graph.interception import float32_computation
-from tfcompress.graph.wrapper import unwrap
-from tfcompress.guests.guest_model import GuestModel
-from tfcompress.interruption import certain_interruption
+from exporters.validation import validate
+from tfcompress.atomic_files import require_writable, write_atomically
+from tfcompress.data import reusable
+from tfcompress.interruption import reliable_interruption
+from tfcompress.keras_graph.inputs import arrange_inputs
+from tfcompress.keras_graph.interception import float32_computation
+from tfcompress.keras_graph.wrapper import unwrap
+from tfcompress.legacy.conversion import LegacyModel
 from tfcompress.quantization import QuantizeAware, Scheme
-from tfcompress.quantization.tracing import arrange_inputs
 from tfcompress.targets.target import Target, load_target
+from tfcompress.targets.vela import require_compiler
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.precision import float_operations
-from tfcompress.whole_file import require_writable, write_whole
 
 
-@certain_interruption()
+@reliable_interruption()
 def export_tflite(
     model: keras.Model,
     path: str | os.PathLike,
@@ -47,6 +48,7 @@ def export_tflite(
     signatures: Mapping[str, str | keras.Model] | None = None,
     labels: Labels | None = None,
     normalization: Normalization | Mapping[str, Normalization] | None = None,
+    interface: str | None = None,
     repair: bool = True,
     progress: bool = True,
 ) -> ExportResult:
@@ -79,6 +81,8 @@ def export_tflite(
             output's last axis, or a dict of such by output.
         normalization: (mean, standard deviation) that the raw input is normalized with before it
             is fed, each one number or one a channel, stored likewise; or a dict of such by input.
+        interface: "mediapipe" for a file that MediaPipe's tasks for images take: it chooses the
+            types of inputs and outputs, and needs ``normalization``.
         repair: whether a float model that becomes "int8" is repaired first (``tfc.repair``), where
             that takes less than a minute and makes the file nearer to the model for certain, on a
             third of the representative data that is held out for it. It takes 96 examples, 160
@@ -94,6 +98,7 @@ def export_tflite(
             never seen data.
         FloatOperationError: an integer export would compute in float; names the Keras layers.
         ConversionError: the TFLite converter refuses the model.
+        ImportError: the target's compiler is not installed.
         RunError: the runtime refuses the file that was made.
         OSError: the file cannot be written.
 
@@ -103,24 +108,32 @@ def export_tflite(
     """
     path = require_writable(path)
     target = load_target(target) if isinstance(target, str) else target
-    representative_data, validation_data = kept(representative_data), kept(validation_data)
+    if target is not None:
+        require_compiler(target)
+    if interface is not None:
+        require_image_interface(interface, model, normalization, batch_size)
+    representative_data, validation_data = reusable(representative_data), reusable(validation_data)
     allow_float = tuple(allow_float)
+
+    def convert(model, quantization):
+        told = {
+            "representative_data": representative_data,
+            "batch_size": batch_size,
+            "allow_float": allow_float,
+            "signatures": signatures,
+        }
+        if interface is not None:
+            return convert_for_tasks(model, quantization, normalization, **told)
+        told |= {"input_dtype": input_dtype, "output_dtype": output_dtype}
+        return convert_model(model, quantization, **told)
+
     with shown_stages(progress) as tell:
         tell("converting the model")
-        settings = {
-            "representative_data": representative_data,
-            "input_dtype": input_dtype,
-            "output_dtype": output_dtype,
-            "batch_size": batch_size,
-        }
-        converted = convert_model(
-            model, quantization, allow_float=allow_float, signatures=signatures, **settings
-        )
-        trial = None
+        converted, trial = convert(model, quantization), None
         if repair and _may_be_repaired(converted, quantization, allow_float, representative_data):
             converted, trial = try_repair(
                 converted,
-                lambda repaired: convert_model(repaired, "int8", **settings),
+                lambda repaired: convert(repaired, "int8"),
                 _Deployed(converted.model),
                 representative_data,
                 EXAMPLES if validation_data is None else 0,
@@ -147,7 +160,7 @@ def export_tflite(
         repair=trial,
         **describe(content),
     )
-    write_whole(path, flatbuffer)
+    write_atomically(path, flatbuffer)
     return ExportResult(path, report)
 
 
@@ -158,7 +171,7 @@ def _may_be_repaired(converted, quantization, allow_float, representative_data) 
         and representative_data is not None
         and not allow_float
         and list(converted.models) == [DEFAULT]
-        and not isinstance(converted.model, QuantizeAware | GuestModel)
+        and not isinstance(converted.model, QuantizeAware | LegacyModel)
     )
 
 

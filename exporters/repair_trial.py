@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 import keras
 import numpy as np
 
-from exporters.comparing.validation import squared_errors
 from exporters.converting import ConvertedModel
+from exporters.report import RepairTrial
 from exporters.running.runtime import RunError
+from exporters.validation import squared_errors
 from tfcompress.clustering import cluster_summary
-from tfcompress.examples import Inputs, flattened, gather
+from tfcompress.data import Inputs, flattened, gather
 from tfcompress.post_training import CorrectBiases, Equalize, RoundWeights
 from tfcompress.post_training.repairing import repaired, require_repairable
 from tfcompress.post_training.sample_data import sample_batches
@@ -23,36 +24,6 @@ _LOOK = 5.0  # seconds after which it can be told how long it will take
 _FEWEST, _MOST = 96, 240  # examples; every third of them judges
 _SIZE, _VALUES = 1024, 256
 _SURE = 2.0  # standard deviations
-
-
-@dataclasses.dataclass(frozen=True)
-class RepairTrial:
-    """What came of repairing a model before its file was made.
-
-    Attributes:
-        kept: whether the file is that of the repaired model.
-        reason: why it is not; empty if it is.
-        examples: how many examples judged, which the repair had not seen.
-        plain: signal-to-noise ratio in dB of the outputs without a repair, against the float model.
-        repaired: the same with it.
-        seconds: how long it took to find out.
-    """
-
-    kept: bool
-    reason: str = ""
-    examples: int = 0
-    plain: float | None = None
-    repaired: float | None = None
-    seconds: float = 0.0
-
-    def __str__(self) -> str:
-        if self.plain is None:
-            return f"no repair: {self.reason}"
-        found = (
-            f"{self.plain:.1f} dB without, {self.repaired:.1f} dB with it on {self.examples} "
-            f"examples held out, {self.seconds:.0f} s"
-        )
-        return f"repaired: {found}" if self.kept else f"not repaired, {self.reason}: {found}"
 
 
 class _TooLongError(Exception):

@@ -2,15 +2,48 @@
 
 import collections
 import dataclasses
+import gzip
+import importlib
 import pathlib
 from typing import Any
 
-from exporters.comparing.agreement import Agreement
-from exporters.judging.target_check import Verdict
-from exporters.repair_trial import RepairTrial
-from exporters.running.ports import ports
+from exporters.compatibility import Verdict
+from exporters.parity import Agreement
+from exporters.running.tensor_details import ports
+from tfcompress.targets.versions import minimum_runtime
 from tfcompress.tflite.model import TFLiteModel
-from tfcompress.tflite.releases import minimum_runtime
+
+_ZSTD_LEVEL = 19  # a file is compressed once and downloaded often
+
+
+@dataclasses.dataclass(frozen=True)
+class RepairTrial:
+    """What came of repairing a model before its file was made.
+
+    Attributes:
+        kept: whether the file is that of the repaired model.
+        reason: why it is not; empty if it is.
+        examples: how many examples judged, which the repair had not seen.
+        plain: signal-to-noise ratio in dB of the outputs without a repair, against the float model.
+        repaired: the same with it.
+        seconds: how long it took to find out.
+    """
+
+    kept: bool
+    reason: str = ""
+    examples: int = 0
+    plain: float | None = None
+    repaired: float | None = None
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        if self.plain is None:
+            return f"no repair: {self.reason}"
+        found = (
+            f"{self.plain:.1f} dB without, {self.repaired:.1f} dB with it on {self.examples} "
+            f"examples held out, {self.seconds:.0f} s"
+        )
+        return f"repaired: {found}" if self.kept else f"not repaired, {self.reason}: {found}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,3 +155,23 @@ def _plain(port) -> dict[str, Any]:
         "scale": port.scale,
         "zero_point": port.zero_point,
     }
+
+
+def gzip_size(content: bytes) -> int:
+    """Return the bytes that gzip makes of a file, at its highest level."""
+    return len(gzip.compress(content, mtime=0))
+
+
+def zstd_size(content: bytes) -> int | None:
+    """Return the bytes that Zstandard makes of a file, at level 19.
+
+    Python has Zstandard from 3.14 on; before, it takes the extra `zstd`.
+
+    Returns:
+        The size; None where the extra is not installed.
+    """
+    try:
+        zstd = importlib.import_module("backports.zstd")
+    except ImportError:
+        return None
+    return len(zstd.compress(content, _ZSTD_LEVEL))

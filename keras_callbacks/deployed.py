@@ -9,7 +9,7 @@ from keras.src.trainers.compile_utils import CompileMetrics
 from exporters.converting import convert_model
 from exporters.running.runtime import load
 from keras_callbacks.callback import CompressionCallback
-from tfcompress.examples import as_called, gather
+from tfcompress.data import as_called, gather
 
 
 class DeployedAccuracy(CompressionCallback):

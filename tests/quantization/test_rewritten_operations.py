@@ -9,7 +9,7 @@ from keras import ops
 
 import tfcompress as tfc
 from exporters import export_tflite
-from tfcompress.graph.inner_tensors import InnerTensors
+from tfcompress.keras_graph.inner_tensors import InnerTensors
 from tfcompress.quantization.deployed_graph import PlacementError
 from tfcompress.quantization.lowerings.operations import FORMS, rewritings
 from tfcompress.quantization.placement import Placement
@@ -26,7 +26,9 @@ OPERATIONS = {
     "NotEqual": lambda x: tf.where(tf.not_equal(x, 0.5), x, 7.0),
     "OneHot": lambda x: tf.one_hot(tf.cast(tf.abs(x), tf.int32), 3, 2.0, -1.0, axis=1),
     "OnesLike": lambda x: x + tf.raw_ops.OnesLike(x=x),
+    "RealDiv": lambda x: x / tf.sqrt(x * x + 0.5),
     "Relu6": lambda x: tf.nn.relu6(4.0 * x),
+    "SelectV2": lambda x: tf.where(tf.math.is_finite(x), x, 0.0),
     "Selu": tf.nn.selu,
     "Softplus": tf.nn.softplus,
     "Softsign": tf.nn.softsign,

@@ -69,7 +69,7 @@ def run(arguments: list[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else arguments
     interruption, code = Interruption(), 0
     try:
-        with interruption.certain(signal.SIGINT, signal.SIGTERM):
+        with interruption.handling(signal.SIGINT, signal.SIGTERM):
             parsed = make_parser().parse_args(given)
             parsed.command_line = shlex.join(["tfcompress", *given])
             code = parsed.run(parsed) or 0

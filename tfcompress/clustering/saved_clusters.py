@@ -10,7 +10,7 @@ import numpy as np
 from keras.src.saving.keras_saveable import KerasSaveable
 
 from tfcompress.clustering.constraint import ClusterConstraint
-from tfcompress.graph.kernels import Kernel
+from tfcompress.keras_graph.kernels import Kernel
 
 
 class SavedClusters(KerasSaveable):

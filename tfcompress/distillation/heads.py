@@ -2,7 +2,7 @@
 
 import keras
 
-from tfcompress.graph.wrapper import unwrap
+from tfcompress.keras_graph.wrapper import unwrap
 
 _PROBABILITIES = ("softmax", "sigmoid")
 

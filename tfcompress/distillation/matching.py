@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import keras
 from keras.src.utils.naming import to_snake_case
 
-from tfcompress.graph.wrapper import unwrap
+from tfcompress.keras_graph.wrapper import unwrap
 
 _NUMBERED = re.compile(r"(output|outputs)?_?\d*")
 

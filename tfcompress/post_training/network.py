@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import keras
 
-from tfcompress.graph.channels.flow import is_graph, nodes_in_order, require_functional
+from tfcompress.keras_graph.channels.flow import is_graph, nodes_in_order, require_functional
 
 
 @dataclasses.dataclass(frozen=True)

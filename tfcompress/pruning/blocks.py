@@ -6,12 +6,12 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from tfcompress.examples import iterate_inputs
-from tfcompress.graph.channels import read_channels, rebuild
-from tfcompress.graph.channels.flow import nodes_in_order, require_functional
-from tfcompress.graph.channels.rebuilding import run_graph
-from tfcompress.graph.selection import LayerSelector, select_layers
-from tfcompress.graph.wrapper import require_built
+from tfcompress.data import iterate_inputs
+from tfcompress.keras_graph.channels import read_channels, rebuild
+from tfcompress.keras_graph.channels.flow import nodes_in_order, require_functional
+from tfcompress.keras_graph.channels.rebuilding import run_graph
+from tfcompress.keras_graph.selection import LayerSelector, select_layers
+from tfcompress.keras_graph.wrapper import require_built
 
 _CRITERIA = ("output", "branch")
 

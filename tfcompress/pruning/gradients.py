@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfcompress.graph.kernels import Kernel
+from tfcompress.keras_graph.kernels import Kernel
 from tfcompress.pruning.criteria import Criterion
 
 

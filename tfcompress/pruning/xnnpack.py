@@ -14,8 +14,8 @@ import dataclasses
 import keras
 from keras import layers as kl
 
-from tfcompress.graph.kernels import find_kernels
-from tfcompress.graph.wrapper import unwrap
+from tfcompress.keras_graph.kernels import find_kernels
+from tfcompress.keras_graph.wrapper import unwrap
 
 MIN_SPARSITY = 2 / 3
 

@@ -12,15 +12,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfcompress.graph.kernels import find_kernels
-from tfcompress.graph.selection import walk_layers
-from tfcompress.graph.taps import TapPoint, walk_operations
-from tfcompress.graph.wrapper import unwrap
+from tfcompress.keras_graph.hooks import TapPoint, walk_operations
+from tfcompress.keras_graph.kernels import find_kernels
+from tfcompress.keras_graph.selection import walk_layers
+from tfcompress.keras_graph.wrapper import unwrap
 from tfcompress.quantization.derivation import Derivations, FoldedKernel, derive
 from tfcompress.quantization.float_file import ConversionError, float_file
 from tfcompress.quantization.layer_schemes import LayerSchemes, resolve_schemes
 from tfcompress.quantization.lowerings import observable_call
 from tfcompress.quantization.lowerings.fused_lstm import recurrent_layers, with_recurrence
+from tfcompress.quantization.masked_scores import score_margins
 from tfcompress.quantization.placement import Placement
 from tfcompress.quantization.plan import FLOAT_PLAN, Fixed, Learned, Plan
 from tfcompress.quantization.planning import make_plan
@@ -33,13 +34,12 @@ from tfcompress.quantization.tracing import (
     made_up_weights,
     trace,
 )
-from tfcompress.tflite.cell_clip import without_cell_clip
 from tfcompress.tflite.flatbuffer import read_model
+from tfcompress.tflite.interpreter import tensor_values
 from tfcompress.tflite.model import Operation, TFLiteModel
 from tfcompress.tflite.names import layer_scopes, match_layer
 from tfcompress.tflite.precision import list_refused
-from tfcompress.tflite.probing import tensor_values
-from tfcompress.tflite.range_pairs import take_out_pairs
+from tfcompress.tflite.rewriting import take_out_pairs, without_cell_clip
 
 # These copy from what they read and have its grid: where that is rounded, they are.
 _COPIES = frozenset(
@@ -171,6 +171,11 @@ class DeployedGraph:
         values = imported_tensors(self.traced.definition, weights, kernel.needs)
         factor = kernel.factor(dict(zip(kernel.needs, values, strict=True)))
         return tf.broadcast_to(tf.reshape(factor, [-1]), [kernel.shape[kernel.axis]])
+
+    @functools.cached_property
+    def margins(self) -> Mapping[int, float]:
+        """The margins of the tensors that may hold masked scores, see ``score_margins``."""
+        return score_margins(self.model)
 
     def probability_points(self) -> frozenset[TapPoint]:
         """Return the points of softmaxes and sigmoids that nothing but the model's outputs reads.
@@ -524,6 +529,7 @@ def _place(model, graph, points, repeats, rewritten):
         tuple(shared.items()),
         graph.beside_float(),
         tuple(rewritten),
+        tuple((points[i], margin) for i, margin in graph.margins.items() if i in points),
     )
     return placement, placement_rows(graph.plan, points, placement)
 

@@ -8,8 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfcompress.compat.keras_logits import with_logits
-from tfcompress.graph.taps import TapPoint
-from tfcompress.graph.wrapper import unwrap
+from tfcompress.keras_graph.hooks import TapPoint
+from tfcompress.keras_graph.wrapper import unwrap
 from tfcompress.quantization.deployed_graph import DeployedGraph, probe_inputs
 from tfcompress.quantization.execution import (
     missing_kernels,

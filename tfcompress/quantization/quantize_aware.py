@@ -9,11 +9,12 @@ import tensorflow as tf
 from keras.src.backend import AutocastScope
 
 from tfcompress.compat.keras_logits import logits_behind, with_logits
-from tfcompress.examples import iterate_inputs
-from tfcompress.graph.interception import is_intercepted
-from tfcompress.graph.selection import LayerSelector, select_layers
-from tfcompress.graph.taps import TappedCalls, walk_operations
-from tfcompress.graph.wrapper import (
+from tfcompress.data import iterate_inputs
+from tfcompress.keras_graph.hooks import TappedCalls, walk_operations
+from tfcompress.keras_graph.inputs import input_specs
+from tfcompress.keras_graph.interception import is_intercepted
+from tfcompress.keras_graph.selection import LayerSelector, select_layers
+from tfcompress.keras_graph.wrapper import (
     ModelWrapper,
     require_built,
     require_final_kernels,
@@ -21,11 +22,16 @@ from tfcompress.graph.wrapper import (
     unwrap,
 )
 from tfcompress.quantization.accumulators import AccumulatorUnits
+from tfcompress.quantization.activation_tensors import (
+    ActivationTensors,
+    first_steps,
+    stepped_ranges,
+)
 from tfcompress.quantization.arithmetic.fake_quantization import (
     fake_quantize_activations,
     fake_quantize_activations_outside_xla,
 )
-from tfcompress.quantization.arithmetic.observers import MovingAverage, get_observer
+from tfcompress.quantization.arithmetic.observers import MAY_MASK, MovingAverage, get_observer
 from tfcompress.quantization.deployed_graph import (
     DeployedGraph,
     PlacementError,
@@ -46,8 +52,7 @@ from tfcompress.quantization.phase import Phase
 from tfcompress.quantization.placement import Placement
 from tfcompress.quantization.poles import around_poles
 from tfcompress.quantization.scheme import Scheme
-from tfcompress.quantization.stored_tensors import StoredTensors, first_steps, stepped_ranges
-from tfcompress.quantization.tracing import input_point, input_specs
+from tfcompress.quantization.tracing import input_point
 from tfcompress.quantization.weights import QuantizedWeights, stepped_in_the_first_version
 
 _INFERENCE = Phase(ranges_move=False)
@@ -262,7 +267,7 @@ class QuantizeAware(ModelWrapper):
 
     def _rounded(self, inputs, training, mask, phase):
         steps = self.activation_steps
-        stored = StoredTensors(
+        stored = ActivationTensors(
             self.placement,
             self.scheme,
             tf.convert_to_tensor(self.ranges),
@@ -345,12 +350,15 @@ class QuantizeAware(ModelWrapper):
 
     def _observed(self, inputs, ranges, observer):
         """Follow the ranges of a batch, and tell of each tensor whether it is finite."""
-        stored = StoredTensors(self.placement, self.scheme, ranges, Phase(), observer)
+        stored = ActivationTensors(self.placement, self.scheme, ranges, Phase(), observer)
         finite = {}
 
         def tap(point, tensor, **how):
             if tensor.dtype.is_floating:
-                finite.setdefault(point, tf.reduce_all(tf.math.is_finite(tensor)))
+                is_known = tf.math.is_finite(tensor)
+                if tensor.op.type in MAY_MASK:
+                    is_known |= tf.equal(tensor, -np.inf)
+                finite.setdefault(point, tf.reduce_all(is_known))
             return stored.tap(point, tensor, **how)
 
         self._run(inputs, training=False, mask=None, phase=Phase(), tap=tap)

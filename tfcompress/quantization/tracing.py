@@ -15,15 +15,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfcompress.graph.deploying import deploying
-from tfcompress.graph.inner_tensors import is_inner_role
-from tfcompress.graph.interception import (
+from tfcompress.keras_graph.hooks import TappedCalls, TapPoint, walk_operations
+from tfcompress.keras_graph.inner_tensors import is_inner_role
+from tfcompress.keras_graph.inputs import arrange_inputs, input_specs
+from tfcompress.keras_graph.interception import (
     VariableSwap,
+    deploying,
     float32_computation,
     intercepted_calls,
 )
-from tfcompress.graph.taps import TappedCalls, TapPoint, walk_operations
-from tfcompress.graph.wrapper import ModelWrapper, unwrap
+from tfcompress.keras_graph.wrapper import ModelWrapper, unwrap
 from tfcompress.quantization.lowerings.operations import forms_for
 
 
@@ -112,45 +113,6 @@ def _behind(definition, names):
     return part
 
 
-def input_specs(model: keras.Model, batch_size: int | None = 1) -> list[tf.TensorSpec]:
-    """Describe what a model's inference function takes.
-
-    Args:
-        model: a built Keras model.
-        batch_size: the fixed batch size, or ``None`` for one that is free at run time.
-
-    Returns:
-        One spec per input, in the order of ``model.inputs``, named after them.
-
-    Raises:
-        ValueError: the model has no declared inputs, or a dimension besides the batch is unknown.
-    """
-    inputs = getattr(unwrap(model), "inputs", None)
-    if not inputs:
-        raise ValueError(
-            f"Model {model.name!r} does not declare its inputs, so their shapes are not known. "
-            "Call the layers on `keras.Input` objects and make a `keras.Model` of the result."
-        )
-    specs = []
-    for tensor in inputs:
-        shape = tuple(tensor.shape)
-        if None in shape[1:]:
-            raise ValueError(
-                f"Input {tensor.name!r} of model {model.name!r} has an unknown dimension besides "
-                f"the batch, and a deployed model needs fixed ones. Received: shape={shape}"
-            )
-        specs.append(tf.TensorSpec((batch_size, *shape[1:]), tensor.dtype, tensor.name))
-    return specs
-
-
-def arrange_inputs(model: keras.Model, tensors: Sequence):
-    """Arrange one tensor per input as the user's model takes them: bare, as a list or as a dict."""
-    structure = getattr(unwrap(model), "_inputs_struct", None)
-    if structure is None:
-        return tensors[0] if len(tensors) == 1 else list(tensors)
-    return keras.tree.pack_sequence_as(structure, list(tensors))
-
-
 def trace(
     model: keras.Model,
     wrap: Callable | None = None,
@@ -219,7 +181,7 @@ def trace(
     names = [tensor.op.name for tensor in traced.inputs[: len(specs) + len(variables)]]
     outputs = tuple(_behind_identity(tensor) for tensor in traced.outputs)
     return TracedModel(
-        _without_functions(traced),
+        _in_single_precision(_without_functions(traced)),
         specs,
         tuple(names[: len(specs)]),
         dict(zip(names[len(specs) :], variables, strict=True)),
@@ -238,6 +200,30 @@ def _float_variables(model):
             if keras.backend.is_float_dtype(variable.dtype)
         }.values()
     )
+
+
+def _in_single_precision(definition):
+    """Return the graph with float32 in the place of float64, which devices do not compute with.
+
+    An array of NumPy among a model's constants is enough to make what follows float64.
+    """
+    double, single = tf.float64.as_datatype_enum, tf.float32.as_datatype_enum
+    for node in definition.node:
+        for attribute in node.attr.values():
+            if attribute.type == double:
+                attribute.type = single
+            if attribute.tensor.dtype == double:
+                value = tf.make_ndarray(attribute.tensor).astype(np.float32)
+                attribute.tensor.CopyFrom(tf.make_tensor_proto(value))
+            for place, kind in enumerate(attribute.list.type):
+                if kind == double:
+                    attribute.list.type[place] = single
+        if node.op == "Cast" and node.attr["SrcT"].type == node.attr["DstT"].type:
+            kind = node.attr["DstT"].type
+            node.op = "Identity"
+            node.attr.clear()
+            node.attr["T"].type = kind
+    return definition
 
 
 def _behind_identity(tensor):

@@ -11,15 +11,15 @@ import keras
 import numpy as np
 
 from exporters import benchmark, export_tflite
-from exporters.comparing.agreement import Agreement
-from exporters.comparing.validation import file_metric
-from exporters.download_size import gzip_size
-from tfcompress.examples import gather
-from tfcompress.graph.channels import read_channels
+from exporters.parity import Agreement
+from exporters.report import gzip_size
+from exporters.validation import file_metric
+from tfcompress.atomic_files import replace_atomically, write_atomically
+from tfcompress.data import gather
+from tfcompress.keras_graph.channels import read_channels
 from tfcompress.search.records import Reference
 from tfcompress.search.teaching import spread
 from tfcompress.tflite.editing import Editor
-from tfcompress.whole_file import replaced_whole, write_whole
 
 ORIGINAL = "original.keras"
 FLOAT_FILE = "original.tflite"
@@ -60,7 +60,7 @@ def require_own(directory: pathlib.Path, own: str, target: str | None) -> None:
     mark = directory / "search.json"
     wanted = {"fingerprint": own, "target": target}
     if not mark.exists():
-        write_whole(mark, json.dumps(wanted).encode())
+        write_atomically(mark, json.dumps(wanted).encode())
         return
     found = json.loads(mark.read_text(encoding="utf-8"))
     what = {
@@ -92,7 +92,7 @@ def measure_reference(
     note = directory / "reference.json"
     if note.exists():
         return Reference(**json.loads(note.read_text(encoding="utf-8")))
-    with replaced_whole(directory / ORIGINAL) as draft:
+    with replace_atomically(directory / ORIGINAL) as draft:
         model.save(draft)
     exported = export_tflite(
         model,
@@ -112,7 +112,7 @@ def measure_reference(
         macs=count_macs(model),
         bare_size=bare_size(exported.path.read_bytes()),
     )
-    write_whole(note, json.dumps(dataclasses.asdict(reference)).encode())
+    write_atomically(note, json.dumps(dataclasses.asdict(reference)).encode())
     return reference
 
 

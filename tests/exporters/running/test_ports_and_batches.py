@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from exporters.bundling.bundle import write_bundle
-from exporters.comparing.validation import validate
+from exporters.bundle import write_bundle
 from exporters.running.runtime import load
+from exporters.validation import validate
 
 
 @functools.cache

@@ -7,10 +7,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfcompress.examples import iterate_inputs
-from tfcompress.graph.channels import ChannelFlow
-from tfcompress.graph.interception import intercepted_calls
-from tfcompress.graph.patches import extract_patches
+from tfcompress.data import iterate_inputs
+from tfcompress.keras_graph.channels import ChannelFlow
+from tfcompress.keras_graph.interception import intercepted_calls
+from tfcompress.keras_graph.patches import extract_patches
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ import warnings
 import keras
 import numpy as np
 
-from tfcompress.graph.channels import ChannelFlow, read_channels
+from tfcompress.keras_graph.channels import ChannelFlow, read_channels
 from tfcompress.pruning.channels.mixing import MixingLayer, collect_rows, mixing_layers
 
 _MOST_ROWS = 4096  # positions that a layer's sums are taken over

@@ -16,7 +16,7 @@ from keras import layers as kl
 from keras.src.layers.rnn.conv_lstm import ConvLSTMCell
 from keras.src.layers.rnn.dropout_rnn_cell import DropoutRNNCell
 
-from tfcompress.graph.inner_tensors import unwatched
+from tfcompress.keras_graph.inner_tensors import unwatched
 
 
 def simple_rnn(layer, call, tap):

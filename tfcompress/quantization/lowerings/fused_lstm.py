@@ -15,7 +15,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from tfcompress.graph.selection import walk_layers
+from tfcompress.keras_graph.selection import walk_layers
 
 
 def require_no_state(model: keras.Model) -> None:
