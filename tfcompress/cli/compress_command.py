@@ -38,7 +38,7 @@ def add_to(commands) -> None:
     parser = add_parser(
         commands, "compress", "make a model fit a device and a budget", _DESCRIPTION, _EXAMPLES
     )
-    parser.add_argument("model", help="the .keras file of a trained classifier")
+    parser.add_argument("model", help="the .keras file of a trained model")
     parser.add_argument("--data", required=True, help=f"to train on; {DATA_HELP}")
     parser.add_argument(
         "--validation-data", required=True, metavar="DATA", help="to measure accuracy on; likewise"
@@ -48,10 +48,21 @@ def add_to(commands) -> None:
     parser.add_argument(
         "--max-accuracy-drop",
         type=float,
-        default=0.01,
         metavar="SHARE",
-        help="against the float file; 0.01, the default, is one point",
+        help="against the float file; 0.01, the default, is one point; in the unit of --metric",
     )
+    parser.add_argument(
+        "--metric",
+        metavar="NAME",
+        help="a metric of Keras to keep in the place of accuracy, such as mse or BinaryAccuracy",
+    )
+    parser.add_argument(
+        "--metric-mode",
+        choices=("auto", "max", "min"),
+        default="auto",
+        help="which is better; by default the name of the metric tells",
+    )
+    parser.add_argument("--loss", metavar="NAME", help="of the training; needed with --metric")
     parser.add_argument("--max-size", type=int, metavar="BYTES", help="of the gzipped file")
     parser.add_argument(
         "--max-latency", type=float, metavar="SECONDS", help="median of a run on this computer"
@@ -104,6 +115,9 @@ def run(arguments) -> int:
             load_data(arguments.data, shape, seed=arguments.seed, reshuffle=True),
             load_data(arguments.validation_data, shape, flag="--validation-data"),
             target=arguments.target,
+            metric=arguments.metric,
+            metric_mode=arguments.metric_mode,
+            loss=arguments.loss,
             max_accuracy_drop=arguments.max_accuracy_drop,
             max_size=arguments.max_size,
             max_latency=arguments.max_latency,
@@ -124,7 +138,8 @@ def run(arguments) -> int:
 
 def _check(arguments) -> None:
     """Judge the arguments before TensorFlow loads."""
-    from tfcompress.search.budget import Budget, require_positive
+    from tfcompress.search.budget import make_budget, require_positive
+    from tfcompress.search.records import ACCURACY
     from tfcompress.search.space import Space
     from tfcompress.targets.target import load_target
 
@@ -133,7 +148,12 @@ def _check(arguments) -> None:
         require_other_file("--out", f"{arguments.out}/{name}", arguments.model)
     check_data(arguments.data)
     check_data(arguments.validation_data, "--validation-data")
-    Budget(arguments.max_accuracy_drop, arguments.max_size, arguments.max_latency)
+    make_budget(
+        arguments.metric or ACCURACY,
+        arguments.max_accuracy_drop,
+        arguments.max_size,
+        arguments.max_latency,
+    )
     require_positive(
         time_budget=arguments.time_budget,
         epochs=arguments.epochs,

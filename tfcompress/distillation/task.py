@@ -25,7 +25,12 @@ def loss_of_output(losses, index: int, names: Sequence[str]):
     return losses
 
 
+def loss_name(loss) -> str:
+    """Return the name of a loss as Keras's functions have it: "sparse_categorical_crossentropy"."""
+    name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
+    return to_snake_case(name)
+
+
 def is_binary(loss) -> bool:
     """Tell whether a loss takes each unit of an output for a yes or no of its own."""
-    name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
-    return to_snake_case(name) in _BINARY or name == "bce"
+    return loss_name(loss) in (*_BINARY, "bce")

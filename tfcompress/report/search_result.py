@@ -48,6 +48,8 @@ class SearchResult:
         shortfalls: by how much that one misses each limit; empty if the budget is met.
         reference_accuracy: accuracy of the float file, a share.
         reference_gzip_size: its bytes after gzip.
+        metric: what accuracy is, if not accuracy.
+        lower_is_better: whether less of it is better.
         trials: the trials, in order.
     """
 
@@ -59,6 +61,8 @@ class SearchResult:
     reference_accuracy: float
     reference_gzip_size: int
     trials: tuple[Trial, ...]
+    metric: str = "accuracy"
+    lower_is_better: bool = False
 
 
 def read_search_result(path: str | os.PathLike) -> SearchResult:
@@ -96,6 +100,8 @@ def read_search_result(path: str | os.PathLike) -> SearchResult:
             reference_accuracy=float(content["reference"]["accuracy"]),
             reference_gzip_size=int(content["reference"]["gzip_size"]),
             trials=tuple(_trial(entry) for entry in content["trials"]),
+            metric=str(content["reference"].get("metric", "accuracy")),
+            lower_is_better=bool(content["reference"].get("lower_is_better", False)),
         )
     except KeyError as error:
         raise ValueError(f"{path} is no result of a search: it has no {error}") from error

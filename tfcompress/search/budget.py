@@ -1,9 +1,12 @@
 """What a compressed model may cost."""
 
 import dataclasses
+import math
 from typing import Any
 
-from tfcompress.search.records import Reference, Trial
+from tfcompress.search.records import ACCURACY, Reference, Trial
+
+_POINT = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,6 +17,7 @@ class Budget:
         max_accuracy_drop: how much less accuracy at most, a share: 0.01 is one point.
         max_size: bytes of the gzipped file at most; None for no limit.
         max_latency: median seconds of a run on this computer at most; None for no limit.
+        metric: what stands in the place of accuracy, if not accuracy; the drop is in its unit.
 
     Raises:
         ValueError: a limit is out of its range.
@@ -26,9 +30,16 @@ class Budget:
     max_accuracy_drop: float = 0.01
     max_size: int | None = None
     max_latency: float | None = None
+    metric: str = ACCURACY
 
     def __post_init__(self):
-        if not 0 <= self.max_accuracy_drop < 1:
+        if self.metric != ACCURACY:
+            if not 0 <= self.max_accuracy_drop < math.inf:
+                raise ValueError(
+                    f"`max_accuracy_drop` says how much worse {self.metric} may get, in its own "
+                    f"unit, from 0. Received: max_accuracy_drop={self.max_accuracy_drop!r}"
+                )
+        elif not 0 <= self.max_accuracy_drop < 1:
             raise ValueError(
                 "`max_accuracy_drop` is a share of the examples in [0, 1), such as 0.01 for one "
                 f"point. Received: max_accuracy_drop={self.max_accuracy_drop!r}"
@@ -73,11 +84,14 @@ class Budget:
     def distance(self, trial: Trial) -> float:
         """Return how far a trial is from the budget: the sum of shortfalls, each by its scale.
 
-        A point of accuracy counts as much as a twentieth of the permitted size or latency; a file
+        A point of accuracy, or what another metric may get worse, counts as much as a twentieth of
+        the permitted size or latency; a file
         that the target does not run is far from any that it runs.
         """
         scales = {
-            "accuracy_drop": 0.01,
+            "accuracy_drop": _POINT
+            if self.metric == ACCURACY
+            else self.max_accuracy_drop or _POINT,
             "size": (self.max_size or 1) / 20,
             "latency": (self.max_latency or 1) / 20,
             "runs_on_target": 1e-6,
@@ -87,7 +101,30 @@ class Budget:
 
     def to_json(self) -> dict[str, Any]:
         """Return the limits as plain data."""
-        return dataclasses.asdict(self)
+        limits = dataclasses.asdict(self)
+        del limits["metric"]  # the reference has it
+        return limits
+
+
+def make_budget(
+    metric: str,
+    max_accuracy_drop: float | None,
+    max_size: int | None = None,
+    max_latency: float | None = None,
+) -> Budget:
+    """Make a budget; accuracy may drop by a point where nothing is said.
+
+    Raises:
+        ValueError: as for ``Budget``; or a metric other than accuracy comes without a limit.
+    """
+    if max_accuracy_drop is None:
+        if metric != ACCURACY:
+            raise ValueError(
+                f"Say how much worse {metric} may get, in its own unit: `max_accuracy_drop`. "
+                "Received: max_accuracy_drop=None"
+            )
+        max_accuracy_drop = _POINT
+    return Budget(max_accuracy_drop, max_size, max_latency, metric)
 
 
 def require_positive(**values: float | None) -> None:

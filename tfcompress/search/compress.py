@@ -14,11 +14,13 @@ from tfcompress.data import gather, reusable
 from tfcompress.interruption import reliable_interruption
 from tfcompress.keras_graph.channels.flow import require_functional
 from tfcompress.keras_graph.wrapper import require_built, unwrap
-from tfcompress.search.budget import Budget, require_positive
+from tfcompress.search.budget import make_budget, require_positive
 from tfcompress.search.choosing import choose
-from tfcompress.search.fine_tuning import FineTuning
+from tfcompress.search.fine_tuning import FineTuning, require_loss
 from tfcompress.search.one_trial import Workshop
 from tfcompress.search.preparing import Pace, measure_pace, measure_sensitivity
+from tfcompress.search.quality import quality_of
+from tfcompress.search.records import ACCURACY
 from tfcompress.search.reference import (
     fingerprint,
     measure_reference,
@@ -30,6 +32,7 @@ from tfcompress.search.space import TECHNIQUES, Candidate, Space
 from tfcompress.search.store import FrontSampler, finished_trials, open_study
 from tfcompress.search.teaching import (
     count_steps,
+    gather_labelled,
     make_lessons,
     observed_inputs,
     require_labels,
@@ -48,7 +51,9 @@ def compress(
     validation_data,
     *,
     target: str | None = None,
-    max_accuracy_drop: float = 0.01,
+    metric=None,
+    metric_mode: str = "auto",
+    max_accuracy_drop: float | None = None,
     max_size: int | None = None,
     max_latency: float | None = None,
     time_budget: float = 900,
@@ -65,7 +70,7 @@ def compress(
     seed: int = 0,
     progress: bool = True,
 ) -> SearchResult:
-    """Find the best .tflite file of a classifier within a budget.
+    """Find the best .tflite file of a model within a budget.
 
     Each trial removes channels, sets weights to zero, rounds them to 8 bits or fewer, fine-tunes
     what is left with the original as the teacher and the numbers of the device, exports it, runs
@@ -77,14 +82,20 @@ def compress(
     there, under another budget too; several at once, in processes of their own, work together.
 
     Args:
-        model: a built and trained classifier; it is left as it is. Its output has the shape
-            (examples, classes).
+        model: a built and trained model; it is left as it is. Without ``metric`` a classifier,
+            whose output has the shape (examples, classes).
         train_data: (x, y), (x, y, sample_weight), a tf.data.Dataset or a PyDataset: what ``fit``
             takes. Arrays are seen as they are; a dataset may augment.
         validation_data: likewise, with labels: what accuracy is measured on. As trials are chosen
             by it, keep other data for the last word.
+        metric: what is kept in the place of accuracy, for regression, segmentation or several
+            outputs: a metric of Keras or its name, a function from (labels, outputs) to a number,
+            or {the name of an output: one of these}. Outputs come as the labels do: one array, a
+            list, or a dict by name.
+        metric_mode: "max" or "min" of ``metric`` is better; "auto" goes by its name.
         target: a device of ``tfcompress.targets.list_targets()``, which has to run the file.
-        max_accuracy_drop: how much less accuracy than the float file at most; 0.01 is one point.
+        max_accuracy_drop: how much less accuracy than the float file at most; 0.01, the default, is
+            one point. With ``metric`` how much worse that may get, in its own unit; to be given.
         max_size: bytes of the gzipped file at most.
         max_latency: median seconds of a run at most, on this computer with one thread.
         time_budget: seconds; the last trial is cut to what is left.
@@ -95,7 +106,8 @@ def compress(
             "clusters". The first three by default; without "channels" for a subclassed model.
         epochs: epochs of a trial; by default so many that about seven trials fit.
         learning_rate: of the fine-tuning, at its beginning.
-        loss: the loss of the labels; by default the cross entropy that fits the model.
+        loss: the loss of the labels, one or several, as ``compile`` takes it; by default the cross
+            entropy that fits a classifier. With ``metric`` that of the compiled model.
         batch_size: of arrays.
         max_trials: trials at most, those of other workers and earlier calls counted.
         runs: timed runs of each file.
@@ -110,9 +122,10 @@ def compress(
     Raises:
         ImportError: Optuna is not installed.
         TypeError: data can be gone through only once.
-        ValueError: the target or a technique is unknown; a limit is out of its range or below what
-            any compression reaches; the model is not built, a wrapper, or no classifier; labels are
-            missing or do not fit its classes; the directory belongs to another model or target; or
+        ValueError: the target, a technique or the metric is unknown; a limit is out of its range or
+            below what any compression reaches; the model is not built, a wrapper, or without
+            ``metric`` no classifier; labels are missing or do not fit its classes, or a loss is
+            missing; the directory belongs to another model, target or metric; or
             the time is not enough for any training and the model does not fit the budget without.
         RuntimeError: no candidate can be exported; what ``export_tflite`` raises, where the model
             as it is cannot.
@@ -130,7 +143,8 @@ def compress(
     https://arxiv.org/abs/1907.10902.
     """
     end = time.monotonic() + time_budget
-    budget = Budget(max_accuracy_drop, max_size, max_latency)
+    quality = quality_of(metric, metric_mode)
+    budget = make_budget(quality.name, max_accuracy_drop, max_size, max_latency)
     require_positive(
         time_budget=time_budget, epochs=epochs, batch_size=batch_size, max_trials=max_trials,
         runs=runs, heartbeat=heartbeat, learning_rate=learning_rate,
@@ -139,28 +153,31 @@ def compress(
         load_target(target)
     space = _space(model, techniques)
     validation_data = reusable(validation_data)
-    labels = require_labels(model, validation_data, "validation_data")
-    require_labels(model, train_data, "train_data")
+    if quality.name == ACCURACY:
+        labels = require_labels(model, validation_data, "validation_data")
+        require_labels(model, train_data, "train_data")
+        validation_data = gather(validation_data)
+    else:
+        labels, loss = None, require_loss(model, loss)
+        validation_data = gather_labelled(validation_data, "validation_data")
     steps = count_steps(train_data, batch_size)
-    validation_data = gather(validation_data)
     own = fingerprint(model, validation_data)
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     console = Console(quiet=not progress)
     with one_at_a_time(directory), console.status("measuring the model as it is"):
-        require_own(directory, own, target)
-        reference = measure_reference(model, validation_data, directory, runs)
+        require_own(directory, own, target, quality.name)
+        reference = measure_reference(model, validation_data, directory, runs, quality)
         budget.require_possible(reference)
         sampler = FrontSampler(space, functools.partial(choose, space, budget), seed)
-        name = f"tfcompress-{own}-{target}"
-        study = open_study(directory, storage, name, sampler, heartbeat)
+        study = open_study(directory, storage, f"tfcompress-{own}-{target}", sampler, heartbeat)
     require_shared(directory, finished_trials(study))
     tuning = FineTuning(observed_inputs(train_data), labels, learning_rate, loss, seed)
-    workshop = Workshop(directory, tuning, reference, validation_data, target, runs)
+    workshop = Workshop(directory, tuning, reference, validation_data, target, runs, quality)
     worker = Worker(workshop, study, space, budget, time_budget, model.name, console)
     worker.say(
         f"the float file: {reference.gzip_size:,} bytes (gzip), {1000 * reference.latency:.3f} ms, "
-        f"accuracy {reference.accuracy:.2%}"
+        f"{reference.metric} {reference.text_of(reference.accuracy)}"
     )
     try:
         with reliable_interruption():

@@ -12,8 +12,9 @@ import tensorflow as tf
 
 from keras_callbacks import MagnitudePruning
 from tfcompress.clustering import cluster_weights, release_clusters
-from tfcompress.distillation import Distiller, SoftLabels
+from tfcompress.distillation import Distiller, LogitsMSE, SoftLabels
 from tfcompress.distillation.heads import detect_heads
+from tfcompress.distillation.task import is_binary, loss_name, loss_of_output
 from tfcompress.interruption import raise_pending_interruption
 from tfcompress.keras_graph.kernels import find_kernels
 from tfcompress.pruning import PolynomialDecay
@@ -57,7 +58,7 @@ class FineTuning:
 
     Attributes:
         inputs: some inputs, to see ranges and channels on.
-        labels: some labels, which tell the loss.
+        labels: some labels, which tell the loss of a classifier; None where that is given.
         learning_rate: at the beginning; it falls to zero along a cosine.
         loss: the loss of the labels; that of classification by default.
         seed: of the order of examples.
@@ -66,7 +67,7 @@ class FineTuning:
     """
 
     inputs: Any
-    labels: np.ndarray
+    labels: np.ndarray | None
     learning_rate: float
     loss: object
     seed: int
@@ -143,8 +144,9 @@ class FineTuning:
         return clock.seconds_a_batch() * self.lessons.steps
 
     def _fit(self, quantized, epochs, callbacks, number):
+        loss = self.loss or classification_loss(quantized, self.labels)
         distiller = Distiller(
-            quantized, self.lessons.teacher, losses=SoftLabels(temperature=_TEMPERATURE)
+            quantized, self.lessons.teacher, losses=distillation_losses(quantized, loss)
         )
         steps = epochs * self.lessons.steps
         distiller.compile(
@@ -152,8 +154,8 @@ class FineTuning:
                 keras.optimizers.schedules.CosineDecay(self.learning_rate, steps),
                 weight_decay=_WEIGHT_DECAY,
             ),
-            self.loss or classification_loss(quantized, self.labels),
-            metrics=["accuracy"],
+            loss,
+            metrics=None if self.labels is None else ["accuracy"],
             jit_compile=False,  # several times slower on a CPU
         )
         batches = self.lessons.batches(self.seed + number)
@@ -209,6 +211,47 @@ def classification_loss(model: keras.Model, labels: np.ndarray) -> keras.Loss:
     if labels.ndim > 1 and labels.shape[-1] > 1:
         return keras.losses.CategoricalCrossentropy(from_logits=from_logits)
     return keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits)
+
+
+def require_loss(model: keras.Model, loss=None):
+    """Return the loss of a model's labels: that which is given, or that of the compiled model.
+
+    Raises:
+        ValueError: there is none.
+    """
+    loss = getattr(model, "loss", None) if loss is None else loss
+    if loss is None:
+        raise ValueError(
+            "Trials are trained on their labels, too: pass `loss`, as `compile` takes it, or a "
+            f"compiled model. Received: model {model.name!r}, not compiled, and loss=None"
+        )
+    return loss
+
+
+def distillation_losses(model: keras.Model, loss) -> list:
+    """Choose how a student follows its teacher: by what its outputs are.
+
+    Args:
+        model: the student.
+        loss: of the labels: one, a list or a dict, by output.
+
+    Returns:
+        For each output soft labels where it tells classes, or yes or no, and otherwise the squared
+        difference.
+    """
+    heads = detect_heads(model) or [None]
+    names = getattr(model, "output_names", None) or [None]
+    losses = []
+    for index, head in enumerate(heads):
+        output = index if len(heads) > 1 else None
+        own = loss_of_output(loss, index, names)
+        if is_binary(own) or head == "sigmoid":
+            losses.append(SoftLabels(_TEMPERATURE, activation="sigmoid", output=output))
+        elif "crossentropy" in loss_name(own) or head == "softmax":
+            losses.append(SoftLabels(_TEMPERATURE, output=output))
+        else:
+            losses.append(LogitsMSE(output=output))
+    return losses
 
 
 def _clusterable(model, clusters):

@@ -14,16 +14,16 @@ from tfcompress.atomic_files import write_folder_atomically
 from tfcompress.keras_graph.kernels import find_kernels
 from tfcompress.keras_graph.wrapper import unwrap
 from tfcompress.search.fine_tuning import FineTuning
+from tfcompress.search.quality import Quality, quality_of
 from tfcompress.search.records import Reference, Trial
 from tfcompress.search.reference import (
-    EVIDENCE,
     FLOAT_FILE,
     ORIGINAL,
     count_macs,
-    file_accuracy,
+    evidence_of,
+    file_quality,
 )
 from tfcompress.search.space import Candidate
-from tfcompress.search.teaching import spread
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Workshop:
         validation_data: (inputs, labels) that files are judged by.
         target: the device, or None.
         runs: timed runs of each file.
+        quality: what they keep.
     """
 
     directory: pathlib.Path
@@ -45,6 +46,7 @@ class Workshop:
     validation_data: tuple
     target: str | None
     runs: int
+    quality: Quality = dataclasses.field(default_factory=quality_of)
 
     def original(self) -> keras.Model:
         """Return a fresh copy of the model as it was given."""
@@ -90,10 +92,16 @@ class Workshop:
                 quantized,
                 file,
                 target=self.target,
-                validation_data=spread(self.validation_data, EVIDENCE),
+                validation_data=evidence_of(self.validation_data),
                 progress=False,
             )
-            accuracy = file_accuracy(file, exported.report.agreement, self.validation_data)
+            accuracy = file_quality(
+                file,
+                exported.report.agreement,
+                unwrap(quantized),
+                self.validation_data,
+                self.quality,
+            )
             weights = pathlib.Path(making) / "model.keras"
             quantized.save(weights)
             timing = benchmark([self.directory / FLOAT_FILE, file], self.runs).measurements
@@ -109,7 +117,7 @@ class Workshop:
             seconds=time.monotonic() - start,
             training_seconds=training_seconds,
             accuracy=accuracy,
-            accuracy_drop=self.reference.accuracy - accuracy,
+            accuracy_drop=self.reference.drop_to(accuracy),
             size=report.size,
             gzip_size=report.gzip_size,
             compression_ratio=self.reference.gzip_size / report.gzip_size,

@@ -40,4 +40,4 @@ def _dominates(one: Trial, other: Trial) -> bool:
 
 
 def _merits(trial: Trial) -> tuple[float, float, float]:
-    return (trial.accuracy, -trial.gzip_size, trial.speed_up)
+    return (-trial.accuracy_drop, -trial.gzip_size, trial.speed_up)

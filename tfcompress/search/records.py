@@ -6,6 +6,8 @@ from typing import Any
 
 from tfcompress.search.space import Candidate
 
+ACCURACY = "accuracy"
+
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
@@ -13,13 +15,16 @@ class Reference:
 
     Attributes:
         file: its path, relative to the search's directory.
-        accuracy: share of the validation examples that it classifies right, in the interpreter.
+        accuracy: share of the validation examples that it classifies right, in the interpreter;
+            or the value of the search's own metric.
         size: bytes.
         gzip_size: bytes after gzip.
         latency: median seconds of a run.
         parameters: weights of the model.
         macs: multiply-accumulate operations of one example; None where they cannot be counted.
         bare_size: bytes after gzip of the file without any weights: no compression goes below.
+        metric: the name of what ``accuracy`` is.
+        lower_is_better: whether less of it is better.
     """
 
     file: str
@@ -30,6 +35,22 @@ class Reference:
     parameters: int
     macs: int | None
     bare_size: int
+    metric: str = ACCURACY
+    lower_is_better: bool = False
+
+    def drop_to(self, value: float) -> float:
+        """Return how much worse a value of the metric is; negative where it is better."""
+        return value - self.accuracy if self.lower_is_better else self.accuracy - value
+
+    def text_of(self, value: float) -> str:
+        """Write a value of the metric: accuracy in percent."""
+        return f"{value:.2%}" if self.metric == ACCURACY else f"{value:.5g}"
+
+    def change_of(self, drop: float) -> str:
+        """Write how the metric has changed: accuracy in points."""
+        if self.metric == ACCURACY:
+            return f"{-100 * drop:+.2f} points"
+        return f"{drop if self.lower_is_better else -drop:+.4g}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +65,9 @@ class Trial:
         epochs: epochs of fine-tuning, in this trial.
         seconds: how long the whole trial took.
         training_seconds: how long its training took.
-        accuracy: share of the validation examples that the file classifies right.
-        accuracy_drop: the reference's accuracy less this one.
+        accuracy: share of the validation examples that the file classifies right; or the value of
+            the search's own metric.
+        accuracy_drop: how much worse that is than the reference's.
         size: bytes of the file.
         gzip_size: bytes after gzip.
         compression_ratio: the reference's gzipped size divided by this one.

@@ -13,11 +13,11 @@ import numpy as np
 from exporters import benchmark, export_tflite
 from exporters.parity import Agreement
 from exporters.report import gzip_size
-from exporters.validation import file_metric
+from exporters.running.runtime import load_isolated
 from tfcompress.atomic_files import replace_atomically, write_atomically
-from tfcompress.data import gather
 from tfcompress.keras_graph.channels import read_channels
-from tfcompress.search.records import Reference
+from tfcompress.search.quality import Quality
+from tfcompress.search.records import ACCURACY, Reference
 from tfcompress.search.teaching import spread
 from tfcompress.tflite.editing import Editor
 
@@ -39,44 +39,44 @@ def fingerprint(model: keras.Model, validation_data) -> str:
 
     Args:
         model: a built model.
-        validation_data: whatever ``fit`` takes, with labels.
+        validation_data: (inputs, labels).
 
     Returns:
         16 hexadecimal digits.
     """
     found = hashlib.sha256()
-    inputs, labels = gather(validation_data)
-    for array in (*model.get_weights(), *keras.tree.flatten(inputs), labels):
+    for array in (*model.get_weights(), *keras.tree.flatten(validation_data)):
         found.update(np.ascontiguousarray(array).tobytes())
     return found.hexdigest()[:16]
 
 
-def require_own(directory: pathlib.Path, own: str, target: str | None) -> None:
-    """Mark a directory as that of one model, its data and its target, or check the mark.
+def require_own(directory: pathlib.Path, own: str, target: str | None, metric: str) -> None:
+    """Mark a directory as that of one model, its data, target and metric, or check the mark.
 
     Raises:
-        ValueError: the directory belongs to another model, other validation data or another target.
+        ValueError: the directory belongs to another model, validation data, target or metric.
     """
     mark = directory / "search.json"
-    wanted = {"fingerprint": own, "target": target}
+    wanted = {"fingerprint": own, "target": target, "metric": metric}
     if not mark.exists():
         write_atomically(mark, json.dumps(wanted).encode())
         return
-    found = json.loads(mark.read_text(encoding="utf-8"))
+    found = {"metric": ACCURACY, **json.loads(mark.read_text(encoding="utf-8"))}
     what = {
         "fingerprint": "another model, or with other validation data",
         "target": f"another target, {found['target']!r}",
+        "metric": f"another metric, {found['metric']!r}",
     }
     for name, value in wanted.items():
         if found[name] != value:
             raise ValueError(
                 f"The directory holds the search of {what[name]}: choose another one, or empty it. "
-                f"Received: directory={str(directory)!r}, target={target!r}"
+                f"Received: directory={str(directory)!r}, target={target!r}, metric={metric!r}"
             )
 
 
 def measure_reference(
-    model: keras.Model, validation_data, directory: pathlib.Path, runs: int
+    model: keras.Model, validation_data, directory: pathlib.Path, runs: int, quality: Quality
 ) -> Reference:
     """Save the original and its float file, and measure the file; or read what was measured.
 
@@ -85,6 +85,7 @@ def measure_reference(
         validation_data: (inputs, labels).
         directory: the search's.
         runs: timed runs of the file.
+        quality: what is measured.
 
     Returns:
         The reference of all trials.
@@ -98,36 +99,59 @@ def measure_reference(
         model,
         directory / FLOAT_FILE,
         "float32",
-        validation_data=spread(validation_data, EVIDENCE),
+        validation_data=evidence_of(validation_data),
         progress=False,
     )
     (measured,) = benchmark(exported.path, runs).measurements
     reference = Reference(
         file=FLOAT_FILE,
-        accuracy=file_accuracy(exported.path, exported.report.agreement, validation_data),
+        accuracy=file_quality(
+            exported.path, exported.report.agreement, model, validation_data, quality
+        ),
         size=exported.size,
         gzip_size=exported.gzip_size,
         latency=measured.median,
         parameters=model.count_params(),
         macs=count_macs(model),
         bare_size=bare_size(exported.path.read_bytes()),
+        metric=quality.name,
+        lower_is_better=quality.lower_is_better,
     )
     write_atomically(note, json.dumps(dataclasses.asdict(reference)).encode())
     return reference
 
 
-def file_accuracy(file: pathlib.Path, agreement: Agreement, validation_data) -> float:
-    """Measure the accuracy of a file on all examples, under the kernels that it is used with.
+def evidence_of(validation_data):
+    """Return examples on which a file is compared with its model under every kernel set."""
+    inputs, labels = spread(validation_data, EVIDENCE)
+    return (inputs, labels) if isinstance(labels, np.ndarray) else inputs
+
+
+def file_quality(
+    file: pathlib.Path, agreement: Agreement, model: keras.Model, validation_data, quality: Quality
+) -> float:
+    """Measure a file on all examples, under the kernels that it is used with.
 
     Args:
         file: the file.
         agreement: the evidence of its export, on some examples under every kernel set.
+        model: names its inputs and outputs, in order.
         validation_data: (inputs, labels).
+        quality: what is measured.
 
     Returns:
-        The share that it classifies right.
+        The number.
     """
-    return file_metric(file, validation_data, agreement.ran[0].kernels)
+    inputs, labels = validation_data
+    with load_isolated(file, kernels=agreement.ran[0].kernels) as loaded:
+        names = [tensor.name for tensor in getattr(model, "inputs", None) or ()]
+        if isinstance(inputs, list) and sorted(names) == sorted(p.name for p in loaded.inputs):
+            inputs = dict(zip(names, inputs, strict=True))
+        found = dict(zip([p.name for p in loaded.outputs], loaded.predict(inputs), strict=True))
+    order = getattr(model, "output_names", None) or found
+    return quality.compute(
+        {name: found[name] for name in order} if set(order) == set(found) else found, labels
+    )
 
 
 def bare_size(flatbuffer: bytes) -> int:

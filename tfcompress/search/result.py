@@ -11,7 +11,7 @@ import keras
 from tfcompress.atomic_files import write_atomically
 from tfcompress.search.budget import Budget
 from tfcompress.search.pareto import best, front, nearest
-from tfcompress.search.records import Reference, Trial
+from tfcompress.search.records import ACCURACY, Reference, Trial
 
 RESULT = "result.json"
 BEST_FILE, BEST_WEIGHTS = "best.tflite", "best.keras"
@@ -111,29 +111,30 @@ class SearchResult:
 
     def to_text(self) -> str:
         """Return the trials as a table, and what they come to in sentences."""
+        reference, width = self.reference, len(self.reference.metric)
         lines = [
-            f"{'trial':>5}  {'accuracy':>8}  {'gzip bytes':>10}  {'ratio':>6}  {'run, ms':>8}  "
-            "speed-up"
+            f"{'trial':>5}  {reference.metric}  {'gzip bytes':>10}  {'ratio':>6}  "
+            f"{'run, ms':>8}  speed-up",
+            f"{'float':>5}  {reference.text_of(reference.accuracy):>{width}}  "
+            f"{reference.gzip_size:>10,}  {'1.0x':>6}  {1000 * reference.latency:>8.3f}      1.0x",
         ]
-        reference = self.reference
-        lines.append(
-            f"{'float':>5}  {reference.accuracy:>8.2%}  {reference.gzip_size:>10,}  {'1.0x':>6}  "
-            f"{1000 * reference.latency:>8.3f}      1.0x"
-        )
-        lines += [_row(trial) for trial in self.trials]
+        lines += [_row(reference, trial) for trial in self.trials]
         return "\n".join([*lines, self.verdict()])
 
     def verdict(self) -> str:
         """Say plainly whether the budget is met, and by what."""
-        trial = self.nearest
+        trial, reference = self.nearest, self.reference
         found = (
             f"trial {trial.number}, {trial.compression_ratio:.1f}x smaller (gzip), "
-            f"{trial.speed_up:.1f}x faster, accuracy {trial.accuracy:.2%} against "
-            f"{self.reference.accuracy:.2%} of the float file"
+            f"{trial.speed_up:.1f}x faster, {reference.metric} "
+            f"{reference.text_of(trial.accuracy)} against "
+            f"{reference.text_of(reference.accuracy)} of the float file"
         )
         if self.met:
             return f"The budget is met by {found}: {self.path}"
-        missed = ", ".join(_missed(name, value) for name, value in self.shortfalls.items())
+        missed = ", ".join(
+            _missed(reference, name, value) for name, value in self.shortfalls.items()
+        )
         return f"The budget is not met. Nearest is {found}; it {missed}: {self.path}"
 
 
@@ -146,19 +147,21 @@ def save(result: SearchResult) -> None:
     write_atomically(result.directory / RESULT, text.encode())
 
 
-def _row(trial: Trial) -> str:
+def _row(reference: Reference, trial: Trial) -> str:
     if trial.error is not None:
         return f"{trial.number:>5}  failed: {trial.candidate.to_text()}: {trial.error}"
+    value = reference.text_of(trial.accuracy).rjust(len(reference.metric))
     return (
-        f"{trial.number:>5}  {trial.accuracy:>8.2%}  {trial.gzip_size:>10,}  "
+        f"{trial.number:>5}  {value}  {trial.gzip_size:>10,}  "
         f"{trial.compression_ratio:>5.1f}x  {1000 * trial.latency:>8.3f}  "
         f"{trial.speed_up:>7.1f}x  {trial.candidate.to_text()}"
     )
 
 
-def _missed(name: str, value: float) -> str:
+def _missed(reference: Reference, name: str, value: float) -> str:
+    points = f"{100 * value:.2f} points" if reference.metric == ACCURACY else f"{value:.4g}"
     return {
-        "accuracy_drop": f"loses {100 * value:.2f} points more than allowed",
+        "accuracy_drop": f"loses {points} more than allowed",
         "size": f"is {value:,.0f} bytes too large",
         "latency": f"is {1000 * value:.3f} ms too slow",
         "runs_on_target": "does not run on the target",

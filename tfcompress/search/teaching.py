@@ -15,6 +15,9 @@ from tfcompress.distillation.cache import TeacherCache
 
 _SAMPLE = 256
 _ROUNDING = 1e-3  # of rows of probabilities
+_NO_LABELS = (
+    "`{}` needs labels: (inputs, labels), or a dataset of such batches. Received: inputs alone"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,18 +60,11 @@ def require_labels(model: keras.Model, data, name: str) -> np.ndarray | None:
         TypeError: the data can be gone through only once.
         ValueError: there are no labels, not one for each example, or they do not fit the classes.
     """
-    if isinstance(data, Iterator):
-        raise TypeError(
-            f"`{name}` is gone through again in every trial: pass arrays, a tf.data.Dataset or a "
-            f"PyDataset, no iterator. Received: {type(data).__name__}"
-        )
+    _require_repeatable(data, name)
     whole = isinstance(data, tuple)
     inputs, labels = gather(data, None if whole else _SAMPLE)
     if labels is None:
-        raise ValueError(
-            f"`{name}` needs labels: (inputs, labels), or a dataset of such batches. "
-            "Received: inputs alone"
-        )
+        raise ValueError(_NO_LABELS.format(name))
     _require_one_each(inputs, labels, data, name)
     classes = _classes(model)
     if labels.ndim > 1 and labels.shape[-1] > 1:
@@ -80,11 +76,12 @@ def require_labels(model: keras.Model, data, name: str) -> np.ndarray | None:
         several = np.abs(labels.sum(-1) - 1) > _ROUNDING
         if several.any() or labels.min() < 0:
             raise ValueError(
-                f"A search compares accuracies, for which each example has one class: class "
+                f"A search without `metric` compares accuracies, for which each example has one "
+                "class: class "
                 f"numbers, or rows that sum to 1. Received: `{name}` with {int(several.sum())} of "
                 f"{len(labels)} rows of labels that do not, such as "
-                f"{labels[several.argmax()].tolist()}; several yes-or-no labels for each example "
-                "are not supported"
+                f"{labels[several.argmax()].tolist()}; with several yes-or-no labels for each "
+                "example pass `metric`, such as keras.metrics.BinaryAccuracy()"
             )
         return labels
     if labels.dtype.kind not in "iuf" or not (labels == np.floor(labels)).all():
@@ -99,6 +96,47 @@ def require_labels(model: keras.Model, data, name: str) -> np.ndarray | None:
             f"Received: `{name}` with labels from {lowest} to {highest}"
         )
     return labels
+
+
+def gather_labelled(data, name: str) -> tuple:
+    """Collect examples with labels of any kind.
+
+    Args:
+        data: whatever ``fit`` takes.
+        name: the argument, for errors.
+
+    Returns:
+        (inputs, labels): inputs as ``gather`` returns them; labels in the structure that they came
+        in, an array, a list or a dict.
+
+    Raises:
+        TypeError: the data can be gone through only once.
+        ValueError: there are no labels, or not one for each example.
+    """
+    _require_repeatable(data, name)
+    if not isinstance(data, tuple):
+        batches = map(data.__getitem__, range(data.num_batches)) if _is_py(data) else data
+        parts = [keras.tree.map_structure(np.asarray, tuple(batch)) for batch in batches]
+        data = keras.tree.map_structure(lambda *arrays: np.concatenate(arrays), *parts)
+    if len(data) < len(("x", "y")):
+        raise ValueError(_NO_LABELS.format(name))
+    inputs, labels = gather(data[:1])[0], keras.tree.map_structure(np.asarray, data[1])
+    for array in flattened(labels):
+        _require_one_each(inputs, array, data, name)
+    return inputs, labels
+
+
+def _require_repeatable(data, name):
+    """Check that data can be gone through again and again."""
+    if isinstance(data, Iterator):
+        raise TypeError(
+            f"`{name}` is gone through again in every trial: pass arrays, a tf.data.Dataset or a "
+            f"PyDataset, no iterator. Received: {type(data).__name__}"
+        )
+
+
+def _is_py(data) -> bool:
+    return isinstance(data, keras.utils.PyDataset)
 
 
 def _require_one_each(inputs, labels, data, name):
@@ -127,7 +165,7 @@ def observed_inputs(data):
     """
     if not isinstance(data, tuple):
         return as_called(gather(data, _SAMPLE)[0])
-    return as_called(spread(gather(data), _SAMPLE)[0])
+    return as_called(spread(gather(data[:1]), _SAMPLE)[0])
 
 
 def spread(examples: tuple, most: int) -> tuple:
@@ -143,8 +181,9 @@ def spread(examples: tuple, most: int) -> tuple:
     inputs, labels = examples
     count = len(next(flattened(inputs)))
     rows = np.linspace(0, count - 1, min(most, count)).astype(int)
-    chosen = keras.tree.map_structure(lambda array: array[rows], inputs)
-    return chosen, None if labels is None else labels[rows]
+    return keras.tree.map_structure(
+        lambda array: None if array is None else array[rows], (inputs, labels)
+    )
 
 
 def count_steps(data, batch_size: int) -> int:
@@ -203,7 +242,7 @@ def _classes(model):
     if not (isinstance(shape, tuple) and len(shape) == 2 and (shape[1] or 0) > 1):
         raise ValueError(
             "A search compares accuracies, for which the model has one output of shape (examples, "
-            f"classes), with two classes at least. Received: model {model.name!r} with output "
-            f"shape {shape}"
+            "classes), with two classes at least. For other models pass `metric` and `loss`. "
+            f"Received: model {model.name!r} with output shape {shape}"
         )
     return shape[1]

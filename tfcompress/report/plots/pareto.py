@@ -16,6 +16,7 @@ def draw_pareto(search: SearchResult) -> str:
     measured = [trial for trial in search.trials if trial.gzip_size and trial.accuracy is not None]
     front = sorted((trial for trial in measured if trial.on_front), key=lambda t: t.gzip_size)
     others = [trial for trial in measured if not trial.on_front]
+    scale = 100 if search.metric == "accuracy" else 1
     with axes(height=3.3, width=5.4) as drawn:
         for trials, colour, marker, label in (
             (others, MUTED, "o", "other trials"),
@@ -23,7 +24,7 @@ def draw_pareto(search: SearchResult) -> str:
         ):
             drawn.plot(
                 [trial.gzip_size / 1000 for trial in trials],
-                [100 * trial.accuracy for trial in trials],
+                [scale * trial.accuracy for trial in trials],
                 color=colour,
                 linestyle="-" if trials is front else "none",
                 linewidth=0.8,
@@ -33,7 +34,7 @@ def draw_pareto(search: SearchResult) -> str:
             )
         drawn.plot(
             [search.reference_gzip_size / 1000],
-            [100 * search.reference_accuracy],
+            [scale * search.reference_accuracy],
             color=SERIES[1],
             linestyle="none",
             marker="*",
@@ -43,7 +44,7 @@ def draw_pareto(search: SearchResult) -> str:
         for trial in front:
             drawn.annotate(
                 str(trial.number),
-                (trial.gzip_size / 1000, 100 * trial.accuracy),
+                (trial.gzip_size / 1000, scale * trial.accuracy),
                 xytext=(5, 5),
                 textcoords="offset points",
                 color=INK,
@@ -51,7 +52,8 @@ def draw_pareto(search: SearchResult) -> str:
             )
         drop = search.budget.get("max_accuracy_drop")
         if drop is not None:
-            limit = 100 * (search.reference_accuracy - drop)
+            limit = search.reference_accuracy + (drop if search.lower_is_better else -drop)
+            limit *= scale
             drawn.axhline(limit, color=SERIES[1], linestyle="--", linewidth=1, label="budget")
         if (size := search.budget.get("max_size")) is not None:
             drawn.axvline(size / 1000, color=SERIES[1], linestyle=":", linewidth=1)
@@ -60,6 +62,6 @@ def draw_pareto(search: SearchResult) -> str:
         drawn.xaxis.set_major_formatter("{x:g}")  # not the powers of ten of mathematical text
         drawn.minorticks_off()
         drawn.set_xlabel("gzipped size, kB")
-        drawn.set_ylabel("accuracy, %")
+        drawn.set_ylabel("accuracy, %" if scale > 1 else search.metric)
         drawn.legend(loc="best")
         return inline_svg(drawn)

@@ -23,14 +23,14 @@ def search_section(findings: Findings) -> Section | None:
     columns = (
         Column("trial", number=False),
         Column("candidate", number=False),
-        Column("accuracy"),
+        Column(search.metric),
         Column("bytes, gzipped"),
         Column("compression"),
         Column("speed-up"),
         Column("seconds"),
         Column("on the front", number=False),
     )
-    rows = tuple(_row(trial) for trial in search.trials)
+    rows = tuple(_row(trial, search.metric) for trial in search.trials)
     table = Table("Trials", columns, rows, sortable=True)
     return Section("Search", (Text(_verdict(search)), Figures((figure,)), table))
 
@@ -47,7 +47,7 @@ def _verdict(search: SearchResult) -> str:
     return text + f"No trial holds it. Trial {search.nearest} is nearest: it misses {misses}."
 
 
-def _row(trial: Trial) -> tuple[Cell, ...]:
+def _row(trial: Trial, metric: str) -> tuple[Cell, ...]:
     asked = ", ".join(
         f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in trial.candidate.items()
@@ -56,7 +56,7 @@ def _row(trial: Trial) -> tuple[Cell, ...]:
     return (
         Cell(str(trial.number), trial.number),
         Cell(asked if trial.error is None else f"{asked}: {trial.error}"),
-        Cell(formats.percent(trial.accuracy, 2), trial.accuracy),
+        Cell(formats.metric(trial.accuracy, metric), trial.accuracy),
         Cell(formats.count(trial.gzip_size), trial.gzip_size),
         Cell(formats.factor(trial.compression_ratio), trial.compression_ratio),
         Cell(formats.factor(trial.speed_up), trial.speed_up),
@@ -69,7 +69,8 @@ def _alternative(search: SearchResult) -> str:
     front = [trial for trial in search.trials if trial.on_front and trial.gzip_size]
     points = "; ".join(
         f"trial {trial.number}: {formats.count(trial.gzip_size)} bytes, "
-        f"{formats.percent(trial.accuracy, 2)}"
+        f"{formats.metric(trial.accuracy, search.metric)}"
         for trial in sorted(front, key=lambda trial: trial.gzip_size)
     )
-    return f"Accuracy over gzipped size of every trial. On the front: {points or 'none'}."
+    name = search.metric.capitalize()
+    return f"{name} over gzipped size of every trial. On the front: {points or 'none'}."
