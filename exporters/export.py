@@ -1,4 +1,4 @@
-"""From a Keras model to a .tflite file, with the evidence that it does what the model does."""
+"""Exporting a Keras model to a .tflite file that is compared with the model."""
 
 import dataclasses
 import functools
@@ -8,11 +8,10 @@ from collections.abc import Iterable, Mapping
 import keras
 
 from exporters.compatibility import check_target
-from exporters.converting import ConvertedModel, convert_model
+from exporters.converting import convert_model
 from exporters.evidence import EXAMPLES, choose_evidence
 from exporters.mediapipe import convert_for_tasks, require_image_interface
-from exporters.metadata import Labels, Normalization, with_description
-from exporters.parity import Agreement
+from exporters.metadata import Labels, Normalization, with_metadata
 from exporters.repair_trial import try_repair
 from exporters.report import ExportReport, ExportResult, describe, gzip_size, zstd_size
 from exporters.signatures import DEFAULT
@@ -29,7 +28,7 @@ from tfcompress.quantization import QuantizeAware, Scheme
 from tfcompress.targets.target import Target, load_target
 from tfcompress.targets.vela import require_compiler
 from tfcompress.tflite.flatbuffer import read_model
-from tfcompress.tflite.precision import float_operations
+from tfcompress.tflite.model import float_operations
 
 
 @reliable_interruption()
@@ -52,41 +51,41 @@ def export_tflite(
     repair: bool = True,
     progress: bool = True,
 ) -> ExportResult:
-    """Write a model as a .tflite file that has been loaded, run and compared with the model.
+    """Export a model to a .tflite file that was loaded, run and compared with the model.
 
     Args:
         model: a built Keras model with declared inputs, or one of this package's wrappers around
-            one. What ``quantize_aware`` made is exported with the numerics that it trained with.
-        path: where the file goes; written whole or not at all.
+            one. A quantization-aware model is exported with the numerics of its training.
+        path: where to write the file, which is written completely or not at all.
         quantization: "int8" (8-bit integers throughout), "int16x8" (16-bit activations), "dynamic"
             (8-bit weights), "float16" (16-bit float weights), "float32", or a ``Scheme``. "int8"
             when not given. A quantization-aware model brings its own.
-        target: a device of ``tfcompress.targets.list_targets()``, whose verdict the report holds.
+        target: a device of ``tfcompress.targets.list_targets()`` to check compatibility with.
         representative_data: inputs like those in use, to observe ranges on: whatever ``fit`` takes.
-            Needed for "int8", "int16x8" and a ``Scheme``. Where signatures take other inputs than
-            the model, a dict of such by signature.
-        validation_data: (inputs, labels), inputs, or whatever ``fit`` takes: what the file is
-            compared with the model on. When not given: the first of the representative data, or
-            random numbers, for a quantization-aware model in the ranges that its inputs have
-            learned; the report says that these are noise.
+            Needed for "int8", "int16x8" and a ``Scheme``. A dict by signature if signatures take
+            other inputs than the model.
+        validation_data: what the file and the model are compared on: (inputs, labels), inputs, or
+            whatever ``fit`` takes. When not given: the first of the representative data, or random
+            numbers, which the report says; for a quantization-aware model in the ranges that its
+            inputs have learned.
         input_dtype: "int8", "uint8" or "float32" for exports with 8-bit activations, "int16" or
             "float32" (which "int8" means as well) for those with 16.
-        output_dtype: likewise.
-        batch_size: the batch size that the file is fixed to; ``None`` for a free one.
+        output_dtype: the same for outputs.
+        batch_size: the fixed batch size of the file; ``None`` for a free one.
         allow_float: paths of layers that may compute in float in an integer export.
-        signatures: what the file can be asked for besides the model's own outputs, which are the
-            signature "serving_default": {key: the name of a layer, or a Keras model that shares
-            layers with this one}. Weights that signatures share are stored once.
-        labels: a name for each class, stored in the file as TFLite Metadata: in the order of the
-            output's last axis, or a dict of such by output.
-        normalization: (mean, standard deviation) that the raw input is normalized with before it
-            is fed, each one number or one a channel, stored likewise; or a dict of such by input.
-        interface: "mediapipe" for a file that MediaPipe's tasks for images take: it chooses the
-            types of inputs and outputs, and needs ``normalization``.
-        repair: whether a float model that becomes "int8" is repaired first (``tfc.repair``), where
-            that takes less than a minute and makes the file nearer to the model for certain, on a
-            third of the representative data that is held out for it. It takes 96 examples, 160
-            without ``validation_data``; with ``allow_float`` or ``signatures`` it is not tried.
+        signatures: further signatures besides "serving_default", which has the model's outputs:
+            {key: the name of a layer, or a Keras model that shares layers with this one}. Shared
+            weights are stored once.
+        labels: the class names, in the order of the output's last axis, or a dict by output; stored
+            in the file as TFLite Metadata.
+        normalization: (mean, standard deviation) of the raw input, each one number or one per
+            channel, or a dict by input; stored as TFLite Metadata.
+        interface: "mediapipe" for a file for MediaPipe's image tasks, which decide the types of
+            inputs and outputs; needs ``normalization``.
+        repair: whether to repair a float model for "int8" first (``tfc.repair``), if that takes
+            less than a minute and brings the file nearer to the model for certain, on a third of
+            the representative data that is held out for it. It takes 96 examples, 160 without
+            ``validation_data``; with ``allow_float`` or ``signatures`` it is not tried.
         progress: whether a terminal shows what is being done, once that takes two seconds.
 
     Returns:
@@ -97,9 +96,9 @@ def export_tflite(
             wrong shape or type, or the model is not built, does not declare its inputs, or has
             never seen data.
         FloatOperationError: an integer export would compute in float; names the Keras layers.
-        ConversionError: the TFLite converter refuses the model.
+        ConversionError: the TFLite converter cannot convert the model.
         ImportError: the target's compiler is not installed.
-        RunError: the runtime refuses the file that was made.
+        RunError: the runtime cannot run the exported file.
         OSError: the file cannot be written.
 
     Example:
@@ -116,16 +115,16 @@ def export_tflite(
     allow_float = tuple(allow_float)
 
     def convert(model, quantization):
-        told = {
+        settings = {
             "representative_data": representative_data,
             "batch_size": batch_size,
             "allow_float": allow_float,
             "signatures": signatures,
         }
         if interface is not None:
-            return convert_for_tasks(model, quantization, normalization, **told)
-        told |= {"input_dtype": input_dtype, "output_dtype": output_dtype}
-        return convert_model(model, quantization, **told)
+            return convert_for_tasks(model, quantization, normalization, **settings)
+        settings |= {"input_dtype": input_dtype, "output_dtype": output_dtype}
+        return convert_model(model, quantization, **settings)
 
     with shown_stages(progress) as tell:
         tell("converting the model")
@@ -134,28 +133,37 @@ def export_tflite(
             converted, trial = try_repair(
                 converted,
                 lambda repaired: convert(repaired, "int8"),
-                _Deployed(converted.model),
+                _DeployedModel(converted.model),
                 representative_data,
                 EXAMPLES if validation_data is None else 0,
                 tell,
             )
-        flatbuffer = with_description(converted.flatbuffer, model.name, labels, normalization)
+        flatbuffer = with_metadata(converted.flatbuffer, model.name, labels, normalization)
         described = flatbuffer is not converted.flatbuffer
         content = read_model(flatbuffer) if described else converted.content
         tell("comparing the file with the model")
-        # Loads and runs the file: what no runtime accepts is not written.
-        agreements = {
-            key: _agreement(converted, flatbuffer, key, validation_data, representative_data)
-            for key in converted.models
-        }
+        # Runs the file: one that no runtime accepts is not written.
+        parity = {}
+        for key, signature_model in converted.models.items():
+            evidence = choose_evidence(
+                signature_model, converted.content, key, validation_data, representative_data
+            )
+            found = validate(
+                flatbuffer,
+                against=_DeployedModel(signature_model),
+                data=evidence.data,
+                signature=None if key == DEFAULT else key,
+            )
+            noise = evidence.noise
+            parity[key] = dataclasses.replace(found, noise=noise is not None, noise_from=noise)
     report = ExportReport(
         quantization=converted.quantization,
         size=len(flatbuffer),
         gzip_size=gzip_size(flatbuffer),
         zstd_size=zstd_size(flatbuffer),
         float_operations=tuple(operation.name for operation in float_operations(content)),
-        agreement=agreements.pop(DEFAULT),
-        signature_agreements=agreements,
+        agreement=parity.pop(DEFAULT),
+        signature_agreements=parity,
         verdict=None if target is None else check_target(flatbuffer, target),
         repair=trial,
         **describe(content),
@@ -175,31 +183,15 @@ def _may_be_repaired(converted, quantization, allow_float, representative_data) 
     )
 
 
-def _agreement(
-    converted: ConvertedModel, flatbuffer: bytes, key: str, validation_data, representative_data
-) -> Agreement:
-    """Compare one signature of the file with the Keras model that it was made of."""
-    model = converted.models[key]
-    evidence = choose_evidence(model, converted.content, key, validation_data, representative_data)
-    agreement = validate(
-        flatbuffer,
-        against=_Deployed(model),
-        data=evidence.data,
-        signature=None if key == DEFAULT else key,
-    )
-    noise = evidence.noise
-    return dataclasses.replace(agreement, noise=noise is not None, noise_from=noise)
-
-
 @dataclasses.dataclass(frozen=True)
-class _Deployed:
-    """What a model computes on a device: inference in float32."""
+class _DeployedModel:
+    """A model in inference, in float32 as on a device."""
 
     model: keras.Model
 
     @property
     def inputs(self):
-        """The inputs' names, in the model's own order."""
+        """The model's inputs, in its own order."""
         return unwrap(self.model).inputs
 
     def __call__(self, inputs):
@@ -212,7 +204,7 @@ class _Deployed:
 
     @functools.cached_property
     def _numbers(self):
-        """The integers of a model that computes with them to the last bit, else None."""
+        """The integers of a model that computes exactly what the file does, otherwise None."""
         if isinstance(self.model, QuantizeAware) and self.model.deployed.exact:
             return self.model.deployed.numbers()
         return None

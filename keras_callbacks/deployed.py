@@ -24,7 +24,7 @@ class DeployedAccuracy(CompressionCallback):
 
     Args:
         validation_data: (inputs, labels), or a dataset of such batches.
-        metrics: Keras metrics, by name or as objects.
+        metrics: Keras metrics, by name or as objects; each for each output.
         every: how many epochs lie between two conversions. The last epoch always counts.
         quantization: as in ``export_tflite``; not for quantization-aware models.
         representative_data: as in ``export_tflite``.
@@ -79,7 +79,7 @@ class DeployedAccuracy(CompressionCallback):
         converted = convert_model(self.model, **self._conversion)
         with load(converted.flatbuffer, **self._running) as loaded:
             outputs = loaded.predict(self._inputs)
-            steps = [port.scale or 1e-4 for port in loaded.outputs]
+            steps = [details.scale or 1e-4 for details in loaded.outputs]
         logs["val_deployed_agreement"] = self._agreement(converted.model, outputs, steps)
         for name, value in self._measure(outputs).items():
             logs[f"val_deployed_{name}"] = float(value)
@@ -94,13 +94,19 @@ class DeployedAccuracy(CompressionCallback):
 
     def _measure(self, outputs):
         # New metric objects: the model's own are in the middle of an epoch.
+        several = len(outputs) > 1
         metrics = CompileMetrics(
-            [metric if isinstance(metric, str) else _anew(metric) for metric in self.metrics], None
+            [self._metrics() for _ in outputs] if several else self._metrics(),
+            None,
+            output_names=self.model.output_names if several else None,
         )
-        predictions = outputs[0] if len(outputs) == 1 else outputs
+        predictions = outputs if several else outputs[0]
         metrics.build(self._labels, predictions)
         metrics.update_state(self._labels, predictions)
         return metrics.result()
+
+    def _metrics(self):
+        return [metric if isinstance(metric, str) else _anew(metric) for metric in self.metrics]
 
 
 def _anew(metric):

@@ -7,7 +7,7 @@ import numpy as np
 from keras_callbacks.callback import retrace
 from keras_callbacks.scheduled import ScheduledCallback
 from tfcompress.clustering.clusterable import refuse_clustered
-from tfcompress.keras_graph.custom_kernels import find_every_kernel, find_own_weights
+from tfcompress.keras_graph.custom_kernels import find_all_kernels, find_custom_weights
 from tfcompress.keras_graph.selection import (
     LayerSelector,
     frozen_layers,
@@ -129,7 +129,7 @@ class MagnitudePruning(ScheduledCallback):
         frozen = frozen_layers(self.model)
         self._rest = [
             kernel
-            for kernel in find_every_kernel(self.model)
+            for kernel in find_all_kernels(self.model)
             if kernel.layer_path not in frozen
             and all(kernel.variable is not ours.variable for ours in kernels)
         ]
@@ -223,6 +223,6 @@ def _unpruned_of_ones_own(model, layers):
     selected = [path for path, _ in select_layers(model, layers)]
     return {
         path: why
-        for path, why in find_own_weights(model).others.items()
+        for path, why in find_custom_weights(model).others.items()
         if any(path.startswith(chosen + "/") for chosen in selected)
     }

@@ -7,7 +7,7 @@ from keras import ops
 from keras_callbacks.callback import CompressionCallback
 from tfcompress.clustering.constraint import ClusterConstraint
 from tfcompress.clustering.summary import kernel_clusters
-from tfcompress.keras_graph.custom_kernels import find_every_kernel
+from tfcompress.keras_graph.custom_kernels import find_all_kernels
 from tfcompress.keras_graph.selection import LayerSelector
 from tfcompress.pruning.masks import MaskConstraint
 
@@ -47,7 +47,7 @@ class CompressionSummary(CompressionCallback):
     def on_train_begin(self, logs=None):
         """Find the kernels and open the log."""
         super().on_train_begin(logs)
-        self._kernels = find_every_kernel(self.model, self.layers)
+        self._kernels = find_all_kernels(self.model, self.layers)
         if not self._kernels:
             raise ValueError(
                 f"`layers` selects no layer with a kernel in model {self.model.name!r}. "

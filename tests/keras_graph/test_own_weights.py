@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers as kl
 
-from tfcompress.keras_graph.custom_kernels import find_every_kernel, find_own_weights
+from tfcompress.keras_graph.custom_kernels import find_all_kernels, find_custom_weights
 
 
 class Mixed(kl.Layer):
@@ -112,7 +112,7 @@ CASES = {
 @pytest.mark.parametrize("kind", CASES)
 def test_the_first_meeting_with_the_data_decides(kind):
     build, kernels, others = CASES[kind]
-    found = find_own_weights(build())
+    found = find_custom_weights(build())
     assert {kernel.path: kernel.output_axes for kernel in found.kernels} == kernels
     assert found.others == others
 
@@ -122,8 +122,8 @@ def test_they_stand_among_the_others_in_the_order_of_the_model():
     outer = model.layers[0].name
     paths = [f"{outer}/mixed/{name}" for name in ("kernel", "w", "second")]
     dense = f"{model.layers[1].name}/kernel"
-    assert [kernel.path for kernel in find_every_kernel(model)] == [*paths, dense]
-    assert [kernel.path for kernel in find_every_kernel(model, "mixed")] == paths
+    assert [kernel.path for kernel in find_all_kernels(model)] == [*paths, dense]
+    assert [kernel.path for kernel in find_all_kernels(model, "mixed")] == paths
 
 
 def test_what_cannot_be_traced_is_left_out():
@@ -148,6 +148,6 @@ def test_what_cannot_be_traced_is_left_out():
     model = Eager()
     model.own.build((None, 4))
     model.built = True
-    found = find_own_weights(model)
+    found = find_custom_weights(model)
     assert found.kernels == ()
     assert found.others == {"own/w": "what it does cannot be seen"}

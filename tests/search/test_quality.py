@@ -5,20 +5,16 @@ import json
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from keras import layers as kl
 from small_search import QUICK
 
 import tfcompress as tfc
 from exporters.running.runtime import load
 from tfcompress.distillation import LogitsMSE, SoftLabels
-from tfcompress.report.search_result import read_search_result
-from tfcompress.search.budget import Budget, make_budget
 from tfcompress.search.fine_tuning import distillation_losses, require_loss
-from tfcompress.search.pareto import front
 from tfcompress.search.quality import quality_of
-from tfcompress.search.records import Reference
-from tfcompress.search.teaching import gather_labelled
+from tfcompress.search.results import Budget, Reference, make_budget, read_result
+from tfcompress.search.training_data import require_labels
 
 OUTPUTS = {
     "size": np.array([[1.0], [2.0], [4.0]], "float32"),
@@ -117,19 +113,14 @@ def test_a_budget_in_the_unit_of_the_metric():
         make_budget("mse", -1)
 
 
-def test_labels_keep_their_structure():
+def test_labels_of_several_outputs_are_counted():
     x = np.arange(6.0).reshape(6, 1)
     y = {"size": x * 2, "kind": np.arange(6)}
-    batches = tf.data.Dataset.from_tensor_slices((x, y)).batch(4)
-    for data in ((x, y), batches):
-        inputs, labels = gather_labelled(data, "validation_data")
-        np.testing.assert_array_equal(inputs[0], x)
-        np.testing.assert_array_equal(labels["size"], 2 * x)
-        np.testing.assert_array_equal(labels["kind"], np.arange(6))
+    np.testing.assert_array_equal(require_labels((x, y), "validation_data")["size"], 2 * x)
     with pytest.raises(ValueError, match="6 examples and 5 labels"):
-        gather_labelled((x, {**y, "kind": np.arange(5)}), "validation_data")
+        require_labels((x, {**y, "kind": np.arange(5)}), "validation_data")
     with pytest.raises(ValueError, match="needs labels"):
-        gather_labelled((x,), "validation_data")
+        require_labels((x,), "validation_data")
 
 
 def several_outputs():
@@ -194,9 +185,13 @@ def test_a_search_that_keeps_an_error_of_one_of_two_outputs(tmp_path):
     assert result.best.accuracy == pytest.approx(found)
     assert result.best.accuracy_drop == pytest.approx(found - result.reference.accuracy)
     assert f"size mean_squared_error {found:.5g} against {expected:.5g}"[:30] in result.verdict()
-    assert set(front(result.trials)) <= set(result.trials)
-    read = read_search_result(tmp_path)
-    assert (read.metric, read.lower_is_better) == ("size mean_squared_error", True)
+    assert set(result.front) <= set(result.trials)
+    read = read_result(tmp_path)
+    assert read == result
+    assert (read.reference.metric, read.reference.lower_is_better) == (
+        "size mean_squared_error",
+        True,
+    )
     assert "metric" not in json.loads((tmp_path / "result.json").read_text())["budget"]
     with pytest.raises(ValueError, match="another metric, 'size mean_squared_error'"):
         tfc.compress(

@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 
 from tfcompress.tflite.constants import constant_value
-from tfcompress.tflite.editing import compact, short_name
+from tfcompress.tflite.editing import compact
 from tfcompress.tflite.flatbuffer import read_model
-from tfcompress.tflite.names import layer_scopes
+from tfcompress.tflite.names import layer_scopes, short_name
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 from handmade import file, graph, operation, tensor
 
 from tfcompress.tflite.flatbuffer import read_model
-from tfcompress.tflite.precision import float_operations
+from tfcompress.tflite.model import float_operations
 
 
 def int8(name):

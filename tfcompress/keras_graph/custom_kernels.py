@@ -18,29 +18,22 @@ _SHAPES = frozenset({"Shape", "ShapeN", "Size", "Rank"})
 
 
 @dataclasses.dataclass(frozen=True)
-class OwnWeights:
-    """What the layers of one's own hold besides the kernels that ``find_kernels`` knows.
+class CustomWeights:
+    """What the layers of one's own hold besides the kernels that ``find_kernels`` knows."""
 
-    Attributes:
-        kernels: weights that the data are multiplied with, their last axis the output channels.
-        others: paths of further trainable weights of two or more dimensions, and what was found
-            of each.
-    """
-
+    # Weights that the data are multiplied with, their last axis the output channels.
     kernels: tuple[Kernel, ...]
+    # Paths of further trainable weights of two or more dimensions, and what was found of each.
     others: dict[str, str]
 
 
-def find_own_weights(model: keras.Model) -> OwnWeights:
+def find_custom_weights(model: keras.Model) -> CustomWeights:
     """Sort the trainable weights of two or more dimensions that belong to layers of one's own.
 
     A weight is a kernel if the data are multiplied with it: the first operation in which it meets
     them is a product, a convolution or a lookup, or a multiplication of single values where the
     weight has at least two axes longer than 1. A table of positions that is added is none. To see
     it, the model is traced once, if there is such a weight at all.
-
-    Args:
-        model: a built model.
     """
     known = {id(kernel.variable) for kernel in find_kernels(model)}
     candidates: dict[int, tuple] = {}
@@ -51,7 +44,7 @@ def find_own_weights(model: keras.Model) -> OwnWeights:
             if len(variable.shape) >= 2 and id(variable) not in known:
                 candidates.setdefault(id(variable), (f"{path}/{variable.name}", layer, variable))
     if not candidates:
-        return OwnWeights((), {})
+        return CustomWeights((), {})
     variables = [variable for _, _, variable in candidates.values()]
     met = operations_on_data(model, variables) or [None] * len(variables)
     kernels, others = [], {}
@@ -62,21 +55,12 @@ def find_own_weights(model: keras.Model) -> OwnWeights:
             others[path] = f"meets the data in {', '.join(sorted(kinds))}"
         else:
             others[path] = "what it does cannot be seen"
-    return OwnWeights(tuple(kernels), others)
+    return CustomWeights(tuple(kernels), others)
 
 
-def find_every_kernel(model: keras.Model, layers: LayerSelector = None) -> list[Kernel]:
-    """List the kernels of a model with those of one's own layers, in the order of the model.
-
-    Args:
-        model: a built model.
-        layers: which layers; see ``find_kernels``.
-
-    Raises:
-        TypeError: ``layers`` is not a selector.
-        ValueError: ``layers`` matches nothing.
-    """
-    return find_kernels(model, layers, find_own_weights(model).kernels)
+def find_all_kernels(model: keras.Model, layers: LayerSelector = None) -> list[Kernel]:
+    """List the kernels of a model with those of one's own layers, in the order of the model."""
+    return find_kernels(model, layers, find_custom_weights(model).kernels)
 
 
 def _is_multiplied(variable, kinds):
@@ -91,13 +75,9 @@ def operations_on_data(
 
     On the way there a weight may be reshaped, cast, scaled or combined with other weights.
 
-    Args:
-        model: a built model.
-        variables: the weights.
-
     Returns:
-        For each weight the types of these operations, such as "MatMul" or "AddV2"; None where the
-        model cannot be traced.
+        For each weight the types of these operations, such as "MatMul" or "AddV2"; None where
+        the model cannot be traced.
     """
     specs = _input_specs(model)
     if specs is None:

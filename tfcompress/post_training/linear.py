@@ -8,8 +8,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers as kl
 
-from tfcompress.keras_graph.kernels import find_kernels
-from tfcompress.keras_graph.patches import extract_patches
+from tfcompress.keras_graph.kernels import extract_patches, find_kernels
 from tfcompress.post_training.network import Network
 
 _DEPTHWISE = (kl.DepthwiseConv1D, kl.DepthwiseConv2D)

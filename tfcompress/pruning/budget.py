@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
-from tfcompress.keras_graph.custom_kernels import find_every_kernel
+from tfcompress.keras_graph.custom_kernels import find_all_kernels
 from tfcompress.keras_graph.kernels import Kernel
 from tfcompress.pruning.allocation import (
     Allocation,
@@ -116,7 +116,7 @@ def per_kernel(
     ours = {id(kernel.variable) for kernel in kernels}
     for selector, number in value.items():
         _checked(name, number, value)
-        matched = {id(kernel.variable) for kernel in find_every_kernel(model, selector)} & ours
+        matched = {id(kernel.variable) for kernel in find_all_kernels(model, selector)} & ours
         if not matched:
             raise ValueError(
                 f"`{name}` selects no kernel that is pruned with {selector!r}. "

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from tfcompress.keras_graph.custom_kernels import find_every_kernel
+from tfcompress.keras_graph.custom_kernels import find_all_kernels
 from tfcompress.keras_graph.kernels import Kernel
 from tfcompress.keras_graph.selection import LayerSelector, frozen_layers
 from tfcompress.pruning.allocation import Allocation
@@ -33,7 +33,7 @@ def prunable_kernels(
             f"Model {model.name!r} is not built, so it has no weights to prune. Call it once on a "
             "batch, give it an `Input`, or call `model.build(input_shape)` first."
         )
-    found = find_every_kernel(model, layers)
+    found = find_all_kernels(model, layers)
     kernels = [kernel for kernel in found if depthwise or not kernel.depthwise]
     if not kernels:
         hint = "depthwise ones take `prune_depthwise=True`" if found else "none has a kernel"

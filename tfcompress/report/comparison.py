@@ -4,8 +4,8 @@ import dataclasses
 import os
 from typing import Any
 
-from exporters.layer_parity import LayerAgreement
-from exporters.parity import Agreement
+from exporters.layer_parity import LayerParity
+from exporters.parity import ParityReport
 from exporters.validation import file_metric, validate
 from tfcompress.tflite.flatbuffer import read_model
 
@@ -27,12 +27,12 @@ class Comparison:
 
     metric: float | None = None
     baseline_metric: float | None = None
-    agreement: Agreement | None = None
+    agreement: ParityReport | None = None
     reference: str | None = None
     noise_reference: str | None = None
 
     @property
-    def layers(self) -> tuple[LayerAgreement, ...]:
+    def layers(self) -> tuple[LayerParity, ...]:
         """How each operation agrees with the float file."""
         return () if self.agreement is None else self.agreement.layers
 

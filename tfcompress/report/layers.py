@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from exporters.benchmarking import OperationTime
 from exporters.inspection import Inspection
-from exporters.layer_parity import LayerAgreement
+from exporters.layer_parity import LayerParity
 from tfcompress.report.findings import LayerFindings
 from tfcompress.report.weights import operation_weights
 from tfcompress.tflite.model import TFLiteModel
@@ -13,7 +13,7 @@ from tfcompress.tflite.model import TFLiteModel
 def layer_findings(
     model: TFLiteModel,
     inspection: Inspection,
-    agreements: Sequence[LayerAgreement] = (),
+    agreements: Sequence[LayerParity] = (),
     times: Sequence[OperationTime] = (),
 ) -> tuple[LayerFindings, ...]:
     """Put together what is known about each operation of the main graph.

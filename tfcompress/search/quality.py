@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from exporters.task_metric import find_task_metric
-from tfcompress.search.records import ACCURACY
+from tfcompress.search.results import ACCURACY
 
 # As names of Keras say it, in the parts between underscores.
 _LOWER = frozenset(

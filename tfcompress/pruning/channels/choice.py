@@ -41,7 +41,9 @@ class Choice:
         """Return the lowest bundles of each group, so many of each, after rounding."""
         removed = set()
         for group, count in zip(self.groups, counts, strict=True):
-            candidates = sorted((b for b in group.bundles if b in self.scores), key=self._score)
+            candidates = sorted(
+                (b for b in group.coupled_sets if b in self.scores), key=self._score
+            )
             removed.update(candidates[: self._rounded(group, count)])
         return sorted(removed - self._last_of_a_layer(removed))
 
@@ -58,7 +60,7 @@ class Choice:
         if least > limit:
             raise ValueError(
                 "Removing channels cannot make the model so small: at least one channel of each "
-                f"layer stays, at a cost of {least:g}. {self.flow.where_lost()}"
+                f"layer stays, at a cost of {least:g}. {self.flow.describe_unfollowed()}"
                 f"Received: a limit of {limit:g}"
             )
         while high - low > _SMALLEST_STEP:
@@ -74,7 +76,8 @@ class Choice:
 
     def _global_counts(self, share):
         scored = [
-            [self.scores[b] for b in group.bundles if b in self.scores] for group in self.groups
+            [self.scores[b] for b in group.coupled_sets if b in self.scores]
+            for group in self.groups
         ]
         ranked = np.sort(np.concatenate(scored)) if scored else np.empty(0)
         count = math.floor(share * len(ranked) + 1e-9)
@@ -92,9 +95,9 @@ class Choice:
         return max(len(group) - math.ceil(left / width), 0)
 
     def _width(self, group):
-        first = group.bundles[0]
+        first = group.coupled_sets[0]
         widths = [
-            int(np.count_nonzero(self.flow.bundle_of[made] == first))
+            int(np.count_nonzero(self.flow.coupled_set_of[made] == first))
             for record in self.flow.records.values()
             for made in record.made.values()
         ]
@@ -107,5 +110,5 @@ class Choice:
         for record in self.flow.records.values():
             for made in record.made.values():
                 if not kept[made].any():
-                    rescued.add(max(self.flow.bundle_of[made].tolist(), key=self._score))
+                    rescued.add(max(self.flow.coupled_set_of[made].tolist(), key=self._score))
         return rescued

@@ -67,7 +67,7 @@ def gamma(model, flow, data=None, seed=0):
 
 def random(model, flow, data=None, seed=0):
     """Return random numbers: what any other criterion should beat."""
-    free = np.unique(flow.bundle_of[~flow.pinned])
+    free = np.unique(flow.coupled_set_of[~flow.pinned])
     return dict(zip(free.tolist(), np.random.default_rng(seed).random(len(free)), strict=True))
 
 
@@ -128,14 +128,14 @@ class _Scores:
     """Collects scores of channels and averages them over each bundle."""
 
     def __init__(self, flow):
-        self._bundle_of = flow.bundle_of
+        self._coupled_set_of = flow.coupled_set_of
         self._free = ~flow.pinned
-        self._sums = np.zeros(len(flow.bundle_of))
-        self._counts = np.zeros(len(flow.bundle_of))
+        self._sums = np.zeros(len(flow.coupled_set_of))
+        self._counts = np.zeros(len(flow.coupled_set_of))
 
     def add(self, ids, values):
         size = np.mean(values)
-        bundles = self._bundle_of[ids]
+        bundles = self._coupled_set_of[ids]
         np.add.at(self._sums, bundles, values / size if size > 0 else values)
         np.add.at(self._counts, bundles, 1.0)
 

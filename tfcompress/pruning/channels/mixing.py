@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfcompress.data import iterate_inputs
 from tfcompress.keras_graph.channels import ChannelFlow
 from tfcompress.keras_graph.interception import intercepted_calls
-from tfcompress.keras_graph.patches import extract_patches
+from tfcompress.keras_graph.kernels import extract_patches
 
 
 @dataclasses.dataclass(frozen=True)

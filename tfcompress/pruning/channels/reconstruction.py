@@ -77,7 +77,7 @@ def lasso(model, flow: ChannelFlow, data=None, seed=0) -> dict[int, float]:
     found: dict[int, list[float]] = {}
     for mixing in readers:
         order = entry_order(_contributions(mixing, rows[mixing.path], generator))
-        for bundle, score in zip(flow.bundle_of[mixing.read], order, strict=True):
+        for bundle, score in zip(flow.coupled_set_of[mixing.read], order, strict=True):
             found.setdefault(int(bundle), []).append(float(score))
     return {b: float(np.mean(s)) for b, s in found.items() if not flow.pinned[b]}
 

@@ -117,8 +117,8 @@ def _warn_of_nothing(model, choice, ratio):
         why = f"a share of {ratio:g}, rounded to multiples of {choice.round_to}, is none: {sizes}."
     elif choice.flow.unfollowed:
         why = (
-            f"none can go. {choice.flow.where_lost()}Write such a layer with Keras layers and "
-            "operations that are known, or shrink the model's layers yourself."
+            f"none can go. {choice.flow.describe_unfollowed()}Write such a layer with Keras layers "
+            "and operations that are known, or shrink the model's layers yourself."
         )
     else:
         why = "all of them make its outputs, or reach an operation that needs every one."
@@ -171,7 +171,7 @@ def selected_groups(
     if not groups:
         raise ValueError(
             "No selected layer can lose channels: they make the model's outputs, or reach a layer "
-            f"that cannot shrink. {flow.where_lost()}Received: layers={layers!r}. "
+            f"that cannot shrink. {flow.describe_unfollowed()}Received: layers={layers!r}. "
             f"Layers that can: {_able(flow) or 'none'}"
         )
     return groups

@@ -48,11 +48,11 @@ class ChannelGates:
     def __init__(self, model: keras.Model, flow: ChannelFlow, groups: Sequence[ChannelGroup]):
         self._model = model
         self._flow = flow
-        self._bundles = [bundle for group in groups for bundle in group.bundles]
+        self._bundles = [bundle for group in groups for bundle in group.coupled_sets]
         self.shapes = {"channels": (len(self._bundles),)}
-        numbers = np.zeros(len(flow.bundle_of), dtype=int)
+        numbers = np.zeros(len(flow.coupled_set_of), dtype=int)
         numbers[self._bundles] = np.arange(1, len(self._bundles) + 1)
-        self._gate_of = numbers[flow.bundle_of]
+        self._gate_of = numbers[flow.coupled_set_of]
         kernels = {id(kernel.variable): kernel for kernel in find_kernels(model)}
         self._weights = [
             GatedWeights(record.layer, kernels[key].variable, tuple(factors))

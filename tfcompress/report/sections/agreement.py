@@ -1,6 +1,6 @@
 """Whether the file does what the model does, under each kernel set."""
 
-from exporters.parity import OutputAgreement
+from exporters.parity import OutputParity
 from tfcompress.report import formats
 from tfcompress.report.document import Cell, Column, Section, Table, Text
 from tfcompress.report.findings import Findings
@@ -39,7 +39,7 @@ def agreement_section(findings: Findings) -> Section | None:
     return Section("Agreement", tuple(blocks))
 
 
-def _cells(output: OutputAgreement) -> tuple[Cell, ...]:
+def _cells(output: OutputParity) -> tuple[Cell, ...]:
     largest = f"{output.largest:g} LSB" if output.unit == "LSB" else f"{output.largest:.3g}"
     return (
         Cell(formats.percent(output.equal), output.equal),

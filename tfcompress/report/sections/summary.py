@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 
-from exporters.parity import Agreement
+from exporters.parity import ParityReport
 from tfcompress.report import formats
 from tfcompress.report.document import Cell, Column, Section, Table, Text, Tile, Tiles
 from tfcompress.report.findings import FileFindings, Findings
@@ -69,7 +69,7 @@ def _tiles(findings: Findings) -> tuple[Tile, ...]:
     return tuple(tiles)
 
 
-def _agreement_tile(agreement: Agreement) -> Tile:
+def _agreement_tile(agreement: ParityReport) -> Tile:
     equal, near = formats.percent(agreement.equal), formats.percent(agreement.within_one)
     steps = f"{equal} of the outputs equal, {near} within one step"
     if agreement.same_class is None:

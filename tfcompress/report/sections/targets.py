@@ -1,6 +1,6 @@
 """What devices make of the file."""
 
-from exporters.compatibility import Verdict
+from exporters.compatibility import CompatibilityReport
 from tfcompress.report import formats
 from tfcompress.report.document import Cell, Column, Items, Section, Table, Text
 from tfcompress.report.findings import Findings
@@ -27,7 +27,7 @@ def targets_section(findings: Findings) -> Section | None:
     return Section("Targets", tuple(blocks))
 
 
-def _row(verdict: Verdict) -> tuple[Cell, ...]:
+def _row(verdict: CompatibilityReport) -> tuple[Cell, ...]:
     left = ", ".join(
         f"{name} {formats.TIMES}{count}" for name, count in verdict.left_on_cpu.items()
     )
