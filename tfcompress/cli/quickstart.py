@@ -172,7 +172,11 @@ def quickstart(
     session.train("teacher", teacher, TEACHER_EPOCHS, 4e-3)
     session.train("student", student, STUDENT_EPOCHS, 4e-3)
     float_file = export_tflite(
-        student, out / "model_float.tflite", "float32", validation_data=session.test
+        student,
+        out / "model_float.tflite",
+        "float32",
+        validation_data=session.test,
+        progress=progress,
     )
 
     quantized = tfc.quantize_aware(student)
@@ -188,7 +192,9 @@ def quickstart(
         )
     )
     session.train("compressed student", distiller, COMPRESSION_EPOCHS, 3e-3, [pruning])
-    int8_file = export_tflite(quantized, out / "model_int8.tflite", validation_data=session.test)
+    int8_file = export_tflite(
+        quantized, out / "model_int8.tflite", validation_data=session.test, progress=progress
+    )
 
     console.print("measuring both files")
     findings = examine(

@@ -2,7 +2,8 @@
 
 import json
 
-from tfcompress.cli.command import CommandError, add_parser, native_output_to, prepare_folder
+from tfcompress.cli.command import CommandError, add_parser, prepare_folder
+from tfcompress.native_output import diverted_native_output
 
 _DESCRIPTION = """\
 Train a teacher and a small student on photos of hand signs, compress the student inside fit
@@ -36,7 +37,7 @@ def run(arguments) -> None:
     if arguments.seed < 0:
         raise CommandError(f"--seed must not be negative. Received: {arguments.seed}")
     out = prepare_folder(arguments.out)
-    with native_output_to(out / "quickstart.log"):
+    with diverted_native_output(out / "quickstart.log"):
         import tensorflow as tf
 
         from tfcompress.cli.quickstart import quickstart

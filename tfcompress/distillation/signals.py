@@ -204,7 +204,12 @@ def loss_of_output(losses, index: int, names: Sequence[str]):
     return losses
 
 
-def is_binary(loss) -> bool:
-    """Return whether a loss treats the units of an output as independent yes-or-no decisions."""
+def loss_name(loss) -> str:
+    """Return the name of a loss as Keras's functions have it: "sparse_categorical_crossentropy"."""
     name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
-    return to_snake_case(name) in _BINARY_LOSSES or name == "bce"
+    return to_snake_case(name)
+
+
+def is_binary(loss) -> bool:
+    """Tell whether a loss treats each unit of an output as a binary decision of its own."""
+    return loss_name(loss) in (*_BINARY_LOSSES, "bce")

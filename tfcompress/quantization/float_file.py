@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.lite.python.lite import TFLiteConverterBaseV2
 
+from tfcompress.native_output import is_wanted, silenced_error_stream
 from tfcompress.quantization.tracing import TracedModel, dependent_nodes
 from tfcompress.tflite.names import layer_scope
 
@@ -139,7 +140,11 @@ def _silence():
         for logger in loggers:
             logger.addFilter(_is_error)
         try:
-            with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            with (
+                contextlib.nullcontext() if is_wanted() else silenced_error_stream(),
+                contextlib.redirect_stdout(io.StringIO()),
+                warnings.catch_warnings(),
+            ):
                 warnings.simplefilter("ignore")
                 yield
         finally:

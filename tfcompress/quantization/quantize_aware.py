@@ -377,6 +377,15 @@ class QuantizeAware(ModelWrapper):
                 "NaN or infinite on this data. Look at the data, and at the weights before it."
             )
 
+    def input_ranges(self) -> list[tuple[float, float] | None]:
+        """Return the smallest and the largest value of each input that has a range, else None."""
+        ranges = tf.convert_to_tensor(self.ranges.value)
+        if self.activation_steps is not None:
+            ranges = stepped_ranges(ranges, self.activation_steps.value, self.scheme)
+        rows = self.placement.rows()
+        found = [rows.get(input_point(index)) for index in range(len(self.inputs))]
+        return [None if row is None else tuple(ranges[row].numpy().tolist()) for row in found]
+
     @property
     def calibrated(self) -> bool:
         """Whether ranges have been observed: after a training step or ``calibrate``."""
