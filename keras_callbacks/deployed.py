@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import keras
 import numpy as np
-from keras.src.trainers.compile_utils import CompileMetrics
 
 from exporters.converting import convert_model
 from exporters.running.runtime import load
 from keras_callbacks.callback import CompressionCallback
+from tfcompress.compat.keras_training import compute_metrics
 from tfcompress.examples import as_called, gather
 
 
@@ -94,13 +94,9 @@ class DeployedAccuracy(CompressionCallback):
 
     def _measure(self, outputs):
         # New metric objects: the model's own are in the middle of an epoch.
-        metrics = CompileMetrics(
-            [metric if isinstance(metric, str) else _anew(metric) for metric in self.metrics], None
-        )
+        metrics = [metric if isinstance(metric, str) else _anew(metric) for metric in self.metrics]
         predictions = outputs[0] if len(outputs) == 1 else outputs
-        metrics.build(self._labels, predictions)
-        metrics.update_state(self._labels, predictions)
-        return metrics.result()
+        return compute_metrics(metrics, self._labels, predictions)
 
 
 def _anew(metric):

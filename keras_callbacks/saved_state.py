@@ -10,13 +10,15 @@ from collections.abc import Callable, Mapping
 
 import keras
 import numpy as np
-from keras.src.saving.keras_saveable import KerasSaveable
+
+from tfcompress.compat.keras_attributes import get_untracked, remove_untracked, set_untracked
+from tfcompress.compat.keras_saving import SaveableState
 
 _ATTRIBUTE = "_callback_states"
 _SAVING = ("save", "save_weights")
 
 
-class SavedState(KerasSaveable):
+class SavedState(SaveableState):
     """One callback's entry in the files of a model.
 
     Args:
@@ -43,10 +45,6 @@ class SavedState(KerasSaveable):
         self.training = False
         self._claims: set[str] = set()
 
-    def _obj_type(self):
-        # Tells Keras which attributes not to walk; a loss is the plainest kind that it knows.
-        return "Loss"
-
     def save_own_variables(self, store):
         """Write the state; called by Keras."""
         if self.training:
@@ -62,7 +60,8 @@ class SavedState(KerasSaveable):
         """Stand among the attributes of a model, for a training that is about to begin."""
         self.loaded = None
         self.training = False
-        states = model.__dict__.setdefault(_ATTRIBUTE, [])
+        states = get_untracked(model, _ATTRIBUTE, [])
+        set_untracked(model, _ATTRIBUTE, states)
         # A fit that was interrupted by an exception left its entries behind: it is over.
         states[:] = [state for state in states if not state.training and state is not self]
         states.append(self)
@@ -73,11 +72,10 @@ class SavedState(KerasSaveable):
                     state._bring_up_to_date()
             type(model).save_own_variables(model, store)
 
-        # Keras calls this first when it saves a model. Written to __dict__, like the entries:
-        # Keras's own __setattr__ would try to track the values.
-        model.__dict__["save_own_variables"] = save_own_variables
+        # Keras calls this first when it saves a model.
+        set_untracked(model, "save_own_variables", save_own_variables)
         for name in _SAVING:
-            model.__dict__[name] = _noting(model, name, states)
+            set_untracked(model, name, _noting(model, name, states))
 
     def claim(self, model: keras.Model, kernels: set[str]) -> None:
         """Begin a training that changes the kernels of these paths.
@@ -85,7 +83,7 @@ class SavedState(KerasSaveable):
         Raises:
             ValueError: another callback of the same training changes one of them too.
         """
-        for other in model.__dict__[_ATTRIBUTE]:
+        for other in get_untracked(model, _ATTRIBUTE):
             both = other._claims & kernels
             if other.training and both:
                 raise ValueError(
@@ -98,13 +96,12 @@ class SavedState(KerasSaveable):
     def detach(self, model: keras.Model) -> None:
         """Leave the model as it was."""
         self.training = False
-        states = model.__dict__.get(_ATTRIBUTE, [])
+        states = get_untracked(model, _ATTRIBUTE, [])
         if self in states:
             states.remove(self)
         if not states:
-            model.__dict__.pop(_ATTRIBUTE, None)
-            for name in ("save_own_variables", *_SAVING):
-                model.__dict__.pop(name, None)
+            for name in (_ATTRIBUTE, "save_own_variables", *_SAVING):
+                remove_untracked(model, name)
 
 
 def _noting(model, name, states):

@@ -11,11 +11,11 @@ import math
 import os
 import warnings
 
-import keras
 import numpy as np
 
 from keras_callbacks.callback import CompressionCallback, after_every_callback, coming_history
 from keras_callbacks.saved_state import SavedState
+from tfcompress.compat.keras_training import batches_seen, innermost_optimizer
 from tfcompress.pruning.schedule import TO_THE_END
 from tfcompress.pruning.schedules import as_schedule
 
@@ -201,7 +201,7 @@ class ScheduledCallback(CompressionCallback):
         )
 
     def _averages_weights(self):
-        return getattr(_innermost(self.model.optimizer), "use_ema", False)
+        return getattr(innermost_optimizer(self.model.optimizer), "use_ema", False)
 
     def _later(self):
         """Say how to look for the best epoch among those at the final sparsity."""
@@ -305,9 +305,7 @@ class ScheduledCallback(CompressionCallback):
         return False
 
     def _count(self):
-        # `_iterations` counts batches, where `iterations` would count sums of
-        # `gradient_accumulation_steps` batches.
-        return int(keras.ops.convert_to_numpy(_innermost(self.model.optimizer)._iterations))
+        return batches_seen(self.model.optimizer)
 
     def _step(self):
         return self._count() - self._origin
@@ -360,10 +358,3 @@ class ScheduledCallback(CompressionCallback):
         last_update = int(state.pop("last_update"))
         self._last_update = None if last_update < 0 else last_update
         self.write_state(state)
-
-
-def _innermost(optimizer):
-    """Return the optimizer inside loss scaling, which counts the steps."""
-    while hasattr(optimizer, "inner_optimizer"):
-        optimizer = optimizer.inner_optimizer
-    return optimizer

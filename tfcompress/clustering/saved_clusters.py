@@ -7,13 +7,14 @@ clustered reads the same file.
 
 import keras
 import numpy as np
-from keras.src.saving.keras_saveable import KerasSaveable
 
 from tfcompress.clustering.constraint import ClusterConstraint
+from tfcompress.compat.keras_attributes import remove_untracked, set_untracked
+from tfcompress.compat.keras_saving import SaveableState
 from tfcompress.graph.kernels import Kernel
 
 
-class SavedClusters(KerasSaveable):
+class SavedClusters(SaveableState):
     """The entry of one clustered kernel in the files of its model.
 
     Args:
@@ -24,10 +25,6 @@ class SavedClusters(KerasSaveable):
     def __init__(self, path: str, constraint: ClusterConstraint):
         self._path = path
         self._constraint = constraint
-
-    def _obj_type(self):
-        # Tells Keras which attributes not to walk; a loss is the plainest kind that it knows.
-        return "Loss"
 
     def save_own_variables(self, store):
         """Write the values and what each weight is by itself; called by Keras."""
@@ -57,13 +54,12 @@ class SavedClusters(KerasSaveable):
 
 def attach(kernel: Kernel, constraint: ClusterConstraint) -> None:
     """Let what is saved of a layer hold the clusters of one of its kernels."""
-    # Written to __dict__: Keras's own __setattr__ would try to track the value.
-    kernel.layer.__dict__[_attribute(kernel)] = SavedClusters(kernel.path, constraint)
+    set_untracked(kernel.layer, _attribute(kernel), SavedClusters(kernel.path, constraint))
 
 
 def detach(kernel: Kernel) -> None:
     """Undo ``attach``."""
-    kernel.layer.__dict__.pop(_attribute(kernel), None)
+    remove_untracked(kernel.layer, _attribute(kernel))
 
 
 def _attribute(kernel):

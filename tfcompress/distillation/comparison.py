@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import keras
 
+from tfcompress.compat.keras_graphs import keras_mask
 from tfcompress.distillation.arithmetic import weighted_mean
 from tfcompress.distillation.base import FeatureLoss, OutputLoss
 from tfcompress.distillation.heads import resolve_from_logits
@@ -42,7 +43,7 @@ class OutputComparison(Comparison):
         for index, place, from_logits in self.outputs:
             weight = weights[index] if len(weights) == len(ours) else weights[0]
             values = self.loss.values(theirs[place], ours[index], step, from_logits)
-            total += weighted_mean(values, weight, getattr(ours[index], "_keras_mask", None))
+            total += weighted_mean(values, weight, keras_mask(ours[index]))
         return total
 
 
@@ -65,7 +66,7 @@ class FeatureComparison(Comparison):
         nor is a mask over positions by a loss that gives one value per example.
         """
         features = [student.layers[name] for name in self.loss.student_layers]
-        mask = getattr(features[0], "_keras_mask", None)
+        mask = keras_mask(features[0])
         if self.projection is not None:
             features = [self.projection(feature) for feature in features]
         theirs = [_float32(teacher.layers[name]) for name in self.loss.teacher_layers]

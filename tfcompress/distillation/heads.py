@@ -2,6 +2,7 @@
 
 import keras
 
+from tfcompress.compat.keras_graphs import produced_by
 from tfcompress.graph.wrapper import unwrap
 
 _PROBABILITIES = ("softmax", "sigmoid")
@@ -21,7 +22,7 @@ def detect_heads(model: keras.Model) -> list[str | None]:
 
 
 def _head(tensor):
-    operation, _, index = tensor._keras_history
+    operation, _, index = produced_by(tensor)
     if isinstance(operation, keras.Model) and getattr(operation, "outputs", None):
         return _head(operation.outputs[index])
     name = type(operation).__name__.lower()

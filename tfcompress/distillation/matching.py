@@ -4,8 +4,9 @@ import re
 from collections.abc import Sequence
 
 import keras
-from keras.src.utils.naming import to_snake_case
 
+from tfcompress.compat.keras_graphs import produced_by
+from tfcompress.compat.keras_layers import automatic_name
 from tfcompress.graph.wrapper import unwrap
 
 _NUMBERED = re.compile(r"(output|outputs)?_?\d*")
@@ -25,7 +26,7 @@ def given_names(outputs, model: keras.Model | None = None) -> list[str | None]:
     tensors = getattr(unwrap(model), "outputs", None) if model is not None else None
     flat = keras.tree.flatten_with_path(outputs)
     if not isinstance(outputs, dict) and tensors and len(tensors) == len(flat):
-        names = [_given(tensor._keras_history.operation) for tensor in tensors]
+        names = [_given(produced_by(tensor).operation) for tensor in tensors]
     else:
         names = ["/".join(map(str, path)) for path, _ in flat]
         names = [None if _NUMBERED.fullmatch(name) else name for name in names]
@@ -33,7 +34,7 @@ def given_names(outputs, model: keras.Model | None = None) -> list[str | None]:
 
 
 def _given(operation):
-    automatic = to_snake_case(type(operation).__name__)
+    automatic = automatic_name(type(operation).__name__)
     return None if re.fullmatch(rf"{automatic}(_\d+)?", operation.name) else operation.name
 
 

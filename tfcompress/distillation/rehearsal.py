@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
+from tfcompress.compat.keras_graphs import produced_by
 from tfcompress.distillation.capture import captured_outputs
 from tfcompress.distillation.matching import given_names
 from tfcompress.distillation.teacher import Signals, Teacher
@@ -51,6 +52,6 @@ def output_names(model: keras.Model, outputs) -> list[str]:
     """Return a name for each output: its key, its layer's name, or else its position."""
     tensors = getattr(unwrap(model), "outputs", None)
     if tensors and not isinstance(outputs, dict):
-        return [tensor._keras_history.operation.name for tensor in tensors]
+        return [produced_by(tensor).operation.name for tensor in tensors]
     paths = [path for path, _ in keras.tree.flatten_with_path(outputs)]
     return ["/".join(map(str, path)) or "0" for path in paths]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from keras.src.utils.naming import to_snake_case
+from tfcompress.compat.keras_layers import automatic_name
 
 _BINARY = ("binary_crossentropy", "binary_focal_crossentropy")
 
@@ -28,4 +28,4 @@ def loss_of_output(losses, index: int, names: Sequence[str]):
 def is_binary(loss) -> bool:
     """Tell whether a loss takes each unit of an output for a yes or no of its own."""
     name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
-    return to_snake_case(name) in _BINARY or name == "bce"
+    return automatic_name(name) in _BINARY or name == "bce"

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfcompress.compat.keras_layers import all_layers
 from tfcompress.distillation.capture import captured_outputs, find_layer
 from tfcompress.distillation.ensemble import Ensemble
 from tfcompress.distillation.file_teachers import as_path, file_teacher
@@ -35,7 +36,7 @@ class KerasTeacher(Teacher):
         self.model = model
         self.name = model.name
         self.heads = detect_heads(model)
-        self.supports_jit = all(layer.supports_jit for layer in model._flatten_layers())
+        self.supports_jit = all(layer.supports_jit for layer in all_layers(model))
 
     def check_layers(self, layers):
         """Raise a ``ValueError`` for a layer that the model does not have."""

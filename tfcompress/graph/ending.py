@@ -2,6 +2,7 @@
 
 import keras
 
+from tfcompress.compat.keras_graphs import nodes_of, produced_by
 from tfcompress.graph.wrapper import unwrap
 
 
@@ -21,14 +22,14 @@ def output_layers(model: keras.Model) -> list[keras.Layer]:
         if id(tensor) in seen:
             return
         seen.add(id(tensor))
-        operation, node_index, place = tensor._keras_history
+        operation, node_index, place = produced_by(tensor)
         inner = getattr(operation, "outputs", None) if isinstance(operation, keras.Model) else None
         if inner:
             visit(inner[place])
         elif getattr(operation, "trainable_variables", None):
             found[id(operation)] = operation
         else:
-            for before in operation._inbound_nodes[node_index].input_tensors:
+            for before in nodes_of(operation)[node_index].input_tensors:
                 visit(before)
 
     for tensor in getattr(unwrap(model), "outputs", None) or []:

@@ -10,6 +10,15 @@ from collections.abc import Callable, Iterable, Iterator
 
 import keras
 
+from tfcompress.compat.keras_attributes import (
+    get_untracked,
+    has_untracked,
+    remove_untracked,
+    set_untracked,
+)
+from tfcompress.compat.keras_layers import all_layers
+from tfcompress.compat.keras_training import assign_directly
+
 
 @contextlib.contextmanager
 def intercepted_calls(
@@ -25,16 +34,15 @@ def intercepted_calls(
     replaced = []
     try:
         for operation in operations:
-            replaced.append((operation, operation.__dict__.get("call")))
-            # Written to __dict__: Keras's own __setattr__ would try to track the value.
-            operation.__dict__["call"] = wrap(operation, operation.call)
+            replaced.append((operation, get_untracked(operation, "call")))
+            set_untracked(operation, "call", wrap(operation, operation.call))
         yield
     finally:
         for operation, previous in reversed(replaced):
             if previous is None:
-                del operation.__dict__["call"]
+                remove_untracked(operation, "call")
             else:
-                operation.__dict__["call"] = previous
+                set_untracked(operation, "call", previous)
 
 
 def is_intercepted(operations: Iterable[keras.Operation]) -> bool:
@@ -46,7 +54,7 @@ def is_intercepted(operations: Iterable[keras.Operation]) -> bool:
     Returns:
         Whether one has a call of its own.
     """
-    return any("call" in operation.__dict__ for operation in operations)
+    return any(has_untracked(operation, "call") for operation in operations)
 
 
 @contextlib.contextmanager
@@ -58,7 +66,7 @@ def float32_computation(model: keras.Model) -> Iterator[None]:
     """
     policy = keras.DTypePolicy("float32")
     layers = [
-        layer for layer in model._flatten_layers() if layer.compute_dtype in ("float16", "bfloat16")
+        layer for layer in all_layers(model) if layer.compute_dtype in ("float16", "bfloat16")
     ]
     previous = [layer.dtype_policy for layer in layers]
     try:
@@ -89,7 +97,7 @@ class VariableSwap(keras.StatelessScope):
         if self.original_scope is not None:
             self.original_scope.add_update(update)
         else:
-            variable._direct_assign(value)
+            assign_directly(variable, value)
 
     def get_current_value(self, variable):
         """Return the tensor swapped in for a variable, here or in the enclosing scope."""

@@ -5,6 +5,9 @@ from collections.abc import Iterator, Sequence
 import keras
 import tensorflow as tf
 
+from tfcompress.compat.keras_layers import build_shapes
+from tfcompress.compat.tensorflow_graphs import called_graph
+
 _SHAPES = frozenset({"Shape", "ShapeN", "Size", "Rank"})
 
 
@@ -47,7 +50,7 @@ def _input_specs(model):
     if getattr(model, "inputs", None):
         inputs = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
         return keras.tree.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype), inputs)
-    shapes = getattr(model, "_build_shapes_dict", None) or {}
+    shapes = build_shapes(model)
     if len(shapes) != 1 or not isinstance(next(iter(shapes.values())), tuple):
         return None
     return tf.TensorSpec((None, *next(iter(shapes.values()))[1:]), model.input_dtype)
@@ -81,8 +84,7 @@ def _inner_graphs(operation):
     for name in ("body", "f", "then_branch", "else_branch"):
         if name not in operation.node_def.attr:
             continue
-        called = operation.graph._get_function(operation.get_attr(name).name)
-        body = getattr(called, "graph", None)
+        body = called_graph(operation, name)
         if body is None or len(body.inputs) != len(operation.inputs):
             continue
         varies = set()

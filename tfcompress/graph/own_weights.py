@@ -4,6 +4,7 @@ import dataclasses
 
 import keras
 
+from tfcompress.compat.keras_layers import is_stock, own_trainable_variables
 from tfcompress.graph.kernels import Kernel, find_kernels
 from tfcompress.graph.meeting import operations_on_data
 from tfcompress.graph.selection import LayerSelector, walk_layers
@@ -43,9 +44,9 @@ def find_own_weights(model: keras.Model) -> OwnWeights:
     known = {id(kernel.variable) for kernel in find_kernels(model)}
     candidates: dict[int, tuple] = {}
     for path, layer in walk_layers(model):
-        if type(layer).__module__.startswith("keras.src."):
+        if is_stock(layer):
             continue
-        for variable in layer._trainable_variables:
+        for variable in own_trainable_variables(layer):
             if len(variable.shape) >= 2 and id(variable) not in known:
                 candidates.setdefault(id(variable), (f"{path}/{variable.name}", layer, variable))
     if not candidates:

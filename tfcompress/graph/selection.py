@@ -1,12 +1,12 @@
 """Which layers a user means: the one meaning of every ``layers=`` argument."""
 
-import contextlib
 import difflib
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 import keras
 
+from tfcompress.compat.keras_layers import all_layers, shown_as_frozen
 from tfcompress.graph.wrapper import unwrap
 
 LayerSelector = str | Iterable[str | keras.Layer] | Callable[[keras.Layer], bool] | None
@@ -29,7 +29,7 @@ def walk_layers(model: keras.Model) -> list[tuple[str, keras.Layer]]:
     seen: set[int] = set()
 
     def visit(parent: keras.Layer, prefix: str) -> None:
-        for layer in parent._flatten_layers(include_self=False, recursive=False):
+        for layer in all_layers(parent, include_self=False, recursive=False):
             if id(layer) in seen:
                 continue
             seen.add(id(layer))
@@ -74,7 +74,7 @@ def select_layers(
         frozen = frozen_layers(model)
         chosen = []
         for path, layer in candidates:
-            with _seen_as(layer, frozen=path in frozen):
+            with shown_as_frozen(layer, frozen=path in frozen):
                 if layers(layer):
                     chosen.append((path, layer))
     elif isinstance(layers, Iterable):
@@ -111,18 +111,6 @@ def frozen_layers(model: keras.Model) -> dict[str, str]:
             frozen[path] = path
     frozen.pop("", None)
     return frozen
-
-
-@contextlib.contextmanager
-def _seen_as(layer, frozen) -> Iterator[None]:
-    """Let a layer in a frozen one say so itself, as long as the block runs."""
-    # Keras's setter would change the layer's variables too.
-    own = layer._trainable
-    try:
-        layer.__dict__["_trainable"] = own and not frozen
-        yield
-    finally:
-        layer.__dict__["_trainable"] = own
 
 
 def _matching(candidates, pattern):

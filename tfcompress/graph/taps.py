@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 import keras
 
+from tfcompress.compat.keras_attributes import get_untracked, replaced_attributes
 from tfcompress.graph.inner_tensors import InnerTensors, unwatched
 from tfcompress.graph.interception import intercepted_calls
 from tfcompress.graph.selection import walk_layers
@@ -176,7 +177,7 @@ def _named(operation):
 @contextlib.contextmanager
 def _tapped_activation(operation, tap):
     """Offer what enters the activation function inside a layer, where there is one."""
-    activation = operation.__dict__.get("activation")
+    activation = get_untracked(operation, "activation")
     if not callable(activation) or activation is keras.activations.linear:
         yield
         return
@@ -188,8 +189,5 @@ def _tapped_activation(operation, tap):
             tap(f"preactivation_{number}" if number else "preactivation", x), *args, **kwargs
         )
 
-    operation.__dict__["activation"] = tapped
-    try:
+    with replaced_attributes(operation, activation=tapped):
         yield
-    finally:
-        operation.__dict__["activation"] = activation

@@ -3,7 +3,7 @@
 import numpy as np
 from tensorflow import nest
 
-from tfcompress.guests.recognizing import input_structure
+from tfcompress.compat.tf_keras_models import input_structure
 
 _EXAMPLES = 2
 _FREE_SIZE = 32

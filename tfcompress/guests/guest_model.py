@@ -4,9 +4,10 @@ import keras
 import numpy as np
 from tensorflow import nest
 
+from tfcompress.compat.tf_keras_models import all_layers, input_structure, own_weights
 from tfcompress.graph.wrapper import ModelWrapper
 from tfcompress.guests.rebuilding import NoTwinError, from_tf_keras
-from tfcompress.guests.recognizing import has_learnt_ranges, input_structure, is_tf_keras_model
+from tfcompress.guests.recognizing import has_learnt_ranges, is_tf_keras_model
 from tfcompress.guests.stripping import strip_wrappers
 
 
@@ -67,7 +68,7 @@ def hosted(model):
 def _require_deployable(model) -> None:
     from tf_keras.layers import RNN
 
-    for layer in model._flatten_layers(include_self=False):
+    for layer in all_layers(model, include_self=False):
         if isinstance(layer, RNN) and not layer.unroll:
             raise ValueError(
                 f"Layer {layer.name!r} of the tf_keras model {model.name!r} is a loop, for which "
@@ -80,8 +81,7 @@ def _require_deployable(model) -> None:
                 "precision, and a device does not. Build the model without a policy and give it "
                 f"these weights. Received: {layer.compute_dtype}"
             )
-        own = (*layer._trainable_weights, *layer._non_trainable_weights)
-        if lost := [weight.name for weight in own if not _is_finite(weight)]:
+        if lost := [weight.name for weight in own_weights(layer) if not _is_finite(weight)]:
             raise ValueError(
                 f"Layer {layer.name!r} of the tf_keras model {model.name!r} has weights that are "
                 f"NaN or infinite: {', '.join(lost)}. Go back to an earlier checkpoint."

@@ -6,6 +6,14 @@ from collections.abc import Iterator
 import keras
 from tensorflow import nest
 
+from tfcompress.compat.keras_graphs import produced_by
+from tfcompress.compat.tf_keras_models import (
+    has_graph,
+    input_layers,
+    input_structure,
+    nodes_in_order,
+    output_structure,
+)
 from tfcompress.guests.equality import unequal_outputs
 from tfcompress.guests.operations import FUNCTIONS
 from tfcompress.guests.recognizing import has_learnt_ranges, is_tf_keras_model
@@ -65,7 +73,7 @@ def _require_rebuildable(model) -> None:
             "`from_tf_keras` takes a model of tf_keras. "
             f"Received: {model!r} of type {type(model).__module__}.{type(model).__name__}"
         )
-    if not _is_sequential(model) and not model._is_graph_network:
+    if not _is_sequential(model) and not has_graph(model):
         raise ValueError(
             f"Model {model.name!r} is subclassed: how its layers are joined is known to its `call` "
             "alone, so it cannot be rebuilt. Write the class anew on `keras.Model` and pass the "
@@ -116,18 +124,15 @@ class _Rebuilding:
     def _functional(self, guest, path):
         tensors = {
             id(tensor): _input_of(tensor, layer.name)
-            for tensor, layer in zip(guest.inputs, guest._input_layers, strict=True)
+            for tensor, layer in zip(guest.inputs, input_layers(guest), strict=True)
         }
-        inputs = _mapped(guest._nested_inputs, tensors)
-        for depth in sorted(guest._nodes_by_depth, reverse=True):
-            for node in guest._nodes_by_depth[depth]:
-                if node.is_input:
-                    continue
-                with _named_in_errors(node.layer, path):
-                    args, kwargs = _mapped((node.call_args, node.call_kwargs), tensors)
-                    made = keras.tree.flatten(self._call(node.layer, path, args, kwargs))
-                tensors |= zip(map(id, nest.flatten(node.outputs)), made, strict=True)
-        return keras.Model(inputs, _mapped(guest._nested_outputs, tensors), name=guest.name)
+        inputs = _mapped(input_structure(guest), tensors)
+        for node in nodes_in_order(guest):
+            with _named_in_errors(node.layer, path):
+                args, kwargs = _mapped((node.call_args, node.call_kwargs), tensors)
+                made = keras.tree.flatten(self._call(node.layer, path, args, kwargs))
+            tensors |= zip(map(id, nest.flatten(node.outputs)), made, strict=True)
+        return keras.Model(inputs, _mapped(output_structure(guest), tensors), name=guest.name)
 
     def _call(self, layer, path, args, kwargs):
         kwargs = {name: value for name, value in kwargs.items() if value is not None}
@@ -137,7 +142,7 @@ class _Rebuilding:
             outputs = _function(layer)(*args, **kwargs)
             for tensor in keras.tree.flatten(outputs):
                 # A name of Keras's own choice may be that of another layer of the guest.
-                tensor._keras_history.operation.name = layer.name
+                produced_by(tensor).operation.name = layer.name
             return outputs
         twin = self._twin(layer, path)
         if isinstance(twin, keras.layers.RNN | keras.layers.Bidirectional):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tfcompress.guests.recognizing import is_clustered, is_pruned
+from tfcompress.compat.tf_keras_models import all_layers, is_clustered, is_pruned
 
 
 def strip_wrappers(model):
@@ -23,7 +23,7 @@ def strip_wrappers(model):
     strip_wrappers(pruned).save("model.h5")
     ```
     """
-    if not any(is_pruned(layer) or is_clustered(layer) for layer in model._flatten_layers()):
+    if not any(is_pruned(layer) or is_clustered(layer) for layer in all_layers(model)):
         return model
     return _copied(model)
 

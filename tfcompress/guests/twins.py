@@ -1,10 +1,9 @@
 """The Keras 3 layer that does what a tf_keras layer does."""
 
-import importlib
-
 import keras
 import numpy as np
 
+from tfcompress.compat.keras_layers import application_layer
 from tfcompress.guests.operations import hard_sigmoid_of_keras_2
 
 # What the configuration of a tf_keras layer says and Keras 3 has no name for: left out where it
@@ -66,8 +65,7 @@ def twin_of(layer) -> keras.Layer:
 
 def _class_of(kind: str) -> type[keras.Layer]:
     if kind in _OF_APPLICATIONS:
-        module = importlib.import_module(f"keras.src.applications.{_OF_APPLICATIONS[kind]}")
-        return getattr(module, kind)
+        return application_layer(_OF_APPLICATIONS[kind], kind)
     found = getattr(keras.layers, kind, None)
     if found is None:
         raise ValueError(f"Keras 3 has no layer {kind}")

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers as kl
 
+from tfcompress.compat.keras_layers import stored_kernel
 from tfcompress.graph.kernels import find_kernels
 from tfcompress.graph.patches import extract_patches
 from tfcompress.post_training.network import Network
@@ -34,7 +35,7 @@ class LinearLayer:
     @property
     def kernel(self) -> keras.Variable:
         """The float variable."""
-        return self.layer.kernel if isinstance(self.layer, _DEPTHWISE) else self.layer._kernel
+        return stored_kernel(self.layer)
 
     @property
     def bias(self) -> keras.Variable | None:

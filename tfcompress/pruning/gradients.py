@@ -4,6 +4,12 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfcompress.compat.keras_training import (
+    innermost_optimizer,
+    unwatch_updates,
+    variable_key,
+    watch_updates,
+)
 from tfcompress.graph.kernels import Kernel
 from tfcompress.pruning.criteria import Criterion
 
@@ -42,17 +48,14 @@ class GradientSums:
     def attach(self, optimizer: keras.Optimizer) -> None:
         """Watch the gradients of an optimizer, from the next tracing of the step on."""
         # Loss scaling hands unscaled gradients to the optimizer inside, and skips bad ones.
-        while hasattr(optimizer, "inner_optimizer"):
-            optimizer = optimizer.inner_optimizer
-        self._optimizer = optimizer
+        self._optimizer = optimizer = innermost_optimizer(optimizer)
         sums = {
-            optimizer._var_key(kernel.variable): total
+            variable_key(optimizer, kernel.variable): total
             for kernel, total in zip(self._kernels, self._sums, strict=True)
         }
-        update_step = optimizer.update_step
 
-        def watched_update_step(gradient, variable, learning_rate):
-            total = sums.get(optimizer._var_key(variable))
+        def add(gradient, variable):
+            total = sums.get(variable_key(optimizer, variable))
             if total is not None:
                 # An embedding's gradient is sparse: converting makes it dense.
                 added = self._criterion.contribution(
@@ -60,15 +63,13 @@ class GradientSums:
                     ops.cast(ops.convert_to_tensor(variable), "float32"),
                 )
                 optimizer.assign_add(total, added)
-            return update_step(gradient, variable, learning_rate)
 
-        # Written to __dict__: the optimizer's own __setattr__ would try to track the value.
-        optimizer.__dict__["update_step"] = watched_update_step
+        watch_updates(optimizer, add)
 
     def detach(self) -> None:
         """Leave the optimizer as it was; steps traced before still add up."""
         if self._optimizer is not None:
-            self._optimizer.__dict__.pop("update_step", None)
+            unwatch_updates(self._optimizer)
             self._optimizer = None
 
     def read(self) -> list[np.ndarray]:

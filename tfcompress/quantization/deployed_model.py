@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfcompress.compat.keras_graphs import output_structure
 from tfcompress.graph.wrapper import unwrap
 from tfcompress.quantization.deployed_graph import DeployedGraph, probe_inputs
 from tfcompress.quantization.execution import (
@@ -186,8 +187,7 @@ class DeployedModel:
     def _structure(self):
         """What the model's outputs are arranged as."""
         model = unwrap(self._model)
-        functional = getattr(model, "_functional", None) or model
-        structure = getattr(functional, "_outputs_struct", None)
+        structure = output_structure(model)
         return model.outputs if structure is None else structure
 
     @functools.cached_property

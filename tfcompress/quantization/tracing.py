@@ -15,6 +15,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfcompress.compat.keras_graphs import input_structure
+from tfcompress.compat.tensorflow_graphs import freeze_variables
 from tfcompress.graph.deploying import deploying
 from tfcompress.graph.inner_tensors import is_inner_role
 from tfcompress.graph.interception import (
@@ -145,7 +147,7 @@ def input_specs(model: keras.Model, batch_size: int | None = 1) -> list[tf.Tenso
 
 def arrange_inputs(model: keras.Model, tensors: Sequence):
     """Arrange one tensor per input as the user's model takes them: bare, as a list or as a dict."""
-    structure = getattr(unwrap(model), "_inputs_struct", None)
+    structure = input_structure(unwrap(model))
     if structure is None:
         return tensors[0] if len(tensors) == 1 else list(tensors)
     return keras.tree.pack_sequence_as(structure, list(tensors))
@@ -254,11 +256,7 @@ def _without_functions(traced):
     """
     graph = traced.graph
     if graph.captures or any(_calls_function(operation) for operation in graph.get_operations()):
-        from tensorflow.python.framework.convert_to_constants import (
-            convert_variables_to_constants_v2,
-        )
-
-        return convert_variables_to_constants_v2(traced).graph.as_graph_def()
+        return freeze_variables(traced).graph.as_graph_def()
     return graph.as_graph_def()
 
 

@@ -7,8 +7,7 @@ are a tenth of a small file.
 
 import itertools
 
-from ai_edge_litert import schema_py_generated as schema
-
+from tfcompress.compat.litert_schema import schema
 from tfcompress.tflite.editing import Editor
 from tfcompress.tflite.filling import share_buffers
 from tfcompress.tflite.names import layer_scope

@@ -1,8 +1,8 @@
 """Cutting one operation out of a .tflite file, as a file of its own."""
 
 import flatbuffers
-from ai_edge_litert import schema_py_generated as schema
 
+from tfcompress.compat.litert_schema import schema
 from tfcompress.tflite.flatbuffer import DAMAGE, IDENTIFIER
 from tfcompress.tflite.model import FlatbufferError, Operation, TFLiteModel
 

@@ -7,8 +7,8 @@ where there is nothing to change.
 from collections.abc import Callable
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 
+from tfcompress.compat.litert_schema import schema
 from tfcompress.tflite.editing import Editor
 from tfcompress.tflite.model import Tensor
 

@@ -3,8 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from ai_edge_litert import schema_py_generated as schema
-
+from tfcompress.compat.litert_schema import schema
 from tfcompress.tflite.editing import Editor
 from tfcompress.tflite.filling import share_buffers
 

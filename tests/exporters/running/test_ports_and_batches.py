@@ -6,11 +6,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from exporters.bundling.bundle import write_bundle
 from exporters.comparing.validation import validate
 from exporters.running.runtime import load
+from tfcompress.compat.tensorflow_graphs import freeze_variables
 
 
 @functools.cache
@@ -30,7 +30,7 @@ def content(batch) -> bytes:
         "number": tf.TensorSpec((batch, 3), tf.float32, name="number"),
     }
     function = tf.function(lambda image, number: model()({"image": image, "number": number}))
-    concrete = convert_variables_to_constants_v2(function.get_concrete_function(**specs))
+    concrete = freeze_variables(function.get_concrete_function(**specs))
     return tf.lite.TFLiteConverter.from_concrete_functions([concrete], model()).convert()
 
 

@@ -4,6 +4,8 @@ import argparse
 import dataclasses
 from collections.abc import Mapping
 
+from tfcompress.compat.argparse_parsers import arguments, subcommands
+
 
 @dataclasses.dataclass(frozen=True)
 class Option:
@@ -53,21 +55,15 @@ def read_commands(
     Returns:
         The subcommands, in order.
     """
-    subparsers = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
-    summaries = {action.dest: action.help or "" for action in subparsers._choices_actions}
     return tuple(
         Command(
             name,
-            summaries.get(name, ""),
-            tuple(_option(a, values) for a in _shown(subparser) if a.option_strings),
-            tuple(w for a in _shown(subparser) if not a.option_strings for w in a.choices or ()),
+            summary,
+            tuple(_option(a, values) for a in arguments(inner) if a.option_strings),
+            tuple(w for a in arguments(inner) if not a.option_strings for w in a.choices or ()),
         )
-        for name, subparser in subparsers.choices.items()
+        for name, (inner, summary) in subcommands(parser).items()
     )
-
-
-def _shown(parser: argparse.ArgumentParser) -> list[argparse.Action]:
-    return [action for action in parser._actions if action.help != argparse.SUPPRESS]
 
 
 def _option(action: argparse.Action, values: Mapping[str, tuple[str, ...]]) -> Option:

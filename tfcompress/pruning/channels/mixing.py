@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfcompress.compat.keras_layers import stored_kernel
 from tfcompress.examples import iterate_inputs
 from tfcompress.graph.channels import ChannelFlow
 from tfcompress.graph.interception import intercepted_calls
@@ -30,12 +31,12 @@ class MixingLayer:
     @property
     def matrix(self) -> np.ndarray:
         """The kernel as an array (taps, channels, outputs)."""
-        kernel = keras.ops.convert_to_numpy(self.layer._kernel)
+        kernel = keras.ops.convert_to_numpy(stored_kernel(self.layer))
         return kernel.reshape(-1, *kernel.shape[-2:])
 
     def change(self, matrix: np.ndarray, bias: np.ndarray) -> None:
         """Add to the kernel, an array (taps * channels, outputs), and to a bias."""
-        kernel = self.layer._kernel
+        kernel = stored_kernel(self.layer)
         kernel.assign_add(matrix.reshape(kernel.shape))
         if self.layer.use_bias:
             self.layer.bias.assign_add(bias)

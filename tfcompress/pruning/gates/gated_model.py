@@ -3,8 +3,8 @@
 import keras
 import numpy as np
 from keras import ops
-from keras.src.backend import AutocastScope
 
+from tfcompress.compat.keras_training import without_autocast
 from tfcompress.graph.channels import read_channels
 from tfcompress.graph.channels.flow import require_functional
 from tfcompress.graph.interception import VariableSwap, intercepted_calls
@@ -98,7 +98,7 @@ class Gated(ModelWrapper):
 
     def call(self, inputs, training=None, mask=None):
         """Run the model under its gates; in training, under noise and with the penalty."""
-        with AutocastScope(None):
+        with without_autocast():
             logits = [ops.convert_to_tensor(scaled) * self.rate for scaled in self._scaled]
             if training:
                 self._regulate(logits)

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from tfcompress.compat.keras_layers import stored_embeddings, stored_kernel
 from tfcompress.graph.channels.calls import Call, Tensor, positions
 from tfcompress.graph.channels.rules.passing import channel_axis
 
@@ -12,7 +13,7 @@ def convolution(call: Call) -> list[Tensor]:
     """Mix all channels of the input, or those of each group."""
     layer, (x,) = call.layer, call.inputs
     axis = channel_axis(layer, x.shape)
-    kernel = layer._kernel
+    kernel = stored_kernel(layer)
     ids = call.read(x, axis)
     made = call.make(layer.filters)
     where = positions(call.output_shape, axis) * math.prod(kernel.shape[:-2])
@@ -96,7 +97,7 @@ def dense(call: Call) -> list[Tensor]:
     layer, (x,) = call.layer, call.inputs
     ids = call.read(x, -1)
     made = call.make(layer.units)
-    kernel = layer._kernel
+    kernel = stored_kernel(layer)
     call.slice(kernel, 0, ids)
     call.slice(kernel, 1, made)
     call.slice(layer.bias if layer.use_bias else None, 0, made)
@@ -111,7 +112,7 @@ def einsum_dense(call: Call) -> list[Tensor]:
     layer, (x,) = call.layer, call.inputs
     data, rest = layer.equation.replace(" ", "").replace("...", "").split(",")
     kernel, output = rest.split("->")
-    last, variable = output[-1], layer._kernel
+    last, variable = output[-1], stored_kernel(layer)
     free = "..." not in layer.equation and last in kernel and last not in data
     mixed = x.channels is not None and "..." not in layer.equation
     letter = data[x.channels.axis] if mixed else None
@@ -144,6 +145,6 @@ def embedding(call: Call) -> list[Tensor]:
     """Look up a vector for each token."""
     layer = call.layer
     made = call.make(layer.output_dim)
-    call.slice(layer._embeddings, 1, made)
+    call.slice(stored_embeddings(layer), 1, made)
     call.size(made, "output_dim")
     return call.output(-1, made)

@@ -3,6 +3,7 @@
 import numpy as np
 from keras import layers as kl
 
+from tfcompress.compat.keras_layers import stored_kernel
 from tfcompress.graph.channels.calls import Call, Channels, Tensor, positions
 from tfcompress.graph.channels.rules.passing import untracked
 
@@ -24,15 +25,15 @@ def multi_head_attention(call: Call) -> list[Tensor]:
         ("key", layer.key_dense, keys, layer.key_dim),
         ("value", layer.value_dense, keys, layer.value_dim),
     ):
-        call.slice(projection._kernel, 0, ids[role])
-        call.slice(projection._kernel, 1, heads)
+        call.slice(stored_kernel(projection), 0, ids[role])
+        call.slice(stored_kernel(projection), 1, heads)
         call.slice(projection.bias, 0, heads)
-        width = 1 if ids[role] is not None else projection._kernel.shape[0]
+        width = 1 if ids[role] is not None else stored_kernel(projection).shape[0]
         call.cost(count * size * width, ids[role], heads)
     call.cost(tokens * keys * (layer.key_dim + layer.value_dim), heads)
     output = layer.output_dense
-    call.slice(output._kernel, 0, heads)
-    call.slice(output._kernel, -1, made)
+    call.slice(stored_kernel(output), 0, heads)
+    call.slice(stored_kernel(output), -1, made)
     call.slice(output.bias, 0, made)
     call.cost(tokens * layer.value_dim, heads, made)
     call.size(heads, "num_heads")
