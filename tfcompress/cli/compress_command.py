@@ -16,6 +16,7 @@ from tfcompress.cli.folder_argument import prepare_folder
 from tfcompress.cli.model_argument import image_shape, load_model, require_model_file
 from tfcompress.cli.outcome import add_parser, one_line_errors, work
 from tfcompress.cli.user_code import add_import_option, own_objects
+from tfcompress.extras import missing_extra
 
 _OWN_FILES = ("original.keras", "best.keras")  # models that a search writes into its folder
 
@@ -80,7 +81,7 @@ def add_to(commands) -> None:
 def run(arguments) -> int:
     """Run the subcommand."""
     if importlib.util.find_spec("optuna") is None:
-        raise CommandError("compress needs an extra: pip install 'tfcompress[search]'")
+        raise CommandError(missing_extra("compress", "search"))
     with one_line_errors():
         _check(arguments)
     out = prepare_folder(arguments.out)

@@ -16,6 +16,7 @@ from keras_callbacks import MagnitudePruning
 from tfcompress.cli.progress import TrainingProgress
 from tfcompress.cli.summary import files_table, remarks
 from tfcompress.datasets import sign_digits
+from tfcompress.extras import missing_extra
 from tfcompress.report import examine
 from tfcompress.report.findings import Findings
 from tfcompress.report.trainings import Training
@@ -179,5 +180,7 @@ def quickstart(
     written += ["report.html"] if html else []
     console.print(f"{out}: {', '.join(written)}", highlight=False, soft_wrap=True)
     if not html:
-        console.print("for report.html as well: pip install 'tfcompress\\[report]'")
+        console.print(
+            missing_extra("report.html", "report"), highlight=False, markup=False, soft_wrap=True
+        )
     return findings

@@ -5,6 +5,7 @@ import json
 from tfcompress.cli.errors import CommandError
 from tfcompress.cli.folder_argument import prepare_folder
 from tfcompress.cli.outcome import add_parser
+from tfcompress.extras import missing_extra
 
 _DESCRIPTION = """\
 Train a teacher and a small student on photos of hand signs, compress the student inside fit
@@ -40,7 +41,7 @@ def run(arguments) -> None:
 
     html = not missing_libraries()
     if arguments.html and not html:
-        raise CommandError("--html needs an extra: pip install 'tfcompress[report]'")
+        raise CommandError(missing_extra("--html", "report"))
     if arguments.seed < 0:
         raise CommandError(f"--seed must not be negative. Received: {arguments.seed}")
     out = prepare_folder(arguments.out)

@@ -9,6 +9,8 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 
+from tfcompress.extras import missing_extra
+
 _OF_TFMOT = re.compile(r'"(PruneLowMagnitude|ClusterWeights|Quantize(?:Wrapper(?:V2)?|Layer))"')
 
 _MOST_BYTES = 64 << 20
@@ -52,7 +54,7 @@ def load_tf_keras(path: str | os.PathLike):
     ```
     """
     path = pathlib.Path(path)
-    tf_keras = _imported("tf_keras", "tf-keras", path, "tf_keras has saved it")
+    tf_keras = _imported("tf_keras", path, "tf_keras has saved it")
     wrapped = _OF_TFMOT.search(_description(path))
     scopes = _scopes_of_tfmot(path, wrapped[1]) if wrapped else ()
     with contextlib.ExitStack() as stack:
@@ -62,9 +64,8 @@ def load_tf_keras(path: str | os.PathLike):
 
 
 def _scopes_of_tfmot(path, layer):
-    name = "tensorflow_model_optimization"
     with _unchanged("TF_USE_LEGACY_KERAS"):  # which importing TFMOT sets
-        tfmot = _imported(name, "tensorflow-model-optimization", path, f"it holds a {layer}")
+        tfmot = _imported("tensorflow_model_optimization", path, f"it holds a {layer}")
     return (
         tfmot.sparsity.keras.prune_scope(),
         tfmot.clustering.keras.cluster_scope(),
@@ -72,13 +73,12 @@ def _scopes_of_tfmot(path, layer):
     )
 
 
-def _imported(name: str, package: str, path, reason: str):
+def _imported(name: str, path, reason: str):
     try:
         return importlib.import_module(name)
     except ImportError as error:
         raise ImportError(
-            f"{path} is read with {package}, as {reason}, and that is not installed: "
-            f"pip install {package}. Received: {error}"
+            f"{missing_extra(f'{path}: {reason}, and reading it', 'tfmot')}. Received: {error}"
         ) from error
 
 

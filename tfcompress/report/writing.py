@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 
+from tfcompress.extras import missing_extra
 from tfcompress.report.contents import findings_document
 from tfcompress.report.findings import Findings
 from tfcompress.report.markdown import render_markdown
@@ -68,5 +69,5 @@ def require_extra() -> None:
     Raises:
         ImportError: one is missing; says how to get it.
     """
-    if missing := missing_libraries():
-        raise ImportError(f"Reports need {' and '.join(missing)}: pip install 'tfcompress[report]'")
+    if missing_libraries():
+        raise ImportError(missing_extra("A report", "report"))

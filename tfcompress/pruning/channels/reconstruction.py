@@ -10,6 +10,7 @@ import warnings
 import keras
 import numpy as np
 
+from tfcompress.extras import missing_extra
 from tfcompress.graph.channels import ChannelFlow, read_channels
 from tfcompress.pruning.channels.mixing import MixingLayer, collect_rows, mixing_layers
 
@@ -32,9 +33,7 @@ def entry_order(contributions: np.ndarray) -> np.ndarray:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import lars_path_gram
     except ImportError as missing:
-        raise ImportError(
-            "The criterion 'lasso' needs scikit-learn: pip install 'tfcompress[structure]'"
-        ) from missing
+        raise ImportError(missing_extra("The criterion 'lasso'", "structure")) from missing
     gram = contributions.T.astype(np.float64) @ contributions
     total = gram.sum(1)
     if not total.any():
