@@ -14,7 +14,7 @@ from small_nets import notebook_net
 import tfcompress as tfc
 from exporters.converting import convert_model
 from keras_callbacks import MagnitudePruning
-from tfcompress.tflite.compact import compact
+from tfcompress.tflite.editing import compact
 
 FIRST_SPARSITY, SPARSITY, CLUSTERS = 0.5, 0.8, 16
 DENSE_RATE, RATE, QUANTIZED_RATE = 3e-3, 2e-3, 2e-4

@@ -39,8 +39,8 @@ from finished_rows import FinishedRows
 from small_nets import lenet, notebook_net
 from training_data import SHARED, mnist
 
-from exporters.download_size import gzip_size
-from exporters.reading.stored_kernels import stored_kernels
+from exporters.inspection import stored_kernels
+from exporters.report import gzip_size
 from exporters.running.runtime import load
 
 PAGE = """# Combinations, measured

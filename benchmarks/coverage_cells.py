@@ -15,12 +15,12 @@ from structure import fill, make_deaf
 
 import tfcompress as tfc
 from exporters import export_tflite, validate
-from exporters.comparing.layer_agreement import sqnr
 from exporters.converting import convert_model
+from exporters.layer_parity import sqnr
 from exporters.running.runtime import load
 from keras_callbacks import MagnitudePruning
-from tfcompress.graph.channels import read_channels
-from tfcompress.graph.kernels import find_kernels
+from tfcompress.keras_graph.channels import read_channels
+from tfcompress.keras_graph.kernels import find_kernels
 from tfcompress.pruning.channels.choice import Choice
 from tfcompress.pruning.channels.importance import CRITERIA
 from tfcompress.tflite.flatbuffer import read_model

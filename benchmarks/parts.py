@@ -79,5 +79,6 @@ PARTS = {
         "structure.py", ("accuracy", "--json", "{rows}", "--folder", "{folder}"), None
     ),
     "structure_latency": Part("structure.py", ("latency", "--json", "{rows}"), None),
+    "ethos_u": Part("ethos_u.py", ("--json", "{json}"), ()),
     "repair": Part("repair.py", ("../shared", "--json", "{json}"), ("--only", "ad")),
 }

@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
-from tfcompress.graph.kernels import find_kernels
+from tfcompress.keras_graph.kernels import find_kernels
 from tfcompress.pruning import L1, Element, xnnpack_policy
 from tfcompress.pruning.allocation import PerLayer
 from tfcompress.pruning.pruner import Pruner

@@ -36,8 +36,8 @@ from training_data import SHARED, mnist, sign_digits, spoken_digits
 
 import tfcompress as tfc
 from exporters import validate
-from exporters.comparing.operation_agreement import compare_operations
 from exporters.converting import convert_model
+from exporters.operation_parity import compare_operations
 from tfcompress.datasets import sign_digits as shipped_sign_digits
 
 BATCH, RATE, FINE_RATE = 32, 2e-3, 2e-4

@@ -21,8 +21,8 @@ import keras
 from mlperf_tiny import CALIBRATION, TASKS
 
 import tfcompress as tfc
-from exporters.comparing.layer_agreement import sqnr
 from exporters.converting import convert_model
+from exporters.layer_parity import sqnr
 from exporters.running.runtime import load
 
 # What is done before the plain converter is asked for int8.

@@ -33,7 +33,7 @@ from training_data import SHARED, sign_digits
 
 import tfcompress as tfc
 from exporters import benchmark, export_tflite
-from tfcompress.graph.channels import read_channels
+from tfcompress.keras_graph.channels import read_channels
 from tfcompress.pruning.channels.choice import Choice
 from tfcompress.pruning.channels.importance import CRITERIA
 

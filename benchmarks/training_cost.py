@@ -30,7 +30,7 @@ from timed_models import CLASSES, MODELS
 from turns import STEPS_PER_TURN, batches, make_timer, take_turns
 
 from exporters.running.child.session import peak_memory
-from tfcompress.graph.kernels import find_kernels
+from tfcompress.keras_graph.kernels import find_kernels
 
 BATCH = 32
 STEPS_FOR_MEMORY = 4

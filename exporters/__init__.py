@@ -9,11 +9,11 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "bundling.bundle": ["write_bundle"],
-        "comparing.validation": ["Agreement", "validate"],
+        "bundle": ["write_bundle"],
+        "parity": ["Agreement"],
         "export": ["export_tflite"],
-        "judging.target_check": ["Verdict", "check_target"],
-        "reading.inspection": ["Inspection", "inspect"],
+        "compatibility": ["Verdict", "check_target"],
+        "inspection": ["Inspection", "inspect"],
         "running.runtime": [
             "Limits",
             "RunError",
@@ -24,6 +24,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "run",
             "run_isolated",
         ],
-        "timing.benchmarking": ["BenchmarkResult", "benchmark"],
+        "benchmarking": ["BenchmarkResult", "benchmark"],
+        "validation": ["validate"],
     },
 )

@@ -7,11 +7,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from exporters.calibrating import observe_ranges
+from exporters.calibration import observe_ranges
 from exporters.representative_data import checked_samples, require_data
 from exporters.signatures import DEFAULT, entry_models, output_names
-from tfcompress.graph.wrapper import ModelWrapper, require_final_kernels, unwrap
-from tfcompress.guests.guest_model import GuestModel, hosted
+from tfcompress.keras_graph.wrapper import ModelWrapper, require_final_kernels, unwrap
+from tfcompress.legacy.conversion import LegacyModel, converted
 from tfcompress.quantization import QuantizeAware, Scheme
 from tfcompress.quantization.deployed_graph import (
     DeployedGraph,
@@ -25,13 +25,11 @@ from tfcompress.quantization.integers import GraphIntegers, computed, integers_o
 from tfcompress.quantization.lowerings.fused_lstm import require_no_state
 from tfcompress.quantization.lowerings.operations import rewritings
 from tfcompress.quantization.planning import NO_RANGE
-from tfcompress.tflite.compact import shorten_names
-from tfcompress.tflite.editing import Editor
+from tfcompress.tflite.editing import Editor, Entry, assemble, shorten_names
 from tfcompress.tflite.filling import fill
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.model import TFLiteModel
 from tfcompress.tflite.precision import list_refused
-from tfcompress.tflite.signatures import Entry, assemble
 
 # What the names of exports mean. "float32" has no scheme: nothing is rounded.
 SCHEMES = {
@@ -93,7 +91,7 @@ def convert_model(
         FloatOperationError: an integer export would compute in float; names the Keras layers.
         ConversionError: the TFLite converter refuses the model.
     """
-    model = _deployable(hosted(model))
+    model = _deployable(converted(model))
     _require_dtypes(input_dtype=input_dtype, output_dtype=output_dtype)
     scheme = _scheme_of(model, quantization, signatures)
     require_finite_weights(model)
@@ -105,9 +103,9 @@ def convert_model(
         name = f"{scheme.name}, quantization-aware"
     else:
         samples = None
-        learnt = isinstance(model, GuestModel) and model.has_learnt_ranges
+        learned = isinstance(model, LegacyModel) and model.has_learned_ranges
         integer = scheme is not None and scheme.is_integer
-        if integer and not (learnt and representative_data is None):
+        if integer and not (learned and representative_data is None):
             require_data(quantization or "int8", representative_data)
             samples = checked_samples(models, representative_data)
         made = {
@@ -115,7 +113,7 @@ def convert_model(
             for key, entry_model in models.items()
         }
         name = "float32" if scheme is None else scheme.name
-        if learnt:
+        if learned:
             name += ", quantization-aware by TFMOT"
         elif samples is not None:
             name += ", post-training"
@@ -137,7 +135,7 @@ def convert_model(
 def _deployable(model):
     """Look through wrappers that change how a model trains, but not what it computes."""
     require_final_kernels(model, "an export")
-    while isinstance(model, ModelWrapper) and not isinstance(model, QuantizeAware | GuestModel):
+    while isinstance(model, ModelWrapper) and not isinstance(model, QuantizeAware | LegacyModel):
         model = model.model
     return model
 
@@ -161,7 +159,7 @@ def _scheme_of(model, quantization, signatures) -> Scheme | None:
                 "`model.model`."
             )
         return model.scheme
-    if isinstance(model, GuestModel):
+    if isinstance(model, LegacyModel):
         _require_plain_request(model, quantization, signatures)
     if isinstance(quantization, Scheme):
         return quantization
@@ -176,11 +174,11 @@ def _scheme_of(model, quantization, signatures) -> Scheme | None:
 
 def _require_plain_request(guest, quantization, signatures):
     """Check what is asked of a model that cannot be rebuilt: its graph is converted as it is."""
-    names = ("int8",) if guest.has_learnt_ranges else QUANTIZATIONS
+    names = ("int8",) if guest.has_learned_ranges else QUANTIZATIONS
     if quantization not in (None, *names):
         raise ValueError(
             f"The tf_keras model {guest.name!r} is converted as it is, to one of {list(names)}, "
-            f"because it has {'learnt ranges' if guest.has_learnt_ranges else 'a layer'} that "
+            f"because it has {'learnt ranges' if guest.has_learned_ranges else 'a layer'} that "
             f"Keras 3 does not have. Received: quantization={quantization!r}"
         )
     if signatures:

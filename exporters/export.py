@@ -8,30 +8,30 @@ from collections.abc import Iterable, Mapping
 import keras
 import numpy as np
 
-from exporters.comparing.agreement import Agreement
-from exporters.comparing.validation import validate
+from exporters.compatibility import check_target
 from exporters.converting import ConvertedModel, convert_model
-from exporters.describing import Labels, Normalization, with_description
-from exporters.download_size import gzip_size, zstd_size
-from exporters.judging.target_check import check_target
-from exporters.report import ExportReport, ExportResult, describe
-from exporters.representative_data import kept
+from exporters.mediapipe import convert_for_tasks, require_image_interface
+from exporters.metadata import Labels, Normalization, with_description
+from exporters.parity import Agreement
+from exporters.report import ExportReport, ExportResult, describe, gzip_size, zstd_size
 from exporters.signatures import DEFAULT
-from tfcompress.examples import gather
-from tfcompress.graph.interception import float32_computation
-from tfcompress.graph.wrapper import unwrap
-from tfcompress.interruption import certain_interruption
+from exporters.validation import validate
+from tfcompress.atomic_files import require_writable, write_atomically
+from tfcompress.data import gather, reusable
+from tfcompress.interruption import reliable_interruption
+from tfcompress.keras_graph.inputs import arrange_inputs, input_specs
+from tfcompress.keras_graph.interception import float32_computation
+from tfcompress.keras_graph.wrapper import unwrap
 from tfcompress.quantization import QuantizeAware, Scheme
-from tfcompress.quantization.tracing import arrange_inputs, input_specs
 from tfcompress.targets.target import Target, load_target
+from tfcompress.targets.vela import require_compiler
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.precision import float_operations
-from tfcompress.whole_file import require_writable, write_whole
 
 _EVIDENCE_EXAMPLES = 64
 
 
-@certain_interruption()
+@reliable_interruption()
 def export_tflite(
     model: keras.Model,
     path: str | os.PathLike,
@@ -47,6 +47,7 @@ def export_tflite(
     signatures: Mapping[str, str | keras.Model] | None = None,
     labels: Labels | None = None,
     normalization: Normalization | Mapping[str, Normalization] | None = None,
+    interface: str | None = None,
 ) -> ExportResult:
     """Write a model as a .tflite file that has been loaded, run and compared with the model.
 
@@ -76,6 +77,8 @@ def export_tflite(
             output's last axis, or a dict of such by output.
         normalization: (mean, standard deviation) that the raw input is normalized with before it
             is fed, each one number or one a channel, stored likewise; or a dict of such by input.
+        interface: "mediapipe" for a file that MediaPipe's tasks for images take: it chooses the
+            types of inputs and outputs, and needs ``normalization``.
 
     Returns:
         The path, the report, and the sizes in bytes.
@@ -86,6 +89,7 @@ def export_tflite(
             never seen data.
         FloatOperationError: an integer export would compute in float; names the Keras layers.
         ConversionError: the TFLite converter refuses the model.
+        ImportError: the target's compiler is not installed.
         RunError: the runtime refuses the file that was made.
         OSError: the file cannot be written.
 
@@ -95,17 +99,21 @@ def export_tflite(
     """
     path = require_writable(path)
     target = load_target(target) if isinstance(target, str) else target
-    representative_data, validation_data = kept(representative_data), kept(validation_data)
-    converted = convert_model(
-        model,
-        quantization,
-        representative_data=representative_data,
-        input_dtype=input_dtype,
-        output_dtype=output_dtype,
-        batch_size=batch_size,
-        allow_float=allow_float,
-        signatures=signatures,
-    )
+    if target is not None:
+        require_compiler(target)
+    representative_data, validation_data = reusable(representative_data), reusable(validation_data)
+    told = {
+        "representative_data": representative_data,
+        "batch_size": batch_size,
+        "allow_float": allow_float,
+        "signatures": signatures,
+    }
+    if interface is None:
+        told |= {"input_dtype": input_dtype, "output_dtype": output_dtype}
+        converted = convert_model(model, quantization, **told)
+    else:
+        require_image_interface(interface, model, normalization, batch_size)
+        converted = convert_for_tasks(model, quantization, normalization, **told)
     flatbuffer = with_description(converted.flatbuffer, model.name, labels, normalization)
     described = flatbuffer is not converted.flatbuffer
     content = read_model(flatbuffer) if described else converted.content
@@ -125,7 +133,7 @@ def export_tflite(
         verdict=None if target is None else check_target(flatbuffer, target),
         **describe(content),
     )
-    write_whole(path, flatbuffer)
+    write_atomically(path, flatbuffer)
     return ExportResult(path, report)
 
 

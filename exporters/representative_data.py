@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 import keras
 import numpy as np
 
-from tfcompress.examples import iterate_inputs
+from tfcompress.data import iterate_inputs
 from tfcompress.quantization.tracing import input_specs
 
 Samples = Callable[[str], Iterator[dict[str, np.ndarray]]]
@@ -26,28 +26,6 @@ def require_data(quantization, data) -> None:
             f"quantization={quantization!r} observes the ranges of activations on data: pass "
             "`representative_data`, some hundred inputs like those in use. Received: None"
         )
-
-
-class _Batches:
-    """Batches that can be gone through again and again; a bare list would be one of inputs."""
-
-    def __init__(self, batches):
-        self._batches = list(batches)
-
-    def __iter__(self):
-        return iter(self._batches)
-
-
-def kept(data):
-    """Keep what an iterator yields, as data is gone through several times.
-
-    Args:
-        data: whatever ``fit`` takes, or None.
-
-    Returns:
-        The data itself, or the iterator's batches.
-    """
-    return _Batches(data) if isinstance(data, Iterator) else data
 
 
 def checked_samples(models: Mapping[str, keras.Model], data) -> Samples:

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import keras
 
 from tfcompress.compat.keras_graphs import functional_of, output_structure
-from tfcompress.graph.interception import intercepted_calls
-from tfcompress.graph.selection import select_layers
-from tfcompress.graph.wrapper import ModelWrapper, require_built, unwrap
+from tfcompress.keras_graph.interception import intercepted_calls
+from tfcompress.keras_graph.selection import select_layers
+from tfcompress.keras_graph.wrapper import ModelWrapper, require_built, unwrap
 from tfcompress.quantization import QuantizeAware
 
 DEFAULT = "serving_default"

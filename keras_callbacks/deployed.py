@@ -9,7 +9,7 @@ from exporters.converting import convert_model
 from exporters.running.runtime import load
 from keras_callbacks.callback import CompressionCallback
 from tfcompress.compat.keras_training import compute_metrics
-from tfcompress.examples import as_called, gather
+from tfcompress.data import as_called, gather
 
 
 class DeployedAccuracy(CompressionCallback):

@@ -7,9 +7,13 @@ import numpy as np
 from keras_callbacks.callback import retrace
 from keras_callbacks.scheduled import ScheduledCallback
 from tfcompress.clustering.clusterable import refuse_clustered
-from tfcompress.graph.ending import output_layers
-from tfcompress.graph.own_weights import find_every_kernel, find_own_weights
-from tfcompress.graph.selection import LayerSelector, frozen_layers, select_layers
+from tfcompress.keras_graph.custom_kernels import find_every_kernel, find_own_weights
+from tfcompress.keras_graph.selection import (
+    LayerSelector,
+    frozen_layers,
+    output_layers,
+    select_layers,
+)
 from tfcompress.pruning.budget import PerLayerValue, allocate
 from tfcompress.pruning.criteria import as_criterion
 from tfcompress.pruning.masks import MaskConstraint

@@ -1,7 +1,7 @@
 """When quantization-aware training rounds, and when it comes to rest."""
 
 from keras_callbacks.callback import CompressionCallback, retrace
-from tfcompress.graph.wrapper import ModelWrapper
+from tfcompress.keras_graph.wrapper import ModelWrapper
 from tfcompress.quantization import QuantizeAware
 from tfcompress.quantization.phase import Phase
 

@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_callbacks.callback import CompressionCallback, retrace
-from tfcompress.graph.selection import LayerSelector, select_layers
+from tfcompress.keras_graph.selection import LayerSelector, select_layers
 from tfcompress.pruning.regularization import SparsityRegularizer
 
 

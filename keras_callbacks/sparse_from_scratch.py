@@ -4,7 +4,7 @@ Two callbacks of the same shape as ``MagnitudePruning``. They differ in where we
 """
 
 from keras_callbacks.pruning import MagnitudePruning
-from tfcompress.graph.selection import LayerSelector
+from tfcompress.keras_graph.selection import LayerSelector
 from tfcompress.pruning.criteria import Criterion, Gradient, Random
 from tfcompress.pruning.rewiring import RewiringPruner, drop_fraction
 from tfcompress.pruning.schedule import TO_THE_END

@@ -11,7 +11,7 @@ from keras import ops
 
 from keras_callbacks.callback import retrace
 from keras_callbacks.pruning import MagnitudePruning
-from tfcompress.graph.selection import LayerSelector
+from tfcompress.keras_graph.selection import LayerSelector
 from tfcompress.pruning.patterns import Channel
 from tfcompress.pruning.proximal import SoftThreshold
 from tfcompress.pruning.regularization import SparsityRegularizer, next_strength, root_mean_square

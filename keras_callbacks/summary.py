@@ -7,8 +7,8 @@ from keras import ops
 from keras_callbacks.callback import CompressionCallback
 from tfcompress.clustering.constraint import ClusterConstraint
 from tfcompress.clustering.summary import kernel_clusters
-from tfcompress.graph.own_weights import find_every_kernel
-from tfcompress.graph.selection import LayerSelector
+from tfcompress.keras_graph.custom_kernels import find_every_kernel
+from tfcompress.keras_graph.selection import LayerSelector
 from tfcompress.pruning.masks import MaskConstraint
 
 

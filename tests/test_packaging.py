@@ -63,3 +63,12 @@ def test_version_is_the_one_that_is_installed():
 
 def test_example_is_short_enough_to_copy():
     assert len((ROOT / "examples/image_classification.py").read_text().splitlines()) < 80
+
+
+def test_an_old_name_is_the_new_object_with_a_warning():
+    import tfcompress
+
+    with pytest.warns(DeprecationWarning, match=r"is now tfcompress\.NoEquivalentError"):
+        assert tfcompress.NoTwinError is tfcompress.NoEquivalentError
+    with pytest.raises(AttributeError, match="nothing_of_ours"):
+        _ = tfcompress.nothing_of_ours

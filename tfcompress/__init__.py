@@ -9,6 +9,8 @@ import importlib
 import lazy_loader
 import wrapt
 
+from tfcompress.deprecation import with_old_names
+
 __version__ = "0.1.0"
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
@@ -33,7 +35,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "TeacherCache",
             "cache_teacher",
         ],
-        "guests": ["NoTwinError", "from_tf_keras", "load_tf_keras"],
+        "legacy": ["NoEquivalentError", "from_tf_keras", "load_tf_keras"],
         "post_training": [
             "correct_biases",
             "equalize",
@@ -62,13 +64,14 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "workers": ["BackupAcrossWorkers", "train_across_workers"],
     },
 )
+__getattr__ = with_old_names(__name__, __getattr__, {"NoTwinError": "NoEquivalentError"})
 
 
 _SERIALIZABLE = (
     "tfcompress.clustering.constraint",
     "tfcompress.clustering.differentiable",
     "tfcompress.distillation",
-    "tfcompress.guests.operations",
+    "tfcompress.legacy.equivalents",
     "tfcompress.pruning.criteria",
     "tfcompress.pruning.gates.gated_model",
     "tfcompress.pruning.masks",
@@ -81,5 +84,8 @@ _SERIALIZABLE = (
 @wrapt.when_imported("keras")
 def _register_serializable_classes(_keras):
     """Let ``keras.saving.load_model`` find our classes, whichever package is imported first."""
+    from tfcompress.compat.versions import require_supported
+
+    require_supported()
     for module in _SERIALIZABLE:
         importlib.import_module(module)

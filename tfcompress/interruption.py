@@ -1,15 +1,15 @@
-"""Ctrl-C that is certain to end long work.
+"""Ctrl-C that reliably ends long work.
 
-Python raises ``KeyboardInterrupt`` wherever the main thread happens to be. In a finalizer it is
-dropped with a line on the terminal, and native code turns it into errors of its own: the training
-goes on, or ends as if it had failed. So the signal is remembered, too.
+Python raises ``KeyboardInterrupt`` wherever the main thread happens to be. In a finalizer the
+exception is dropped with a line on the terminal, and native code turns it into errors of its own:
+the training continues, or ends as if it had failed. So the signal is remembered, too.
 """
 
 import contextlib
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 
 class Interruption:
@@ -17,13 +17,13 @@ class Interruption:
 
     def __init__(self):
         self.signal: int | None = None
-        self._put_off = False
+        self._deferred = False
 
     def __call__(self, number, frame):
-        """Take a signal. A second one is never put off."""
+        """Handle a signal; only the first one can be deferred."""
         del frame
         first, self.signal = self.signal is None, number
-        if not (first and self._put_off):
+        if not (first and self._deferred):
             self.check()
 
     def check(self) -> None:
@@ -32,32 +32,27 @@ class Interruption:
             raise KeyboardInterrupt
 
     @contextlib.contextmanager
-    def put_off(self) -> Iterator[None]:
-        """Raise not in a block, but at its end."""
-        before, self._put_off = self._put_off, True
+    def deferred(self) -> Iterator[None]:
+        """Raise at the end of a block instead of inside it."""
+        before, self._deferred = self._deferred, True
         try:
             yield
         finally:
-            self._put_off = before
+            self._deferred = before
             if not before:
                 self.check()
 
     @contextlib.contextmanager
-    def certain(self, *signals: int) -> Iterator[None]:
-        """Take signals within a block, and end it with ``KeyboardInterrupt`` if there was one.
+    def handling(self, *signals: int) -> Iterator[None]:
+        """Handle signals within a block, and end it with ``KeyboardInterrupt`` if there was one.
 
-        Args:
-            signals: those to take, as far as the thread may and the program leaves them as they
-                are.
-
-        Raises:
-            KeyboardInterrupt: there was a signal, whatever the block itself ended with.
+        Signals that the program handles or ignores itself are left as they are.
         """
-        before = {number: signal.getsignal(number) for number in _free(signals)}
-        put_off = self._put_off
+        before = {number: signal.getsignal(number) for number in signals if _is_free(number)}
+        deferred = self._deferred
         try:
-            with _dropped_silently() if before else contextlib.nullcontext():
-                with self.put_off():
+            with _silent_when_dropped() if before else contextlib.nullcontext():
+                with self.deferred():
                     for number in before:
                         signal.signal(number, self)
                 yield
@@ -66,54 +61,48 @@ class Interruption:
                 raise KeyboardInterrupt from error
             raise
         finally:
-            self._put_off = True  # raised in here, it would leave a handler behind
+            self._deferred = True  # raised in here, it would leave a handler behind
             for number, handler in before.items():
                 signal.signal(number, handler)
-            self._put_off = put_off
+            self._deferred = deferred
         self.check()
 
 
 @contextlib.contextmanager
-def certain_interruption(*signals: int) -> Iterator[Interruption]:
-    """Make sure that work which was interrupted ends with ``KeyboardInterrupt``.
+def reliable_interruption(*signals: int) -> Iterator[Interruption]:
+    """End interrupted work with ``KeyboardInterrupt``, whatever the work itself ended with.
 
-    Within another one it takes part in that one. In a thread, and where the program handles or
-    ignores signals itself, nothing is changed. What Python would print where it drops the exception
-    is not printed.
+    A block inside another one shares its handler. In a thread other than the main one, and where
+    the program handles or ignores a signal itself, nothing changes.
 
     Args:
         signals: those that interrupt, beside SIGINT.
 
-    Raises:
-        KeyboardInterrupt: there was a signal, whatever the work itself ended with.
-
     Example:
-    >>> with certain_interruption():
+    >>> with reliable_interruption():
     ...     ...
     """
     interruption = _current() or Interruption()
-    with interruption.certain(signal.SIGINT, *signals):
+    with interruption.handling(signal.SIGINT, *signals):
         yield interruption
 
 
-def raise_lost_interruption() -> None:
-    """Raise ``KeyboardInterrupt`` if a signal came and the exception was lost; ask now and then."""
+def raise_pending_interruption() -> None:
+    """Raise ``KeyboardInterrupt`` if a signal came and its exception was dropped."""
     interruption = _current()
     if interruption is not None:
         interruption.check()
 
 
-def undisturbed() -> contextlib.AbstractContextManager:
-    """Put an interruption off to the end of a block that must not be left halfway.
-
-    Within ``certain_interruption`` alone; elsewhere nothing is changed.
+def deferred_interruption() -> contextlib.AbstractContextManager:
+    """Defer interruptions to the end of a block, inside of ``reliable_interruption``.
 
     Example:
-    >>> with undisturbed():
+    >>> with deferred_interruption():
     ...     ...
     """
     interruption = _current() if _in_main_thread() else None
-    return contextlib.nullcontext() if interruption is None else interruption.put_off()
+    return contextlib.nullcontext() if interruption is None else interruption.deferred()
 
 
 def _current() -> Interruption | None:
@@ -121,10 +110,10 @@ def _current() -> Interruption | None:
     return handler if isinstance(handler, Interruption) else None
 
 
-def _free(numbers: Iterable[int]) -> list[int]:
-    """Return the signals that this thread may take, and that the program leaves as they are."""
+def _is_free(number: int) -> bool:
+    """Tell whether this thread may handle a signal, and the program leaves it alone."""
     defaults = (signal.default_int_handler, signal.SIG_DFL)
-    return [n for n in numbers if _in_main_thread() and signal.getsignal(n) in defaults]
+    return _in_main_thread() and signal.getsignal(number) in defaults
 
 
 def _in_main_thread() -> bool:
@@ -132,8 +121,8 @@ def _in_main_thread() -> bool:
 
 
 @contextlib.contextmanager
-def _dropped_silently() -> Iterator[None]:
-    """Print nothing where Python drops the exception: it comes again."""
+def _silent_when_dropped() -> Iterator[None]:
+    """Print nothing where Python drops ``KeyboardInterrupt``: it is raised again later."""
     report = sys.unraisablehook
 
     def others(unraisable):

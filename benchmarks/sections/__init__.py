@@ -8,6 +8,7 @@ from . import (
     combinations,
     coverage,
     distillation,
+    ethos_u,
     export_time,
     fidelity,
     growth,
@@ -32,4 +33,5 @@ SECTIONS = (
     coverage,
     structure,
     repair,
+    ethos_u,
 )

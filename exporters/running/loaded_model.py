@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from exporters.running.child.session import Session
-from exporters.running.isolation import Child
-from exporters.running.ports import ports
+from exporters.running.child_process import Child
+from exporters.running.tensor_details import ports
 from tfcompress.tflite.model import TFLiteModel
 
 Examples = np.ndarray | Sequence[np.ndarray] | Mapping[str, np.ndarray]

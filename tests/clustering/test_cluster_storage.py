@@ -8,7 +8,7 @@ from keras import layers as kl
 
 import tfcompress as tfc
 from exporters import export_tflite
-from exporters.reading.stored_kernels import stored_kernels
+from exporters.inspection import stored_kernels
 from tfcompress.clustering.summary import entropy
 from tfcompress.tflite.constants import constant_value
 from tfcompress.tflite.flatbuffer import read_model

@@ -4,7 +4,7 @@ from small_clustered_net import compiled, data, net
 
 import tfcompress as tfc
 from tfcompress.clustering import release_clusters, unique_weights
-from tfcompress.graph.kernels import find_kernels
+from tfcompress.keras_graph.kernels import find_kernels
 
 
 @pytest.mark.parametrize("start", ["kmeans++", "linear", "density", "random"])

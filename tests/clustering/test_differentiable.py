@@ -6,7 +6,7 @@ from small_clustered_net import compiled, data, net
 import tfcompress as tfc
 from exporters import export_tflite
 from keras_callbacks import MagnitudePruning
-from tfcompress.graph.kernels import find_kernels
+from tfcompress.keras_graph.kernels import find_kernels
 
 
 def soft(model=None, clusters=6, **how):

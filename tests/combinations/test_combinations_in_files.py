@@ -7,9 +7,9 @@ from keras import layers as kl
 
 import tfcompress as tfc
 from exporters import export_tflite
-from exporters.reading.stored_kernels import stored_kernels
+from exporters.inspection import stored_kernels
 from keras_callbacks import MagnitudePruning
-from tfcompress.graph.kernels import find_kernels
+from tfcompress.keras_graph.kernels import find_kernels
 
 SPARSITY, CLUSTERS = 0.5, 8
 WEIGHTS = {"conv": 8 * 27, "point": 12 * 8, "head": 12 * 4}

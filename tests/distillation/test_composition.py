@@ -10,7 +10,7 @@ from keras import layers
 import tfcompress as tfc
 from keras_callbacks import MagnitudePruning
 from tfcompress.distillation import Features, LogitsMSE, SoftLabels
-from tfcompress.graph.wrapper import ModelWrapper
+from tfcompress.keras_graph.wrapper import ModelWrapper
 
 CROSSENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 

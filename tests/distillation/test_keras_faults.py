@@ -11,7 +11,7 @@ from keras import layers
 
 import tfcompress as tfc
 from tfcompress.distillation import Features, SoftLabels
-from tfcompress.graph.interception import intercepted_calls
+from tfcompress.keras_graph.interception import intercepted_calls
 
 DIVERGENCE = keras.losses.KLDivergence()
 CROSSENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

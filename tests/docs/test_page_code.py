@@ -31,7 +31,7 @@ NOT_RUN = {
 FROM_BEFORE = {"quantized"}  # what a page made in an earlier block; the rest is made anew
 RUN_ELSEWHERE = {
     "deployment.md": "tests/docs/test_shown_output.py, with what it prints",
-    "migration.md": "tests/guests/test_migration_guide.py, each column in a process of its own",
+    "migration.md": "tests/legacy/test_migration_guide.py, each column in a process of its own",
     "android.md": "tests/examples/test_guides.py, as the other guides",
     "coral.md": "tests/examples/test_guides.py",
     "microcontrollers.md": "tests/examples/test_guides.py",

@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from exporters.download_size import gzip_size, zstd_size
+from exporters.report import gzip_size, zstd_size
 
 CLUSTERED = np.random.default_rng(0).choice([-90, -20, 0, 35, 127], 20_000).astype("int8").tobytes()
 NEED = "needs the extra `zstd`"

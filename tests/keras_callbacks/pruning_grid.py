@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from keras_callbacks import MagnitudePruning
-from tfcompress.graph.kernels import find_kernels
+from tfcompress.keras_graph.kernels import find_kernels
 from tfcompress.pruning import ConstantSparsity, PolynomialDecay
 
 EPOCHS = 2  # of 5 steps each

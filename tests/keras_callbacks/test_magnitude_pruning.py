@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from keras_callbacks import MagnitudePruning
-from tfcompress.graph.kernels import find_kernels
+from tfcompress.keras_graph.kernels import find_kernels
 from tfcompress.pruning import ConstantSparsity, MaskConstraint, PolynomialDecay, remove_masks
 
 STEPS = 10  # an epoch of 80 examples in batches of 8

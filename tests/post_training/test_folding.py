@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from keras import layers as kl
 
-from tfcompress.graph.selection import walk_layers
+from tfcompress.keras_graph.selection import walk_layers
 from tfcompress.post_training.folding import fold_batch_normalization
 
 

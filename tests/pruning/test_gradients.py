@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from tfcompress.graph.kernels import find_kernels
+from tfcompress.keras_graph.kernels import find_kernels
 from tfcompress.pruning.criteria import Movement, Taylor
 from tfcompress.pruning.gradients import GradientSums
 

@@ -7,8 +7,8 @@ import tensorflow as tf
 from keras import layers as kl
 
 import tfcompress as tfc
-from exporters.comparing.operation_agreement import compare_operations
 from exporters.converting import convert_model
+from exporters.operation_parity import compare_operations
 from tfcompress.quantization.accumulators import AccumulatorUnits, round_to_unit
 from tfcompress.tflite.constants import constant_value
 

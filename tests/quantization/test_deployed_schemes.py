@@ -9,7 +9,7 @@ from keras import layers as kl
 import tfcompress as tfc
 from exporters import export_tflite
 from keras_callbacks import DeployedAccuracy, QuantizationSchedule
-from tfcompress.graph.taps import TapPoint
+from tfcompress.keras_graph.hooks import TapPoint
 from tfcompress.quantization.arithmetic.fake_quantization import weight_limit
 from tfcompress.quantization.arithmetic.observers import Percentile
 from tfcompress.quantization.weights import QuantizedWeights

@@ -8,7 +8,7 @@ from keras import layers as kl
 
 import tfcompress as tfc
 from exporters import export_tflite
-from tfcompress.graph.selection import walk_layers
+from tfcompress.keras_graph.selection import walk_layers
 from tfcompress.quantization.arithmetic.fake_quantization import fake_quantize_weights
 from tfcompress.quantization.arithmetic.observers import MovingAverage
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tfcompress.graph.taps import TapPoint
+from tfcompress.keras_graph.hooks import TapPoint
 from tfcompress.quantization.recognition import Candidate, Candidates
 from tfcompress.tflite.model import Operation
 

@@ -9,7 +9,7 @@ from keras import layers as kl
 from exporters import export_tflite, inspect, load, validate
 from exporters.converting import convert_model
 from tfcompress.quantization.lstm_numbers import cell_grid
-from tfcompress.tflite.lstm_forms import (
+from tfcompress.tflite.filling import (
     CELL_STATE,
     CELL_STEPS,
     FUSED_LSTM,

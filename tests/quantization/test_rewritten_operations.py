@@ -9,7 +9,7 @@ from keras import ops
 
 import tfcompress as tfc
 from exporters import export_tflite
-from tfcompress.graph.inner_tensors import InnerTensors
+from tfcompress.keras_graph.inner_tensors import InnerTensors
 from tfcompress.quantization.deployed_graph import PlacementError
 from tfcompress.quantization.lowerings.operations import FORMS, rewritings
 from tfcompress.quantization.placement import Placement

@@ -5,7 +5,7 @@ from keras import layers as kl
 
 import tfcompress as tfc
 from exporters import export_tflite
-from tfcompress.graph.taps import TapPoint
+from tfcompress.keras_graph.hooks import TapPoint
 from tfcompress.quantization.deployed_graph import share_ranges
 from tfcompress.quantization.placement import Placement
 from tfcompress.tflite.flatbuffer import read_model

@@ -14,16 +14,16 @@ import numpy as np
 from handmade_models import small_models
 from mutations import damaged_archive, damaged_bytes, damaged_json
 
-from exporters.judging.target_check import check_target
-from exporters.reading.inspection import inspect
+from exporters.compatibility import check_target
+from exporters.inspection import inspect
 from tfcompress.cli.data_argument import load_data
 from tfcompress.cli.errors import CommandError
 from tfcompress.distillation.cache_store import Manifest, read_manifest
-from tfcompress.guests.files import is_tf_keras_file
+from tfcompress.legacy.files import is_tf_keras_file
 from tfcompress.quantization.scheme import Scheme
 from tfcompress.report.search_result import read_search_result
 from tfcompress.report.trainings import read_trainings
-from tfcompress.tflite.associated_files import append_files, appended_files
+from tfcompress.tflite.metadata import append_files, appended_files
 from tfcompress.tflite.model import FlatbufferError
 
 _MODELS_FROM = ("shared", "models", "litert_testdata")

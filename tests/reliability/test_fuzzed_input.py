@@ -11,14 +11,14 @@ import pytest
 from handmade_models import small_models
 from hostile_readers import all_readers, feed
 
-from exporters.judging.target_check import check_target
+from exporters.compatibility import check_target
 from tfcompress.cli.data_argument import load_data
 from tfcompress.cli.errors import CommandError
 from tfcompress.compat.litert_schema import schema
 from tfcompress.distillation.cache_store import read_manifest
-from tfcompress.guests.files import is_tf_keras_file
+from tfcompress.legacy.files import is_tf_keras_file
 from tfcompress.quantization.scheme import Scheme
-from tfcompress.tflite.associated_files import append_files, appended_files
+from tfcompress.tflite.metadata import append_files, appended_files
 from tfcompress.tflite.model import FlatbufferError
 
 READERS = {reader.name: reader for reader in all_readers()}

@@ -16,7 +16,7 @@ from exporting_again import net as net_of_seed
 from small_trainings import data, net
 
 from exporters import export_tflite, validate
-from tfcompress.whole_file import write_whole
+from tfcompress.atomic_files import write_atomically
 
 HERE = pathlib.Path(__file__).parent
 THREADS = 3
@@ -62,7 +62,7 @@ def test_threads_that_write_change_no_permissions(tmp_path, monkeypatch):
     try:
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
             paths = [tmp_path / str(number) for number in range(300)]
-            list(pool.map(lambda path: write_whole(path, b"x"), paths))
+            list(pool.map(lambda path: write_atomically(path, b"x"), paths))
         assert {path.stat().st_mode & 0o777 for path in paths} == {0o640}
     finally:
         after = umask(before)

@@ -2,9 +2,9 @@
 
 import math
 
-from exporters.comparing.agreement import Agreement, OutputAgreement, RunAgreement
-from exporters.judging.target_check import Verdict
-from exporters.timing.benchmarking import Measurement
+from exporters.benchmarking import Measurement
+from exporters.compatibility import Verdict
+from exporters.parity import Agreement, OutputAgreement, RunAgreement
 from tfcompress.report.findings import FileFindings, Findings, LayerFindings
 from tfcompress.report.search_result import SearchResult, Trial
 from tfcompress.report.trainings import Training

@@ -8,7 +8,7 @@ import pytest
 from made_trials import failed, made
 from small_search import blobs, make_model, search, trained_model
 
-from tfcompress.graph.kernels import find_kernels
+from tfcompress.keras_graph.kernels import find_kernels
 from tfcompress.search import preparing
 from tfcompress.search.budget import Budget
 from tfcompress.search.choosing import reason

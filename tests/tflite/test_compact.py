@@ -2,8 +2,8 @@ import handmade
 import numpy as np
 import pytest
 
-from tfcompress.tflite.compact import compact, short_name
 from tfcompress.tflite.constants import constant_value
+from tfcompress.tflite.editing import compact, short_name
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.names import layer_scopes
 

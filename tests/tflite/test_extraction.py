@@ -2,7 +2,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from handmade import file, graph, operation, tensor
 
-from tfcompress.tflite.extraction import OperationCutter
+from tfcompress.tflite.editing import OperationCutter
 from tfcompress.tflite.flatbuffer import read_model
 
 

@@ -22,18 +22,20 @@ from exporters.converting import convert_model
 from tfcompress.tflite import operations
 from tfcompress.tflite.constants import constant_value
 from tfcompress.tflite.editing import Editor
-from tfcompress.tflite.filling import Filling, Storage, fill
-from tfcompress.tflite.flatbuffer import read_model
-from tfcompress.tflite.lstm_forms import (
+from tfcompress.tflite.filling import (
     BIASES,
     CELL_STATE,
     FUSED_LSTM,
     HIDDEN_STATE,
     INPUT_WEIGHTS,
     STATE_WEIGHTS,
+    Filling,
+    Storage,
+    fill,
     inner_storages,
 )
-from tfcompress.tflite.probing import tensor_values
+from tfcompress.tflite.flatbuffer import read_model
+from tfcompress.tflite.interpreter import tensor_values
 
 KERNELS = (*DEFAULT_KERNELS, REFERENCE_KERNELS)
 

@@ -1,6 +1,5 @@
 """``--data``: examples from an .npz file, a folder of images, or a function of the user's."""
 
-import os
 import pathlib
 import tokenize
 import zipfile
@@ -11,6 +10,7 @@ import numpy as np
 from tfcompress.cli.errors import CommandError
 from tfcompress.cli.image_folder import image_dataset
 from tfcompress.cli.user_code import import_module, is_function
+from tfcompress.machine import memory
 
 HELP = (
     "examples: an .npz file with `x` and, where labels are needed, `y`; a folder with one folder "
@@ -150,17 +150,13 @@ def _require_room(path, flag):
             f"{flag} takes archives that are stored or deflated, as NumPy writes them. "
             f"Received: another compression in {path}"
         )
-    needed, most = sum(member.file_size for member in found), _memory() // 2
+    needed, most = sum(member.file_size for member in found), memory() // 2
     if needed > most:
         raise CommandError(
             f"{flag} unpacks to {needed:,} bytes; half of this computer's memory, {most:,} bytes, "
             f"is the most. Load what fits by a function of your own: {flag} module:function. "
             f"Received: {path}"
         )
-
-
-def _memory() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _require_numbers(name, array, path, flag):

@@ -30,13 +30,13 @@ def _add_inspect(commands):
 def run_inspect(arguments) -> None:
     """Run ``tfcompress inspect``."""
     from exporters import inspect
-    from tfcompress.whole_file import write_whole
+    from tfcompress.atomic_files import write_atomically
 
     with work(arguments.json):
         require_other_file("--picture", arguments.picture, arguments.file)
         inspection = inspect(arguments.file)
         if arguments.picture:
-            write_whole(arguments.picture, inspection.to_svg().encode())
+            write_atomically(arguments.picture, inspection.to_svg().encode())
     show(inspection, arguments.json)
 
 
@@ -69,8 +69,8 @@ def _add_check(commands):
 def run_check(arguments) -> int:
     """Run ``tfcompress check``."""
     from exporters import check_target
+    from tfcompress.atomic_files import require_writable, write_atomically
     from tfcompress.targets.target import load_target
-    from tfcompress.whole_file import require_writable, write_whole
 
     with work(arguments.json):
         targets = [load_target(name) for name in arguments.target]
@@ -83,7 +83,7 @@ def run_check(arguments) -> int:
         fixed = require_writable(arguments.fix) if arguments.fix else None
         verdicts = [check_target(arguments.file, target, fix=bool(fixed)) for target in targets]
         if fixed is not None and verdicts[0].fixed is not None:
-            write_whole(fixed, verdicts[0].fixed)
+            write_atomically(fixed, verdicts[0].fixed)
     if not arguments.json:
         print("\n".join(verdict.to_text() for verdict in verdicts))
     else:

@@ -22,6 +22,7 @@ from tfcompress.cli import (
     report_command,
 )
 from tfcompress.cli.errors import EXIT_SIGNALLED, EXIT_USAGE, CommandError
+from tfcompress.compat.versions import UnsupportedVersionError
 from tfcompress.interruption import Interruption
 
 _COMMANDS = (
@@ -69,7 +70,7 @@ def run(arguments: list[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else arguments
     interruption, code = Interruption(), 0
     try:
-        with interruption.certain(signal.SIGINT, signal.SIGTERM):
+        with interruption.handling(signal.SIGINT, signal.SIGTERM):
             parsed = make_parser().parse_args(given)
             parsed.command_line = shlex.join(["tfcompress", *given])
             code = parsed.run(parsed) or 0
@@ -77,7 +78,7 @@ def run(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:
         # The reader had enough. What is still buffered must not raise again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except CommandError as error:
+    except (CommandError, UnsupportedVersionError) as error:
         print(f"tfcompress: {error}", file=sys.stderr)
         sys.exit(EXIT_USAGE)
     except KeyboardInterrupt:

@@ -55,7 +55,7 @@ def _is_hdf5(file: pathlib.Path) -> bool:
 
 
 def _require_no_code(file: pathlib.Path) -> None:
-    from tfcompress.guests.files import is_tf_keras_file, packed_config
+    from tfcompress.legacy.files import is_tf_keras_file, packed_config
 
     config = packed_config(file)
     if config is None:
@@ -101,7 +101,7 @@ def load_model(path: str, own: Mapping[str, Any] | None = None):
     import keras
 
     import tfcompress  # noqa: F401  (registers the classes that the file may name)
-    from tfcompress.guests.files import is_tf_keras_file, load_tf_keras
+    from tfcompress.legacy.files import is_tf_keras_file, load_tf_keras
 
     if is_tf_keras_file(path):
         return load_tf_keras(path)
@@ -127,7 +127,7 @@ def _unknown_class(message: str) -> str | None:
 
 def image_shape(model) -> tuple[int, int, int] | None:
     """Return height, width and channels of a model's input, if it is an image."""
-    from tfcompress.graph.wrapper import unwrap
+    from tfcompress.keras_graph.wrapper import unwrap
 
     declared = getattr(unwrap(model), "inputs", None) or ()
     return shape_of_image([tuple(tensor.shape) for tensor in declared])

@@ -119,9 +119,9 @@ def run_export(arguments) -> None:
 
 def _check_export(arguments) -> list[str] | None:
     """Judge the arguments before TensorFlow loads; return the labels."""
-    from exporters.describing import label_names
+    from exporters.metadata import label_names
+    from tfcompress.atomic_files import require_writable
     from tfcompress.targets.target import load_target
-    from tfcompress.whole_file import require_writable
 
     require_model_file(arguments.model)
     require_other_file("--out", arguments.out, arguments.model)
@@ -139,7 +139,7 @@ def _require_ranges(arguments, model) -> None:
     """Check that there is data for what needs ranges: all but models that have learnt theirs."""
     import keras
 
-    from tfcompress.graph.wrapper import unwrap
+    from tfcompress.keras_graph.wrapper import unwrap
 
     learnt = not isinstance(model, keras.Model) or unwrap(model) is not model
     if arguments.data is None and arguments.quantization in _WITH_RANGES and not learnt:

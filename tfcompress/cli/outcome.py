@@ -70,6 +70,7 @@ def _printing_to_stderr() -> Iterator[None]:
         with contextlib.redirect_stdout(sys.stderr):
             yield
     finally:
-        ctypes.CDLL(None).fflush(None)  # what C has not written yet
+        if os.name == "posix":
+            ctypes.CDLL(None).fflush(None)  # what C has not written yet
         os.dup2(kept, 1)
         os.close(kept)

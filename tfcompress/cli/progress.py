@@ -6,7 +6,7 @@ import keras
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tfcompress.interruption import raise_lost_interruption
+from tfcompress.interruption import raise_pending_interruption
 
 
 class TrainingProgress(keras.callbacks.Callback):
@@ -48,7 +48,7 @@ class TrainingProgress(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         """Move the bar."""
         del batch, logs
-        raise_lost_interruption()
+        raise_pending_interruption()
         if self._bar is not None:
             self._bar.advance(self._task)
 

@@ -6,9 +6,9 @@ import numpy as np
 from tfcompress.clustering.centroids import INITIALIZATIONS
 from tfcompress.clustering.constraint import ClusterConstraint
 from tfcompress.clustering.grouping import group
-from tfcompress.graph.kernels import Kernel, find_kernels
-from tfcompress.graph.selection import LayerSelector
-from tfcompress.graph.wrapper import require_built, require_final_kernels
+from tfcompress.keras_graph.kernels import Kernel, find_kernels
+from tfcompress.keras_graph.selection import LayerSelector
+from tfcompress.keras_graph.wrapper import require_built, require_final_kernels
 
 _MOST_CLUSTERS = 256
 

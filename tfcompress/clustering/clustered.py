@@ -7,7 +7,7 @@ from tfcompress.clustering.clusterable import clusterable_kernels, first_centroi
 from tfcompress.clustering.constraining import constrain
 from tfcompress.clustering.differentiable import DifferentiableClusters, SharedKernel
 from tfcompress.clustering.soft_kmeans import DifferentiableKMeans
-from tfcompress.graph.selection import LayerSelector
+from tfcompress.keras_graph.selection import LayerSelector
 
 _METHODS = {"nearest": None, "differentiable": DifferentiableKMeans()}
 

@@ -5,8 +5,8 @@ import numpy as np
 
 from tfcompress.clustering import saved_clusters
 from tfcompress.clustering.constraint import ClusterConstraint
-from tfcompress.graph.kernels import Kernel, find_kernels
-from tfcompress.graph.wrapper import ModelWrapper, unwrap
+from tfcompress.keras_graph.kernels import Kernel, find_kernels
+from tfcompress.keras_graph.wrapper import ModelWrapper, unwrap
 
 
 def constrain(

@@ -9,9 +9,9 @@ from tfcompress.clustering.constraining import constrain
 from tfcompress.clustering.grouping import group, nearest_members, shared_values, ungroup
 from tfcompress.clustering.soft_kmeans import DifferentiableKMeans, soft_clusters
 from tfcompress.compat.keras_training import without_autocast
-from tfcompress.graph.interception import VariableSwap
-from tfcompress.graph.kernels import find_kernels
-from tfcompress.graph.wrapper import ModelWrapper, take_model
+from tfcompress.keras_graph.interception import VariableSwap
+from tfcompress.keras_graph.kernels import find_kernels
+from tfcompress.keras_graph.wrapper import ModelWrapper, take_model
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 from tfcompress.clustering.constraint import ClusterConstraint
 from tfcompress.compat.keras_attributes import remove_untracked, set_untracked
 from tfcompress.compat.keras_saving import SaveableState
-from tfcompress.graph.kernels import Kernel
+from tfcompress.keras_graph.kernels import Kernel
 
 
 class SavedClusters(SaveableState):

@@ -5,8 +5,8 @@ import dataclasses
 import keras
 import numpy as np
 
-from tfcompress.graph.kernels import find_kernels
-from tfcompress.graph.selection import LayerSelector
+from tfcompress.keras_graph.kernels import find_kernels
+from tfcompress.keras_graph.selection import LayerSelector
 
 _HEADINGS = ("kernel", "weights", "values", "zeros", "largest share", "bits per weight")
 

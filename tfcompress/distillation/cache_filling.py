@@ -15,15 +15,15 @@ from tfcompress.distillation import cache_store
 from tfcompress.distillation.cache import StaleCacheError, TeacherCache, check_hashes
 from tfcompress.distillation.cache_store import Manifest
 from tfcompress.distillation.examples import as_batches, input_hashes
-from tfcompress.distillation.hashing import hash_arrays, hash_examples
 from tfcompress.distillation.teacher import Teacher
 from tfcompress.distillation.teachers import as_teacher
-from tfcompress.interruption import certain_interruption, raise_lost_interruption
+from tfcompress.hashing import hash_arrays, hash_examples
+from tfcompress.interruption import raise_pending_interruption, reliable_interruption
 
 _SECONDS_BETWEEN_SAVES = 2.0
 
 
-@certain_interruption()
+@reliable_interruption()
 def cache_teacher(
     teacher,
     data,
@@ -171,7 +171,7 @@ def _fill(folder, manifest, source, batches, hashes, progress):
                 array[done:stop] = _storable(values, array.dtype, source.name, done)
             done = stop
             bar.update(task, completed=done)
-            raise_lost_interruption()
+            raise_pending_interruption()
             if time.monotonic() - saved > _SECONDS_BETWEEN_SAVES or done == manifest.examples:
                 for array in rows:
                     array.flush()

@@ -11,7 +11,7 @@ import re
 
 import numpy as np
 
-from tfcompress.whole_file import write_whole
+from tfcompress.atomic_files import write_atomically
 
 MANIFEST = "manifest.json"
 HASHES = "examples.npy"
@@ -71,7 +71,7 @@ class Manifest:
     def write(self, folder: pathlib.Path) -> None:
         """Write the manifest in one move."""
         content = json.dumps(dataclasses.asdict(self), indent=1)
-        write_whole(folder / MANIFEST, content.encode())
+        write_atomically(folder / MANIFEST, content.encode())
 
 
 def read_manifest(folder: pathlib.Path) -> Manifest | None:

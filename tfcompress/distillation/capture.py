@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 
 import keras
 
-from tfcompress.graph.interception import intercepted_calls
-from tfcompress.graph.selection import select_layers
+from tfcompress.keras_graph.interception import intercepted_calls
+from tfcompress.keras_graph.selection import select_layers
 
 
 def find_layer(model: keras.Model, name: str) -> keras.Layer:

@@ -31,7 +31,7 @@ from tfcompress.distillation.teacher import Signals, Teacher
 from tfcompress.distillation.teachers import as_teacher, frozen_copy
 from tfcompress.distillation.terms import as_terms, pair_from_config
 from tfcompress.distillation.trackers import Trackers
-from tfcompress.graph.wrapper import ModelWrapper, take_model
+from tfcompress.keras_graph.wrapper import ModelWrapper, take_model
 
 
 @dataclasses.dataclass

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import keras
 
-from tfcompress.distillation.hashing import hash_arrays
 from tfcompress.distillation.matching import match_outputs
 from tfcompress.distillation.schedules import checked_schedule
 from tfcompress.distillation.teacher import Signals, Teacher
+from tfcompress.hashing import hash_arrays
 
 
 class Ensemble(Teacher):

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfcompress.distillation.hashing import hash_examples
+from tfcompress.hashing import hash_examples
 
 
 def as_batches(data, batch_size: int) -> tf.data.Dataset:

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfcompress.distillation.hashing import hash_files
 from tfcompress.distillation.teacher import Signals, Teacher
+from tfcompress.hashing import hash_files
 from tfcompress.tflite.flatbuffer import read_model
 
 

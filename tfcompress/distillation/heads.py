@@ -3,7 +3,7 @@
 import keras
 
 from tfcompress.compat.keras_graphs import produced_by
-from tfcompress.graph.wrapper import unwrap
+from tfcompress.keras_graph.wrapper import unwrap
 
 _PROBABILITIES = ("softmax", "sigmoid")
 

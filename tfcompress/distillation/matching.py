@@ -7,7 +7,7 @@ import keras
 
 from tfcompress.compat.keras_graphs import produced_by
 from tfcompress.compat.keras_layers import automatic_name
-from tfcompress.graph.wrapper import unwrap
+from tfcompress.keras_graph.wrapper import unwrap
 
 _NUMBERED = re.compile(r"(output|outputs)?_?\d*")
 

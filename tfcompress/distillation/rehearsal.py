@@ -9,7 +9,7 @@ from tfcompress.compat.keras_graphs import produced_by
 from tfcompress.distillation.capture import captured_outputs
 from tfcompress.distillation.matching import given_names
 from tfcompress.distillation.teacher import Signals, Teacher
-from tfcompress.graph.wrapper import unwrap
+from tfcompress.keras_graph.wrapper import unwrap
 
 
 def rehearse(

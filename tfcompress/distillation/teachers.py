@@ -10,12 +10,12 @@ from tfcompress.compat.keras_layers import all_layers
 from tfcompress.distillation.capture import captured_outputs, find_layer
 from tfcompress.distillation.ensemble import Ensemble
 from tfcompress.distillation.file_teachers import as_path, file_teacher
-from tfcompress.distillation.hashing import hash_arrays
 from tfcompress.distillation.heads import detect_heads
 from tfcompress.distillation.matching import given_names
 from tfcompress.distillation.teacher import Signals, Teacher
-from tfcompress.graph.wrapper import unwrap
-from tfcompress.guests.recognizing import is_tf_keras_model
+from tfcompress.hashing import hash_arrays
+from tfcompress.keras_graph.wrapper import unwrap
+from tfcompress.legacy.wrappers import is_tf_keras_model
 
 _ROWS = 3  # of a rehearsal
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import layers as kl
 
-from tfcompress.graph.channels import read_channels, rebuild
+from tfcompress.keras_graph.channels import read_channels, rebuild
 from tfcompress.post_training.linear import LinearLayer, float64, is_linear
 from tfcompress.post_training.network import Network
 

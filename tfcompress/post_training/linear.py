@@ -9,8 +9,8 @@ import tensorflow as tf
 from keras import layers as kl
 
 from tfcompress.compat.keras_layers import stored_kernel
-from tfcompress.graph.kernels import find_kernels
-from tfcompress.graph.patches import extract_patches
+from tfcompress.keras_graph.kernels import find_kernels
+from tfcompress.keras_graph.patches import extract_patches
 from tfcompress.post_training.network import Network
 
 _DEPTHWISE = (kl.DepthwiseConv1D, kl.DepthwiseConv2D)

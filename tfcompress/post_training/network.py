@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import keras
 
-from tfcompress.compat.keras_graphs import nodes_in_order
-from tfcompress.graph.channels.flow import is_graph, require_functional
+from tfcompress.keras_graph.channels.flow import is_graph, nodes_in_order, require_functional
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfcompress.graph.interception import intercepted_calls
+from tfcompress.keras_graph.interception import intercepted_calls
 from tfcompress.post_training.linear import LinearLayer
 
 OUTPUTS = "outputs"

@@ -7,9 +7,9 @@ import numpy as np
 import tensorflow as tf
 from keras import layers as kl
 
-from tfcompress.graph.channels import read_channels, rebuild
-from tfcompress.graph.interception import VariableSwap, intercepted_calls
-from tfcompress.graph.selection import walk_layers
+from tfcompress.keras_graph.channels import read_channels, rebuild
+from tfcompress.keras_graph.interception import VariableSwap, intercepted_calls
+from tfcompress.keras_graph.selection import walk_layers
 from tfcompress.post_training.sample_data import sample_batches
 from tfcompress.quantization.finite_weights import require_finite_weights
 

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 
 import keras
 
-from tfcompress.graph.channels.flow import require_functional
-from tfcompress.graph.wrapper import require_built, require_final_kernels, unwrap
-from tfcompress.interruption import certain_interruption
+from tfcompress.interruption import reliable_interruption
+from tfcompress.keras_graph.channels.flow import require_functional
+from tfcompress.keras_graph.wrapper import require_built, require_final_kernels, unwrap
 from tfcompress.post_training.biases import CorrectBiases
 from tfcompress.post_training.equalizing import Equalize
 from tfcompress.post_training.noise import OUTPUTS
@@ -26,7 +26,7 @@ STEPS: dict[str, type[Step]] = {
 }
 
 
-@certain_interruption()
+@reliable_interruption()
 def repair(
     model: keras.Model,
     representative_data,

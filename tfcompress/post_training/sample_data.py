@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
-from tfcompress.examples import gather
-from tfcompress.quantization.tracing import arrange_inputs, input_specs
+from tfcompress.data import gather
+from tfcompress.keras_graph.inputs import arrange_inputs, input_specs
 
 _NUMBERS = 4_000_000  # that enter the model at once
 _SMALLEST, _LARGEST = 8, 128

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfcompress.graph.channels import read_channels, rebuild
-from tfcompress.graph.interception import float32_computation
+from tfcompress.keras_graph.channels import read_channels, rebuild
+from tfcompress.keras_graph.interception import float32_computation
 from tfcompress.post_training.folding import fold_batch_normalization
 from tfcompress.post_training.grids import WeightGrids
 from tfcompress.post_training.linear import LinearLayer, linear_layers

@@ -6,13 +6,13 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from tfcompress.compat.keras_graphs import nodes_in_order, producing_node, standardize_inputs
-from tfcompress.examples import iterate_inputs
-from tfcompress.graph.channels import read_channels, rebuild
-from tfcompress.graph.channels.flow import require_functional
-from tfcompress.graph.channels.rebuilding import run_graph
-from tfcompress.graph.selection import LayerSelector, select_layers
-from tfcompress.graph.wrapper import require_built
+from tfcompress.compat.keras_graphs import producing_node, standardize_inputs
+from tfcompress.data import iterate_inputs
+from tfcompress.keras_graph.channels import read_channels, rebuild
+from tfcompress.keras_graph.channels.flow import nodes_in_order, require_functional
+from tfcompress.keras_graph.channels.rebuilding import run_graph
+from tfcompress.keras_graph.selection import LayerSelector, select_layers
+from tfcompress.keras_graph.wrapper import require_built
 
 _CRITERIA = ("output", "branch")
 

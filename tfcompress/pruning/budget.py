@@ -6,8 +6,8 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
-from tfcompress.graph.kernels import Kernel
-from tfcompress.graph.own_weights import find_every_kernel
+from tfcompress.keras_graph.custom_kernels import find_every_kernel
+from tfcompress.keras_graph.kernels import Kernel
 from tfcompress.pruning.allocation import (
     Allocation,
     ErdosRenyiKernel,

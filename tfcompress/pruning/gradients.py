@@ -10,7 +10,7 @@ from tfcompress.compat.keras_training import (
     variable_key,
     watch_updates,
 )
-from tfcompress.graph.kernels import Kernel
+from tfcompress.keras_graph.kernels import Kernel
 from tfcompress.pruning.criteria import Criterion
 
 

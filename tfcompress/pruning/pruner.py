@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 
-from tfcompress.graph.kernels import Kernel
-from tfcompress.graph.own_weights import find_every_kernel
-from tfcompress.graph.selection import LayerSelector, frozen_layers
+from tfcompress.keras_graph.custom_kernels import find_every_kernel
+from tfcompress.keras_graph.kernels import Kernel
+from tfcompress.keras_graph.selection import LayerSelector, frozen_layers
 from tfcompress.pruning.allocation import Allocation
 from tfcompress.pruning.criteria import Criterion
 from tfcompress.pruning.gradients import GradientSums

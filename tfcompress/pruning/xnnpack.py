@@ -15,8 +15,8 @@ import keras
 from keras import layers as kl
 
 from tfcompress.compat.keras_graphs import functional_of, nodes_of, produced_by
-from tfcompress.graph.kernels import find_kernels
-from tfcompress.graph.wrapper import unwrap
+from tfcompress.keras_graph.kernels import find_kernels
+from tfcompress.keras_graph.wrapper import unwrap
 
 MIN_SPARSITY = 2 / 3
 

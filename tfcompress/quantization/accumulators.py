@@ -18,9 +18,8 @@ import tensorflow as tf
 from keras import layers as kl
 
 from tfcompress.compat.keras_training import without_autocast
-from tfcompress.graph.deploying import is_deploying
-from tfcompress.graph.inner_tensors import unwatched
-from tfcompress.graph.interception import VariableSwap
+from tfcompress.keras_graph.inner_tensors import unwatched
+from tfcompress.keras_graph.interception import VariableSwap, is_deploying
 
 _POOLING = (kl.AveragePooling1D, kl.AveragePooling2D)
 # In steps: more than float32 arithmetic is off by, less than lies between averages of few hundred.

@@ -12,10 +12,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfcompress.graph.kernels import find_kernels
-from tfcompress.graph.selection import walk_layers
-from tfcompress.graph.taps import TapPoint, walk_operations
-from tfcompress.graph.wrapper import unwrap
+from tfcompress.keras_graph.hooks import TapPoint, walk_operations
+from tfcompress.keras_graph.kernels import find_kernels
+from tfcompress.keras_graph.selection import walk_layers
+from tfcompress.keras_graph.wrapper import unwrap
 from tfcompress.quantization.derivation import Derivations, FoldedKernel, derive
 from tfcompress.quantization.float_file import ConversionError, float_file
 from tfcompress.quantization.layer_schemes import LayerSchemes, resolve_schemes
@@ -33,13 +33,12 @@ from tfcompress.quantization.tracing import (
     made_up_weights,
     trace,
 )
-from tfcompress.tflite.cell_clip import without_cell_clip
 from tfcompress.tflite.flatbuffer import read_model
+from tfcompress.tflite.interpreter import tensor_values
 from tfcompress.tflite.model import Operation, TFLiteModel
 from tfcompress.tflite.names import layer_scopes, match_layer
 from tfcompress.tflite.precision import list_refused
-from tfcompress.tflite.probing import tensor_values
-from tfcompress.tflite.range_pairs import take_out_pairs
+from tfcompress.tflite.rewriting import take_out_pairs, without_cell_clip
 
 # These copy from what they read and have its grid: where that is rounded, they are.
 _COPIES = frozenset(
@@ -71,6 +70,7 @@ _COPIES = frozenset(
         "UNPACK",
     }
 )
+PROBABILITIES = frozenset({"LOGISTIC", "SOFTMAX"})
 _PROBE_SEED = 20240229
 
 
@@ -170,6 +170,32 @@ class DeployedGraph:
         values = imported_tensors(self.traced.definition, weights, kernel.needs)
         factor = kernel.factor(dict(zip(kernel.needs, values, strict=True)))
         return tf.broadcast_to(tf.reshape(factor, [-1]), [kernel.shape[kernel.axis]])
+
+    def probability_points(self) -> frozenset[TapPoint]:
+        """Return the points of softmaxes and sigmoids that nothing but the model's outputs reads.
+
+        Between them and the outputs values may be copied.
+        """
+        file = self.model.subgraphs[0]
+        readers: dict[int, list[Operation]] = {}
+        for operation in file.operations:
+            for index in operation.inputs:
+                readers.setdefault(index, []).append(operation)
+
+        def only_leaves(index):
+            inside = readers.get(index, ())
+            return (bool(inside) or index in file.outputs) and all(
+                operation.name in _COPIES and all(map(only_leaves, operation.outputs))
+                for operation in inside
+            )
+
+        return frozenset(
+            self.points[index]
+            for operation in file.operations
+            if operation.name in PROBABILITIES
+            for index in operation.outputs
+            if index in self.points and only_leaves(index)
+        )
 
     def layer_of(self, operation: int) -> str:
         """Return the path of the layer behind an operation, or the name of what it makes."""

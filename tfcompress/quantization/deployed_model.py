@@ -8,10 +8,13 @@ import numpy as np
 import tensorflow as tf
 
 from tfcompress.compat.keras_graphs import output_structure
-from tfcompress.graph.wrapper import unwrap
+from tfcompress.compat.keras_logits import with_logits
+from tfcompress.keras_graph.hooks import TapPoint
+from tfcompress.keras_graph.wrapper import unwrap
 from tfcompress.quantization.deployed_graph import DeployedGraph, probe_inputs
 from tfcompress.quantization.execution import (
     missing_kernels,
+    probability_outputs,
     relative_difference,
     run_float,
     run_integers,
@@ -45,6 +48,11 @@ class DeployedModel:
     def numbers(self) -> GraphIntegers:
         """Compute what the file is filled with now, as eager tensors."""
         return self._compiled_numbers()
+
+    @functools.cached_property
+    def probabilities(self) -> frozenset[TapPoint]:
+        """The points of softmaxes and sigmoids that nothing but the model's outputs reads."""
+        return self.graph.probability_points()
 
     @functools.cached_property
     def _compiled_numbers(self):
@@ -129,10 +137,10 @@ class DeployedModel:
         )
 
     def __call__(self, inputs):
-        """Compute what the device computes on a batch."""
+        """Compute what the device computes on a batch; losses find the logits of probabilities."""
         if tf.executing_eagerly():
-            return self._compiled(inputs)
-        return self._outputs(inputs, self._numbers())
+            return with_logits(*self._compiled(inputs))
+        return with_logits(*self._outputs(inputs, self._numbers()))
 
     def once(self, inputs, numbers: GraphIntegers):
         """Compute what the device computes on a batch, with numbers that are known.
@@ -146,7 +154,7 @@ class DeployedModel:
         Returns:
             The model's outputs.
         """
-        return self._outputs(inputs, numbers)
+        return self._outputs(inputs, numbers)[0]
 
     @functools.cached_property
     def _compiled(self):
@@ -157,31 +165,40 @@ class DeployedModel:
         )
 
     def _outputs(self, inputs, numbers):
-        """Run the graph, and arrange its outputs as the model's."""
+        """Run the graph; arrange its outputs as the model's, and list the logits of each."""
         specs = self.graph.traced.specs
         fed = [
             tf.cast(tensor, spec.dtype)
             for tensor, spec in zip(keras.tree.flatten(inputs), specs, strict=True)
         ]
 
+        heads = probability_outputs(self.graph)
+        declared = [*self._declared, *(self._declared[place] for place in heads)]
+
         def run(tensors):
-            return run_integers(self.graph, numbers, tensors, self._kernels)
+            outputs, logits = run_integers(self.graph, numbers, tensors, self._kernels)
+            return [*outputs, *(logits[place] for place in heads)]
 
         if self._takes_batches:
-            outputs = run(fed)
+            found = run(fed)
         else:
-            outputs = tf.map_fn(
+            found = tf.map_fn(
                 lambda one: [x[0] for x in run([tensor[tf.newaxis] for tensor in one])],
                 fed,
                 fn_output_signature=[
-                    tf.TensorSpec(shape[1:], tf.as_dtype(dtype)) for shape, dtype in self._declared
+                    tf.TensorSpec(shape[1:], tf.as_dtype(dtype)) for shape, dtype in declared
                 ],
             )
-        outputs = [
-            tf.cast(tf.reshape(output, [-1, *shape[1:]]), dtype)
-            for output, (shape, dtype) in zip(outputs, self._declared, strict=True)
+        found = [
+            tf.cast(tf.reshape(tensor, [-1, *shape[1:]]), dtype)
+            for tensor, (shape, dtype) in zip(found, declared, strict=True)
         ]
-        return keras.tree.pack_sequence_as(self._structure, outputs)
+        outputs, behind = found[: len(self._declared)], found[len(self._declared) :]
+        logits = dict(zip(heads, behind, strict=True))
+        return (
+            keras.tree.pack_sequence_as(self._structure, outputs),
+            [logits.get(place) for place in range(len(outputs))],
+        )
 
     @functools.cached_property
     def _structure(self):

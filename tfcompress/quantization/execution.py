@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfcompress.quantization.deployed_graph import DeployedGraph
+from tfcompress.quantization.deployed_graph import PROBABILITIES, DeployedGraph
 from tfcompress.quantization.integers import GraphIntegers
 from tfcompress.quantization.kernels.batches import completed
 from tfcompress.quantization.kernels.elementwise import dequantize, quantize
@@ -47,7 +47,7 @@ def missing_kernels(graph: DeployedGraph, kernels: str = "xnnpack") -> tuple[str
 
 def run_integers(
     graph: DeployedGraph, numbers: GraphIntegers, inputs: Sequence, kernels: str
-) -> list:
+) -> tuple[list, dict[int, object]]:
     """Compute what a device computes.
 
     Args:
@@ -57,9 +57,23 @@ def run_integers(
         kernels: a key of ``KERNEL_SETS``.
 
     Returns:
-        The real numbers that the outputs mean, one tensor per output.
+        (outputs, logits): the real numbers that the outputs mean, one tensor per output; and those
+        that a softmax or a sigmoid has read, by the place of the output that it makes.
     """
-    return _Run(graph, numbers, kernels).outputs(inputs)
+    run = _Run(graph, numbers, kernels)
+    return run.outputs(inputs), run.logits()
+
+
+def probability_outputs(graph: DeployedGraph) -> dict[int, Operation]:
+    """Return the operation behind each output that a softmax or a sigmoid makes, by its place."""
+    file = graph.model.subgraphs[0]
+    makers = {index: operation for operation in file.operations for index in operation.outputs}
+    found = {place: makers.get(index) for place, index in enumerate(file.outputs)}
+    return {
+        place: maker
+        for place, maker in found.items()
+        if maker is not None and maker.name in PROBABILITIES
+    }
 
 
 def all_integers(
@@ -148,6 +162,13 @@ class _Run:
             for index, value in zip(operation.outputs, self._run(operation), strict=True):
                 self._values[index] = value
         return [self._real(self._value_of(index)) for index in self._file.outputs]
+
+    def logits(self):
+        """Return what the softmaxes and sigmoids of outputs have read, by the output's place."""
+        return {
+            place: self._real(self._read(operation, 0))
+            for place, operation in probability_outputs(self._graph).items()
+        }
 
     def alone(self, values):
         """Return what each operation makes of given values."""

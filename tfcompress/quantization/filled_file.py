@@ -9,8 +9,7 @@ from tfcompress.quantization.deployed_graph import DeployedGraph
 from tfcompress.quantization.integers import GraphIntegers
 from tfcompress.quantization.kernels.grids import Grid, Integers
 from tfcompress.quantization.plan import Float, Place
-from tfcompress.tflite.filling import Filling, Storage
-from tfcompress.tflite.lstm_forms import FUSED_LSTM, inner_storages
+from tfcompress.tflite.filling import FUSED_LSTM, Filling, Storage, inner_storages
 from tfcompress.tflite.operations import accepts_scales
 
 _FLOAT = Storage("FLOAT32")

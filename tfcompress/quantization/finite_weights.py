@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from tfcompress.graph.selection import walk_layers
+from tfcompress.keras_graph.selection import walk_layers
 
 
 def require_finite_weights(model: keras.Model) -> None:

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import keras
 from keras import layers as kl
 
-from tfcompress.graph.kernels import find_kernels
-from tfcompress.graph.selection import LayerSelector, select_layers, walk_layers
+from tfcompress.keras_graph.kernels import find_kernels
+from tfcompress.keras_graph.selection import LayerSelector, select_layers, walk_layers
 from tfcompress.quantization.scheme import Scheme
 
 _WITHOUT_4_BITS = (kl.Conv1DTranspose, kl.Conv2DTranspose, kl.Conv3DTranspose, kl.Embedding)

@@ -6,9 +6,9 @@ The cell states never leave the operation, so their range is computed beside it.
 import tensorflow as tf
 
 from tfcompress.quantization.kernels.grids import Grid
-from tfcompress.quantization.kernels.recurrent import sequence_lstm
+from tfcompress.quantization.kernels.lstm import sequence_lstm
 from tfcompress.tflite.constants import constant_value
-from tfcompress.tflite.lstm_forms import (
+from tfcompress.tflite.filling import (
     BIASES,
     CELL_STEPS,
     FUSED_LSTM,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfcompress.graph.taps import TapPoint
+from tfcompress.keras_graph.hooks import TapPoint
 from tfcompress.quantization.arithmetic.observers import NO_RANGE
 
 

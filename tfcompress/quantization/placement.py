@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from tfcompress.graph.inner_tensors import is_inner_role
-from tfcompress.graph.taps import TapPoint
+from tfcompress.keras_graph.hooks import TapPoint
+from tfcompress.keras_graph.inner_tensors import is_inner_role
 
 
 @dataclasses.dataclass(frozen=True)

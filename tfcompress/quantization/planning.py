@@ -25,8 +25,7 @@ from tfcompress.quantization.plan import (
 )
 from tfcompress.quantization.scheme import Scheme
 from tfcompress.tflite.constants import constant_value
-from tfcompress.tflite.filling import Storage
-from tfcompress.tflite.lstm_forms import CELL_STATE, FUSED_LSTM, HIDDEN_STATE
+from tfcompress.tflite.filling import CELL_STATE, FUSED_LSTM, HIDDEN_STATE, Storage
 from tfcompress.tflite.model import Operation, Subgraph, TFLiteModel
 from tfcompress.tflite.operations import Support, runs_with, support, weight_types
 

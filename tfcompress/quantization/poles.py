@@ -10,7 +10,7 @@ from collections.abc import Callable, Container
 import numpy as np
 import tensorflow as tf
 
-from tfcompress.graph.taps import Tap, TapPoint
+from tfcompress.keras_graph.hooks import Tap, TapPoint
 
 _HUGE = 1e9
 
@@ -32,7 +32,7 @@ def around_poles(tap: Tap, ranged: Container[TapPoint]) -> Tap:
     """Make what a tap is offered finite, and its gradient too.
 
     Args:
-        tap: see ``StoredTensors.tap``.
+        tap: see ``ActivationTensors.tap``.
         ranged: the points that have a range.
 
     Returns:

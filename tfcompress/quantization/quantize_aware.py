@@ -8,12 +8,14 @@ import numpy as np
 import tensorflow as tf
 
 from tfcompress.compat.keras_attributes import set_untracked
+from tfcompress.compat.keras_logits import logits_behind, with_logits
 from tfcompress.compat.keras_training import without_autocast
-from tfcompress.examples import iterate_inputs
-from tfcompress.graph.interception import is_intercepted
-from tfcompress.graph.selection import LayerSelector, select_layers
-from tfcompress.graph.taps import TappedCalls, walk_operations
-from tfcompress.graph.wrapper import (
+from tfcompress.data import iterate_inputs
+from tfcompress.keras_graph.hooks import TappedCalls, walk_operations
+from tfcompress.keras_graph.inputs import input_specs
+from tfcompress.keras_graph.interception import is_intercepted
+from tfcompress.keras_graph.selection import LayerSelector, select_layers
+from tfcompress.keras_graph.wrapper import (
     ModelWrapper,
     require_built,
     require_final_kernels,
@@ -21,6 +23,11 @@ from tfcompress.graph.wrapper import (
     unwrap,
 )
 from tfcompress.quantization.accumulators import AccumulatorUnits
+from tfcompress.quantization.activation_tensors import (
+    ActivationTensors,
+    first_steps,
+    stepped_ranges,
+)
 from tfcompress.quantization.arithmetic.fake_quantization import (
     fake_quantize_activations,
     fake_quantize_activations_outside_xla,
@@ -46,8 +53,7 @@ from tfcompress.quantization.phase import Phase
 from tfcompress.quantization.placement import Placement
 from tfcompress.quantization.poles import around_poles
 from tfcompress.quantization.scheme import Scheme
-from tfcompress.quantization.stored_tensors import StoredTensors, first_steps, stepped_ranges
-from tfcompress.quantization.tracing import input_point, input_specs
+from tfcompress.quantization.tracing import input_point
 from tfcompress.quantization.weights import QuantizedWeights, stepped_in_the_first_version
 
 _INFERENCE = Phase(ranges_move=False)
@@ -149,9 +155,10 @@ class QuantizeAware(ModelWrapper):
         if not training and mask is None and not watched and self.deployed.exact:
             return self.deployed(inputs)
         phase = self.phase if training else _INFERENCE
+        run = self._rounded
         if tf.executing_eagerly() and self.placement.needs_graph():
-            return self._traced(inputs, training=training, mask=mask, phase=phase)
-        return self._rounded(inputs, training, mask, phase)
+            run = self._traced
+        return with_logits(*run(inputs, training=training, mask=mask, phase=phase))
 
     @property
     def inputs(self):
@@ -249,7 +256,7 @@ class QuantizeAware(ModelWrapper):
             What it gives; that of the device but for roundings that fall on the other side.
         """
         inputs = keras.tree.map_structure(tf.convert_to_tensor, inputs)
-        return self._rounded(inputs, False, None, _INFERENCE)
+        return self._rounded(inputs, False, None, _INFERENCE)[0]
 
     def train_step(self, data):
         """Train on a batch, with cheaper gradients where the step is not compiled by XLA."""
@@ -262,7 +269,7 @@ class QuantizeAware(ModelWrapper):
 
     def _rounded(self, inputs, training, mask, phase):
         steps = self.activation_steps
-        stored = StoredTensors(
+        stored = ActivationTensors(
             self.placement,
             self.scheme,
             tf.convert_to_tensor(self.ranges),
@@ -270,13 +277,15 @@ class QuantizeAware(ModelWrapper):
             self.observer,
             None if steps is None else tf.convert_to_tensor(steps),
             self._fake_quantize,
+            self.deployed.probabilities if training else (),
         )
         units = AccumulatorUnits(stored.grid_of, self._weights.step_of)
         outputs = self._run(inputs, training, mask, phase, stored.tap, units)
         stored.require_met(self)
         if phase.ranges_move and steps is None and stored.ranges:
             self.ranges.assign(tf.stack(stored.ranges))
-        return outputs
+        # Beside them: what leaves a tf.function loses its attributes.
+        return outputs, [logits_behind(output) for output in keras.tree.flatten(outputs)]
 
     def _run(self, inputs, training, mask, phase, tap, units=None):
         weights = self._weights.for_one_run()
@@ -343,7 +352,7 @@ class QuantizeAware(ModelWrapper):
 
     def _observed(self, inputs, ranges, observer):
         """Follow the ranges of a batch, and tell of each tensor whether it is finite."""
-        stored = StoredTensors(self.placement, self.scheme, ranges, Phase(), observer)
+        stored = ActivationTensors(self.placement, self.scheme, ranges, Phase(), observer)
         finite = {}
 
         def tap(point, tensor, **how):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from tfcompress.graph.taps import TapPoint
+from tfcompress.keras_graph.hooks import TapPoint
 from tfcompress.quantization.tracing import TracedModel, readers_of
 from tfcompress.tflite.model import Operation
 

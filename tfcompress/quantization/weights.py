@@ -10,9 +10,9 @@ from keras import layers as kl
 
 from tfcompress.compat.keras_recurrent import ConvLSTMCell
 from tfcompress.compat.keras_training import without_autocast
-from tfcompress.graph.inner_tensors import unwatched
-from tfcompress.graph.interception import VariableSwap
-from tfcompress.graph.kernels import Kernel, find_kernels
+from tfcompress.keras_graph.inner_tensors import unwatched
+from tfcompress.keras_graph.interception import VariableSwap
+from tfcompress.keras_graph.kernels import Kernel, find_kernels
 from tfcompress.quantization.arithmetic.fake_quantization import (
     fake_quantize_weights,
     round_to_half,

@@ -4,9 +4,9 @@ import dataclasses
 import os
 from typing import Any
 
-from exporters.comparing.agreement import Agreement
-from exporters.comparing.layer_agreement import LayerAgreement
-from exporters.comparing.validation import file_metric, validate
+from exporters.layer_parity import LayerAgreement
+from exporters.parity import Agreement
+from exporters.validation import file_metric, validate
 from tfcompress.tflite.flatbuffer import read_model
 
 Path = str | os.PathLike
@@ -94,11 +94,11 @@ def float_twin(model: Any, file: Path) -> bytes | None:
     """
     # A file without a model is examined without TensorFlow.
     from exporters.converting import convert_model
-    from tfcompress.graph.wrapper import unwrap
-    from tfcompress.guests.recognizing import has_learnt_ranges, is_tf_keras_model
-    from tfcompress.tflite.compact import compact
+    from tfcompress.keras_graph.wrapper import unwrap
+    from tfcompress.legacy.wrappers import has_learned_ranges, is_tf_keras_model
+    from tfcompress.tflite.editing import compact
 
-    if is_tf_keras_model(model) and has_learnt_ranges(model):
+    if is_tf_keras_model(model) and has_learned_ranges(model):
         return None
     main = read_model(file).subgraphs[0]
     sizes = {main.tensors[index].shape_signature[0] for index in main.inputs}

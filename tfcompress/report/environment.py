@@ -8,6 +8,8 @@ import os
 import pathlib
 import platform
 
+from tfcompress.machine import usable_cores
+
 _PACKAGES = ("tfcompress", "ai-edge-litert", "tflite-runtime", "tensorflow", "keras", "numpy")
 
 
@@ -28,7 +30,7 @@ def describe_environment() -> dict[str, str]:
         **found,
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
-        "processor cores": str(len(os.sched_getaffinity(0))),
+        "processor cores": str(usable_cores()),
     }
 
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from exporters.comparing.validation import Metric
-from exporters.download_size import gzip_size
-from exporters.judging.target_check import check_target
-from exporters.reading.inspection import Inspection, inspect
+from exporters.benchmarking import Measurement, OperationTime, benchmark
+from exporters.compatibility import check_target
+from exporters.inspection import Inspection, inspect
+from exporters.report import gzip_size
 from exporters.running.runtime import Limits, find_runtime
-from exporters.timing.benchmarking import Measurement, OperationTime, benchmark
-from tfcompress.examples import gather
+from exporters.validation import Metric
+from tfcompress.data import gather
 from tfcompress.report.comparison import Comparison, compare
 from tfcompress.report.environment import describe_environment, hash_file
 from tfcompress.report.findings import FileFindings, Findings
@@ -22,6 +22,7 @@ from tfcompress.report.search_result import read_search_result
 from tfcompress.report.trainings import read_trainings
 from tfcompress.report.weights import file_sparsity
 from tfcompress.targets.target import Target, list_targets, load_target
+from tfcompress.targets.vela import has_compiler
 from tfcompress.tflite.flatbuffer import read_model
 
 Path = str | os.PathLike
@@ -91,10 +92,10 @@ def examine(
         raise ValueError(f"`runs` is a number of runs, 0 for none. Received: runs={runs}")
     trainings = () if history is None else read_trainings(history)
     found_by = None if search is None else read_search_result(search)
-    devices = [
-        load_target(target) if isinstance(target, str) else target
-        for target in (list_targets() if targets is None else targets)
-    ]
+    if targets is None:
+        devices = [target for target in map(load_target, list_targets()) if has_compiler(target)]
+    else:
+        devices = [load_target(it) if isinstance(it, str) else it for it in targets]
     examples = None if data is None else _labelled(data, labels)
 
     files = [os.fspath(path) for path in (baseline, file) if path is not None]
@@ -148,7 +149,7 @@ def _profile(file: Path, kernel_set: str, limits) -> tuple[OperationTime, ...]:
 
 
 def _layer_paths(model) -> list[str]:
-    from tfcompress.graph.selection import walk_layers
+    from tfcompress.keras_graph.selection import walk_layers
 
     return [path for path, _ in walk_layers(model)]
 

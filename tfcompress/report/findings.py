@@ -4,9 +4,9 @@ import dataclasses
 import math
 from typing import Any
 
-from exporters.comparing.agreement import Agreement
-from exporters.judging.target_check import Verdict
-from exporters.timing.benchmarking import Measurement
+from exporters.benchmarking import Measurement
+from exporters.compatibility import Verdict
+from exporters.parity import Agreement
 from tfcompress.report.search_result import SearchResult
 from tfcompress.report.trainings import Training
 from tfcompress.report.weights import Weights

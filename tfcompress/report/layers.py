@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from exporters.comparing.layer_agreement import LayerAgreement
-from exporters.reading.inspection import Inspection
-from exporters.timing.benchmarking import OperationTime
+from exporters.benchmarking import OperationTime
+from exporters.inspection import Inspection
+from exporters.layer_parity import LayerAgreement
 from tfcompress.report.findings import LayerFindings
 from tfcompress.report.weights import operation_weights
 from tfcompress.tflite.model import TFLiteModel

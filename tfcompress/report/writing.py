@@ -5,11 +5,11 @@ import json
 import os
 import pathlib
 
+from tfcompress.atomic_files import write_atomically
 from tfcompress.extras import missing_extra
 from tfcompress.report.contents import findings_document
 from tfcompress.report.findings import Findings
 from tfcompress.report.markdown import render_markdown
-from tfcompress.whole_file import write_whole
 
 
 def write_report(findings: Findings, directory: str | os.PathLike) -> pathlib.Path:
@@ -36,7 +36,7 @@ def write_report(findings: Findings, directory: str | os.PathLike) -> pathlib.Pa
 
     write_data(findings, directory)
     page = pathlib.Path(directory) / "report.html"
-    write_whole(page, render_html(findings_document(findings)).encode())
+    write_atomically(page, render_html(findings_document(findings)).encode())
     return page
 
 
@@ -53,9 +53,9 @@ def write_data(findings: Findings, directory: str | os.PathLike) -> None:
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     content = json.dumps(findings.to_json(), indent=1) + "\n"
-    write_whole(directory / "report.json", content.encode())
+    write_atomically(directory / "report.json", content.encode())
     markdown = render_markdown(findings_document(findings))
-    write_whole(directory / "report.md", markdown.encode())
+    write_atomically(directory / "report.md", markdown.encode())
 
 
 def missing_libraries() -> list[str]:

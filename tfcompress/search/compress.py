@@ -10,11 +10,10 @@ from collections.abc import Sequence
 import keras
 from rich.console import Console
 
-from exporters.representative_data import kept
-from tfcompress.examples import gather
-from tfcompress.graph.channels.flow import require_functional
-from tfcompress.graph.wrapper import require_built, unwrap
-from tfcompress.interruption import certain_interruption
+from tfcompress.data import gather, reusable
+from tfcompress.interruption import reliable_interruption
+from tfcompress.keras_graph.channels.flow import require_functional
+from tfcompress.keras_graph.wrapper import require_built, unwrap
 from tfcompress.search.budget import Budget, require_positive
 from tfcompress.search.choosing import choose
 from tfcompress.search.fine_tuning import FineTuning
@@ -139,7 +138,7 @@ def compress(
     if target is not None:
         load_target(target)
     space = _space(model, techniques)
-    validation_data = kept(validation_data)
+    validation_data = reusable(validation_data)
     labels = require_labels(model, validation_data, "validation_data")
     require_labels(model, train_data, "train_data")
     steps = count_steps(train_data, batch_size)
@@ -164,7 +163,7 @@ def compress(
         f"accuracy {reference.accuracy:.2%}"
     )
     try:
-        with certain_interruption():
+        with reliable_interruption():
             worker.run_first(end)
             pace = measure_pace(model, tuning.inputs)
             needed = _seconds_for_one(worker, pace.epoch(steps * batch_size))

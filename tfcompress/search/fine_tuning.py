@@ -14,8 +14,8 @@ from keras_callbacks import MagnitudePruning
 from tfcompress.clustering import cluster_weights, release_clusters
 from tfcompress.distillation import Distiller, SoftLabels
 from tfcompress.distillation.heads import detect_heads
-from tfcompress.graph.kernels import find_kernels
-from tfcompress.interruption import raise_lost_interruption
+from tfcompress.interruption import raise_pending_interruption
+from tfcompress.keras_graph.kernels import find_kernels
 from tfcompress.pruning import PolynomialDecay
 from tfcompress.pruning.channels import remove_channels
 from tfcompress.quantization import Scheme, quantize_aware
@@ -46,7 +46,7 @@ class Deadline(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         """End the training if it is time."""
         del batch, logs
-        raise_lost_interruption()
+        raise_pending_interruption()
         if time.monotonic() >= self._moment:
             self.model.stop_training = True
 

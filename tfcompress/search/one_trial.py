@@ -10,8 +10,9 @@ import keras
 import numpy as np
 
 from exporters import benchmark, export_tflite
-from tfcompress.graph.kernels import find_kernels
-from tfcompress.graph.wrapper import unwrap
+from tfcompress.atomic_files import write_folder_atomically
+from tfcompress.keras_graph.kernels import find_kernels
+from tfcompress.keras_graph.wrapper import unwrap
 from tfcompress.search.fine_tuning import FineTuning
 from tfcompress.search.records import Reference, Trial
 from tfcompress.search.reference import (
@@ -23,7 +24,6 @@ from tfcompress.search.reference import (
 )
 from tfcompress.search.space import Candidate
 from tfcompress.search.teaching import spread
-from tfcompress.whole_file import write_folder_whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +122,7 @@ class Workshop:
         content["history.json"] = _json(history)
         content["evidence.json"] = _json(report.to_json())
         content["trial.json"] = _json(trial.to_json())
-        write_folder_whole(self.directory / "trials" / str(number), content)
+        write_folder_atomically(self.directory / "trials" / str(number), content)
         return trial
 
 

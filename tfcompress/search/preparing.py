@@ -8,11 +8,11 @@ import time
 
 import keras
 
-from tfcompress.examples import first_examples, flattened
-from tfcompress.graph.kernels import find_kernels
+from tfcompress.atomic_files import write_atomically
+from tfcompress.data import first_examples, flattened
+from tfcompress.keras_graph.kernels import find_kernels
 from tfcompress.search.sensitivity import Sensitivity, sensitivity
 from tfcompress.search.space import Space
-from tfcompress.whole_file import write_whole
 
 _SPARSITIES = (0.5, 0.75, 0.9)
 _BITS = (8, 4)
@@ -99,7 +99,7 @@ def measure_sensitivity(
     if not note.exists():
         most = len(next(flattened(inputs)))
         chosen = affordable_examples(pace, measurements, _SHARE * left, most)
-        write_whole(note, json.dumps({"examples": chosen}).encode())
+        write_atomically(note, json.dumps({"examples": chosen}).encode())
     examples = json.loads(note.read_text(encoding="utf-8"))["examples"]
     return sensitivity(
         model,

@@ -2,24 +2,24 @@
 
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import json
 import pathlib
 
+import filelock
 import keras
 import numpy as np
 
 from exporters import benchmark, export_tflite
-from exporters.comparing.agreement import Agreement
-from exporters.comparing.validation import file_metric
-from exporters.download_size import gzip_size
-from tfcompress.examples import gather
-from tfcompress.graph.channels import read_channels
+from exporters.parity import Agreement
+from exporters.report import gzip_size
+from exporters.validation import file_metric
+from tfcompress.atomic_files import replace_atomically, write_atomically
+from tfcompress.data import gather
+from tfcompress.keras_graph.channels import read_channels
 from tfcompress.search.records import Reference
 from tfcompress.search.teaching import spread
 from tfcompress.tflite.editing import Editor
-from tfcompress.whole_file import replaced_whole, write_whole
 
 ORIGINAL = "original.keras"
 FLOAT_FILE = "original.tflite"
@@ -29,8 +29,7 @@ EVIDENCE = 256  # examples on which every kernel set is compared with the model;
 @contextlib.contextmanager
 def one_at_a_time(directory: pathlib.Path):
     """Let one worker at a time write what all of them read in a directory."""
-    with (directory / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with filelock.FileLock(directory / ".lock"):
         yield
 
 
@@ -60,7 +59,7 @@ def require_own(directory: pathlib.Path, own: str, target: str | None) -> None:
     mark = directory / "search.json"
     wanted = {"fingerprint": own, "target": target}
     if not mark.exists():
-        write_whole(mark, json.dumps(wanted).encode())
+        write_atomically(mark, json.dumps(wanted).encode())
         return
     found = json.loads(mark.read_text(encoding="utf-8"))
     what = {
@@ -92,7 +91,7 @@ def measure_reference(
     note = directory / "reference.json"
     if note.exists():
         return Reference(**json.loads(note.read_text(encoding="utf-8")))
-    with replaced_whole(directory / ORIGINAL) as draft:
+    with replace_atomically(directory / ORIGINAL) as draft:
         model.save(draft)
     exported = export_tflite(
         model,
@@ -111,7 +110,7 @@ def measure_reference(
         macs=count_macs(model),
         bare_size=bare_size(exported.path.read_bytes()),
     )
-    write_whole(note, json.dumps(dataclasses.asdict(reference)).encode())
+    write_atomically(note, json.dumps(dataclasses.asdict(reference)).encode())
     return reference
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import keras
 
+from tfcompress.atomic_files import write_atomically
 from tfcompress.search.budget import Budget
 from tfcompress.search.pareto import best, front, nearest
 from tfcompress.search.records import Reference, Trial
-from tfcompress.whole_file import write_whole
 
 RESULT = "result.json"
 BEST_FILE, BEST_WEIGHTS = "best.tflite", "best.keras"
@@ -140,9 +140,9 @@ def save(result: SearchResult) -> None:
     """Write ``result.json``, and the best file and model under names that stay the same."""
     files = result.nearest.files
     for kind, name in (("weights", BEST_WEIGHTS), ("file", BEST_FILE)):
-        write_whole(result.directory / name, (result.directory / files[kind]).read_bytes())
+        write_atomically(result.directory / name, (result.directory / files[kind]).read_bytes())
     text = json.dumps(result.to_json(), indent=1) + "\n"
-    write_whole(result.directory / RESULT, text.encode())
+    write_atomically(result.directory / RESULT, text.encode())
 
 
 def _row(trial: Trial) -> str:

@@ -12,14 +12,17 @@ import keras
 import numpy as np
 from rich.progress import track
 
-from tfcompress.examples import as_called, gather, iterate_inputs
-from tfcompress.graph.kernels import Kernel, find_kernels
-from tfcompress.graph.selection import LayerSelector
-from tfcompress.graph.wrapper import require_built
-from tfcompress.interruption import certain_interruption, undisturbed
+from tfcompress.atomic_files import write_atomically
+from tfcompress.data import as_called, gather, iterate_inputs
+from tfcompress.interruption import (
+    deferred_interruption,
+    reliable_interruption,
+)
+from tfcompress.keras_graph.kernels import Kernel, find_kernels
+from tfcompress.keras_graph.selection import LayerSelector
+from tfcompress.keras_graph.wrapper import require_built
 from tfcompress.pruning.masks import count_masked, smallest
 from tfcompress.quantization.arithmetic.fake_quantization import fake_quantize_weights
-from tfcompress.whole_file import write_whole
 
 Metric = Callable[[np.ndarray, np.ndarray], float]
 
@@ -123,7 +126,7 @@ class Sensitivity:
         figure.savefig(path)
 
 
-@certain_interruption()
+@reliable_interruption()
 def sensitivity(
     model: keras.Model,
     data,
@@ -188,7 +191,7 @@ def sensitivity(
         effect = notes.find(kernel.path, change, level)
         if effect is None:
             weights = keras.ops.convert_to_numpy(kernel.variable)
-            with undisturbed():
+            with deferred_interruption():
                 try:
                     kernel.variable.assign(_changed(kernel, weights, change, level))
                     found = outputs()
@@ -248,7 +251,7 @@ class _Notes:
             work.update(np.ascontiguousarray(array).tobytes())
         head = {"work": work.hexdigest()}
         if not self._path.exists():
-            write_whole(self._path, json.dumps(head).encode() + b"\n")
+            write_atomically(self._path, json.dumps(head).encode() + b"\n")
             return
         lines = self._path.read_text(encoding="utf-8").splitlines()
         if not lines or json.loads(lines[0]) != head:

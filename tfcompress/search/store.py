@@ -17,7 +17,7 @@ try:
 except ImportError as error:
     raise ImportError(missing_extra("A search", "search")) from error
 
-from tfcompress.interruption import certain_interruption
+from tfcompress.interruption import reliable_interruption
 from tfcompress.search.records import Trial
 from tfcompress.search.space import TECHNIQUES, Candidate, Space
 
@@ -113,7 +113,7 @@ def run_next(study: optuna.Study, space: Space, work: Callable[[int, Candidate],
         nonlocal lost
         candidate = _suggest(trial, space)
         try:
-            with certain_interruption():
+            with reliable_interruption():
                 record = work(trial.number, candidate)
         except KeyboardInterrupt:
             # Nothing is lost: the next worker takes it up.

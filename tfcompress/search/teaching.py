@@ -9,9 +9,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfcompress.data import as_called, flattened, gather
 from tfcompress.distillation import cache_teacher
 from tfcompress.distillation.cache import TeacherCache
-from tfcompress.examples import as_called, flattened, gather
 
 _SAMPLE = 256
 _ROUNDING = 1e-3  # of rows of probabilities

@@ -34,7 +34,7 @@ class Delegate:
         segments: "any" number of parts of the graph run on it; the "first" only; or "all" of the
             graph must, as there is nothing else.
         dtypes: types that its operations' values may have.
-        rules: rules for every operation, by the names of ``exporters.judging.target_rules``.
+        rules: rules for every operation, by the names of ``tfcompress.targets.rules``.
         operations: the operations that it has, each with its own rules.
     """
 
@@ -59,6 +59,21 @@ class Memory:
 
 
 @dataclasses.dataclass(frozen=True)
+class Compiler:
+    """How a file is compiled for an Arm Ethos-U NPU, whose compiler then judges it.
+
+    Attributes:
+        accelerator: the NPU and its multipliers, such as "ethos-u55-128".
+        system_config: clock and memories, a section of the compiler's ``vela.ini``.
+        memory_mode: which memory holds what, likewise.
+    """
+
+    accelerator: str
+    system_config: str
+    memory_mode: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Target:
     """A device.
 
@@ -71,6 +86,7 @@ class Target:
         sources: where the facts are from.
         delegate: what computes in the CPU's place, or None.
         memory: its limits, or None where they do not matter.
+        compiler: the compiler whose word decides, or None where ``delegate`` does.
     """
 
     name: str
@@ -81,6 +97,7 @@ class Target:
     sources: tuple[str, ...]
     delegate: Delegate | None = None
     memory: Memory | None = None
+    compiler: Compiler | None = None
 
 
 def list_targets() -> tuple[str, ...]:
@@ -112,7 +129,9 @@ def load_target(name: str) -> Target:
         raise ValueError(f"Unknown target. Supported: {list(list_targets())}. Received: {name!r}")
     text = importlib.resources.files(__package__).joinpath(f"{name}.json").read_text("utf-8")
     facts = json.loads(text)
-    runtime, delegate, memory = (facts.pop(key, None) for key in ("runtime", "delegate", "memory"))
+    runtime, delegate, memory, compiler = (
+        facts.pop(key, None) for key in ("runtime", "delegate", "memory", "compiler")
+    )
     if delegate is not None:
         delegate = Delegate(**{**delegate, "dtypes": tuple(delegate["dtypes"])})
     return Target(
@@ -124,5 +143,6 @@ def load_target(name: str) -> Target:
         runtime=None if runtime is None else TargetRuntime(**runtime),
         delegate=delegate,
         memory=None if memory is None else Memory(**memory),
+        compiler=None if compiler is None else Compiler(**compiler),
         **facts,
     )

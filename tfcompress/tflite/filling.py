@@ -16,7 +16,7 @@ import numpy as np
 
 from tfcompress.compat.litert_schema import schema
 from tfcompress.tflite import operations
-from tfcompress.tflite.editing import Editor
+from tfcompress.tflite.editing import Editor, share_buffers
 from tfcompress.tflite.flatbuffer import OPERATIONS, TENSOR_TYPES
 
 INTEGER_TYPES = ("INT2", "INT4", "INT8", "UINT8", "INT16", "INT32", "INT64")
@@ -157,33 +157,6 @@ def pack_bits(values: np.ndarray, bits: int) -> np.ndarray:
     flat = values.reshape(-1).astype(np.int8).view(np.uint8) & (2**bits - 1)
     flat = np.pad(flat, (0, -flat.size % each)).reshape(-1, each)
     return np.bitwise_or.reduce(flat << np.arange(0, 8, bits, dtype=np.uint8), axis=1).astype("u1")
-
-
-def share_buffers(tree: schema.ModelT) -> None:
-    """Store equal buffers once and drop those that nothing uses.
-
-    Args:
-        tree: the file's objects, changed in place. The first buffer stays the empty one.
-    """
-    kept, places = [schema.BufferT()], {(b"", 0, 0): 0}
-
-    def place(index: int) -> int:
-        buffer = tree.buffers[index]
-        data = b"" if buffer.data is None else np.asarray(buffer.data, np.uint8).tobytes()
-        key = data, buffer.offset, buffer.size
-        if key not in places:
-            places[key] = len(kept)
-            kept.append(buffer)
-        return places[key]
-
-    for graph in tree.subgraphs:
-        for tensor in graph.tensors or ():
-            tensor.buffer = place(tensor.buffer)
-    for entry in tree.metadata or ():
-        entry.buffer = place(entry.buffer)
-    if tree.metadataBuffer is not None:
-        tree.metadataBuffer = [place(index) for index in tree.metadataBuffer]
-    tree.buffers = kept
 
 
 class _Graph:
@@ -544,3 +517,30 @@ def _quantization(storage: Storage) -> schema.QuantizationParametersT | None:
 def _text(name: bytes | str | None) -> str:
     """Read a name that the schema's objects hold as bytes, or as text once it was set."""
     return name.decode("utf-8", errors="replace") if isinstance(name, bytes) else name or ""
+
+
+FUSED_LSTM = "UNIDIRECTIONAL_SEQUENCE_LSTM"
+INPUT_WEIGHTS = (1, 2, 3, 4)
+STATE_WEIGHTS = (5, 6, 7, 8)
+BIASES = (12, 13, 14, 15)
+HIDDEN_STATE, CELL_STATE = 18, 19
+# The kernel's hyperbolic tangent takes cell states in these steps.
+CELL_STEPS = tuple(2.0**exponent for exponent in range(-15, -8))
+_GATE = Storage("INT16", (2.0**-12,), (0,))
+
+
+def inner_storages(output: Storage) -> tuple[Storage, ...]:
+    """Return the forms of an integer LSTM's inner tensors.
+
+    Args:
+        output: the form of its output, INT8.
+
+    Returns:
+        The four gates and the hidden state, as ``Filling.intermediates`` has them.
+
+    Example:
+    ```python
+    inner_storages(Storage("INT8", (1 / 128,), (0,)))[4].scales  # (0.0078125,)
+    ```
+    """
+    return *(_GATE,) * 4, output

@@ -4,7 +4,6 @@ Arguments: the runtime's module; bytes of memory beyond what the runtime's impor
 """
 
 import os
-import resource
 import sys
 
 import messages
@@ -14,6 +13,10 @@ import session
 
 def limit_memory(allowed):
     """Let this process take so many bytes more than it has now, and write no core file."""
+    try:
+        import resource
+    except ImportError:  # on Windows, where there are neither limits nor core files
+        return
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if allowed:
         with open("/proc/self/statm") as file:

@@ -1,7 +1,7 @@
 """One file loaded by one runtime: set tensors, invoke, get tensors, measure."""
 
 import importlib
-import resource
+import sys
 import time
 
 import numpy as np
@@ -110,7 +110,7 @@ class Session:
 
 
 def peak_memory():
-    """Return the most memory that this process has had in RAM, in bytes.
+    """Return the most memory that this process has had in RAM, in bytes; 0 on Windows.
 
     Linux counts the memory of the process that started this one into ``ru_maxrss``, so its own
     file is asked first.
@@ -119,5 +119,15 @@ def peak_memory():
         with open("/proc/self/status") as file:
             lines = [line for line in file if line.startswith("VmHWM:")]
     except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return resident_maximum()
     return int(lines[0].split()[1]) * 1024
+
+
+def resident_maximum():
+    """Ask the system: macOS counts bytes, others KiB, Windows has no such call."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -13,12 +13,11 @@ import numpy as np
 import pytest
 import toy_files
 
-from exporters import export_tflite
-from exporters.bundling import snippets
-from exporters.bundling.bundle import _judgement, write_bundle
-from exporters.bundling.bundle_files.run_on_device import compare
-from exporters.running.ports import Port
+from exporters import bundle_code, export_tflite
+from exporters.bundle import _judgement, write_bundle
+from exporters.bundle_files.run_on_device import compare
 from exporters.running.runtime import RunError, load
+from exporters.running.tensor_details import Port
 from tfcompress.tflite.model import FlatbufferError
 
 LABELS = ["ant", "bee", "cat", "dog", "eel"]
@@ -167,7 +166,7 @@ def test_the_python_snippet_predicts_what_the_model_predicts(bundle):
 
 def test_kotlin_strings_are_escaped():
     port = {"name": 'a"$b\\', "shape": [1], "dtype": "int8", "scale": 0.5, "zero_point": 0}
-    assert r'Port("a\"\$b\\", "int8"' in snippets.kotlin_snippet([port], [port], threads=2)
+    assert r'Port("a\"\$b\\", "int8"' in bundle_code.kotlin_snippet([port], [port], 2, "a.b")
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler, `cc`")
@@ -266,8 +265,8 @@ def test_a_published_model_passes_on_the_last_tflite_runtime(old_runtime, shared
 @pytest.mark.process
 def test_files_run_under_the_old_runtime_from_here(old_runtime, int8_path):
     """``validate`` reaches a runtime of another Python through its child process."""
-    from exporters.comparing.validation import validate
     from exporters.running.runtime import find_runtimes
+    from exporters.validation import validate
 
     (found,) = find_runtimes(old_runtime)
     assert str(found) == "tflite-runtime 2.14.0"

@@ -5,8 +5,7 @@ import subprocess
 
 import pytest
 
-from exporters.bundling.micro import micro_snippet, resolver_name
-from exporters.bundling.snippets import c_header
+from exporters.bundle_code import c_header, micro_snippet, resolver_name
 
 # As much of the library as the code needs to be checked by a compiler.
 LIBRARY = """

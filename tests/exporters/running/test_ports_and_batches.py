@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from exporters.bundling.bundle import write_bundle
-from exporters.comparing.validation import validate
+from exporters.bundle import write_bundle
 from exporters.running.runtime import load
+from exporters.validation import validate
 from tfcompress.compat.tensorflow_graphs import freeze_variables
 
 

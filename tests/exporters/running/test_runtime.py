@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import toy_files
 
-from exporters.running import isolation, numerics, runtime
+from exporters.running import child_process, runtime
 from exporters.running.child import messages
 from exporters.running.runtime import KERNELS, Limits, RunError, Runtime, load, load_isolated
-from tfcompress.tflite.extraction import OperationCutter
+from tfcompress.tflite import numerics
+from tfcompress.tflite.editing import OperationCutter
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.model import FlatbufferError
 
@@ -150,7 +151,7 @@ def test_the_runtime_of_another_python_runs_in_a_child_alone(int8_path):
 def child_of(tmp_path, code, limits=None):
     """A child whose runtime is a module of the test's own."""
     (tmp_path / "fake_runtime.py").write_text(code)
-    return isolation.Child(sys.executable, "fake_runtime", limits or Limits(seconds=5))
+    return child_process.Child(sys.executable, "fake_runtime", limits or Limits(seconds=5))
 
 
 FAKE = """
@@ -200,7 +201,7 @@ def test_what_a_runtime_prints_does_not_reach_the_messages(tmp_path, monkeypatch
 
 def test_a_runtime_that_cannot_be_imported_is_an_error():
     with pytest.raises(RunError, match="no_such_runtime"):
-        isolation.Child(sys.executable, "no_such_runtime", Limits())
+        child_process.Child(sys.executable, "no_such_runtime", Limits())
 
 
 def test_a_dead_child_is_replaced(int8_path):
@@ -276,7 +277,7 @@ def test_quantizing_agrees_with_the_runtimes_own_operation():
 def test_public_names_are_functions_whatever_was_imported_before():
     """A module of the same name as a function would hide it."""
     import exporters
-    import exporters.bundling.bundle
+    import exporters.bundle
 
     for name in exporters.__all__:
         assert callable(getattr(exporters, name)), name

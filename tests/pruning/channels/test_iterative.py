@@ -4,7 +4,7 @@ import pytest
 from keras import layers as kl
 
 import tfcompress as tfc
-from tfcompress.graph.channels import read_channels
+from tfcompress.keras_graph.channels import read_channels
 
 FIT = {"epochs": 2, "batch_size": 16, "verbose": 0, "shuffle": False}
 

@@ -4,7 +4,7 @@ import pytest
 from keras import layers as kl
 
 import tfcompress as tfc
-from tfcompress.graph.channels import read_channels
+from tfcompress.keras_graph.channels import read_channels
 from tfcompress.pruning.channels.mixing import collect_rows, mixing_layers
 from tfcompress.pruning.channels.reconstruction import entry_order, least_squares
 

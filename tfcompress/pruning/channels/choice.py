@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from tfcompress.graph.channels import ChannelFlow, ChannelGroup
+from tfcompress.keras_graph.channels import ChannelFlow, ChannelGroup
 
 _SMALLEST_STEP = 1 / 1024  # of the search for a share that meets a cost
 

@@ -10,8 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfcompress.examples import as_called, gather
-from tfcompress.graph.channels import ChannelFlow
+from tfcompress.data import as_called, gather
+from tfcompress.keras_graph.channels import ChannelFlow
 from tfcompress.pruning.channels.reconstruction import lasso
 
 # From a model, its flow, data and a seed to the score of each bundle.

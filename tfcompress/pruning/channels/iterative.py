@@ -9,10 +9,13 @@ from typing import Any
 
 import keras
 
-from tfcompress.graph.channels import read_channels
-from tfcompress.interruption import certain_interruption, raise_lost_interruption
+from tfcompress.atomic_files import replace_atomically, write_atomically
+from tfcompress.interruption import (
+    raise_pending_interruption,
+    reliable_interruption,
+)
+from tfcompress.keras_graph.channels import read_channels
 from tfcompress.pruning.channels.removal import remove_channels
-from tfcompress.whole_file import replaced_whole, write_whole
 
 _JOURNAL = "rounds.json"
 
@@ -43,7 +46,7 @@ class Round:
         )
 
 
-@certain_interruption()
+@reliable_interruption()
 def prune_iteratively(
     model: keras.Model,
     x,
@@ -121,7 +124,7 @@ def prune_iteratively(
         done = Round(number, rounds, left.macs(), left.parameters(), logs)
         journal.add(done, smaller)
         progress(done)
-        raise_lost_interruption()
+        raise_pending_interruption()
     return smaller
 
 
@@ -168,11 +171,11 @@ class _Journal:
 
     def add(self, done, model):
         """Save a round: its model first, so that a listed round is a whole one."""
-        with replaced_whole(self._file(done.number)) as draft:
+        with replace_atomically(self._file(done.number)) as draft:
             model.save(draft)
         self.rounds.append(done)
         content = {"plan": self._plan, "rounds": [dataclasses.asdict(row) for row in self.rounds]}
-        write_whole(self._folder / _JOURNAL, json.dumps(content, indent=2).encode())
+        write_atomically(self._folder / _JOURNAL, json.dumps(content, indent=2).encode())
 
     def _file(self, number):
         return self._folder / f"round_{number}.keras"

@@ -8,10 +8,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfcompress.compat.keras_layers import stored_kernel
-from tfcompress.examples import iterate_inputs
-from tfcompress.graph.channels import ChannelFlow
-from tfcompress.graph.interception import intercepted_calls
-from tfcompress.graph.patches import extract_patches
+from tfcompress.data import iterate_inputs
+from tfcompress.keras_graph.channels import ChannelFlow
+from tfcompress.keras_graph.interception import intercepted_calls
+from tfcompress.keras_graph.patches import extract_patches
 
 
 @dataclasses.dataclass(frozen=True)

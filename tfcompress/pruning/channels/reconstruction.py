@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from tfcompress.extras import missing_extra
-from tfcompress.graph.channels import ChannelFlow, read_channels
+from tfcompress.keras_graph.channels import ChannelFlow, read_channels
 from tfcompress.pruning.channels.mixing import MixingLayer, collect_rows, mixing_layers
 
 _MOST_ROWS = 4096  # positions that a layer's sums are taken over

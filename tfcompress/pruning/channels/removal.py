@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping
 
 import keras
 
-from tfcompress.graph.channels import ChannelFlow, ChannelGroup, read_channels, rebuild
-from tfcompress.graph.channels.flow import require_functional
-from tfcompress.graph.selection import LayerSelector, select_layers
-from tfcompress.graph.wrapper import require_built
+from tfcompress.keras_graph.channels import ChannelFlow, ChannelGroup, read_channels, rebuild
+from tfcompress.keras_graph.channels.flow import require_functional
+from tfcompress.keras_graph.selection import LayerSelector, select_layers
+from tfcompress.keras_graph.wrapper import require_built
 from tfcompress.pruning.channels.choice import Choice
 from tfcompress.pruning.channels.importance import CRITERIA, Importance
 from tfcompress.pruning.channels.reconstruction import reconstruct

@@ -5,11 +5,11 @@ import numpy as np
 from keras import ops
 
 from tfcompress.compat.keras_training import without_autocast
-from tfcompress.graph.channels import read_channels
-from tfcompress.graph.channels.flow import require_functional
-from tfcompress.graph.interception import VariableSwap, intercepted_calls
-from tfcompress.graph.selection import LayerSelector, select_layers
-from tfcompress.graph.wrapper import ModelWrapper, require_built, take_model
+from tfcompress.keras_graph.channels import read_channels
+from tfcompress.keras_graph.channels.flow import require_functional
+from tfcompress.keras_graph.interception import VariableSwap, intercepted_calls
+from tfcompress.keras_graph.selection import LayerSelector, select_layers
+from tfcompress.keras_graph.wrapper import ModelWrapper, require_built, take_model
 from tfcompress.pruning.channels.removal import selected_groups
 from tfcompress.pruning.gates import hard_concrete
 from tfcompress.pruning.gates.layout import ChannelGates, ElementGates

@@ -12,9 +12,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfcompress.graph.channels import ChannelFlow, ChannelGroup, read_channels, rebuild
-from tfcompress.graph.kernels import Kernel, find_kernels
-from tfcompress.graph.selection import walk_layers
+from tfcompress.keras_graph.channels import ChannelFlow, ChannelGroup, read_channels, rebuild
+from tfcompress.keras_graph.kernels import Kernel, find_kernels
+from tfcompress.keras_graph.selection import walk_layers
 from tfcompress.pruning.masks import count_masked, smallest
 
 

@@ -10,14 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfcompress.quantization.kernels import fixed_point, tables
+from tfcompress.quantization.kernels import requantization as rq
 from tfcompress.quantization.kernels.grids import integer_range, less_zero_point
-from tfcompress.quantization.kernels.requantization import (
-    clamped,
-    fixed_point_multiplier,
-    product_in_float32,
-    quotient,
-    round_half_away,
-)
 
 
 def _table_of_sigmoids():
@@ -57,11 +51,6 @@ def _from_table(function, for_xnnpack=False):
 def _in_float(values):
     """Hold integers in float32."""
     return tf.cast(values, tf.float32)
-
-
-def _built_in(steps, grid):
-    """Add the zero point and keep the type's range."""
-    return clamped(steps, "NONE", grid, "reference")
 
 
 def _log(operation, inputs, grids, kernels):
@@ -107,7 +96,7 @@ def _power_of_two(scale, largest):
     """Whether a scale is almost ``2**(shift - 12)``, shift at most ``largest``, and the shift."""
     scale = tf.cast(scale, tf.float64)
     logarithm = tf.cast(tf.math.log(scale), tf.float32) * tf.constant(1 / np.log(2), tf.float32)
-    power = round_half_away(logarithm)
+    power = rq.round_half_away(logarithm)
     shift = tf.cast(power, tf.int64) + 12
     is_power = tf.abs(logarithm - power) < _LARGEST_POWER_OF_TWO_ERROR
     return is_power & (shift >= 0) & (shift <= largest), tf.clip_by_value(shift, 0, largest)
@@ -185,11 +174,11 @@ def _hard_swish(operation, inputs, grids, kernels):
     fine = taken.grid.scale * tf.constant(1 / 128)  # a power of two: exact
 
     def in_15_bits(real):
-        multiplier, shift = fixed_point_multiplier(tf.cast(real, tf.float64))
+        multiplier, shift = rq.fixed_point_multiplier(tf.cast(real, tf.float64))
         reduced = tf.bitwise.right_shift(multiplier + (1 << 15), tf.constant(16, tf.int64))
         return tf.minimum(reduced, 32767), tf.cast(shift, tf.int64)
 
-    output_factor, output_shift = in_15_bits(quotient(fine, grid.scale))
+    output_factor, output_shift = in_15_bits(rq.quotient(fine, grid.scale))
     relu_factor, relu_shift = in_15_bits(fine * tf.constant(32768 / 3))
     steps = tables.every_integer() - tf.cast(taken.grid.zero_point, tf.float32)
     values = tf.cast(steps, tf.int64) * 128
@@ -203,7 +192,7 @@ def _hard_swish(operation, inputs, grids, kernels):
     relu = tf.bitwise.right_shift(relu + (1 << 15), tf.constant(1, tf.int64))
     product = tf.truncatediv(relu * scaled, tf.constant(1 << 15, tf.int64))
     steps = fixed_point.shifted_right(product, -output_shift)
-    return [tables.looked_up(taken, _built_in(steps, grid))]
+    return [tables.looked_up(taken, rq.on_grid(steps, grid))]
 
 
 def _limited(value):
@@ -225,14 +214,7 @@ def _neg(operation, inputs, grids, kernels):
 
 
 def inverse_square_root(value: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Find ``multiplier * 2**(shift - 31)`` near ``value ** -0.5``, in five steps of Newton's.
-
-    Args:
-        value: int64 tensor in [0, 2**31).
-
-    Returns:
-        (multiplier, shift): int64 tensors. Values of 0 and 1 give ``2**31 - 1`` and 0.
-    """
+    """Find ``multiplier * 2**(shift - 31)`` near ``value ** -0.5``, in five steps of Newton's."""
     small = value <= 1
     value = tf.maximum(value, 2)
     large = value >= 1 << 29
@@ -260,7 +242,7 @@ def inverse_square_root(value: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 def _sqrt(operation, inputs, grids, kernels):
     """SQRT, cut off to whole steps; devices refuse negative numbers, here they become 0."""
     real = tf.maximum(less_zero_point(inputs[0]), 0.0) * inputs[0].grid.scale
-    return [_built_in(tf.floor(quotient(tf.sqrt(real), grids[0].scale)), grids[0])]
+    return [rq.on_grid(tf.floor(rq.quotient(tf.sqrt(real), grids[0].scale)), grids[0])]
 
 
 def _rsqrt(operation, inputs, grids, kernels):
@@ -271,11 +253,11 @@ def _rsqrt(operation, inputs, grids, kernels):
 
         def function(value):
             safe = tf.where(value > 0, value, tf.ones_like(value))
-            root = quotient(tf.ones_like(safe), tf.sqrt(safe))
+            root = rq.quotient(tf.ones_like(safe), tf.sqrt(safe))
             return tf.where(value > 0, root, largest)
 
         return _from_table(function)(operation, inputs, grids, kernels)
-    scale = product_in_float32(tf.sqrt(taken.grid.scale), grid.scale)
+    scale = rq.product_in_float32(tf.sqrt(taken.grid.scale), grid.scale)
     steps = tables.every_integer() - tf.cast(taken.grid.zero_point, tf.float32)
     return [tables.looked_up(taken, _inverse_root(steps, scale, grid))]
 
@@ -290,11 +272,11 @@ def _rsqrt_in_fixed_point(operation, inputs, grids, kernels):
 def _inverse_root(steps, scale, grid):
     """Divide by the square roots of steps and by a float64 scale; 0 has the largest result."""
     more_bits = 20
-    multiplier, shift = fixed_point_multiplier(quotient(tf.ones_like(scale), scale))
+    multiplier, shift = rq.fixed_point_multiplier(rq.quotient(tf.ones_like(scale), scale))
     steps = tf.maximum(tf.cast(steps, tf.int64), 0)
     factor, factor_shift = inverse_square_root(steps)
     fine = fixed_point.scaled(tf.ones_like(factor), factor, factor_shift + more_bits)
-    result = _built_in(fixed_point.scaled(fine, multiplier, shift - more_bits), grid)
+    result = rq.on_grid(fixed_point.scaled(fine, multiplier, shift - more_bits), grid)
     largest = tf.constant(float(integer_range(grid.dtype)[1]))
     return tf.where(steps == 0, largest, result)
 

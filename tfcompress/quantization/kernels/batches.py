@@ -23,24 +23,7 @@ Input = tf.Tensor | Integers | None
 
 
 def completed(operation: Operation, tensors: Sequence[Tensor]) -> Operation:
-    """Add to an operation's options what only the tensors around it say.
-
-    Args:
-        operation: an operation of a subgraph.
-        tensors: the subgraph's tensors.
-
-    Returns:
-        The operation with ``input_shapes``, ``output_shapes`` and ``output_types`` in its
-        options: the file's shapes and types, a shape of None for an input that is absent.
-
-    Example:
-    ```python
-    from tfcompress.tflite.flatbuffer import read_model
-
-    graph = read_model("model.tflite").subgraphs[0]
-    operations = [completed(operation, graph.tensors) for operation in graph.operations]
-    ```
-    """
+    """Add to an operation's options what only the tensors around it say."""
     options = dict(operation.options)
     options["input_shapes"] = tuple(
         tensors[index].shape if index >= 0 else None for index in operation.inputs
@@ -55,16 +38,7 @@ def run(
     operation: Operation,
     inputs: list[Input],
 ) -> list[tf.Tensor]:
-    """Run an operation on tensors of any number of items.
-
-    Args:
-        kernel: computes the operation; takes it and its inputs.
-        operation: from ``completed``.
-        inputs: its inputs, each a tensor with N times the file's leading dimension.
-
-    Returns:
-        The outputs, with N times the file's leading dimensions.
-    """
+    """Run an operation on tensors of any number of items."""
     rule = _RULES.get(operation.name)
     shapes = operation.options["input_shapes"]
     batched = [_is_batched(*entry) for entry in zip(inputs, shapes, strict=True)]

@@ -1,11 +1,13 @@
-"""The integer kernels that compute value by value: ADD, SUB, MUL, QUANTIZE, DEQUANTIZE.
+"""The integer kernels that compute value by value: sums, products, conversions, comparisons.
 
-A kernel is a function ``kernel(operation, inputs, grids, kernels)`` as in
-``tfcompress.quantization.kernels.linear``. Real numbers, QUANTIZE's input and DEQUANTIZE's output,
-are plain float32 tensors; DEQUANTIZE's output has no grid.
+A kernel is a function ``kernel(operation, inputs, grids, kernels)`` as in ``linear.py``. Real
+numbers, QUANTIZE's input and DEQUANTIZE's output, are plain float32 tensors; DEQUANTIZE's output
+has no grid.
 
-XNNPACK leaves an addition, a product or a conversion to the built-in kernels where the scales lie
-far apart, and everything in 16 bits. Two cases are not exact:
+XNNPACK leaves an addition, a product, a conversion or LEAKY_RELU to the built-in kernels where the
+scales lie far apart, and everything in 16 bits. The other operations are left to them always; they
+equal the reference kernels there. Those multiply in fixed point by factors made in float32; those
+of TFLite Micro make them in float64. Two cases are not exact:
 
 - Where a scale of ADD is 2**8 times that of its result or more, LiteRT's vector instructions wrap
   sums beyond 16 bits around: the result is 127 for what should be -128. Here it is -128.
@@ -17,97 +19,53 @@ ADD and SUB in 16 bits take general scales (``pot_scale_int16`` is off).
 
 import tensorflow as tf
 
+from tfcompress.quantization.kernels import fixed_point
 from tfcompress.quantization.kernels import requantization as rq
 from tfcompress.quantization.kernels.grids import Integers, less_zero_point
 
 
-def add(operation, inputs, grids, kernels):
-    """Compute ADD of two tensors that broadcast."""
-    return [_sum(operation, inputs, grids[0], kernels, sign=1)]
+def _steps(integers):
+    """Return integers counted from zero."""
+    return tf.cast(less_zero_point(integers), tf.int32)
 
 
-def sub(operation, inputs, grids, kernels):
-    """Compute SUB of two tensors that broadcast."""
-    return [_sum(operation, inputs, grids[0], kernels, sign=-1)]
+def _fused(operation):
+    """Return the activation that is fused into an operation."""
+    return operation.options.get("fused_activation_function", "NONE")
 
 
-def mul(operation, inputs, grids, kernels):
-    """Compute MUL of two tensors that broadcast."""
-    first, second = inputs
-    grid = grids[0]
-    activation = operation.options["fused_activation_function"]
-    real = rq.factor_in_float32(grid.scale, first.grid.scale, second.grid.scale)
-    multiplier = tf.cast(real, tf.float32)
-    taken = (multiplier >= 2.0**-16) & (multiplier < 2.0**8)
-
-    def in_float32():
-        values = tf.round(less_zero_point(first) * less_zero_point(second) * multiplier)
-        return rq.clamped(values, activation, grid, "xnnpack")
-
-    def in_fixed_point():
-        return _product_in_fixed_point(operation, inputs, grid, real)
-
-    return [_either(taken, in_float32, in_fixed_point, grid, kernels)]
-
-
-def mul_by_float64_factor(operation, inputs, grids, kernels):
-    """Compute MUL as TFLite Micro does: as the built-in kernel, with a factor made in float64."""
-    del kernels
-    real = rq.factor_in_float64(grids[0].scale, *(each.grid.scale for each in inputs))
-    return [_product_in_fixed_point(operation, inputs, grids[0], real)]
-
-
-def _product_in_fixed_point(operation, inputs, grid, real):
-    """Multiply two tensors and their product by a float64 factor."""
-    first, second = (tf.cast(less_zero_point(each), tf.int32) for each in inputs)
-    values = rq.multiply_fixed_point(first * second, *rq.fixed_point_multiplier(real))
-    activation = operation.options["fused_activation_function"]
-    return rq.clamped(values, activation, grid, "reference")
-
-
-def quantize(operation, inputs, grids, kernels):
-    """Compute QUANTIZE: of real numbers, or of integers to another grid."""
-    del operation
-    values, grid = inputs[0], grids[0]
-    if isinstance(values, Integers):
-        return [_requantized(values, grid, kernels)]
-    if kernels == "xnnpack":
-        # Both XNNPACK and the built-in kernel for 16 bits multiply by the rounded reciprocal.
-        steps = tf.round(values * rq.quotient(tf.constant(1.0), grid.scale))
-    else:
-        steps = rq.round_half_away(rq.quotient(values, grid.scale))
-    return [rq.clamped(steps, "NONE", grid, kernels)]
-
-
-def dequantize(operation, inputs, grids, kernels):
-    """Compute DEQUANTIZE: the real numbers that integers mean."""
-    del operation, grids, kernels
-    return [less_zero_point(inputs[0]) * inputs[0].grid.scale]
-
-
-def _either(taken, by_xnnpack, built_in, grid, kernels):
+def _by_either(taken, by_xnnpack, built_in, grid, kernels):
     """Compute as XNNPACK does if it takes the operation, otherwise as the built-in kernel."""
     if kernels != "xnnpack" or grid.dtype != "INT8":
-        return built_in()
-    return tf.cond(taken, by_xnnpack, built_in)
+        return [built_in()]
+    return [tf.cond(taken, by_xnnpack, built_in)]
 
 
-def _sum(operation, inputs, grid, kernels, sign):
-    """Compute the sum or the difference of two tensors."""
-    first, second = inputs
-    activation = operation.options["fused_activation_function"]
-    ratios = [tf.cast(rq.ratio(each.grid.scale, grid.scale), tf.float32) for each in inputs]
-    taken = tf.reduce_all([(each >= 2.0**-10) & (each < 2.0**8) for each in ratios])
+def _in_8_fractional_bits(values, factors, grid):
+    """Multiply by factors with 8 fractional bits, as XNNPACK converts."""
+    steps = tf.floor((values * tf.round(256.0 * factors) + 128.0) * 2.0**-8)
+    return rq.clamped(steps, "NONE", grid, "xnnpack")
 
-    def by_xnnpack():
-        values = _sum_in_21_bits(first, second, ratios, sign)
-        return rq.clamped(values, activation, grid, "xnnpack")
 
-    def built_in():
-        values = _sum_in_fixed_point(first, second, grid, sign, kernels)
-        return rq.clamped(values, activation, grid, "reference")
+def _sum_with(sign):
+    """Make the kernel of ADD or SUB."""
 
-    return _either(taken, by_xnnpack, built_in, grid, kernels)
+    def kernel(operation, inputs, grids, kernels):
+        grid = grids[0]
+        ratios = [tf.cast(rq.ratio(each.grid.scale, grid.scale), tf.float32) for each in inputs]
+        taken = tf.reduce_all([(each >= 2.0**-10) & (each < 2.0**8) for each in ratios])
+
+        def by_xnnpack():
+            values = _sum_in_21_bits(*inputs, ratios, sign)
+            return rq.clamped(values, _fused(operation), grid, "xnnpack")
+
+        def built_in():
+            values = _sum_in_fixed_point(*inputs, grid, sign, kernels)
+            return rq.clamped(values, _fused(operation), grid, "reference")
+
+        return _by_either(taken, by_xnnpack, built_in, grid, kernels)
+
+    return kernel
 
 
 def _sum_in_21_bits(first, second, ratios, sign):
@@ -133,17 +91,14 @@ def _sum_in_fixed_point(first, second, grid, sign, kernels):
         vectorized = vectorized and _alike(first.values.shape, second.values.shape)
 
     def common(integers):
-        real = rq.quotient(tf.cast(integers.grid.scale, tf.float64), twice)
-        multiplier, shift = rq.fixed_point_multiplier(real)
-        values = tf.cast(less_zero_point(integers), tf.int32)
+        multiplier, shift = rq.fixed_point_multiplier(rq.ratio(integers.grid.scale, twice))
+        values = _steps(integers)
         if vectorized:
             return rq.multiply_fixed_point(values, multiplier, shift + more)
         return rq.multiply_fixed_point(values * (1 << more), multiplier, shift)
 
     real = rq.ratio(twice, grid.scale) * 2.0**-more
-    return rq.multiply_fixed_point(
-        common(first) + sign * common(second), *rq.fixed_point_multiplier(real)
-    )
+    return rq.rescaled(common(first) + sign * common(second), real)
 
 
 def _alike(shape, other):
@@ -154,32 +109,235 @@ def _alike(shape, other):
     )
 
 
-def _requantized(integers, grid, kernels):
-    """Move integers to another grid."""
-    real = rq.ratio(integers.grid.scale, grid.scale)
-    values = less_zero_point(integers)
+def _mul(operation, inputs, grids, kernels):
+    """MUL of two tensors that broadcast."""
+    first, second = inputs
+    grid = grids[0]
+    real = rq.factor_in_float32(grid.scale, first.grid.scale, second.grid.scale)
+    multiplier = tf.cast(real, tf.float32)
+    taken = (multiplier >= 2.0**-16) & (multiplier < 2.0**8)
 
     def by_xnnpack():
-        multiplier = tf.round(256.0 * tf.cast(real, tf.float32))
-        steps = tf.floor((values * multiplier + 128.0) * 2.0**-8)
-        return rq.clamped(steps, "NONE", grid, "xnnpack")
+        values = tf.round(less_zero_point(first) * less_zero_point(second) * multiplier)
+        return rq.clamped(values, _fused(operation), grid, "xnnpack")
 
     def built_in():
-        steps = rq.multiply_fixed_point(tf.cast(values, tf.int32), *rq.fixed_point_multiplier(real))
-        return rq.clamped(steps, "NONE", grid, "reference")
+        return _product_in_fixed_point(operation, inputs, grid, real)
 
+    return _by_either(taken, by_xnnpack, built_in, grid, kernels)
+
+
+def _mul_by_float64_factor(operation, inputs, grids, kernels):
+    """MUL of TFLite Micro: as the built-in kernel, with a factor made in float64."""
+    real = rq.factor_in_float64(grids[0].scale, *(each.grid.scale for each in inputs))
+    return [_product_in_fixed_point(operation, inputs, grids[0], real)]
+
+
+def _product_in_fixed_point(operation, inputs, grid, real):
+    """Multiply two tensors and their product by a float64 factor."""
+    first, second = map(_steps, inputs)
+    return rq.clamped(rq.rescaled(first * second, real), _fused(operation), grid, "reference")
+
+
+def _div(operation, inputs, grids, kernels):
+    """DIV by a reciprocal in fixed point."""
+    first, second = inputs
+    dividend, divisor = (tf.cast(less_zero_point(entry), tf.int64) for entry in inputs)
+    dividend, divisor = dividend * tf.sign(divisor), tf.abs(divisor)
+    zeros = fixed_point.leading_zeros(tf.maximum(divisor, 1))
+    inverse = fixed_point.quotient_of_one_plus(tf.bitwise.left_shift(divisor, zeros) - (1 << 31))
+    headroom = _sign_bits(dividend)
+    unscaled = fixed_point.product(tf.bitwise.left_shift(dividend, headroom), inverse)
+    scales = rq.product_in_float32(second.grid.scale, grids[0].scale)
+    real = rq.quotient(tf.cast(first.grid.scale, tf.float64), scales)
+    real = tf.cast(tf.cast(real, tf.float32), tf.float64)
+    multiplier, shift = rq.fixed_point_multiplier(real)
+    shift = tf.cast(shift, tf.int64) - (31 - zeros) - headroom
+    high = fixed_point.product(unscaled, multiplier)
+    steps = _shifted_as_a_processor_does(high, tf.maximum(-shift, 0))
+    return [rq.clamped(steps, _fused(operation), grids[0], "reference")]
+
+
+def _shifted_as_a_processor_does(value, bits):
+    """Divide by ``2**bits``, halves away from zero, where processors take only 5 of the bits.
+
+    The kernel does not expect quotients so small. They come out large.
+    """
+    beyond = tf.bitwise.right_shift(value, tf.maximum(bits - 32, 0)) + tf.cast(value >= 0, tf.int64)
+    return tf.where(bits < 32, fixed_point.shifted_right(value, tf.minimum(bits, 31)), beyond)
+
+
+def _sign_bits(value):
+    """Count how far 32-bit numbers can be shifted left without losing their sign."""
+    magnitude = tf.where(value >= 0, 2 * value, -2 * value - 1)
+    free = fixed_point.leading_zeros(tf.maximum(magnitude, 1))
+    return tf.where(value == 0, tf.constant(31, tf.int64), free)
+
+
+def _squared_difference(operation, inputs, grids, kernels):
+    """SQUARED_DIFFERENCE: both on twice the larger scale with 7 more bits."""
+    grid = grids[0]
+    twice = tf.cast(2.0 * tf.maximum(*(entry.grid.scale for entry in inputs)), tf.float64)
+    first, second = (
+        rq.rescaled(_steps(entry) * (1 << 7), rq.ratio(entry.grid.scale, twice)) for entry in inputs
+    )
+    real = rq.ratio(twice * twice, grid.scale * 2.0**14)
+    return [rq.on_grid(rq.rescaled((first - second) * (first - second), real), grid)]
+
+
+def quantize(operation, inputs, grids, kernels):
+    """Compute QUANTIZE: of real numbers, or of integers to another grid."""
+    values, grid = inputs[0], grids[0]
+    if not isinstance(values, Integers):
+        if kernels == "xnnpack":
+            # Both XNNPACK and the built-in kernel for 16 bits multiply by the rounded reciprocal.
+            steps = tf.round(values * rq.quotient(tf.constant(1.0), grid.scale))
+        else:
+            steps = rq.round_half_away(rq.quotient(values, grid.scale))
+        return [rq.clamped(steps, "NONE", grid, kernels)]
+    real = rq.ratio(values.grid.scale, grid.scale)
     single = tf.cast(real, tf.float32)
+
+    def by_xnnpack():
+        return _in_8_fractional_bits(less_zero_point(values), single, grid)
+
+    def built_in():
+        return rq.on_grid(rq.rescaled(_steps(values), real), grid)
+
+    if values.grid.dtype != grid.dtype:
+        return [built_in()]
     taken = (single >= 2.0**-8) & (single <= 2.0**7)
-    if integers.grid.dtype != grid.dtype:
-        return built_in()
-    return _either(taken, by_xnnpack, built_in, grid, kernels)
+    return _by_either(taken, by_xnnpack, built_in, grid, kernels)
+
+
+def dequantize(operation, inputs, grids, kernels):
+    """Compute DEQUANTIZE: the real numbers that integers mean."""
+    return [less_zero_point(inputs[0]) * inputs[0].grid.scale]
+
+
+def _comparison(compare, rescales_16_bits=False):
+    """Make the kernel of a comparison; each side is multiplied by its scale in fixed point."""
+
+    def kernel(operation, inputs, grids, kernels):
+        if not isinstance(inputs[0], Integers):
+            return [compare(*inputs)]
+        if inputs[0].grid.dtype == "INT16" and not rescales_16_bits:
+            return [compare(inputs[0].values, inputs[1].values)]
+        return [compare(*map(_in_fixed_point, inputs))]
+
+    return kernel
+
+
+def _in_fixed_point(integers):
+    """Multiply by the scale, with eight more bits."""
+    multiplier, shift = rq.fixed_point_multiplier(tf.cast(integers.grid.scale, tf.float64))
+    steps = _steps(integers) * (1 << 8)
+    high = rq.multiply_fixed_point(steps, multiplier, tf.zeros_like(shift))
+    return rq.divide_by_power_of_two(high, tf.maximum(-shift, 0))
+
+
+def _relu(lowest, highest, factor=rq.factor_in_float32):
+    """Make the kernel of RELU and the like: move to the output's grid, then clamp."""
+
+    def kernel(operation, inputs, grids, kernels):
+        taken, grid = inputs[0], grids[0]
+        steps = rq.rescaled(_steps(taken), factor(grid.scale, taken.grid.scale))
+        limits = [
+            float("inf")
+            if limit is None
+            else rq.round_half_away(rq.quotient(tf.constant(limit), grid.scale))
+            for limit in (lowest, highest)
+        ]
+        return [rq.on_grid(tf.clip_by_value(tf.cast(steps, tf.float32), *limits), grid)]
+
+    return kernel
+
+
+def _relu6_on_one_grid(operation, inputs, grids, kernels):
+    """RELU6 of TFLite Micro: clamp on the input's grid, whatever the output's is."""
+    limits = rq.activation_limits("RELU6", inputs[0].grid, "reference")
+    return [tf.clip_by_value(inputs[0].values, *limits)]
+
+
+def _leaky_relu(factor):
+    """Make the kernel of LEAKY_RELU."""
+
+    def kernel(operation, inputs, grids, kernels):
+        taken, grid, alpha = inputs[0], grids[0], operation.options["alpha"]
+        identity = tf.cast(rq.factor_in_float32(grid.scale, taken.grid.scale), tf.float32)
+        below = tf.cast(rq.product_in_float32(identity, alpha), tf.float32)
+
+        def by_xnnpack():
+            values = less_zero_point(taken)
+            return _in_8_fractional_bits(values, tf.where(values >= 0, identity, below), grid)
+
+        def built_in():
+            steep = tf.constant(abs(alpha), tf.float32)
+            negative = rq.rescaled(_steps(taken), factor(grid.scale, taken.grid.scale, steep))
+            positive = rq.rescaled(_steps(taken), factor(grid.scale, taken.grid.scale))
+            negative = -negative if alpha < 0 else negative
+            return rq.on_grid(tf.where(_steps(taken) >= 0, positive, negative), grid)
+
+        taken_over = (identity >= 2.0**-8) & (identity <= 2.0**7)
+        taken_over &= (below >= -(2.0**7) + 2.0**-8) & (below <= 2.0**7)
+        taken_over &= tf.abs(below) >= 2.0**-8
+        return _by_either(taken_over, by_xnnpack, built_in, grid, kernels)
+
+    return kernel
+
+
+def _prelu(factor):
+    """Make the kernel of PRELU."""
+
+    def kernel(operation, inputs, grids, kernels):
+        taken, slope = inputs
+        grid, scale = grids[0], taken.grid.scale
+        values = _steps(taken)
+        positive = rq.rescaled(values, factor(grid.scale, scale))
+        below = factor(grid.scale, scale, slope.grid.scale)
+        negative = rq.rescaled(values * _steps(slope), below)
+        return [rq.on_grid(tf.where(values >= 0, positive, negative), grid)]
+
+    return kernel
+
+
+def _abs(factor):
+    """Make the kernel of ABS."""
+
+    def kernel(operation, inputs, grids, kernels):
+        real = factor(grids[0].scale, inputs[0].grid.scale)
+        return [rq.on_grid(rq.rescaled(tf.abs(_steps(inputs[0])), real), grids[0])]
+
+    return kernel
 
 
 ELEMENTWISE = {
-    "ADD": add,
-    "DEQUANTIZE": dequantize,
-    "MUL": mul,
+    "ADD": _sum_with(sign=1),
+    "SUB": _sum_with(sign=-1),
+    "MUL": _mul,
+    "DIV": _div,
+    "SQUARED_DIFFERENCE": _squared_difference,
     "QUANTIZE": quantize,
-    "SUB": sub,
+    "DEQUANTIZE": dequantize,
+    "EQUAL": _comparison(tf.equal, rescales_16_bits=True),
+    "NOT_EQUAL": _comparison(tf.not_equal, rescales_16_bits=True),
+    "GREATER": _comparison(tf.greater),
+    "GREATER_EQUAL": _comparison(tf.greater_equal),
+    "LESS": _comparison(tf.less),
+    "LESS_EQUAL": _comparison(tf.less_equal),
+    "RELU": _relu(0.0, None),
+    "RELU6": _relu(0.0, 6.0),
+    "RELU_N1_TO_1": _relu(-1.0, 1.0),
+    "RELU_0_TO_1": _relu(0.0, 1.0),
+    "LEAKY_RELU": _leaky_relu(rq.factor_in_float32),
+    "PRELU": _prelu(rq.factor_in_float32),
+    "ABS": _abs(rq.factor_in_float32),
 }
-MICRO_ELEMENTWISE = {"MUL": mul_by_float64_factor}
+MICRO_ELEMENTWISE = {
+    "MUL": _mul_by_float64_factor,
+    "RELU": _relu(0.0, None, rq.factor_in_float64),
+    "RELU6": _relu6_on_one_grid,
+    "LEAKY_RELU": _leaky_relu(rq.factor_in_float64),
+    "PRELU": _prelu(rq.factor_in_float64),
+    "ABS": _abs(rq.factor_in_float64),
+}

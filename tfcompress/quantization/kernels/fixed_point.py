@@ -28,30 +28,13 @@ def saturated(value: tf.Tensor, word: int = 31) -> tf.Tensor:
 
 
 def product(first: tf.Tensor, second: tf.Tensor, word: int = 31) -> tf.Tensor:
-    """Multiply and round to nearest, halves up; the whole bits of the factors add up.
-
-    Args:
-        first: int64 tensor within the word.
-        second: likewise.
-        word: 31 or 15 bits beside the sign.
-
-    Returns:
-        int64 tensor within the word.
-    """
+    """Multiply and round to nearest, halves up; the whole bits of the factors add up."""
     doubled = first * second + (1 << (word - 1))
     return saturated(tf.bitwise.right_shift(doubled, tf.constant(word, tf.int64)), word)
 
 
 def shifted_right(value: tf.Tensor, bits: int | tf.Tensor) -> tf.Tensor:
-    """Divide by ``2**bits``, halves away from zero.
-
-    Args:
-        value: int64 tensor.
-        bits: int or int64 tensor, 0 or more.
-
-    Returns:
-        int64 tensor.
-    """
+    """Divide by ``2**bits``, halves away from zero."""
     bits = tf.convert_to_tensor(bits, tf.int64)
     mask = tf.bitwise.left_shift(tf.ones_like(bits), bits) - 1
     rest = tf.bitwise.bitwise_and(value, mask)
@@ -65,16 +48,7 @@ def shifted_left(value: tf.Tensor, bits: int, word: int = 31) -> tf.Tensor:
 
 
 def scaled(value: tf.Tensor, multiplier: tf.Tensor, shift: tf.Tensor) -> tf.Tensor:
-    """Multiply by ``multiplier * 2**(shift - 31)``, rounding the product and then the shift.
-
-    Args:
-        value: int64 tensor that stays within 32 bits when it is shifted to the left.
-        multiplier: int64 tensor.
-        shift: int32 or int64 tensor.
-
-    Returns:
-        int64 tensor.
-    """
+    """Multiply by ``multiplier * 2**(shift - 31)``, rounding the product and then the shift."""
     shift = tf.cast(shift, tf.int64)
     high = product(tf.bitwise.left_shift(value, tf.maximum(shift, 0)), multiplier)
     return shifted_right(high, tf.maximum(-shift, 0))
@@ -97,16 +71,7 @@ def _exponential_near_an_eighth(value, word):
 
 
 def exponential(value: tf.Tensor, whole_bits: int = 5, word: int = 31) -> tf.Tensor:
-    """Compute ``exp`` of numbers up to 0.
-
-    Args:
-        value: int64 tensor, not above 0, with ``whole_bits`` whole bits.
-        whole_bits: 2 to 5.
-        word: 31 or 15 bits beside the sign.
-
-    Returns:
-        int64 tensor without whole bits; 1 is the largest number of the word.
-    """
+    """Compute ``exp`` of numbers up to 0."""
     fraction_bits = word - whole_bits
     quarter = 1 << (fraction_bits - 2)
     near = tf.bitwise.bitwise_and(value, tf.constant(quarter - 1, tf.int64)) - quarter
@@ -131,29 +96,12 @@ def _twice_quotient_of_one_plus(value, word):
 
 
 def quotient_of_one_plus(value: tf.Tensor, word: int = 31) -> tf.Tensor:
-    """Compute ``1 / (1 + value)`` of numbers in [0, 1).
-
-    Args:
-        value: int64 tensor without whole bits.
-        word: 31 or 15 bits beside the sign.
-
-    Returns:
-        int64 tensor without whole bits.
-    """
+    """Compute ``1 / (1 + value)`` of numbers in [0, 1)."""
     return shifted_left(_twice_quotient_of_one_plus(value, word), 1, word)
 
 
 def sigmoid(value: tf.Tensor, whole_bits: int, word: int) -> tf.Tensor:
-    """Compute the sigmoid.
-
-    Args:
-        value: int64 tensor with ``whole_bits`` whole bits.
-        whole_bits: 2 to 5.
-        word: 31 or 15 bits beside the sign.
-
-    Returns:
-        int64 tensor without whole bits.
-    """
+    """Compute the sigmoid."""
     positive = quotient_of_one_plus(exponential(-tf.abs(value), whole_bits, word), word)
     result = tf.where(value > 0, positive, (1 << word) - 1 - positive)
     return tf.where(value == 0, tf.constant(1 << (word - 1), tf.int64), result)
@@ -167,14 +115,7 @@ def hyperbolic_tangent(value: tf.Tensor, whole_bits: int, word: int) -> tf.Tenso
 
 
 def leading_zeros(value: tf.Tensor) -> tf.Tensor:
-    """Count the zero bits above the highest one bit of positive 32-bit numbers.
-
-    Args:
-        value: int64 tensor in [1, 2**32).
-
-    Returns:
-        int64 tensor.
-    """
+    """Count the zero bits above the highest one bit of positive 32-bit numbers."""
     exponent = tf.bitwise.right_shift(
         tf.bitcast(tf.cast(value, tf.float64), tf.int64), tf.constant(52, tf.int64)
     )
@@ -182,16 +123,7 @@ def leading_zeros(value: tf.Tensor) -> tf.Tensor:
 
 
 def logarithm(value: tf.Tensor, whole_bits: int, result_bits: int) -> tf.Tensor:
-    """Compute the natural logarithm of numbers from 1.
-
-    Args:
-        value: int64 tensor with ``whole_bits`` whole bits.
-        whole_bits: of the value.
-        result_bits: of the result.
-
-    Returns:
-        int64 tensor with ``result_bits`` whole bits.
-    """
+    """Compute the natural logarithm of numbers from 1."""
     sum_bits = result_bits + 1
     root, quarter = constant(0.5**0.5, 0), constant(0.25, sum_bits)
     fourth_root = constant(0.5**0.25, 0)

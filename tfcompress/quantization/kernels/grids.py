@@ -43,15 +43,6 @@ class Integers(NamedTuple):
 def integer_range(dtype: str) -> tuple[int, int]:
     """Return the lowest and the highest integer of an activation's or a weight's type.
 
-    Args:
-        dtype: "INT4", "INT8" or "INT16".
-
-    Returns:
-        (lowest, highest).
-
-    Raises:
-        ValueError: no such type.
-
     Example:
     >>> integer_range("INT8")
     (-128, 127)

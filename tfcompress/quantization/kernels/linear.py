@@ -21,6 +21,7 @@ XNNPACK refuses a file in which input scale * weight scale reaches 256 times the
 
 import tensorflow as tf
 
+from tfcompress.quantization.kernels import convolutions, structural
 from tfcompress.quantization.kernels import requantization as rq
 from tfcompress.quantization.kernels.grids import less_zero_point
 
@@ -29,156 +30,88 @@ _EXACT_IN_FLOAT32 = 1 << 24
 
 def conv_2d(operation, inputs, grids, kernels):
     """Compute CONV_2D: activations NHWC, weights OHWI, a bias or none."""
-    activations, weights, bias = _three(inputs)
-    summed = _sum_type(activations)
-    strides, dilations = _steps(operation)
-    values = _padded(operation, activations, weights.values.shape[1:3])
-    sums = tf.nn.conv2d(
-        tf.cast(values, summed),
-        tf.cast(tf.transpose(weights.values, (1, 2, 3, 0)), summed),
-        strides=strides,
-        padding="VALID",
-        dilations=dilations,
-    )
+    activations, weights, bias = (*inputs, None)[:3]
+    sums = _windowed_sums(convolutions.convolution_2d, operation, activations, weights)
     offsets = _offsets(activations, weights, (1, 2, 3), bias)
     # XNNPACK convolves with no 4-bit weights; convolutions in groups have no vectorized kernel.
     groups = activations.values.shape[-1] // weights.values.shape[-1]
     vectorized = groups == 1 if weights.grid.dtype == "INT4" else None
-    operands = activations, weights
-    return [_convolved(operation, sums, offsets, operands, grids[0], kernels, vectorized)]
+    return [_convolved(operation, sums, offsets, inputs[:2], grids[0], kernels, vectorized)]
 
 
 def depthwise_conv_2d(operation, inputs, grids, kernels):
     """Compute DEPTHWISE_CONV_2D: activations NHWC, weights (1, height, width, channels)."""
-    activations, weights, bias = _three(inputs)
-    summed = _sum_type(activations)
-    strides, dilations = _steps(operation)
-    _, height, width, channels = weights.values.shape
-    channels_in = activations.values.shape[-1]
-    kernel = tf.reshape(weights.values, (height, width, channels_in, channels // channels_in))
-    values = _padded(operation, activations, (height, width))
-    # TensorFlow's kernel takes neither two different strides nor strides with dilation.
-    native = strides[0] == strides[1] and dilations == (1, 1)
-    sums = tf.nn.depthwise_conv2d(
-        tf.cast(values, summed),
-        tf.cast(kernel, summed),
-        strides=(1, *strides, 1) if native else (1, 1, 1, 1),
-        padding="VALID",
-        dilations=dilations,
-    )
-    if not native:
-        sums = sums[:, :: strides[0], :: strides[1]]
+    activations, weights, bias = (*inputs, None)[:3]
+    sums = _windowed_sums(convolutions.depthwise_convolution_2d, operation, activations, weights)
     offsets = _offsets(activations, weights, (0, 1, 2), bias)
-    vectorized = _in_eights(channels) if weights.grid.dtype == "INT4" else None
+    vectorized = _in_eights(weights.values.shape[-1]) if weights.grid.dtype == "INT4" else None
+    return [_convolved(operation, sums, offsets, inputs[:2], grids[0], kernels, vectorized)]
+
+
+def transpose_conv(operation, inputs, grids, kernels):
+    """Compute TRANSPOSE_CONV: the output's shape, weights OHWI, activations NHWC, maybe a bias."""
+    size, weights, activations, bias = (*inputs, None)[:4]
+    summed = _sum_type(activations)
+    sums = convolutions.transposed_convolution_2d(
+        tf.cast(less_zero_point(activations), summed),
+        tf.cast(weights.values, summed),
+        structural.static(size, operation, "output shape"),
+        operation.options,
+    )
+    channels, *kernel_size, _ = weights.values.shape
+    # XNNPACK takes no kernel that leaves gaps with SAME padding.
+    strides = operation.options["stride_h"], operation.options["stride_w"]
+    gaps = any(size < stride for size, stride in zip(kernel_size, strides, strict=True))
+    vectorized = _in_eights(channels) if gaps and operation.options["padding"] == "SAME" else None
+    offsets = None if bias is None else bias.values
     operands = activations, weights
     return [_convolved(operation, sums, offsets, operands, grids[0], kernels, vectorized)]
 
 
 def fully_connected(operation, inputs, grids, kernels):
     """Compute FULLY_CONNECTED: activations (..., in), weights (out, in), a bias or none."""
-    activations, weights, bias = _three(inputs)
-    sums, offsets = _products(operation, activations, weights, bias)
-    scales, grid = (activations.grid.scale, weights.grid.scale), grids[0]
+    activations, weights, bias = (*inputs, None)[:3]
+    sums, offsets = _rows_of_sums(operation, activations, weights, bias)
     wide, size = activations.grid.dtype == "INT16", weights.values.shape[1]
     if kernels == "reference" or (wide and bias is not None):
-        real = rq.ratio(rq.product_in_float64(*scales), grid.scale)
-        return [_clamped(operation, _in_double(sums, offsets, real), grid, "reference")]
+        real = _ratio(rq.product_in_float64, activations, weights, grids[0])
+        whole = tf.cast(_whole_sums(sums, offsets, tf.int64), tf.float64)
+        return [_clamped(operation, rq.round_half_away(whole * real), grids[0], "reference")]
     # XNNPACK wants whole bytes of 4-bit weights in each row.
     if wide or (weights.grid.dtype == "INT4" and size % 2):
-        values = _twice_rounded(sums, offsets, _real_multiplier(*scales, grid), vectorized=True)
-        return [_clamped(operation, values, grid, "reference")]
-    return [_by_xnnpack(operation, sums, offsets, (activations, weights), grid)]
+        real = _ratio(_product_of_layer(weights), activations, weights, grids[0])
+        return [_in_fixed_point(operation, sums, offsets, real, grids[0], vectorized=True)]
+    return [_by_xnnpack(operation, sums, offsets, (activations, weights), grids[0])]
 
 
 def fully_connected_in_fixed_point(operation, inputs, grids, kernels):
     """Compute FULLY_CONNECTED as TFLite Micro does, which fixes its output as a convolution's."""
-    del kernels
-    activations, weights, bias = _three(inputs)
-    sums, offsets = _products(operation, activations, weights, bias)
-    real = _real_multiplier(activations.grid.scale, weights.grid.scale, grids[0])
-    if activations.grid.dtype == "INT16":
-        values = _once_rounded(sums, offsets, real)
-    else:
-        values = _twice_rounded(sums, offsets, real)
-    return [_clamped(operation, values, grids[0], "reference")]
-
-
-def _products(operation, activations, weights, bias):
-    """Return the sums of products of a fully connected layer, and what they lack."""
-    summed = _sum_type(activations)
-    units, size = weights.values.shape
-    values = tf.cast(activations.values, summed)
-    sums = tf.matmul(
-        tf.reshape(values, (-1, size)), tf.cast(weights.values, summed), transpose_b=True
-    )
-    if operation.options["keep_num_dims"]:
-        sums = tf.reshape(sums, tf.concat([tf.shape(values)[:-1], [units]], 0))
-    return sums, _offsets(activations, weights, 1, bias)
-
-
-def _real_multiplier(scale, weight_scale, grid):
-    """Return the factor of a fully connected layer: one scale is multiplied in float32."""
-    product = rq.product_in_float64 if weight_scale.shape.rank else rq.product_in_float32
-    return rq.ratio(product(scale, weight_scale), grid.scale)
-
-
-def transpose_conv(operation, inputs, grids, kernels):
-    """Compute TRANSPOSE_CONV: the output's shape, weights OHWI, activations NHWC, maybe a bias."""
-    shape, weights, activations, *bias = inputs
-    strides, _ = _steps(operation)
-    summed = _sum_type(activations)
-    values = tf.cast(less_zero_point(activations), summed)
-    sums = tf.nn.conv2d_transpose(
-        values,
-        tf.cast(tf.transpose(weights.values, (1, 2, 0, 3)), summed),
-        output_shape=tf.concat([tf.shape(values)[:1], tf.cast(shape, tf.int32)[1:]], 0),
-        strides=strides,
-        padding=operation.options["padding"],
-    )
-    channels, *kernel_size, _ = weights.values.shape
-    # XNNPACK takes no kernel that leaves gaps with SAME padding.
-    gaps = any(size < stride for size, stride in zip(kernel_size, strides, strict=True))
-    gaps = gaps and operation.options["padding"] == "SAME"
-    offsets = bias[0].values if bias and bias[0] is not None else None
-    vectorized = _in_eights(channels) if gaps else None
-    operands = activations, weights
-    return [_convolved(operation, sums, offsets, operands, grids[0], kernels, vectorized)]
+    activations, weights, bias = (*inputs, None)[:3]
+    sums, offsets = _rows_of_sums(operation, activations, weights, bias)
+    real = _ratio(_product_of_layer(weights), activations, weights, grids[0])
+    once = activations.grid.dtype == "INT16"
+    return [_in_fixed_point(operation, sums, offsets, real, grids[0], once)]
 
 
 def batch_matmul(operation, inputs, grids, kernels):
     """Compute BATCH_MATMUL of two tensors (..., rows, columns), each transposed if asked."""
     first, second = inputs
-    summed = _sum_type(first)
-    sums = tf.matmul(
-        tf.cast(less_zero_point(first), summed),
-        tf.cast(less_zero_point(second), summed),
-        transpose_a=operation.options["adj_x"],
-        transpose_b=operation.options["adj_y"],
-    )
-    grid = grids[0]
-    real = rq.ratio(rq.product_in_float32(first.grid.scale, second.grid.scale), grid.scale)
+    grid, summed = grids[0], _sum_type(first)
+    operands = (tf.cast(less_zero_point(each), summed) for each in inputs)
+    sums = convolutions.matrix_product(*operands, operation.options)
+    real = _ratio(rq.product_in_float32, first, second, grid)
+    wide = first.grid.dtype == "INT16"
 
     def built_in():
-        values = _twice_rounded(sums, None, real)
-        return _clamped(operation, values, grid, "reference")
+        return _in_fixed_point(operation, sums, None, real, grid, once=wide)
 
-    if first.grid.dtype == "INT16":
-        values = rq.multiply_16_bit(tf.cast(sums, tf.int64), *rq.fixed_point_multiplier(real))
-        return [_clamped(operation, values, grid, "reference")]
-    if kernels == "reference":
+    if wide or kernels == "reference":
         return [built_in()]
-    return [
-        tf.cond(
-            tf.equal(second.grid.zero_point, 0),
-            lambda: _by_xnnpack(operation, sums, None, (first, second), grid),
-            built_in,
-        )
-    ]
 
+    def by_xnnpack():
+        return _by_xnnpack(operation, sums, None, inputs, grid)
 
-def _three(inputs):
-    """Return activations, weights and the bias, None where the file has none."""
-    return (*inputs, None)[:3]
+    return [tf.cond(tf.equal(second.grid.zero_point, 0), by_xnnpack, built_in)]
 
 
 def _sum_type(activations):
@@ -186,30 +119,18 @@ def _sum_type(activations):
     return tf.float64 if activations.grid.dtype == "INT16" else tf.float32
 
 
-def _steps(operation):
-    """Return a convolution's strides and dilations, each for height and width."""
-    options = operation.options
-    return (
-        (options["stride_h"], options["stride_w"]),
-        (options.get("dilation_h_factor", 1), options.get("dilation_w_factor", 1)),
-    )
+def _windowed_sums(convolve, operation, activations, weights):
+    """Return the sums of products of a convolution, surrounded by the zero point."""
+    operands = (tf.cast(each.values, _sum_type(activations)) for each in (activations, weights))
+    filling = tf.cast(activations.grid.zero_point, _sum_type(activations))
+    return convolve(*operands, operation.options, filling)
 
 
-def _padded(operation, activations, kernel_size):
-    """Pad height and width with the zero point as SAME does: the odd one behind."""
-    values = activations.values
-    if operation.options["padding"] == "VALID" or tuple(kernel_size) == (1, 1):
-        return values
-    shape = tf.shape(values)
-    paddings = [[0, 0]]
-    for axis, (size, stride, dilation) in enumerate(
-        zip(kernel_size, *_steps(operation), strict=True), start=1
-    ):
-        steps = -(-shape[axis] // stride) - 1
-        total = tf.maximum(steps * stride + (size - 1) * dilation + 1 - shape[axis], 0)
-        paddings.append([total // 2, total - total // 2])
-    zero_point = tf.cast(activations.grid.zero_point, values.dtype)
-    return tf.pad(values, [*paddings, [0, 0]], constant_values=zero_point)
+def _rows_of_sums(operation, activations, weights, bias):
+    """Return the sums of products of a fully connected layer, and what they lack."""
+    operands = (tf.cast(each.values, _sum_type(activations)) for each in (activations, weights))
+    sums = convolutions.rows_times_weights(*operands, operation.options["keep_num_dims"])
+    return sums, _offsets(activations, weights, 1, bias)
 
 
 def _offsets(activations, weights, summed_axes, bias):
@@ -222,23 +143,28 @@ def _offsets(activations, weights, summed_axes, bias):
     return offsets if bias is None else offsets + tf.cast(bias.values, tf.int64)
 
 
+def _ratio(product, activations, weights, grid):
+    """Return the factor from the scale of sums to that of the output."""
+    return rq.ratio(product(activations.grid.scale, weights.grid.scale), grid.scale)
+
+
+def _product_of_layer(weights):
+    """Return how the scales of a fully connected layer are multiplied: one in float32."""
+    return rq.product_in_float64 if weights.grid.scale.shape.rank else rq.product_in_float32
+
+
 def _convolved(operation, sums, offsets, operands, grid, kernels, vectorized=None):
     """Bring the sums of a convolution to the output's grid.
 
     Where XNNPACK leaves it to the built-in kernel, ``vectorized`` says which channels that computes
     with vector instructions.
     """
-    activations, weights = operands
-    real = rq.ratio(rq.product_in_float64(activations.grid.scale, weights.grid.scale), grid.scale)
-    if activations.grid.dtype == "INT16":
-        values = _once_rounded(sums, offsets, real)
-    elif kernels == "reference":
-        values = _twice_rounded(sums, offsets, real)
-    elif vectorized is not None:
-        values = _twice_rounded(sums, offsets, real, vectorized)
-    else:
+    wide = operands[0].grid.dtype == "INT16"
+    if not wide and kernels != "reference" and vectorized is None:
         return _by_xnnpack(operation, sums, offsets, operands, grid)
-    return _clamped(operation, values, grid, "reference")
+    real = _ratio(rq.product_in_float64, *operands, grid)
+    vectorized = False if kernels == "reference" or vectorized is None else vectorized
+    return _in_fixed_point(operation, sums, offsets, real, grid, wide, vectorized)
 
 
 def _in_eights(channels):
@@ -254,23 +180,15 @@ def _by_xnnpack(operation, sums, offsets, operands, grid):
     return _clamped(operation, values, grid, "xnnpack")
 
 
-def _twice_rounded(sums, offsets, real, vectorized=False):
-    """Multiply sums and offsets in fixed point."""
-    return rq.multiply_fixed_point(
-        _whole_sums(sums, offsets, tf.int32), *rq.fixed_point_multiplier(real), vectorized
-    )
-
-
-def _once_rounded(sums, offsets, real):
-    """Multiply 16-bit sums and offsets in fixed point, with 15 bits of the multiplier."""
-    return rq.multiply_16_bit(
-        _whole_sums(sums, offsets, tf.int64), *rq.fixed_point_multiplier(real)
-    )
-
-
-def _in_double(sums, offsets, real):
-    """Multiply sums and offsets in float64, and round halves away from zero."""
-    return rq.round_half_away(tf.cast(_whole_sums(sums, offsets, tf.int64), tf.float64) * real)
+def _in_fixed_point(operation, sums, offsets, real, grid, once=False, vectorized=False):
+    """Bring sums to the output's grid in fixed point, rounding once with 15 bits, or twice."""
+    factor = rq.fixed_point_multiplier(real)
+    if once:
+        values = rq.multiply_16_bit(_whole_sums(sums, offsets, tf.int64), *factor)
+    else:
+        whole = _whole_sums(sums, offsets, tf.int32)
+        values = rq.multiply_fixed_point(whole, *factor, vectorized)
+    return _clamped(operation, values, grid, "reference")
 
 
 def _clamped(operation, values, grid, kernels):

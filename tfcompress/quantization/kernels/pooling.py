@@ -1,21 +1,25 @@
-"""Pools and resizes on integers.
+"""Pools, resizes and reductions on integers.
 
-Input and output have one grid. The built-in kernels average in integers; XNNPACK takes maxima and
-bilinear resizing, whose weights have 11 bits there and 10 bits in the reference kernels.
+Input and output of pools and resizes have one grid. The built-in kernels average in integers;
+XNNPACK takes maxima and bilinear resizing, whose weights have 11 bits there and 10 bits in the
+reference kernels.
 """
+
+import math
 
 import numpy as np
 import tensorflow as tf
 
+from tfcompress.quantization.kernels import requantization as rq
 from tfcompress.quantization.kernels import structural
 from tfcompress.quantization.kernels.convolutions import same_padding
-from tfcompress.quantization.kernels.requantization import activation_limits
+from tfcompress.quantization.kernels.grids import integer_range, less_zero_point
 
 
 def _limited(operation, value, grid, kernels):
     """Clamp to what the fused activation allows."""
     activation = operation.options.get("fused_activation_function", "NONE")
-    return tf.clip_by_value(value, *activation_limits(activation, grid, kernels))
+    return tf.clip_by_value(value, *rq.activation_limits(activation, grid, kernels))
 
 
 def _average_pool(operation, inputs, grids, kernels):
@@ -118,9 +122,94 @@ def _places_of_reference(size, target, align_corners, half_pixel_centers):
     return below, above, places - 1024 * below
 
 
+def _axes(operation, inputs):
+    """The axes, counted from the front, and how many values each result is made of."""
+    axes = np.reshape(structural.static(inputs[1], operation, "axes"), -1)
+    shape = inputs[0].values.shape
+    axes = sorted({int(axis) % shape.rank for axis in axes})
+    return axes, math.prod(shape[axis] for axis in axes)
+
+
+def _sum_of(operation, inputs, axes):
+    """Sum of the integers counted from zero, int32."""
+    steps = tf.cast(less_zero_point(inputs[0]), tf.int32)
+    return tf.reduce_sum(steps, axes, operation.options.get("keep_dims", False))
+
+
+def _mean(operation, inputs, grids, kernels):
+    """MEAN."""
+    grid = grids[0]
+    axes, count = _axes(operation, inputs)
+    total = _sum_of(operation, inputs, axes)
+    if kernels == "xnnpack" and grid.dtype == "INT8":
+        return [_in_float32(operation, inputs[0], axes, grid, count)]
+    multiplier, shift = rq.fixed_point_multiplier(rq.ratio(inputs[0].grid.scale, grid.scale))
+    bits = tf.minimum(tf.minimum(count.bit_length() - 1, 32), 31 + shift)
+    power = tf.bitwise.left_shift(tf.constant(1, tf.int64), tf.cast(bits, tf.int64))
+    multiplier = tf.truncatediv(multiplier * power, tf.constant(count, tf.int64))
+    steps = rq.multiply_fixed_point(total, multiplier, shift - bits)
+    return [rq.on_grid(steps, grid)]
+
+
+def _in_float32(operation, taken, axes, grid, divisor):
+    """Multiply sums in float32, add what the zero points make, round halves to even: XNNPACK's."""
+    count = tf.constant(float(math.prod(taken.values.shape[axis] for axis in axes)))
+    factor = rq.quotient(taken.grid.scale, grid.scale) * tf.constant(
+        np.float32(1) / np.float32(divisor)
+    )
+    zeros = tf.cast(taken.grid.zero_point, tf.float32) * count
+    bias = tf.cast(grid.zero_point, tf.float32) - zeros * factor
+    keep = operation.options.get("keep_dims", False)
+    total = tf.reduce_sum(tf.cast(taken.values, tf.int32), axes, keep)
+    steps = tf.round(tf.cast(total, tf.float32) * factor + bias)
+    return tf.clip_by_value(steps, *map(float, integer_range(grid.dtype)))
+
+
+def _sum(operation, inputs, grids, kernels):
+    """SUM."""
+    grid = grids[0]
+    axes, _ = _axes(operation, inputs)
+    total = _sum_of(operation, inputs, axes)
+    if kernels == "xnnpack":
+        if grid.dtype == "INT8":
+            return [_in_float32(operation, inputs[0], axes, grid, 1)]
+        factor = rq.quotient(inputs[0].grid.scale, grid.scale)
+        steps = rq.round_half_away(tf.cast(total, tf.float32) * factor)
+        return [rq.on_grid(steps, grid)]
+    real = rq.ratio(inputs[0].grid.scale, grid.scale)
+    steps = rq.rescaled(total, real)
+    return [rq.on_grid(steps, grid)]
+
+
+def _product(operation, inputs, grids, kernels):
+    """REDUCE_PROD, one factor after the other, each product brought to the output's scale."""
+    taken, grid = inputs[0], grids[0]
+    axes, count = _axes(operation, inputs)
+    if count == 1 and kernels == "xnnpack":  # copied as it is, whatever the grids
+        return [tf.reduce_sum(taken.values, axes, operation.options.get("keep_dims", False))]
+    root = tf.pow(tf.cast(grid.scale, tf.float64), tf.constant(1 / count, tf.float64))
+    real = rq.quotient(tf.cast(taken.grid.scale, tf.float64), root)
+    multiplier, shift = rq.fixed_point_multiplier(real)
+    steps = tf.cast(less_zero_point(taken), tf.int64)
+    kept = [axis for axis in range(steps.shape.rank) if axis not in axes]
+    shape = tf.gather(tf.shape(steps), kept)
+    rows = tf.reshape(tf.transpose(steps, [*axes, *kept]), tf.concat([[count], shape], 0))
+    result = rows[0]
+    for index in range(1, count):
+        result = rq.multiply_16_bit(result * rows[index], multiplier, shift)
+    result = rq.multiply_16_bit(result, multiplier, shift)
+    if operation.options.get("keep_dims"):
+        for axis in axes:
+            result = tf.expand_dims(result, axis)
+    return [rq.on_grid(result, grid)]
+
+
 POOLING = {
     "AVERAGE_POOL_2D": _average_pool,
     "MAX_POOL_2D": _max_pool,
     "RESIZE_NEAREST_NEIGHBOR": _resize_nearest_neighbor,
     "RESIZE_BILINEAR": _resize_bilinear,
+    "MEAN": _mean,
+    "SUM": _sum,
+    "REDUCE_PROD": _product,
 }

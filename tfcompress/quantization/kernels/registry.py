@@ -1,10 +1,10 @@
 """All kernels in one place: how to compute an operation of a file, in float and on integers.
 
 ``INTEGER`` holds the integer kernels by the name of their operation. Each is a function
-``kernel(operation, inputs, grids, kernels)``: inputs are ``Integers``, plain
-tensors of indices and truths, or None where absent; grids are those of the outputs, None where an
-output is not real-valued; kernels is "xnnpack" or "reference". It returns whole numbers in
-float32, or tensors of indices and truths.
+``kernel(operation, inputs, grids, kernels)``: inputs are ``Integers``, plain tensors of indices and
+truths, or None where absent; grids are those of the outputs, None where an output is not
+real-valued; kernels is "xnnpack" or "reference". It returns whole numbers in float32, or tensors of
+indices and truths. Inputs may hold N times the file's leading dimension.
 
 ``KERNEL_SETS`` says what a runtime computes: which operations it has, and with which kernels. That
 of TFLite Micro is the reference set of LiteRT, but for the kernels that round differently:
@@ -28,29 +28,16 @@ import tensorflow as tf
 
 from tfcompress.quantization.kernels import batches
 from tfcompress.quantization.kernels.activations import ACTIVATIONS, MICRO_ACTIVATIONS
-from tfcompress.quantization.kernels.arithmetic import ARITHMETIC
 from tfcompress.quantization.kernels.elementwise import ELEMENTWISE, MICRO_ELEMENTWISE
 from tfcompress.quantization.kernels.floating import FLOAT
 from tfcompress.quantization.kernels.grids import Grid, Integers
 from tfcompress.quantization.kernels.linear import LINEAR, MICRO_LINEAR
-from tfcompress.quantization.kernels.moving import MOVING
 from tfcompress.quantization.kernels.pooling import POOLING
-from tfcompress.quantization.kernels.rectifiers import MICRO_RECTIFIERS, RECTIFIERS
-from tfcompress.quantization.kernels.reductions import REDUCTIONS
 from tfcompress.quantization.kernels.softmax import MICRO_SOFTMAX, SOFTMAX
+from tfcompress.quantization.kernels.structural import MOVING
 from tfcompress.tflite.model import Operation
 
-INTEGER = {
-    **LINEAR,
-    **ELEMENTWISE,
-    **MOVING,
-    **ACTIVATIONS,
-    **RECTIFIERS,
-    **ARITHMETIC,
-    **SOFTMAX,
-    **POOLING,
-    **REDUCTIONS,
-}
+INTEGER = {**LINEAR, **ELEMENTWISE, **MOVING, **ACTIVATIONS, **SOFTMAX, **POOLING}
 
 
 class KernelSet(NamedTuple):
@@ -92,13 +79,7 @@ _ONLY_8_BITS_IN_MICRO = _ONLY_8_BITS | {
     *("EMBEDDING_LOOKUP", "FILL", "SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND"),
     *("EQUAL", "NOT_EQUAL", "GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL"),
 }
-_OF_MICRO = {
-    **MICRO_LINEAR,
-    **MICRO_ELEMENTWISE,
-    **MICRO_ACTIVATIONS,
-    **MICRO_RECTIFIERS,
-    **MICRO_SOFTMAX,
-}
+_OF_MICRO = {**MICRO_LINEAR, **MICRO_ELEMENTWISE, **MICRO_ACTIVATIONS, **MICRO_SOFTMAX}
 
 KERNEL_SETS = {
     "xnnpack": KernelSet(INTEGER, "xnnpack", _ONLY_8_BITS),
@@ -110,14 +91,6 @@ KERNEL_SETS = {
 def has_integer_kernel(name: str, dtype: str, kernels: str) -> bool:
     """Tell whether an operation can be computed on integers.
 
-    Args:
-        name: of the operation, such as "CONV_2D".
-        dtype: of its activations, "INT8" or "INT16".
-        kernels: a key of ``KERNEL_SETS``.
-
-    Returns:
-        Whether there is an integer kernel.
-
     Example:
     >>> has_integer_kernel("HARD_SWISH", "INT16", "xnnpack")
     False
@@ -127,41 +100,14 @@ def has_integer_kernel(name: str, dtype: str, kernels: str) -> bool:
 
 
 def compute_float(operation: Operation, inputs: list[tf.Tensor | None]) -> list[tf.Tensor]:
-    """Compute an operation on real numbers and indices.
-
-    Args:
-        operation: from ``batches.completed``.
-        inputs: float32 tensors, indices and truths, None where absent; each may hold N times the
-            file's leading dimension.
-
-    Returns:
-        Its outputs.
-    """
-
-    def kernel(operation, inputs):
-        return FLOAT[operation.name](operation, inputs, operation.options.get("output_shapes"))
-
-    return batches.run(kernel, operation, inputs)
+    """Compute an operation, from ``batches.completed``, on real numbers and indices."""
+    return batches.run(FLOAT[operation.name], operation, inputs)
 
 
 def compute_integers(
-    operation: Operation,
-    inputs: list[batches.Input],
-    grids: list[Grid | None],
-    kernels: str,
+    operation: Operation, inputs: list[batches.Input], grids: list[Grid | None], kernels: str
 ) -> list[tf.Tensor]:
-    """Compute an operation on integers, as a device does, or on indices alone.
-
-    Args:
-        operation: from ``batches.completed``.
-        inputs: ``Integers``, indices and truths, None where absent; each may hold N times the
-            file's leading dimension.
-        grids: of the outputs, None where an output is not real-valued.
-        kernels: a key of ``KERNEL_SETS``.
-
-    Returns:
-        Its outputs: whole numbers in float32, or indices and truths.
-    """
+    """Compute an operation on integers, as a device does, or on indices alone."""
     if not any(isinstance(entry, Integers) for entry in inputs) and not any(grids):
         return compute_float(operation, inputs)
 

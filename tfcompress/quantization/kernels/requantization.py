@@ -20,69 +20,28 @@ _SMALLEST_SHIFT = -31
 
 
 def quotient(dividend, divisor):
-    """Divide, correctly rounded, also where the divisor is a constant of the graph.
-
-    Args:
-        dividend: float tensor.
-        divisor: float tensor of the same dtype, not zero.
-
-    Returns:
-        Tensor of the same dtype.
-    """
+    """Divide, correctly rounded, also where the divisor is a constant of the graph."""
     return tf.math.divide_no_nan(dividend, divisor)
 
 
 def product_in_float32(first, second):
-    """Multiply two float32 scales in float32, and return the rounded product as float64.
-
-    Args:
-        first: float32 tensor.
-        second: float32 tensor that broadcasts with it.
-
-    Returns:
-        float64 tensor.
-    """
+    """Multiply two float32 scales in float32, and return the rounded product as float64."""
     # The product of two float32 numbers is exact in float64, so that one rounding remains.
     return tf.cast(tf.cast(product_in_float64(first, second), tf.float32), tf.float64)
 
 
 def product_in_float64(first, second):
-    """Multiply two float32 scales, which is exact in float64.
-
-    Args:
-        first: float32 tensor.
-        second: float32 tensor that broadcasts with it.
-
-    Returns:
-        float64 tensor.
-    """
+    """Multiply two float32 scales, which is exact in float64."""
     return tf.cast(first, tf.float64) * tf.cast(second, tf.float64)
 
 
 def ratio(scale, output_scale):
-    """Divide a scale by the output's scale in float64.
-
-    Args:
-        scale: float32 or float64 tensor.
-        output_scale: float32 scalar.
-
-    Returns:
-        float64 tensor.
-    """
+    """Divide a scale by the output's scale in float64."""
     return quotient(tf.cast(scale, tf.float64), tf.cast(output_scale, tf.float64))
 
 
 def factor_in_float32(output_scale, scale, other=1.0):
-    """Make the factor ``scale * other / output_scale`` as most kernels do: in float32.
-
-    Args:
-        output_scale: float32 scalar.
-        scale: float32 scalar.
-        other: float32, a scalar or one value for each channel.
-
-    Returns:
-        float64 tensor of the shape of ``other``, rounded to float32 after each of the two steps.
-    """
+    """Make the factor ``scale * other / output_scale`` as most kernels do: in float32."""
     # A quotient of float32 numbers may be rounded to float64 first: the second rounding finds
     # what one rounding would have.
     quotients = ratio(product_in_float32(scale, other), output_scale)
@@ -90,28 +49,15 @@ def factor_in_float32(output_scale, scale, other=1.0):
 
 
 def factor_in_float64(output_scale, scale, other=1.0):
-    """Make the factor ``scale * other / output_scale`` as TFLite Micro does: in float64.
-
-    Args:
-        output_scale: float32 scalar.
-        scale: float32 scalar.
-        other: float32, a scalar or one value for each channel.
-
-    Returns:
-        float64 tensor of the shape of ``other``.
-    """
+    """Make the factor ``scale * other / output_scale`` as TFLite Micro does: in float64."""
     return ratio(product_in_float64(scale, other), output_scale)
 
 
 def fixed_point_multiplier(real):
-    """Write positive numbers as ``multiplier * 2**(shift - 31)``, as ``std::frexp`` splits them.
+    """Write float64 numbers as ``multiplier * 2**(shift - 31)``, as ``std::frexp`` splits them.
 
-    Args:
-        real: float64 tensor.
-
-    Returns:
-        (multiplier, shift): int64 and int32 tensors; the multiplier lies in [2**30, 2**31), or both
-        are 0 where the number is below about 2**-32.
+    The multiplier, int64, lies in [2**30, 2**31), and the shift is int32; both are 0 for a number
+    below about 2**-32.
 
     Example:
     >>> multiplier, shift = fixed_point_multiplier(tf.constant(0.75, tf.float64))
@@ -132,17 +78,10 @@ def fixed_point_multiplier(real):
 
 
 def multiply_fixed_point(values, multiplier, shift, vectorized=False):
-    """Multiply 32-bit integers by ``multiplier * 2**(shift - 31)``, rounding twice.
+    """Multiply int32 tensors by ``multiplier * 2**(shift - 31)``, rounding twice.
 
-    Args:
-        values: int32 tensor.
-        multiplier: int64 tensor from ``fixed_point_multiplier`` that broadcasts with it.
-        shift: its int32 tensor.
-        vectorized: where the second rounding takes halves up, as LiteRT's vector instructions do,
-            instead of away from zero: a bool, or a bool tensor that broadcasts with ``values``.
-
-    Returns:
-        int32 tensor.
+    Where ``vectorized`` is true, the second rounding takes halves up, as LiteRT's vector
+    instructions do, instead of away from zero.
     """
     left, right = tf.maximum(shift, 0), tf.maximum(-shift, 0)
     shifted = values * tf.bitwise.left_shift(tf.ones_like(left), left)
@@ -151,16 +90,13 @@ def multiply_fixed_point(values, multiplier, shift, vectorized=False):
     return divide_by_power_of_two(tf.cast(high, tf.int32), right, vectorized)
 
 
+def rescaled(values, real):
+    """Multiply int32 tensors by a float64 factor, as the built-in kernels do."""
+    return multiply_fixed_point(values, *fixed_point_multiplier(real))
+
+
 def divide_by_power_of_two(values, exponent, vectorized=False):
     """Divide integers by ``2**exponent`` and round, halves away from zero.
-
-    Args:
-        values: int32 tensor.
-        exponent: int32 tensor that broadcasts with it, 0 to 31.
-        vectorized: where halves are taken up, see ``multiply_fixed_point``.
-
-    Returns:
-        int32 tensor.
 
     Example:
     >>> divide_by_power_of_two(tf.constant([6, -6, 5]), tf.constant(2)).numpy()
@@ -175,16 +111,7 @@ def divide_by_power_of_two(values, exponent, vectorized=False):
 
 
 def multiply_16_bit(values, multiplier, shift):
-    """Multiply 64-bit integers as the kernels with 16-bit activations do.
-
-    Args:
-        values: int64 tensor, within 48 bits.
-        multiplier: int64 tensor from ``fixed_point_multiplier`` that broadcasts with it.
-        shift: its int32 tensor, at most 14.
-
-    Returns:
-        int64 tensor, within 32 bits.
-    """
+    """Multiply int64 tensors within 48 bits as kernels with 16-bit activations do; shift <= 14."""
     reduced = tf.where(
         multiplier < 0x7FFF0000,
         tf.bitwise.right_shift(multiplier + (1 << 15), tf.constant(16, tf.int64)),
@@ -199,17 +126,8 @@ def multiply_16_bit(values, multiplier, shift):
 def activation_limits(activation: str, grid: Grid, kernels: str):
     """Return the integers between which a kernel clamps its output.
 
-    Args:
-        activation: the fused activation: "NONE", "RELU", "RELU6" or "RELU_N1_TO_1".
-        grid: the output's grid.
-        kernels: "xnnpack", which adds the zero point to a limit before it rounds halves to even,
-            or "reference": halves away from zero, then the zero point.
-
-    Returns:
-        (lowest, highest): float32 scalars, whole numbers within the range of the type.
-
-    Raises:
-        ValueError: another activation or type.
+    XNNPACK adds the zero point to a limit before it rounds halves to even; the reference kernels
+    round halves away from zero and add it then.
 
     Example:
     >>> relu6 = Grid(tf.constant(0.05), tf.constant(-100), "INT8")
@@ -245,12 +163,6 @@ def activation_limits(activation: str, grid: Grid, kernels: str):
 def round_half_away(values):
     """Round to whole numbers, halves away from zero, as ``std::round``.
 
-    Args:
-        values: float tensor.
-
-    Returns:
-        Tensor of the same dtype.
-
     Example:
     >>> round_half_away(tf.constant([0.5, -2.5, 0.49999997])).numpy()
     array([ 1., -3.,  0.], dtype=float32)
@@ -261,18 +173,13 @@ def round_half_away(values):
 
 
 def clamped(values, activation: str, grid: Grid, kernels: str):
-    """Add the output's zero point and clamp to what the type and the activation allow.
-
-    Args:
-        values: tensor of whole numbers, counted from zero.
-        activation: see ``activation_limits``.
-        grid: likewise.
-        kernels: likewise.
-
-    Returns:
-        float32 tensor.
-    """
+    """Add the output's zero point and clamp to what the type and the activation allow."""
     lowest, highest = activation_limits(activation, grid, kernels)
     shifted = tf.cast(values + tf.cast(grid.zero_point, values.dtype), tf.float32)
     # One pass over the values; tf.clip_by_value makes two.
     return tf.raw_ops.ClipByValue(t=shifted, clip_value_min=lowest, clip_value_max=highest)
+
+
+def on_grid(steps, grid: Grid):
+    """Add the zero point and keep the type's range, as the built-in kernels do."""
+    return clamped(steps, "NONE", grid, "reference")

@@ -12,16 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfcompress.quantization.kernels import fixed_point
+from tfcompress.quantization.kernels import requantization as rq
 from tfcompress.quantization.kernels.grids import integer_range
-from tfcompress.quantization.kernels.requantization import (
-    clamped,
-    fixed_point_multiplier,
-    multiply_fixed_point,
-    product_in_float32,
-    product_in_float64,
-    quotient,
-    round_half_away,
-)
 from tfcompress.quantization.kernels.tables import in_double, interpolated
 
 _WHOLE_BITS = 5
@@ -52,13 +44,13 @@ def _softmax(operation, inputs, grids, kernels):
     taken, grid = inputs[0], grids[0]
     beta = operation.options.get("beta", 1.0)
     if grid.dtype == "INT16":
-        scale = product_in_float32(taken.grid.scale, beta)
+        scale = rq.product_in_float32(taken.grid.scale, beta)
         return [_softmax_of_16_bits(taken, scale, _IN_FLOAT64)]
     if kernels == "reference":
         return [_softmax_in_fixed_point(taken, beta)]
     exponentials, total = _by_table(taken, beta)
-    inverse = quotient(tf.ones_like(total), total * grid.scale)
-    return [clamped(round_half_away(exponentials * inverse), "NONE", grid, "reference")]
+    inverse = rq.quotient(tf.ones_like(total), total * grid.scale)
+    return [rq.on_grid(rq.round_half_away(exponentials * inverse), grid)]
 
 
 def _softmax_of_micro(operation, inputs, grids, kernels):
@@ -66,14 +58,14 @@ def _softmax_of_micro(operation, inputs, grids, kernels):
     taken = inputs[0]
     if grids[0].dtype != "INT16":
         return _softmax(operation, inputs, grids, "reference")
-    scale = product_in_float64(taken.grid.scale, operation.options.get("beta", 1.0))
+    scale = rq.product_in_float64(taken.grid.scale, operation.options.get("beta", 1.0))
     return [_softmax_of_16_bits(taken, scale, _IN_FLOAT32)]
 
 
 def _fine_multiplier(scale, beta):
     """The factor to differences with 5 whole bits, and the largest distance that matters."""
     real = tf.constant(beta, tf.float64) * tf.cast(scale, tf.float64) * 2.0 ** (31 - _WHOLE_BITS)
-    multiplier, shift = fixed_point_multiplier(tf.minimum(real, 2.0**31 - 1))
+    multiplier, shift = rq.fixed_point_multiplier(tf.minimum(real, 2.0**31 - 1))
     power = tf.cast(tf.bitwise.left_shift(tf.ones_like(shift), tf.minimum(shift, 30)), tf.float64)
     radius = tf.floor((2.0**_WHOLE_BITS - 1) * 2.0 ** (31 - _WHOLE_BITS) / power)
     radius = tf.where(shift > 30, tf.zeros_like(radius), radius)
@@ -150,8 +142,8 @@ _IN_FLOAT64, _IN_FLOAT32 = _Tables.filled(np.float64), _Tables.filled(np.float32
 def _softmax_of_16_bits(taken, scale, tables):
     """SOFTMAX with 16 bits; the float64 scale is the input's, times beta."""
     exponentials, inverses = map(tf.constant, tables)
-    real = quotient(scale, tf.constant(10.0 / 65535.0, tf.float64))
-    fine = multiply_fixed_point(_differences(taken), *fixed_point_multiplier(real))
+    real = rq.quotient(scale, tf.constant(10.0 / 65535.0, tf.float64))
+    fine = rq.rescaled(_differences(taken), real)
     terms = interpolated(tf.clip_by_value(fine + 32767, -32768, 32767), exponentials)
     terms = tf.cast(terms, tf.int64)
     total = tf.reduce_sum(terms, -1, keepdims=True)
@@ -174,9 +166,9 @@ def _log_softmax(operation, inputs, grids, kernels):
     _, total = _by_table(taken, 1.0)
     values = taken.values
     largest = taken.grid.scale * tf.reduce_max(values, -1, keepdims=True)
-    offset = quotient(largest + in_double(tf.math.log)(total), grid.scale)
-    steps = values * quotient(taken.grid.scale, grid.scale) - offset
-    return [clamped(tf.round(steps), "NONE", grid, "xnnpack")]
+    offset = rq.quotient(largest + in_double(tf.math.log)(total), grid.scale)
+    steps = values * rq.quotient(taken.grid.scale, grid.scale) - offset
+    return [rq.clamped(tf.round(steps), "NONE", grid, "xnnpack")]
 
 
 def _log_softmax_in_fixed_point(taken):
@@ -190,7 +182,7 @@ def _log_softmax_in_fixed_point(taken):
     total = tf.reduce_sum(tf.gather(terms, distances), -1, keepdims=True)
     logarithm = fixed_point.logarithm(total, _SUM_BITS, _WHOLE_BITS)
     power = tf.cast(tf.bitwise.left_shift(tf.ones_like(shift), 31 - shift), tf.float64)
-    inverse = fixed_point_multiplier(quotient(power, tf.cast(multiplier, tf.float64)))
+    inverse = rq.fixed_point_multiplier(rq.quotient(power, tf.cast(multiplier, tf.float64)))
     smallest = fixed_point.scaled(logarithm - (1 << 31), *inverse)
     smallest = tf.maximum(-radius - 1, smallest)
     steps = tf.gather(fine, distances) - logarithm

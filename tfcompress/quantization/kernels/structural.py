@@ -1,20 +1,21 @@
 """Operations that move, choose and compare values, the same on real numbers and on integers.
 
-All real tensors of such an operation lie on one grid, so integers pass through unchanged. Two
-exceptions need to know the grids: padding, where zero is the zero point (``moving.py``), and
-comparisons of two grids (``arithmetic.py``).
+A kernel takes the operation and its inputs (tensors, None where absent). All real tensors of such
+an operation lie on one grid, so integers pass through unchanged. Two exceptions need to know the
+grids: padding, where zero is the zero point, and comparisons of two grids (``elementwise.py``).
 
 A file is made for a batch of 1. Here the leading dimension may hold N times what the file says: a
 shape that the file spells out keeps its dimensions but the leading one, and a constant is repeated
 beside data of a larger batch. ``batches.py`` handles what happens along the leading dimension.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from tfcompress.quantization.kernels.grids import Integers
 from tfcompress.tflite.constants import numpy_type
 from tfcompress.tflite.model import Operation
 
@@ -36,26 +37,23 @@ def static_axis(tensor: tf.Tensor, operation: Operation) -> int:
     return int(np.reshape(static(tensor, operation, "axis"), -1)[0])
 
 
-def axis_of(operation: Operation, axis: Any, rank: int) -> int:
-    """Count an axis from the front."""
-    axis = int(axis)
-    if not -rank <= axis < max(rank, 1):
-        raise ValueError(
-            f"{operation.name} (operation {operation.index}): axis must be in [-{rank}, {rank}). "
-            f"Received: {axis}"
-        )
-    return axis % max(rank, 1)
+def function_of_inputs(function: Callable) -> Callable:
+    """Make the kernel of an operation without options."""
+    return lambda operation, inputs: [function(*inputs)]
 
 
-def with_equal_batches(tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-    """Repeat tensors whose leading dimension is smaller, so that all hold one batch.
+def reduction(function: Callable) -> Callable:
+    """Make the kernel of a reduction over constant axes, such as REDUCE_MAX."""
 
-    Args:
-        tensors: one rank, each with a leading dimension that divides the largest one.
+    def kernel(operation, inputs):
+        axes = np.reshape(static(inputs[1], operation, "axes"), -1).tolist()
+        return [function(inputs[0], axes, operation.options.get("keep_dims", False))]
 
-    Returns:
-        The tensors with equal leading dimensions.
-    """
+    return kernel
+
+
+def _with_equal_batches(tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """Repeat tensors whose leading dimension is smaller, so that all hold one batch."""
     sizes = [tensor.shape[0] if tensor.shape.rank else None for tensor in tensors]
     if any(tensor.shape.rank == 0 for tensor in tensors) or len(set(sizes)) == 1:
         return list(tensors)
@@ -66,31 +64,25 @@ def with_equal_batches(tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         batch = max(sizes)
         short = [size < batch for size in sizes]
     return [
-        _repeated(tensor, batch // size) if is_short else tensor
+        tf.tile(tensor, [batch // size] + [1] * (tensor.shape.rank - 1)) if is_short else tensor
         for tensor, size, is_short in zip(tensors, sizes, short, strict=True)
     ]
 
 
-def _repeated(tensor, times):
-    """Repeat a tensor along its leading dimension."""
-    return tf.tile(tensor, [times] + [1] * (tensor.shape.rank - 1))
+def _file_shape(operation):
+    """Return the file's shape of what an operation makes, None if it is not known."""
+    shapes = operation.options.get("output_shapes")
+    return None if not shapes or shapes[0] is None else [int(size) for size in shapes[0]]
 
 
 def _to_file_shape(value, shape):
     """Give a value the file's shape, but a free leading dimension."""
-    shape = [int(size) for size in shape]
     return tf.reshape(value, [-1, *shape[1:]] if shape else [])
 
 
-def _output_shape(operation, shapes):
-    """Find the file's shape of the first output, if the caller or the options hold it."""
-    shapes = shapes or operation.options.get("output_shapes")
-    return None if not shapes or shapes[0] is None else tuple(shapes[0])
-
-
-def _reshape(operation, inputs, shapes):
+def _reshape(operation, inputs):
     """RESHAPE."""
-    shape = _output_shape(operation, shapes)
+    shape = _file_shape(operation)
     if len(inputs) > 1 and inputs[1] is not None:
         asked = tf.get_static_value(inputs[1])
         if asked is None:  # computed from the shape of the data: it counts the batch already
@@ -99,7 +91,7 @@ def _reshape(operation, inputs, shapes):
                 result.set_shape([None, *shape[1:]])
             return [result]
     else:
-        asked = np.asarray(operation.options["new_shape"])
+        asked = operation.options["new_shape"]
     if shape is None:
         shape = [int(size) for size in asked]
         if -1 in shape[1:]:
@@ -107,302 +99,172 @@ def _reshape(operation, inputs, shapes):
     return [_to_file_shape(inputs[0], shape)]
 
 
-def _squeeze(operation, inputs, shapes):
+def _squeeze(operation, inputs):
     """SQUEEZE."""
-    shape = _output_shape(operation, shapes)
+    shape = _file_shape(operation)
     if shape is None:
-        axes = list(operation.options.get("squeeze_dims") or ())
-        return [tf.squeeze(inputs[0], axes)]
+        return [tf.squeeze(inputs[0], list(operation.options.get("squeeze_dims") or ()))]
     return [_to_file_shape(inputs[0], shape)]
 
 
-def _expand_dims(operation, inputs, shapes):
+def _expand_dims(operation, inputs):
     """EXPAND_DIMS."""
-    shape = _output_shape(operation, shapes)
+    shape = _file_shape(operation)
     if shape is None:
         return [tf.expand_dims(inputs[0], static_axis(inputs[1], operation))]
     return [_to_file_shape(inputs[0], shape)]
 
 
-def _transpose(operation, inputs, shapes):
-    """TRANSPOSE."""
-    return [tf.transpose(inputs[0], inputs[1])]
-
-
-def _concatenation(operation, inputs, shapes):
+def _concatenation(operation, inputs):
     """CONCATENATION."""
-    axis = axis_of(operation, operation.options["axis"], inputs[0].shape.rank)
-    return [tf.concat(with_equal_batches(inputs) if axis else inputs, axis)]
+    axis, rank = int(operation.options["axis"]), inputs[0].shape.rank
+    if not -rank <= axis < max(rank, 1):
+        raise ValueError(
+            f"{operation.name} (operation {operation.index}): axis must be in [-{rank}, {rank}). "
+            f"Received: {axis}"
+        )
+    return [tf.concat(_with_equal_batches(inputs) if axis % max(rank, 1) else inputs, axis)]
 
 
-def _pack(operation, inputs, shapes):
+def _pack(operation, inputs):
     """PACK."""
-    return [tf.stack(with_equal_batches(inputs), operation.options.get("axis", 0))]
+    return [tf.stack(_with_equal_batches(inputs), operation.options.get("axis", 0))]
 
 
-def _unpack(operation, inputs, shapes):
+def _unpack(operation, inputs):
     """UNPACK."""
     return tf.unstack(inputs[0], operation.options["num"], operation.options.get("axis", 0))
 
 
-def _mirror_pad(operation, inputs, shapes):
+def _mirror_pad(operation, inputs):
     """MIRROR_PAD."""
-    mode = ("REFLECT", "SYMMETRIC")[operation.options.get("mode", 0)]
-    return [tf.pad(inputs[0], inputs[1], mode)]
+    return [tf.pad(*inputs, ("REFLECT", "SYMMETRIC")[operation.options.get("mode", 0)])]
 
 
-def padded(value: tf.Tensor, paddings: tf.Tensor, filling: Any) -> tf.Tensor:
-    """Surround a tensor by a value.
-
-    Args:
-        value: shape (d0, ..., dn).
-        paddings: shape (n + 1, 2), how many entries to add before and after.
-        filling: what to fill them with, (): a number or a tensor.
-
-    Returns:
-        The larger tensor.
-    """
-    return tf.pad(value, paddings, constant_values=tf.cast(filling, value.dtype))
+def _padded(value, paddings, filling):
+    """Surround a tensor by a number."""
+    filling = tf.cast(tf.reshape(filling, []), value.dtype)
+    return [tf.pad(value, paddings, constant_values=filling)]
 
 
-def _pad(operation, inputs, shapes):
+def _pad(operation, inputs):
     """PAD with zeros, PADV2 with a value."""
-    filling = tf.reshape(inputs[2], []) if len(inputs) > 2 else 0
-    return [padded(inputs[0], inputs[1], filling)]
+    return _padded(*inputs, *([] if len(inputs) > 2 else [0]))
 
 
-def _slice(operation, inputs, shapes):
+def _slice(operation, inputs):
     """SLICE."""
-    value, begin, size = inputs
-    begin, size = tf.cast(begin, tf.int32), tf.cast(size, tf.int32)
-    return [tf.slice(value, begin, size)]
+    value, *ends = inputs
+    return [tf.slice(value, *(tf.cast(each, tf.int32) for each in ends))]
 
 
-def _strided_slice(operation, inputs, shapes):
+def _strided_slice(operation, inputs):
     """STRIDED_SLICE."""
     value, begin, end, strides = inputs
     options = operation.options
     if options.get("offset"):
         end = begin + end
     masks = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask")
-    return [
-        tf.strided_slice(
-            value, begin, end, strides, **{mask: options.get(mask, 0) for mask in masks}
-        )
-    ]
+    masks = {mask: options.get(mask, 0) for mask in masks}
+    return [tf.strided_slice(value, begin, end, strides, **masks)]
 
 
-def _split(operation, inputs, shapes):
+def _split(operation, inputs):
     """SPLIT into equal parts."""
     axis = static_axis(inputs[0], operation)
     return tf.split(inputs[1], operation.options["num_splits"], axis)
 
 
-def _split_v(operation, inputs, shapes):
+def _split_v(operation, inputs):
     """SPLIT_V into parts of given sizes."""
     value, sizes, axis = inputs
     return tf.split(value, static(sizes, operation, "sizes"), static_axis(axis, operation))
 
 
-def _gather(operation, inputs, shapes):
+def _gather(operation, inputs):
     """GATHER."""
-    options = operation.options
-    batch_dims = options.get("batch_dims", 0)
-    return [tf.gather(*inputs, axis=options.get("axis", 0), batch_dims=batch_dims)]
+    axis, batch_dims = (operation.options.get(name, 0) for name in ("axis", "batch_dims"))
+    return [tf.gather(*inputs, axis=axis, batch_dims=batch_dims)]
 
 
-def _gather_nd(operation, inputs, shapes):
-    """GATHER_ND."""
-    return [tf.gather_nd(*inputs)]
+def _space_and_depth(function):
+    """Make the kernel of SPACE_TO_DEPTH or DEPTH_TO_SPACE."""
+    return lambda operation, inputs: [function(inputs[0], operation.options["block_size"])]
 
 
-def _embedding_lookup(operation, inputs, shapes):
-    """EMBEDDING_LOOKUP."""
-    return [tf.gather(inputs[1], inputs[0])]
-
-
-def _tile(operation, inputs, shapes):
-    """TILE."""
-    return [tf.tile(*inputs)]
-
-
-def _broadcast_to(operation, inputs, shapes):
-    """BROADCAST_TO."""
-    return [tf.broadcast_to(inputs[0], tf.cast(inputs[1], tf.int32))]
-
-
-def _reverse(operation, inputs, shapes):
-    """REVERSE_V2."""
-    return [tf.reverse(*inputs)]
-
-
-def _space_to_depth(operation, inputs, shapes):
-    """SPACE_TO_DEPTH."""
-    return [tf.nn.space_to_depth(inputs[0], operation.options["block_size"])]
-
-
-def _depth_to_space(operation, inputs, shapes):
-    """DEPTH_TO_SPACE."""
-    return [tf.nn.depth_to_space(inputs[0], operation.options["block_size"])]
-
-
-def _select(operation, inputs, shapes):
-    """SELECT: a condition of rank 1 chooses along the leading dimension."""
-    condition, *values = inputs
+def _select(condition, *values):
+    """Choose; a condition of rank 1 does so along the leading dimension."""
     rank = values[0].shape.rank
     if condition.shape.rank == 1 and rank > 1:
         condition = tf.reshape(condition, [-1] + [1] * (rank - 1))
-    return [tf.where(condition, *values)]
+    return tf.where(condition, *values)
 
 
-def _select_v2(operation, inputs, shapes):
-    """SELECT_V2."""
-    return [tf.where(*inputs)]
-
-
-def _one_hot(operation, inputs, shapes):
+def _one_hot(operation, inputs):
     """ONE_HOT."""
-    indices, depth, on, off = inputs
+    indices, depth, *values = inputs
     depth = int(static(depth, operation, "depth"))
-    axis = operation.options.get("axis", -1)
-    return [tf.one_hot(indices, depth, tf.reshape(on, []), tf.reshape(off, []), axis)]
+    values = (tf.reshape(value, []) for value in values)
+    return [tf.one_hot(indices, depth, *values, operation.options.get("axis", -1))]
 
 
-def _fill(operation, inputs, shapes):
-    """FILL."""
-    return [tf.fill(inputs[0], tf.reshape(inputs[1], []))]
-
-
-def _shape(operation, inputs, shapes):
+def _shape(operation, inputs):
     """SHAPE, of the batch that is there."""
-    kind = operation.options.get("out_type", "INT32")
-    kinds = {2: tf.int32, 4: tf.int64, "INT32": tf.int32, "INT64": tf.int64}
-    return [tf.shape(inputs[0], kinds[kind])]
+    wide = operation.options.get("out_type", "INT32") in (4, "INT64")
+    return [tf.shape(inputs[0], tf.int64 if wide else tf.int32)]
 
 
-def _range(operation, inputs, shapes):
-    """RANGE."""
-    return [tf.range(*(tf.reshape(value, []) for value in inputs))]
-
-
-def _rank(operation, inputs, shapes):
-    """RANK."""
-    return [tf.rank(inputs[0])]
-
-
-def _cast(operation, inputs, shapes):
+def _cast(operation, inputs):
     """CAST; floats are cut off towards zero."""
     options = operation.options
     kind = options["output_types"][0] if "output_types" in options else options["out_data_type"]
     return [tf.cast(inputs[0], numpy_type(kind))]
 
 
-def _arg(function):
-    """ARG_MAX and ARG_MIN; the first of equals wins."""
+def _place_of(function):
+    """Make the kernel of ARG_MAX or ARG_MIN; the first of equals wins."""
 
-    def kernel(operation, inputs, shapes):
-        kind = operation.options.get("output_type", 2)
+    def kernel(operation, inputs):
+        wide = operation.options.get("output_type", 2) in (4, "INT64")
         axis = static_axis(inputs[1], operation)
-        return [function(inputs[0], axis, tf.int64 if kind in (4, "INT64") else tf.int32)]
+        return [function(inputs[0], axis, tf.int64 if wide else tf.int32)]
 
     return kernel
 
 
-def _top_k(operation, inputs, shapes):
+def _top_k(operation, inputs):
     """TOPK_V2."""
-    found = tf.math.top_k(inputs[0], tf.reshape(inputs[1], []))
-    return [found.values, found.indices]
+    return list(tf.math.top_k(inputs[0], tf.reshape(inputs[1], [])))
 
 
-def _dynamic_update_slice(operation, inputs, shapes):
-    """DYNAMIC_UPDATE_SLICE: write a block into a tensor, moved inside where it would stick out."""
-    value, update, start = inputs
+def _dynamic_update_slice(value, update, start):
+    """Write a block into a tensor, moved inside where it would stick out."""
     room = tf.shape(value) - tf.shape(update)
     start = tf.clip_by_value(tf.cast(start, tf.int32), 0, room)
     around = tf.stack([start, room - start], 1)
     inside = tf.pad(tf.ones_like(update, tf.bool), around)
-    return [tf.where(inside, tf.pad(update, around), value)]
+    return tf.where(inside, tf.pad(update, around), value)
 
 
-def _broadcast_args(operation, inputs, shapes):
-    """BROADCAST_ARGS."""
-    return [tf.broadcast_dynamic_shape(*inputs)]
-
-
-def _scatter_nd(operation, inputs, shapes):
-    """SCATTER_ND; updates of one place add up."""
-    return [tf.scatter_nd(*inputs)]
-
-
-def _reverse_sequence(operation, inputs, shapes):
+def _reverse_sequence(operation, inputs):
     """REVERSE_SEQUENCE."""
-    options = operation.options
-    return [
-        tf.reverse_sequence(
-            *inputs, seq_axis=options["seq_dim"], batch_axis=options.get("batch_dim", 0)
-        )
-    ]
+    axes = operation.options["seq_dim"], operation.options.get("batch_dim", 0)
+    return [tf.reverse_sequence(*inputs, *axes)]
 
 
 def max_pool(operation: Operation, value: tf.Tensor) -> tf.Tensor:
-    """MAX_POOL_2D without its activation.
-
-    Args:
-        operation: the operation.
-        value: shape (batch, height, width, channels), float32.
-
-    Returns:
-        The largest value of each window, shape (batch, rows, columns, channels).
-    """
+    """Find the largest value of each window of images, without the fused activation."""
     options = operation.options
-    return tf.nn.max_pool2d(
-        value,
-        (options["filter_height"], options["filter_width"]),
-        (options["stride_h"], options["stride_w"]),
-        options["padding"],
-    )
+    windows = options["filter_height"], options["filter_width"]
+    strides = options["stride_h"], options["stride_w"]
+    return tf.nn.max_pool2d(value, windows, strides, options["padding"])
 
 
-def reducing(function: Any) -> Any:
-    """Make the kernel of a reduction over constant axes, such as REDUCE_MAX.
-
-    Args:
-        function: takes a tensor, axes and whether to keep the dimensions.
-
-    Returns:
-        The kernel.
-    """
-
-    def kernel(operation, inputs, shapes):
-        axes = np.reshape(static(inputs[1], operation, "axes"), -1).tolist()
-        return [function(inputs[0], axes, operation.options.get("keep_dims", False))]
-
-    return kernel
-
-
-def binary(function: Any) -> Any:
-    """Make the kernel of an operation of two tensors without options.
-
-    Args:
-        function: takes the two tensors.
-
-    Returns:
-        The kernel.
-    """
-
-    def kernel(operation, inputs, shapes):
-        return [function(*inputs)]
-
-    return kernel
-
-
-# Kernels take the operation, its inputs (tensors, None where absent) and the file's output shapes
-# (or None, where ``completed`` has put them into the options).
-MOVES = {
+MOVES: dict[str, Callable[[Operation, list], list[Any]]] = {
     "RESHAPE": _reshape,
     "SQUEEZE": _squeeze,
     "EXPAND_DIMS": _expand_dims,
-    "TRANSPOSE": _transpose,
+    "TRANSPOSE": function_of_inputs(tf.transpose),
     "CONCATENATION": _concatenation,
     "PACK": _pack,
     "UNPACK": _unpack,
@@ -414,49 +276,74 @@ MOVES = {
     "SPLIT": _split,
     "SPLIT_V": _split_v,
     "GATHER": _gather,
-    "GATHER_ND": _gather_nd,
-    "EMBEDDING_LOOKUP": _embedding_lookup,
-    "TILE": _tile,
-    "BROADCAST_TO": _broadcast_to,
-    "REVERSE_V2": _reverse,
+    "GATHER_ND": function_of_inputs(tf.gather_nd),
+    "EMBEDDING_LOOKUP": function_of_inputs(lambda indices, table: tf.gather(table, indices)),
+    "TILE": function_of_inputs(tf.tile),
+    "BROADCAST_TO": function_of_inputs(lambda x, to: tf.broadcast_to(x, tf.cast(to, tf.int32))),
+    "REVERSE_V2": function_of_inputs(tf.reverse),
     "REVERSE_SEQUENCE": _reverse_sequence,
-    "SPACE_TO_DEPTH": _space_to_depth,
-    "DEPTH_TO_SPACE": _depth_to_space,
-    "SPACE_TO_BATCH_ND": binary(tf.space_to_batch),
-    "BATCH_TO_SPACE_ND": binary(tf.batch_to_space),
-    "SELECT": _select,
-    "SELECT_V2": _select_v2,
-    "MAXIMUM": binary(tf.maximum),
-    "MINIMUM": binary(tf.minimum),
-    "REDUCE_MAX": reducing(tf.reduce_max),
-    "REDUCE_MIN": reducing(tf.reduce_min),
+    "SPACE_TO_DEPTH": _space_and_depth(tf.nn.space_to_depth),
+    "DEPTH_TO_SPACE": _space_and_depth(tf.nn.depth_to_space),
+    "SPACE_TO_BATCH_ND": function_of_inputs(tf.space_to_batch),
+    "BATCH_TO_SPACE_ND": function_of_inputs(tf.batch_to_space),
+    "SELECT": function_of_inputs(_select),
+    "SELECT_V2": function_of_inputs(tf.where),
+    "MAXIMUM": function_of_inputs(tf.maximum),
+    "MINIMUM": function_of_inputs(tf.minimum),
+    "REDUCE_MAX": reduction(tf.reduce_max),
+    "REDUCE_MIN": reduction(tf.reduce_min),
     "ONE_HOT": _one_hot,
-    "FILL": _fill,
-    "DYNAMIC_UPDATE_SLICE": _dynamic_update_slice,
+    "FILL": function_of_inputs(lambda shape, value: tf.fill(shape, tf.reshape(value, []))),
+    "DYNAMIC_UPDATE_SLICE": function_of_inputs(_dynamic_update_slice),
     "TOPK_V2": _top_k,
-    "SCATTER_ND": _scatter_nd,
-    "ZEROS_LIKE": binary(tf.zeros_like),
+    "SCATTER_ND": function_of_inputs(tf.scatter_nd),
+    "ZEROS_LIKE": function_of_inputs(tf.zeros_like),
 }
 
 # What leaves are indices, shapes or truths.
 INDICES = {
     "SHAPE": _shape,
-    "RANGE": _range,
-    "RANK": _rank,
+    "RANGE": function_of_inputs(lambda *ends: tf.range(*(tf.reshape(end, []) for end in ends))),
+    "RANK": function_of_inputs(tf.rank),
     "CAST": _cast,
-    "ARG_MAX": _arg(tf.argmax),
-    "ARG_MIN": _arg(tf.argmin),
-    "BROADCAST_ARGS": _broadcast_args,
-    "EQUAL": binary(tf.equal),
-    "NOT_EQUAL": binary(tf.not_equal),
-    "GREATER": binary(tf.greater),
-    "GREATER_EQUAL": binary(tf.greater_equal),
-    "LESS": binary(tf.less),
-    "LESS_EQUAL": binary(tf.less_equal),
-    "LOGICAL_AND": binary(tf.logical_and),
-    "LOGICAL_OR": binary(tf.logical_or),
-    "LOGICAL_NOT": binary(tf.logical_not),
-    "REDUCE_ANY": reducing(tf.reduce_any),
-    "REDUCE_ALL": reducing(tf.reduce_all),
-    "WHERE": binary(tf.where),
+    "ARG_MAX": _place_of(tf.argmax),
+    "ARG_MIN": _place_of(tf.argmin),
+    "BROADCAST_ARGS": function_of_inputs(tf.broadcast_dynamic_shape),
+    "EQUAL": function_of_inputs(tf.equal),
+    "NOT_EQUAL": function_of_inputs(tf.not_equal),
+    "GREATER": function_of_inputs(tf.greater),
+    "GREATER_EQUAL": function_of_inputs(tf.greater_equal),
+    "LESS": function_of_inputs(tf.less),
+    "LESS_EQUAL": function_of_inputs(tf.less_equal),
+    "LOGICAL_AND": function_of_inputs(tf.logical_and),
+    "LOGICAL_OR": function_of_inputs(tf.logical_or),
+    "LOGICAL_NOT": function_of_inputs(tf.logical_not),
+    "REDUCE_ANY": reduction(tf.reduce_any),
+    "REDUCE_ALL": reduction(tf.reduce_all),
+    "WHERE": function_of_inputs(tf.where),
+}
+
+
+def _on_integers(function):
+    """Make an integer kernel of one that only moves or chooses values."""
+
+    def kernel(operation, inputs, grids, kernels):
+        plain = [entry.values if isinstance(entry, Integers) else entry for entry in inputs]
+        return function(operation, plain)
+
+    return kernel
+
+
+def _pad_integers(operation, inputs, grids, kernels):
+    """PAD with the zero point, PADV2 with a value."""
+    value, paddings, *filling = inputs
+    return _padded(value.values, paddings, filling[0].values if filling else value.grid.zero_point)
+
+
+# Integer kernels; ZEROS_LIKE has none.
+MOVING = {
+    **{name: _on_integers(MOVES[name]) for name in MOVES if name != "ZEROS_LIKE"},
+    **{name: _on_integers(INDICES[name]) for name in ("SHAPE", "RANK", "ARG_MAX", "ARG_MIN")},
+    "PAD": _pad_integers,
+    "PADV2": _pad_integers,
 }

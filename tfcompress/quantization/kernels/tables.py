@@ -25,14 +25,7 @@ Function = Callable[[tf.Tensor], tf.Tensor]
 
 
 def in_double(function: Function) -> Function:
-    """Compute a float32 function in float64, so that its result is correctly rounded.
-
-    Args:
-        function: of a float64 tensor.
-
-    Returns:
-        The function of a float32 tensor.
-    """
+    """Compute a float32 function in float64, so that its result is correctly rounded."""
     return lambda value: tf.cast(function(tf.cast(value, tf.float64)), tf.float32)
 
 
@@ -42,15 +35,7 @@ def every_integer() -> tf.Tensor:
 
 
 def looked_up(integers: Integers, table: tf.Tensor) -> tf.Tensor:
-    """Replace 8-bit integers by the entries of a table.
-
-    Args:
-        integers: of "INT8".
-        table: shape (256,), in ascending order of the integers.
-
-    Returns:
-        The entries, in the shape of the integers.
-    """
+    """Replace 8-bit integers by the entries of a table."""
     return tf.gather(table, tf.cast(integers.values, tf.int32) + 128)
 
 
@@ -60,17 +45,7 @@ def real_values(grid: Grid) -> tf.Tensor:
 
 
 def table_of_8_bits(function: Function, taken: Grid, grid: Grid, kernels: str) -> tf.Tensor:
-    """Fill a table as a kernel with 8 bits does.
-
-    Args:
-        function: of the float32 values.
-        taken: the input's grid.
-        grid: the output's grid.
-        kernels: who fills it: "xnnpack", or "reference" for any built-in kernel.
-
-    Returns:
-        float32, shape (256,).
-    """
+    """Fill a table as a kernel with 8 bits does."""
     inverse = quotient(tf.constant(1.0), grid.scale)
     zero_point = tf.cast(grid.zero_point, tf.float32)
     steps = function(real_values(taken)) * inverse
@@ -82,16 +57,7 @@ def table_of_8_bits(function: Function, taken: Grid, grid: Grid, kernels: str) -
 
 
 def table_of_16_bits(function: Function, taken: Grid, grid: Grid) -> tf.Tensor:
-    """Fill a table as the built-in kernels with 16 bits do.
-
-    Args:
-        function: of the values.
-        taken: the input's grid.
-        grid: the output's grid.
-
-    Returns:
-        int32, shape (513,).
-    """
+    """Fill a table as the built-in kernels with 16 bits do."""
     lowest, highest = integer_range("INT16")
 
     def real(integer, of):
@@ -114,15 +80,7 @@ def table_of_16_bits(function: Function, taken: Grid, grid: Grid) -> tf.Tensor:
 
 
 def interpolated(values: tf.Tensor, table: tf.Tensor) -> tf.Tensor:
-    """Look 16-bit integers up in a table of 513 values.
-
-    Args:
-        values: int32 tensor.
-        table: from ``table_of_16_bits``.
-
-    Returns:
-        int32 tensor.
-    """
+    """Look 16-bit integers up in a table of 513 values."""
     place = tf.bitwise.right_shift(values, tf.constant(_STEP_BITS)) + _STEPS // 2
     offset = tf.bitwise.bitwise_and(values, tf.constant((1 << _STEP_BITS) - 1))
     base = tf.gather(table, place)

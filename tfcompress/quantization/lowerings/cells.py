@@ -15,7 +15,7 @@ import tensorflow as tf
 from keras import layers as kl
 
 from tfcompress.compat.keras_recurrent import ConvLSTMCell, can_drop_out
-from tfcompress.graph.inner_tensors import unwatched
+from tfcompress.keras_graph.inner_tensors import unwatched
 
 
 def simple_rnn(layer, call, tap):

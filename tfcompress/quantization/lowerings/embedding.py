@@ -3,7 +3,7 @@
 import tensorflow as tf
 from keras import layers as kl
 
-from tfcompress.graph.deploying import is_deploying
+from tfcompress.keras_graph.interception import is_deploying
 
 
 def looked_up(layer, call, tap):

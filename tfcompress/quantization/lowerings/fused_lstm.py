@@ -16,7 +16,7 @@ import keras
 import tensorflow as tf
 
 from tfcompress.compat.keras_layers import all_layers
-from tfcompress.graph.selection import walk_layers
+from tfcompress.keras_graph.selection import walk_layers
 
 
 def require_no_state(model: keras.Model) -> None:

@@ -1,6 +1,6 @@
 """Whether the file does what the model does, under each kernel set."""
 
-from exporters.comparing.agreement import OutputAgreement
+from exporters.parity import OutputAgreement
 from tfcompress.report import formats
 from tfcompress.report.document import Cell, Column, Section, Table, Text
 from tfcompress.report.findings import Findings

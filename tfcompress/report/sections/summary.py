@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 
-from exporters.comparing.agreement import Agreement
+from exporters.parity import Agreement
 from tfcompress.report import formats
 from tfcompress.report.document import Cell, Column, Section, Table, Text, Tile, Tiles
 from tfcompress.report.findings import FileFindings, Findings

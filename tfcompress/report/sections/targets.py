@@ -1,6 +1,6 @@
 """What devices make of the file."""
 
-from exporters.judging.target_check import Verdict
+from exporters.compatibility import Verdict
 from tfcompress.report import formats
 from tfcompress.report.document import Cell, Column, Items, Section, Table, Text
 from tfcompress.report.findings import Findings

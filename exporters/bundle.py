@@ -1,0 +1,347 @@
+"""A folder that a person with a board can run: the model, its proof, and code for the device."""
+
+import hashlib
+import io
+import json
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from exporters import bundle_code
+from exporters.android import android_app, require_package
+from exporters.bundle_code import micro_snippet
+from exporters.bundle_files.run_on_device import compare
+from exporters.compatibility import check_target
+from exporters.inspection import Inspection, inspect
+from exporters.metadata import Names, label_names
+from exporters.running.runtime import (
+    KERNELS,
+    Children,
+    Limits,
+    LoadedModel,
+    Port,
+    RunError,
+    find_runtime,
+    load_isolated,
+)
+from exporters.running.tensor_details import random_inputs
+from tfcompress.atomic_files import write_folder_atomically
+from tfcompress.data import gather
+from tfcompress.targets.arena import arena_estimate
+from tfcompress.targets.target import load_target
+from tfcompress.tflite.flatbuffer import read_model
+
+_SHARE = 0.99
+_LEAST_STEPS = 2.0
+_MOST_OF_REACH = 0.1  # of what the golden outputs span: a tolerance beyond says nothing
+_SLACK = 0.05  # how much fewer values or classes than here may agree on a device
+_COLOURS, _RUNS_OF_IMAGES = 3, 5  # dimensions: runs, batch, height, width, channels
+_FLOAT_STEP = 1e-4
+_LARGEST_C_ARRAY = 4 << 20
+
+
+def write_bundle(
+    result: Any,
+    directory: str | os.PathLike,
+    *,
+    examples: Any = None,
+    labels: Names | None = None,
+    target: str = "raspberry-pi-4",
+    count: int = 16,
+    package: str = "com.example.model",
+    limits: Limits | None = None,
+) -> pathlib.Path:
+    """Write a folder that proves on the device what the model does.
+
+    It holds the model; golden inputs and outputs; ``run_on_device.py``, which needs NumPy and a
+    runtime alone and prints pass or fail, agreement and latency; a manifest with the hash of every
+    file; labels; a C array with header; Python, Kotlin and C++ code for this model; and a README.
+    For Android it holds a small app as well, a Gradle project in the folder ``android``, with an
+    instrumented test that compares the golden outputs on the phone.
+    The golden outputs are what the file gives here under its default kernels. A device passes where
+    its values are as near to them as the kernel sets here are to each other, and its classes agree.
+    Whether that notices red and blue swapped is tried on the golden images, and said.
+
+    Args:
+        result: what ``export_tflite`` returned, or the path of a .tflite file.
+        directory: the folder to make; it must not exist, or be empty.
+        examples: golden inputs, whatever ``fit`` takes; by default random ones.
+        labels: the names of the classes, or the path of a text file with a name a line; by default
+            those that the file holds.
+        target: the device, one of ``tfcompress.targets.list_targets()``.
+        count: how many golden inputs at most.
+        package: the package of the Kotlin code.
+        limits: what the child process that runs the file may use.
+
+    Returns:
+        The folder.
+
+    Raises:
+        FileExistsError: the folder has content.
+        FlatbufferError: the file is damaged.
+        OSError: labels cannot be read, or the folder cannot be written; nothing is left behind.
+        RunError: the file does not run here.
+        ValueError: the target is unknown, examples or labels do not fit the model, or the package
+            is no name of one.
+
+    Example:
+    ```python
+    result = export_tflite(model, "model.tflite", "int8", representative_data=x_train)
+    write_bundle(result, "bundle", examples=x_test, labels=["rock", "paper", "scissors"])
+    ```
+    """
+    directory = pathlib.Path(directory)
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise FileExistsError(f"A bundle goes into a folder of its own. Received: {directory}")
+    device = load_target(target)
+    require_package(package)
+    path = pathlib.Path(getattr(result, "path", result))
+    content = path.read_bytes()
+    inspection = inspect(path)
+    labels = inspection.labels or None if labels is None else label_names(labels)
+    golden, ports, noticed = _golden(path, examples, count, limits)
+    _require_labels(labels, ports["outputs"])
+    files = {
+        "model.tflite": content,
+        "golden.npz": _npz(golden),
+        "run_on_device.py": bundle_code.bundle_file("run_on_device.py").encode(),
+        "inference.py": bundle_code.python_snippet(ports["inputs"], ports["outputs"]).encode(),
+        "Inference.kt": bundle_code.kotlin_snippet(
+            ports["inputs"], ports["outputs"], device.threads, package
+        ).encode(),
+    }
+    if target.startswith("android"):
+        app = android_app(
+            content,
+            ports["inputs"],
+            ports["outputs"],
+            golden,
+            package=package,
+            threads=device.threads,
+            labels=labels,
+            normalization=_normalization(inspection),
+        )
+        files |= {f"android/{name}": data for name, data in app.items()}
+    if labels is not None:
+        files["labels.txt"] = "".join(f"{label}\n" for label in labels).encode()
+    if len(content) <= _LARGEST_C_ARRAY:
+        arena = arena_estimate(read_model(content).subgraphs[0])
+        files["model_data.h"] = bundle_code.c_header(len(content), arena).encode()
+        files["model_data.c"] = bundle_code.c_array(content).encode()
+        files["inference.cc"] = micro_snippet(
+            inspection.operation_counts, inspection.keeps_state
+        ).encode()
+    verdict = check_target(path, target)
+    remarks = _remarks(examples is None, noticed)
+    files["README.md"] = _readme(path.stem, files, inspection, ports, verdict, remarks).encode()
+    manifest = {
+        "model": "model.tflite",
+        "edgetpu": "CUSTOM:edgetpu-custom-op" in inspection.operation_counts,
+        **ports,
+        "target": verdict.to_json(),
+        "min_runtime": inspection.min_runtime,
+        "inputs_are_noise": examples is None,
+        "notices_swapped_colours": noticed,
+        "files": {
+            name: {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+            for name, data in sorted(files.items())
+        },
+    }
+    files["manifest.json"] = (json.dumps(manifest, indent=2) + "\n").encode()
+    write_folder_atomically(directory, files)
+    return directory
+
+
+def _golden(path, examples, count: int, limits):
+    """Run golden inputs under every kernel set.
+
+    Returns:
+        Inputs and outputs, the facts about the ports, and whether swapped colours are noticed.
+    """
+    runs: list[list[np.ndarray]] = []
+    errors, swapped = [], None
+    with Children(limits) as children:
+        for kernels in KERNELS:
+            try:
+                loaded = load_isolated(path, kernels=kernels, child=children.of(find_runtime()))
+                inputs = _golden_inputs(loaded, examples, count)
+                rows = [loaded.run(row) for row in zip(*inputs, strict=True)]
+            except RunError as error:
+                errors.append(str(error))
+                continue
+            runs.append([np.stack(column) for column in zip(*rows, strict=True)])
+            if len(runs) == 1:
+                swapped = _swapped_runs(loaded, inputs)
+    if not runs:
+        raise RunError("the file does not run here: " + "; ".join(errors))
+    golden = {f"input_{place}": array for place, array in enumerate(inputs)}
+    golden |= {f"output_{place}": array for place, array in enumerate(runs[0])}
+    outputs = [
+        {**_facts(port), **_judgement(port, [run[place] for run in runs])}
+        for place, port in enumerate(loaded.outputs)
+    ]
+    inputs = [_facts(port) for port in loaded.inputs]
+    noticed = _noticed(outputs, swapped, runs[0])
+    return golden, {"inputs": inputs, "outputs": outputs}, noticed
+
+
+def _golden_inputs(loaded: LoadedModel, examples: Any, count: int) -> list[np.ndarray]:
+    """Cut the examples into runs, shape (runs, *shape of the input)."""
+    unfit = [p.name for p in (*loaded.inputs, *loaded.outputs) if p.dtype.kind not in "biuf"]
+    if not loaded.inputs or unfit:
+        raise ValueError(f"A bundle needs inputs, and numbers in and out. Received: {unfit}")
+    if examples is None:
+        made = (random_inputs(loaded.inputs, seed) for seed in range(count))
+        return [np.stack(column) for column in zip(*made, strict=True)]
+    rows, _ = loaded.rows(gather(examples, count)[0])
+    return rows
+
+
+def _facts(port: Port) -> dict[str, Any]:
+    return {
+        "name": port.name,
+        "shape": list(port.shape),
+        "dtype": port.dtype.name,
+        "scale": port.scale,
+        "zero_point": port.zero_point,
+    }
+
+
+def _judgement(port: Port, outputs: list[np.ndarray]) -> dict[str, float]:
+    """Say by what an output passes on a device, from how far the kernel sets are apart here.
+
+    Where they are far apart the steps say little; then so many values need to be near as are here,
+    and the classes decide.
+    """
+    golden = outputs[0].astype(np.float64)
+    if not np.isfinite(golden).all():
+        raise ValueError(
+            f"Output {port.name!r} is not finite on the golden inputs: give other examples"
+        )
+    # Integers count in their own steps, floats in parts of their largest value.
+    size = max(1e-2, float(np.abs(golden).max(initial=0)))
+    unit = 1.0 if port.dtype.kind != "f" else _FLOAT_STEP * size
+    apart = [np.abs(other - golden) / unit for other in outputs[1:]]
+    spread = max((float(np.quantile(steps, _SHARE)) for steps in apart), default=0.0)
+    most = _MOST_OF_REACH * float(np.ptp(golden)) / unit
+    tolerance = max(_LEAST_STEPS, min(2 * spread, most))
+    near = min((float((steps <= tolerance).mean()) for steps in apart), default=1.0)
+    share = _SHARE if near >= _SHARE else max(near - _SLACK, 0.0)
+    found = {"step": unit, "tolerance": tolerance, "share": share}
+    if golden.shape[-1] > 1:
+        chosen = golden.argmax(-1)
+        alike = [float((other.argmax(-1) == chosen).mean()) for other in outputs[1:]]
+        slack = max(_SLACK, 1 / max(chosen.size, 1))
+        found["same_class"] = max(min(alike, default=1.0) - slack, 0.0)
+    return found
+
+
+def _swapped_runs(loaded: LoadedModel, inputs: list[np.ndarray]) -> list[np.ndarray] | None:
+    """Run images with red and blue swapped; None where the inputs are no colour images."""
+    if len(inputs) != 1 or inputs[0].ndim != _RUNS_OF_IMAGES or inputs[0].shape[-1] != _COLOURS:
+        return None
+    rows = [loaded.run([row[..., ::-1]]) for row in inputs[0]]
+    return [np.stack(column) for column in zip(*rows, strict=True)]
+
+
+def _noticed(outputs: list[dict[str, Any]], swapped, golden) -> bool | None:
+    """Tell whether the judgement fails with swapped colours; if not, it proves little."""
+    if swapped is None:
+        return None
+    return not all(
+        compare(facts, found, expected)["pass"]
+        for facts, found, expected in zip(outputs, swapped, golden, strict=True)
+    )
+
+
+def _require_labels(labels: Sequence[str] | None, outputs: list[dict[str, Any]]) -> None:
+    if labels is None:
+        return
+    classes = [output["shape"][-1] for output in outputs if output["shape"]]
+    if len(labels) not in classes:
+        raise ValueError(
+            f"Labels name the entries of an output's last axis, of sizes {classes}. "
+            f"Received: {len(labels)} labels"
+        )
+
+
+def _npz(arrays: dict[str, np.ndarray]) -> bytes:
+    stream = io.BytesIO()
+    np.savez(stream, **arrays)
+    return stream.getvalue()
+
+
+def _remarks(noise: bool, noticed: bool | None) -> list[str]:
+    """Say what the golden inputs do not prove."""
+    said = []
+    if noise:
+        said.append(
+            "The golden inputs are random noise: give examples like those in use for a real proof."
+        )
+    if noticed is False:
+        said.append(
+            "Red and blue swapped would pass as well: the golden images differ too little by "
+            "colour, or in what the model makes of them. Give other examples."
+        )
+    return said
+
+
+def _normalization(inspection: Inspection) -> tuple[Sequence[float], Sequence[float]]:
+    """Return mean and deviation of the pixels, as the file says."""
+    stated = [port for port in inspection.described_inputs if port.mean]
+    return (stated[0].mean, stated[0].std) if stated else ((0.0,), (1.0,))
+
+
+def _readme(title: str, files, inspection: Inspection, ports, verdict, remarks: list[str]) -> str:
+    kinds = {
+        "model.tflite": "the model",
+        "golden.npz": "golden inputs and outputs",
+        "run_on_device.py": "runs the model on the golden inputs and compares",
+        "inference.py": "Python code that runs the model on real numbers",
+        "Inference.kt": "Kotlin code for Android that does the same",
+        "android/app/build.gradle.kts": "a small Android app with its Gradle project and its test",
+        "labels.txt": "the names of the classes, one a line",
+        "model_data.h": "header of the C array, with an estimate of the arena",
+        "model_data.c": "the model as a C array, for microcontrollers",
+        "inference.cc": "C++ code that runs it there, with the operations that it has",
+    }
+    device = load_target(verdict.target)
+    package = "ai-edge-litert" if device.runtime is None else device.runtime.package
+    install = (
+        "pip install tflite-runtime==2.14.0 'numpy<2'    # Python up to 3.11"
+        if package == "tflite-runtime"
+        else "pip install ai-edge-litert numpy"
+    )
+    heads = ("", "name", "shape", "type", "scale", "zero point", "tolerance", "passes with")
+    rows = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for side in ("inputs", "outputs"):
+        for port in ports[side]:
+            tolerance = f"{port['tolerance'] * port['step']:.3g}" if "tolerance" in port else ""
+            scale = "" if port["scale"] is None else f"{port['scale']:.9g}"
+            zero = "" if port["scale"] is None else port["zero_point"]
+            shape = "x".join(map(str, port["shape"]))
+            passes = f"{port['share']:.0%} within" if "share" in port else ""
+            passes += f", {port['same_class']:.0%} same class" if "same_class" in port else ""
+            cells = (side[:-1], port["name"], shape, port["dtype"], scale, zero, tolerance, passes)
+            rows.append("| " + " | ".join(map(str, cells)) + " |")
+    counts = ", ".join(f"{count} {name}" for name, count in inspection.operation_counts.items())
+    remarks = [*remarks, *verdict.reasons, *verdict.notes]
+    if inspection.keeps_state:
+        remarks.append(
+            "The model keeps state between runs: call `reset_all_variables()` (Python) or "
+            "`resetVariableTensors()` (Kotlin) before each sequence, as the code here does."
+        )
+    return bundle_code.template("README.md.txt").substitute(
+        title=title,
+        files="\n".join(f"| {name} | {kinds[name]} |" for name in files if name in kinds),
+        install=install,
+        ports="\n".join(rows),
+        min_runtime=inspection.min_runtime or "(unknown)",
+        operations=f"Its operations: {counts}; {inspection.size:,} bytes.",
+        notes=f"\n## {device.title}\n\n" + "\n".join(f"- {remark}" for remark in remarks)
+        if remarks
+        else "",
+    )

@@ -1,1 +1,0 @@
-"""Folders that carry a model, its proof and code to the device."""

@@ -1,0 +1,473 @@
+"""What is in a .tflite file: operations, types, sizes, scales, and the Keras layers behind them."""
+
+import dataclasses
+import math
+import os
+import pathlib
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from exporters.graph_picture import draw
+from exporters.macs import count_macs
+from exporters.metadata import PortDescription, read_descriptions
+from tfcompress.targets.versions import minimum_runtime, oldest_runtime
+from tfcompress.tflite.constants import constant_value
+from tfcompress.tflite.flatbuffer import read_model
+from tfcompress.tflite.model import Subgraph, Tensor, TFLiteModel
+from tfcompress.tflite.names import layer_scopes, match_layers
+from tfcompress.tflite.precision import float_operations
+
+# Tensors that only say how, such as shapes and axes: constants, but no parameters of the model.
+_SETTING_TYPES = frozenset({"INT64", "BOOL", "STRING"})
+_LONG = 60
+_FEW = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorReport:
+    """A tensor.
+
+    Attributes:
+        subgraph: its graph.
+        index: its place there.
+        name: its name.
+        dtype: its type in the file, such as "INT4" (interpreters report some types wider).
+        shape: its dimensions, -1 where free until run time.
+        size: bytes that the file holds for it.
+        scales: its scales; empty if it is not quantized.
+        zero_points: its zero points.
+        axis: the dimension of the scales, None with one scale or none.
+        constant: whether the file holds its value.
+        sparse: whether that value is stored sparse.
+        variable: whether it keeps its value from one run to the next.
+    """
+
+    subgraph: int
+    index: int
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    size: int
+    scales: tuple[float, ...]
+    zero_points: tuple[int, ...]
+    axis: int | None
+    constant: bool
+    sparse: bool
+    variable: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class OperationReport:
+    """An operation.
+
+    Attributes:
+        subgraph: its graph.
+        index: its place there.
+        name: its name; "CUSTOM:..." if it is custom.
+        version: its version.
+        layer: the Keras layer behind it, the one with the kernel where it has one: its path where
+            the layers are known, otherwise its scope.
+        fused_layers: all layers that were fused into it, the last of the model first.
+        dtype: the type that it computes in: that of its first output.
+        weights_dtype: the type of its kernel, None if it has none.
+        sparse: whether its kernel is stored sparse.
+        shape: the shape of its first output.
+        inputs: its inputs' tensor indices.
+        outputs: its outputs' tensor indices.
+        parameters: how many parameters it has.
+        size: bytes of its constants.
+        macs: its multiply-accumulates.
+        min_runtime: the oldest TensorFlow release that runs it, None if unknown.
+        float_: whether it computes in float.
+    """
+
+    subgraph: int
+    index: int
+    name: str
+    version: int
+    layer: str | None
+    fused_layers: tuple[str, ...]
+    dtype: str | None
+    weights_dtype: str | None
+    sparse: bool
+    shape: tuple[int, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    parameters: int
+    size: int
+    macs: int
+    min_runtime: str | None
+    float_: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Inspection:
+    """What is in a file.
+
+    Attributes:
+        path: the file; None if bytes were given.
+        size: its bytes.
+        description: the converter's own words.
+        metadata: the names of its metadata.
+        described_inputs: what its TFLite Metadata says of each input; empty without metadata.
+        described_outputs: likewise of each output, class labels among it.
+        subgraphs: the names of its graphs.
+        signatures: {key: {"subgraph": index, "inputs": {name: tensor}, "outputs": ...}}.
+        inputs: the main graph's inputs.
+        outputs: the main graph's outputs.
+        operations: every operation of every graph.
+        tensors: every tensor of every graph.
+        parameters: the model's parameters; a shared tensor counts once.
+        macs: the main graph's multiply-accumulates.
+        min_runtime: the oldest TensorFlow release that runs the file, None if unknown.
+    """
+
+    path: str | None
+    size: int
+    description: str
+    metadata: tuple[str, ...]
+    described_inputs: tuple[PortDescription, ...]
+    described_outputs: tuple[PortDescription, ...]
+    subgraphs: tuple[str, ...]
+    signatures: dict[str, dict[str, Any]]
+    inputs: tuple[TensorReport, ...]
+    outputs: tuple[TensorReport, ...]
+    operations: tuple[OperationReport, ...]
+    tensors: tuple[TensorReport, ...]
+    parameters: int
+    macs: int
+    min_runtime: str | None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The class labels of the first output that has some; empty if none has."""
+        return next((port.labels for port in self.described_outputs if port.labels), ())
+
+    @property
+    def keeps_state(self) -> bool:
+        """Whether a run sees the one before, unless ``reset_all_variables`` is called between."""
+        return any(tensor.variable for tensor in self.tensors)
+
+    @property
+    def operation_counts(self) -> dict[str, int]:
+        """How often each operation occurs."""
+        counts: dict[str, int] = {}
+        for operation in self.operations:
+            counts[operation.name] = counts.get(operation.name, 0) + 1
+        return counts
+
+    @property
+    def layer_sizes(self) -> dict[str, int]:
+        """Bytes of the constants of each layer; "" for operations that name no layer."""
+        sizes: dict[str, int] = {}
+        for operation in self.operations:
+            layer = operation.layer or ""
+            sizes[layer] = sizes.get(layer, 0) + operation.size
+        return sizes
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as JSON-able values."""
+        report = dataclasses.asdict(self)
+        report["operation_counts"] = self.operation_counts
+        report["layer_sizes"] = self.layer_sizes
+        return report
+
+    def to_text(self) -> str:
+        """Return a table for the terminal."""
+        lines = [
+            f"{self.path or 'model'}: {self.size:,} bytes, {self.parameters:,} parameters, "
+            f"{self.macs:,} multiply-accumulates, needs the runtime of TensorFlow "
+            f"{self.min_runtime or '(unknown)'} or later"
+        ]
+        for side, tensors in (("input", self.inputs), ("output", self.outputs)):
+            lines += [f"{side} {_tensor_text(tensor)}" for tensor in tensors]
+        if self.keeps_state:
+            lines.append("keeps state between runs: reset_all_variables() before each sequence")
+        for key, entry in self.signatures.items():
+            takes, gives = ", ".join(entry["inputs"]), ", ".join(entry["outputs"])
+            lines.append(f"signature {key}: ({takes}) -> ({gives}), graph {entry['subgraph']}")
+        lines += [_description_text(port) for port in self.described_inputs if port.mean]
+        lines += [_description_text(port) for port in self.described_outputs if port.labels]
+        lines.append(_operation_table(self.operations))
+        return "\n".join(lines)
+
+    def to_svg(self) -> str:
+        """Return a picture: the main graph's operations with their types, sizes and work."""
+        return draw([op for op in self.operations if op.subgraph == 0], self.path or "model")
+
+
+def inspect(source: bytes | str | os.PathLike, layers: Iterable[str] = ()) -> Inspection:
+    """Read what is in a file, without running it.
+
+    Args:
+        source: the file's bytes, or its path.
+        layers: the paths of the Keras model's layers, nested names joined by "/". With them each
+            operation names its layer exactly; without, the scope in the file, whose number at the
+            end TensorFlow may have added.
+
+    Returns:
+        The inspection: ``to_text()``, ``to_json()`` and ``to_svg()`` show it.
+
+    Raises:
+        FlatbufferError: the file is damaged.
+        OSError: the path cannot be read.
+
+    Example:
+    ```python
+    print(inspect("model_int8.tflite").to_text())
+    ```
+    """
+    path = None if isinstance(source, bytes | bytearray) else os.fspath(source)
+    content = bytes(source) if path is None else pathlib.Path(path).read_bytes()
+    model = read_model(content, name=path)
+    described = read_descriptions(content, model)
+    main = model.subgraphs[0] if model.subgraphs else None
+    floats = {(op.subgraph, op.index) for op in float_operations(model)}
+    known = _known_layers(model, tuple(layers))
+    operations = tuple(
+        report
+        for subgraph in model.subgraphs
+        for report in _operation_reports(subgraph, floats, known)
+    )
+    tensors = tuple(_tensor_report(g.index, t) for g in model.subgraphs for t in g.tensors)
+    return Inspection(
+        path=path,
+        size=model.size,
+        description=model.description,
+        metadata=tuple(model.metadata),
+        described_inputs=described[0],
+        described_outputs=described[1],
+        subgraphs=tuple(subgraph.name for subgraph in model.subgraphs),
+        signatures={
+            signature.key: {
+                "subgraph": signature.subgraph,
+                "inputs": signature.inputs,
+                "outputs": signature.outputs,
+            }
+            for signature in model.signatures
+        },
+        inputs=tuple(_tensor_report(0, main.tensors[i]) for i in main.inputs) if main else (),
+        outputs=tuple(_tensor_report(0, main.tensors[i]) for i in main.outputs) if main else (),
+        operations=operations,
+        tensors=tensors,
+        parameters=_parameters(model),
+        macs=sum(operation.macs for operation in operations if operation.subgraph == 0),
+        min_runtime=minimum_runtime(model),
+    )
+
+
+def _tensor_report(subgraph: int, tensor: Tensor) -> TensorReport:
+    quantization = tensor.quantization
+    return TensorReport(
+        subgraph=subgraph,
+        index=tensor.index,
+        name=tensor.name,
+        dtype=tensor.dtype,
+        shape=tensor.shape_signature,
+        size=tensor.size,
+        scales=quantization.scales if quantization else (),
+        zero_points=quantization.zero_points if quantization else (),
+        axis=quantization.axis if quantization and len(quantization.scales) > 1 else None,
+        constant=tensor.constant,
+        sparse=tensor.sparse,
+        variable=tensor.variable,
+    )
+
+
+def _operation_reports(subgraph: Subgraph, floats: set, known) -> list[OperationReport]:
+    def tensors(indices) -> list[Tensor]:
+        return [subgraph.tensors[index] for index in indices if index >= 0]
+
+    reports = []
+    layer_of: dict[int, str | None] = {}  # by tensor, for operations whose own name says nothing
+    for operation in subgraph.operations:
+        constants = [t for t in tensors(operation.inputs) if t.constant]
+        kernel = next((tensor for tensor in constants if _is_parameter(tensor)), None)
+        fused = _fused_layers([*tensors(operation.outputs), *constants], known)
+        own = _fused_layers([kernel] if kernel else [], known)
+        before = (layer_of[i] for i in operation.inputs if layer_of.get(i))
+        layer = own[-1] if own else fused[0] if fused else next(before, None)
+        layer_of.update(dict.fromkeys(operation.outputs, layer))
+        first = subgraph.tensors[operation.outputs[0]] if operation.outputs else None
+        reports.append(
+            OperationReport(
+                subgraph=subgraph.index,
+                index=operation.index,
+                name=operation.label,
+                version=operation.version,
+                layer=layer,
+                fused_layers=fused,
+                dtype=first.dtype if first else None,
+                weights_dtype=kernel.dtype if kernel else None,
+                sparse=kernel is not None and kernel.sparse,
+                shape=first.shape_signature if first else (),
+                inputs=operation.inputs,
+                outputs=operation.outputs,
+                parameters=sum(_count(tensor) for tensor in constants),
+                size=sum(tensor.size for tensor in constants),
+                macs=count_macs(operation, subgraph),
+                min_runtime=None
+                if operation.custom
+                else oldest_runtime(operation.name, operation.version),
+                float_=(operation.subgraph, operation.index) in floats,
+            )
+        )
+    return reports
+
+
+def _known_layers(model: TFLiteModel, layers: tuple[str, ...]) -> dict[str, str | None] | None:
+    """Tell the layer of each scope in a file; None where no layers are known."""
+    if not layers:
+        return None
+    tensors = (tensor for subgraph in model.subgraphs for tensor in subgraph.tensors)
+    return match_layers((scope for t in tensors for scope in layer_scopes(t.name)), layers)
+
+
+def _fused_layers(tensors: list[Tensor], known: dict[str, str | None] | None) -> tuple[str, ...]:
+    """Collect the layers that tensors are named after, known ones where layers are known."""
+    scopes = [scope for tensor in tensors for scope in layer_scopes(tensor.name)]
+    found = scopes if known is None else [known[scope] for scope in scopes]
+    return tuple(dict.fromkeys(layer for layer in found if layer))
+
+
+def _is_parameter(tensor: Tensor) -> bool:
+    """Tell weights and biases from shapes and axes: an int32 bias has a scale, an axis has none."""
+    if not tensor.constant or tensor.dtype in _SETTING_TYPES:
+        return False
+    return tensor.dtype != "INT32" or tensor.quantization is not None
+
+
+def _count(tensor: Tensor) -> int:
+    return math.prod(tensor.shape) if _is_parameter(tensor) else 0
+
+
+def _parameters(model: TFLiteModel) -> int:
+    """Count the parameters of all graphs, each buffer once."""
+    seen: dict[Any, int] = {}
+    for subgraph in model.subgraphs:
+        used = {i for operation in subgraph.operations for i in operation.inputs if i >= 0}
+        for index in used:
+            tensor = subgraph.tensors[index]
+            seen[tensor.buffer] = _count(tensor)
+    return sum(seen.values())
+
+
+def _tensor_text(tensor: TensorReport) -> str:
+    text = f"{tensor.name[:_LONG]}: {tensor.dtype} {list(tensor.shape)}"
+    if len(tensor.scales) == 1:
+        text += f", scale {tensor.scales[0]:.6g}, zero point {tensor.zero_points[0]}"
+    return text
+
+
+def _description_text(port: PortDescription) -> str:
+    if port.labels:
+        few = ", ".join(port.labels[:_FEW]) + (", ..." if len(port.labels) > _FEW else "")
+        return f"labels of {port.name}: {len(port.labels)} ({few})"
+    return f"normalization of {port.name}: (raw - {list(port.mean)}) / {list(port.std)}"
+
+
+def _operation_table(operations: Iterable[OperationReport]) -> str:
+    rows = [("", "operation", "layer", "type", "output", "bytes", "parameters", "MACs")]
+    for operation in operations:
+        kinds = [kind for kind in (operation.weights_dtype, operation.dtype) if kind]
+        rows.append(
+            (
+                f"{operation.subgraph}.{operation.index}",
+                f"{operation.name} v{operation.version}",
+                (operation.layer or "-")[-_LONG:],
+                "/".join(dict.fromkeys(kinds))
+                + (" sparse" if operation.sparse else "")
+                + (" (float)" if operation.float_ else ""),
+                "x".join(map(str, operation.shape)) or "scalar",
+                f"{operation.size:,}",
+                f"{operation.parameters:,}",
+                f"{operation.macs:,}",
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    numeric = len(rows[0]) - 3
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if column >= numeric else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredKernel:
+    """One kernel of a file.
+
+    Attributes:
+        layer: the Keras layer that it belongs to; None if the file does not tell.
+        operation: the operation that reads it, such as "CONV_2D".
+        dtype: its type in the file, such as "INT8" or "INT4".
+        size: bytes that the file holds for it.
+        values: the stored numbers: integers not multiplied by their scales.
+    """
+
+    layer: str | None
+    operation: str
+    dtype: str
+    size: int
+    values: np.ndarray = dataclasses.field(repr=False)
+
+    @property
+    def zeros(self) -> int:
+        """How many of the weights are zero."""
+        return int(np.count_nonzero(self.values == 0))
+
+    @property
+    def sparsity(self) -> float:
+        """The share of zeros."""
+        return self.zeros / self.values.size
+
+    @property
+    def unique(self) -> int:
+        """How many different numbers are stored."""
+        return len(np.unique(self.values))
+
+
+def stored_kernels(
+    source: bytes | str | os.PathLike, layers: Iterable[str] = ()
+) -> tuple[StoredKernel, ...]:
+    """List the kernels that a file stores, in the order of the operations that read them.
+
+    Args:
+        source: the file's bytes, or its path.
+        layers: the paths of the Keras model's layers, for exact names; see ``inspect``.
+
+    Returns:
+        An entry for each constant of two or more dimensions that an operation multiplies with: a
+        constant behind a DEQUANTIZE belongs to the operation that follows.
+
+    Raises:
+        FlatbufferError: the file is damaged.
+        OSError: the path cannot be read.
+
+    Example:
+    >>> sparsities = {kernel.layer: kernel.sparsity for kernel in stored_kernels("m.tflite")}
+    """
+    whole = isinstance(source, bytes | bytearray)
+    content = source if whole else pathlib.Path(source).read_bytes()
+    model = read_model(content)
+    found = []
+    for report in inspect(content, layers).operations:
+        tensors = model.subgraphs[report.subgraph].tensors
+        for index in report.inputs:
+            if index >= 0 and _is_kernel(model, tensors[index]):
+                tensor = tensors[index]
+                values = constant_value(model, tensor)
+                found.append(
+                    StoredKernel(report.layer, report.name, tensor.dtype, tensor.size, values)
+                )
+    return tuple(found)
+
+
+def _is_kernel(model: TFLiteModel, tensor: Tensor) -> bool:
+    floats = ("FLOAT32", "FLOAT16", "BFLOAT16")
+    known = tensor.dtype in floats or tensor.quantization is not None
+    return tensor.constant and len(tensor.shape) >= 2 and known

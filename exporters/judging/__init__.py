@@ -1,1 +1,0 @@
-"""What devices make of a file, and rewriting it until they take it."""

@@ -1,1 +1,0 @@
-"""What a file says of itself, read as data: operations, types, sizes, work."""

@@ -1,1 +1,0 @@
-"""How long files take and how much memory."""

@@ -1,0 +1,148 @@
+"""What MediaPipe's tasks take; the tasks themselves are asked where they are installed."""
+
+import importlib.util
+
+import keras
+import numpy as np
+import pytest
+
+from exporters import export_tflite, inspect
+from exporters.mediapipe import takes_pixels
+from exporters.running.tensor_details import Port
+
+NAMES = ["red", "green", "blue"]
+SIDE = 16
+
+
+def photos(count=96):
+    """Photos of one strong colour each, black and white pixels among them, and which."""
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(0, 80, (count, SIDE, SIDE, 3))
+    colours = generator.integers(0, 3, count)
+    for photo, colour in zip(pixels, colours, strict=True):
+        photo[..., colour] += 175
+    pixels[:, 0, 0], pixels[:, 0, 1] = 0, 255
+    return pixels.astype("float32"), colours
+
+
+def classifier(mean, deviation):
+    """A softmax over the mean of each channel, on normalized pixels."""
+    model = keras.Sequential(
+        [
+            keras.Input((SIDE, SIDE, 3), name="photo"),
+            keras.layers.Conv2D(3, 1, use_bias=False, name="colour"),
+            keras.layers.GlobalAveragePooling2D(name="mean"),
+            keras.layers.Softmax(name="head"),
+        ]
+    )
+    model.layers[0].set_weights([np.eye(3).reshape(1, 1, 3, 3) * deviation / 64])
+    return model
+
+
+def exported(path, mean=0.0, deviation=1.0, quantization="int8", calibration=None):
+    pixels, _ = photos()
+    data = (pixels - mean) / deviation if calibration is None else calibration
+    export_tflite(
+        classifier(mean, deviation),
+        path,
+        quantization,
+        representative_data=None if quantization == "float32" else data,
+        labels=NAMES,
+        normalization=(mean, deviation),
+        interface="mediapipe",
+    )
+    (image,), (scores,) = inspect(path).inputs, inspect(path).outputs
+    return image.dtype, scores.dtype
+
+
+@pytest.mark.parametrize(
+    ("scale", "zero_point", "normalization", "expected"),
+    [
+        (1.0, 0, (0.0, 1.0), True),
+        (1 / 255, 0, (0.0, 255.0), True),
+        (1 / 127.5, 127, (127.5, 127.5), True),  # half a step beside
+        (1 / 127.5, 126, (127.5, 127.5), False),
+        (0.98, 0, (0.0, 1.0), False),  # white is 250 for it
+        (1.0, 0, ((0.0, 0.0, 9.0), (1.0, 1.0, 1.0)), False),
+    ],
+)
+def test_bytes_are_pixels_where_both_agree_within_half_a_step(
+    scale, zero_point, normalization, expected
+):
+    port = Port("photo", 0, (1, 4, 4, 3), np.dtype("uint8"), scale, zero_point)
+    assert takes_pixels(port, normalization) == expected
+
+
+def test_a_float_input_takes_no_bytes():
+    assert not takes_pixels(Port("photo", 0, (1, 4, 4, 3), np.dtype("float32")), (0.0, 1.0))
+
+
+def test_integers_that_are_pixels_are_the_input(tmp_path):
+    assert exported(tmp_path / "a.tflite") == ("UINT8", "UINT8")
+    assert exported(tmp_path / "b.tflite", 127.5, 127.5) == ("UINT8", "UINT8")
+
+
+def test_integers_that_are_not_pixels_are_no_input(tmp_path):
+    dark = photos()[0] * 0.5
+    assert exported(tmp_path / "a.tflite", calibration=dark) == ("FLOAT32", "UINT8")
+    assert exported(tmp_path / "b.tflite", quantization="float32") == ("FLOAT32", "FLOAT32")
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({"normalization": None}, r"pass `normalization=.*Received: normalization=None"),
+        ({"batch_size": None}, r"batch_size=1\. Received: None"),
+        ({"interface": "ml-kit"}, r"\['mediapipe'\].*Received: 'ml-kit'"),
+    ],
+)
+def test_what_is_missing_is_said_before_any_work(told, message, tmp_path):
+    told = {"normalization": (0, 1), "interface": "mediapipe"} | told
+    with pytest.raises(ValueError, match=message):
+        export_tflite(classifier(0.0, 1.0), tmp_path / "a.tflite", "float32", **told)
+
+
+def test_a_model_without_an_image_is_refused(tmp_path):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    with pytest.raises(ValueError, match=r"one colour image.*Received: inputs of shapes \[\(None"):
+        export_tflite(
+            model, tmp_path / "a.tflite", "float32", normalization=(0, 1), interface="mediapipe"
+        )
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("mediapipe") is None, reason="needs pip install mediapipe"
+)
+@pytest.mark.parametrize(
+    ("mean", "deviation", "quantization", "dark"),
+    [
+        (0.0, 1.0, "int8", 1.0),
+        (127.5, 127.5, "int8", 1.0),
+        (127.5, 127.5, "int8", 0.5),
+        (127.5, 127.5, "float32", 1.0),
+    ],
+)
+def test_mediapipe_names_the_colours(mean, deviation, quantization, dark, tmp_path):
+    import mediapipe
+    from mediapipe.tasks.python import BaseOptions, vision
+
+    pixels, colours = photos()
+    pixels = np.floor(dark * pixels)
+    path = tmp_path / "colours.tflite"
+    exported(path, mean, deviation, quantization, (pixels - mean) / deviation)
+    options = vision.ImageClassifierOptions(base_options=BaseOptions(model_asset_path=str(path)))
+    with vision.ImageClassifier.create_from_options(options) as task:
+        found = [
+            task.classify(
+                mediapipe.Image(
+                    image_format=mediapipe.ImageFormat.SRGB, data=photo.astype(np.uint8)
+                )
+            )
+            .classifications[0]
+            .categories
+            for photo in pixels
+        ]
+    assert [best[0].category_name for best in found] == [NAMES[colour] for colour in colours]
+    wanted = classifier(mean, deviation).predict((pixels - mean) / deviation, verbose=0).max(-1)
+    scores = np.array([best[0].score for best in found])
+    np.testing.assert_allclose(scores, wanted, atol=0.02)

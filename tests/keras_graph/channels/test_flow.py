@@ -1,0 +1,100 @@
+import keras
+import pytest
+from channel_zoo import ZOO
+from keras import layers as kl
+
+from tfcompress.keras_graph.channels import read_channels
+
+
+def sizes(model):
+    return {group.paths: len(group) for group in read_channels(model).groups}
+
+
+def test_chain():
+    model = keras.Sequential(
+        [keras.Input((4,)), kl.Dense(6, name="a"), kl.Dense(5, name="b"), kl.Dense(2, name="c")]
+    )
+    flow = read_channels(model)
+    assert sizes(model) == {("a",): 6, ("b",): 5}
+    assert flow.macs() == 4 * 6 + 6 * 5 + 5 * 2
+    assert flow.macs(flow.groups[0].bundles[:2]) == 4 * 4 + 4 * 5 + 5 * 2
+    assert flow.parameters(flow.groups[1].bundles[:1]) == (4 * 6 + 6) + (6 * 4 + 4) + (4 * 2 + 2)
+
+
+def test_what_is_added_shrinks_together():
+    inputs = keras.Input((8, 8, 3))
+    x = kl.Conv2D(8, 3, padding="same", name="a")(inputs)
+    y = kl.Conv2D(8, 3, padding="same", name="b")(x)
+    model = keras.Model(inputs, kl.Conv2D(2, 1, name="c")(x + y))
+    assert sizes(model) == {("a", "b"): 8}
+
+
+def test_groups_of_a_grouped_convolution_shrink_alike():
+    inputs = keras.Input((4, 4, 3))
+    x = kl.Conv2D(12, 1, name="a")(inputs)
+    x = kl.Conv2D(24, 1, groups=3, name="b")(x)
+    flow = read_channels(keras.Model(inputs, kl.Conv2D(2, 1, name="c")(x)))
+    assert [(group.paths, len(group)) for group in flow.groups] == [(("a",), 4), (("b",), 8)]
+    assert flow.macs() == 16 * (3 * 12 + 4 * 24 + 24 * 2)
+    removed = [flow.groups[0].bundles[0], *flow.groups[1].bundles[:2]]
+    assert flow.macs(removed) == 16 * (3 * 9 + 3 * 18 + 18 * 2)
+
+
+def test_heads_go_as_a_whole():
+    flow = read_channels(ZOO["transformer"]())
+    found = {group.paths[0].split("_")[0]: len(group) for group in flow.groups}
+    assert found == {"multi": 4, "dense": 16}
+
+
+@pytest.mark.parametrize(
+    "hold",
+    [
+        kl.LayerNormalization(),
+        kl.Softmax(),
+        kl.Lambda(lambda x: x[..., ::-1]),
+        kl.GroupNormalization(2),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_what_cannot_be_followed_stays_whole_and_is_named(hold):
+    inputs = keras.Input((4, 4, 3))
+    x = hold(kl.Conv2D(8, 1)(inputs))
+    x = kl.Conv2D(4, 1, name="free")(x)
+    flow = read_channels(keras.Model(inputs, kl.Conv2D(2, 1)(x)))
+    assert [group.paths for group in flow.groups] == [("free",)]
+    assert flow.unfollowed == (hold.name,)
+
+
+def test_softmax_inside_a_layer_holds_its_channels():
+    inputs = keras.Input((6,))
+    x = kl.Dense(4, activation="softmax")(inputs)
+    assert read_channels(keras.Model(inputs, kl.Dense(2)(x))).groups == ()
+
+
+def test_a_number_for_each_channel_in_the_graph_holds_them():
+    inputs = keras.Input((6,))
+    x = kl.Dense(3)(inputs) * keras.ops.convert_to_tensor([1.0, 2.0, 3.0])
+    assert read_channels(keras.Model(inputs, kl.Dense(2)(x))).groups == ()
+
+
+def test_scalars_and_spatial_maps_hold_nothing():
+    inputs = keras.Input((4, 4, 3))
+    x = kl.Conv2D(8, 1, name="a")(inputs) * 0.5 + 1.0
+    gate = kl.Conv2D(1, 1, activation="sigmoid", name="gate")(x)
+    model = keras.Model(inputs, kl.Conv2D(2, 1)(kl.Multiply()([x, gate])))
+    assert sizes(model) == {("a",): 8}
+
+
+def test_subclassed_models_are_refused():
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = kl.Dense(2)
+
+        def call(self, x):
+            return self.dense(x)
+
+    model = Own()
+    model.build((None, 3))
+    with pytest.raises(ValueError, match="Functional"):
+        read_channels(model)

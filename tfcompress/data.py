@@ -1,0 +1,202 @@
+"""The data that ``fit`` takes, as inputs and labels: all of it as arrays, or batch by batch."""
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+_INFINITE = -1  # tf.data.INFINITE_CARDINALITY, without importing TensorFlow
+
+Inputs = list[np.ndarray] | dict[str, np.ndarray]
+
+
+def gather(data: Any, max_examples: int | None = None) -> tuple[Inputs, np.ndarray | None]:
+    """Collect inputs, and labels where the data has them.
+
+    Args:
+        data: an array; a list of arrays, one per input; a dict of arrays by input name, or of dicts
+            and lists of these; a tuple of one of these and labels; or batches: a tf.data.Dataset, a
+            PyDataset, or any iterable, whose batches are inputs, or tuples of inputs, labels and
+            weights.
+        max_examples: how many examples to collect at most.
+
+    Returns:
+        (inputs, labels): arrays with one example per row; nested inputs become a list in the order
+        in which Keras flattens them. Labels are None if there are none.
+
+    Raises:
+        TypeError: the data is none of the above.
+        ValueError: there is no example, or the dataset never ends and ``max_examples`` is None.
+    """
+    if _is_whole(data):
+        inputs, labels = _whole(data)
+    else:
+        if max_examples is None:
+            _require_end(data)
+        inputs, labels = _joined(_batches(data), max_examples)
+    if not count_examples(inputs):
+        raise ValueError("At least one example is needed. Received: none")
+    if max_examples is not None:
+        inputs = first_examples(inputs, max_examples)
+        labels = None if labels is None else labels[:max_examples]
+    return inputs, labels
+
+
+def iterate_inputs(data: Any, batch_size: int = 32) -> Iterator[Any]:
+    """Yield the inputs of each batch in their own structure, without labels and weights.
+
+    Args:
+        data: as ``gather`` takes it.
+        batch_size: examples per batch of arrays; batches of a dataset keep their size.
+
+    Raises:
+        TypeError: the data is of a kind that ``gather`` does not take.
+        ValueError: the dataset never ends.
+    """
+    _require_end(data)
+    if not _is_whole(data):
+        for batch in _batches(data):
+            yield batch[0] if isinstance(batch, tuple) else batch
+        return
+    inputs = data[0] if isinstance(data, tuple) else data
+    for start in range(0, count_examples(inputs), batch_size):
+        yield map_arrays(inputs, lambda array, start=start: array[start : start + batch_size])
+
+
+class _Batches:
+    """Batches to iterate over repeatedly; ``gather`` takes a plain list for one of inputs."""
+
+    def __init__(self, batches):
+        self._batches = list(batches)
+
+    def __iter__(self):
+        return iter(self._batches)
+
+
+def reusable(data: Any) -> Any:
+    """Return data that can be iterated over repeatedly: an iterator's batches are stored."""
+    return _Batches(data) if isinstance(data, Iterator) else data
+
+
+def first_examples(inputs: Inputs, count: int) -> Inputs:
+    """Return the first examples of gathered inputs."""
+    return map_arrays(inputs, lambda array: array[:count])
+
+
+def evenly_spaced(examples: tuple[Inputs, Any], max_examples: int) -> tuple[Inputs, Any]:
+    """Choose examples from the first to the last of gathered ones, which may be sorted by class."""
+    inputs, labels = examples
+    count = count_examples(inputs)
+    rows = np.linspace(0, count - 1, min(max_examples, count)).astype(int)
+    return map_arrays(inputs, lambda array: array[rows]), None if labels is None else labels[rows]
+
+
+def count_examples(inputs: Any) -> int:
+    """Return the number of examples in a batch, or in gathered inputs; 0 without any input."""
+    return len(next(flattened(inputs), ()))
+
+
+def flattened(arrays: Any) -> Iterator[Any]:
+    """Yield the arrays in lists, tuples and dicts, in the order of TensorFlow and Keras."""
+    if isinstance(arrays, Mapping):
+        arrays = [arrays[name] for name in sorted(arrays)]
+    if isinstance(arrays, list | tuple):
+        for part in arrays:
+            yield from flattened(part)
+    else:
+        yield arrays
+
+
+def as_called(inputs: Inputs):
+    """Return gathered inputs as a model is called with them: a single one without its list."""
+    return inputs[0] if isinstance(inputs, list) and len(inputs) == 1 else inputs
+
+
+def map_arrays(inputs: Any, function) -> Any:
+    """Apply a function to each array in lists and dicts."""
+    if isinstance(inputs, Mapping):
+        return {name: map_arrays(part, function) for name, part in inputs.items()}
+    if isinstance(inputs, list):
+        return [map_arrays(part, function) for part in inputs]
+    return function(inputs)
+
+
+def _is_array(value: Any) -> bool:
+    return hasattr(value, "__array__") and hasattr(value, "shape")
+
+
+def _is_inputs(value: Any) -> bool:
+    # A list that holds more than arrays is one of batches.
+    flat = isinstance(value, list) and all(_is_array(array) for array in value)
+    return flat or _is_array(value) or (isinstance(value, Mapping) and _holds_arrays(value))
+
+
+def _holds_arrays(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    return _is_array(value) or (isinstance(value, list) and all(map(_holds_arrays, value)))
+
+
+def _is_whole(data: Any) -> bool:
+    return _is_inputs(data) or (isinstance(data, tuple) and bool(data) and _is_inputs(data[0]))
+
+
+def _whole(data: Any) -> tuple[Inputs, np.ndarray | None]:
+    if isinstance(data, tuple):
+        labels = data[1] if len(data) > 1 else None
+        return _whole(data[0])[0], None if labels is None else np.asarray(labels)
+    if isinstance(data, Mapping) and all(_is_array(array) for array in data.values()):
+        return {name: np.asarray(array) for name, array in data.items()}, None
+    return [np.asarray(array) for array in flattened(data)], None
+
+
+def _require_end(data: Any) -> None:
+    """Raise ValueError for a dataset that never ends."""
+    cardinality = getattr(data, "cardinality", None)  # of a tf.data.Dataset
+    endless = (callable(cardinality) and int(cardinality()) == _INFINITE) or (
+        _is_py_dataset(data) and data.num_batches is None
+    )
+    if endless:
+        raise ValueError(
+            "The dataset never ends, and reading all of it would take forever. Limit it, for "
+            "example to 100 batches with `dataset.take(100)`, or remove `.repeat()`. "
+            f"Received: an infinite {type(data).__name__}"
+        )
+
+
+def _is_py_dataset(data: Any) -> bool:
+    return hasattr(data, "num_batches") and hasattr(data, "__getitem__")
+
+
+def _batches(data: Any) -> Iterator[Any]:
+    if _is_py_dataset(data):
+        indices = itertools.count() if data.num_batches is None else range(data.num_batches)
+        return (data[index] for index in indices)
+    if isinstance(data, str | bytes) or not isinstance(data, Iterable):
+        raise TypeError(
+            "Data must be an array, a list or dict of arrays, a tuple of these and labels, or an "
+            f"iterable of such batches. Received: {type(data).__name__}"
+        )
+    return iter(data)
+
+
+def _joined(batches: Iterator[Any], max_examples: int | None) -> tuple[Inputs, np.ndarray | None]:
+    collected, labels, count = [], [], 0
+    for batch in batches:
+        if not _is_whole(batch):
+            raise TypeError(f"A batch must hold arrays. Received: {type(batch).__name__}")
+        inputs, batch_labels = _whole(batch)
+        collected.append(inputs)
+        labels.append(batch_labels)
+        count += count_examples(inputs)
+        if max_examples is not None and count >= max_examples:
+            break
+    if not collected:
+        return [], None
+    if isinstance(collected[0], dict):
+        joined = {name: np.concatenate([b[name] for b in collected]) for name in collected[0]}
+    else:
+        joined = [np.concatenate(column) for column in zip(*collected, strict=True)]
+    unlabelled = any(batch_labels is None for batch_labels in labels)
+    return joined, None if unlabelled else np.concatenate(labels)

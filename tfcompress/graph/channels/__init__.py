@@ -1,6 +1,0 @@
-"""How channels flow through a model: what must shrink together, and the model that is left."""
-
-from tfcompress.graph.channels.flow import ChannelFlow, ChannelGroup, read_channels
-from tfcompress.graph.channels.rebuilding import rebuild
-
-__all__ = ["ChannelFlow", "ChannelGroup", "read_channels", "rebuild"]

@@ -1,0 +1,432 @@
+"""What each kind of layer does to channels: one function per kind.
+
+A rule reads the tensors of a call, says which slices of the layer's variables and which settings
+belong to which channels, ties what must go together, and returns the tensors that are made. A layer
+without a rule is reported, and whatever it reads stays whole.
+"""
+
+import math
+
+import numpy as np
+from keras import layers as kl
+
+from tfcompress.compat.keras_layers import stored_embeddings, stored_kernel
+from tfcompress.keras_graph.channels.calls import Call, Channels, Tensor, positions
+
+RECURRENT = (kl.LSTM, kl.GRU, kl.SimpleRNN)
+
+
+def untracked(call: Call) -> list[Tensor]:
+    """Keep all that is read; nothing that is made can be removed."""
+    call.pin_inputs()
+    return [Tensor(shape, None) for shape in call.output_shapes]
+
+
+def passed_on(call: Call) -> list[Tensor]:
+    """Make each channel of the output from the same channel of the input."""
+    (x,) = call.inputs
+    if x.channels is None or len(x.shape) != len(call.output_shape):
+        return untracked(call)
+    return call.output(x.channels.axis, x.channels.ids)
+
+
+def softmax(call: Call) -> list[Tensor]:
+    """Normalize over an axis, whose channels depend on each other."""
+    (x,) = call.inputs
+    axes = np.atleast_1d(call.layer.axis)
+    return untracked(call) if any(x.on(axis) is not None for axis in axes) else passed_on(call)
+
+
+def combined(call: Call) -> list[Tensor]:
+    """Combine tensors element by element, with broadcasting."""
+    rank = len(call.output_shape)
+    known = [
+        (x, x.channels.axis + rank - len(x.shape)) for x in call.inputs if x.channels is not None
+    ]
+    if not known:
+        return untracked(call)
+    axis = max(known, key=lambda item: len(item[0].channels.ids))[1]
+    joined = None
+    for x in call.inputs:
+        own = axis - rank + len(x.shape)
+        if own < 0 or x.shape[own] == 1:  # the same number for every channel
+            call.pin(None if x.channels is None else x.channels.ids)
+            continue
+        channels = x.on(own)
+        if channels is None:
+            call.pin(None if x.channels is None else x.channels.ids)
+        if joined is not None or channels is None:
+            call.tie(joined, channels)
+        joined = channels if joined is None else joined
+    whole = [x for x in call.inputs if x.channels is None and x.shape[axis - rank :][:1] != (1,)]
+    if any(axis - rank + len(x.shape) >= 0 for x in whole):
+        call.pin(joined)
+    return call.output(axis, joined)
+
+
+def concatenated(call: Call) -> list[Tensor]:
+    """Join tensors along an axis."""
+    rank = len(call.output_shape)
+    axis = call.layer.axis % rank
+    known = [x.channels.axis for x in call.inputs if x.channels is not None]
+    if not known or any(other != known[0] for other in known):
+        return untracked(call)
+    if known[0] != axis:
+        return combined(call)
+    # What is not known takes part as channels that stay.
+    parts = []
+    for number, x in enumerate(call.inputs):
+        ids = x.on(axis)
+        if ids is None:
+            ids = call.make(x.shape[axis], f"unknown {number}")
+            call.pin(ids)
+        parts.append(ids)
+    return call.output(axis, np.concatenate(parts))
+
+
+def reshaped(call: Call) -> list[Tensor]:
+    """Flatten, reshape or permute: follow every element to where it goes."""
+    (x,) = call.inputs
+    shape, wanted = x.shape[1:], call.output_shape[1:]
+    if x.channels is None or None in shape or None in wanted:
+        return untracked(call)
+    axis = x.channels.axis - 1
+    ids = x.channels.ids.reshape([-1 if i == axis else 1 for i in range(len(shape))])
+    elements = np.broadcast_to(ids, shape)
+    if isinstance(call.layer, kl.Permute):
+        elements = elements.transpose([dim - 1 for dim in call.layer.dims])
+    else:
+        elements = elements.reshape(wanted)
+    for target in range(len(wanted)):
+        line = elements[tuple(slice(None) if i == target else 0 for i in range(len(wanted)))]
+        if (np.moveaxis(elements, target, -1) == line).all():
+            if isinstance(call.layer, kl.Reshape) and call.layer.target_shape[target] != -1:
+                call.size(line, "target_shape", target)
+            return call.output(target + 1, line)
+    return untracked(call)
+
+
+def channel_axis(layer, shape: tuple) -> int:
+    """Return the axis of the channels, by the layer's data format."""
+    return len(shape) - 1 if getattr(layer, "data_format", None) != "channels_first" else 1
+
+
+def globally_pooled(call: Call) -> list[Tensor]:
+    """Reduce each channel over its positions."""
+    (x,) = call.inputs
+    axis = channel_axis(call.layer, x.shape)
+    ids = x.on(axis)
+    if ids is None:
+        return untracked(call)
+    return call.output(axis if call.layer.keepdims else 1, ids)
+
+
+def spatial(call: Call) -> list[Tensor]:
+    """Pool, pad, crop or resize positions and leave channels alone."""
+    (x,) = call.inputs
+    axis = channel_axis(call.layer, x.shape)
+    return untracked(call) if x.on(axis) is None else passed_on(call)
+
+
+def batch_normalization(call: Call) -> list[Tensor]:
+    """Scale and shift each channel by itself."""
+    layer, (x,) = call.layer, call.inputs
+    ids = call.read(x, layer.axis)
+    if ids is None:
+        return untracked(call)
+    for variable in (layer.gamma, layer.beta, layer.moving_mean, layer.moving_variance):
+        call.slice(variable, 0, ids)
+    return passed_on(call)
+
+
+def normalized_over_channels(call: Call) -> list[Tensor]:
+    """Normalize by statistics over an axis: what is removed would change all that is left."""
+    (x,) = call.inputs
+    axis = getattr(call.layer, "axis", -1)
+    axes = [axis] if isinstance(axis, int) else list(axis)
+    return untracked(call) if any(x.on(a) is not None for a in axes) else passed_on(call)
+
+
+def leaky(call: Call) -> list[Tensor]:
+    """Apply PReLU, whose slopes may be one per channel."""
+    layer, (x,) = call.layer, call.inputs
+    if x.channels is None:
+        return untracked(call)
+    axis = x.channels.axis - 1
+    if layer.alpha.shape[axis] != 1:
+        call.slice(layer.alpha, axis, call.read(x, x.channels.axis))
+    return passed_on(call)
+
+
+def convolution(call: Call) -> list[Tensor]:
+    """Mix all channels of the input, or those of each group."""
+    layer, (x,) = call.layer, call.inputs
+    axis = channel_axis(layer, x.shape)
+    kernel = stored_kernel(layer)
+    ids = call.read(x, axis)
+    made = call.make(layer.filters)
+    where = positions(call.output_shape, axis) * math.prod(kernel.shape[:-2])
+    if layer.groups > 1:
+        # A removed channel takes the one in the same place of every group along.
+        made_in_groups = made.reshape(layer.groups, -1)
+        for other in made_in_groups[1:]:
+            call.tie(made_in_groups[0], other)
+        read_in_groups = None
+        if ids is not None:
+            read_in_groups = ids.reshape(layer.groups, -1)
+            for other in read_in_groups[1:]:
+                call.tie(read_in_groups[0], other)
+            read_in_groups = read_in_groups[0]
+        call.slice(kernel, -2, read_in_groups)
+        inputs = (read_in_groups,) if ids is not None else ()
+    else:
+        call.slice(kernel, -2, ids)
+        inputs = (ids,) if ids is not None else ()
+    call.slice(kernel, -1, made)
+    call.slice(layer.bias if layer.use_bias else None, 0, made)
+    call.size(made, "filters")
+    call.cost(where * (1 if inputs else kernel.shape[-2]), *inputs, made)
+    return call.output(axis, made)
+
+
+def transposed_convolution(call: Call) -> list[Tensor]:
+    """Mix all channels, with the kernel's axes the other way round."""
+    layer, (x,) = call.layer, call.inputs
+    axis = channel_axis(layer, x.shape)
+    ids = call.read(x, axis)
+    made = call.make(layer.filters)
+    kernel = layer.kernel
+    call.slice(kernel, -1, ids)
+    call.slice(kernel, -2, made)
+    call.slice(layer.bias if layer.use_bias else None, 0, made)
+    call.size(made, "filters")
+    where = positions(x.shape, axis) * math.prod(kernel.shape[:-2])
+    call.cost(where * (1 if ids is not None else kernel.shape[-1]), ids, made)
+    return call.output(axis, made)
+
+
+def depthwise_convolution(call: Call) -> list[Tensor]:
+    """Filter each channel by itself; with a multiplier, into several that go together."""
+    layer, (x,) = call.layer, call.inputs
+    axis = channel_axis(layer, x.shape)
+    kernel = layer.kernel
+    ids = call.read(x, axis)
+    if ids is None:
+        call.cost(positions(call.output_shape, axis) * math.prod(kernel.shape))
+        return [Tensor(call.output_shape, None)]
+    call.slice(kernel, -2, ids)
+    made = np.repeat(ids, layer.depth_multiplier)
+    call.slice(layer.bias if layer.use_bias else None, 0, made)
+    call.cost(positions(call.output_shape, axis) * math.prod(kernel.shape[:-2]), made)
+    return call.output(axis, made)
+
+
+def separable_convolution(call: Call) -> list[Tensor]:
+    """Filter each channel by itself, then mix them."""
+    layer, (x,) = call.layer, call.inputs
+    axis = channel_axis(layer, x.shape)
+    ids = call.read(x, axis)
+    made = call.make(layer.filters)
+    where = positions(call.output_shape, axis)
+    between = None if ids is None else np.repeat(ids, layer.depth_multiplier)
+    depthwise, pointwise = layer.depthwise_kernel, layer.pointwise_kernel
+    call.slice(depthwise, -2, ids)
+    call.slice(pointwise, -2, between)
+    call.slice(pointwise, -1, made)
+    call.slice(layer.bias if layer.use_bias else None, 0, made)
+    call.size(made, "filters")
+    count = 1 if between is not None else pointwise.shape[-2]
+    call.cost(where * math.prod(depthwise.shape[:-2]) * count, between)
+    call.cost(where * count, between, made)
+    return call.output(axis, made)
+
+
+def dense(call: Call) -> list[Tensor]:
+    """Mix all channels of the last axis."""
+    layer, (x,) = call.layer, call.inputs
+    ids = call.read(x, -1)
+    made = call.make(layer.units)
+    kernel = stored_kernel(layer)
+    call.slice(kernel, 0, ids)
+    call.slice(kernel, 1, made)
+    call.slice(layer.bias if layer.use_bias else None, 0, made)
+    call.size(made, "units")
+    count = 1 if ids is not None else kernel.shape[0]
+    call.cost(positions(call.output_shape, -1) * count, ids, made)
+    return call.output(-1, made)
+
+
+def einsum_dense(call: Call) -> list[Tensor]:
+    """Mix one axis; the last axis of the output may shrink where the kernel alone indexes it."""
+    layer, (x,) = call.layer, call.inputs
+    data, rest = layer.equation.replace(" ", "").replace("...", "").split(",")
+    kernel, output = rest.split("->")
+    last, variable = output[-1], stored_kernel(layer)
+    free = "..." not in layer.equation and last in kernel and last not in data
+    mixed = x.channels is not None and "..." not in layer.equation
+    letter = data[x.channels.axis] if mixed else None
+    ids = None
+    if letter in kernel and letter not in output:
+        ids = call.read(x, x.channels.axis)
+        call.slice(variable, kernel.index(letter), ids)
+    else:
+        call.pin_inputs()
+    where = math.prod(size or 1 for size in call.output_shape[1:]) * math.prod(
+        size for axis, size in zip(kernel, variable.shape, strict=True) if axis not in output
+    )
+    if ids is not None:
+        where /= len(ids)
+    if not free:
+        call.cost(where, ids)
+        return [Tensor(call.output_shape, None)]
+    made = call.make(call.output_shape[-1])
+    call.slice(variable, kernel.index(last), made)
+    if layer.bias is not None and last in layer.bias_axes:
+        call.slice(layer.bias, -1, made)
+    if layer.bias is not None and last not in layer.bias_axes:
+        call.pin(made)
+    call.size(made, "output_shape", -1)
+    call.cost(where / len(made), ids, made)
+    return call.output(-1, made)
+
+
+def embedding(call: Call) -> list[Tensor]:
+    """Look up a vector for each token."""
+    layer = call.layer
+    made = call.make(layer.output_dim)
+    call.slice(stored_embeddings(layer), 1, made)
+    call.size(made, "output_dim")
+    return call.output(-1, made)
+
+
+def multi_head_attention(call: Call) -> list[Tensor]:
+    """Attend: what enters is mixed, heads go as a whole, what leaves is new."""
+    layer = call.layer
+    given = {name: tensors[0] for name, tensors in call.named.items()}
+    given |= dict(zip(("query", "value", "key"), call.inputs, strict=False))
+    given.setdefault("key", given["value"])
+    ids = {role: call.read(given[role], -1, role) for role in ("query", "value", "key")}
+    heads = call.make(layer.num_heads, "heads")
+    made = call.make(call.output_shape[-1])
+    tokens, keys = positions(given["query"].shape, -1), positions(given["value"].shape, -1)
+    for role, projection, count, size in (
+        ("query", layer.query_dense, tokens, layer.key_dim),
+        ("key", layer.key_dense, keys, layer.key_dim),
+        ("value", layer.value_dense, keys, layer.value_dim),
+    ):
+        call.slice(stored_kernel(projection), 0, ids[role])
+        call.slice(stored_kernel(projection), 1, heads)
+        call.slice(projection.bias, 0, heads)
+        width = 1 if ids[role] is not None else stored_kernel(projection).shape[0]
+        call.cost(count * size * width, ids[role], heads)
+    call.cost(tokens * keys * (layer.key_dim + layer.value_dim), heads)
+    output = layer.output_dense
+    call.slice(stored_kernel(output), 0, heads)
+    call.slice(stored_kernel(output), -1, made)
+    call.slice(output.bias, 0, made)
+    call.cost(tokens * layer.value_dim, heads, made)
+    call.size(heads, "num_heads")
+    call.size(made, "output_shape")
+    return [
+        Tensor(shape, Channels(len(shape) - 1, made) if index == 0 else None)
+        for index, shape in enumerate(call.output_shapes)
+    ]
+
+
+def recurrent(call: Call) -> list[Tensor]:
+    """Run a cell over time: its state is what it makes, and what it reads back."""
+    layer = call.layer
+    x, *states = [*call.inputs, *call.named.get("initial_state", [])]
+    ids = call.read(x, -1)
+    made = call.make(layer.units)
+    for state in states:
+        call.tie(made, state.on(-1))
+    _slice_cell(call, layer.cell, ids, made)
+    call.size(made, "units")
+    _recurrent_cost(call, layer.cell, x, ids, made)
+    return [Tensor(shape, Channels(len(shape) - 1, made)) for shape in call.output_shapes]
+
+
+def _slice_cell(call, cell, ids, made):
+    gates = cell.kernel.shape[1] // cell.units
+    gated = np.tile(made, gates)
+    call.slice(cell.kernel, 0, ids)
+    call.slice(cell.kernel, 1, gated)
+    call.slice(cell.recurrent_kernel, 0, made)
+    call.slice(cell.recurrent_kernel, 1, gated)
+    call.slice(cell.bias, -1, gated)
+
+
+def _recurrent_cost(call, cell, x, ids, made):
+    steps = (x.shape[1] or 1) * (cell.kernel.shape[1] // cell.units)
+    call.cost(steps * (1 if ids is not None else cell.kernel.shape[0]), ids, made)
+    call.cost(steps, made, made)
+
+
+def bidirectional(call: Call) -> list[Tensor]:
+    """Run two cells that are made from one config: their units go in pairs."""
+    layer = call.layer
+    forward, backward = layer.forward_layer, layer.backward_layer
+    simple = isinstance(forward, RECURRENT) and type(forward) is type(backward)
+    if not simple or forward.units != backward.units or len(call.inputs) > 1 or call.named:
+        return untracked(call)
+    (x,) = call.inputs
+    ids = call.read(x, -1)
+    made = call.make(forward.units)
+    for direction, key in ((forward, "layer"), (backward, "backward_layer")):
+        _slice_cell(call, direction.cell, ids, made)
+        _recurrent_cost(call, direction.cell, x, ids, made)
+        call.size(made, key, "config", "units")
+    if layer.merge_mode is None or len(call.output_shapes) > 1:
+        return [Tensor(shape, Channels(len(shape) - 1, made)) for shape in call.output_shapes]
+    return call.output(-1, np.tile(made, 2) if layer.merge_mode == "concat" else made)
+
+
+_BY_LAYER = {
+    passed_on: (
+        kl.Activation, kl.ReLU, kl.LeakyReLU, kl.ELU, kl.Dropout, kl.GaussianDropout,
+        kl.GaussianNoise, kl.AlphaDropout, kl.SpatialDropout1D, kl.SpatialDropout2D,
+        kl.SpatialDropout3D, kl.ActivityRegularization, kl.Identity,
+    ),
+    softmax: (kl.Softmax,),
+    combined: (kl.Add, kl.Subtract, kl.Multiply, kl.Average, kl.Maximum, kl.Minimum),
+    concatenated: (kl.Concatenate,),
+    reshaped: (kl.Flatten, kl.Reshape, kl.Permute),
+    globally_pooled: (
+        kl.GlobalAveragePooling1D, kl.GlobalAveragePooling2D, kl.GlobalAveragePooling3D,
+        kl.GlobalMaxPooling1D, kl.GlobalMaxPooling2D, kl.GlobalMaxPooling3D,
+    ),
+    spatial: (
+        kl.AveragePooling1D, kl.AveragePooling2D, kl.AveragePooling3D, kl.MaxPooling1D,
+        kl.MaxPooling2D, kl.MaxPooling3D, kl.UpSampling1D, kl.UpSampling2D, kl.UpSampling3D,
+        kl.ZeroPadding1D, kl.ZeroPadding2D, kl.ZeroPadding3D, kl.Cropping1D, kl.Cropping2D,
+        kl.Cropping3D, kl.Resizing,
+    ),
+    convolution: (kl.Conv1D, kl.Conv2D, kl.Conv3D),
+    transposed_convolution: (kl.Conv1DTranspose, kl.Conv2DTranspose, kl.Conv3DTranspose),
+    depthwise_convolution: (kl.DepthwiseConv1D, kl.DepthwiseConv2D),
+    separable_convolution: (kl.SeparableConv1D, kl.SeparableConv2D),
+    dense: (kl.Dense,),
+    einsum_dense: (kl.EinsumDense,),
+    embedding: (kl.Embedding,),
+    batch_normalization: (kl.BatchNormalization,),
+    normalized_over_channels: (kl.LayerNormalization, kl.UnitNormalization),
+    leaky: (kl.PReLU,),
+    multi_head_attention: (kl.MultiHeadAttention,),
+    recurrent: RECURRENT,
+    bidirectional: (kl.Bidirectional,),
+}  # fmt: skip
+
+# Functions of keras.ops, and the operators of symbolic tensors, appear in a graph as operations.
+_BY_OPERATION = {
+    passed_on: (
+        "Abs", "Cast", "Celu", "Clip", "Elu", "Gelu", "HardSigmoid", "HardSilu", "HardTanh",
+        "LeakyRelu", "Identity", "Log1p", "Negative", "Relu", "Relu6", "Selu", "Sigmoid", "Silu",
+        "Softplus", "Softsign", "Sqrt", "Square", "StopGradient", "Tanh",
+    ),
+    combined: ("Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Maximum", "Minimum"),
+    concatenated: ("Concatenate",),
+}  # fmt: skip
+
+RULES = {kind: rule for rule, kinds in _BY_LAYER.items() for kind in kinds}
+OPERATION_RULES = {name: rule for rule, names in _BY_OPERATION.items() for name in names}

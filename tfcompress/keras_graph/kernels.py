@@ -1,0 +1,120 @@
+"""The weights that compression works on, and what their axes mean."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import keras
+from keras import layers as kl
+
+from tfcompress.compat.keras_layers import stored_embeddings, stored_kernel
+from tfcompress.compat.keras_recurrent import ConvLSTMCell
+from tfcompress.keras_graph.selection import LayerSelector, frozen_layers, select_layers
+
+
+@dataclasses.dataclass(frozen=True)
+class Kernel:
+    """One kernel of a model.
+
+    Attributes:
+        path: the user's name for it: the layer's path, "/" and the variable's name.
+        layer: the layer that owns it.
+        variable: the float variable, of rank 2 or more.
+        output_axes: the axes that index output channels, as non-negative integers: (3,) for a
+            Conv2D, (2, 3) for a DepthwiseConv2D.
+        depthwise: whether each output channel reads a single input channel.
+    """
+
+    path: str
+    layer: keras.Layer
+    variable: keras.Variable
+    output_axes: tuple[int, ...]
+    depthwise: bool = False
+
+    @property
+    def layer_path(self) -> str:
+        """The path of its layer."""
+        return self.path.rpartition("/")[0]
+
+    @property
+    def size(self) -> int:
+        """The number of weights."""
+        return int(keras.ops.size(self.variable))
+
+
+def find_kernels(
+    model: keras.Model, layers: LayerSelector = None, own: Sequence[Kernel] = ()
+) -> list[Kernel]:
+    """List the kernels of a model, each variable once, in the order of the model.
+
+    Covers Dense, EinsumDense (and so MultiHeadAttention), Embedding, every convolution (plain,
+    transposed, depthwise, separable), the cells of LSTM, GRU and SimpleRNN, and any custom layer
+    whose `kernel` is a variable of rank 2 or more. Biases and normalization vectors are no kernels.
+
+    Args:
+        model: a built Keras model; nested and subclassed ones too.
+        layers: which layers; see ``select_layers``. Selecting a layer selects its sublayers; a
+            callable that holds for a layer selects those inside that are trained or for which it
+            holds too.
+        own: further kernels of the model, to be listed with those that are selected.
+
+    Returns:
+        The kernels found; an empty list when the selected layers have none.
+
+    Raises:
+        TypeError: ``layers`` is not a selector.
+        ValueError: ``layers`` matches nothing.
+
+    Example:
+    >>> [kernel.path for kernel in find_kernels(model, ["stem", "head"])]
+    ['stem/kernel', 'head/kernel']
+    """
+    found: list[Kernel] = []
+    seen: set[int] = set()
+    selected = {path for path, _ in select_layers(model, layers)}
+    apart = frozen_layers(model) if callable(layers) else {}
+    for path, layer in select_layers(model):
+        around = path not in apart and any(path.startswith(chosen + "/") for chosen in selected)
+        if path not in selected and not around:
+            continue
+        of_layer = [(k.variable, k.output_axes, k.depthwise) for k in own if k.layer is layer]
+        for variable, output_axes, depthwise in [*_kernels_of(layer), *of_layer]:
+            if id(variable) not in seen:
+                seen.add(id(variable))
+                name = f"{path}/{variable.name}"
+                found.append(Kernel(name, layer, variable, output_axes, depthwise))
+    return found
+
+
+def _kernels_of(layer):
+    """Return (variable, output axes, depthwise) for each kernel that the layer itself owns."""
+    kernel = stored_kernel(layer)
+    if isinstance(layer, (kl.DepthwiseConv1D, kl.DepthwiseConv2D)):
+        return [(kernel, _last(kernel, 2), True)]
+    if isinstance(layer, (kl.SeparableConv1D, kl.SeparableConv2D)):
+        return [
+            (layer.depthwise_kernel, _last(layer.depthwise_kernel, 2), True),
+            (layer.pointwise_kernel, _last(layer.pointwise_kernel, 1), False),
+        ]
+    if isinstance(layer, (kl.Conv1DTranspose, kl.Conv2DTranspose, kl.Conv3DTranspose)):
+        return [(kernel, (len(kernel.shape) - 2,), False)]
+    if isinstance(layer, kl.EinsumDense):
+        return [(kernel, _einsum_output_axes(layer.equation), False)]
+    if isinstance(layer, kl.Embedding):
+        return [(stored_embeddings(layer), (1,), False)]
+    if isinstance(layer, (kl.LSTMCell, kl.GRUCell, kl.SimpleRNNCell, ConvLSTMCell)):
+        return [(w, _last(w, 1), False) for w in (layer.kernel, layer.recurrent_kernel)]
+    if isinstance(kernel, keras.Variable) and len(kernel.shape) >= 2:
+        return [(kernel, _last(kernel, 1), False)]
+    return []
+
+
+def _last(variable, count):
+    rank = len(variable.shape)
+    return tuple(range(rank - count, rank))
+
+
+def _einsum_output_axes(equation):
+    """Return the kernel axes that appear in the output of "input,kernel->output"."""
+    operands, output = equation.replace(" ", "").split("->")
+    data, kernel = operands.split(",")
+    return tuple(i for i, axis in enumerate(kernel) if axis in output and axis not in data)

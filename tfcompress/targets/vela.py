@@ -1,0 +1,222 @@
+"""Arm's compiler for Ethos-U NPUs, asked what it makes of a file.
+
+Vela decides which operations an NPU takes, and knows how many cycles they need and how small their
+weights become in its encoding, where zeros and repeated values pay. Its answer replaces a table.
+See https://pypi.org/project/ethos-u-vela/.
+"""
+
+import csv
+import dataclasses
+import importlib.util
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+from tfcompress.targets.target import Compiler, Target
+from tfcompress.tflite.flatbuffer import read_model
+
+_SECONDS = 300.0
+_ON_NPU = "ethos-u"  # the custom operation that stands for what was compiled
+_REFUSAL = re.compile(
+    r"^Warning \(supported operators\) operator: (?P<operation>\S+), ofm: '(?P<tensor>.*)'\n"
+    r"Reason: (?P<reason>(?:.+\n?)+)",
+    re.MULTILINE,
+)
+
+
+class CompilerError(RuntimeError):
+    """The compiler did not compile a file."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Compilation:
+    """What the compiler makes of a file.
+
+    Attributes:
+        accelerator: what it was compiled for, such as "ethos-u55-128".
+        operations: operations of the file.
+        left_on_cpu: what stays on the CPU, as {name of the operation's first output: reason}.
+        cycles: cycles of the NPU for one inference, as the compiler estimates them.
+        seconds: time for one inference at the clock of the compiler's system configuration.
+        sram: bytes of on-chip memory for tensors.
+        dram: bytes of external memory for tensors.
+        flash: bytes of the encoded weights and commands.
+        dense_weights: bytes of the weights before the encoding.
+        encoded_weights: bytes of the weights in the encoding.
+        content: the compiled .tflite file, which the device's runtime loads.
+    """
+
+    accelerator: str
+    operations: int
+    left_on_cpu: dict[str, str]
+    cycles: int
+    seconds: float
+    sram: int
+    dram: int
+    flash: int
+    dense_weights: int
+    encoded_weights: int
+    content: bytes = dataclasses.field(repr=False)
+
+    def to_text(self) -> str:
+        """Return one line for the terminal."""
+        on_npu = self.operations - len(self.left_on_cpu)
+        memory = f"{self.sram:,} bytes of SRAM"
+        if self.dram:
+            memory += f", {self.dram:,} bytes of DRAM"
+        return (
+            f"Vela for {self.accelerator}: {on_npu} of {self.operations} operations on the NPU, "
+            f"{self.cycles:,} cycles ({1000 * self.seconds:.3g} ms), {memory}, "
+            f"{self.flash:,} bytes of flash (weights {self.dense_weights:,}, encoded "
+            f"{self.encoded_weights:,})"
+        )
+
+
+def has_compiler(target: Target) -> bool:
+    """Tell whether a device can be judged here: it needs no compiler, or its compiler is installed.
+
+    Args:
+        target: the device.
+
+    Returns:
+        Whether ``check_target`` can judge for it.
+    """
+    return target.compiler is None or importlib.util.find_spec("ethosu") is not None
+
+
+def require_compiler(target: Target) -> None:
+    """Check that a device can be judged here.
+
+    Args:
+        target: the device.
+
+    Raises:
+        ImportError: its compiler is not installed; says what to install.
+    """
+    if not has_compiler(target):
+        raise ImportError(
+            f"The target {target.name!r} is judged by Arm's compiler: pip install ethos-u-vela"
+        )
+
+
+def compile_for_npu(source: bytes | str | os.PathLike, target: Target) -> Compilation:
+    """Compile a file for an Ethos-U NPU.
+
+    The compiler runs in a process of its own with a limit on its time.
+
+    Args:
+        source: the file's bytes, or its path.
+        target: a device with an NPU, such as ``load_target("ethos-u55-128")``.
+
+    Returns:
+        The compiled file, and what the compiler says of it.
+
+    Raises:
+        CompilerError: the compiler does not take the file at all, or does not come to an end.
+        FlatbufferError: the file is damaged.
+        ImportError: the compiler is not installed.
+        OSError: the path cannot be read.
+
+    Example:
+    ```python
+    compiled = compile_for_npu("model_int8.tflite", load_target("ethos-u55-128"))
+    pathlib.Path("model_vela.tflite").write_bytes(compiled.content)
+    ```
+    """
+    require_compiler(target)
+    content = source if isinstance(source, bytes) else pathlib.Path(source).read_bytes()
+    operations = sum(len(subgraph.operations) for subgraph in read_model(content).subgraphs)
+    with tempfile.TemporaryDirectory(prefix="vela-") as folder:
+        given = pathlib.Path(folder, "model.tflite")
+        given.write_bytes(content)
+        said = _run(given, target.compiler)
+        written = pathlib.Path(folder, "model_vela.tflite")
+        tables = list(pathlib.Path(folder).glob("model_summary_*.csv"))
+        if not written.exists() or len(tables) != 1:
+            raise CompilerError(f"Vela wrote no file: {_last_line(said)}")
+        compiled = written.read_bytes()
+        with tables[0].open(newline="") as table:
+            figures = next(csv.DictReader(table))
+    reasons = refusals_of(said)
+    left_on_cpu = {
+        name: reasons.get(name, "Vela gives no reason") for name in _cpu_outputs(compiled)
+    }
+    return Compilation(
+        accelerator=target.compiler.accelerator,
+        operations=operations,
+        left_on_cpu=left_on_cpu,
+        cycles=round(float(figures["cycles_total"])),
+        seconds=float(figures["inference_time"]),
+        sram=_bytes(figures, "sram"),
+        dram=_bytes(figures, "dram"),
+        flash=_bytes(figures, "on_chip_flash") + _bytes(figures, "off_chip_flash"),
+        dense_weights=round(float(figures["total_original_weights"])),
+        encoded_weights=round(float(figures["total_npu_encoded_weights"])),
+        content=compiled,
+    )
+
+
+def refusals_of(said: str) -> dict[str, str]:
+    """Read from the compiler's output why operations stay on the CPU.
+
+    Args:
+        said: what it printed.
+
+    Returns:
+        {name of the operation's first output: the reason, in one line}.
+    """
+    return {
+        found["tensor"]: "; ".join(line.strip() for line in found["reason"].strip().splitlines())
+        for found in _REFUSAL.finditer(said)
+    }
+
+
+def _cpu_outputs(compiled: bytes) -> list[str]:
+    """Name the first output of each operation that was not compiled for the NPU."""
+    return [
+        subgraph.tensors[operation.outputs[0]].name
+        for subgraph in read_model(compiled).subgraphs
+        for operation in subgraph.operations
+        if operation.name != _ON_NPU and operation.outputs
+    ]
+
+
+def _run(given: pathlib.Path, compiler: Compiler) -> str:
+    """Run the compiler and return what it printed."""
+    command = [
+        *(sys.executable, "-m", "ethosu.vela", "--config", "Arm/vela.ini"),
+        *("--accelerator-config", compiler.accelerator),
+        *("--system-config", compiler.system_config, "--memory-mode", compiler.memory_mode),
+        *("--output-dir", os.fspath(given.parent), "--show-cpu-operations", os.fspath(given)),
+    ]
+    try:
+        run = subprocess.run(
+            command,
+            cwd=given.parent,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise CompilerError(f"Vela did not end within {_SECONDS:.0f} s.") from error
+    if run.returncode:
+        raise CompilerError(f"Vela does not take the file: {_last_line(run.stdout)}")
+    return run.stdout
+
+
+def _last_line(text: str) -> str:
+    """Return the last line that says something."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "it said nothing"
+
+
+def _bytes(figures: dict[str, str], memory: str) -> int:
+    """Return the use of a memory in bytes; the compiler's table has KiB."""
+    return round(float(figures[f"{memory}_memory_used"]) * 1024)
