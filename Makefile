@@ -1,6 +1,7 @@
 # make quickstart   the whole path on real data, in its own virtual environment
 # make test         the test suite, likewise
 # make emulate      bundles on an emulated 64-bit Raspberry Pi (root, Debian or Ubuntu, x86-64)
+# make emulate-micro  files compiled to C on an emulated Cortex-M4 (gcc-arm-none-eabi, qemu-system-arm)
 # make coverage     which models each technique takes, ours and TFMOT's, into docs/coverage.md
 # make soak         damaged input, kills, signals and long trainings, into docs/reliability.md
 # make examples     every script of examples/ and the code of the guides and pages, for seconds each
@@ -14,7 +15,7 @@ VENV ?= .venv
 OUT ?= quickstart_out
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test emulate examples lint format docs clean coverage soak bench bench-fast
+.PHONY: quickstart test emulate emulate-micro examples lint format docs clean coverage soak bench bench-fast
 
 quickstart: $(VENV)/installed
 	$(BIN)/tfcompress quickstart --out $(OUT)
@@ -24,6 +25,10 @@ test: $(VENV)/installed
 
 emulate: $(VENV)/installed
 	$(BIN)/python -m pytest -q -s -m emulation tests/exporters/bundling/test_aarch64.py
+
+emulate-micro: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable '.[bakenn]'
+	$(BIN)/python -m pytest -q -s -m emulation tests/exporters/bundling/test_cortex_m.py
 
 coverage: $(VENV)/installed
 	$(BIN)/python benchmarks/run_all.py coverage_matrix quantization_coverage

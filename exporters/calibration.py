@@ -5,7 +5,12 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from tfcompress.quantization.arithmetic.observers import ADDED_MASK, BELOW_ALL, MASKED
+from tfcompress.quantization.arithmetic.masks import (
+    BELOW_SCORES,
+    MASKED,
+    floor_of_scores,
+    least_that_counts,
+)
 from tfcompress.quantization.deployed_graph import DeployedGraph
 from tfcompress.quantization.lstm_numbers import CellStates
 from tfcompress.quantization.plan import CellState
@@ -40,7 +45,7 @@ def observe_ranges(
     interpreter.allocate_tensors()
     ranges = np.zeros((len(graph.plan.rows), 2), np.float32)
     makers = {index: op.index for op in file.operations for index in op.outputs}
-    cells = _cell_states(graph)
+    cells, margins = _cell_states(graph), graph.margins
     ports = [spec.name for spec in graph.traced.specs]
     for sample in samples:
         for port, index in zip(ports, file.inputs, strict=True):
@@ -56,7 +61,7 @@ def observe_ranges(
                     values = states(interpreter.get_tensor(sequence))
                 else:
                     values = interpreter.get_tensor(index)
-                smallest, largest = _ends(values)
+                smallest, largest = _ends(values, margins.get(index))
                 if not np.isfinite(smallest + largest):
                     _refuse(name, graph, makers.get(index))
                 ranges[row, 0] = min(ranges[row, 0], smallest)
@@ -75,14 +80,15 @@ def _cell_states(graph) -> dict[int, tuple[int, CellStates]]:
     }
 
 
-def _ends(values: np.ndarray) -> tuple[float, float]:
+def _ends(values: np.ndarray, margin: float | None) -> tuple[float, float]:
     """Return the smallest and the largest value, those that mask attention left out."""
     if not values.size:
         return 0.0, 0.0
     smallest, largest = float(values.min()), float(values.max())
-    if smallest < MASKED:
-        counting = values[values >= MASKED]
-        smallest = float(counting.min(initial=0.0)) - BELOW_ALL if counting.any() else ADDED_MASK
+    if margin is not None:
+        smallest = max(smallest, float(floor_of_scores(values, margin)))
+    elif smallest < MASKED:
+        smallest = float(least_that_counts(values, BELOW_SCORES))
     return smallest, largest
 
 

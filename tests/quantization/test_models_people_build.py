@@ -25,6 +25,14 @@ def both_ways(model, x, path):
     return after.agreement, trained.agreement
 
 
+def decibels(model, x, path):
+    """Return how much stronger a model's outputs are than the errors of its file."""
+    exact = model.predict(x, verbose=0)
+    with load(str(path)) as loaded:
+        noise = loaded.predict(x)[0] - exact
+    return 10 * np.log10((exact**2).sum() / (noise**2).sum())
+
+
 @pytest.mark.parametrize("last", [kl.ReLU, kl.Flatten])
 def test_a_rectifier_of_a_rectified_convolution(last, tmp_path):
     inputs = keras.Input((8, 8, 3))
@@ -103,18 +111,111 @@ def test_a_text_classifier_of_any_weights(seed, tmp_path):
     assert report.agreement.equal == 1.0
 
 
-def test_a_mask_of_ones_own_leaves_scores_their_bits(tmp_path):
+PAST = np.tril(np.ones((6, 6), "float32")) > 0
+BIAS = np.float32([[-0.5 * abs(i - j) for i in range(6)] for j in range(6)])
+MASKS = {
+    "-1e9 added": lambda scores: scores + np.where(PAST, 0, -1e9).astype("float32"),
+    "-1e4 added": lambda scores: scores + (1.0 - PAST) * -1e4,
+    "-100 added": lambda scores: scores + (1.0 - PAST) * -100.0,
+    "-inf chosen": lambda scores: ops.where(PAST, scores, -np.inf),
+    "-inf added": lambda scores: scores + np.where(PAST, 0, -np.inf).astype("float32"),
+    "beside a bias": lambda scores: scores + np.where(PAST, BIAS, -1e9).astype("float32"),
+    "before a bias": lambda scores: (scores + (1.0 - PAST) * -1e4) + BIAS,
+    "from a number": lambda scores: scores - 1e4 * (1.0 - ops.cast(PAST, "float32")),
+}
+
+
+@pytest.mark.parametrize("mask", MASKS)
+def test_a_mask_of_ones_own_leaves_scores_their_bits(mask, tmp_path):
+    keras.utils.set_random_seed(0)
     inputs = keras.Input((6, 4))
     query, key = kl.Dense(8)(inputs), kl.Dense(8)(inputs)
-    mask = (1.0 - np.tril(np.ones((6, 6), "float32"))) * -1e9
-    weights = ops.softmax(ops.matmul(query, ops.transpose(key, (0, 2, 1))) + mask)
-    model = keras.Model(inputs, kl.Dense(3)(ops.matmul(weights, inputs)))
-    x = RANDOM.normal(size=(64, 6, 4)).astype("float32")
-    exact = model.predict(x, verbose=0)
+    scores = MASKS[mask](ops.matmul(query, ops.transpose(key, (0, 2, 1))))
+    model = keras.Model(inputs, kl.Dense(3)(ops.matmul(ops.softmax(scores), inputs)))
+    x = np.random.default_rng(0).normal(size=(64, 6, 4)).astype("float32")
     both_ways(model, x, tmp_path / "m")
-    with load(str(tmp_path / "m")) as loaded:
-        noise = loaded.predict(x)[0] - exact
-    assert 10 * np.log10((exact**2).sum() / (noise**2).sum()) > 28
+    assert decibels(model, x, tmp_path / "m") > 28
+
+
+def centred(x):
+    return x - ops.mean(x, axis=(1, 2), keepdims=True)
+
+
+def variance(x):
+    return ops.mean(ops.square(centred(x)), axis=(1, 2), keepdims=True) + 1e-3
+
+
+def by_moments(x):
+    mean, deviation = ops.moments(x, axes=(1, 2), keepdims=True)
+    return (x - mean) * ops.rsqrt(deviation + 1e-3)
+
+
+PLACES = np.arange(16, dtype="float32").reshape(1, 16, 1)
+BY_HAND = {
+    "a root divided by": lambda x: centred(x) / ops.sqrt(variance(x)),
+    "an inverse root": lambda x: centred(x) * ops.rsqrt(variance(x)),
+    "moments": by_moments,
+    "an expectation": lambda x: ops.sum(ops.softmax(x) * np.arange(3, dtype="float32"), axis=-1),
+    "a soft argmax": lambda x: ops.softmax(ops.reshape(x, (-1, 16, 3)), axis=1) * PLACES,
+    "logsumexp": lambda x: ops.logsumexp(x, axis=-1),
+    "Softmax(axis=[1, 2])": kl.Softmax(axis=[1, 2]),
+    "a softmax of two axes": lambda x: ops.exp(x - ops.logsumexp(x, (1, 2), keepdims=True)),
+}
+
+
+@pytest.mark.parametrize("how", BY_HAND)
+def test_what_people_compute_by_hand(how, tmp_path):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((4, 4, 2))
+    model = keras.Model(inputs, BY_HAND[how](kl.Conv2D(3, 1)(inputs)))
+    x = np.random.default_rng(0).random((32, 4, 4, 2), "float32")
+    both_ways(model, x, tmp_path / "m")
+    assert decibels(model, x, tmp_path / "m") > 25
+
+
+class OwnAttention(kl.MultiHeadAttention):
+    """A subclass that changes nothing."""
+
+
+@keras.saving.register_keras_serializable("tests")
+class FusedAttention(kl.Layer):
+    """The one function that Keras has for attention."""
+
+    def call(self, x):
+        heads = ops.reshape(x, (-1, 6, 2, 4))
+        return ops.reshape(ops.dot_product_attention(heads, heads, heads), (-1, 6, 8))
+
+
+@pytest.mark.parametrize("shape", [(6, 8), (3, 4, 8)])
+@pytest.mark.parametrize("axes", [None, (2,)])
+def test_attention_over_other_axes(shape, axes, tmp_path):
+    if axes and len(shape) == 2:
+        axes = (1,)
+    inputs = keras.Input(shape)
+    x = kl.MultiHeadAttention(2, 4, attention_axes=axes)(inputs, inputs)
+    both_ways(keras.Model(inputs, x), RANDOM.random((16, *shape), "float32"), tmp_path / "m")
+
+
+def test_an_array_among_the_constants_makes_no_doubles(tmp_path):
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, kl.Dense(3)(inputs / np.sqrt(2.0)) + np.ones(3))
+    assert model.output.dtype == "float64"
+    quantized = tfc.quantize_aware(model)
+    quantized.compile("sgd", "mse")
+    x = RANDOM.random((16, 4), "float32")
+    quantized.fit(x, np.zeros((16, 3)), verbose=0)
+    for exported in (model, quantized):
+        report = export_tflite(exported, tmp_path / "m", representative_data=x).report
+        assert report.float_operations == ()
+    assert report.agreement.equal == 1.0
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_of_ones_own(masked, tmp_path):
+    inputs = keras.Input((6, 8))
+    x = OwnAttention(2, 4)(inputs, inputs, use_causal_mask=masked)
+    model = keras.Model(inputs, x if masked else FusedAttention()(x))
+    both_ways(model, RANDOM.random((16, 6, 8), "float32"), tmp_path / "m")
 
 
 def test_an_operation_that_tflite_lacks_is_named_by_its_layer(tmp_path):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from tfcompress.keras_graph.hooks import TapPoint
-from tfcompress.quantization.recognition import Candidate, Candidates
+from tfcompress.quantization.recognition import Candidate, Candidates, unmasked
 from tfcompress.tflite.model import Operation
 
 A, B, C = map(TapPoint, "abc")
@@ -54,6 +54,19 @@ def test_what_is_lost_is_looked_for_among_what_the_file_leads_to():
     assert found.recognise(VALUES, ADD) == A
     assert found.recognise(lost, ADD) == C
     np.testing.assert_array_equal(seen[0]["a:0"], VALUES)
+
+
+def test_what_the_converter_moved_across_a_transposition():
+    values = np.arange(6.0).reshape(2, 3)
+    found = among(candidate(A, values + 1e-2), candidate(B, values))
+    assert found.recognise(np.float32(values.T), ADD) == B
+    assert found.recognise(np.float32(values.T), ADD) is None  # there was one
+
+
+def test_masks_do_not_make_tensors_alike():
+    other, masked = (np.float32([[x, -1e9], [2.0, -np.inf]]) for x in (1.5, 1.0))
+    candidates = [candidate(A, unmasked(other)), candidate(B, unmasked(masked))]
+    assert among(*candidates).recognise(masked, ADD) == B
 
 
 def test_nothing_is_recognised_without_a_value():

@@ -12,6 +12,7 @@ from tfcompress.quantization.arithmetic.fake_quantization import (
     grid_levels,
 )
 from tfcompress.quantization.arithmetic.learnt_steps import quantize_with_learnt_step, usable_step
+from tfcompress.quantization.arithmetic.masks import without_masks
 from tfcompress.quantization.arithmetic.observers import MovingAverage, wider_range
 from tfcompress.quantization.deployed_graph import PlacementError
 from tfcompress.quantization.phase import Phase
@@ -52,6 +53,7 @@ class ActivationTensors:
     ):
         self._rows = placement.rows()
         self._fixed = dict(placement.fixed)
+        self._margins = dict(placement.scores)
         self._bits = scheme.activation_bits
         self._symmetric = scheme.symmetric_activations
         self._phase = phase
@@ -91,7 +93,10 @@ class ActivationTensors:
         if self._steps is not None:
             return self._with_learnt_step(row, tensor) if self._phase.rounding else tensor
         if self._phase.ranges_move:
-            self._follow(row, tensor if observed is None else observed())
+            seen = tensor if observed is None else observed()
+            if point in self._margins:
+                seen = without_masks(seen, self._margins[point])
+            self._follow(row, seen)
         return self._rounded(tensor, self.ranges[row]) if self._phase.rounding else tensor
 
     def require_met(self, model: keras.Model) -> None:

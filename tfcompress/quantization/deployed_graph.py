@@ -21,6 +21,7 @@ from tfcompress.quantization.float_file import ConversionError, float_file
 from tfcompress.quantization.layer_schemes import LayerSchemes, resolve_schemes
 from tfcompress.quantization.lowerings import observable_call
 from tfcompress.quantization.lowerings.fused_lstm import recurrent_layers, with_recurrence
+from tfcompress.quantization.masked_scores import score_margins
 from tfcompress.quantization.placement import Placement
 from tfcompress.quantization.plan import FLOAT_PLAN, Fixed, Learned, Plan
 from tfcompress.quantization.planning import make_plan
@@ -170,6 +171,11 @@ class DeployedGraph:
         values = imported_tensors(self.traced.definition, weights, kernel.needs)
         factor = kernel.factor(dict(zip(kernel.needs, values, strict=True)))
         return tf.broadcast_to(tf.reshape(factor, [-1]), [kernel.shape[kernel.axis]])
+
+    @functools.cached_property
+    def margins(self) -> Mapping[int, float]:
+        """The margins of the tensors that may hold masked scores, see ``score_margins``."""
+        return score_margins(self.model)
 
     def probability_points(self) -> frozenset[TapPoint]:
         """Return the points of softmaxes and sigmoids that nothing but the model's outputs reads.
@@ -523,6 +529,7 @@ def _place(model, graph, points, repeats, rewritten):
         tuple(shared.items()),
         graph.beside_float(),
         tuple(rewritten),
+        tuple((points[i], margin) for i, margin in graph.margins.items() if i in points),
     )
     return placement, placement_rows(graph.plan, points, placement)
 

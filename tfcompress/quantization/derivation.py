@@ -504,16 +504,16 @@ def _applied(kind, scale, shift, c):
 
 
 def _orders(shape: Sequence[int], wanted: Sequence[int]):
-    """Yield the transpositions of an array that give another shape, unit dimensions aside."""
+    """Yield the transpositions of an array that give another shape, axes joined or cut apart."""
     real = [axis for axis, size in enumerate(shape) if size != 1]
     units = [axis for axis, size in enumerate(shape) if size == 1]
-    target = [size for size in wanted if size != 1]
-    identity = tuple(range(len(shape)))
-    yield identity
+    target = set(np.cumprod([size for size in wanted if size != 1]))
+    yield tuple(range(len(shape)))
     if len(real) > 4:
         return
     for order in itertools.permutations(real):
-        if [shape[axis] for axis in order] == target and tuple(order) != tuple(real):
+        found = set(np.cumprod([shape[axis] for axis in order]))
+        if (found >= target or found <= target) and order != tuple(real):
             yield (*order, *units)
 
 

@@ -16,7 +16,7 @@ from tfcompress.quantization.arithmetic.fake_quantization import (
     SMALLEST_RANGE,
     usable_range,
 )
-from tfcompress.quantization.arithmetic.observers import ADDED_MASK, MASKED
+from tfcompress.quantization.arithmetic.masks import ADDED_MASK, MASKED, without_masks
 from tfcompress.quantization.deployed_graph import DeployedGraph
 from tfcompress.quantization.derivation import FoldedKernel
 from tfcompress.quantization.kernels.grids import Grid, Integers
@@ -348,9 +348,10 @@ class _Filler:
 
     def _constant(self, place, numbers: Numbers | None) -> Integers:
         """Return a constant on a grid that it shares, or on one of its own values."""
-        real = self._real(self._index(place))
+        index = self._index(place)
+        real = self._real(index)
         if numbers is None:
-            real = tf.where(real < MASKED, ADDED_MASK, real)
+            real = self._without_masks(index, real)
         grid = self._own_grid(real) if numbers is None else self._grid(numbers)
         lowest, highest = (-128, 127) if grid.dtype == "INT8" else (-32768, 32767)
         steps = tf.round(tf.math.divide_no_nan(real, grid.scale))
@@ -358,6 +359,13 @@ class _Filler:
             steps + tf.cast(grid.zero_point, tf.float32), float(lowest), float(highest)
         )
         return Integers(steps, grid)
+
+    def _without_masks(self, index, real):
+        """Replace the masks in a constant by numbers that its grid can hold beside the others."""
+        margin = self._graph.margins.get(index)
+        if margin is not None:
+            return without_masks(real, margin)
+        return tf.where(real < MASKED, ADDED_MASK, real)
 
     def _own_grid(self, real):
         """Return the grid that holds a constant's own values."""

@@ -17,6 +17,8 @@ class Placement:
             enters a concatenation has one scale with what leaves it.
         beside_float: paths of layers that are fused with one that computes in float.
         rewritten: types of TensorFlow operations that are lowered, see ``rewritings``.
+        scores: points of scores that may be masked, as (point, margin) pairs, see
+            ``score_margins``.
     """
 
     learnt: tuple[TapPoint, ...]
@@ -24,6 +26,7 @@ class Placement:
     shared: tuple[tuple[TapPoint, TapPoint], ...] = ()
     beside_float: tuple[str, ...] = ()
     rewritten: tuple[str, ...] = ()
+    scores: tuple[tuple[TapPoint, float], ...] = ()
 
     def rows(self) -> dict[TapPoint, int]:
         """Number the ranges that are learned, by each point that has one of them.
@@ -51,6 +54,7 @@ class Placement:
             "shared": [[dataclasses.astuple(point) for point in pair] for pair in self.shared],
             "beside_float": list(self.beside_float),
             "rewritten": list(self.rewritten),
+            "scores": [[dataclasses.astuple(point), margin] for point, margin in self.scores],
         }
 
     @classmethod
@@ -63,4 +67,5 @@ class Placement:
             tuple((TapPoint(*point), TapPoint(*owner)) for point, owner in shared),
             tuple(config.get("beside_float", ())),
             tuple(config.get("rewritten", ())),
+            tuple((TapPoint(*point), margin) for point, margin in config.get("scores", ())),
         )

@@ -32,7 +32,7 @@ from tfcompress.quantization.arithmetic.fake_quantization import (
     fake_quantize_activations,
     fake_quantize_activations_outside_xla,
 )
-from tfcompress.quantization.arithmetic.observers import MovingAverage, get_observer
+from tfcompress.quantization.arithmetic.observers import MAY_MASK, MovingAverage, get_observer
 from tfcompress.quantization.deployed_graph import (
     DeployedGraph,
     PlacementError,
@@ -357,7 +357,10 @@ class QuantizeAware(ModelWrapper):
 
         def tap(point, tensor, **how):
             if tensor.dtype.is_floating:
-                finite.setdefault(point, tf.reduce_all(tf.math.is_finite(tensor)))
+                is_known = tf.math.is_finite(tensor)
+                if tensor.op.type in MAY_MASK:
+                    is_known |= tf.equal(tensor, -np.inf)
+                finite.setdefault(point, tf.reduce_all(is_known))
             return stored.tap(point, tensor, **how)
 
         self._run(inputs, training=False, mask=None, phase=Phase(), tap=tap)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 
 from tfcompress.keras_graph.hooks import TapPoint
+from tfcompress.quantization.arithmetic.masks import MASKED
 from tfcompress.quantization.tracing import TracedModel, readers_of
 from tfcompress.tflite.model import Operation
 
@@ -77,11 +78,14 @@ class Candidates:
         """
         if value is None:
             return None
-        least, near = self._nearest(value)
+        seen = unmasked(value)
+        least, near = self._nearest(seen)
         if not near and len(self._in_file) > self._known:
             self._known = len(self._in_file)
             self._sort(self._again(self._in_file))
-            least, near = self._nearest(value)
+            least, near = self._nearest(seen)
+        if not near:
+            return self._take_moved(seen)
         fused = operation.options.get("fused_activation_function")
         if fused in _FUSED:
             # A rectifier that changes nothing on this input is still the last to touch the tensor.
@@ -101,16 +105,34 @@ class Candidates:
         self._in_file[chosen.name] = value.reshape(chosen.value.shape)
         return chosen.point
 
-    def _nearest(self, value):
-        flat = value.ravel()
-        ends = (flat.min(), flat.max())
+    def _take_moved(self, value):
+        """Take the first tensor with the same values in another order, None if there is none.
+
+        The converter moves what it computes across transpositions, which leave ranges alone.
+        """
+        flat = np.sort(value, axis=None)
+        for candidate, size in self._with_ends(flat):
+            moved = np.sort(candidate.value, axis=None)
+            if candidate.point not in self._taken and np.max(np.abs(moved - flat)) <= _SAME * size:
+                self._taken.add(candidate.point)
+                return candidate.point
+        return None
+
+    def _with_ends(self, flat):
+        """Yield the candidates of an array's size and ends, each with the largest value."""
+        ends = _ends(flat)
         size = max(abs(ends[0]), abs(ends[1]), 1e-6)
-        found = []
         for candidate in self._by_size.get(flat.size, ()):
             apart = max(abs(a - b) for a, b in zip(candidate.ends, ends, strict=True))
             if apart <= _DIFFERENT * size:
-                difference = np.max(np.abs(candidate.value.ravel() - flat)) / size
-                found.append((difference, candidate))
+                yield candidate, size
+
+    def _nearest(self, value):
+        flat = value.ravel()
+        found = []
+        for candidate, size in self._with_ends(flat):
+            difference = np.max(np.abs(candidate.value.ravel() - flat)) / size
+            found.append((difference, candidate))
         least = min((difference for difference, _ in found), default=np.inf)
         if not least <= _DIFFERENT:
             return least, []
@@ -157,7 +179,7 @@ def candidates_of(
         values = [tensor.numpy() for tensor in traced.run(names, inputs, {**weights, **fed})]
         return [
             Candidate(traced.points[name], name, kinds[name.split(":")[0]], value, _ends(value))
-            for name, value in zip(names, values, strict=True)
+            for name, value in zip(names, map(unmasked, values), strict=True)
             if value.size
         ]
 
@@ -168,6 +190,22 @@ def candidates_of(
         if f"{name}:0" in points and f"{first}:0" in points
     }
     return functools.partial(Candidates, run({}), run), once
+
+
+def unmasked(value):
+    """Bring masks near the other values, which are all alike beside them.
+
+    Args:
+        value: float array.
+
+    Returns:
+        The array with the numbers below ``MASKED`` replaced.
+    """
+    masked = value < MASKED
+    if not masked.any():
+        return value
+    largest = np.abs(value[~masked]).max(initial=0.0)
+    return np.where(masked, -2.0 * largest if largest else -1.0, value).astype(value.dtype)
 
 
 def _ends(value):

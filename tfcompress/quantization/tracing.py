@@ -182,7 +182,7 @@ def trace(
     names = [tensor.op.name for tensor in traced.inputs[: len(specs) + len(variables)]]
     outputs = tuple(_behind_identity(tensor) for tensor in traced.outputs)
     return TracedModel(
-        _without_functions(traced),
+        _in_single_precision(_without_functions(traced)),
         specs,
         tuple(names[: len(specs)]),
         dict(zip(names[len(specs) :], variables, strict=True)),
@@ -201,6 +201,30 @@ def _float_variables(model):
             if keras.backend.is_float_dtype(variable.dtype)
         }.values()
     )
+
+
+def _in_single_precision(definition):
+    """Return the graph with float32 in the place of float64, which devices do not compute with.
+
+    An array of NumPy among a model's constants is enough to make what follows float64.
+    """
+    double, single = tf.float64.as_datatype_enum, tf.float32.as_datatype_enum
+    for node in definition.node:
+        for attribute in node.attr.values():
+            if attribute.type == double:
+                attribute.type = single
+            if attribute.tensor.dtype == double:
+                value = tf.make_ndarray(attribute.tensor).astype(np.float32)
+                attribute.tensor.CopyFrom(tf.make_tensor_proto(value))
+            for place, kind in enumerate(attribute.list.type):
+                if kind == double:
+                    attribute.list.type[place] = single
+        if node.op == "Cast" and node.attr["SrcT"].type == node.attr["DstT"].type:
+            kind = node.attr["DstT"].type
+            node.op = "Identity"
+            node.attr.clear()
+            node.attr["T"].type = kind
+    return definition
 
 
 def _behind_identity(tensor):

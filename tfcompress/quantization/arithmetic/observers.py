@@ -13,20 +13,14 @@ from tfcompress.quantization.arithmetic.best_ranges import (
     least_divergence_range,
     least_error_range,
 )
+from tfcompress.quantization.arithmetic.masks import BELOW_SCORES, MASKED, least_that_counts
 
 NO_RANGE = (0.0, -1.0)
 
 # What these operations give has its minimum at zero, which need not be searched for.
 _NEVER_NEGATIVE = frozenset({"Abs", "Relu", "Relu6", "Sigmoid", "Softmax", "Square"})
 
-# What masks attention lies below: a range that held it would hold little else. Among scores, a mask
-# is rounded to 8 below the smallest one: a softmax gives it exp(-8) of that one's weight, far less
-# than a step. A mask that is to be added, beside zeros alone, is rounded to a number that takes any
-# score out of its range.
-MASKED = -1e6
-BELOW_ALL = 8.0
-ADDED_MASK = -1024.0
-_MAY_MASK = frozenset({"Add", "AddV2", "Mul", "SelectV2", "Sub"})
+MAY_MASK = frozenset({"Add", "AddV2", "Mul", "SelectV2", "Sub"})
 
 _BINS = 2048  # of the histograms; an 8-bit grid has 256 steps
 
@@ -41,24 +35,22 @@ def observed_range(values):
         float32 tensor of shape (2,). Zero is always inside: padding and ReLU need it on the grid.
     """
     never_negative = tf.is_symbolic_tensor(values) and values.op.type in _NEVER_NEGATIVE
-    may_mask = not tf.is_symbolic_tensor(values) or values.op.type in _MAY_MASK
+    may_mask = not tf.is_symbolic_tensor(values) or values.op.type in MAY_MASK
     values = tf.stop_gradient(values)
     if never_negative:
         smallest = tf.constant(0.0)
     else:
         smallest = tf.minimum(tf.cast(tf.reduce_min(values), tf.float32), 0.0)
         if may_mask:
-            masked = smallest < MASKED
-            smallest = tf.cond(masked, lambda: _least_that_counts(values), lambda: smallest)
+            smallest = tf.cond(
+                smallest < MASKED,
+                lambda: tf.minimum(
+                    least_that_counts(tf.cast(values, tf.float32), BELOW_SCORES), 0.0
+                ),
+                lambda: smallest,
+            )
     largest = tf.maximum(tf.cast(tf.reduce_max(values), tf.float32), 0.0)
     return tf.stack([smallest, largest])
-
-
-def _least_that_counts(values):
-    """Return a number below all values that are not masked."""
-    counting = tf.where(tf.cast(values, tf.float32) < MASKED, 0.0, tf.cast(values, tf.float32))
-    is_added = tf.reduce_all(tf.equal(counting, 0.0))
-    return tf.where(is_added, ADDED_MASK, tf.reduce_min(counting) - BELOW_ALL)
 
 
 def is_seen(value_range):

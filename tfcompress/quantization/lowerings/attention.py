@@ -6,6 +6,7 @@ less than a step of the softmax's output.
 """
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import layers as kl
 
@@ -94,18 +95,35 @@ def additive(layer, call, tap):
 
 
 def softmax(layer, call, tap):
-    """Compute Softmax with masked inputs in reach of 8 bits."""
-    del layer
+    """Compute Softmax with masked inputs in reach of 8 bits, over several axes as over one."""
+    several = isinstance(layer.axis, (tuple, list)) and len(layer.axis) > 1
+
+    def compute(inputs):
+        return _over_several_axes(inputs, layer.axis) if several else call(inputs)
 
     def run(inputs, mask=None):
         if mask is None:
-            return call(inputs)
+            return compute(inputs)
         if mask.dtype != tf.bool:
             mask = mask > tf.cast(0.5, mask.dtype)
-        outputs = call(_masked(inputs, mask, tap))
+        outputs = compute(_masked(inputs, mask, tap))
         return tf.where(mask, outputs, tf.zeros((), outputs.dtype))
 
     return run
+
+
+def _over_several_axes(inputs, axes):
+    """Compute the softmax over some axes by the operation that devices have for the last one."""
+    rank = len(inputs.shape)
+    axes = sorted(axis % rank for axis in axes)
+    others = [axis for axis in range(rank) if axis not in axes]
+    order = others + axes
+    moved = tf.transpose(inputs, order)
+    sizes = [-1 if axis == 0 else inputs.shape[axis] for axis in order]
+    outputs = tf.nn.softmax(
+        tf.reshape(moved, [*sizes[: len(others)], np.prod(sizes[len(others) :])])
+    )
+    return tf.transpose(tf.reshape(outputs, sizes), np.argsort(order))
 
 
 def _masked(scores, mask, tap):

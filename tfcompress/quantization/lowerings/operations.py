@@ -62,6 +62,19 @@ def _cast_from(x):
     return None
 
 
+def _divided_by_a_root(operation):
+    """Multiply by the inverse of a square root, as the converter would unseen."""
+    x, y = operation.inputs
+    return x * tf.math.rsqrt(y.op.inputs[0]) if y.op.type == "Sqrt" else None
+
+
+def _where_finite(operation):
+    """Leave out a choice of what is finite: what integers stand for always is."""
+    condition, x, _ = operation.inputs
+    known = condition.op.type == "IsFinite" and condition.op.inputs[0] is x
+    return tf.identity(x) if known else None
+
+
 def _one_hot(operation):
     indices, depth, on, off = operation.inputs
     depth = tf.get_static_value(depth)
@@ -177,7 +190,9 @@ _EXACT = {
     "NotEqual": _unequal,
     "OneHot": _one_hot,
     "OnesLike": _filled_with(1.0),
+    "RealDiv": _divided_by_a_root,
     "Relu6": _clipped_at_six,
+    "SelectV2": _where_finite,
     "ZerosLike": _filled_with(0.0),
 }
 # Their parts need ranges of their own, closer ones than the converter observes.
@@ -196,8 +211,17 @@ FORMS = {**_EXACT, **_INEXACT}
 # What the converter or a kernel gets wrong, not just leaves in float.
 _ALWAYS = {
     None: (),
-    8: ("Minimum", "OneHot", "OnesLike", "ZerosLike"),
-    16: ("Minimum", "NotEqual", "OnesLike", "Square", "SquaredDifference", "Sum", "ZerosLike"),
+    8: ("Minimum", "OneHot", "OnesLike", "SelectV2", "ZerosLike"),
+    16: (
+        "Minimum",
+        "NotEqual",
+        "OnesLike",
+        "SelectV2",
+        "Square",
+        "SquaredDifference",
+        "Sum",
+        "ZerosLike",
+    ),
 }
 _NEVER_NEEDED = ("SquaredDifference", "Sum")
 # HARD_SWISH, which has no 16-bit kernel, is made of it.

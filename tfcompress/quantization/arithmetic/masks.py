@@ -1,0 +1,83 @@
+"""Ranges of scores with masks: numbers so low that a range that held them would hold little else.
+
+A mask is replaced by a number that masks just as well. Before a softmax, or an exponential, that
+lies 8 below the smallest score that counts: its weight is exp(-8) of that one's, far less than a
+step. A mask that is yet to be added to scores has to lie below by more than these differ.
+"""
+
+import tensorflow as tf
+
+MASKED = -1e6  # below it there are masks alone, wherever they are
+BELOW_SCORES = 8.0
+BELOW_SUMMANDS = 32.0
+ADDED_MASK = -1024.0  # in the place of a mask that is added beside zeros alone
+
+# Octaves of the distance from the largest value: all in reach of a softmax are one, and those that
+# nothing is told apart in.
+_FIRST_OCTAVE, _LAST_OCTAVE = 3, 40
+
+
+def least_that_counts(values, margin: float):
+    """Return the number that masks are replaced by, given that those lie below ``MASKED``.
+
+    Args:
+        values: float32 tensor of any shape.
+        margin: how far below the smallest value that counts.
+
+    Returns:
+        float32 scalar.
+    """
+    values = tf.convert_to_tensor(values)
+    return _floor(values, values >= MASKED, margin)
+
+
+def floor_of_scores(values, margin: float):
+    """Return the number that the masks among scores are replaced by.
+
+    Scores are masked by a number that is much further from the largest than the others are: at
+    least twice as far, and 32.
+
+    Args:
+        values: float32 tensor of any shape, with infinite masks if need be.
+        margin: how far below the smallest value that counts.
+
+    Returns:
+        float32 scalar; the smallest of all numbers if there is no mask.
+
+    Example:
+    >>> float(floor_of_scores(tf.constant([1.0, -3.0, -99.0, -10003.0]), BELOW_SCORES))
+    -11.0
+    """
+    values = tf.convert_to_tensor(values)
+    distance = tf.reduce_max(values) - values
+    octaves = tf.math.log(tf.maximum(distance, 1.0)) / tf.math.log(2.0)
+    octaves = tf.clip_by_value(octaves, float(_FIRST_OCTAVE), float(_LAST_OCTAVE))
+    places = tf.reshape(tf.cast(octaves, tf.int32) - _FIRST_OCTAVE, [-1])
+    bins = _LAST_OCTAVE - _FIRST_OCTAVE + 1
+    is_empty = tf.equal(tf.math.bincount(places, minlength=bins, maxlength=bins), 0)
+    first = tf.argmax(tf.concat([is_empty, [True]], 0), output_type=tf.int32)
+    counts = tf.reshape(places < first, tf.shape(values))
+    floor = _floor(values, counts, margin)
+    return tf.where(tf.reduce_all(counts), values.dtype.min, floor)
+
+
+def without_masks(values, margin: float):
+    """Replace the masks among scores by numbers that mask just as well.
+
+    Args:
+        values: float tensor of any shape.
+        margin: see ``floor_of_scores``.
+
+    Returns:
+        float32 tensor of the same shape, without a gradient.
+    """
+    values = tf.cast(tf.stop_gradient(values), tf.float32)
+    return tf.maximum(values, floor_of_scores(values, margin))
+
+
+def _floor(values, counts, margin):
+    """Return a number below the values that count."""
+    counting = tf.where(counts, values, 0.0)
+    are_zeros = tf.reduce_all(tf.equal(counting, 0.0))
+    smallest = tf.reduce_min(tf.where(counts, values, values.dtype.max))
+    return tf.where(are_zeros, ADDED_MASK, smallest - margin)
