@@ -30,7 +30,9 @@ def through_the_cell(layer: keras.layers.RNN) -> AbstractContextManager:
 
 def through_the_layers(layer: keras.layers.Bidirectional) -> AbstractContextManager:
     """Let Bidirectional call its two layers, and no fused kernel, while a ``with`` block runs."""
-    return replaced_attributes(layer, _can_attempt_fused_lstm=_never, _can_attempt_fused_gru=_never)
+    # Older releases of Keras have none for it.
+    attempts = ("_can_attempt_fused_lstm", "_can_attempt_fused_gru")
+    return replaced_attributes(layer, **{n: _never for n in attempts if hasattr(layer, n)})
 
 
 def _nothing(*_):
