@@ -14,7 +14,7 @@ import numpy as np
 from keras import layers as kl
 
 from exporters import benchmark, export_tflite
-from tfcompress.cli.model_commands import load_model
+from tfcompress.cli.model_argument import load_model
 
 KINDS = ("float32", "float16", "dynamic", "int8", "int16x8")
 

@@ -46,13 +46,7 @@ def gather(data: Any, max_examples: int | None = None) -> tuple[Inputs, np.ndarr
 def iterate_inputs(data: Any, batch_size: int = 32) -> Iterator[Any]:
     """Yield the inputs of each batch in their own structure, without labels and weights.
 
-    Args:
-        data: as ``gather`` takes it.
-        batch_size: examples per batch of arrays; batches of a dataset keep their size.
-
-    Raises:
-        TypeError: the data is of a kind that ``gather`` does not take.
-        ValueError: the dataset never ends.
+    ``data`` is what ``gather`` takes, but not endless. Batches of a dataset keep their size.
     """
     _require_end(data)
     if not _is_whole(data):

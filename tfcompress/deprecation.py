@@ -1,5 +1,6 @@
 """Public names that were renamed: the old name works for one release, with a warning."""
 
+import functools
 import importlib
 import warnings
 from collections.abc import Callable, Mapping
@@ -9,13 +10,7 @@ from typing import Any
 def with_old_names(
     package: str, getattribute: Callable[[str], Any], renamed: Mapping[str, str]
 ) -> Callable[[str], Any]:
-    """Extend a package's ``__getattr__`` by old names that warn.
-
-    Args:
-        package: the package's name.
-        getattribute: its ``__getattr__``.
-        renamed: new names by old ones.
-    """
+    """Extend a package's ``__getattr__`` by old names, mapped to new ones, which warn."""
 
     def extended(name: str) -> Any:
         if name not in renamed:
@@ -29,3 +24,25 @@ def with_old_names(
         return getattr(importlib.import_module(package), renamed[name])
 
     return extended
+
+
+def renamed_arguments(**renamed: str) -> Callable:
+    """Let a function take keyword arguments under old names, mapped to new ones, which warn."""
+
+    def decorated(function):
+        @functools.wraps(function)
+        def call(*args, **kwargs):
+            for old, new in renamed.items():
+                if old in kwargs:
+                    warnings.warn(
+                        f"`{old}` of {function.__name__} is now `{new}`; the old name will be "
+                        "removed in the next release.",
+                        DeprecationWarning,
+                        stacklevel=2,
+                    )
+                    kwargs[new] = kwargs.pop(old)
+            return function(*args, **kwargs)
+
+        return call
+
+    return decorated

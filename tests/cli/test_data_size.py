@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tfcompress.cli import data_argument
+from tfcompress.cli.command import CommandError
 from tfcompress.cli.data_argument import load_data
-from tfcompress.cli.errors import CommandError
 
 MEGABYTE = 1 << 20
 

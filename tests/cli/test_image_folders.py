@@ -9,8 +9,8 @@ from calling import call
 from PIL import Image
 
 import tfcompress as tfc
-from tfcompress.cli.errors import CommandError
-from tfcompress.cli.image_folder import image_dataset
+from tfcompress.cli.command import CommandError
+from tfcompress.cli.data_argument import image_dataset
 from tfcompress.cli.model_argument import shape_of_image
 
 SHAPE = (8, 8, 3)
@@ -56,7 +56,7 @@ def test_the_order_is_random_with_a_fixed_seed(folder):
 
 
 def test_so_many_images_at_most_and_an_order_for_each_pass(folder):
-    dataset = image_dataset(folder / "photos", SHAPE, most=50, reshuffle=True)
+    dataset = image_dataset(folder / "photos", SHAPE, max_examples=50, reshuffle=True)
     (first, _), (second, _) = levels(dataset), levels(dataset)
     assert len(first) == 50
     assert first != second

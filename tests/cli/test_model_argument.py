@@ -69,7 +69,7 @@ def here(folder, monkeypatch):
     ("line", "message"),
     [
         ("saved_model --data d.npz", "A SavedModel folder holds a graph"),
-        (". --data d.npz", "A folder is no model"),
+        (". --data d.npz", "A folder is not a model"),
         ("m.tflite --data d.npz", "is the result of an export"),
         ("junk.keras --data d.npz", "neither a .keras archive nor an HDF5 file"),
         ("other.keras --data d.npz", "lacks config.json"),

@@ -29,6 +29,7 @@ NOT_RUN = {
     "litert_quantizer": "an optional tool of others, which nothing here depends on",
 }
 FROM_BEFORE = {"quantized"}  # what a page made in an earlier block; the rest is made anew
+ONE_SCRIPT = {"tutorial.md"}  # what its blocks make, later blocks use
 RUN_ELSEWHERE = {
     "deployment.md": "tests/docs/test_shown_output.py, with what it prints",
     "migration.md": "tests/legacy/test_migration_guide.py, each column in a process of its own",
@@ -80,8 +81,9 @@ def test_code_of_a_page_runs(page, lay_out):
         if any(part in code for part in NOT_RUN):
             continue
         lay_out(code)
-        for name in prepared_names.PREPARED.keys() - FROM_BEFORE:
-            space.pop(name, None)
+        if page.name not in ONE_SCRIPT:
+            for name in prepared_names.PREPARED.keys() - FROM_BEFORE:
+                space.pop(name, None)
         exec(compile(code, page.name, "exec"), space)
 
 

@@ -289,7 +289,7 @@ def test_examples_come_as_whatever_fit_takes():
         [(x[:3], y[:3]), (x[3:], y[3:])],
     ]
     for form in forms:
-        (inputs,), labels = gather(form, most=5)
+        (inputs,), labels = gather(form, max_examples=5)
         np.testing.assert_array_equal(inputs, x[:5])
         np.testing.assert_array_equal(labels, y[:5])
     assert gather(x)[1] is None

@@ -10,7 +10,7 @@ import pytest
 from small_tf_keras_nets import inputs_for, randomize, signal_net
 
 import tfcompress as tfc
-from tfcompress.cli.model_commands import load_model
+from tfcompress.cli.model_argument import load_model
 from tfcompress.legacy.files import is_tf_keras_file
 
 

@@ -16,13 +16,13 @@ from mutations import damaged_archive, damaged_bytes, damaged_json
 
 from exporters.compatibility import check_target
 from exporters.inspection import inspect
+from tfcompress.cli.command import CommandError
 from tfcompress.cli.data_argument import load_data
-from tfcompress.cli.errors import CommandError
 from tfcompress.distillation.cache_store import Manifest, read_manifest
 from tfcompress.legacy.files import is_tf_keras_file
 from tfcompress.quantization.scheme import Scheme
-from tfcompress.report.search_result import read_search_result
-from tfcompress.report.trainings import read_trainings
+from tfcompress.report.histories import read_trainings
+from tfcompress.search.results import read_result
 from tfcompress.tflite.metadata import append_files, appended_files
 from tfcompress.tflite.model import FlatbufferError
 
@@ -137,25 +137,38 @@ def _from_file(name: str, read: Callable[[pathlib.Path], object]):
 
 _RESULT = {
     "format": 1,
+    "model": "toy",
     "target": "raspberry-pi-4",
     "budget": {"max_accuracy_drop": 0.05, "max_size": None},
+    "time_budget": 60,
     "met": True,
     "nearest": 0,
     "shortfalls": {},
-    "reference": {"accuracy": 0.9, "gzip_size": 1000},
+    "reference": {
+        "file": "original.tflite",
+        "accuracy": 0.9,
+        "size": 1500,
+        "gzip_size": 1000,
+        "latency": 0.003,
+        "parameters": 200,
+        "macs": 900,
+        "bare_size": 100,
+    },
     "trials": [
         {
             "number": 0,
             "candidate": {"sparsity": 0.5},
             "accuracy": 0.9,
+            "accuracy_drop": 0.0,
             "gzip_size": 500,
             "compression_ratio": 2.0,
-            "speed_up": 1.5,
+            "latency": 0.002,
+            "reference_latency": 0.003,
             "seconds": 3.0,
-            "on_front": True,
             "error": None,
         }
     ],
+    "environment": {"python": "3.11.2"},
 }
 
 
@@ -209,7 +222,7 @@ def all_readers() -> list[Reader]:
             "results of searches",
             _json(_RESULT),
             damaged_json,
-            _from_file("result.json", read_search_result),
+            _from_file("result.json", lambda path: read_result(path).to_json()),
             (ValueError,),
         ),
         Reader(

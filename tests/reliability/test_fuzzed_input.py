@@ -12,8 +12,8 @@ from handmade_models import small_models
 from hostile_readers import all_readers, feed
 
 from exporters.compatibility import check_target
+from tfcompress.cli.command import CommandError
 from tfcompress.cli.data_argument import load_data
-from tfcompress.cli.errors import CommandError
 from tfcompress.compat.litert_schema import schema
 from tfcompress.distillation.cache_store import read_manifest
 from tfcompress.legacy.files import is_tf_keras_file

@@ -1,14 +1,16 @@
 """Findings made by hand, with names that would break a page that trusts them."""
 
 import math
+import pathlib
 
 from exporters.benchmarking import Measurement
 from exporters.compatibility import Verdict
 from exporters.parity import Agreement, OutputAgreement, RunAgreement
 from tfcompress.report.findings import FileFindings, Findings, LayerFindings
-from tfcompress.report.search_result import SearchResult, Trial
-from tfcompress.report.trainings import Training
+from tfcompress.report.histories import Training
 from tfcompress.report.weights import Histogram, Weights
+from tfcompress.search.candidates import Candidate
+from tfcompress.search.results import Budget, Reference, SearchResult, Trial
 
 HOSTILE = "<script>alert(1)</script>|$x^{$_&\"'"
 
@@ -38,17 +40,18 @@ def make_layer(index, layer, *, sqnr=30.0, zeros=50, seconds=0.0005, bits=8):
     )
 
 
-def make_trial(number, accuracy, size, on_front=True, error=None):
+def make_trial(number, accuracy, size):
     return Trial(
         number=number,
-        candidate={"channels": 0.25, "clusters": None},
+        candidate=Candidate(channels=0.25),
         accuracy=accuracy,
+        accuracy_drop=0.91 - accuracy,
         gzip_size=size,
-        compression_ratio=None if size is None else 8000 / size,
-        speed_up=2.0,
+        compression_ratio=8000 / size,
+        latency=0.002,
+        reference_latency=0.004,
         seconds=10.0,
-        on_front=on_front,
-        error=error,
+        runs_on_target=True,
     )
 
 
@@ -91,19 +94,19 @@ def make_findings(**changed):
             Training(HOSTILE, {"loss": [0.4, 0.3], "val_accuracy": [0.8, 0.89]}),
         ),
         "search": SearchResult(
+            pathlib.Path("search"),
+            "toy",
             "raspberry-pi-4",
-            {"max_accuracy_drop": 0.01, "max_size": None},
-            False,
-            1,
-            {"accuracy_drop": 0.004},
-            0.91,
-            14_000,
+            Budget(0.001),
+            900,
+            Reference("original.tflite", 0.91, 16_000, 14_000, 0.004, 3000, 120_000, 500),
             (
                 make_trial(0, 0.905, 5000),
                 make_trial(1, 0.89, 2000),
-                make_trial(2, 0.8, 6000, on_front=False),
-                make_trial(3, None, None, on_front=False, error="out of memory"),
+                make_trial(2, 0.8, 6000),
+                Trial(3, Candidate(channels=0.25), error="out of memory"),
             ),
+            {"python": "3.11"},
         ),
         "runtime": "litert 1",
         "environment": {"python": "3.11"},

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 from report_parts import HOSTILE, make_findings, make_layer
 
-from tfcompress.report.writing import write_report
+from tfcompress.report.rendering import write_report
 
 PLAYWRIGHT = "playwright-core@1.56.1"
 CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache"))

@@ -5,17 +5,20 @@ import matplotlib
 import pytest
 from report_parts import HOSTILE, make_findings
 
-from tfcompress.report.plots.bars import draw_bars
-from tfcompress.report.plots.curves import draw_curves
-from tfcompress.report.plots.distribution import draw_distribution, draw_sparkline
-from tfcompress.report.plots.pareto import draw_pareto
+from tfcompress.report.plots import (
+    draw_bars,
+    draw_curves,
+    draw_histogram,
+    draw_pareto,
+    draw_sparkline,
+)
 from tfcompress.report.weights import Histogram
 
 HISTOGRAM = Histogram(-2.0, 2.0, (1, 4, 2, 0))
 DRAWINGS = {
     "bars": lambda: draw_bars([0, 2, 3], [1.0, 4.0, 2.0], ["a", HOSTILE, "c"], "kB"),
     "curves": lambda: draw_curves({"one": [1.0, 2.0], HOSTILE: [2.0, 1.0]}, "loss"),
-    "distribution": lambda: draw_distribution(HISTOGRAM),
+    "distribution": lambda: draw_histogram(HISTOGRAM),
     "sparkline": lambda: draw_sparkline(HISTOGRAM),
     "pareto": lambda: draw_pareto(make_findings().search),
 }

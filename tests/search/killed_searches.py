@@ -17,9 +17,9 @@ import numpy as np
 import optuna
 from small_search import search, trained_model
 
-from tfcompress.report.search_result import read_search_result
-from tfcompress.search.space import Candidate
-from tfcompress.search.store import _MOST_RETRIES, finished_trials
+from tfcompress.search.candidates import Candidate
+from tfcompress.search.results import read_result
+from tfcompress.search.study import _MAX_RETRIES, finished_trials
 from tfcompress.tflite.flatbuffer import read_model
 
 SILENCE = 7  # seconds after which a worker with heartbeats of one second counts as dead
@@ -97,7 +97,7 @@ class Watched:
 
     def _look_at_the_result(self):
         result = json.loads((self.directory / "result.json").read_text())
-        read_search_result(self.directory)
+        read_result(self.directory)
         best = next(t for t in result["trials"] if t["number"] == result["nearest"])
         gain = np.log(best["compression_ratio"] * best["speed_up"]) if result["met"] else -np.inf
         if gain < self.gain:
@@ -113,7 +113,7 @@ class Watched:
         return [
             candidate
             for candidate in set(self.begun.values()) - self.candidates
-            if self.tried.count(candidate) <= _MOST_RETRIES
+            if self.tried.count(candidate) <= _MAX_RETRIES
         ]
 
 

@@ -1,7 +1,7 @@
 """Trials made by hand."""
 
-from tfcompress.search.records import Reference, Trial
-from tfcompress.search.space import Candidate
+from tfcompress.search.candidates import Candidate
+from tfcompress.search.results import Reference, Trial
 
 REFERENCE = Reference("original.tflite", 0.9, 400, 200, 0.004, 100, 1000, 20)
 

@@ -7,11 +7,11 @@ import time
 
 from made_trials import made
 
-from tfcompress.search.budget import Budget
-from tfcompress.search.choosing import choose
-from tfcompress.search.space import Space
-from tfcompress.search.store import (
-    FrontSampler,
+from tfcompress.search.candidates import Space
+from tfcompress.search.results import Budget
+from tfcompress.search.strategy import choose
+from tfcompress.search.study import (
+    StrategySampler,
     finished_trials,
     open_study,
     run_next,
@@ -26,7 +26,7 @@ TRIALS = 8
 
 def study_in(directory, storage):
     """Open the study that the workers share."""
-    sampler = FrontSampler(SPACE, functools.partial(choose, SPACE, BUDGET), 0)
+    sampler = StrategySampler(SPACE, functools.partial(choose, SPACE, BUDGET), 0)
     return open_study(directory, storage, "test", sampler, HEARTBEAT)
 
 

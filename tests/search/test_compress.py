@@ -13,9 +13,9 @@ import tfcompress as tfc
 from exporters import export_tflite
 from exporters.running.runtime import load
 from tfcompress.quantization.float_file import ConversionError
+from tfcompress.search.candidates import Candidate
 from tfcompress.search.fine_tuning import FineTuning
-from tfcompress.search.one_trial import Workshop
-from tfcompress.search.space import Candidate
+from tfcompress.search.trial_runner import TrialRunner
 from tfcompress.tflite.flatbuffer import read_model
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -37,7 +37,7 @@ def searched(model, tmp_path_factory):
 def copied(searched, tmp_path, monkeypatch):
     """A directory with what the search has kept; to go on there costs no measurement of time."""
     monkeypatch.setattr(FineTuning, "make", lambda *args: None)
-    monkeypatch.setattr(FineTuning, "pace", lambda *args: 0.01)
+    monkeypatch.setattr(FineTuning, "measure_epoch", lambda *args: 0.01)
     return shutil.copytree(searched[1].directory, tmp_path / "copied")
 
 
@@ -101,7 +101,7 @@ def test_the_documented_result_json_is_what_is_written(searched):
 
 
 def test_goes_on_under_an_impossible_budget_and_says_so(copied, searched, model, monkeypatch):
-    monkeypatch.setattr(Workshop, "run", lambda *args: pytest.fail("nothing is to be trained"))
+    monkeypatch.setattr(TrialRunner, "run", lambda *args: pytest.fail("nothing is to be trained"))
     _, before = searched
     # Only losses of accuracy weigh more than bytes; with a wide budget the smallest is nearest.
     least = min(trial.gzip_size for trial in before.trials)
@@ -125,12 +125,12 @@ def test_ctrl_c_keeps_the_best_and_the_next_call_takes_the_trial_up(
         asked.append(candidate)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Workshop, "run", interrupted)
+    monkeypatch.setattr(TrialRunner, "run", interrupted)
     with pytest.raises(KeyboardInterrupt):
         search(model, copied, max_trials=3, progress=True)
     assert "interrupted. The budget is met by trial" in capsys.readouterr().out
     assert len(json.loads((copied / "result.json").read_text())["trials"]) == 2
-    monkeypatch.setattr(Workshop, "run", refused)
+    monkeypatch.setattr(TrialRunner, "run", refused)
     result = search(model, copied, max_trials=3)
     assert [trial.candidate for trial in result.trials[2:]] == asked
 
@@ -140,7 +140,7 @@ def refused(self, number, candidate, *rest):
 
 
 def test_a_candidate_that_fails_is_kept_as_such(copied, model, monkeypatch):
-    monkeypatch.setattr(Workshop, "run", refused)
+    monkeypatch.setattr(TrialRunner, "run", refused)
     result = search(model, copied, max_trials=3)
     assert result.trials[2].error == "no kernel for this"
     assert result.met
@@ -168,8 +168,8 @@ def test_the_files_of_all_trials_are_needed(copied, model):
 def test_a_dataset_every_technique_and_training_that_adds_up(model, tmp_path, monkeypatch):
     candidate = Candidate(channels=0.5, sparsity=0.5, precision=0.8, clusters=16)
     line = (Candidate(trained=False), Candidate(channels=0.25, sparsity=0.3), candidate)
-    monkeypatch.setattr("tfcompress.search.ladder._RUNGS", line)
-    monkeypatch.setattr("tfcompress.search.choosing.next_rung", in_order)
+    monkeypatch.setattr("tfcompress.search.strategy._SCHEDULE", line)
+    monkeypatch.setattr("tfcompress.search.strategy.next_scheduled", in_order)
     batches = tf.data.Dataset.from_tensor_slices(blobs()).batch(64)
     result = tfc.compress(
         model,
@@ -195,8 +195,8 @@ def test_a_dataset_every_technique_and_training_that_adds_up(model, tmp_path, mo
     assert "INT4" in {tensor.dtype for tensor in tensors if tensor.constant}
 
 
-def in_order(ladder, holds, running):
-    return next((rung for rung in ladder if rung not in holds), None)
+def in_order(schedule, holds, running):
+    return next((level for level in schedule if level not in holds), None)
 
 
 def test_the_last_trial_is_cut_to_the_time(copied, model, monkeypatch):
@@ -206,9 +206,11 @@ def test_the_last_trial_is_cut_to_the_time(copied, model, monkeypatch):
         epochs.append(count)
         raise ConversionError("enough")
 
-    monkeypatch.setattr(Workshop, "run", seen)
-    monkeypatch.setattr("tfcompress.search.timing.Plan.seconds_of_epoch", lambda *args: 4.0)
-    monkeypatch.setattr("tfcompress.search.timing.Plan.seconds_beside_training", lambda *args: 1.0)
+    monkeypatch.setattr(TrialRunner, "run", seen)
+    monkeypatch.setattr("tfcompress.search.time_budget.Plan.seconds_of_epoch", lambda *args: 4.0)
+    monkeypatch.setattr(
+        "tfcompress.search.time_budget.Plan.seconds_beside_training", lambda *args: 1.0
+    )
     search(model, copied, time_budget=60, epochs=20, max_trials=3)
     assert 7 <= epochs[0] <= 14  # of 20: a minute less what came before
 
@@ -240,20 +242,20 @@ SEVERAL = np.where(np.arange(32)[:, None] % 4 == 0, [1, 1, 0], np.eye(3)[Y])
         ({"train_data": (X, Y[:20])}, "`train_data` with 32 examples and 20 labels"),
         ({"validation_data": (X, Y[:20])}, "`validation_data` with 32 examples and 20 labels"),
         ({"train_data": (X, Y, np.ones(9))}, "32 examples and 9 sample weights"),
-        ({"train_data": (X, SEVERAL)}, "8 of 32 rows.*several yes-or-no labels"),
-        ({"validation_data": (X, SEVERAL)}, "8 of 32 rows.*several yes-or-no labels"),
+        ({"train_data": (X, SEVERAL)}, "several yes-or-no labels.*8 of 32 rows"),
+        ({"validation_data": (X, SEVERAL)}, "several yes-or-no labels.*8 of 32 rows"),
         ({"storage": "sqlite:////nowhere/at/all.db"}, "storage="),
     ],
 )
 def test_bad_input_is_found_before_any_training(changes, message, model, tmp_path, monkeypatch):
-    monkeypatch.setattr(Workshop, "run", lambda *args: pytest.fail("nothing is to be trained"))
+    monkeypatch.setattr(TrialRunner, "run", lambda *args: pytest.fail("nothing is to be trained"))
     given = {"model": model, "train_data": (X, Y), "validation_data": (X, Y), **QUICK, **changes}
     with pytest.raises(ValueError, match=message):
         tfc.compress(directory=tmp_path, **given)
 
 
 def test_an_iterator_is_used_up(model, tmp_path):
-    with pytest.raises(TypeError, match="gone through again"):
+    with pytest.raises(TypeError, match="read again in every trial"):
         tfc.compress(model, iter([(X, Y)]), (X, Y), directory=tmp_path, **QUICK)
 
 

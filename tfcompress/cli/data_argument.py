@@ -1,15 +1,17 @@
 """``--data``: examples from an .npz file, a folder of images, or a function of the user's."""
 
+import collections
+import os
 import pathlib
+import sys
 import tokenize
 import zipfile
 import zlib
 
 import numpy as np
 
-from tfcompress.cli.errors import CommandError
-from tfcompress.cli.image_folder import image_dataset
-from tfcompress.cli.user_code import import_module, is_function
+from tfcompress.cli.command import CommandError
+from tfcompress.cli.model_argument import import_module, is_function, require_model_file
 from tfcompress.machine import memory
 
 HELP = (
@@ -21,7 +23,7 @@ HELP = (
 _MEMBERS = ("x", "y", "x.npy", "y.npy")
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others unpack in pieces of any size
 
-# What reading an archive from anywhere raises.
+# What reading a damaged archive raises.
 _DAMAGE = (
     OSError,
     EOFError,
@@ -34,31 +36,43 @@ _DAMAGE = (
     zlib.error,
 )
 
+# What TensorFlow decodes, by the channels that the model takes.
+_FORMATS = {
+    1: ("jpeg", "jpg", "png"),
+    3: ("bmp", "gif", "jpeg", "jpg", "png", "webp"),
+    4: ("bmp", "png"),
+}
+_BATCH = 32
+_NAMED = 5  # the most files that a message names
+
+
+def check_arguments(arguments) -> None:
+    """Check a command's model, data and targets before TensorFlow loads."""
+    from tfcompress.targets.target import load_target
+
+    if arguments.model is not None:
+        require_model_file(arguments.model)
+    check_data(arguments.data)
+    check_data(getattr(arguments, "validation_data", None), "--validation-data")
+    examples = getattr(arguments, "examples", None)
+    if examples is not None and examples < 1:
+        raise CommandError(f"--examples must be at least 1. Received: {examples}")
+    targets = arguments.target or ()
+    for name in (targets,) if isinstance(targets, str) else targets:
+        load_target(name)
+
 
 def check_data(argument: str | None, flag: str = "--data") -> None:
-    """Check, before the model is loaded, that a ``--data`` argument names examples.
-
-    Args:
-        argument: as ``HELP`` says, or None.
-        flag: the option, for errors.
-
-    Raises:
-        CommandError: there is no such file or folder, the archive holds no array `x`, or the
-            argument is of no kind that ``HELP`` names.
-    """
+    """Check, before the model is loaded, that an option's argument, or None, names examples."""
     if argument is None or is_function(argument):
         return
     path = pathlib.Path(argument)
     if path.suffix == ".npz" and not path.is_dir():
-        _require_x(_opened(path, flag, lambda file: file.files), path, flag)
-    elif not path.exists():
-        raise CommandError(
-            f"{flag}: there is no such file or folder; it takes an .npz file, a folder of images, "
-            f"or module:function. Received: {argument}"
-        )
+        _require_x(_read(path, flag, lambda file: file.files), path, flag)
     elif not path.is_dir():
+        problem = "" if path.exists() else ": there is no such file or folder; it"
         raise CommandError(
-            f"{flag} takes an .npz file, a folder of images, or module:function. "
+            f"{flag}{problem} takes an .npz file, a folder of images, or module:function. "
             f"Received: {argument}"
         )
 
@@ -66,29 +80,16 @@ def check_data(argument: str | None, flag: str = "--data") -> None:
 def load_data(
     argument: str,
     shape: tuple[int, int, int] | None = None,
-    most: int | None = None,
+    max_examples: int | None = None,
     *,
     seed: int = 0,
     reshuffle: bool = False,
     flag: str = "--data",
 ):
-    """Load what a ``--data`` argument names.
+    """Load what a ``--data`` argument names: inputs, (inputs, labels), or what a function returns.
 
-    Args:
-        argument: as ``HELP`` says. A module is looked for from the current folder on, and run.
-        shape: height, width and channels that images are brought to.
-        most: how many examples at most, of an .npz file the first ones.
-        seed: of the order of a folder's images.
-        reshuffle: whether each pass through a folder has an order of its own, to train on.
-        flag: the option, for errors.
-
-    Returns:
-        Inputs, or (inputs, labels), or whatever the function returned.
-
-    Raises:
-        CommandError: there is no such file, it would take too much memory, it holds no such arrays
-            or objects instead of numbers, or numbers that are not finite, or an image is damaged,
-            or there is no such function.
+    The first examples of an .npz file are used, or random images of a folder, whose shape is
+    height, width and channels.
     """
     check_data(argument, flag)
     path = pathlib.Path(argument)
@@ -96,34 +97,39 @@ def load_data(
         if shape is None:
             raise CommandError(
                 f"{flag}: a folder of images suits a model with one input, an image of a known "
-                f"size with 1, 3 or 4 channels; for others there is module:function. "
+                "size with 1, 3 or 4 channels; for other models use module:function. "
                 f"Received: {path}"
             )
-        return image_dataset(path, shape, most=most, seed=seed, reshuffle=reshuffle, flag=flag)
-    if is_function(argument):
-        return _called(argument, flag)
-    return _arrays(path, most, flag)
+        return image_dataset(
+            path, shape, max_examples=max_examples, seed=seed, reshuffle=reshuffle, flag=flag
+        )
+    if not is_function(argument):
+        return _arrays(path, max_examples, flag)
+    name, _, function = argument.partition(":")
+    module = import_module(name, flag)
+    if not hasattr(module, function):
+        raise CommandError(
+            f"{flag}: module {name!r} has no attribute {function!r}. Received: {argument}"
+        )
+    return getattr(module, function)()
 
 
-def _arrays(path, most, flag):
-    def read(file):
-        return {name: file[name] for name in ("x", "y") if name in file}
-
-    found = _opened(path, flag, read)
+def _arrays(path, max_examples, flag):
+    found = _read(path, flag, lambda file: {name: file[name] for name in "xy" if name in file})
     _require_x(found, path, flag)
     for name, array in found.items():
         _require_numbers(name, array, path, flag)
-    x, y = (found[name][:most] if name in found else None for name in ("x", "y"))
+    x, y = (found[name][:max_examples] if name in found else None for name in "xy")
     if y is not None and len(found["x"]) != len(found["y"]):
         raise CommandError(
-            f"{flag} needs a label for each example. Received: {len(found['x'])} examples `x` and "
+            f"{flag} needs one label per example. Received: {len(found['x'])} examples `x` and "
             f"{len(found['y'])} labels `y` in {path}"
         )
     return x if y is None else (x, y)
 
 
-def _opened(path, flag, read):
-    """Read something of an archive whose members are no larger than there is room for."""
+def _read(path, flag, read):
+    """Read an archive whose arrays fit into memory."""
     try:
         _require_room(path, flag)
         with np.load(path, allow_pickle=False) as file:
@@ -135,14 +141,14 @@ def _opened(path, flag, read):
 def _require_x(names, path, flag):
     if "x" not in names:
         raise CommandError(
-            f"{flag} needs an array named `x`, and `y` for labels, as "
-            "numpy.savez('data.npz', x=x_train, y=y_train) writes them. "
+            f"{flag} needs an array named `x`, and `y` for labels: write them with "
+            "numpy.savez('data.npz', x=x_train, y=y_train). "
             f"Received: {path} with {', '.join(names) or 'no array'}"
         )
 
 
 def _require_room(path, flag):
-    """Check by the sizes in an archive's directory, beyond which no member is unpacked."""
+    """Check the sizes in an archive's directory, beyond which no member is unpacked."""
     with zipfile.ZipFile(path) as archive:
         found = [archive.getinfo(name) for name in archive.namelist() if name in _MEMBERS]
     if any(member.compress_type not in _METHODS for member in found):
@@ -150,17 +156,17 @@ def _require_room(path, flag):
             f"{flag} takes archives that are stored or deflated, as NumPy writes them. "
             f"Received: another compression in {path}"
         )
-    needed, most = sum(member.file_size for member in found), memory() // 2
-    if needed > most:
+    needed, limit = sum(member.file_size for member in found), memory() // 2
+    if needed > limit:
         raise CommandError(
-            f"{flag} unpacks to {needed:,} bytes; half of this computer's memory, {most:,} bytes, "
-            f"is the most. Load what fits by a function of your own: {flag} module:function. "
-            f"Received: {path}"
+            f"{flag} unpacks to {needed:,} bytes; the limit is half of this computer's memory, "
+            f"{limit:,} bytes. Load a part of it in a function of your own: {flag} "
+            f"module:function. Received: {path}"
         )
 
 
 def _require_numbers(name, array, path, flag):
-    # A member of an archive that is no array comes as its bytes.
+    # A member of an archive that is not an array is read as bytes.
     if not isinstance(array, np.ndarray) or not np.issubdtype(array.dtype, np.number):
         kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
         raise CommandError(
@@ -168,17 +174,111 @@ def _require_numbers(name, array, path, flag):
         )
     if array.ndim == 0:
         raise CommandError(
-            f"{flag} needs an example a row. Received: {name} without dimensions in {path}"
+            f"{flag} needs one example per row. Received: {name} without dimensions in {path}"
         )
     if not np.isfinite(array).all():
         raise CommandError(f"{flag} holds numbers that are not finite. Received: {name} in {path}")
 
 
-def _called(argument, flag):
-    name, _, function = argument.partition(":")
-    module = import_module(name, flag)
-    if not hasattr(module, function):
-        raise CommandError(
-            f"{flag}: module {name!r} has no attribute {function!r}. Received: {argument}"
+def image_dataset(
+    folder: pathlib.Path,
+    shape: tuple[int, int, int],
+    *,
+    max_examples: int | None = None,
+    seed: int = 0,
+    reshuffle: bool = False,
+    flag: str = "--data",
+):
+    """Read a folder of images in random order; damaged ones are found before the first batch.
+
+    The dataset yields float32 images of a height, width and 1, 3 or 4 channels, with values from 0
+    to 255, and int32 labels if there is a folder for each class, in the order of their names.
+    """
+    import tensorflow as tf
+
+    *size, channels = shape
+    # Releases of TensorFlow before 2.21 do not decode WebP.
+    missing = () if hasattr(tf.io, "decode_webp") else ("webp",)
+    formats = tuple(name for name in _FORMATS[channels] if name not in missing)
+    files, labels = _listed(folder, formats, flag)
+    order = np.random.default_rng(seed).permutation(len(files))[:max_examples]
+    chosen = [str(files[index]) for index in order]
+    columns = chosen if labels is None else (chosen, labels[order])
+
+    def image(path):
+        decoded = tf.io.decode_image(tf.io.read_file(path), channels, expand_animations=False)
+        decoded.set_shape((None, None, channels))
+        return tf.image.resize(decoded, size)
+
+    _require_sound(chosen, image, folder, flag)
+    examples = tf.data.Dataset.from_tensor_slices(columns)
+    if reshuffle:
+        examples = examples.shuffle(len(chosen), seed=seed)
+    return (
+        examples.map(
+            lambda path, *label: (image(path), *label) if label else image(path), tf.data.AUTOTUNE
         )
-    return getattr(module, function)()
+        .batch(_BATCH)
+        .prefetch(tf.data.AUTOTUNE)
+    )
+
+
+def _listed(folder, formats, flag):
+    """List images and their class numbers; report on the terminal which files are skipped."""
+    classes = sorted(path.name for path in folder.iterdir() if _is_shown(path) and path.is_dir())
+    parts = [folder / name for name in classes] or [folder]
+    found = [(path, number) for number, part in enumerate(parts) for path in _files_below(part)]
+    images = [(path, number) for path, number in found if _suffix(path) in formats]
+    skipped = collections.Counter(_suffix(path) for path, _ in found)
+    for name in formats:
+        del skipped[name]
+    kinds = ", ".join(f".{name}" for name in formats)
+    counts = ", ".join(
+        f"{count} .{name}" if name else f"{count} without an ending"
+        for name, count in skipped.most_common()
+    )
+    if not images:
+        raise CommandError(
+            f"{flag}: the folder holds no image: it must hold one folder of images for each class, "
+            f"or images, as {kinds} files. Received: {folder} with {counts or 'nothing in it'}"
+        )
+    if skipped:
+        print(
+            f"tfcompress: {folder}: {skipped.total()} of {len(found)} files are left out, because "
+            f"they are not {kinds}: {counts}",
+            file=sys.stderr,
+        )
+    paths, labels = zip(*images, strict=True)
+    return paths, np.array(labels, np.int32) if classes else None
+
+
+def _files_below(folder: pathlib.Path) -> list[pathlib.Path]:
+    found = (pathlib.Path(root, name) for root, _, names in os.walk(folder) for name in names)
+    return sorted(filter(_is_shown, found))
+
+
+def _is_shown(path: pathlib.Path) -> bool:
+    return not path.name.startswith(".")
+
+
+def _suffix(path: pathlib.Path) -> str:
+    return path.suffix.removeprefix(".").lower()
+
+
+def _require_sound(paths, image, folder, flag) -> None:
+    """Decode all images, and name those that cannot be decoded."""
+    import tensorflow as tf
+
+    numbered = tf.data.Dataset.from_tensor_slices(paths).enumerate()
+    decoded = numbered.map(
+        lambda number, path: (number, tf.reduce_max(image(path))), tf.data.AUTOTUNE
+    )
+    sound = {int(number) for number, _ in decoded.ignore_errors()}
+    damaged = [path for number, path in enumerate(paths) if number not in sound]
+    if damaged:
+        names = sorted(os.path.relpath(path, folder) for path in damaged)
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        raise CommandError(
+            f"{flag}: {len(names)} of {len(paths)} images cannot be decoded: remove or replace "
+            f"{', '.join(names[:_NAMED])}{more}. Received: {folder}"
+        )

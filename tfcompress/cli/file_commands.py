@@ -1,30 +1,73 @@
-"""``inspect``, ``check`` and ``benchmark``: what a .tflite file is, without TensorFlow."""
+"""``inspect``, ``check`` and ``benchmark``: commands on a .tflite file, without TensorFlow."""
 
 import json
 
-from tfcompress.cli.errors import EXIT_FAILED, CommandError
-from tfcompress.cli.file_argument import require_other_file
-from tfcompress.cli.outcome import add_parser, show, work
+from tfcompress.cli.command import (
+    EXIT_FAILED,
+    CommandError,
+    add_parser,
+    require_other_file,
+    show,
+    work,
+)
 
 
 def add_to(commands) -> None:
     """Add the subcommands to the command's parser."""
-    _add_inspect(commands)
-    _add_check(commands)
-    _add_benchmark(commands)
-
-
-def _add_inspect(commands):
     parser = add_parser(
         commands,
         "inspect",
         "show what is in a .tflite file",
         "List operations, types, sizes and scales of a .tflite file. The file is not run.",
         "  tfcompress inspect model.tflite\n  tfcompress inspect model.tflite --picture graph.svg",
+        run_inspect,
     )
     parser.add_argument("file", help="a .tflite file")
     parser.add_argument("--picture", metavar="SVG", help="also draw the graph into this file")
-    parser.set_defaults(run=run_inspect)
+
+    parser = add_parser(
+        commands,
+        "check",
+        "check whether devices run a .tflite file",
+        "Check whether devices run a .tflite file: operations, versions, memory, and what an\n"
+        "accelerator leaves to the processor. The exit code is 1 if a device does not run it.",
+        "  tfcompress check model.tflite --target coral-edgetpu microcontroller\n"
+        "  tfcompress check model.tflite --target raspberry-pi-zero --fix fixed.tflite",
+        run_check,
+    )
+    parser.add_argument("file", help="a .tflite file")
+    parser.add_argument(
+        "--target",
+        nargs="+",
+        required=True,
+        metavar="NAME",
+        help="devices; an unknown one lists them. JSON is a list where there are several",
+    )
+    parser.add_argument(
+        "--fix",
+        metavar="FILE",
+        help="write an equivalent file that suits the device better; for one --target",
+    )
+
+    parser = add_parser(
+        commands,
+        "benchmark",
+        "measure latency and memory of .tflite files",
+        "Run .tflite files on this computer, several in turns, and report latency and memory.",
+        "  tfcompress benchmark float.tflite int8.tflite --threads 1 4\n"
+        "  tfcompress benchmark int8.tflite --profile --json",
+        run_benchmark,
+    )
+    parser.add_argument("files", nargs="+", metavar="file", help="a .tflite file")
+    parser.add_argument("--runs", type=int, default=50, help="runs of each file (default: 50)")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1], help="default: 1")
+    parser.add_argument(
+        "--kernels",
+        nargs="+",
+        default=["xnnpack"],
+        help="xnnpack, builtin or reference (default: xnnpack)",
+    )
+    parser.add_argument("--profile", action="store_true", help="also time every operation")
 
 
 def run_inspect(arguments) -> None:
@@ -38,32 +81,6 @@ def run_inspect(arguments) -> None:
         if arguments.picture:
             write_atomically(arguments.picture, inspection.to_svg().encode())
     show(inspection, arguments.json)
-
-
-def _add_check(commands):
-    parser = add_parser(
-        commands,
-        "check",
-        "judge whether devices run a .tflite file",
-        "Judge whether devices run a .tflite file: operations, versions, memory, and what an\n"
-        "accelerator leaves to the processor. The exit code is 1 where a verdict is no.",
-        "  tfcompress check model.tflite --target coral-edgetpu microcontroller\n"
-        "  tfcompress check model.tflite --target raspberry-pi-zero --fix fixed.tflite",
-    )
-    parser.add_argument("file", help="a .tflite file")
-    parser.add_argument(
-        "--target",
-        nargs="+",
-        required=True,
-        metavar="NAME",
-        help="devices; an unknown one lists them. JSON is a list where there are several",
-    )
-    parser.add_argument(
-        "--fix",
-        metavar="FILE",
-        help="write a file that means the same and suits the device better; for one --target",
-    )
-    parser.set_defaults(run=run_check)
 
 
 def run_check(arguments) -> int:
@@ -90,28 +107,6 @@ def run_check(arguments) -> int:
         found = [verdict.to_json() for verdict in verdicts]
         print(json.dumps(found if len(found) > 1 else found[0], indent=2))
     return 0 if all(verdict.ok for verdict in verdicts) else EXIT_FAILED
-
-
-def _add_benchmark(commands):
-    parser = add_parser(
-        commands,
-        "benchmark",
-        "measure latency and memory of .tflite files",
-        "Run .tflite files on this computer, several in turns, and report latency and memory.",
-        "  tfcompress benchmark float.tflite int8.tflite --threads 1 4\n"
-        "  tfcompress benchmark int8.tflite --profile --json",
-    )
-    parser.add_argument("files", nargs="+", metavar="file", help="a .tflite file")
-    parser.add_argument("--runs", type=int, default=50, help="runs of each file (default: 50)")
-    parser.add_argument("--threads", type=int, nargs="+", default=[1], help="default: 1")
-    parser.add_argument(
-        "--kernels",
-        nargs="+",
-        default=["xnnpack"],
-        help="xnnpack, builtin or reference (default: xnnpack)",
-    )
-    parser.add_argument("--profile", action="store_true", help="also time every operation")
-    parser.set_defaults(run=run_benchmark)
 
 
 def run_benchmark(arguments) -> None:

@@ -1,8 +1,7 @@
-"""The entry point of the command: reads the arguments and hands over to a subcommand.
+"""The entry point of the command: parses the arguments and runs a subcommand.
 
-Exit codes: 0 when the command did what was asked, 1 when it judged and the verdict is no, 2 for
-arguments or surroundings that the user can put right (one line says how), 130 after Ctrl-C, 143
-after SIGTERM.
+Exit codes: 0 when the command did what was asked, 1 when a check failed, 2 for an error that the
+user can correct (one line says how), 130 after Ctrl-C, 143 after SIGTERM.
 """
 
 import os
@@ -14,14 +13,14 @@ from absl.flags import argparse_flags
 
 import tfcompress
 from tfcompress.cli import (
-    completion_command,
+    completion,
     compress_command,
     file_commands,
     model_commands,
     quickstart_command,
     report_command,
 )
-from tfcompress.cli.errors import EXIT_SIGNALLED, EXIT_USAGE, CommandError
+from tfcompress.cli.command import EXIT_SIGNALLED, EXIT_USAGE, CommandError
 from tfcompress.compat.versions import UnsupportedVersionError
 from tfcompress.interruption import Interruption
 
@@ -31,7 +30,7 @@ _COMMANDS = (
     model_commands,
     file_commands,
     report_command,
-    completion_command,
+    completion,
 )
 
 
@@ -39,7 +38,7 @@ class _Parser(argparse_flags.ArgumentParser):
     """A parser whose errors are one line."""
 
     def error(self, message):
-        """Say what is wrong, and where to read on."""
+        """Print the error and how to get help."""
         self.exit(EXIT_USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
@@ -62,11 +61,7 @@ def make_parser() -> _Parser:
 
 
 def run(arguments: list[str] | None = None) -> None:
-    """Run the command and end the process with its exit code.
-
-    Args:
-        arguments: the arguments without the command's name; those of the process by default.
-    """
+    """Run the command with arguments, those of the process by default, and exit with its code."""
     given = sys.argv[1:] if arguments is None else arguments
     interruption, code = Interruption(), 0
     try:

@@ -4,23 +4,25 @@ import contextlib
 import pathlib
 import time
 import warnings
+from collections.abc import Iterator
 
 import keras
 import tensorflow as tf
 from keras import layers as kl
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 import tfcompress as tfc
 from exporters import export_tflite
 from keras_callbacks import MagnitudePruning
-from tfcompress.cli.progress import TrainingProgress
-from tfcompress.cli.summary import files_table, remarks
+from tfcompress.cli.report_command import files_table, remarks
 from tfcompress.datasets import sign_digits
 from tfcompress.extras import missing_extra
+from tfcompress.interruption import raise_pending_interruption
 from tfcompress.report import examine
 from tfcompress.report.findings import Findings
-from tfcompress.report.trainings import Training
-from tfcompress.report.writing import write_data, write_report
+from tfcompress.report.histories import Training
+from tfcompress.report.rendering import write_data, write_report
 
 BATCH = 64
 TEACHER_EPOCHS, STUDENT_EPOCHS, COMPRESSION_EPOCHS = 15, 20, 34
@@ -79,7 +81,39 @@ def training_batches(photos, labels, seed: int) -> tf.data.Dataset:
     )
 
 
-class _Run:
+@contextlib.contextmanager
+def _progress(console: Console, title: str, steps: int) -> Iterator[keras.callbacks.Callback]:
+    """Yield a callback that shows a training: a bar on a terminal, else a line per epoch."""
+    start = time.perf_counter()
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[metrics]}"),
+        console=console,
+        disable=not console.is_terminal,
+    )
+    task = bar.add_task(title, total=steps, metrics="")
+
+    def on_batch(batch, logs):
+        raise_pending_interruption()
+        bar.advance(task)
+
+    def on_epoch(epoch, logs):
+        shown = f"val_accuracy {logs['val_accuracy']:.3f}"
+        bar.update(task, metrics=shown)
+        if bar.disable:
+            done = f"{epoch + 1}/{callback.params['epochs']}"
+            seconds = f"{time.perf_counter() - start:.0f} s"
+            console.print(f"{title}: epoch {done}  {seconds}  {shown}", highlight=False)
+
+    callback = keras.callbacks.LambdaCallback(on_epoch_end=on_epoch, on_train_batch_end=on_batch)
+    with bar:
+        yield callback
+
+
+class _Session:
     """What the trainings of one quickstart share."""
 
     def __init__(self, console: Console, seed: int):
@@ -99,7 +133,7 @@ class _Run:
             jit_compile=False,  # several times slower on the CPU
         )
         start = time.perf_counter()
-        with contextlib.closing(TrainingProgress(self.console, title)) as progress:
+        with _progress(self.console, title, epochs * self.steps) as progress:
             history = model.fit(
                 self.batches,
                 epochs=epochs,
@@ -120,31 +154,26 @@ class _Run:
 def quickstart(
     out: pathlib.Path, seed: int = 0, html: bool = False, progress: bool = True
 ) -> Findings:
-    """Train, compress, export, check and measure; write the results into a folder.
+    """Train, compress, export, check and measure; write both files and reports into a folder.
 
-    Args:
-        out: an existing folder, for model_float.tflite, model_int8.tflite, report.json, report.md
-            and report.html.
-        seed: seeds the weights, the order of the photos and their augmentation.
-        html: whether to write report.html, which needs the extra ``report``.
-        progress: whether to show how far it has come, and what was found.
-
-    Returns:
-        What was measured.
+    The seed is of weights, the order of the photos and their augmentation; ``html`` needs the extra
+    ``report``.
     """
     start = time.perf_counter()
     console = Console(quiet=not progress)
     keras.utils.set_random_seed(seed)
     # Keras warns that it leaves the shuffling to the dataset, which does it.
     warnings.filterwarnings("ignore", message="`shuffle=True` was passed")
-    run = _Run(console, seed)
-    console.print(f"{len(run.test[1])} of 2062 photos are held out; {run.steps} steps an epoch")
+    session = _Session(console, seed)
+    console.print(
+        f"{len(session.test[1])} of 2062 photos are held out; {session.steps} steps an epoch"
+    )
 
     teacher, student = make_teacher(), make_student()
-    run.train("teacher", teacher, TEACHER_EPOCHS, 4e-3)
-    run.train("student", student, STUDENT_EPOCHS, 4e-3)
+    session.train("teacher", teacher, TEACHER_EPOCHS, 4e-3)
+    session.train("student", student, STUDENT_EPOCHS, 4e-3)
     float_file = export_tflite(
-        student, out / "model_float.tflite", "float32", validation_data=run.test
+        student, out / "model_float.tflite", "float32", validation_data=session.test
     )
 
     quantized = tfc.quantize_aware(student)
@@ -155,20 +184,20 @@ def quickstart(
             initial_sparsity=0.0,
             final_sparsity=FINAL_SPARSITY,
             begin_step=0,
-            end_step=run.steps * COMPRESSION_EPOCHS * 3 // 5,
+            end_step=session.steps * COMPRESSION_EPOCHS * 3 // 5,
             frequency=10,
         )
     )
-    run.train("compressed student", distiller, COMPRESSION_EPOCHS, 3e-3, [pruning])
-    int8_file = export_tflite(quantized, out / "model_int8.tflite", validation_data=run.test)
+    session.train("compressed student", distiller, COMPRESSION_EPOCHS, 3e-3, [pruning])
+    int8_file = export_tflite(quantized, out / "model_int8.tflite", validation_data=session.test)
 
     console.print("measuring both files")
     findings = examine(
         int8_file.path,
         model=quantized,
         baseline=float_file.path,
-        data=run.test,
-        history=run.trained,
+        data=session.test,
+        history=session.trained,
         runs=200,
         command=f"tfcompress quickstart --out DIR --seed {seed}",
     )

@@ -2,9 +2,7 @@
 
 import json
 
-from tfcompress.cli.errors import CommandError
-from tfcompress.cli.folder_argument import prepare_folder
-from tfcompress.cli.outcome import add_parser
+from tfcompress.cli.command import CommandError, add_parser, native_output_to, prepare_folder
 from tfcompress.extras import missing_extra
 
 _DESCRIPTION = """\
@@ -20,24 +18,18 @@ _EXAMPLES = """\
 
 def add_to(commands) -> None:
     """Add the subcommand to the command's parser."""
-    parser = add_parser(
-        commands,
-        "quickstart",
-        "train, compress, export and check a real model",
-        _DESCRIPTION,
-        _EXAMPLES,
-    )
+    summary = "train, compress, export and check a real model"
+    parser = add_parser(commands, "quickstart", summary, _DESCRIPTION, _EXAMPLES, run)
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the results")
     parser.add_argument("--seed", type=int, default=0, help="seed of the run (default: 0)")
     parser.add_argument(
         "--html", action="store_true", help="insist on report.html (needs the extra `report`)"
     )
-    parser.set_defaults(run=run)
 
 
 def run(arguments) -> None:
     """Run the subcommand."""
-    from tfcompress.report.writing import missing_libraries
+    from tfcompress.report.rendering import missing_libraries
 
     html = not missing_libraries()
     if arguments.html and not html:
@@ -45,10 +37,7 @@ def run(arguments) -> None:
     if arguments.seed < 0:
         raise CommandError(f"--seed must not be negative. Received: {arguments.seed}")
     out = prepare_folder(arguments.out)
-
-    from tfcompress.cli.native_output import diverted_native_output
-
-    with diverted_native_output(out / "quickstart.log"):
+    with native_output_to(out / "quickstart.log"):
         import tensorflow as tf
 
         from tfcompress.cli.quickstart import quickstart

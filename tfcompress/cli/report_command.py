@@ -1,21 +1,20 @@
 """``tfcompress report``: everything that is known about a file, as a page, Markdown and JSON."""
 
 import json
+import os
 import pathlib
 import tempfile
 
+from tfcompress.cli.command import add_parser, native_output_to, prepare_folder, work
 from tfcompress.cli.data_argument import HELP as DATA_HELP
-from tfcompress.cli.data_argument import check_data, load_data
-from tfcompress.cli.errors import CommandError
-from tfcompress.cli.folder_argument import prepare_folder
+from tfcompress.cli.data_argument import check_arguments, load_data
 from tfcompress.cli.model_argument import (
+    add_import_option,
+    custom_objects,
     image_shape,
     image_shape_of_file,
     load_model,
-    require_model_file,
 )
-from tfcompress.cli.outcome import add_parser, work
-from tfcompress.cli.user_code import add_import_option, own_objects
 
 _DESCRIPTION = """\
 Inspect, run, compare and time a .tflite file, and write what was found as report.html (one page
@@ -32,112 +31,128 @@ _EXAMPLES = """\
 def add_to(commands) -> None:
     """Add the subcommand to the command's parser."""
     parser = add_parser(
-        commands,
-        "report",
-        "write a page about a .tflite file",
-        _DESCRIPTION,
-        _EXAMPLES,
+        commands, "report", "write a page about a .tflite file", _DESCRIPTION, _EXAMPLES, run
     )
-    parser.add_argument("file", help="a .tflite file")
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the report")
-    parser.add_argument("--model", metavar="KERAS", help="the .keras file that it was made of")
-    parser.add_argument("--baseline", metavar="FILE", help="the float .tflite file to compare with")
-    parser.add_argument("--data", help=DATA_HELP)
-    parser.add_argument("--examples", type=int, metavar="N", help="use N examples at most")
-    parser.add_argument(
-        "--target", nargs="+", metavar="NAME", help="devices to judge it for (default: all)"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("file", help="a .tflite file")
+    add("--out", required=True, metavar="DIR", help="folder for the report")
+    add("--model", metavar="KERAS", help="the .keras file that it was made of")
+    add("--baseline", metavar="FILE", help="the float .tflite file to compare with")
+    add("--data", help=DATA_HELP)
+    add("--examples", type=int, metavar="N", help="use N examples at most")
+    add("--target", nargs="+", metavar="NAME", help="devices to check it for (default: all)")
+    add(
         "--history",
         nargs="+",
         metavar="FILE",
-        help="how training went: JSON files of `history`, or CSV files of CSVLogger",
+        help="metrics of the training: JSON files of `history`, or CSV files of CSVLogger",
     )
-    parser.add_argument("--search", metavar="DIR", help="the folder of the search that found it")
-    parser.add_argument(
+    add("--search", metavar="DIR", help="the folder of the search that found it")
+    add(
         "--kernels",
         nargs="+",
         default=["xnnpack", "builtin"],
         help="kernel sets; the first is timed (default: xnnpack builtin)",
     )
-    parser.add_argument("--runs", type=int, default=50, help="runs of each file (default: 50)")
-    parser.add_argument("--profile", action="store_true", help="also time every operation")
+    add("--runs", type=int, default=50, help="runs of each file (default: 50)")
+    add("--profile", action="store_true", help="also time every operation")
     add_import_option(parser)
-    parser.set_defaults(run=run)
 
 
 def run(arguments) -> None:
     """Run the subcommand."""
     from rich.console import Console
 
-    from tfcompress.cli.native_output import diverted_native_output
     from tfcompress.report import examine, write_report
-    from tfcompress.report.writing import require_extra
+    from tfcompress.report.rendering import require_extra
 
     with work(arguments.json):
         require_extra()
-        _check(arguments)
+        check_arguments(arguments)
         out = prepare_folder(arguments.out)
         with (
             tempfile.TemporaryDirectory() as scratch,
-            diverted_native_output(pathlib.Path(scratch) / "log"),
+            native_output_to(pathlib.Path(scratch) / "log"),
             Console(stderr=True).status("examining"),
         ):
-            own = own_objects(arguments.modules, [arguments.data])
+            own = custom_objects(arguments.modules, [arguments.data])
             model = load_model(arguments.model, own) if arguments.model else None
+            data = None
+            if arguments.data is not None:
+                shape = image_shape_of_file(arguments.file) or (model and image_shape(model))
+                data = load_data(arguments.data, shape, arguments.examples)
+            named = [arguments.model, arguments.data, *(arguments.history or ())]
             findings = examine(
                 arguments.file,
                 model=model,
                 baseline=arguments.baseline,
-                data=_data(arguments, model),
+                data=data,
                 targets=arguments.target,
                 history=arguments.history,
                 search=arguments.search,
                 kernels=arguments.kernels,
                 runs=arguments.runs,
                 profile=arguments.profile,
-                sources=_sources(arguments),
+                sources=[name for name in named if name and pathlib.Path(name).is_file()],
                 command=arguments.command_line,
             )
             page = write_report(findings, out)
     if arguments.json:
         print(json.dumps(findings.to_json(), indent=2))
         return
-    _print(findings, page)
-
-
-def _check(arguments) -> None:
-    """Judge the arguments before TensorFlow loads."""
-    from tfcompress.targets.target import load_target
-
-    if arguments.model is not None:
-        require_model_file(arguments.model)
-    check_data(arguments.data)
-    if arguments.examples is not None and arguments.examples < 1:
-        raise CommandError(f"--examples must be at least 1. Received: {arguments.examples}")
-    for name in arguments.target or ():
-        load_target(name)
-
-
-def _data(arguments, model):
-    if arguments.data is None:
-        return None
-    shape = image_shape_of_file(arguments.file) or (model and image_shape(model))
-    return load_data(arguments.data, shape, arguments.examples)
-
-
-def _sources(arguments) -> list[str]:
-    """Name the files whose hashes tell whether a report is about the same."""
-    named = [arguments.model, arguments.data, *(arguments.history or ())]
-    return [name for name in named if name is not None and pathlib.Path(name).is_file()]
-
-
-def _print(findings, page: pathlib.Path) -> None:
-    from rich.console import Console
-
-    from tfcompress.cli.summary import files_table, remarks
-
     console = Console()
     console.print(files_table(findings))
     for line in (*remarks(findings), f"{page.parent}: report.html, report.md, report.json"):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def files_table(findings):
+    """Make a table with a row for each file: metric, sizes, latency, float operations."""
+    from rich.table import Table
+
+    from tfcompress.report import formats
+
+    table = Table(title="in the interpreter, on this computer")
+    headings = ("file", findings.metric_name, "bytes", "gzipped", "median ms", "float ops")
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading == "file" else "right", no_wrap=True)
+    for file in (findings.baseline, findings.file):
+        if file is not None:
+            table.add_row(
+                os.path.basename(file.name),
+                formats.metric(file.metric, findings.metric_name),
+                formats.count(file.size),
+                formats.count(file.gzip_size),
+                formats.UNKNOWN if file.latency is None else f"{1000 * file.latency:.3f}",
+                str(file.float_operations),
+            )
+    return table
+
+
+def remarks(findings) -> list[str]:
+    """Sum up findings, in a sentence each."""
+    from tfcompress.report import formats
+
+    said = []
+    if findings.baseline is not None:
+        gains = formats.gains(
+            findings.compression_ratio,
+            findings.speed_up,
+            findings.metric_drop,
+            findings.metric_name,
+        )
+        said.append(f"{gains}; {formats.percent(findings.file.sparsity)} of the weights are zero")
+    if findings.agreement is not None:
+        agreement = findings.agreement
+        text = (
+            f"against {findings.reference}: {formats.percent(agreement.equal)} of the outputs "
+            f"equal, {formats.percent(agreement.within_one)} within one step, largest difference "
+            f"{agreement.largest:.3g}"
+        )
+        if agreement.same_class is not None:
+            text += f", same class on {formats.percent(agreement.same_class)}"
+        said.append(text)
+    for ok, words in ((True, "taken as it is by"), (False, "not taken as it is by")):
+        devices = [verdict.target for verdict in findings.verdicts if verdict.ok == ok]
+        said += [f"{words} {', '.join(devices)}"] if devices else []
+    return said

@@ -7,8 +7,5 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submod_attrs={
-        "conversion": ["NoEquivalentError", "from_tf_keras"],
-        "files": ["load_tf_keras"],
-    },
+    submod_attrs={"conversion": ["NoEquivalentError", "from_tf_keras"], "files": ["load_tf_keras"]},
 )

@@ -7,7 +7,6 @@ import pathlib
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
 
 from tfcompress.extras import missing_extra
 
@@ -57,8 +56,13 @@ def load_tf_keras(path: str | os.PathLike):
 
 def _tfmot_scopes(path, layer):
     name = "tensorflow_model_optimization"
-    with _unchanged("TF_USE_LEGACY_KERAS"):  # which importing TFMOT sets
+    legacy_keras = os.environ.get("TF_USE_LEGACY_KERAS")
+    try:
         tfmot = _imported(name, path, f"it contains a {layer} layer")
+    finally:  # importing TFMOT sets the variable
+        os.environ.pop("TF_USE_LEGACY_KERAS", None)
+        if legacy_keras is not None:
+            os.environ["TF_USE_LEGACY_KERAS"] = legacy_keras
     return (
         tfmot.sparsity.keras.prune_scope(),
         tfmot.clustering.keras.cluster_scope(),
@@ -73,17 +77,6 @@ def _imported(name: str, path, reason: str):
         raise ImportError(
             f"{missing_extra(f'{path} ({reason})', 'tfmot')}. Received: {error}"
         ) from error
-
-
-@contextlib.contextmanager
-def _unchanged(variable: str) -> Iterator[None]:
-    before = os.environ.get(variable)
-    try:
-        yield
-    finally:
-        os.environ.pop(variable, None)
-        if before is not None:
-            os.environ[variable] = before
 
 
 def _description(path: pathlib.Path) -> str:

@@ -1,6 +1,6 @@
-"""What a report is made of, whatever it is written as: sections of tables, figures and text.
+"""The blocks of a report, whatever it is written as: sections of tables, figures and text.
 
-Each kind of block has one part in ``templates/parts`` and one function in ``markdown``.
+Each kind of block has a template in ``templates/parts`` and a function in ``rendering``.
 """
 
 import dataclasses
@@ -30,13 +30,7 @@ class Code:
 
 @dataclasses.dataclass(frozen=True)
 class Tile:
-    """One number that matters.
-
-    Attributes:
-        label: what it is.
-        value: the number with its unit.
-        note: what it is made of.
-    """
+    """One important number, with its unit, and a note on what it is computed from."""
 
     label: str
     value: str
@@ -45,7 +39,7 @@ class Tile:
 
 @dataclasses.dataclass(frozen=True)
 class Tiles:
-    """The numbers that matter most."""
+    """The most important numbers."""
 
     tiles: tuple[Tile, ...]
 
@@ -60,30 +54,17 @@ class Pairs:
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One cell of a table.
-
-    Attributes:
-        text: what it shows.
-        order: the number that rows are sorted by; by the text if there is none.
-        share: how far a bar behind the text reaches, 0 to 1; None for no bar.
-        drawing: a function that draws an inline SVG in the text's place; the text describes it.
-    """
+    """One cell of a table."""
 
     text: str
-    order: float | None = None
-    share: float | None = None
-    drawing: Callable[[], str] | None = None
+    order: float | None = None  # rows are sorted by it; by the text if it is None
+    share: float | None = None  # how far a bar behind the text reaches, 0 to 1; None for no bar
+    drawing: Callable[[], str] | None = None  # makes an inline SVG, which the text describes
 
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """A column of a table.
-
-    Attributes:
-        title: its heading.
-        number: whether it holds numbers, which stand to the right.
-        explanation: what the heading means, for those who do not know.
-    """
+    """A column of a table; numbers are aligned right."""
 
     title: str
     number: bool = True
@@ -92,14 +73,7 @@ class Column:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A table.
-
-    Attributes:
-        caption: what it shows.
-        columns: its columns; the first one names the row.
-        rows: a cell for each column.
-        sortable: whether readers may want other orders.
-    """
+    """A table; the first column names the row."""
 
     caption: str
     columns: tuple[Column, ...]
@@ -109,19 +83,12 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """A drawing.
-
-    Attributes:
-        title: what it shows.
-        alternative: the same in words, for those who do not see it.
-        draw: draws it as inline SVG.
-        wide: whether it needs the whole width of a page.
-    """
+    """A drawing as inline SVG, and its content in words."""
 
     title: str
     alternative: str
     draw: Callable[[], str]
-    wide: bool = False
+    wide: bool = False  # as wide as the page
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,13 +103,7 @@ Block = Text | Items | Code | Tiles | Pairs | Table | Figures
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """A part of a document.
-
-    Attributes:
-        title: its heading.
-        blocks: what it says.
-        folded: whether a page shows it only when asked.
-    """
+    """A part of a document; a folded one is shown on request."""
 
     title: str
     blocks: tuple[Block, ...]
@@ -150,20 +111,13 @@ class Section:
 
     @property
     def name(self) -> str:
-        """The name to link to it by."""
+        """The name for links to it."""
         return "-".join(self.title.lower().split())
 
 
 @dataclasses.dataclass(frozen=True)
 class Document:
-    """A report.
-
-    Attributes:
-        kind: what kind of report it is.
-        title: what it is about.
-        lead: what it says, in a sentence.
-        sections: its parts.
-    """
+    """A report: its kind, what it is about, a sentence that sums it up, and its parts."""
 
     kind: str
     title: str

@@ -1,4 +1,4 @@
-"""What is known about a file, as plain data: every page, table and JSON file is made of this."""
+"""What is known about a file, as plain data, from which pages, tables and JSON files are made."""
 
 import dataclasses
 import math
@@ -7,44 +7,31 @@ from typing import Any
 from exporters.benchmarking import Measurement
 from exporters.compatibility import Verdict
 from exporters.parity import Agreement
-from tfcompress.report.search_result import SearchResult
-from tfcompress.report.trainings import Training
+from tfcompress.report.histories import Training
 from tfcompress.report.weights import Weights
+from tfcompress.search.results import SearchResult
 
 FORMAT = 1
 
 
 @dataclasses.dataclass(frozen=True)
 class FileFindings:
-    """What is known about one file as a whole.
+    """What is known about one file as a whole."""
 
-    Attributes:
-        name: its path as it was given.
-        sha256: the hash of its bytes, in hexadecimal.
-        size: its bytes.
-        gzip_size: its bytes after gzip.
-        parameters: its parameters; a shared tensor counts once.
-        sparsity: share of zeros among its weights, biases left out; None if it has no weights.
-        macs: multiply-accumulates of one run.
-        operations: how often each operation occurs.
-        float_operations: how many of them compute in float.
-        min_runtime: the oldest TensorFlow release that runs it, None if unknown.
-        metric: the task metric of its outputs in the interpreter; None without labels.
-        timing: its latency and memory; None if it was not timed.
-    """
-
-    name: str
-    sha256: str
-    size: int
-    gzip_size: int
-    parameters: int
+    name: str  # its path as it was given
+    sha256: str  # the hash of its bytes, in hexadecimal
+    size: int  # its bytes
+    gzip_size: int  # its bytes after gzip
+    parameters: int  # its parameters; a shared tensor counts once
+    # Share of zeros among its weights, biases left out; None if it has no weights.
     sparsity: float | None
-    macs: int
-    operations: dict[str, int]
-    float_operations: int
-    min_runtime: str | None
+    macs: int  # multiply-accumulates of one run
+    operations: dict[str, int]  # how often each operation occurs
+    float_operations: int  # how many of them compute in float
+    min_runtime: str | None  # the oldest TensorFlow release that runs it, None if unknown
+    # The task metric of its outputs in the interpreter; None without labels.
     metric: float | None = None
-    timing: Measurement | None = None
+    timing: Measurement | None = None  # its latency and memory; None if it was not timed
 
     @property
     def latency(self) -> float | None:
@@ -55,35 +42,23 @@ class FileFindings:
 
 @dataclasses.dataclass(frozen=True)
 class LayerFindings:
-    """What is known about one operation of the main graph, and the layer behind it.
+    """What is known about one operation of the main graph, and the layer behind it."""
 
-    Attributes:
-        index: its place in the graph.
-        operation: its name.
-        layer: the layer behind it: its path where the Keras model is known, otherwise its scope in
-            the file; None if the file does not say.
-        dtype: the type that it computes in.
-        float_: whether it computes in float.
-        size: bytes of its constants.
-        macs: its multiply-accumulates.
-        weights: its weights; None if it has none.
-        sqnr: signal over quantization noise at its output in dB, against the float file; infinite
-            if they are equal, None if it was not compared.
-        inherited: the lowest ``sqnr`` among what it reads, likewise.
-        seconds: how long it takes by itself; None if it was not timed.
-    """
-
-    index: int
-    operation: str
+    index: int  # its place in the graph
+    operation: str  # its name
+    # The layer behind it: its path where the Keras model is known, otherwise its scope in the file;
+    # None if the file does not say.
     layer: str | None
-    dtype: str | None
-    float_: bool
-    size: int
-    macs: int
-    weights: Weights | None = None
+    dtype: str | None  # the type that it computes in
+    float_: bool  # whether it computes in float
+    size: int  # bytes of its constants
+    macs: int  # its multiply-accumulates
+    weights: Weights | None = None  # its weights; None if it has none
+    # Signal over quantization noise at its output in dB, against the float file; infinite if they
+    # are equal, None if it was not compared.
     sqnr: float | None = None
-    inherited: float | None = None
-    seconds: float | None = None
+    inherited: float | None = None  # the lowest ``sqnr`` among its inputs, likewise
+    seconds: float | None = None  # how long it takes by itself; None if it was not timed
 
     @property
     def title(self) -> str:
@@ -103,13 +78,13 @@ class Findings:
         reference: the name of what ``agreement`` compares with; None if nothing was compared.
         agreement: how its outputs agree with the reference's.
         noise_reference: the name of the float file that ``sqnr`` of the layers compares with.
-        verdicts: what devices make of it.
-        trainings: how the metrics went during training.
+        verdicts: whether devices run it.
+        trainings: the metrics during training.
         search: the trials of the search that found it.
         runtime: the runtime that it was run with; None if it was not run.
         environment: versions and machine, by name.
         sources: the hash of each file that was read, by name.
-        command: the command that makes these findings again; None if a program made them.
+        command: the command that reproduces these findings; None if a program made them.
     """
 
     file: FileFindings
@@ -154,8 +129,17 @@ class Findings:
                 "metric_drop": self.metric_drop,
                 **{field.name: getattr(self, field.name) for field in dataclasses.fields(self)},
                 "verdicts": [verdict.to_json() for verdict in self.verdicts],
+                "search": None if self.search is None else _search_json(self.search),
             }
         )
+
+
+def _search_json(search: SearchResult) -> dict[str, Any]:
+    return {
+        **search.to_json(),
+        "reference_accuracy": search.reference.accuracy,
+        "reference_gzip_size": search.reference.gzip_size,
+    }
 
 
 def plain(value: Any) -> Any:

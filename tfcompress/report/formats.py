@@ -1,4 +1,4 @@
-"""Numbers as people read them; what is not known is a dash."""
+"""How reports write numbers, and the terms that they use, each defined once."""
 
 import math
 
@@ -8,7 +8,7 @@ MINUS = "\N{MINUS SIGN}"
 
 
 def count(value: float | None) -> str:
-    """Write a whole number with its thousands apart: 155,488."""
+    """Write a whole number with separated thousands: 155,488."""
     return UNKNOWN if value is None else f"{value:,.0f}"
 
 
@@ -18,7 +18,7 @@ def percent(share: float | None, digits: int = 1) -> str:
 
 
 def milliseconds(seconds: float | None) -> str:
-    """Write a time in milliseconds, three digits behind the point."""
+    """Write a time in milliseconds, with three decimals."""
     return UNKNOWN if seconds is None else f"{1000 * seconds:.3f} ms"
 
 
@@ -35,7 +35,7 @@ def decibels(ratio: float | None) -> str:
 
 
 def factor(value: float | None) -> str:
-    """Write how many times: 7.0, and a sign of multiplication."""
+    """Write a factor: 7.0x."""
     return UNKNOWN if value is None else f"{value:.{1 if value >= 1 else 2}f}{TIMES}"
 
 
@@ -66,28 +66,18 @@ def metric_change(drop: float | None, name: str) -> str:
 
 
 def signed(number: str) -> str:
-    """Give a number that was written with its sign a real minus."""
+    """Write a number with a real minus sign."""
     return number.replace("-", MINUS)
 
 
 def times(value: float, more: str, less: str, digits: int = 1) -> str:
-    """Write a ratio in words: 2 is 2.0 times more, 0.5 is 2.0 times less."""
+    """Write a ratio in words: 2 is "2.0x" and ``more``, 0.5 is "2.0x" and ``less``."""
     text = f"{max(value, 1 / value):.{digits}f}{TIMES}"
     return f"{text} {more if value >= 1 else less}"
 
 
 def gains(ratio: float | None, speed_up: float | None, drop: float | None, name: str) -> str:
-    """Say what compression brought and what it cost: 7.0 times smaller, ...
-
-    Args:
-        ratio: the compression ratio.
-        speed_up: the speed-up.
-        drop: the metric's drop.
-        name: the metric.
-
-    Returns:
-        What is known of the three, in words.
-    """
+    """Say what compression gained and cost, as far as it is known: 7.0x smaller (gzip), ..."""
     parts = []
     if ratio is not None:
         parts.append(times(ratio, "smaller", "larger") + " (gzip)")
@@ -98,3 +88,50 @@ def gains(ratio: float | None, speed_up: float | None, drop: float | None, name:
         amount = amount if name == "accuracy" else f"{abs(drop):.4g} of {name}"
         parts.append(f"{amount} {'lost' if drop > 0 else 'gained'}" if drop else f"no {name} lost")
     return ", ".join(parts)
+
+
+TERMS = {
+    "Compression ratio": (
+        "bytes of the float file divided by bytes of the compressed one, both after gzip, which is "
+        "what a download costs."
+    ),
+    "Speed-up": (
+        "median latency of the float file divided by that of the compressed one, both measured in "
+        "turns in one run on one computer."
+    ),
+    "Accuracy": (
+        "the share of examples whose largest output is that of the label, computed from what the "
+        "interpreter gives, not from the Keras model."
+    ),
+    "Accuracy drop": (
+        "accuracy of the float file less that of the compressed one, in percentage points; "
+        "negative where accuracy was gained."
+    ),
+    "Sparsity": (
+        "the share of weights that are zero in the file, biases left out. Rounding to few bits "
+        "makes small weights zero, too."
+    ),
+    "Distinct values": (
+        "how many different stored values the weights of an operation have; in an integer file "
+        "with a scale per channel, before the scales."
+    ),
+    "Bits": "bits that one weight takes in the file, before gzip and sparse encodings.",
+    "MACs": (
+        "multiply-accumulates of one run, counted from the shapes of convolutions, matrix products "
+        "and recurrent operations; zeros are not left out."
+    ),
+    "Latency": (
+        "the median time of one run in the interpreter on this computer, with random inputs, after "
+        "a first run that sets the kernels up."
+    ),
+    "SQNR": (
+        "signal-to-quantization-noise ratio: the power of the float values over the power of the "
+        "difference, in dB. 6 dB are one bit."
+    ),
+    "Step, LSB": "the smallest difference between two values of a quantized tensor: its scale.",
+    "Agreement": (
+        "the shares of output values that equal the reference's, rounded to the output's own "
+        "steps, or lie within one step of it; and of examples with the same class."
+    ),
+    "Pareto front": "the trials that no other trial beats in everything at once.",
+}

@@ -1,4 +1,4 @@
-"""The weights of a file's operations: how many, how wide, how many zeros, how they spread."""
+"""The weights of a file's operations: their number, bits, zeros and distribution."""
 
 import dataclasses
 import math
@@ -16,13 +16,7 @@ _SETTINGS = frozenset({"INT32", "INT64", "UINT32", "UINT64", "BOOL", "STRING"})
 
 @dataclasses.dataclass(frozen=True)
 class Histogram:
-    """How values spread.
-
-    Attributes:
-        low: the lower end of the first bin.
-        high: the upper end of the last bin.
-        counts: how many values each of the equally wide bins holds.
-    """
+    """Counts of values in equally wide bins from ``low`` to ``high``."""
 
     low: float
     high: float
@@ -31,22 +25,13 @@ class Histogram:
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """The weights of one operation, biases left out.
-
-    Attributes:
-        count: how many there are.
-        zeros: how many of them are zero.
-        distinct: how many different stored values they have.
-        bits: bits of the widest in the file.
-        histogram: how those that are not zero spread, as real numbers; None if all are zero, or
-            if the file does not give their scales.
-    """
+    """The weights of one operation, biases left out."""
 
     count: int
     zeros: int
-    distinct: int
-    bits: int
-    histogram: Histogram | None
+    distinct: int  # different stored values
+    bits: int  # of the widest in the file
+    histogram: Histogram | None  # without zeros; None if all are zero or have no scales
 
     @property
     def sparsity(self) -> float:
@@ -55,17 +40,7 @@ class Weights:
 
 
 def operation_weights(model: TFLiteModel, operation: Operation) -> Weights | None:
-    """Describe the weights that an operation takes from the file.
-
-    Weights are constants of two dimensions or more: a bias has one.
-
-    Args:
-        model: the file, from ``read_model``.
-        operation: one of its operations.
-
-    Returns:
-        The weights; None if it has none.
-    """
+    """Describe an operation's weights, constants of two dimensions or more; None without any."""
     tensors = _weight_tensors(model, [operation])
     if not tensors:
         return None
@@ -81,14 +56,7 @@ def operation_weights(model: TFLiteModel, operation: Operation) -> Weights | Non
 
 
 def file_sparsity(model: TFLiteModel) -> float | None:
-    """Compute the share of zeros among all weights of a file, shared ones counted once.
-
-    Args:
-        model: the file, from ``read_model``.
-
-    Returns:
-        A share between 0 and 1; None if there are no weights.
-    """
+    """Return the share of zeros among all weights of a file, shared ones counted once, or None."""
     operations = [operation for graph in model.subgraphs for operation in graph.operations]
     tensors = {tensor.buffer: tensor for tensor in _weight_tensors(model, operations)}.values()
     count, zeros = sum(math.prod(tensor.shape) for tensor in tensors), 0
@@ -99,15 +67,7 @@ def file_sparsity(model: TFLiteModel) -> float | None:
 
 
 def real_values(model: TFLiteModel, tensor: Tensor) -> np.ndarray | None:
-    """Read a constant as the real numbers that it stands for.
-
-    Args:
-        model: the file, from ``read_model``.
-        tensor: a constant of it.
-
-    Returns:
-        float32 values of the tensor's shape; None for integers without scales beside them.
-    """
+    """Dequantize a constant to float32; None for integers without scales."""
     return _real(constant_value(model, tensor), tensor.quantization)
 
 
@@ -127,14 +87,7 @@ def _real(values, quantization):
 
 
 def histogram(arrays: Iterable[np.ndarray], bins: int = _BINS) -> Histogram | None:
-    """Count how values other than zero spread, over a range that is symmetric around zero.
-
-    Args:
-        arrays: real numbers, any shapes.
-        bins: how many bins.
-
-    Returns:
-        The histogram; None if every value is zero.
+    """Make a histogram of all values but zero, symmetric around zero; None if all are zero.
 
     Example:
     ```python
@@ -154,15 +107,12 @@ def _weight_tensors(model: TFLiteModel, operations: Iterable[Operation]) -> list
     found = {}
     for operation in operations:
         tensors = model.subgraphs[operation.subgraph].tensors
-        for index in operation.inputs:
-            if index >= 0 and _is_weight(tensors[index]):
-                found[operation.subgraph, index] = tensors[index]
+        for index in (index for index in operation.inputs if index >= 0):
+            tensor = tensors[index]
+            wide = len(tensor.shape) > 1 and math.prod(tensor.shape) > 0
+            if tensor.constant and wide and tensor.dtype not in _SETTINGS:
+                found[operation.subgraph, index] = tensor
     return list(found.values())
-
-
-def _is_weight(tensor: Tensor) -> bool:
-    wide = len(tensor.shape) > 1 and math.prod(tensor.shape) > 0
-    return tensor.constant and wide and tensor.dtype not in _SETTINGS
 
 
 def _zeros(stored, real) -> int:

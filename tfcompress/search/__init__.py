@@ -1,4 +1,4 @@
-"""Searching: what a model tolerates, and what fits a budget."""
+"""Searches for the smallest, fastest file within a budget, and measures what layers tolerate."""
 
 import lazy_loader
 
@@ -6,8 +6,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "compress": ["compress"],
-        "precision": ["choose_precisions"],
-        "result": ["SearchResult"],
+        "precision": ["PrecisionChoice", "choose_precisions"],
+        "results": ["SearchResult", "read_result"],
         "sensitivity": ["Sensitivity", "sensitivity"],
     },
 )

@@ -1,4 +1,4 @@
-"""From a trained model to the best file within a budget, in one call."""
+"""Searches for the best file of a trained model within a budget."""
 
 import dataclasses
 import functools
@@ -14,32 +14,36 @@ from tfcompress.data import gather, reusable
 from tfcompress.interruption import reliable_interruption
 from tfcompress.keras_graph.channels.flow import require_functional
 from tfcompress.keras_graph.wrapper import require_built, unwrap
-from tfcompress.search.budget import Budget, require_positive
-from tfcompress.search.choosing import choose
+from tfcompress.search.candidates import TECHNIQUES, Candidate, Space
 from tfcompress.search.fine_tuning import FineTuning
-from tfcompress.search.one_trial import Workshop
-from tfcompress.search.preparing import Pace, measure_pace, measure_sensitivity
-from tfcompress.search.reference import (
+from tfcompress.search.results import Budget, SearchResult, require_positive
+from tfcompress.search.strategy import choose
+from tfcompress.search.study import StrategySampler, finished_trials, open_study
+from tfcompress.search.time_budget import (
+    CLOSING,
+    Plan,
+    choose_epochs,
+    measure_forward_time,
+    measure_sensitivity,
+)
+from tfcompress.search.training_data import (
+    count_steps,
+    prepare_training_data,
+    require_labels,
+    sample_inputs,
+)
+from tfcompress.search.trial_runner import (
+    TrialRunner,
+    claim_directory,
     fingerprint,
     measure_reference,
     one_at_a_time,
-    require_own,
 )
-from tfcompress.search.result import SearchResult
-from tfcompress.search.space import TECHNIQUES, Candidate, Space
-from tfcompress.search.store import FrontSampler, finished_trials, open_study
-from tfcompress.search.teaching import (
-    count_steps,
-    make_lessons,
-    observed_inputs,
-    require_labels,
-)
-from tfcompress.search.timing import CLOSING, Plan, choose_epochs
 from tfcompress.search.worker import Worker, require_shared
 from tfcompress.targets.target import load_target
 
-_MAKING = 2  # times as long as wrapping the model takes removing channels before
-_UNTIL_TRAINED = 4  # times what a trial that trains nothing takes
+_MAKING = 2  # making a candidate takes so many times as long as wrapping the model: channels too
+_UNTIL_TRAINED = 4  # so many times what a trial that trains nothing takes
 
 
 def compress(
@@ -68,56 +72,56 @@ def compress(
     """Find the best .tflite file of a classifier within a budget.
 
     Each trial removes channels, sets weights to zero, rounds them to 8 bits or fewer, fine-tunes
-    what is left with the original as the teacher and the numbers of the device, exports it, runs
+    the result with the original as the teacher and the numbers of the device, exports it, runs
     the file on the validation data and times it in turns with the float file. The first trial
-    trains nothing, so that there is a result within seconds; the next ones climb a ladder of
-    candidates by halving; then steps lead along the Pareto front until the time is up.
+    trains nothing, so there is a result within seconds; the next ones follow a schedule of
+    candidates, by bisection; then local search follows the Pareto front until the time is up.
 
-    Everything is kept in ``directory``. A call with the same model and validation data goes on
-    there, under another budget too; several at once, in processes of their own, work together.
+    All files are in ``directory``. A call with the same model and validation data resumes
+    there, under another budget too; several processes can work on it together.
 
     Args:
-        model: a built and trained classifier; it is left as it is. Its output has the shape
+        model: a built and trained classifier, which is not changed. Its output has the shape
             (examples, classes).
-        train_data: (x, y), (x, y, sample_weight), a tf.data.Dataset or a PyDataset: what ``fit``
-            takes. Arrays are seen as they are; a dataset may augment.
-        validation_data: likewise, with labels: what accuracy is measured on. As trials are chosen
-            by it, keep other data for the last word.
-        target: a device of ``tfcompress.targets.list_targets()``, which has to run the file.
-        max_accuracy_drop: how much less accuracy than the float file at most; 0.01 is one point.
-        max_size: bytes of the gzipped file at most.
-        max_latency: median seconds of a run at most, on this computer with one thread.
+        train_data: (x, y), (x, y, sample_weight), a tf.data.Dataset or a PyDataset, as ``fit``
+            takes them. A dataset may augment its examples.
+        validation_data: likewise, with labels, to measure accuracy on. As trials are chosen
+            by it, keep other data for the final evaluation.
+        target: a device of ``tfcompress.targets.list_targets()`` that must run the file.
+        max_accuracy_drop: the largest loss of accuracy against the float file; 0.01 is one point.
+        max_size: the most bytes of the gzipped file.
+        max_latency: the most median seconds of a run, on this computer with one thread.
         time_budget: seconds; the last trial is cut to what is left.
-        directory: where everything is kept; made if missing. Workers share it.
+        directory: where all files are kept; created if missing. Workers share it.
         storage: the URL of a database for workers on several machines, such as
             "postgresql+psycopg://user@host/database"; ``study.db`` in the directory by default.
         techniques: among "channels", "sparsity", "precision" (4 bits for some layers) and
             "clusters". The first three by default; without "channels" for a subclassed model.
         epochs: epochs of a trial; by default so many that about seven trials fit.
-        learning_rate: of the fine-tuning, at its beginning.
+        learning_rate: the initial learning rate of the fine-tuning.
         loss: the loss of the labels; by default the cross entropy that fits the model.
         batch_size: of arrays.
-        max_trials: trials at most, those of other workers and earlier calls counted.
+        max_trials: the most trials, including those of other workers and earlier calls.
         runs: timed runs of each file.
-        heartbeat: seconds between two signs of life. A worker that gives none for six of them
-            counts as dead, and another one takes up its trial.
+        heartbeat: seconds between two heartbeats of a worker. When one misses six of them,
+            another worker takes over its trial.
         seed: of the order of examples, with the number of the trial, and of Optuna's sampler.
-        progress: whether to show the plan and a line for each trial.
+        progress: whether to print the plan and a line for each trial.
 
     Returns:
         The result: ``.met``, ``.path``, ``.model``, ``.report``, ``.trials``, ``.nearest``.
 
     Raises:
         ImportError: Optuna is not installed.
-        TypeError: data can be gone through only once.
+        TypeError: the data can be iterated over only once.
         ValueError: the target or a technique is unknown; a limit is out of its range or below what
-            any compression reaches; the model is not built, a wrapper, or no classifier; labels are
-            missing or do not fit its classes; the directory belongs to another model or target; or
-            the time is not enough for any training and the model does not fit the budget without.
-        RuntimeError: no candidate can be exported; what ``export_tflite`` raises, where the model
-            as it is cannot.
-        KeyboardInterrupt: after Ctrl-C; the best so far is in the directory, as is what it needs
-            to go on.
+            any compression reaches; the model is not built, a wrapper, or not a classifier; labels
+            are missing or do not fit its classes; the directory belongs to another model or target;
+            or the model does not fit the budget without training, for which there is no time.
+        RuntimeError: no candidate can be exported; or an error of ``export_tflite`` for the
+            original model.
+        KeyboardInterrupt: after Ctrl-C; the best file so far is in the directory, and the next
+            call resumes.
 
     Example:
     >>> result = tfc.compress(
@@ -143,21 +147,21 @@ def compress(
     require_labels(model, train_data, "train_data")
     steps = count_steps(train_data, batch_size)
     validation_data = gather(validation_data)
-    own = fingerprint(model, validation_data)
+    identity = fingerprint(model, validation_data)
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     console = Console(quiet=not progress)
-    with one_at_a_time(directory), console.status("measuring the model as it is"):
-        require_own(directory, own, target)
+    with one_at_a_time(directory), console.status("measuring the original model"):
+        claim_directory(directory, identity, target)
         reference = measure_reference(model, validation_data, directory, runs)
         budget.require_possible(reference)
-        sampler = FrontSampler(space, functools.partial(choose, space, budget), seed)
-        name = f"tfcompress-{own}-{target}"
+        sampler = StrategySampler(space, functools.partial(choose, space, budget), seed)
+        name = f"tfcompress-{identity}-{target}"
         study = open_study(directory, storage, name, sampler, heartbeat)
     require_shared(directory, finished_trials(study))
-    tuning = FineTuning(observed_inputs(train_data), labels, learning_rate, loss, seed)
-    workshop = Workshop(directory, tuning, reference, validation_data, target, runs)
-    worker = Worker(workshop, study, space, budget, time_budget, model.name, console)
+    tuning = FineTuning(sample_inputs(train_data), labels, learning_rate, loss, seed)
+    runner = TrialRunner(directory, tuning, reference, validation_data, target, runs)
+    worker = Worker(runner, study, space, budget, time_budget, model.name, console)
     worker.say(
         f"the float file: {reference.gzip_size:,} bytes (gzip), {1000 * reference.latency:.3f} ms, "
         f"accuracy {reference.accuracy:.2%}"
@@ -165,12 +169,12 @@ def compress(
     try:
         with reliable_interruption():
             worker.run_first(end)
-            pace = measure_pace(model, tuning.inputs)
-            needed = _seconds_for_one(worker, pace.epoch(steps * batch_size))
+            forward = measure_forward_time(model, tuning.inputs)
+            needed = _seconds_for_one(worker, forward.epoch(steps * batch_size))
             if needed > end - time.monotonic():
                 _require_met(worker, needed, end)
             else:
-                worker = _prepared(worker, model, train_data, batch_size, pace, end)
+                worker = _prepared(worker, model, train_data, batch_size, forward, end)
                 worker.run_until_end(_plan(worker, end, epochs), max_trials)
     except KeyboardInterrupt:
         if worker.result().nearest is not None:
@@ -179,15 +183,15 @@ def compress(
     result = worker.result()
     if result.nearest is None:
         errors = "; ".join(trial.error for trial in result.trials)
-        raise RuntimeError(f"No candidate became a file that runs: {errors or 'none was tried'}")
+        raise RuntimeError(f"No candidate gave a file that runs: {errors or 'none was tried'}")
     return result
 
 
 def _space(model: keras.Model, techniques: Sequence[str] | None) -> Space:
     if unwrap(model) is not model:
         raise ValueError(
-            "A search begins with the float model, and wraps it itself. Received: a "
-            f"{type(model).__name__}; pass its `.model`"
+            "A search takes the float model and wraps it itself: pass its `.model`. "
+            f"Received: a {type(model).__name__}"
         )
     require_built(model)
     if techniques is None:
@@ -207,44 +211,48 @@ def _is_functional(model: keras.Model) -> bool:
 
 
 def _seconds_for_one(worker: Worker, epoch: float) -> float:
-    """Estimate the least seconds until a trial that trains for one epoch is done.
+    """Estimate the least seconds that a trial with one epoch takes.
 
-    A model with ranges is made and its training traced twice, first to see how long it takes.
+    A model with ranges is made and its training traced twice, first to measure an epoch.
     """
     trials = finished_trials(worker.study)
     beside = [trial.seconds - trial.training_seconds for trial in trials if trial.error is None]
     return epoch + _UNTIL_TRAINED * min(beside, default=0.0) + CLOSING
 
 
-def _prepared(worker: Worker, model, train_data, batch_size: int, pace: Pace, end: float) -> Worker:
-    """Get the teacher's answers and the sensitivities, which trials that train need."""
-    directory = worker.workshop.directory
+def _prepared(worker: Worker, model, train_data, batch_size: int, forward, end: float) -> Worker:
+    """Compute the teacher's outputs and the sensitivities, which trials that train need."""
+    directory, tuning = worker.runner.directory, worker.runner.fine_tuning
     start = time.monotonic()
-    with one_at_a_time(directory), worker.console.status("the teacher answers for the examples"):
-        lessons = make_lessons(model, train_data, batch_size, directory / "teacher")
+    with one_at_a_time(directory), worker.console.status("computing the teacher's outputs"):
+        data = prepare_training_data(model, train_data, batch_size, directory / "teacher")
     answered = time.monotonic()
-    with one_at_a_time(directory), worker.console.status("measuring what each kernel tolerates"):
+    with (
+        one_at_a_time(directory),
+        worker.console.status("measuring the sensitivity of each kernel"),
+    ):
         table = measure_sensitivity(
-            model, worker.workshop.fine_tuning.inputs, worker.space, pace, end - answered, directory
+            model, tuning.inputs, worker.space, forward, end - answered, directory
         )
     worker.say(
-        f"the teacher's answers took {answered - start:.0f} s, what "
-        f"{len({effect.path for effect in table.effects})} kernels tolerate "
+        f"the teacher's outputs took {answered - start:.0f} s, the sensitivities of "
+        f"{len({effect.path for effect in table.effects})} kernels "
         f"{time.monotonic() - answered:.0f} s"
     )
-    tuning = dataclasses.replace(worker.workshop.fine_tuning, lessons=lessons, table=table)
-    workshop = dataclasses.replace(worker.workshop, fine_tuning=tuning)
-    return dataclasses.replace(worker, workshop=workshop)
+    tuning = dataclasses.replace(tuning, data=data, table=table)
+    return dataclasses.replace(
+        worker, runner=dataclasses.replace(worker.runner, fine_tuning=tuning)
+    )
 
 
 def _plan(worker: Worker, end: float, epochs: int | None) -> Plan:
-    """Measure how long an epoch takes, and say how the time is going to be spent."""
+    """Measure how long an epoch takes, and plan how the time is spent."""
     start = time.monotonic()
-    tuning = worker.workshop.fine_tuning
+    tuning = worker.runner.fine_tuning
     with worker.console.status("measuring how long an epoch takes"):
-        quantized = tuning.make(worker.workshop.original(), Candidate())
+        quantized = tuning.make(worker.runner.load(), Candidate(), Candidate())
         making = time.monotonic() - start
-        epoch = tuning.pace(quantized, end)
+        epoch = tuning.measure_epoch(quantized, end)
         tracing = time.monotonic() - start - making
     trials = finished_trials(worker.study)
     overhead = _MAKING * making + tracing
@@ -259,20 +267,22 @@ def _plan(worker: Worker, end: float, epochs: int | None) -> Plan:
     worker.say(
         f"{rough.left:.0f} s are left; an epoch takes {epoch:.1f} s, a trial of {chosen} epochs "
         f"about {chosen * epoch + overhead:.0f} s. Techniques: "
-        f"{', '.join(worker.space.techniques)}; files in {worker.workshop.directory}"
+        f"{', '.join(worker.space.techniques)}; files in {worker.runner.directory}"
     )
     return plan
 
 
 def _require_met(worker: Worker, needed: float, end: float) -> None:
-    """Say that there is no time for a training; which is an error where the budget is not met."""
+    """Say that there is no time for training: an error unless the budget is met."""
     left = max(end - time.monotonic(), 0.0)
     total = worker.time_budget - left + needed
     result = worker.result()
     if result.nearest is not None and not result.met:
         raise ValueError(
-            "The time is not enough for a single trial with one epoch, and without training the "
-            f"model does not fit the budget: {total:.0f} s are needed at least. "
+            "The time budget is too short for a trial of one epoch, and without training the model "
+            f"does not fit the budget: {total:.0f} s are needed at least. "
             f"Received: time_budget={worker.time_budget!r}"
         )
-    worker.say(f"{left:.0f} s are left, one epoch of training needs {needed:.0f} s: no trial more")
+    worker.say(
+        f"{left:.0f} s are left, one epoch of training needs {needed:.0f} s: no further trial"
+    )

@@ -1,4 +1,4 @@
-"""Two precisions in one model: which kernels get along with fewer bits."""
+"""Mixed precision: which kernels tolerate fewer bits."""
 
 import dataclasses
 
@@ -13,10 +13,10 @@ class PrecisionChoice:
     Attributes:
         scheme: the numerics: 8-bit weights, and 4-bit ones for the layers chosen.
         bits: {path of the kernel: 8 or 4}.
-        weight_bytes: what the weights take.
+        weight_bytes: bytes of the weights.
         error: the sum of the errors that the table gives for this choice.
-        gap: how much less that sum could be at most, by the relaxed problem in which a kernel may
-            be split between the two: 0 where the choice is the best.
+        gap: how far that sum can be above the least at most, by the relaxed problem in which a
+            kernel may be split between the two: 0 where the choice is optimal.
     """
 
     scheme: Scheme
@@ -27,14 +27,14 @@ class PrecisionChoice:
 
 
 def choose_precisions(table: Sensitivity, weight_budget: float) -> PrecisionChoice:
-    """Choose 4 or 8 bits for each kernel so that the weights fit a budget at the least error.
+    """Choose 4 or 8 bits for each kernel so that the weights fit a budget with the least error.
 
-    Kernels are taken to 4 bits in the order of the error that each saved byte costs, until the
-    budget holds; then those that the last step made superfluous are taken back. The errors of the
-    kernels are added up, which holds as long as each is small.
+    Kernels get 4 bits in the order of the error that each saved byte costs, until the weights fit;
+    then those that the last step made unnecessary get 8 bits again. The errors of the kernels are
+    added up, which is accurate as long as each is small.
 
     Args:
-        table: what ``tfc.sensitivity`` found, for 8 and 4 bits.
+        table: the result of ``tfc.sensitivity`` for 8 and 4 bits.
         weight_budget: bytes of all weights, or below 1 a share of what 8 bits take.
 
     Returns:
@@ -54,16 +54,17 @@ def choose_precisions(table: Sensitivity, weight_budget: float) -> PrecisionChoi
             "Choosing between 8 and 4 bits needs a table with both: "
             f"`sensitivity(..., bits=(8, 4))`. Received: columns {table.columns()}"
         )
-    total = sum(effect.weights for effect in eight.values())
+    weights = {path: effect.weights for path, effect in eight.items()}
+    halves = {path: -(-count // 2) for path, count in weights.items()}
+    total, least = sum(weights.values()), sum(halves.values())
     budget = weight_budget * total if weight_budget < 1 else weight_budget
-    least = sum(_half(effect.weights) for effect in eight.values())
     if budget < least:
         raise ValueError(
-            f"With 4 bits everywhere the weights take {least:,} bytes: no choice meets the budget. "
-            f"Received: weight_budget={weight_budget!r}, which is {budget:,.0f} bytes"
+            f"The budget cannot be met: with 4 bits for every kernel the weights take {least:,} "
+            f"bytes. Received: weight_budget={weight_budget!r}, which is {budget:,.0f} bytes"
         )
     cost = {path: max(four[path].error - eight[path].error, 0.0) for path in eight}
-    saved = {path: eight[path].weights - _half(eight[path].weights) for path in eight}
+    saved = {path: weights[path] - halves[path] for path in eight}
     order = sorted(eight, key=lambda path: cost[path] / max(saved[path], 1))
     needed, chosen, bound = total - budget, [], 0.0
     for path in order:
@@ -76,7 +77,6 @@ def choose_precisions(table: Sensitivity, weight_budget: float) -> PrecisionChoi
         if needed + saved[path] <= 0:
             needed += saved[path]
             chosen.remove(path)
-    base = sum(effect.error for effect in eight.values())
     spent = sum(cost[path] for path in chosen)
     layers = [path.rpartition("/")[0] for path in order if path in chosen]
     scheme = Scheme.int8()
@@ -84,12 +84,8 @@ def choose_precisions(table: Sensitivity, weight_budget: float) -> PrecisionChoi
         scheme = scheme.override(list(dict.fromkeys(layers)), Scheme.int4_weights())
     return PrecisionChoice(
         scheme,
-        {path: 4 if path in chosen else 8 for path in eight},
-        total - sum(saved[path] for path in chosen),
-        base + spent,
-        spent - bound,
+        bits={path: 4 if path in chosen else 8 for path in eight},
+        weight_bytes=total - sum(saved[path] for path in chosen),
+        error=sum(effect.error for effect in eight.values()) + spent,
+        gap=spent - bound,
     )
-
-
-def _half(weights):
-    return -(-weights // 2)

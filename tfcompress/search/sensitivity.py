@@ -1,7 +1,8 @@
-"""What each layer of a model tolerates: one kernel changed at a time, and the outputs compared."""
+"""What each layer tolerates: one kernel is changed at a time, and the outputs are compared."""
 
+import contextlib
 import dataclasses
-import hashlib
+import itertools
 import json
 import math
 import pathlib
@@ -14,10 +15,9 @@ from rich.progress import track
 
 from tfcompress.atomic_files import write_atomically
 from tfcompress.data import as_called, gather, iterate_inputs
-from tfcompress.interruption import (
-    deferred_interruption,
-    reliable_interruption,
-)
+from tfcompress.deprecation import renamed_arguments
+from tfcompress.hashing import hash_arrays
+from tfcompress.interruption import deferred_interruption, reliable_interruption
 from tfcompress.keras_graph.kernels import Kernel, find_kernels
 from tfcompress.keras_graph.selection import LayerSelector
 from tfcompress.keras_graph.wrapper import require_built
@@ -27,27 +27,20 @@ from tfcompress.quantization.arithmetic.fake_quantization import fake_quantize_w
 Metric = Callable[[np.ndarray, np.ndarray], float]
 
 _BATCH = 64
+_STEP = 0.02  # of a kernel's sparsity
+_HIGHEST = 0.98
 
 
 @dataclasses.dataclass(frozen=True)
 class Effect:
-    """What one change of one kernel does to a model.
+    """What one change of one kernel does to a model."""
 
-    Attributes:
-        path: the kernel.
-        change: "sparsity" or "bits".
-        level: the share of its smallest weights set to zero, or the bits they are rounded to.
-        weights: how many weights the kernel has.
-        error: the mean square of the change of the outputs, over that of the outputs.
-        metric: the metric with the change; None without labels.
-    """
-
-    path: str
-    change: str
-    level: float
-    weights: int
-    error: float
-    metric: float | None = None
+    path: str  # the kernel
+    change: str  # "sparsity" or "bits"
+    level: float  # the share of its smallest weights set to zero, or the bits they are rounded to
+    weights: int  # how many weights the kernel has
+    error: float  # the mean square of the change of the outputs, over that of the outputs
+    metric: float | None = None  # the metric with the change; None without labels
 
     @property
     def sqnr(self) -> float:
@@ -80,6 +73,12 @@ class Sensitivity:
         """Return the changes and levels that were tried, in order."""
         return list(dict.fromkeys((effect.change, effect.level) for effect in self.effects))
 
+    def _rows(self):
+        """Yield each kernel's path and its effects, in the order of the columns."""
+        columns = [self.of(*column) for column in self.columns()]
+        for path in dict.fromkeys(effect.path for effect in self.effects):
+            yield path, *(column[path] for column in columns)
+
     def to_json(self) -> dict[str, Any]:
         """Return the table as plain data."""
         return {
@@ -89,30 +88,29 @@ class Sensitivity:
 
     def to_text(self) -> str:
         """Return the table: signal-to-noise ratios in dB, and the metric where it is known."""
-        columns = self.columns()
         heads = [
-            f"{level:.0%} zero" if c == "sparsity" else f"{level:.0f} bits" for c, level in columns
+            f"{level:.0%} zero" if change == "sparsity" else f"{level:.0f} bits"
+            for change, level in self.columns()
         ]
         lines = [f"{'kernel':<40}{'weights':>10}" + "".join(f"{head:>18}" for head in heads)]
-        for path in dict.fromkeys(effect.path for effect in self.effects):
-            found = [self.of(*column)[path] for column in columns]
-            cells = "".join(f"{_cell(effect):>18}" for effect in found)
-            lines.append(f"{path[-40:]:<40}{found[0].weights:>10,}{cells}")
+        for path, *effects in self._rows():
+            line = f"{path[-40:]:<40}{effects[0].weights:>10,}"
+            for effect in effects:
+                sqnr = "exact" if math.isinf(effect.sqnr) else f"{effect.sqnr:.1f} dB"
+                metric = "" if effect.metric is None else f" {effect.metric:.3f}"
+                line += f"{sqnr + metric:>18}"
+            lines.append(line)
         if self.metric is not None:
             lines.append(f"unchanged: {self.metric:.4f}")
         return "\n".join(lines)
 
     def draw(self, path) -> None:
-        """Draw the table as a heat map into a file (needs the extra ``report``).
-
-        Args:
-            path: an .svg, .png or .pdf file.
-        """
+        """Draw a heat map into an .svg, .png or .pdf file; needs the extra ``report``."""
         from matplotlib.figure import Figure
 
         columns = self.columns()
-        paths = list(dict.fromkeys(effect.path for effect in self.effects))
-        values = np.array([[self.of(*column)[p].sqnr for column in columns] for p in paths])
+        paths, *table = zip(*self._rows(), strict=True)
+        values = np.array([[effect.sqnr for effect in column] for column in table]).T
         figure = Figure(figsize=(2.5 + 0.9 * len(columns), 1.5 + 0.28 * len(paths)))
         axes = figure.subplots()
         image = axes.imshow(np.clip(values, -10, 60), aspect="auto", cmap="viridis")
@@ -126,6 +124,7 @@ class Sensitivity:
         figure.savefig(path)
 
 
+@renamed_arguments(most="max_examples")
 @reliable_interruption()
 def sensitivity(
     model: keras.Model,
@@ -135,23 +134,23 @@ def sensitivity(
     bits: Sequence[int] = (8, 4),
     layers: LayerSelector = None,
     metric: Metric | None = None,
-    most: int = 256,
+    max_examples: int = 256,
     file=None,
     progress: bool = True,
 ) -> Sensitivity:
-    """Change one kernel at a time and see what becomes of a model's outputs.
+    """Measure how much the outputs change when one kernel at a time is pruned or rounded.
 
     Args:
         model: a built Keras model; unchanged afterwards.
         data: examples, with labels for a metric: whatever ``fit`` takes.
-        sparsities: shares of each kernel's smallest weights that are set to zero, each in (0, 1).
-        bits: bits that each kernel is rounded to, with a scale per output channel, 2 to 8.
-        layers: which layers; see ``select_layers``.
+        sparsities: shares of each kernel's smallest weights to set to zero, each in (0, 1).
+        bits: bits to round each kernel to, with a scale per output channel, 2 to 8.
+        layers: which layers: names, a regex, layers or a callable.
         metric: from the first output and the labels to a number; accuracy by default, where there
             are labels.
-        most: examples at most.
-        file: where finished work is noted, a line each: an interrupted call goes on from there.
-        progress: whether to show a bar.
+        max_examples: how many examples to use at most.
+        file: where finished work is saved, line by line: an interrupted call resumes from there.
+        progress: whether to show a progress bar.
 
     Returns:
         The table.
@@ -169,17 +168,21 @@ def sensitivity(
     _check(sparsities, bits)
     kernels = find_kernels(model, layers)
     if not kernels:
-        raise ValueError(f"`layers` selects no layer with a kernel. Received: layers={layers!r}")
-    inputs, labels = gather(data, most)
+        raise ValueError(f"`layers` must select a layer with a kernel. Received: layers={layers!r}")
+    inputs, labels = gather(data, max_examples)
     inputs = as_called(inputs)
     batches = list(iterate_inputs(inputs, _BATCH))
-    notes = _Notes(file, model, inputs)
+    saved = {}
+    if file is not None:
+        file = pathlib.Path(file)
+        work = hash_arrays(*model.get_weights(), *keras.tree.flatten(inputs))
+        saved = _saved_effects(file, work)
 
     def outputs():
         found = [keras.tree.flatten(model.predict_on_batch(batch)) for batch in batches]
         return [np.concatenate(column).astype(np.float64) for column in zip(*found, strict=True)]
 
-    def judged(found):
+    def measured(found):
         return None if labels is None else float((metric or _accuracy)(found[0], labels))
 
     reference = outputs()
@@ -188,7 +191,7 @@ def sensitivity(
     work = [(kernel, *level) for kernel in kernels for level in levels]
     effects = []
     for kernel, change, level in track(work, "sensitivity", disable=not progress):
-        effect = notes.find(kernel.path, change, level)
+        effect = saved.get((kernel.path, change, level))
         if effect is None:
             weights = keras.ops.convert_to_numpy(kernel.variable)
             with deferred_interruption():
@@ -201,10 +204,14 @@ def sensitivity(
                 float(np.square(one - other).sum())
                 for one, other in zip(found, reference, strict=True)
             )
-            effect = Effect(kernel.path, change, level, kernel.size, error / energy, judged(found))
-            notes.add(effect)
+            effect = Effect(
+                kernel.path, change, level, kernel.size, error / energy, measured(found)
+            )
+            if file is not None:
+                with file.open("ab", buffering=0) as lines:  # in one piece
+                    lines.write(json.dumps(dataclasses.asdict(effect)).encode() + b"\n")
         effects.append(effect)
-    return Sensitivity(tuple(effects), judged(reference))
+    return Sensitivity(tuple(effects), measured(reference))
 
 
 def _changed(kernel: Kernel, weights, change, level):
@@ -216,13 +223,13 @@ def _changed(kernel: Kernel, weights, change, level):
 
 def _check(sparsities, bits):
     if not sparsities and not bits:
-        raise ValueError("At least one of `sparsities` and `bits` is needed. Received: none")
+        raise ValueError("At least one of `sparsities` and `bits` is needed. Received: neither")
     for level in sparsities:
         if not 0 < level < 1:
-            raise ValueError(f"`sparsities` lie in (0, 1). Received: {level!r}")
+            raise ValueError(f"`sparsities` must be in (0, 1). Received: {level!r}")
     for level in bits:
         if not (isinstance(level, int) and 2 <= level <= 8):
-            raise ValueError(f"`bits` are integers from 2 to 8. Received: {level!r}")
+            raise ValueError(f"`bits` must be integers from 2 to 8. Received: {level!r}")
 
 
 def _accuracy(scores, labels):
@@ -233,44 +240,74 @@ def _accuracy(scores, labels):
     return np.mean(found.ravel() == labels.ravel())
 
 
-def _cell(effect):
-    sqnr = "exact" if math.isinf(effect.sqnr) else f"{effect.sqnr:.1f} dB"
-    return sqnr if effect.metric is None else f"{sqnr} {effect.metric:.3f}"
+def _saved_effects(path: pathlib.Path, work: str) -> dict[tuple, Effect]:
+    """Read the effects that an earlier call saved for the same work, or begin a new file."""
+    head = {"work": work}
+    if not path.exists():
+        write_atomically(path, json.dumps(head).encode() + b"\n")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    if not lines or json.loads(lines[0]) != head:
+        raise ValueError(
+            f"{path} holds the sensitivity of another model or of other data: delete it, or choose "
+            "another file."
+        )
+    found = {}
+    for line in lines[1:]:
+        # An interruption may have cut a line short.
+        with contextlib.suppress(ValueError, TypeError):
+            effect = Effect(**json.loads(line))
+            found[effect.path, effect.change, effect.level] = effect
+    return found
 
 
-class _Notes:
-    """The finished effects of a call, in a file that a later call goes on from."""
+def distribute_sparsity(table: Sensitivity, sparsity: float) -> dict[str, float]:
+    """Distribute a model's sparsity over its kernels, so that the sum of errors is small.
 
-    def __init__(self, file, model, inputs):
-        self._path = None if file is None else pathlib.Path(file)
-        self._found = {}
-        if self._path is None:
-            return
-        work = hashlib.sha256()
-        for array in (*model.get_weights(), *keras.tree.flatten(inputs)):
-            work.update(np.ascontiguousarray(array).tobytes())
-        head = {"work": work.hexdigest()}
-        if not self._path.exists():
-            write_atomically(self._path, json.dumps(head).encode() + b"\n")
-            return
-        lines = self._path.read_text(encoding="utf-8").splitlines()
-        if not lines or json.loads(lines[0]) != head:
-            raise ValueError(
-                f"{self._path} holds the sensitivity of another model or of other data: remove it, "
-                "or choose another file."
-            )
-        for line in lines[1:]:
-            try:
-                effect = Effect(**json.loads(line))
-            except (ValueError, TypeError):
-                continue  # a line that an interruption cut short
-            self._found[effect.path, effect.change, effect.level] = effect
+    From no zeros on, the kernel whose next zeros cost least gets one step more. The result is
+    {path of the kernel: its sparsity}.
+    """
+    levels = sorted(level for change, level in table.columns() if change == "sparsity")
+    if len(levels) < 2 or not 0 < sparsity < _HIGHEST:
+        raise ValueError(
+            f"Distributing sparsity needs `sparsity` in (0, {_HIGHEST}) and a table with at least "
+            f"two levels of sparsity. Received: sparsity={sparsity!r}, levels {levels}"
+        )
+    kernels = {effect.path: effect.weights for effect in table.effects}
+    curves = {
+        path: [(level, table.of("sparsity", level)[path].error) for level in levels]
+        for path in kernels
+    }
+    steps = dict.fromkeys(kernels, 0)
+    needed = sparsity * sum(kernels.values())
 
-    def find(self, *key):
-        return self._found.get(key)
+    def cost(path):
+        here, there = (error_at(curves[path], _STEP * (steps[path] + add)) for add in (0, 1))
+        return (there - here) / kernels[path]
 
-    def add(self, effect):
-        if self._path is not None:
-            line = json.dumps(dataclasses.asdict(effect)).encode() + b"\n"
-            with self._path.open("ab", buffering=0) as file:
-                file.write(line)  # in one piece
+    costs = {path: cost(path) for path in kernels}
+    while needed > 0:
+        path = min(costs, key=costs.get)
+        steps[path] += 1
+        needed -= _STEP * kernels[path]
+        costs[path] = cost(path) if _STEP * (steps[path] + 1) <= _HIGHEST else math.inf
+    return {path: round(_STEP * count, 2) for path, count in steps.items()}
+
+
+def error_at(curve: list[tuple[float, float]], sparsity: float) -> float:
+    """Interpolate the error at a sparsity, from a kernel's errors at some levels in order.
+
+    Between levels, and beyond them, the logarithm of the error is linear; below the first level the
+    error falls to zero with the square of the sparsity.
+
+    Example:
+    >>> error_at([(0.5, 0.01), (0.75, 0.1)], 0.25), error_at([(0.5, 0.01), (0.75, 0.1)], 0.5)
+    (0.0025, 0.01)
+    """
+    first, error = curve[0]
+    if sparsity <= first:
+        return error * (sparsity / first) ** 2
+    least = 1e-12  # a kernel whose zeros change nothing has no logarithm
+    pairs = list(itertools.pairwise(curve))
+    (a, low), (b, high) = next((p for p in pairs if sparsity <= p[1][0]), pairs[-1])
+    low, high = math.log(max(low, least)), math.log(max(high, least))
+    return math.exp(low + (high - low) * (sparsity - a) / (b - a))

@@ -1,4 +1,4 @@
-"""A worker: runs trials of a study until the time is up, and keeps the best of all workers."""
+"""A worker: runs trials of a study until the time is up, and saves the best of all workers."""
 
 import dataclasses
 import pathlib
@@ -14,37 +14,22 @@ import tfcompress
 from exporters import RunError
 from exporters.converting import FloatOperationError
 from tfcompress.quantization.float_file import ConversionError
-from tfcompress.search.budget import Budget
-from tfcompress.search.choosing import reason
-from tfcompress.search.lineage import parent_of
-from tfcompress.search.one_trial import Workshop
-from tfcompress.search.pareto import nearest
-from tfcompress.search.records import Trial
-from tfcompress.search.reference import one_at_a_time
-from tfcompress.search.result import SearchResult, save
-from tfcompress.search.space import Candidate, Space
-from tfcompress.search.store import LostTrialError, finished_trials, run_next, running_candidates
-from tfcompress.search.timing import Plan
+from tfcompress.search.candidates import Candidate, Space
+from tfcompress.search.results import Budget, SearchResult, Trial, nearest
+from tfcompress.search.strategy import reason, warm_start
+from tfcompress.search.study import LostTrialError, finished_trials, run_next, running_candidates
+from tfcompress.search.time_budget import Plan
+from tfcompress.search.trial_runner import TrialRunner, one_at_a_time
 
-# What a candidate may fail by, while others work.
+# Errors of a single candidate: others may still work.
 _REFUSALS = (ConversionError, FloatOperationError, RunError, tf.errors.ResourceExhaustedError)
 
 
 @dataclasses.dataclass(frozen=True)
 class Worker:
-    """Runs trials.
+    """Runs trials of a study that all workers share, and shows progress on a console."""
 
-    Attributes:
-        workshop: makes and measures candidates.
-        study: what all workers share.
-        space: the candidates.
-        budget: the limits.
-        time_budget: seconds that the search was given.
-        name: the model's name.
-        console: where progress is shown.
-    """
-
-    workshop: Workshop
+    runner: TrialRunner
     study: optuna.Study
     space: Space
     budget: Budget
@@ -53,46 +38,39 @@ class Worker:
     console: Console
 
     def run_first(self, deadline: float) -> None:
-        """Run the gentlest rung, which trains nothing, unless a worker has begun before."""
+        """Run the first candidate, which trains nothing, unless a worker has begun before."""
         if finished_trials(self.study) or running_candidates(self.study):
             return
-        self._run(lambda number, candidate: self.workshop.run(number, candidate, 1, deadline))
+        self._run(lambda number, candidate: self.runner.run(number, candidate, 1, deadline))
 
     def run_until_end(self, plan: Plan, max_trials: int | None = None) -> None:
-        """Run trials until the time is up, or all workers together have run so many.
-
-        Args:
-            plan: how the time is spent.
-            max_trials: trials of the study at most.
-        """
+        """Run trials until the time is up, or all workers together have run ``max_trials``."""
 
         def work(number: int, candidate: Candidate) -> Trial:
             trials = finished_trials(self.study)
             epochs = max(1, plan.affordable(candidate, trials))
-            parent = parent_of(candidate, trials, self.budget)
+            parent = warm_start(candidate, trials, self.budget)
             try:
-                return self.workshop.run(
-                    number, candidate, epochs, plan.training_end(trials), parent
-                )
+                return self.runner.run(number, candidate, epochs, plan.training_end(trials), parent)
             except _REFUSALS as error:
                 return Trial(number, candidate, error=" ".join(str(error).split()))
 
         while True:
             trials = finished_trials(self.study)
             full = max_trials is not None and len(trials) >= max_trials
-            if full or not plan.worth_starting(self._hardest(trials), trials):
+            if full or not plan.worth_starting(self._typical(trials), trials):
                 return
             self._run(work)
 
     def result(self) -> SearchResult:
         """Return what all workers have found so far."""
         return SearchResult(
-            directory=self.workshop.directory,
+            directory=self.runner.directory,
             name=self.name,
-            target=self.workshop.target,
+            target=self.runner.target,
             budget=self.budget,
             time_budget=self.time_budget,
-            reference=self.workshop.reference,
+            reference=self.runner.reference,
             trials=finished_trials(self.study),
             environment={
                 "python": platform.python_version(),
@@ -120,10 +98,10 @@ class Worker:
             run_next(self.study, self.space, shown)
         except LostTrialError as error:
             self.say(str(error))
-        with one_at_a_time(self.workshop.directory):
+        with one_at_a_time(self.runner.directory):
             result = self.result()
             if result.nearest is not None:
-                save(result)
+                result.save()
 
     def _line(self, trial: Trial) -> str:
         head = f"trial {trial.number}: {trial.candidate.to_text()}"
@@ -137,22 +115,18 @@ class Worker:
             + (f"misses {', '.join(missed)}" if missed else "within the budget")
         )
 
-    def _hardest(self, trials: Sequence[Trial]) -> Candidate:
-        """Return the nearest trial's candidate: the next one is likely to take as long."""
+    def _typical(self, trials: Sequence[Trial]) -> Candidate:
+        """Return the nearest trial's candidate: the next one probably takes as long."""
         found = nearest(trials, self.budget)
         return Candidate() if found is None else found.candidate
 
 
 def require_shared(directory: pathlib.Path, trials: Sequence[Trial]) -> None:
-    """Check that the files of a study's trials are in a directory.
-
-    Raises:
-        ValueError: a trial has none there: another machine keeps them elsewhere.
-    """
+    """Check that the files of all trials are in the directory, also those of other machines."""
     for trial in trials:
         file = trial.files["file"]
         if file is not None and not (directory / file).exists():
             raise ValueError(
-                "Workers on one study share its directory, by a network folder if they are on "
-                f"several machines. Received: directory={str(directory)!r}, which lacks {file}"
+                "All workers on a study must use the same directory; on several machines, a "
+                f"network folder. Received: directory={str(directory)!r}, which lacks {file}"
             )

@@ -122,6 +122,11 @@ def compile_for_npu(source: bytes | str | os.PathLike, target: Target) -> Compil
 
     Example:
     ```python
+    import pathlib
+
+    from tfcompress.targets import load_target
+    from tfcompress.targets.vela import compile_for_npu
+
     compiled = compile_for_npu("model_int8.tflite", load_target("ethos-u55-128"))
     pathlib.Path("model_vela.tflite").write_bytes(compiled.content)
     ```

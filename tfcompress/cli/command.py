@@ -1,0 +1,130 @@
+"""What the commands share: parsers, errors of one line, output as text or JSON, files to write."""
+
+import argparse
+import contextlib
+import ctypes
+import json
+import os
+import pathlib
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_SIGNALLED = 128  # plus the number of the signal, as in shells
+
+
+class CommandError(Exception):
+    """An error that the user can correct: one line, which says how, instead of a traceback."""
+
+
+def add_parser(
+    commands, name: str, summary: str, description: str, examples: str, run: Callable
+) -> argparse.ArgumentParser:
+    """Add a subcommand with the flag that all of them have."""
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=description,
+        epilog=f"examples:\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def show(result, as_json: bool) -> None:
+    """Print a result that has ``to_text`` and ``to_json``."""
+    print(json.dumps(result.to_json(), indent=2) if as_json else result.to_text())
+
+
+@contextlib.contextmanager
+def work(as_json: bool) -> Iterator[None]:
+    """Surround the work of a command before it shows the result.
+
+    Errors of files, data and arguments become one line. With ``--json``, what user code and
+    libraries print goes to the standard error stream, so that standard output is JSON only.
+    """
+    with one_line_errors(), _printing_to_stderr() if as_json else contextlib.nullcontext():
+        yield
+
+
+@contextlib.contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turn errors of files, data and arguments into a ``CommandError`` of one line."""
+    from exporters import RunError
+
+    expected = (ImportError, OSError, RunError, RuntimeError, TypeError, ValueError)
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        # TensorFlow's own errors, too, as a dataset of the user's raises them.
+        if isinstance(error, expected) or type(error).__module__.startswith("tensorflow."):
+            raise CommandError(" ".join(str(error).split())) from error
+        raise
+
+
+@contextlib.contextmanager
+def _printing_to_stderr() -> Iterator[None]:
+    """Let Python, native code and child processes print to the standard error stream."""
+    sys.stdout.flush()
+    stdout = os.dup(1)
+    try:
+        os.dup2(2, 1)
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        if os.name == "posix":
+            ctypes.CDLL(None).fflush(None)  # what C has not written yet
+        os.dup2(stdout, 1)
+        os.close(stdout)
+
+
+@contextlib.contextmanager
+def native_output_to(log: pathlib.Path) -> Iterator[None]:
+    """Send what native code writes to the standard error stream to a new file.
+
+    TensorFlow and the interpreters write there from C++. What Python writes to ``sys.stderr`` still
+    reaches the terminal.
+    """
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    python_stream = sys.stderr
+    with open(log, "wb") as file, os.fdopen(terminal, "w", buffering=1, closefd=False) as stream:
+        try:
+            os.dup2(file.fileno(), 2)
+            sys.stderr = stream
+            yield
+        finally:
+            sys.stderr = python_stream
+            os.dup2(terminal, 2)
+            os.close(terminal)
+
+
+def require_other_file(flag: str, out: str | None, read: str) -> None:
+    """Check that an option's file, or None, is not the one that the command reads."""
+    if out is None or not (os.path.exists(out) and os.path.exists(read)):
+        return
+    if os.path.samefile(out, read):
+        raise CommandError(
+            f"{flag} would overwrite the file that is read: choose another name. Received: {out}"
+        )
+
+
+def prepare_folder(name: str) -> pathlib.Path:
+    """Create the folder that ``--out`` names, and check before long work that it is writable."""
+    out = pathlib.Path(name)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise CommandError(
+            f"--out {name} cannot be written to ({error.strerror}): choose another folder"
+        ) from error
+    return out

@@ -1,1 +1,0 @@
-"""Scripts that let a shell complete the command: one module for each shell."""

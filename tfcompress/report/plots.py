@@ -1,0 +1,215 @@
+"""Plots of a report, drawn by Matplotlib as inline SVG with the colors and the font of the page.
+
+Matplotlib draws with placeholder colors; each is replaced by a variable of the page's style sheet,
+so that one drawing serves both the light and the dark mode. Text stays text: it is small, and
+readers can find and copy it.
+"""
+
+import contextlib
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+from tfcompress.report.weights import Histogram
+from tfcompress.search.results import SearchResult
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_INK, _MUTED, _GRID = "#0a0a01", "#0a0a02", "#0a0a03"
+_SERIES = ("#0a0b01", "#0a0b02", "#0a0b03", "#0a0b04")
+_MARKERS = ("o", "s", "^", "D")
+_LINES = ("-", "--", "-.", ":")
+_VARIABLES = {
+    _INK: "var(--ink)",
+    _MUTED: "var(--muted)",
+    _GRID: "var(--line)",
+    **{color: f"var(--series-{place})" for place, color in enumerate(_SERIES, 1)},
+}
+_STYLE = {
+    "axes.edgecolor": _GRID,
+    "axes.facecolor": "none",
+    "axes.grid": True,
+    "axes.labelcolor": _MUTED,
+    "axes.labelsize": 10,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.axisbelow": True,
+    "figure.facecolor": "none",
+    "font.size": 10,
+    "grid.color": _GRID,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 10,
+    "legend.labelcolor": _INK,
+    "savefig.facecolor": "none",
+    "svg.fonttype": "none",
+    "svg.hashsalt": "tfcompress",
+    "text.color": _INK,
+    "text.parse_math": False,  # names of layers may hold a $
+    "xtick.color": _GRID,
+    "xtick.labelcolor": _MUTED,
+    "xtick.labelsize": 9.5,
+    "ytick.color": _GRID,
+    "ytick.labelcolor": _MUTED,
+    "ytick.labelsize": 9.5,
+}
+_WIDTH = 4.6  # inches; a figure is as wide as a phone, so that its text is as large as the page's
+_MARKED = 40  # points; more would hide the line
+_SPARK_WIDTH, _SPARK_HEIGHT = 96, 22
+
+
+@contextlib.contextmanager
+def _axes(height: float = 2.6, width: float = _WIDTH) -> Iterator["Axes"]:
+    """Yield axes of a size in inches to draw on, in the style of reports."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(_STYLE):
+        yield Figure(figsize=(width, height), layout="constrained").subplots()
+
+
+def _inline_svg(axes: "Axes", titles: Mapping[str, str] | None = None) -> str:
+    """Turn a drawing into an SVG element for a page; titles, by ``gid``, are shown on hovering."""
+    stream = io.StringIO()
+    silent = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    axes.figure.savefig(stream, format="svg", metadata=silent)
+    text = stream.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<!--.*?-->\s*", "", text, flags=re.DOTALL)
+    # The page's own style sheet says this, once for all drawings.
+    text = re.sub(r"<defs>\s*<style[^>]*>.*?</style>\s*</defs>", "", text, flags=re.DOTALL)
+    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
+    text = re.sub(r'(<svg [^>]*?) width="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg [^>]*?) height="[^"]*"', r"\1", text, count=1)
+    for gid, title in (titles or {}).items():
+        text = text.replace(f'<g id="{gid}">', f"<g><title>{escape(title, quote=False)}</title>", 1)
+    # Several drawings share a page: only ids that a drawing refers to stay.
+    used = set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", text))
+    text = re.sub(r' id="([^"]*)"', lambda match: match[0] if match[1] in used else "", text)
+    text = re.sub(r"font: (\d+)px [^;\"]*", r"font-size: \1px", text)
+    text = re.sub(r"#[0-9a-f]{6}\b", lambda match: _VARIABLES.get(match[0], match[0]), text)
+    return re.sub(r">\s+<", "><", text).strip()
+
+
+def draw_bars(
+    places: Sequence[int],
+    values: Sequence[float],
+    titles: Sequence[str],
+    label: str,
+    top: float | None = None,
+    series: int = 0,
+) -> str:
+    """Draw a bar at the place of each operation in the graph; titles are shown on hovering."""
+    with _axes() as axes:
+        bars = axes.bar(places, values, width=0.8, color=_SERIES[series], linewidth=0)
+        for place, bar in enumerate(bars):
+            bar.set_gid(f"bar{place}")
+        axes.set_xlabel("operation")
+        axes.set_ylabel(label)
+        axes.grid(visible=False, axis="x")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.set_ylim(min(0.0, *values), top)
+        return _inline_svg(axes, {f"bar{place}": title for place, title in enumerate(titles)})
+
+
+def draw_curves(curves: Mapping[str, Sequence[float]], label: str) -> str:
+    """Draw values by epoch; lines differ in color, dashes and markers."""
+    with _axes() as axes:
+        for place, (name, values) in enumerate(curves.items()):
+            axes.plot(
+                range(1, len(values) + 1),
+                values,
+                color=_SERIES[place % len(_SERIES)],
+                linestyle=_LINES[place % len(_LINES)],
+                marker=_MARKERS[place % len(_MARKERS)] if len(values) <= _MARKED else None,
+                markersize=3.5,
+                linewidth=1.6,
+                label=name,
+            )
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(label)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.legend(loc="best")
+        return _inline_svg(axes)
+
+
+def draw_histogram(histogram: Histogram) -> str:
+    """Draw a histogram with its axes."""
+    step = (histogram.high - histogram.low) / len(histogram.counts)
+    edges = [histogram.low + place * step for place in range(len(histogram.counts) + 1)]
+    with _axes(height=1.9) as axes:
+        axes.stairs(histogram.counts, edges, fill=True, color=_SERIES[0], linewidth=0)
+        axes.axvline(0, color=_MUTED, linewidth=0.8)
+        axes.set_xlabel("weight")
+        axes.set_ylabel("how many")
+        return _inline_svg(axes)
+
+
+def draw_sparkline(histogram: Histogram) -> str:
+    """Draw a histogram in the height of a line of text, in a few hundred bytes."""
+    highest = max(histogram.counts)
+    step = _SPARK_WIDTH / len(histogram.counts)
+    path = f"M0 {_SPARK_HEIGHT}" + "".join(
+        f"V{_SPARK_HEIGHT - (_SPARK_HEIGHT - 1) * count / highest:.1f}H{step * place:g}"
+        for place, count in enumerate(histogram.counts, 1)
+    )
+    size = f'width="{_SPARK_WIDTH}" height="{_SPARK_HEIGHT}"'
+    return (
+        f'<svg class="spark" viewBox="0 0 {_SPARK_WIDTH} {_SPARK_HEIGHT}" {size}>'
+        f'<path d="{path}V{_SPARK_HEIGHT}Z" fill="var(--series-1)"/></svg>'
+    )
+
+
+def draw_pareto(search: SearchResult) -> str:
+    """Draw each trial's accuracy over its size, with the front and the limits of the budget."""
+    front = sorted(search.front, key=lambda trial: trial.gzip_size)
+    others = [t for t in search.trials if t.error is None and t not in search.front]
+    with _axes(height=3.3, width=5.4) as axes:
+        for trials, color, marker, label in (
+            (others, _MUTED, "o", "other trials"),
+            (front, _SERIES[0], "s", "trials on the front"),
+        ):
+            axes.plot(
+                [trial.gzip_size / 1000 for trial in trials],
+                [100 * trial.accuracy for trial in trials],
+                color=color,
+                linestyle="-" if trials is front else "none",
+                linewidth=0.8,
+                marker=marker,
+                markersize=6,
+                label=label,
+            )
+        axes.plot(
+            [search.reference.gzip_size / 1000],
+            [100 * search.reference.accuracy],
+            color=_SERIES[1],
+            linestyle="none",
+            marker="*",
+            markersize=11,
+            label="the float model",
+        )
+        for trial in front:
+            axes.annotate(
+                str(trial.number),
+                (trial.gzip_size / 1000, 100 * trial.accuracy),
+                xytext=(5, 5),
+                textcoords="offset points",
+                color=_INK,
+                fontsize=8,
+            )
+        budget = search.budget
+        limit = 100 * (search.reference.accuracy - budget.max_accuracy_drop)
+        axes.axhline(limit, color=_SERIES[1], linestyle="--", linewidth=1, label="budget")
+        if budget.max_size is not None:
+            axes.axvline(budget.max_size / 1000, color=_SERIES[1], linestyle=":", linewidth=1)
+        axes.set_xscale("log")
+        axes.xaxis.get_major_locator().set_params(subs=(1, 2, 5))
+        axes.xaxis.set_major_formatter("{x:g}")  # not the powers of ten of mathematical text
+        axes.minorticks_off()
+        axes.set_xlabel("gzipped size, kB")
+        axes.set_ylabel("accuracy, %")
+        axes.legend(loc="best")
+        return _inline_svg(axes)

@@ -1,1 +1,0 @@
-"""Drawings of a report: one module for each kind, each gives inline SVG in the page's colours."""
