@@ -17,6 +17,9 @@ PYTHON ?= python3
 VENV ?= .venv
 OUT ?= quickstart_out
 BIN := $(VENV)/bin
+EACH := tests/compat tests/test_each_technique.py
+MATRIX := $(EACH) tests/legacy/test_legacy_files.py
+FAST := $(EACH) tests/tflite tests/keras_graph tests/quantization/arithmetic
 
 .PHONY: quickstart test test-fast matrix wheel emulate emulate-micro examples lint format docs clean coverage soak bench bench-fast
 
