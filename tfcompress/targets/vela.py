@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 
+from tfcompress.extras import missing_extra
 from tfcompress.targets.target import Compiler, Target
 from tfcompress.tflite.flatbuffer import read_model
 
@@ -97,9 +98,7 @@ def require_compiler(target: Target) -> None:
         ImportError: its compiler is not installed; says what to install.
     """
     if not has_compiler(target):
-        raise ImportError(
-            f"The target {target.name!r} is judged by Arm's compiler: pip install ethos-u-vela"
-        )
+        raise ImportError(missing_extra(f"The target {target.name!r}", "ethos-u"))
 
 
 def compile_for_npu(source: bytes | str | os.PathLike, target: Target) -> Compilation:
