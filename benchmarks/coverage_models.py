@@ -7,6 +7,7 @@ Toys are built from a library, keras or tf_keras, and small inputs; networks com
 import dataclasses
 from collections.abc import Callable
 
+import keras
 import numpy as np
 from coverage_toys import (
     VOLUME,
@@ -239,5 +240,9 @@ def examples(model, count, seed=0):
             inputs.append(generator.random(shape, dtype="float32"))
         else:
             inputs.append(generator.integers(0, 20, shape).astype(dtype))
-    targets = generator.random((count, *model.output_shape[1:]), dtype="float32")
+    targets = [generator.random((count, *x.shape[1:]), dtype="float32") for x in model.outputs]
+    if len(targets) == 1:
+        (targets,) = targets
+    else:
+        targets = keras.tree.pack_sequence_as(model._outputs_struct, targets)
     return (inputs[0] if len(inputs) == 1 else inputs), targets

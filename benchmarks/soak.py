@@ -23,12 +23,14 @@ from soaking import (
     killed_workers,
     long_trainings,
     random_files,
+    random_model_trials,
     replica_cost,
     signals,
 )
 
 SECTIONS = {
     "operations": random_files,
+    "models": random_model_trials,
     "input": damaged_input,
     "trainings": killed_trainings,
     "long": long_trainings,
@@ -70,6 +72,7 @@ def main():
     parser.add_argument("--page", type=pathlib.Path, help="the page to write the figures into")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument("--values", type=int, default=100_000, help="of each operation's form")
+    parser.add_argument("--models", type=int, default=5_000, help="random ones")
     parser.add_argument("--inputs", type=int, default=100_000, help="damaged files")
     parser.add_argument("--kills", type=int, default=20, help="of each training and the search")
     parser.add_argument("--steps", type=int, default=5_000, help="of each long training")

@@ -1,4 +1,4 @@
-"""From a Keras model to a proven .tflite file.
+"""Export Keras models to .tflite files, and check that the files compute what the models do.
 
 Importing this package loads neither TensorFlow nor Keras, nor a runtime: each name is imported when
 it is first used.
@@ -6,14 +6,17 @@ it is first used.
 
 import lazy_loader
 
+from tfcompress.deprecation import with_old_names
+
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "benchmarking": ["BenchmarkResult", "benchmark"],
         "bundle": ["write_bundle"],
-        "parity": ["Agreement"],
+        "compatibility": ["CompatibilityReport", "check_target"],
         "export": ["export_tflite"],
-        "compatibility": ["Verdict", "check_target"],
         "inspection": ["Inspection", "inspect"],
+        "parity": ["ParityReport"],
         "running.runtime": [
             "Limits",
             "RunError",
@@ -24,7 +27,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "run",
             "run_isolated",
         ],
-        "benchmarking": ["BenchmarkResult", "benchmark"],
         "validation": ["validate"],
     },
+)
+__getattr__ = with_old_names(
+    __name__, __getattr__, {"Agreement": "ParityReport", "Verdict": "CompatibilityReport"}
 )

@@ -1,4 +1,4 @@
-"""How good the model would be on the device, seen while it trains."""
+"""Metrics of the deployed model while it trains."""
 
 from collections.abc import Sequence
 
@@ -13,26 +13,26 @@ from tfcompress.data import as_called, gather
 
 
 class DeployedAccuracy(CompressionCallback):
-    """Convert the model as it stands, run it in the interpreter, and log what it reaches there.
+    """Convert the present model, run it in the interpreter, and log its metrics there.
 
-    Logs ``val_deployed_<metric>`` for each metric, and ``val_deployed_agreement``: the share of
-    output values of the file that lie within one step of what Keras computes (within 1e-4 where the
-    outputs are float). Put it before ``EarlyStopping`` and ``ModelCheckpoint`` in the list of
-    callbacks, and they can watch what will ship:
+    Logs ``val_deployed_<metric>`` for each metric, and ``val_deployed_agreement``: the fraction of
+    output values within one quantization step of Keras's (within 1e-4 for float outputs). Put it
+    before ``EarlyStopping`` and ``ModelCheckpoint`` in the list of callbacks to let them monitor
+    the deployed model:
 
         ModelCheckpoint("best.keras", monitor="val_deployed_accuracy", mode="max")
 
     Args:
         validation_data: (inputs, labels), or a dataset of such batches.
-        metrics: Keras metrics, by name or as objects.
-        every: how many epochs lie between two conversions. The last epoch always counts.
+        metrics: Keras metrics, by name or as objects, for each output.
+        every: number of epochs between two conversions. The last epoch is always converted.
         quantization: as in ``export_tflite``; not for quantization-aware models.
         representative_data: as in ``export_tflite``.
         kernels: "xnnpack", "builtin" or "reference".
-        threads: threads of the interpreter.
+        threads: number of interpreter threads.
 
     Raises:
-        ValueError: ``validation_data`` has no labels or no example, or ``every`` is less than 1.
+        ValueError: ``validation_data`` has no labels or no examples, or ``every`` is less than 1.
             During training: what ``export_tflite`` raises.
 
     Example:
@@ -59,8 +59,8 @@ class DeployedAccuracy(CompressionCallback):
         self._inputs, self._labels = gather(validation_data)
         if self._labels is None:
             raise ValueError(
-                "DeployedAccuracy compares with labels: pass `validation_data=(inputs, labels)`, "
-                "or a dataset of such batches. Received data without labels."
+                "DeployedAccuracy needs labels: pass `validation_data=(inputs, labels)`, or a "
+                "dataset of such batches. Received: data without labels"
             )
         self.metrics = list(metrics)
         self.every = every
@@ -79,12 +79,13 @@ class DeployedAccuracy(CompressionCallback):
         converted = convert_model(self.model, **self._conversion)
         with load(converted.flatbuffer, **self._running) as loaded:
             outputs = loaded.predict(self._inputs)
-            steps = [port.scale or 1e-4 for port in loaded.outputs]
+            steps = [details.scale or 1e-4 for details in loaded.outputs]
         logs["val_deployed_agreement"] = self._agreement(converted.model, outputs, steps)
         for name, value in self._measure(outputs).items():
             logs[f"val_deployed_{name}"] = float(value)
 
     def _agreement(self, model, outputs, steps):
+        """Return the fraction of outputs within a step of Keras's."""
         expected = keras.tree.flatten(model.predict(as_called(self._inputs), verbose=0))
         close = [
             np.abs(output - reference) <= 1.5 * step
@@ -93,13 +94,19 @@ class DeployedAccuracy(CompressionCallback):
         return float(np.mean(np.concatenate([values.ravel() for values in close])))
 
     def _measure(self, outputs):
-        # New metric objects: the model's own are in the middle of an epoch.
-        metrics = [metric if isinstance(metric, str) else _anew(metric) for metric in self.metrics]
-        predictions = outputs[0] if len(outputs) == 1 else outputs
-        return compute_metrics(metrics, self._labels, predictions)
+        """Compute new metric objects: the model's own are in the middle of an epoch."""
+        if len(outputs) == 1:
+            return compute_metrics(self._metrics(), self._labels, outputs[0])
+        metrics = [self._metrics() for _ in outputs]
+        return compute_metrics(metrics, self._labels, outputs, self.model.output_names)
+
+    def _metrics(self):
+        """Return new metrics for one output."""
+        return [metric if isinstance(metric, str) else _copy(metric) for metric in self.metrics]
 
 
-def _anew(metric):
+def _copy(metric):
+    """Return a new metric with the same config."""
     if isinstance(metric, keras.metrics.Metric):
         return type(metric).from_config(metric.get_config())
     return metric

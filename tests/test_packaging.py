@@ -66,9 +66,13 @@ def test_example_is_short_enough_to_copy():
 
 
 def test_an_old_name_is_the_new_object_with_a_warning():
+    import exporters
     import tfcompress
 
     with pytest.warns(DeprecationWarning, match=r"is now tfcompress\.NoEquivalentError"):
         assert tfcompress.NoTwinError is tfcompress.NoEquivalentError
+    for old, new in (("Verdict", "CompatibilityReport"), ("Agreement", "ParityReport")):
+        with pytest.warns(DeprecationWarning, match=rf"is now exporters\.{new}"):
+            assert getattr(exporters, old) is getattr(exporters, new)
     with pytest.raises(AttributeError, match="nothing_of_ours"):
         _ = tfcompress.nothing_of_ours

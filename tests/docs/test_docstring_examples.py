@@ -18,11 +18,7 @@ DOCTEST = re.compile(r"^Example:\n(>>> (?:.+\n?)+)", re.MULTILINE)
 FENCE = re.compile(r"^Example:\n```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SHOWN = re.compile(r"  # (.+)$")
 
-BY_HAND = "a graph made by hand; "
 NOT_RUN = {
-    "tfcompress.targets.arena.plan_tensors": BY_HAND + "tests/exporters/test_compatibility.py",
-    "exporters.compatibility.first_segment": BY_HAND + "tests/exporters/test_compatibility.py",
-    "exporters.macs.count_macs": BY_HAND + "tests/exporters/test_inspection.py",
     "tfcompress.legacy.wrappers.strip_wrappers": "importing TFMOT changes what tf.keras is; "
     "tests/legacy/test_tfmot_models.py, in a process of its own",
     "tfcompress.pruning.schedules.as_schedule": "likewise; tests/legacy/test_migration_guide.py",
@@ -113,8 +109,8 @@ def test_what_is_not_run_is_there_and_tested_elsewhere():
 
 # Made by functions whose examples show them, and raised.
 WITHOUT = {
-    "exporters": {"Agreement", "BenchmarkResult", "Inspection", "Limits", "RunError", "Runtime"}
-    | {"Verdict"},
+    "exporters": {"BenchmarkResult", "CompatibilityReport", "Inspection", "Limits"}
+    | {"ParityReport", "RunError", "Runtime"},
     "keras_callbacks": set(),
     "tfcompress": {"NoEquivalentError", "PlacementError"},
 }

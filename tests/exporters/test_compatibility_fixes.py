@@ -69,8 +69,8 @@ def operations(content):
 
 def outputs(content, kernels):
     with load(content, kernels=kernels) as loaded:
-        (port,) = loaded.inputs
-        values = np.random.default_rng(1).uniform(-1, 1, (5, *port.shape[1:]))
+        (details,) = loaded.inputs
+        values = np.random.default_rng(1).uniform(-1, 1, (5, *details.shape[1:]))
         return loaded.predict(values.astype(np.float32))[0]
 
 

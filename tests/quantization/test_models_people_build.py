@@ -3,13 +3,15 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 from keras import layers as kl
 from keras import ops
 
 import tfcompress as tfc
-from exporters import export_tflite
+from exporters import export_tflite, validate
 from exporters.running.runtime import load
+from keras_callbacks import DeployedAccuracy
 from tfcompress.quantization.float_file import ConversionError
 
 RANDOM = np.random.default_rng(0)
@@ -239,3 +241,86 @@ def test_a_quantization_aware_model_is_a_part_of_another(tmp_path):
     whole = keras.Sequential([keras.Input((4,)), quantized, kl.Softmax()])
     expected = keras.ops.softmax(quantized.predict(x, verbose=0))
     np.testing.assert_allclose(whole.predict(x, verbose=0), expected, atol=1e-6)
+
+
+def two_heads():
+    inputs = keras.Input((8,))
+    x = kl.Dense(8, activation="relu")(inputs)
+    heads = [kl.Dense(3, activation="softmax", name="cls")(x), kl.Dense(4, name="box")(x)]
+    return keras.Model(inputs, heads)
+
+
+@pytest.mark.parametrize("kind", ["list", "dict", "dataset"])
+def test_labels_of_several_outputs(kind, tmp_path):
+    x = RANDOM.normal(size=(32, 8)).astype("float32")
+    cls, box = RANDOM.integers(0, 3, 32), RANDOM.normal(size=(32, 4)).astype("float32")
+    losses = {"cls": "sparse_categorical_crossentropy", "box": "mse"}
+    labels = [cls, box] if kind == "list" else {"cls": cls, "box": box}
+    quantized = tfc.quantize_aware(two_heads())
+    quantized.compile("adam", list(losses.values()) if kind == "list" else losses)
+    data = (x, labels)
+    deployed = DeployedAccuracy(data)
+    history = quantized.fit(x, labels, verbose=0, callbacks=[deployed]).history
+    expected = tf.argmax(quantized.predict(x, verbose=0)[0], -1).numpy() == cls
+    assert history["val_deployed_cls_accuracy"] == pytest.approx([expected.mean()])
+    if kind == "dataset":
+        data = tf.data.Dataset.from_tensor_slices(data).batch(16)
+    report = export_tflite(quantized, tmp_path / "m", validation_data=data).report
+    assert report.agreement.equal == 1.0
+    assert report.agreement.no_metric == "several outputs have labels; pass `metric`"
+
+    def metric(outputs, labels):
+        first = labels[0] if kind == "list" else labels["cls"]
+        return float((outputs[0].argmax(-1) == first).mean())
+
+    found = validate(tmp_path / "m", against=quantized, data=data, metric=metric)
+    assert found.reference_metric == expected.mean()
+
+
+@pytest.mark.parametrize("cell", [kl.LSTM, kl.GRU])
+def test_sequences_in_both_directions_of_any_batch_size(cell, tmp_path):
+    inputs = keras.Input((3, 2))
+    x = kl.Bidirectional(cell(2, return_sequences=True))(inputs)
+    quantized = tfc.quantize_aware(keras.Model(inputs, x))
+    x = RANDOM.normal(size=(20, 3, 2)).astype("float32")
+    quantized.calibrate(x)
+    together = quantized(x)
+    for count in (1, 7):
+        np.testing.assert_array_equal(quantized(x[:count]), together[:count])
+        report = export_tflite(quantized, tmp_path / "m", validation_data=x[:count]).report
+        assert report.agreement.equal == 1.0
+
+
+def test_several_inputs_are_inferred_as_their_file_does(tmp_path):
+    inputs = [keras.Input((4,), name="left"), keras.Input((6,), name="right")]
+    model = keras.Model(inputs, kl.Dense(3)(kl.Concatenate()(inputs)))
+    x = [RANDOM.normal(size=(64, size)).astype("float32") for size in (4, 6)]
+    quantized = tfc.quantize_aware(model).calibrate(x)
+    export_tflite(quantized, tmp_path / "m", validation_data=x)
+    with load(str(tmp_path / "m")) as loaded:
+        np.testing.assert_array_equal(loaded.predict(x)[0], quantized.predict(x, verbose=0))
+
+
+@pytest.mark.parametrize("kind", [kl.Conv2D, kl.SeparableConv2D])
+def test_dilated_convolutions_with_a_normalization(kind, tmp_path):
+    inputs = keras.Input((8, 8, 3))
+    x = kl.ReLU()(kl.BatchNormalization()(kind(4, 3, padding="same", dilation_rate=2)(inputs)))
+    both_ways(keras.Model(inputs, x), RANDOM.random((16, 8, 8, 3), "float32"), tmp_path / "m")
+
+
+def test_the_sign_of_a_number(tmp_path):
+    inputs = keras.Input((6,))
+    x = kl.Dense(8)(inputs)
+    shrunk = ops.sign(x) * ops.relu(ops.abs(x) - 0.2)
+    model = keras.Model(inputs, kl.Dense(3)(shrunk))
+    both_ways(model, RANDOM.normal(size=(64, 6)).astype("float32"), tmp_path / "m")
+
+
+@pytest.mark.parametrize("batch_size", [1, None])
+def test_the_largest_for_any_batch(batch_size, tmp_path):
+    inputs = keras.Input((6, 4))
+    model = keras.Model(inputs, ops.one_hot(ops.argmax(inputs, axis=-1), 4))
+    x = RANDOM.normal(size=(5, 6, 4)).astype("float32")
+    export_tflite(model, tmp_path / "m", "float32", batch_size=batch_size)
+    with load(str(tmp_path / "m")) as loaded:
+        np.testing.assert_array_equal(loaded.predict(x)[0], np.eye(4)[x.argmax(-1)])

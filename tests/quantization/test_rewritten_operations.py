@@ -30,6 +30,7 @@ OPERATIONS = {
     "Relu6": lambda x: tf.nn.relu6(4.0 * x),
     "SelectV2": lambda x: tf.where(tf.math.is_finite(x), x, 0.0),
     "Selu": tf.nn.selu,
+    "Sign": tf.sign,
     "Softplus": tf.nn.softplus,
     "Softsign": tf.nn.softsign,
     "Square": tf.square,

@@ -137,7 +137,7 @@ def test_needs_no_tensorflow():
     import subprocess
 
     code = (
-        "import sys, tfcompress.tflite.flatbuffer, tfcompress.tflite.precision, "
+        "import sys, tfcompress.tflite.flatbuffer, tfcompress.tflite.model, "
         "tfcompress.tflite.constants; print([m for m in ('tensorflow', 'keras') if m in "
         "sys.modules])"
     )

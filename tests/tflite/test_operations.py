@@ -20,7 +20,7 @@ from one_operation import (
 from operation_cases import CASES
 
 from tfcompress.compat.litert_schema import schema
-from tfcompress.targets.versions import operation_versions
+from tfcompress.targets.target import operation_versions
 from tfcompress.tflite import operations
 from tfcompress.tflite.editing import Editor
 from tfcompress.tflite.filling import Filling, Storage, fill

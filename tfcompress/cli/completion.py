@@ -105,7 +105,7 @@ def add_to(commands) -> None:
 
 def run(arguments) -> None:
     """Run the subcommand."""
-    from exporters.running.child.session import KERNELS
+    from exporters.running.runtime import KERNELS
     from tfcompress.cli.main import make_parser
     from tfcompress.targets import list_targets
 

@@ -31,18 +31,19 @@ def compiled_loss(model: keras.Model, y, y_pred, sample_weight):
     return model._compile_loss(y, y_pred, sample_weight)
 
 
-def compute_metrics(metrics: list, y_true, y_pred) -> dict:
+def compute_metrics(metrics: list, y_true, y_pred, output_names=None) -> dict:
     """Compute metrics of whole arrays as ``compile`` and ``evaluate`` do, names included.
 
     Args:
-        metrics: names or new metric objects.
+        metrics: names or new metric objects; a list of such for each of several outputs.
         y_true: the labels.
         y_pred: the predictions.
+        output_names: the names of several outputs.
 
     Returns:
         The results by name.
     """
-    compiled = CompileMetrics(metrics, None)
+    compiled = CompileMetrics(metrics, None, output_names=output_names)
     compiled.build(y_true, y_pred)
     compiled.update_state(y_true, y_pred)
     return compiled.result()

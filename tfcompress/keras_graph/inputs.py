@@ -1,8 +1,9 @@
-"""The inputs of a Keras model: their specifications, and their structure."""
+"""The inputs of a Keras model: their specifications, their structure, and data checked for them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfcompress.compat.keras_graphs import input_structure
@@ -10,18 +11,7 @@ from tfcompress.keras_graph.wrapper import unwrap
 
 
 def input_specs(model: keras.Model, batch_size: int | None = 1) -> list[tf.TensorSpec]:
-    """Describe what a model's inference function takes.
-
-    Args:
-        model: a built Keras model.
-        batch_size: the fixed batch size, or ``None`` for one that is free at run time.
-
-    Returns:
-        One spec per input, in the order of ``model.inputs``, named after them.
-
-    Raises:
-        ValueError: the model has no declared inputs, or a dimension besides the batch is unknown.
-    """
+    """Describe what a model's inference function takes."""
     inputs = getattr(unwrap(model), "inputs", None)
     if not inputs:
         raise ValueError(
@@ -46,3 +36,41 @@ def arrange_inputs(model: keras.Model, tensors: Sequence):
     if structure is None:
         return tensors[0] if len(tensors) == 1 else list(tensors)
     return keras.tree.pack_sequence_as(structure, list(tensors))
+
+
+def checked_inputs(model: keras.Model, inputs, data_name: str) -> list[np.ndarray]:
+    """Return data as one array per input of a model: its number, shapes, types and values checked.
+
+    ``data_name`` is what errors call the data.
+    """
+    specs = input_specs(model)
+    names = [spec.name for spec in specs]
+    if isinstance(inputs, Mapping) and set(inputs) == set(names):
+        inputs = [inputs[name] for name in names]
+    arrays = [np.asarray(array) for array in keras.tree.flatten(inputs)]
+    if len(arrays) != len(names):
+        raise ValueError(
+            f"Model {model.name!r} takes {len(names)} inputs, {names}. "
+            f"Received: {data_name} for {len(arrays)} inputs"
+        )
+    for array, spec in zip(arrays, specs, strict=True):
+        where = f"The {data_name} for input {spec.name!r} of model {model.name!r}"
+        shape, dtype = tuple(spec.shape[1:]), np.dtype(spec.dtype.as_numpy_dtype)
+        if array.ndim == 0 or array.shape[1:] != shape:
+            raise ValueError(
+                f"{where} needs the shape (examples, {', '.join(map(str, shape))}). "
+                f"Received: {array.shape}"
+            )
+        if array.dtype.kind not in "biuf" or not np.can_cast(array.dtype, dtype, "same_kind"):
+            raise ValueError(f"{where} needs a type that casts to {dtype}. Received: {array.dtype}")
+        if not np.isfinite(array).all():
+            raise ValueError(
+                f"{where} must be finite. Leave out these examples. "
+                f"Received: {np.count_nonzero(~np.isfinite(array))} NaN or infinite values"
+            )
+    if len({len(array) for array in arrays}) > 1:
+        raise ValueError(
+            "Every input needs the same number of examples. "
+            f"Received: {data_name} of shapes {[array.shape for array in arrays]}"
+        )
+    return arrays

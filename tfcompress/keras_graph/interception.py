@@ -28,12 +28,7 @@ def intercepted_calls(
     operations: Iterable[keras.Operation],
     wrap: Callable[[keras.Operation, Callable], Callable],
 ) -> Iterator[None]:
-    """Replace the ``call`` of each layer or operation for the duration of a ``with`` block.
-
-    Args:
-        operations: Keras layers or operations.
-        wrap: takes the operation and its present ``call``, returns the callable to use instead.
-    """
+    """Replace the ``call`` of each layer or operation for the duration of a ``with`` block."""
     replaced = []
     try:
         for operation in operations:
@@ -49,24 +44,13 @@ def intercepted_calls(
 
 
 def is_intercepted(operations: Iterable[keras.Operation]) -> bool:
-    """Tell whether the call of any layer or operation is replaced: someone looks at it.
-
-    Args:
-        operations: Keras layers or operations.
-
-    Returns:
-        Whether one has a call of its own.
-    """
+    """Return whether the call of any layer or operation is replaced: someone looks at it."""
     return any(has_untracked(operation, "call") for operation in operations)
 
 
 @contextlib.contextmanager
 def float32_computation(model: keras.Model) -> Iterator[None]:
-    """Make a model that trains in mixed precision compute in float32, as its deployed form does.
-
-    Args:
-        model: the model; its layers and those of its nested models change for the block's duration.
-    """
+    """Make a model that trains in mixed precision compute in float32, as its deployed form does."""
     policy = keras.DTypePolicy("float32")
     layers = [
         layer for layer in all_layers(model) if layer.compute_dtype in ("float16", "bfloat16")
@@ -86,9 +70,6 @@ class VariableSwap(keras.StatelessScope):
 
     Unlike ``keras.StatelessScope``, an assignment to a variable inside the scope takes effect (the
     seed of a dropout, the statistics of a normalization), and an enclosing scope stays visible.
-
-    Args:
-        swaps: (variable, tensor) pairs of equal shapes.
     """
 
     def __init__(self, swaps):
@@ -122,5 +103,5 @@ def deploying() -> Iterator[None]:
 
 
 def is_deploying() -> bool:
-    """Tell whether models are being traced for their file, in this thread."""
+    """Return whether models are being traced for their file, in this thread."""
     return getattr(_thread, "deploying", False)

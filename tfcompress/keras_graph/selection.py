@@ -20,9 +20,6 @@ def walk_layers(model: keras.Model) -> list[tuple[str, keras.Layer]]:
     nested model "encoder" is "encoder/conv". A layer used twice is listed once. Wrappers of this
     package are looked through, so that paths are always those of the user's own model.
 
-    Args:
-        model: a Keras model.
-
     Returns:
         (path, layer) pairs, a layer before its sublayers, in the order of the model.
     """
@@ -94,15 +91,7 @@ def select_layers(
 
 
 def frozen_layers(model: keras.Model) -> dict[str, str]:
-    """Find the layers that `fit` does not train.
-
-    Args:
-        model: a Keras model.
-
-    Returns:
-        By the path of each frozen layer, the path of what is frozen: the layer itself or the
-        outermost layer around it, "" for the whole model.
-    """
+    """Find the layers that `fit` does not train."""
     frozen = {"": ""} if not unwrap(model).trainable else {}
     for path, layer in walk_layers(model):
         parent = path.rpartition("/")[0]
@@ -146,14 +135,7 @@ def _unknown_layer(candidates, item):
 
 
 def output_layers(model: keras.Model) -> list[keras.Layer]:
-    """Find the layers whose weights make a model's outputs: from the end, the first with weights.
-
-    Args:
-        model: a built model; in nested ones the search goes on.
-
-    Returns:
-        The layers; none of a subclassed model, whose ``call`` does not show them.
-    """
+    """Return the last layers with weights before a model's outputs; none of subclassed models."""
     found: dict[int, keras.Layer] = {}
     seen: set[int] = set()
 

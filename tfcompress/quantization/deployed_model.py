@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfcompress.compat.keras_graphs import output_structure
 from tfcompress.compat.keras_logits import with_logits
-from tfcompress.keras_graph.hooks import TapPoint
+from tfcompress.keras_graph.hooks import HookPoint
 from tfcompress.keras_graph.wrapper import unwrap
 from tfcompress.quantization.deployed_graph import DeployedGraph, probe_inputs
 from tfcompress.quantization.execution import (
@@ -29,6 +29,8 @@ _PROBED_EXAMPLES = 3
 # A change of the inputs of the size of a few roundings, and how much more those of all layers do.
 _MOVED = 1e-6
 _MAGNIFIED = 10.0
+# Compiling a recurrent model takes as long as many calls.
+_CALLS_BEFORE_COMPILING = 16
 
 
 class DeployedModel:
@@ -44,13 +46,14 @@ class DeployedModel:
     def __init__(self, graph: DeployedGraph, model: keras.Model, kernels: str, state: Callable):
         self.graph = graph
         self._model, self._kernels, self._state = model, kernels, state
+        self._calls = 0
 
     def numbers(self) -> GraphIntegers:
         """Compute what the file is filled with now, as eager tensors."""
         return self._compiled_numbers()
 
     @functools.cached_property
-    def probabilities(self) -> frozenset[TapPoint]:
+    def probabilities(self) -> frozenset[HookPoint]:
         """The points of softmaxes and sigmoids that nothing but the model's outputs reads."""
         return self.graph.probability_points()
 
@@ -139,6 +142,9 @@ class DeployedModel:
     def __call__(self, inputs):
         """Compute what the device computes on a batch; losses find the logits of probabilities."""
         if tf.executing_eagerly():
+            self._calls += 1
+            if self._calls <= _CALLS_BEFORE_COMPILING:
+                return with_logits(*self._outputs(inputs, self.numbers()))
             return with_logits(*self._compiled(inputs))
         return with_logits(*self._outputs(inputs, self._numbers()))
 

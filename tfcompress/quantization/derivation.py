@@ -31,6 +31,9 @@ _LINEAR = {
 _KERNEL_INPUT, _BIAS_INPUT = 1, 2
 _VIEWS = frozenset({"ExpandDims", "Identity", "Reshape", "Squeeze", "StopGradient"})
 _COPIES = _VIEWS | {"Transpose", "StridedSlice", "Slice", "ConcatV2", "Split", "Unpack"}
+# A dilated convolution is a plain one between two moves of places, which the file undoes.
+_BEFORE_LINEAR = _VIEWS | {"Transpose", "SpaceToBatchND"}
+_BEHIND_LINEAR = _VIEWS | {"BatchToSpaceND"}
 _ADDITIONS = frozenset({"Add", "AddV2", "BiasAdd"})
 
 Values = Mapping[str, object]  # of operands, by the name of the tensor
@@ -233,7 +236,7 @@ class _Explanations:
         steps = []
         while len(live) == 1:
             source = self._nodes[live[0]]
-            if source.op in (*_VIEWS, "Transpose"):  # values tell whether channels stay last
+            if source.op in _BEFORE_LINEAR:  # values tell whether channels stay last
                 live = [source.input[0].split(":")[0]]
                 continue
             step = self._affine_step(source)
@@ -252,7 +255,7 @@ class _Explanations:
             if len(live) != 1:
                 break
             (node,) = live
-            if node.op in _VIEWS:
+            if node.op in _BEHIND_LINEAR:
                 continue
             step = self._affine_step(node)
             if step is None:

@@ -11,7 +11,7 @@ from tfcompress.compat.keras_attributes import set_untracked
 from tfcompress.compat.keras_logits import logits_behind, with_logits
 from tfcompress.compat.keras_training import without_autocast
 from tfcompress.data import iterate_inputs
-from tfcompress.keras_graph.hooks import TappedCalls, walk_operations
+from tfcompress.keras_graph.hooks import HookedCalls, walk_operations
 from tfcompress.keras_graph.inputs import input_specs
 from tfcompress.keras_graph.interception import is_intercepted
 from tfcompress.keras_graph.selection import LayerSelector, select_layers
@@ -109,7 +109,7 @@ class QuantizeAware(ModelWrapper):
         self.float_layers = tuple(float_paths(schemes))
         self.allow_float = (*self._allowed, *self.float_layers, *placement.beside_float)
         self._weights = QuantizedWeights(model, schemes)
-        self._taps = TappedCalls(model, forms_for(placement.rewritten))
+        self._taps = HookedCalls(model, forms_for(placement.rewritten))
         self._traced = tf.function(self._rounded, autograph=False, reduce_retracing=True)
         self._observe = tf.function(self._observed, reduce_retracing=True)
         self.phase = Phase()
@@ -152,6 +152,8 @@ class QuantizeAware(ModelWrapper):
                 self.require_ranges()
         # The deployed graph calls no layers; who looks at them is shown fake quantization.
         watched = is_intercepted(self._taps.operations)
+        if all(each is None for each in keras.tree.flatten(mask)):  # Keras gives one for each input
+            mask = None
         if not training and mask is None and not watched and self.deployed.exact:
             return self.deployed(inputs)
         phase = self.phase if training else _INFERENCE

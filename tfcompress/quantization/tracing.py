@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfcompress.compat.tensorflow_graphs import freeze_variables
-from tfcompress.keras_graph.hooks import TappedCalls, TapPoint, walk_operations
+from tfcompress.keras_graph.hooks import HookedCalls, HookPoint, walk_operations
 from tfcompress.keras_graph.inner_tensors import is_inner_role
 from tfcompress.keras_graph.inputs import arrange_inputs, input_specs
 from tfcompress.keras_graph.interception import (
@@ -29,9 +29,9 @@ from tfcompress.keras_graph.wrapper import ModelWrapper, unwrap
 from tfcompress.quantization.lowerings.operations import forms_for
 
 
-def input_point(index: int) -> TapPoint:
+def input_point(index: int) -> HookPoint:
     """Name the model's own input of that index."""
-    return TapPoint("", "input", 0, index)
+    return HookPoint("", "input", 0, index)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +53,7 @@ class TracedModel:
     inputs: tuple[str, ...]
     weights: Mapping[str, keras.Variable]
     outputs: tuple[str, ...]
-    points: Mapping[str, TapPoint]
+    points: Mapping[str, HookPoint]
     paths: Mapping[str, str]
 
     def run(self, tensors: Sequence[str], inputs: Sequence, weights: Mapping[str, object]) -> list:
@@ -124,7 +124,7 @@ def trace(
 
     Args:
         model: a built Keras model.
-        wrap: the lowering of each layer's call; see ``TappedCalls.active``. Layers compute as they
+        wrap: the lowering of each layer's call; see ``HookedCalls.active``. Layers compute as they
             are when not given.
         rewritten: types of TensorFlow operations that are lowered; see ``rewritings``.
         batch_size: a fixed one, which the one-operation LSTM needs; free when not given.
@@ -138,7 +138,7 @@ def trace(
     specs = input_specs(model, batch_size)
     variables = _float_variables(model)
     run = model.call if isinstance(model, ModelWrapper) else model
-    seen: dict[str, TapPoint] = {}
+    seen: dict[str, HookPoint] = {}
     main, calls = [], []
     operations = walk_operations(model) if isinstance(unwrap(model), keras.Model) else []
     paths = {id(operation): path for path, operation in operations}
@@ -165,7 +165,7 @@ def trace(
         main.append(tf.compat.v1.get_default_graph())
         watched = contextlib.nullcontext()
         if wrap is not None or rewritten:
-            watched = TappedCalls(model, forms_for(rewritten)).active(look, wrap)
+            watched = HookedCalls(model, forms_for(rewritten)).active(look, wrap)
         noting = intercepted_calls([operation for _, operation in operations], noted)
         with watched, noting, VariableSwap(list(zip(variables, weights, strict=True))):
             return keras.tree.flatten(run(arrange_inputs(model, inputs), training=False))

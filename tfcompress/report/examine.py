@@ -14,7 +14,7 @@ import numpy as np
 from exporters.benchmarking import OperationTime, benchmark
 from exporters.compatibility import check_target
 from exporters.inspection import Inspection, inspect
-from exporters.layer_parity import LayerAgreement
+from exporters.layer_parity import LayerParity
 from exporters.report import gzip_size
 from exporters.running.runtime import Limits, find_runtime
 from exporters.validation import Metric, file_metric, validate
@@ -231,7 +231,7 @@ def _processor() -> str:
 def _layer_findings(
     model: TFLiteModel,
     inspection: Inspection,
-    agreements: Sequence[LayerAgreement],
+    agreements: Sequence[LayerParity],
     times: Sequence[OperationTime],
 ) -> tuple[LayerFindings, ...]:
     """Combine what was read, compared and timed for each operation of the main graph."""

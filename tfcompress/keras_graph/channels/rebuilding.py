@@ -1,4 +1,4 @@
-"""A smaller model from a model and the channels that it can do without."""
+"""Rebuilding a model without some of its channels."""
 
 import copy
 from collections.abc import Collection, Mapping
@@ -25,45 +25,12 @@ def rebuild(
     replaced: Mapping[int, keras.KerasTensor] | None = None,
     remade: Mapping[int, keras.Layer] | None = None,
 ) -> keras.Model:
-    """Build a model without some channels, with the weights of those that are left.
-
-    Args:
-        model: the model that ``flow`` was read from.
-        flow: what ``read_channels`` found.
-        removed: numbers of bundles that go.
-        replaced: for a Functional model: by the id of one of its tensors, an earlier tensor that
-            takes its place. Layers that nothing needs any more are left out.
-        remade: by the id of a layer, an unbuilt layer that takes its place; its weights are not
-            copied.
-
-    Returns:
-        A new model of the same kind with the same inputs and outputs, the same layer names, and
-        weights of its own; not compiled.
-
-    Raises:
-        ValueError: a bundle is pinned.
-
-    Example:
-    >>> from tfcompress.keras_graph.channels import read_channels
-    >>> flow = read_channels(model)
-    >>> smaller = rebuild(model, flow, removed=flow.groups[0].bundles[:4])
-    """
+    """Build a model without some channels, with the weights of those that are left."""
     return _Builder(flow, flow.kept(removed), replaced or {}, remade or {}).model(model)
 
 
 def run_graph(functional, inputs, replaced, operation_of=None, wanted=None):
-    """Run a graph of layers with some of its tensors replaced by earlier ones.
-
-    Args:
-        functional: a Functional model.
-        inputs: tensors or symbolic tensors in place of its inputs, in their order.
-        replaced: by the id of a tensor of the graph, the tensor of the graph to use instead.
-        operation_of: from a layer or operation to what is called in its place.
-        wanted: a structure of tensors of the graph; the outputs when not given.
-
-    Returns:
-        What takes their place, in the same structure.
-    """
+    """Run a graph of layers with some of its tensors replaced by earlier ones."""
     values = {id(tensor): given for tensor, given in zip(functional.inputs, inputs, strict=True)}
 
     def value(tensor):

@@ -1,8 +1,8 @@
 """What each kind of layer does to channels: one function per kind.
 
-A rule reads the tensors of a call, says which slices of the layer's variables and which settings
-belong to which channels, ties what must go together, and returns the tensors that are made. A layer
-without a rule is reported, and whatever it reads stays whole.
+A rule gets a call and returns the tensors of its outputs. It records which slices of the layer's
+variables and which settings belong to which channels, and couples channels. A layer without a rule
+is reported, and the channels of its inputs are pinned.
 """
 
 import math
@@ -22,7 +22,7 @@ def untracked(call: Call) -> list[Tensor]:
     return [Tensor(shape, None) for shape in call.output_shapes]
 
 
-def passed_on(call: Call) -> list[Tensor]:
+def elementwise(call: Call) -> list[Tensor]:
     """Make each channel of the output from the same channel of the input."""
     (x,) = call.inputs
     if x.channels is None or len(x.shape) != len(call.output_shape):
@@ -34,10 +34,10 @@ def softmax(call: Call) -> list[Tensor]:
     """Normalize over an axis, whose channels depend on each other."""
     (x,) = call.inputs
     axes = np.atleast_1d(call.layer.axis)
-    return untracked(call) if any(x.on(axis) is not None for axis in axes) else passed_on(call)
+    return untracked(call) if any(x.on(axis) is not None for axis in axes) else elementwise(call)
 
 
-def combined(call: Call) -> list[Tensor]:
+def broadcast(call: Call) -> list[Tensor]:
     """Combine tensors element by element, with broadcasting."""
     rank = len(call.output_shape)
     known = [
@@ -56,7 +56,7 @@ def combined(call: Call) -> list[Tensor]:
         if channels is None:
             call.pin(None if x.channels is None else x.channels.ids)
         if joined is not None or channels is None:
-            call.tie(joined, channels)
+            call.couple(joined, channels)
         joined = channels if joined is None else joined
     whole = [x for x in call.inputs if x.channels is None and x.shape[axis - rank :][:1] != (1,)]
     if any(axis - rank + len(x.shape) >= 0 for x in whole):
@@ -72,7 +72,7 @@ def concatenated(call: Call) -> list[Tensor]:
     if not known or any(other != known[0] for other in known):
         return untracked(call)
     if known[0] != axis:
-        return combined(call)
+        return broadcast(call)
     # What is not known takes part as channels that stay.
     parts = []
     for number, x in enumerate(call.inputs):
@@ -125,7 +125,7 @@ def spatial(call: Call) -> list[Tensor]:
     """Pool, pad, crop or resize positions and leave channels alone."""
     (x,) = call.inputs
     axis = channel_axis(call.layer, x.shape)
-    return untracked(call) if x.on(axis) is None else passed_on(call)
+    return untracked(call) if x.on(axis) is None else elementwise(call)
 
 
 def batch_normalization(call: Call) -> list[Tensor]:
@@ -136,7 +136,7 @@ def batch_normalization(call: Call) -> list[Tensor]:
         return untracked(call)
     for variable in (layer.gamma, layer.beta, layer.moving_mean, layer.moving_variance):
         call.slice(variable, 0, ids)
-    return passed_on(call)
+    return elementwise(call)
 
 
 def normalized_over_channels(call: Call) -> list[Tensor]:
@@ -144,10 +144,10 @@ def normalized_over_channels(call: Call) -> list[Tensor]:
     (x,) = call.inputs
     axis = getattr(call.layer, "axis", -1)
     axes = [axis] if isinstance(axis, int) else list(axis)
-    return untracked(call) if any(x.on(a) is not None for a in axes) else passed_on(call)
+    return untracked(call) if any(x.on(a) is not None for a in axes) else elementwise(call)
 
 
-def leaky(call: Call) -> list[Tensor]:
+def prelu(call: Call) -> list[Tensor]:
     """Apply PReLU, whose slopes may be one per channel."""
     layer, (x,) = call.layer, call.inputs
     if x.channels is None:
@@ -155,7 +155,7 @@ def leaky(call: Call) -> list[Tensor]:
     axis = x.channels.axis - 1
     if layer.alpha.shape[axis] != 1:
         call.slice(layer.alpha, axis, call.read(x, x.channels.axis))
-    return passed_on(call)
+    return elementwise(call)
 
 
 def convolution(call: Call) -> list[Tensor]:
@@ -170,12 +170,12 @@ def convolution(call: Call) -> list[Tensor]:
         # A removed channel takes the one in the same place of every group along.
         made_in_groups = made.reshape(layer.groups, -1)
         for other in made_in_groups[1:]:
-            call.tie(made_in_groups[0], other)
+            call.couple(made_in_groups[0], other)
         read_in_groups = None
         if ids is not None:
             read_in_groups = ids.reshape(layer.groups, -1)
             for other in read_in_groups[1:]:
-                call.tie(read_in_groups[0], other)
+                call.couple(read_in_groups[0], other)
             read_in_groups = read_in_groups[0]
         call.slice(kernel, -2, read_in_groups)
         inputs = (read_in_groups,) if ids is not None else ()
@@ -340,7 +340,7 @@ def recurrent(call: Call) -> list[Tensor]:
     ids = call.read(x, -1)
     made = call.make(layer.units)
     for state in states:
-        call.tie(made, state.on(-1))
+        call.couple(made, state.on(-1))
     _slice_cell(call, layer.cell, ids, made)
     call.size(made, "units")
     _recurrent_cost(call, layer.cell, x, ids, made)
@@ -383,13 +383,13 @@ def bidirectional(call: Call) -> list[Tensor]:
 
 
 _BY_LAYER = {
-    passed_on: (
+    elementwise: (
         kl.Activation, kl.ReLU, kl.LeakyReLU, kl.ELU, kl.Dropout, kl.GaussianDropout,
         kl.GaussianNoise, kl.AlphaDropout, kl.SpatialDropout1D, kl.SpatialDropout2D,
         kl.SpatialDropout3D, kl.ActivityRegularization, kl.Identity,
     ),
     softmax: (kl.Softmax,),
-    combined: (kl.Add, kl.Subtract, kl.Multiply, kl.Average, kl.Maximum, kl.Minimum),
+    broadcast: (kl.Add, kl.Subtract, kl.Multiply, kl.Average, kl.Maximum, kl.Minimum),
     concatenated: (kl.Concatenate,),
     reshaped: (kl.Flatten, kl.Reshape, kl.Permute),
     globally_pooled: (
@@ -411,7 +411,7 @@ _BY_LAYER = {
     embedding: (kl.Embedding,),
     batch_normalization: (kl.BatchNormalization,),
     normalized_over_channels: (kl.LayerNormalization, kl.UnitNormalization),
-    leaky: (kl.PReLU,),
+    prelu: (kl.PReLU,),
     multi_head_attention: (kl.MultiHeadAttention,),
     recurrent: RECURRENT,
     bidirectional: (kl.Bidirectional,),
@@ -419,12 +419,12 @@ _BY_LAYER = {
 
 # Functions of keras.ops, and the operators of symbolic tensors, appear in a graph as operations.
 _BY_OPERATION = {
-    passed_on: (
+    elementwise: (
         "Abs", "Cast", "Celu", "Clip", "Elu", "Gelu", "HardSigmoid", "HardSilu", "HardTanh",
         "LeakyRelu", "Identity", "Log1p", "Negative", "Relu", "Relu6", "Selu", "Sigmoid", "Silu",
         "Softplus", "Softsign", "Sqrt", "Square", "StopGradient", "Tanh",
     ),
-    combined: ("Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Maximum", "Minimum"),
+    broadcast: ("Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Maximum", "Minimum"),
     concatenated: ("Concatenate",),
 }  # fmt: skip
 

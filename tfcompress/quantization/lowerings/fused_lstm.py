@@ -51,7 +51,7 @@ def with_recurrence(
 
     Args:
         model: a built Keras model.
-        lowering: that of each layer, see ``TappedCalls.active``; None for calls as they are.
+        lowering: that of each layer, see ``HookedCalls.active``; None for calls as they are.
         fuse: whether an LSTM may become one operation, which needs a fixed batch size.
         unroll: whether the loops of the others are unrolled, which integer files need, and free
             batch sizes.

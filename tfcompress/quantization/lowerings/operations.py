@@ -28,6 +28,12 @@ def _negated(operation):
     return x * -1.0 if x.dtype.is_floating else None
 
 
+def _signed(operation):
+    (x,) = operation.inputs
+    one, zero = (tf.constant(number, x.dtype) for number in (1, 0))
+    return tf.where(x > 0, one, tf.where(x < 0, -one, zero)) if x.dtype.is_floating else None
+
+
 def _squared(operation):
     (x,) = operation.inputs
     return x * x if x.dtype.is_floating else None
@@ -160,7 +166,9 @@ def _extreme(find):
         choice = x.op.inputs[0].op if x.op.type == "Reshape" else x.op
         if choice.type != "SelectV2" or not _is_tiny(choice.inputs[1]):
             return None
-        values = tf.reshape(choice.inputs[2], tf.shape(x))
+        # The shape in numbers: that of a tensor would keep it, where the batch size is free.
+        shape = [-1 if size is None else size for size in x.shape]
+        values = tf.reshape(choice.inputs[2], shape)
         return find(values, axis, operation.get_attr("output_type"))
 
     return form
@@ -193,6 +201,7 @@ _EXACT = {
     "RealDiv": _divided_by_a_root,
     "Relu6": _clipped_at_six,
     "SelectV2": _where_finite,
+    "Sign": _signed,
     "ZerosLike": _filled_with(0.0),
 }
 # Their parts need ranges of their own, closer ones than the converter observes.
@@ -256,7 +265,7 @@ def forms_for(kinds: Collection[str]) -> Callable[[object], Mapping[str, Callabl
         kinds: types of TensorFlow operations, see ``rewritings``.
 
     Returns:
-        A callable that takes the layer, see ``TappedCalls``.
+        A callable that takes the layer, see ``HookedCalls``.
     """
     known = _SCOPES_FOR_16_BITS if _L2_NORMALIZATION in kinds else _SCOPES
     chosen = {

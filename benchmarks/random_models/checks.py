@@ -1,0 +1,273 @@
+"""What must hold for every model: its files compute what it does, and nothing fails by accident.
+
+Each check takes a `Case` and returns figures, or raises `WrongError`. A documented error counts as
+a refusal, which has to be proven: the operation that it names has no integer kernel.
+"""
+
+import dataclasses
+import functools
+import pathlib
+import re
+import tempfile
+import warnings
+
+import keras
+import numpy as np
+from structure import make_deaf
+
+import tfcompress as tfc
+from exporters import load
+from exporters.converting import FloatOperationError, convert_model
+from keras_callbacks import MagnitudePruning
+from random_models.programs import Program, build, examples
+from tfcompress.keras_graph.channels import read_channels
+from tfcompress.keras_graph.kernels import find_kernels
+from tfcompress.pruning.channels.importance import CRITERIA
+from tfcompress.pruning.channels.selection import ChannelSelection
+from tfcompress.quantization.float_file import ConversionError
+from tfcompress.tflite.flatbuffer import read_model
+from tfcompress.tflite.model import float_operations
+from tfcompress.tflite.operations import runs_with
+
+SEEN, COMPARED = 32, 8
+# What float32 rounding explains, relative to the largest value.
+ROUNDING = 1e-4
+# Fewer may be a fault.
+FEW_DECIBELS = 15
+REFUSALS = (FloatOperationError, tfc.PlacementError)
+
+
+class WrongError(Exception):
+    """Something that must hold does not."""
+
+
+class Case:
+    """A model with its data, made anew for each check as a program says."""
+
+    def __init__(self, program: Program, folder: pathlib.Path):
+        self.program, self.folder = program, folder
+
+    @functools.cached_property
+    def model(self) -> keras.Model:
+        """The model; checks that change it build their own."""
+        return build(self.program)
+
+    @functools.cached_property
+    def seen(self):
+        """Inputs to observe ranges on."""
+        return _single(examples(self.model, SEEN, 1))
+
+    @functools.cached_property
+    def compared(self):
+        """Inputs to compare outputs on."""
+        return _single(examples(self.model, COMPARED, 2))
+
+    @functools.cached_property
+    def expected(self) -> list[np.ndarray]:
+        """What the model computes."""
+        return outputs(self.model, self.compared)
+
+
+def _single(arrays):
+    return arrays[0] if len(arrays) == 1 else arrays
+
+
+def outputs(model, inputs) -> list[np.ndarray]:
+    """Return what a model computes at inference, as a list."""
+    return [np.asarray(each) for each in keras.tree.flatten(model(inputs, training=False))]
+
+
+def _of_file(content, inputs):
+    arrays = inputs if isinstance(inputs, list) else [inputs]
+    names = [f"input_{number}" for number in range(len(arrays))]
+    with load(content) as loaded:
+        return loaded.predict(dict(zip(names, arrays, strict=True)))
+
+
+def _require(holds, otherwise):
+    if not holds:
+        raise WrongError(otherwise)
+
+
+def _require_near(expected, found, what):
+    _require(len(expected) == len(found), f"{what}: {len(found)} outputs")
+    for number, (one, other) in enumerate(zip(expected, found, strict=True)):
+        _require(one.shape == other.shape, f"{what}: output {number} has shape {other.shape}")
+        error = np.abs(one - other).max() / max(np.abs(one).max(), 1e-3)
+        _require(error < ROUNDING, f"{what}: output {number} differs by {error:.0e} of the largest")
+
+
+def float_file(case):
+    """The float file computes what the model does."""
+    content = convert_model(case.model, "float32").flatbuffer
+    _require_near(case.expected, _of_file(content, case.compared), "the float file")
+
+
+def saved(case):
+    """A model that is saved and loaded computes the same, to the bit."""
+    case.model.save(case.folder / "model.keras")
+    found = outputs(keras.models.load_model(case.folder / "model.keras"), case.compared)
+    same = all(map(np.array_equal, case.expected, found))
+    _require(same, "a loaded model computes something else")
+
+
+def signal(expected, found) -> float:
+    """Return the smallest signal-to-noise ratio of several outputs, in dB; 100 at most.
+
+    The mean of an output over the examples is no signal.
+    """
+    ratios = []
+    for exact, given in zip(expected, found, strict=True):
+        noise = np.square(exact - given).sum()
+        power = np.square(exact).sum()
+        ratios.append(10 * np.log10((power + 1e-12) / (noise + 1e-12)))
+    return float(min(100.0, *ratios, 100.0))
+
+
+def after_training(case):
+    """The int8 file of a float model is integer throughout, and near the model."""
+    content = convert_model(case.model, "int8", representative_data=case.seen).flatbuffer
+    _require_integer(content)
+    decibels = signal(case.expected, _of_file(content, case.compared))
+    if decibels < FEW_DECIBELS:
+        _require_better_with_16_bits(case, decibels)
+    return {"after training": decibels}
+
+
+def _require_better_with_16_bits(case, decibels):
+    """Tell a fault from the rounding of 8 bits: more bits cure that."""
+    try:
+        content = convert_model(case.model, "int16x8", representative_data=case.seen).flatbuffer
+    except (*REFUSALS, ConversionError):
+        return
+    more = signal(case.expected, _of_file(content, case.compared))
+    _require(more > decibels + 10, f"{decibels:.0f} dB, and {more:.0f} dB with 16 bits")
+
+
+def _require_integer(content):
+    floats = [operation.name for operation in float_operations(read_model(content))]
+    _require(not floats, f"in float: {', '.join(floats)}")
+
+
+def quantization_aware(case):
+    """The file of a quantization-aware model equals it to the last bit; saved, it is the same."""
+    quantized = tfc.quantize_aware(build(case.program)).calibrate(case.seen)
+    _trained(quantized, case)
+    content = convert_model(quantized).flatbuffer
+    _require_integer(content)
+    _require(quantized.deployed.exact, "inference is not that of the device")
+    expected = outputs(quantized, case.compared)
+    for number, (one, other) in enumerate(
+        zip(expected, _of_file(content, case.compared), strict=True)
+    ):
+        differing = np.count_nonzero(one != other)
+        _require(not differing, f"output {number}: {differing} of {one.size} differ from the file")
+    quantized.save(case.folder / "aware.keras")
+    loaded = keras.models.load_model(case.folder / "aware.keras")
+    same = all(map(np.array_equal, expected, outputs(loaded, case.compared)))
+    _require(same, "a loaded quantization-aware model computes something else")
+    return {"quantization-aware": signal(outputs(quantized.model, case.compared), expected)}
+
+
+def _trained(model, case, callbacks=()):
+    """Run one step that moves statistics, ranges and masks, and no weight."""
+    model.compile(keras.optimizers.SGD(0.0), "mse", jit_compile=False)
+    zeros = _single([np.zeros((SEEN, *each.shape[1:]), "float32") for each in case.expected])
+    model.fit(case.seen, zeros, SEEN, 1, 0, list(callbacks))
+
+
+def pruned(case):
+    """Half of each kernel's weights are zero after a step, and stay so."""
+    model = build(case.program)
+    kernels = [each.variable for each in find_kernels(model) if not each.depthwise]
+    if not kernels:
+        return
+    schedule = tfc.ConstantSparsity(0.5, 0, frequency=1)
+    _trained(model, case, [MagnitudePruning(schedule)])
+    for kernel in kernels:
+        values = keras.ops.convert_to_numpy(kernel)
+        count = int(np.count_nonzero(values == 0))
+        _require(
+            abs(count - values.size / 2) <= 0.5, f"{kernel.path}: {count} zeros of {values.size}"
+        )
+
+
+def removed(case):
+    """The smaller model computes what the model does where nothing reads the removed channels."""
+    model = build(case.program)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # nothing to remove
+        smaller = tfc.remove_channels(model, ratio=0.5)
+    flow = read_channels(model)
+    make_deaf(
+        model, flow, ChannelSelection(flow, flow.groups, CRITERIA["l1"](model, flow)).by_ratio(0.5)
+    )
+    _require_near(outputs(model, case.compared), outputs(smaller, case.compared), "channel removal")
+    return {"channels left": smaller.count_params() / max(1, model.count_params())}
+
+
+CHECKS = {
+    "float file": float_file,
+    "saved": saved,
+    "after training": after_training,
+    "quantization-aware": quantization_aware,
+    "pruned": pruned,
+    "channels": removed,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """What does not hold for a model.
+
+    Attributes:
+        check: the key of ``CHECKS``.
+        what: the error, in short.
+    """
+
+    check: str
+    what: str
+
+    @property
+    def kind(self) -> str:
+        """The failure without the numbers and names of one model: what shrinking must keep."""
+        words = re.sub(r"'[^']*'|\[[^]]*\]|\([^)]*\)|\S*[\d/]\S*", "", self.what)
+        return f"{self.check}: {' '.join(words.split())[:100]}"
+
+
+def missing_kernels(message: str) -> list[str]:
+    """Return the operations that a refusal names, and that have an integer kernel after all."""
+    names = re.findall(r"\b[A-Z][A-Z0-9]+(?:_[A-Z0-9]+)*\b", message.partition("device:")[2])
+    return [name for name in names if runs_with(name, "INT8")]
+
+
+def check(program: Program, names=tuple(CHECKS)) -> tuple[list[Failure], dict]:
+    """Check all that must hold for a model.
+
+    Args:
+        program: the model.
+        names: keys of ``CHECKS``.
+
+    Returns:
+        (failures, figures): among the figures are the reasons of refusals, by check.
+    """
+    failures, figures = [], {}
+    with tempfile.TemporaryDirectory() as folder:
+        case = Case(program, pathlib.Path(folder))
+        try:
+            usable = all(np.isfinite(each).all() for each in case.expected)
+        except (TypeError, ValueError) as error:  # of Keras: a mask that does not fit, say
+            return [], {"unusable": str(error)}
+        if not usable:
+            return [], {"unusable": "not finite"}
+        for name in names:
+            try:
+                figures |= CHECKS[name](case) or {}
+            except REFUSALS as error:
+                figures[f"refused, {name}"] = str(error)
+                if present := missing_kernels(str(error)):
+                    what = f"refused for {', '.join(sorted({*present}))}: {error}"
+                    failures.append(Failure(name, what))
+            except Exception as error:
+                failures.append(Failure(name, f"{type(error).__name__}: {error}"))
+    return failures, figures

@@ -1,0 +1,62 @@
+"""A few random models through every technique; `make soak` takes thousands."""
+
+import dataclasses
+import json
+
+import keras
+import numpy as np
+import pytest
+
+MODELS = 8
+LONGEST = 8
+
+
+@pytest.mark.parametrize("number", range(MODELS))
+def test_every_technique_takes_a_random_model_or_says_which_kernel_is_missing(number):
+    from random_models.checks import check
+    from random_models.search import program_of_number
+
+    failures, _ = check(program_of_number(number, LONGEST))
+    assert failures == []
+
+
+def test_a_number_is_always_the_same_model():
+    from random_models.programs import build, program_of
+    from random_models.search import program_of_number
+
+    first, again, other = (program_of_number(number) for number in (3, 3, 4))
+    assert first == again != other
+    assert program_of(json.loads(json.dumps(dataclasses.asdict(first)))) == first
+    one, two = build(first), build(first)
+    assert [each.name for each in one.layers] == [each.name for each in two.layers]
+    for left, right in zip(one.get_weights(), two.get_weights(), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_steps_that_fit_nothing_are_left_out():
+    from random_models.programs import LAYER, MODEL, Program, Step, build
+
+    program = Program(
+        ("vector",),
+        (Step("Conv2D"), Step("Dense"), Step(MODEL, inner=(Step("tile"),)), Step(LAYER)),
+    )
+    kinds = [type(each).__name__ for each in build(program).operations]
+    assert kinds == ["InputLayer", "Dense", "Functional", "Steps"]
+
+
+def test_what_fails_is_shrunk(monkeypatch):
+    from random_models import checks, search
+    from random_models.programs import build
+
+    def no_tanh(case):
+        if any(type(each).__name__ == "Tanh" for each in case.model.operations):
+            raise checks.WrongError("3 tanh")
+
+    monkeypatch.setattr(checks, "CHECKS", {"tanh": no_tanh})
+    number = next(n for n in range(100) if checks.check(search.program_of_number(n), ("tanh",))[0])
+    (failure,), _ = checks.check(search.program_of_number(number), ("tanh",))
+    assert failure.kind == "tanh: WrongError: tanh"
+    program = search.smallest(number, failure, seconds=20)
+    assert len(program.steps) == 3  # the fewest
+    keras.backend.clear_session()
+    assert sum(type(each).__name__ == "Tanh" for each in build(program).operations) == 1
