@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import keras
 import numpy as np
-from keras.src.trainers.compile_utils import CompileMetrics
 
 from exporters.converting import convert_model
 from exporters.running.runtime import load
 from keras_callbacks.callback import CompressionCallback
+from tfcompress.compat.keras_training import compute_metrics
 from tfcompress.data import as_called, gather
 from tfcompress.targets.target import Target, load_target
 from tfcompress.targets.vela import compile_for_npu, require_compiler
@@ -115,16 +115,10 @@ class DeployedAccuracy(CompressionCallback):
 
     def _measure(self, outputs):
         """Compute new metric objects: the model's own are in the middle of an epoch."""
-        several = len(outputs) > 1
-        metrics = CompileMetrics(
-            [self._metrics() for _ in outputs] if several else self._metrics(),
-            None,
-            output_names=self.model.output_names if several else None,
-        )
-        predictions = outputs if several else outputs[0]
-        metrics.build(self._labels, predictions)
-        metrics.update_state(self._labels, predictions)
-        return metrics.result()
+        if len(outputs) == 1:
+            return compute_metrics(self._metrics(), self._labels, outputs[0])
+        metrics = [self._metrics() for _ in outputs]
+        return compute_metrics(metrics, self._labels, outputs, self.model.output_names)
 
     def _metrics(self):
         """Return new metrics for one output."""

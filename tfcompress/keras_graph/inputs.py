@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfcompress.compat.keras_graphs import input_structure
 from tfcompress.keras_graph.wrapper import unwrap
 
 
@@ -31,7 +32,7 @@ def input_specs(model: keras.Model, batch_size: int | None = 1) -> list[tf.Tenso
 
 def arrange_inputs(model: keras.Model, tensors: Sequence):
     """Arrange one tensor per input as the user's model takes them: bare, as a list or as a dict."""
-    structure = getattr(unwrap(model), "_inputs_struct", None)
+    structure = input_structure(unwrap(model))
     if structure is None:
         return tensors[0] if len(tensors) == 1 else list(tensors)
     return keras.tree.pack_sequence_as(structure, list(tensors))

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 import keras
 import numpy as np
 import tensorflow as tf
-from keras.src.backend import AutocastScope
 
+from tfcompress.compat.keras_attributes import set_untracked
 from tfcompress.compat.keras_logits import logits_behind, with_logits
+from tfcompress.compat.keras_training import without_autocast
 from tfcompress.data import iterate_inputs
 from tfcompress.keras_graph.hooks import HookedCalls, walk_operations
 from tfcompress.keras_graph.inputs import input_specs
@@ -230,7 +231,7 @@ class QuantizeAware(ModelWrapper):
         }
 
         def state():
-            with AutocastScope(None):  # stored float32 values, also under mixed precision
+            with without_autocast():  # stored float32 values, also under mixed precision
                 ranges = tf.convert_to_tensor(self.ranges.value)
                 if self.activation_steps is not None:
                     steps = tf.convert_to_tensor(self.activation_steps.value)
@@ -242,9 +243,10 @@ class QuantizeAware(ModelWrapper):
                 return ranges, graph.traced.weight_values(), kernels
 
         # In a tuple: Keras would track a callable object of ours.
-        self.__dict__["_deployed"] = DeployedModel(
+        deployed = DeployedModel(
             graph.with_placement(self.placement), self.model, self.scheme.kernels, state
         )
+        set_untracked(self, "_deployed", deployed)
 
     def simulated(self, inputs):
         """Run the model at inference with its tensors in sight: fake quantization in float.
