@@ -11,7 +11,7 @@ from tfcompress.keras_graph.wrapper import unwrap
 
 
 def input_specs(model: keras.Model, batch_size: int | None = 1) -> list[tf.TensorSpec]:
-    """Describe what a model's inference function takes."""
+    """Describe what a model's inference function takes; floats of any size as float32."""
     inputs = getattr(unwrap(model), "inputs", None)
     if not inputs:
         raise ValueError(
@@ -26,7 +26,8 @@ def input_specs(model: keras.Model, batch_size: int | None = 1) -> list[tf.Tenso
                 f"Input {tensor.name!r} of model {model.name!r} has an unknown dimension besides "
                 f"the batch, and a deployed model needs fixed ones. Received: shape={shape}"
             )
-        specs.append(tf.TensorSpec((batch_size, *shape[1:]), tensor.dtype, tensor.name))
+        dtype = "float32" if keras.backend.is_float_dtype(tensor.dtype) else tensor.dtype
+        specs.append(tf.TensorSpec((batch_size, *shape[1:]), dtype, tensor.name))
     return specs
 
 

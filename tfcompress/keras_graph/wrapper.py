@@ -1,5 +1,7 @@
 """Models that train another model: how to recognise one and find the user's own model in it."""
 
+import os
+
 import keras
 
 from tfcompress.compat.keras_layers import all_layers
@@ -56,8 +58,18 @@ def take_model(config: dict) -> keras.Model:
     return model
 
 
+def require_model(model) -> None:
+    """Check that what is handed over is a Keras model, not a path for instance."""
+    if not isinstance(model, keras.Model):
+        hint = ""
+        if isinstance(model, str | os.PathLike):
+            hint = f" Load it first: keras.saving.load_model({os.fspath(model)!r})."
+        raise TypeError(f"A Keras model is needed. Received: {type(model).__name__}.{hint}")
+
+
 def require_built(model: keras.Model) -> None:
-    """Check that a model has its weights."""
+    """Check that a model is one of Keras and has its weights."""
+    require_model(model)
     if not model.built:
         raise ValueError(
             f"Model {model.name!r} is not built, so it has no weights. Call it on a batch, start "

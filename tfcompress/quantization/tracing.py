@@ -204,20 +204,21 @@ def _float_variables(model):
 
 
 def _in_single_precision(definition):
-    """Return the graph with float32 in the place of float64, which devices do not compute with.
+    """Return the graph with float32 in the place of floats that devices do not compute with.
 
     An array of NumPy among a model's constants is enough to make what follows float64.
     """
-    double, single = tf.float64.as_datatype_enum, tf.float32.as_datatype_enum
+    others = {kind.as_datatype_enum for kind in (tf.float64, tf.float16, tf.bfloat16)}
+    single = tf.float32.as_datatype_enum
     for node in definition.node:
         for attribute in node.attr.values():
-            if attribute.type == double:
+            if attribute.type in others:
                 attribute.type = single
-            if attribute.tensor.dtype == double:
+            if attribute.tensor.dtype in others:
                 value = tf.make_ndarray(attribute.tensor).astype(np.float32)
                 attribute.tensor.CopyFrom(tf.make_tensor_proto(value))
             for place, kind in enumerate(attribute.list.type):
-                if kind == double:
+                if kind in others:
                     attribute.list.type[place] = single
         if node.op == "Cast" and node.attr["SrcT"].type == node.attr["DstT"].type:
             kind = node.attr["DstT"].type
