@@ -10,6 +10,8 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 
+from tfcompress.native_output import diverted_native_output, is_wanted
+
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_SIGNALLED = 128  # plus the number of the signal, as in shells
@@ -45,10 +47,16 @@ def show(result, as_json: bool) -> None:
 def work(as_json: bool) -> Iterator[None]:
     """Surround the work of a command before it shows the result.
 
-    Errors of files, data and arguments become one line. With ``--json``, what user code and
+    Errors of files, data and arguments become one line. What TensorFlow says from C++ is not shown,
+    unless TF_CPP_MIN_LOG_LEVEL is 0. With ``--json``, what user code and
     libraries print goes to the standard error stream, so that standard output is JSON only.
     """
-    with one_line_errors(), _printing_to_stderr() if as_json else contextlib.nullcontext():
+    nothing = contextlib.nullcontext()
+    with (
+        nothing if is_wanted() else diverted_native_output(),
+        one_line_errors(),
+        _printing_to_stderr() if as_json else nothing,
+    ):
         yield
 
 
@@ -79,30 +87,10 @@ def _printing_to_stderr() -> Iterator[None]:
         with contextlib.redirect_stdout(sys.stderr):
             yield
     finally:
-        ctypes.CDLL(None).fflush(None)  # what C has not written yet
+        if os.name == "posix":
+            ctypes.CDLL(None).fflush(None)  # what C has not written yet
         os.dup2(stdout, 1)
         os.close(stdout)
-
-
-@contextlib.contextmanager
-def native_output_to(log: pathlib.Path) -> Iterator[None]:
-    """Send what native code writes to the standard error stream to a new file.
-
-    TensorFlow and the interpreters write there from C++. What Python writes to ``sys.stderr`` still
-    reaches the terminal.
-    """
-    sys.stderr.flush()
-    terminal = os.dup(2)
-    python_stream = sys.stderr
-    with open(log, "wb") as file, os.fdopen(terminal, "w", buffering=1, closefd=False) as stream:
-        try:
-            os.dup2(file.fileno(), 2)
-            sys.stderr = stream
-            yield
-        finally:
-            sys.stderr = python_stream
-            os.dup2(terminal, 2)
-            os.close(terminal)
 
 
 def require_other_file(flag: str, out: str | None, read: str) -> None:

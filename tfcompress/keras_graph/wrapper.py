@@ -4,6 +4,8 @@ import os
 
 import keras
 
+from tfcompress.compat.keras_layers import all_layers
+
 
 class ModelWrapper(keras.Model):
     """A model that runs the user's model under other rules and owns none of its layers.
@@ -37,7 +39,7 @@ class ModelWrapper(keras.Model):
         return {
             **super().get_config(),
             "model": keras.saving.serialize_keras_object(self.model),
-            "layer_names": [layer.name for layer in self.model._flatten_layers(include_self=False)],
+            "layer_names": [layer.name for layer in all_layers(self.model, include_self=False)],
         }
 
 
@@ -49,7 +51,7 @@ def take_model(config: dict) -> keras.Model:
     """
     model = keras.saving.deserialize_keras_object(config.pop("model"))
     names = config.pop("layer_names", ())  # absent from early files
-    layers = model._flatten_layers(include_self=False)
+    layers = list(all_layers(model, include_self=False))
     if len(layers) == len(names):
         for layer, name in zip(layers, names, strict=True):
             layer.name = name

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfcompress.compat.keras_graphs import output_structure
 from tfcompress.compat.keras_logits import with_logits
 from tfcompress.keras_graph.hooks import HookPoint
 from tfcompress.keras_graph.wrapper import unwrap
@@ -193,8 +194,7 @@ class DeployedModel:
     def _structure(self):
         """What the model's outputs are arranged as."""
         model = unwrap(self._model)
-        functional = getattr(model, "_functional", None) or model
-        structure = getattr(functional, "_outputs_struct", None)
+        structure = output_structure(model)
         return model.outputs if structure is None else structure
 
     @functools.cached_property

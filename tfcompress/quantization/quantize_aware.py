@@ -6,9 +6,10 @@ from collections.abc import Iterable
 import keras
 import numpy as np
 import tensorflow as tf
-from keras.src.backend import AutocastScope
 
+from tfcompress.compat.keras_attributes import set_untracked
 from tfcompress.compat.keras_logits import logits_behind, with_logits
+from tfcompress.compat.keras_training import without_autocast
 from tfcompress.data import iterate_inputs
 from tfcompress.keras_graph.hooks import HookedCalls
 from tfcompress.keras_graph.inputs import input_specs
@@ -231,7 +232,7 @@ class QuantizeAware(ModelWrapper):
         }
 
         def state():
-            with AutocastScope(None):  # stored float32 values, also under mixed precision
+            with without_autocast():  # stored float32 values, also under mixed precision
                 ranges = tf.convert_to_tensor(self.ranges.value)
                 if self.activation_steps is not None:
                     steps = tf.convert_to_tensor(self.activation_steps.value)
@@ -243,9 +244,10 @@ class QuantizeAware(ModelWrapper):
                 return ranges, graph.traced.weight_values(), kernels
 
         # In a tuple: Keras would track a callable object of ours.
-        self.__dict__["_deployed"] = DeployedModel(
+        deployed = DeployedModel(
             graph.with_placement(self.placement), self.model, self.scheme.kernels, state
         )
+        set_untracked(self, "_deployed", deployed)
 
     def simulated(self, inputs):
         """Run the model at inference with its tensors in sight: fake quantization in float.
@@ -377,6 +379,15 @@ class QuantizeAware(ModelWrapper):
                 f"Model {self.name!r} cannot be calibrated: the values of {where} ({point}) are "
                 "NaN or infinite on this data. Look at the data, and at the weights before it."
             )
+
+    def input_ranges(self) -> list[tuple[float, float] | None]:
+        """Return the smallest and the largest value of each input that has a range, else None."""
+        ranges = tf.convert_to_tensor(self.ranges.value)
+        if self.activation_steps is not None:
+            ranges = stepped_ranges(ranges, self.activation_steps.value, self.scheme)
+        rows = self.placement.rows()
+        found = [rows.get(input_point(index)) for index in range(len(self.inputs))]
+        return [None if row is None else tuple(ranges[row].numpy().tolist()) for row in found]
 
     @property
     def calibrated(self) -> bool:

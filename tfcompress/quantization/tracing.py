@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfcompress.compat.tensorflow_graphs import freeze_variables
 from tfcompress.keras_graph.hooks import HookedCalls, HookPoint, walk_operations
 from tfcompress.keras_graph.inner_tensors import is_inner_role
 from tfcompress.keras_graph.inputs import arrange_inputs, input_specs
@@ -241,11 +242,7 @@ def _without_functions(traced):
     """
     graph = traced.graph
     if graph.captures or any(_calls_function(operation) for operation in graph.get_operations()):
-        from tensorflow.python.framework.convert_to_constants import (
-            convert_variables_to_constants_v2,
-        )
-
-        return convert_variables_to_constants_v2(traced).graph.as_graph_def()
+        return freeze_variables(traced).graph.as_graph_def()
     return graph.as_graph_def()
 
 
