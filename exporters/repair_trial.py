@@ -14,8 +14,8 @@ from exporters.validation import squared_errors
 from tfcompress.clustering import cluster_summary
 from tfcompress.data import Inputs, flattened, gather
 from tfcompress.post_training import CorrectBiases, Equalize, RoundWeights
-from tfcompress.post_training.repairing import repaired, require_repairable
-from tfcompress.post_training.sample_data import sample_batches
+from tfcompress.post_training.optimization import optimized, require_optimizable
+from tfcompress.post_training.representative_data import input_batches
 from tfcompress.quantization import Scheme
 from tfcompress.quantization.float_file import ConversionError
 
@@ -88,9 +88,9 @@ def try_repair(
     chosen, judging = _split(inputs, reported, count)
     steps = Equalize(), RoundWeights(), CorrectBiases()
     try:
-        own = require_repairable(plain.model)
-        batches = sample_batches(own, chosen, _MOST)
-        better = convert(repaired(own, batches, steps, Scheme.int8(), tell=_Clock(tell)))
+        own = require_optimizable(plain.model)
+        batches = input_batches(own, chosen, _MOST)
+        better = convert(optimized(own, batches, steps, Scheme.int8(), tell=_Clock(tell)))
         tell("judging the repaired model")
         errors = [squared_errors(file.flatbuffer, reference, judging) for file in (plain, better)]
     except (_TooLongError, ValueError, ConversionError, RunError) as error:
