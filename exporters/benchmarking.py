@@ -19,6 +19,7 @@ from exporters.running.runtime import (
     load_isolated,
 )
 from exporters.running.tensor_details import random_inputs
+from tfcompress.machine import usable_cores
 from tfcompress.tflite.editing import OperationCutter
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.model import FlatbufferError
@@ -160,7 +161,7 @@ def benchmark(
             files, runs, _Setting(runtime, kernel_set, count, limits, seed), profile
         )
     ]
-    return BenchmarkResult(str(runtime), runs, len(os.sched_getaffinity(0)), tuple(measurements))
+    return BenchmarkResult(str(runtime), runs, usable_cores(), tuple(measurements))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -87,7 +87,8 @@ def _printing_to_stderr() -> Iterator[None]:
         with contextlib.redirect_stdout(sys.stderr):
             yield
     finally:
-        ctypes.CDLL(None).fflush(None)  # what C has not written yet
+        if os.name == "posix":
+            ctypes.CDLL(None).fflush(None)  # what C has not written yet
         os.dup2(stdout, 1)
         os.close(stdout)
 

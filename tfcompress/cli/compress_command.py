@@ -25,6 +25,7 @@ from tfcompress.cli.model_argument import (
     image_shape,
     load_model,
 )
+from tfcompress.extras import missing_extra
 from tfcompress.native_output import diverted_native_output
 
 _OWN_FILES = ("original.keras", "best.keras")  # models that a search writes into its folder
@@ -82,7 +83,7 @@ def add_to(commands) -> None:
 def run(arguments) -> int:
     """Run the subcommand."""
     if importlib.util.find_spec("optuna") is None:
-        raise CommandError("compress needs an extra: pip install 'tfcompress[search]'")
+        raise CommandError(missing_extra("compress", "search"))
     with one_line_errors():
         _check(arguments)
     out = prepare_folder(arguments.out)

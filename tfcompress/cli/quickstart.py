@@ -17,6 +17,7 @@ from exporters import export_tflite
 from keras_callbacks import MagnitudePruning
 from tfcompress.cli.report_command import files_table, remarks
 from tfcompress.datasets import sign_digits
+from tfcompress.extras import missing_extra
 from tfcompress.interruption import raise_pending_interruption
 from tfcompress.report import examine
 from tfcompress.report.findings import Findings
@@ -214,5 +215,7 @@ def quickstart(
     written += ["report.html"] if html else []
     console.print(f"{out}: {', '.join(written)}", highlight=False, soft_wrap=True)
     if not html:
-        console.print("for report.html as well: pip install 'tfcompress\\[report]'")
+        console.print(
+            missing_extra("report.html", "report"), highlight=False, markup=False, soft_wrap=True
+        )
     return findings

@@ -3,6 +3,7 @@
 import json
 
 from tfcompress.cli.command import CommandError, add_parser, prepare_folder
+from tfcompress.extras import missing_extra
 from tfcompress.native_output import diverted_native_output
 
 _DESCRIPTION = """\
@@ -33,7 +34,7 @@ def run(arguments) -> None:
 
     html = not missing_libraries()
     if arguments.html and not html:
-        raise CommandError("--html needs an extra: pip install 'tfcompress[report]'")
+        raise CommandError(missing_extra("--html", "report"))
     if arguments.seed < 0:
         raise CommandError(f"--seed must not be negative. Received: {arguments.seed}")
     out = prepare_folder(arguments.out)

@@ -98,7 +98,7 @@ def optimized(
     observer: str | MovingAverage = "min_max",
     tell: Callable[[float], None] = lambda share: None,
 ) -> keras.Model:
-    """Repair a model on batches that were checked, see ``input_batches``.
+    """Optimize a model on checked batches.
 
     ``tell`` takes the share of the work that is done, after each batch; it may raise to end it.
     """
@@ -177,7 +177,7 @@ def correct_biases(model: keras.Model, representative_data, **settings) -> keras
 
 
 def require_optimizable(model: keras.Model) -> keras.Model:
-    """Return the user's own model, or raise a ``ValueError`` where it cannot be repaired."""
+    """Return the user's own model, or raise a ``ValueError`` where it cannot be optimized."""
     if isinstance(model, QuantizeAware):
         raise ValueError(
             f"Model {model.name!r} is quantization-aware: train it instead, or pass `model.model`, "

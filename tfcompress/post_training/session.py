@@ -20,8 +20,23 @@ from tfcompress.quantization.weights import QuantizedWeights, RoundedKernel
 from tfcompress.tflite.numerics import SignalToNoise
 
 OUTPUTS = "outputs"
-NOISE_PASSES = 3.0  # over the data, that ``Session.noise`` makes
+NOISE_PASSES = 3.0  # that ``Session.noise`` makes
 _MAX_ROWS = 4096  # positions per layer
+
+
+class _Reported:
+    """Batches that report, after each, which share of them that was."""
+
+    def __init__(self, batches: Sequence, report: Callable[[float], None]):
+        self._batches, self._report = batches, report
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator:
+        for batch in self._batches:
+            yield batch
+            self._report(1 / len(self._batches))
 
 
 class WeightGrids:
@@ -48,27 +63,12 @@ class WeightGrids:
         return keras.ops.convert_to_numpy(linear.kernel if kernel is None else kernel.rounded())
 
 
-class _Told:
-    """Batches that tell, after each, which share of them that was."""
-
-    def __init__(self, batches: Sequence, tell: Callable[[float], None]):
-        self._batches, self._tell = batches, tell
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    def __iter__(self) -> Iterator:
-        for batch in self._batches:
-            yield batch
-            self._tell(1 / len(self._batches))
-
-
 class Session:
     """A model under optimization, which the steps change.
 
     Attributes:
         original: the caller's model; it is not changed.
-        batches: the inputs, a sequence; ``tell`` gets the passes over them that have been made.
+        batches: the inputs, a sequence; ``tell`` is called with the number of passes over it.
         scheme: the numerics of the deployed model.
         model: a copy of the original with folded batch normalizations, which the steps change.
         reference: what the model should compute: a copy with weights that were never rounded.
@@ -87,7 +87,7 @@ class Session:
     ):
         self.original, self.scheme = original, scheme
         self._data, self._passes, self._tell = batches, 0.0, tell
-        self.batches = self._telling(1.0)
+        self.batches = _Reported(batches, self._passed)
         self._observer = observer
         self.model = fold_batch_normalization(original)
         self.reference = rebuild(self.model, read_channels(self.model))
@@ -95,14 +95,10 @@ class Session:
         self.linears, self.skipped = linear_layers(self.model)
         self._reference_linears, _ = linear_layers(self.reference)
 
-    def _telling(self, weight: float) -> _Told:
-        """Return the batches, a pass over which counts as so many."""
-
-        def passed(share):
-            self._passes += weight * share
-            self._tell(self._passes)
-
-        return _Told(self._data, passed)
+    def _passed(self, share: float) -> None:
+        """Count a part of a pass over the data."""
+        self._passes += share
+        self._tell(self._passes)
 
     def update_reference(self) -> None:
         """Make the present weights of the model the reference."""
@@ -121,7 +117,7 @@ class Session:
         self.calibrate()
         ratios = {path: SignalToNoise() for path in (*(x.path for x in self.linears), OUTPUTS)}
         run_quantized = self._run()
-        for batch in self._telling(NOISE_PASSES - 1):
+        for batch in _Reported(self._data, lambda share: self._passed(2 * share)):
             with float32_computation(self.reference):
                 wanted = _outputs_of(
                     self._reference_linears, lambda x: self.reference(x, training=False), batch
@@ -153,8 +149,8 @@ class Session:
         They are a float32 array (positions, groups, taps * inputs of a group).
         """
         with float32_computation(self.model):
-            # Behind the layer the model is not run.
-            batches = self._telling(0.5)
+            # The model is not run behind the layer.
+            batches = _Reported(self._data, lambda share: self._passed(share / 2))
             return collect_rows([linear], batches, _MAX_ROWS, self._run())[linear.path]
 
     def _run(self) -> Callable:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 from keras import ops
-from keras.src.backend import AutocastScope
 
+from tfcompress.compat.keras_training import without_autocast
 from tfcompress.keras_graph.channels import ChannelFlow, ChannelGroup, read_channels, rebuild
 from tfcompress.keras_graph.channels.flow import require_functional
 from tfcompress.keras_graph.interception import VariableSwap, intercepted_calls
@@ -215,7 +215,7 @@ class Gated(ModelWrapper):
 
     def call(self, inputs, training=None, mask=None):
         """Run the model under its gates; in training, with noise and the penalty."""
-        with AutocastScope(None):
+        with without_autocast():
             logits = [ops.convert_to_tensor(scaled) * self.rate for scaled in self._scaled]
             if training:
                 self._regularize(logits)

@@ -13,7 +13,12 @@ import tensorflow as tf
 from keras_callbacks import MagnitudePruning
 from tfcompress.clustering import cluster_weights, release_clusters
 from tfcompress.distillation import Distiller, LogitsMSE, SoftLabels
-from tfcompress.distillation.signals import detect_heads, is_binary, loss_name, loss_of_output
+from tfcompress.distillation.signals import (
+    detect_heads,
+    is_binary,
+    loss_name,
+    loss_of_output,
+)
 from tfcompress.interruption import raise_pending_interruption
 from tfcompress.keras_graph.kernels import find_kernels
 from tfcompress.pruning import PolynomialDecay

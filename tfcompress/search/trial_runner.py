@@ -2,12 +2,12 @@
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import pathlib
 import tempfile
 import time
 
+import filelock
 import keras
 import numpy as np
 
@@ -34,8 +34,7 @@ _EVIDENCE = 256  # examples on which every kernel set is compared with the model
 @contextlib.contextmanager
 def one_at_a_time(directory: pathlib.Path):
     """Let one worker at a time write the files in a directory that all of them read."""
-    with (directory / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with filelock.FileLock(directory / ".lock"):
         yield
 
 
