@@ -46,13 +46,6 @@ def prepare_training_data(
     return TrainingData(cache, steps, None, arrays, batch_size)
 
 
-def require_classes(model: keras.Model, data, name: str) -> np.ndarray:
-    """Check that the data of an argument has labels for a model's classes; return some of them."""
-    labels = require_labels(data, name)
-    _require_classes(model, labels, name)
-    return labels
-
-
 def require_labels(data, name: str):
     """Check that the data of an argument has a label for each example; return some of them."""
     if isinstance(data, Iterator):
@@ -67,11 +60,6 @@ def require_labels(data, name: str):
             f"`{name}` needs labels: (inputs, labels), or a dataset of such batches. "
             "Received: only inputs"
         )
-    if not isinstance(labels, np.ndarray):
-        raise ValueError(
-            f"`{name}` must have one array of labels, for the one output of a classifier. "
-            f"Received: labels in a {type(labels).__name__}"
-        )
     examples = count_examples(inputs)
     counts = [("labels", len(array)) for array in flattened(labels)]
     if whole and len(data) > len(("x", "y")):
@@ -85,8 +73,15 @@ def require_labels(data, name: str):
     return labels
 
 
-def _require_classes(model: keras.Model, labels: np.ndarray, name: str) -> None:
-    """Check that labels are one-hot rows, or numbers, of a model's classes."""
+def require_classes(model: keras.Model, data, name: str) -> np.ndarray:
+    """Check that the data of an argument has labels for a model's classes; return some of them."""
+    labels = require_labels(data, name)
+    if not isinstance(labels, np.ndarray):
+        raise ValueError(
+            f"`{name}` must have one array of labels, for the one output of a classifier; for "
+            "several outputs pass `metric`. "
+            f"Received: labels in a {type(labels).__name__}"
+        )
     shape = getattr(model, "output_shape", None)
     if not (isinstance(shape, tuple) and len(shape) == 2 and (shape[1] or 0) > 1):
         raise ValueError(
@@ -110,7 +105,7 @@ def _require_classes(model: keras.Model, labels: np.ndarray, name: str) -> None:
                 f"{int(wrong.sum())} of {len(labels)} rows of labels that do not sum to 1, such as "
                 f"{labels[wrong.argmax()].tolist()}"
             )
-        return
+        return labels
     if labels.dtype.kind not in "iuf" or not (labels == np.floor(labels)).all():
         raise ValueError(
             f"Labels must be class numbers or one-hot rows. Received: `{name}` with labels of type "
@@ -122,6 +117,7 @@ def _require_classes(model: keras.Model, labels: np.ndarray, name: str) -> None:
             f"Model {model.name!r} has {classes} classes, numbered 0 to {classes - 1}. "
             f"Received: `{name}` with labels from {lowest} to {highest}"
         )
+    return labels
 
 
 def sample_inputs(data):
