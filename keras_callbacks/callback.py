@@ -4,6 +4,8 @@ from typing import Any
 
 import keras
 
+from tfcompress.compat.keras_attributes import remove_untracked, set_untracked
+
 
 class CompressionCallback(keras.callbacks.Callback):
     """A callback that can be copied and that reports skipped hooks.
@@ -76,11 +78,11 @@ def after_every_callback(history, function) -> None:
     before = history.on_train_end
 
     def on_train_end(logs=None):
-        history.__dict__.pop("on_train_end", None)
+        remove_untracked(history, "on_train_end")
         before(logs)
         function()
 
-    history.__dict__["on_train_end"] = on_train_end
+    set_untracked(history, "on_train_end", on_train_end)
 
 
 def coming_history(model: keras.Model) -> keras.callbacks.History | None:

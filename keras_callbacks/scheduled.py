@@ -19,16 +19,18 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras.src.saving.keras_saveable import KerasSaveable
 
 from keras_callbacks.callback import CompressionCallback, after_every_callback, coming_history
+from tfcompress.compat.keras_attributes import get_untracked, remove_untracked, set_untracked
+from tfcompress.compat.keras_saving import SaveableState
+from tfcompress.compat.keras_training import batches_seen, innermost_optimizer
 from tfcompress.pruning.schedules import TO_THE_END, as_schedule
 
 _ATTRIBUTE = "_callback_states"
 _SAVING = ("save", "save_weights")
 
 
-class SavedState(KerasSaveable):
+class SavedState(SaveableState):
     """One callback's entry in the files of a model.
 
     ``read`` returns the arrays to save by name; ``before_save`` is called before the model is
@@ -48,10 +50,6 @@ class SavedState(KerasSaveable):
         self.training = False
         self._claims: set[str] = set()
 
-    def _obj_type(self):
-        # Tells Keras which attributes not to walk; a loss is the plainest kind that it knows.
-        return "Loss"
-
     def save_own_variables(self, store):
         """Write the state; called by Keras."""
         if self.training:
@@ -67,7 +65,8 @@ class SavedState(KerasSaveable):
         """Become an attribute of a model, for a training that is about to begin."""
         self.loaded = None
         self.training = False
-        states = model.__dict__.setdefault(_ATTRIBUTE, [])
+        states = get_untracked(model, _ATTRIBUTE, [])
+        set_untracked(model, _ATTRIBUTE, states)
         # A fit that was interrupted by an exception left its entries behind: it is over.
         states[:] = [state for state in states if not state.training and state is not self]
         states.append(self)
@@ -78,15 +77,14 @@ class SavedState(KerasSaveable):
                     state._before_save()
             type(model).save_own_variables(model, store)
 
-        # Keras calls this first when it saves a model. Written to __dict__, like the entries:
-        # Keras's own __setattr__ would try to track the values.
-        model.__dict__["save_own_variables"] = save_own_variables
+        # Keras calls this first when it saves a model.
+        set_untracked(model, "save_own_variables", save_own_variables)
         for name in _SAVING:
-            model.__dict__[name] = _reporting_save(model, name, states)
+            set_untracked(model, name, _reporting_save(model, name, states))
 
     def claim(self, model: keras.Model, kernels: set[str]) -> None:
         """Begin a training that changes the kernels of these paths, exclusively."""
-        for other in model.__dict__[_ATTRIBUTE]:
+        for other in get_untracked(model, _ATTRIBUTE):
             both = other._claims & kernels
             if other.training and both:
                 raise ValueError(
@@ -99,13 +97,12 @@ class SavedState(KerasSaveable):
     def detach(self, model: keras.Model) -> None:
         """Remove this object from the model's attributes."""
         self.training = False
-        states = model.__dict__.get(_ATTRIBUTE, [])
+        states = get_untracked(model, _ATTRIBUTE, [])
         if self in states:
             states.remove(self)
         if not states:
-            model.__dict__.pop(_ATTRIBUTE, None)
-            for name in ("save_own_variables", *_SAVING):
-                model.__dict__.pop(name, None)
+            for name in (_ATTRIBUTE, "save_own_variables", *_SAVING):
+                remove_untracked(model, name)
 
 
 def _reporting_save(model, name, states):
@@ -296,7 +293,7 @@ class ScheduledCallback(CompressionCallback, abc.ABC):
 
     def _averages_weights(self):
         """Return whether the optimizer overwrites the weights with their moving averages."""
-        return getattr(_innermost(self.model.optimizer), "use_ema", False)
+        return getattr(innermost_optimizer(self.model.optimizer), "use_ema", False)
 
     def _advice(self):
         """Return how to find the best epoch among those at the final sparsity."""
@@ -404,9 +401,7 @@ class ScheduledCallback(CompressionCallback, abc.ABC):
 
     def _count(self):
         """Return the optimizer's count of batches."""
-        # `_iterations` counts batches, where `iterations` would count sums of
-        # `gradient_accumulation_steps` batches.
-        return int(keras.ops.convert_to_numpy(_innermost(self.model.optimizer)._iterations))
+        return batches_seen(self.model.optimizer)
 
     def _step(self):
         """Return the present step of the schedule."""
@@ -461,10 +456,3 @@ class ScheduledCallback(CompressionCallback, abc.ABC):
         last_update = int(state.pop("last_update"))
         self._last_update = None if last_update < 0 else last_update
         self.write_state(state)
-
-
-def _innermost(optimizer):
-    """Return the optimizer inside loss scaling, which counts the steps."""
-    while hasattr(optimizer, "inner_optimizer"):
-        optimizer = optimizer.inner_optimizer
-    return optimizer

@@ -54,5 +54,8 @@ _SERIALIZABLE = (
 @wrapt.when_imported("keras")
 def _register_serializable_classes(_keras):
     """Let ``keras.saving.load_model`` find our classes, whichever package is imported first."""
+    from tfcompress.compat.versions import require_supported
+
+    require_supported()
     for module in _SERIALIZABLE:
         importlib.import_module(module)

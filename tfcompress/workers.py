@@ -16,6 +16,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfcompress.compat.keras_training import skip_symbolic_build
+
 
 def train_across_workers(model: keras.Model) -> keras.Model:
     """Make ``fit`` and ``evaluate`` of a model run under ``MultiWorkerMirroredStrategy``.
@@ -54,7 +56,7 @@ def train_across_workers(model: keras.Model) -> keras.Model:
 
     model.make_train_function = types.MethodType(make_train_function, model)
     model.make_test_function = types.MethodType(make_test_function, model)
-    model._maybe_symbolic_build = types.MethodType(_build_nothing, model)
+    skip_symbolic_build(model)
     model.train_function = model.test_function = None
     return model
 
@@ -142,10 +144,6 @@ def _require_trainable(model):
             "Training across workers needs `steps_per_execution=1`. "
             f"Received: steps_per_execution={model.steps_per_execution}"
         )
-
-
-def _build_nothing(model, iterator=None, data_batch=None):
-    """Stand in for Keras's building of a model from its first batch."""
 
 
 def _function(model, step):

@@ -7,11 +7,11 @@ from typing import Any, Self
 import keras
 import numpy as np
 import tensorflow as tf
-from keras.src.backend import AutocastScope
 
 from tfcompress.clustering.constraint import constrain
 from tfcompress.clustering.grouping import group, nearest_members, shared_values, ungroup
 from tfcompress.clustering.soft_kmeans import DifferentiableKMeans, soft_clusters
+from tfcompress.compat.keras_training import without_autocast
 from tfcompress.keras_graph.interception import VariableSwap
 from tfcompress.keras_graph.kernels import find_kernels
 from tfcompress.keras_graph.wrapper import ModelWrapper, take_model
@@ -69,7 +69,7 @@ class DifferentiableClusters(ModelWrapper):
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Run the model on mixed weights in training, on the nearest values otherwise."""
-        with AutocastScope(None):  # the stored float32 weights, also under mixed precision
+        with without_autocast():  # the stored float32 weights, also under mixed precision
             values = self._mixed() if training else self._nearest()
             swaps = [
                 (kernel.variable, tf.cast(tensor, kernel.variable.dtype))

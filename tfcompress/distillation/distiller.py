@@ -8,6 +8,7 @@ from typing import Any, Self
 import keras
 import tensorflow as tf
 
+from tfcompress.compat.keras_training import compiled_loss, has_compiled_loss
 from tfcompress.distillation.cache import Taught, TeacherCache
 from tfcompress.distillation.comparison import (
     FeatureComparison,
@@ -198,8 +199,8 @@ class Distiller(ModelWrapper):
         step = self.optimizer.iterations
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         total = 0.0
-        if self._compile_loss is not None:
-            task = self._compile_loss(y, y_pred, sample_weight)
+        if has_compiled_loss(self):
+            task = compiled_loss(self, y, y_pred, sample_weight)
             self._trackers.update("task", task * replicas, y_pred)
             total += value_at(self.task_weight, step) * task
         student = Signals(y_pred, current.student_layers)

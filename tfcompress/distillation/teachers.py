@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfcompress.compat.keras_layers import all_layers
 from tfcompress.distillation.schedules import checked_schedule
 from tfcompress.distillation.signals import (
     Signals,
@@ -93,7 +94,7 @@ class KerasTeacher(TFKerasTeacher):
     def __init__(self, model: keras.Model):
         super().__init__(model)
         self.heads = detect_heads(model)
-        self.supports_jit = all(layer.supports_jit for layer in model._flatten_layers())
+        self.supports_jit = all(layer.supports_jit for layer in all_layers(model))
 
     def check_layers(self, layers):
         """Raise ValueError for a layer that the model does not have."""

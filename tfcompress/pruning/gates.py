@@ -7,8 +7,8 @@ from typing import Any, Self
 import keras
 import numpy as np
 from keras import ops
-from keras.src.backend import AutocastScope
 
+from tfcompress.compat.keras_training import without_autocast
 from tfcompress.keras_graph.channels import ChannelFlow, ChannelGroup, read_channels, rebuild
 from tfcompress.keras_graph.channels.flow import require_functional
 from tfcompress.keras_graph.interception import VariableSwap, intercepted_calls
@@ -216,7 +216,7 @@ class Gated(ModelWrapper):
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Run the model under its gates; in training, with noise and the penalty."""
-        with AutocastScope(None):
+        with without_autocast():
             logits = [ops.convert_to_tensor(scaled) * self.rate for scaled in self._scaled]
             if training:
                 self._regularize(logits)

@@ -18,6 +18,7 @@ from tfcompress.keras_graph.selection import walk_layers
 from tfcompress.keras_graph.wrapper import unwrap
 from tfcompress.quantization.derivation import Derivations, FoldedKernel, derive
 from tfcompress.quantization.float_file import ConversionError, float_file
+from tfcompress.quantization.float_parity import require_right_file
 from tfcompress.quantization.layer_schemes import LayerSchemes, resolve_schemes
 from tfcompress.quantization.lowerings import observable_call
 from tfcompress.quantization.lowerings.fused_lstm import recurrent_layers, with_recurrence
@@ -38,7 +39,7 @@ from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.interpreter import tensor_values
 from tfcompress.tflite.model import Operation, TFLiteModel, list_refused
 from tfcompress.tflite.names import layer_scopes, match_layer
-from tfcompress.tflite.rewriting import remove_quantization_pairs, without_cell_clip
+from tfcompress.tflite.rewriting import remove_quantization_pairs, with_lstms_of_keras
 
 # These copy from what they read and have its grid: where that is rounded, they are.
 _COPIES = frozenset(
@@ -411,7 +412,9 @@ def deploy_as_it_is(
     weights = {name: value.numpy() for name, value in traced.weight_values().items()}
     content = float_file(traced, weights, batch_size)
     if recurrent:
-        content = without_cell_clip(content)
+        content = with_lstms_of_keras(content)
+    if is_keras_3(model):
+        require_right_file(model, traced, content)
     file, brought = read_model(content), {}
     if integer:
         content, brought = remove_quantization_pairs(content, file)

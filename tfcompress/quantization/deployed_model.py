@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfcompress.compat.keras_graphs import output_structure
 from tfcompress.compat.keras_logits import with_logits
 from tfcompress.keras_graph.hooks import HookPoint
 from tfcompress.keras_graph.wrapper import unwrap
@@ -14,20 +15,15 @@ from tfcompress.quantization.deployed_graph import DeployedGraph, probe_inputs
 from tfcompress.quantization.execution import (
     missing_kernels,
     probability_outputs,
-    relative_difference,
     run_float,
     run_integers,
 )
 from tfcompress.quantization.float_file import ConversionError
+from tfcompress.quantization.float_parity import are_alike
 from tfcompress.quantization.integers import GraphIntegers, compiled, integers_of, plan_ranges
 from tfcompress.quantization.tracing import computed_once
 
-# Relative to the largest value: what the order of float operations can make of an output.
-_SAME = 2e-3
 _PROBED_EXAMPLES = 3
-# A change of the inputs of the size of a few roundings, and how much more those of all layers do.
-_MOVED = 1e-6
-_MAGNIFIED = 10.0
 # Compiling a recurrent model takes as long as many calls.
 _CALLS_BEFORE_COMPILING = 16
 
@@ -115,28 +111,17 @@ class DeployedModel:
             if many.dtype.kind == "f":
                 many = many * generator.uniform(0.5, 2.0, many.shape).astype(many.dtype)
             inputs.append(many)
-        expected = traced.run(traced.outputs, inputs, traced.weight_values())
+        weights = traced.weight_values()
 
         def run():
-            constants = self.graph.real_constants(traced.weight_values())
+            constants = self.graph.real_constants(weights)
             return run_float(self.graph, constants, [tf.constant(x) for x in inputs])
 
         try:
             found = computed_once(run)
         except (tf.errors.InvalidArgumentError, ValueError):
             return False
-        if all(relative_difference(*pair) <= _SAME for pair in zip(found, expected, strict=True)):
-            return True
-        # Deep networks can magnify the rounding of floats: by as much as a change of their inputs.
-        moved = [x * np.float32(1 + _MOVED) if x.dtype.kind == "f" else x for x in inputs]
-        moved = traced.run(traced.outputs, moved, traced.weight_values())
-        magnified = [
-            _MAGNIFIED * relative_difference(*pair) for pair in zip(moved, expected, strict=True)
-        ]
-        return all(
-            relative_difference(one, other) <= tolerance
-            for one, other, tolerance in zip(found, expected, magnified, strict=True)
-        )
+        return are_alike(found, lambda x: traced.run(traced.outputs, x, weights), inputs)
 
     def __call__(self, inputs):
         """Compute what the device computes on a batch; losses find the logits of probabilities."""
@@ -150,7 +135,8 @@ class DeployedModel:
     def once(self, inputs, numbers: GraphIntegers):
         """Compute what the device computes on a batch, with numbers that are known.
 
-        Nothing is compiled: for a batch or two that takes longer than to compute them.
+        Nothing is compiled: for a batch or two that takes longer than to compute them. Examples
+        that have to be computed one by one are many.
 
         Args:
             inputs: what the model takes.
@@ -159,7 +145,10 @@ class DeployedModel:
         Returns:
             The model's outputs.
         """
-        return self._outputs(inputs, numbers)[0]
+        if self._takes_batches:
+            return self._outputs(inputs, numbers)[0]
+        run = tf.function(lambda given: self._outputs(given, numbers)[0], autograph=False)
+        return run(inputs)
 
     @functools.cached_property
     def _compiled(self):
@@ -209,8 +198,7 @@ class DeployedModel:
     def _structure(self):
         """What the model's outputs are arranged as."""
         model = unwrap(self._model)
-        functional = getattr(model, "_functional", None) or model
-        structure = getattr(functional, "_outputs_struct", None)
+        structure = output_structure(model)
         return model.outputs if structure is None else structure
 
     @functools.cached_property
