@@ -10,7 +10,8 @@
 # make examples     every script of examples/ and the code of the guides and pages, for seconds each
 # make bench        all benchmarks beside their peers, many hours, resumable, into docs/benchmarks.md
 # make bench-fast   the quick ones, within a quarter of an hour on 2 cores
-# make lint         ruff, and the floors of the house (import-linter)
+# make lint         ruff, the floors of the house (import-linter), types (mypy)
+# make types        pyright on the examples, as an editor checks them
 # make docs         the pages of docs/ as a site in site/, warnings are errors
 
 PYTHON ?= python3
@@ -21,7 +22,7 @@ EACH := tests/compat tests/test_each_technique.py
 MATRIX := $(EACH) tests/legacy/test_legacy_files.py
 FAST := $(EACH) tests/tflite tests/keras_graph tests/quantization/arithmetic
 
-.PHONY: quickstart test test-fast matrix wheel emulate emulate-micro examples lint format docs clean coverage soak bench bench-fast
+.PHONY: quickstart test test-fast matrix wheel emulate emulate-micro examples lint types format docs clean coverage soak bench bench-fast
 
 quickstart: $(VENV)/installed
 	$(BIN)/tfcompress quickstart --out $(OUT)
@@ -67,6 +68,12 @@ lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/mypy
+	$(BIN)/mypy --config-file= --ignore-missing-imports --follow-imports=silent examples
+
+types: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable '.[examples]' 'pyright >= 1.1.400, < 2'
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 format: $(VENV)/installed
 	$(BIN)/ruff check --fix .

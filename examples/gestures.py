@@ -18,7 +18,7 @@ from exporters import benchmark, export_tflite
 
 STEPS = 48
 
-parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--data", help="the strokes, an .npz file")
 parser.add_argument("--smoke", action="store_true", help="run for seconds")
 options = parser.parse_args()
@@ -70,9 +70,11 @@ model.compile(
 model.fit(x[train], y[train], epochs=EPOCHS, verbose=2)
 
 # The loop over time becomes one operation of the device, with integers alone.
-settings = {"representative_data": x[train][:200], "validation_data": (x[test], y[test])}
+some, judged = x[train][:200], (x[test], y[test])
 results = {
-    kind: export_tflite(model, f"gestures_{kind}.tflite", kind, **settings)
+    kind: export_tflite(
+        model, f"gestures_{kind}.tflite", kind, representative_data=some, validation_data=judged
+    )
     for kind in ("float32", "int8")
 }
 print(results["int8"].report)

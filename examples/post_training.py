@@ -18,7 +18,7 @@ from tfcompress.cli.model_argument import load_model
 
 KINDS = ("float32", "float16", "dynamic", "int8", "int16x8")
 
-parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("model", nargs="?", help="a saved model")
 parser.add_argument("--data", help="an .npz file with x, and y if there are labels")
 parser.add_argument("--smoke", action="store_true", help="run for seconds")

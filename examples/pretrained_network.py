@@ -54,10 +54,12 @@ quantized = tfc.quantize_aware(student)
 train(tfc.Distiller(quantized, teacher, losses=tfc.SoftLabels(temperature=4.0)), EPOCHS, 1e-3)
 
 # 4. Files, compared in turns.
-judged = {"validation_data": (x_test, y_test)}
+judged = (x_test, y_test)
 results = [
-    export_tflite(teacher, "network_float.tflite", "float32", **judged),
-    export_tflite(quantized, "network_int8.tflite", target="raspberry-pi-4", **judged),
+    export_tflite(teacher, "network_float.tflite", "float32", validation_data=judged),
+    export_tflite(
+        quantized, "network_int8.tflite", target="raspberry-pi-4", validation_data=judged
+    ),
 ]
 print(results[1].report)
 print(benchmark([result.path for result in results], runs=20).to_text())

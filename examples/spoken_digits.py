@@ -22,7 +22,7 @@ from keras_callbacks import QuantizationSchedule
 
 RATE, FRAME, HOP, MELS = 8000, 256, 160, 32
 
-parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--data", help="the recordings, an .npz file")
 parser.add_argument("--smoke", action="store_true", help="run for seconds")
 options = parser.parse_args()

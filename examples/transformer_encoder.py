@@ -26,9 +26,9 @@ if SMOKE:
 class Positions(kl.Layer):
     """Add a learnt vector to each token."""
 
-    def build(self, shape):
+    def build(self, input_shape):
         """Make the vectors."""
-        self.vectors = self.add_weight(shape=shape[1:], initializer="random_normal")
+        self.vectors = self.add_weight(shape=input_shape[1:], initializer="random_normal")
 
     def call(self, tokens):
         """Add them."""

@@ -1,7 +1,7 @@
 """The data that ``fit`` takes, as inputs and labels: all of it as arrays, or batch by batch."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -63,10 +63,10 @@ def iterate_inputs(data: Any, batch_size: int = 32) -> Iterator[Any]:
 class _Batches:
     """Batches to iterate over repeatedly; ``gather`` takes a plain list for one of inputs."""
 
-    def __init__(self, batches):
+    def __init__(self, batches: Iterable[Any]):
         self._batches = list(batches)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Any]:
         return iter(self._batches)
 
 
@@ -75,7 +75,7 @@ def reusable(data: Any) -> Any:
     return _Batches(data) if isinstance(data, Iterator) else data
 
 
-def first_examples(inputs: Inputs, count: int) -> Inputs:
+def first_examples(inputs: Any, count: int) -> Any:
     """Return the first examples of gathered inputs."""
     return map_arrays(inputs, lambda array: array[:count])
 
@@ -105,12 +105,12 @@ def flattened(arrays: Any) -> Iterator[Any]:
         yield arrays
 
 
-def as_called(inputs: Inputs):
+def as_called(inputs: Inputs) -> np.ndarray | Inputs:
     """Return gathered inputs as a model is called with them: a single one without its list."""
     return inputs[0] if isinstance(inputs, list) and len(inputs) == 1 else inputs
 
 
-def map_arrays(inputs: Any, function) -> Any:
+def map_arrays(inputs: Any, function: Callable[..., Any]) -> Any:
     """Apply a function to each array in lists, tuples and dicts; tuples become lists."""
     if isinstance(inputs, Mapping):
         return {name: map_arrays(part, function) for name, part in inputs.items()}
@@ -197,7 +197,9 @@ def _batches(data: Any) -> Iterator[Any]:
 
 
 def _joined(batches: Iterator[Any], max_examples: int | None) -> tuple[Inputs, Labels | None]:
-    collected, labels, count = [], [], 0
+    collected: list[Any] = []
+    labels: list[Any] = []
+    count = 0
     for batch in batches:
         if not _is_whole(batch):
             raise TypeError(f"A batch must hold arrays. Received: {type(batch).__name__}")
@@ -209,6 +211,7 @@ def _joined(batches: Iterator[Any], max_examples: int | None) -> tuple[Inputs, L
             break
     if not collected:
         return [], None
+    joined: Inputs
     if isinstance(collected[0], dict):
         joined = {name: np.concatenate([b[name] for b in collected]) for name in collected[0]}
     else:
@@ -217,7 +220,7 @@ def _joined(batches: Iterator[Any], max_examples: int | None) -> tuple[Inputs, L
     return joined, None if unlabelled else _concatenated(labels)
 
 
-def _concatenated(labels: list[Labels]) -> Labels:
+def _concatenated(labels: list[Any]) -> Labels:
     """Join the labels of batches."""
     first = labels[0]
     if isinstance(first, dict):

@@ -4,13 +4,14 @@ import hashlib
 import os
 import pathlib
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
 from tfcompress.data import flattened
 
 
-def hash_arrays(*parts) -> str:
+def hash_arrays(*parts: str | np.ndarray) -> str:
     """Hash texts and arrays, in order, with the arrays' dtypes and shapes; return 64 hex digits."""
     digest = hashlib.sha256()
     for part in parts:
@@ -38,7 +39,7 @@ def hash_files(paths: Iterable[pathlib.Path], root: pathlib.Path) -> str:
     return digest.hexdigest()
 
 
-def hash_examples(batch) -> np.ndarray:
+def hash_examples(batch: Any) -> np.ndarray:
     """Hash each example of a batch, an array or a structure of arrays; equal examples are equal.
 
     Returns:
@@ -47,7 +48,7 @@ def hash_examples(batch) -> np.ndarray:
     leaves = [np.ascontiguousarray(leaf) for leaf in flattened(batch)]
     kinds = [f"{leaf.dtype}{leaf.shape[1:]}".encode() for leaf in leaves]
 
-    def one(index):
+    def one(index: int) -> int:
         digest = hashlib.blake2b(digest_size=8)
         for kind, leaf in zip(kinds, leaves, strict=True):
             digest.update(kind)

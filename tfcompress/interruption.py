@@ -10,16 +10,17 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 
 class Interruption:
     """A signal handler that raises ``KeyboardInterrupt`` and remembers the signal."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.signal: int | None = None
         self._deferred = False
 
-    def __call__(self, number, frame):
+    def __call__(self, number: int, frame: Any) -> None:
         """Handle a signal; only the first one can be deferred."""
         del frame
         first, self.signal = self.signal is None, number
@@ -125,7 +126,7 @@ def _silent_when_dropped() -> Iterator[None]:
     """Print nothing where Python drops ``KeyboardInterrupt``: it is raised again later."""
     report = sys.unraisablehook
 
-    def others(unraisable):
+    def others(unraisable: Any) -> None:
         if not issubclass(unraisable.exc_type, KeyboardInterrupt):
             report(unraisable)
 

@@ -117,3 +117,8 @@ def test_damaged_bytes_do_not_reach_the_compiler(tmp_path):
     broken.write_bytes(toy_files.content("int8")[:200])
     with pytest.raises(FlatbufferError):
         check_target(broken, "ethos-u55-128")
+
+
+def test_a_device_without_an_npu_is_not_compiled_for():
+    with pytest.raises(ValueError, match=r"a device with an NPU.*Received: target='raspberry-pi-4'"):
+        compile_for_npu(b"", load_target("raspberry-pi-4"))

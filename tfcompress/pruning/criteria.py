@@ -16,6 +16,7 @@ class Criterion:
         resets: whether the accumulated sum restarts at zero after each update of the masks.
     """
 
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]  # of the subclasses
     uses_gradients: ClassVar[bool] = False
     resets: ClassVar[bool] = False
 
@@ -77,9 +78,7 @@ class _Accumulated(Criterion):
 
     uses_gradients: ClassVar[bool] = True
 
-    def scores(
-        self, weights: np.ndarray, kernel_index: int, accumulated: np.ndarray | None = None
-    ) -> np.ndarray:
+    def scores(self, weights: np.ndarray, kernel_index: int, accumulated: Any = None) -> np.ndarray:
         """Return the sums."""
         return accumulated
 
@@ -129,11 +128,11 @@ class Gradient(_Accumulated):
 
     resets: ClassVar[bool] = True
 
-    def scores(self, weights, kernel_index, accumulated=None):
+    def scores(self, weights: np.ndarray, kernel_index: int, accumulated: Any = None) -> np.ndarray:
         """Return the magnitudes of the sums."""
         return np.abs(accumulated)
 
-    def contribution(self, gradient, weights):
+    def contribution(self, gradient: Any, weights: Any) -> Any:
         """Return the gradient."""
         return gradient
 
@@ -159,7 +158,7 @@ class Random(Criterion):
 NAMED = {"l1": L1, "l2": L2, "taylor": Taylor, "movement": Movement, "random": Random}
 
 
-def as_criterion(criterion) -> Criterion:
+def as_criterion(criterion: Any) -> Criterion:
     """Return the criterion that a name or an object stands for."""
     if isinstance(criterion, Criterion):
         return criterion

@@ -8,6 +8,7 @@ Source: Louizos, Welling and Kingma, "Learning sparse neural networks through L0
 """
 
 import math
+from typing import Any
 
 import numpy as np
 from keras import ops
@@ -18,13 +19,13 @@ OPEN = 2.5  # a logit at which a gate is 1 without noise and still has a gradien
 _SMALLEST_OPEN = 0.01
 
 
-def sampled(logits, uniform):
+def sampled(logits: Any, uniform: Any) -> Any:
     """Return gates under noise; ``uniform`` in (0, 1) has the shape of the logits."""
     noise = ops.log(uniform) - ops.log(1.0 - uniform)
     return _stretched(ops.sigmoid((logits + noise) / TEMPERATURE))
 
 
-def without_noise(logits):
+def without_noise(logits: Any) -> Any:
     """Return the gates of the deployed model.
 
     Example:
@@ -34,7 +35,7 @@ def without_noise(logits):
     return _stretched(ops.sigmoid(logits))
 
 
-def open_probability(logits):
+def open_probability(logits: Any) -> Any:
     """Return the probability that each gate is not 0 under noise: what L0 regularization sums."""
     return ops.sigmoid(logits - TEMPERATURE * math.log(-LOW / HIGH))
 
@@ -50,6 +51,6 @@ def final_gates(logits: np.ndarray, closed: np.ndarray) -> np.ndarray:
     return np.where(closed, 0.0, gates).astype(np.float32)
 
 
-def _stretched(concrete):
+def _stretched(concrete: Any) -> Any:
     """Stretch values in (0, 1) beyond the interval and clip them to it."""
     return ops.clip(concrete * (HIGH - LOW) + LOW, 0.0, 1.0)

@@ -13,7 +13,7 @@ four inputs (rows) and four outputs (columns), by magnitude::
 import dataclasses
 import math
 import re
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import keras
 import numpy as np
@@ -21,6 +21,8 @@ import numpy as np
 
 class Pattern:
     """Base class of the sparsity patterns. Subclasses are frozen, serializable dataclasses."""
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]  # of the subclasses
 
     def check(self, path: str, shape: tuple[int, ...], output_axes: tuple[int, ...]) -> None:
         """Raise ValueError, naming the kernel, if the pattern does not fit its shape."""
@@ -126,7 +128,7 @@ class Block(Pattern):
     shape: tuple[int, ...]
     pooling: str = "average"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         # Configs hold lists.
         object.__setattr__(self, "shape", tuple(self.shape))
         if not self.shape or not all(isinstance(n, int) and n >= 1 for n in self.shape):
@@ -164,10 +166,10 @@ class Block(Pattern):
         """Count the weights of each block."""
         return self._reduce(np.add, np.ones(shape, dtype=np.int64))
 
-    def _per_axis(self, rank):
+    def _per_axis(self, rank: int) -> tuple[int, ...]:
         return (1,) * (rank - len(self.shape)) + self.shape
 
-    def _reduce(self, ufunc, values):
+    def _reduce(self, ufunc: np.ufunc, values: np.ndarray) -> np.ndarray:
         for axis, block in enumerate(self._per_axis(values.ndim)):
             if block > 1:
                 values = ufunc.reduceat(values, np.arange(0, values.shape[axis], block), axis)
@@ -213,7 +215,7 @@ class NofM(_SingleWeights):
     m: int
     axis: int | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         whole = all(isinstance(value, int) for value in (self.n, self.m))
         if not whole or not 1 <= self.n < self.m:
             raise ValueError(
@@ -256,7 +258,7 @@ class NofM(_SingleWeights):
         np.put_along_axis(pooled, order[..., self.m - self.n :], np.inf, axis=-1)
         return np.moveaxis(pooled.reshape(rows.shape), -1, axis)
 
-    def _axis(self, rank, output_axes):
+    def _axis(self, rank: int, output_axes: tuple[int, ...]) -> int:
         if self.axis is not None:
             return self.axis
         return max((axis for axis in range(rank) if axis not in output_axes), default=rank - 1)
@@ -296,7 +298,7 @@ class Channel(Pattern):
         return np.full(channels, math.prod(shape) // math.prod(channels), dtype=np.int64)
 
 
-def as_pattern(pattern) -> Pattern:
+def as_pattern(pattern: Any) -> Pattern:
     """Return the pattern that a name, such as "2:4", or an object stands for.
 
     Example:

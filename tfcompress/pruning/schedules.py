@@ -8,7 +8,7 @@ steps, and last at ``end_step``. Without a frequency there are twenty updates.
 import dataclasses
 import math
 import numbers
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import keras
 
@@ -34,8 +34,9 @@ class Schedule:
     begin_step: int
     end_step: int
     frequency: int | None
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]  # of the subclasses
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             if field.name.endswith("_sparsity"):
                 check_sparsity(type(self).__name__, field.name, getattr(self, field.name))
@@ -49,7 +50,7 @@ class Schedule:
                 f"begin_step={self.begin_step}, end_step={self.end_step}"
             )
 
-    def _check_step(self, name, minimum):
+    def _check_step(self, name: str, minimum: int) -> None:
         """Raise ValueError unless a field is an integer of at least a minimum."""
         value = getattr(self, name)
         integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
@@ -132,12 +133,12 @@ class Schedule:
         return cls(**config)
 
 
-def is_number(value) -> bool:
+def is_number(value: Any) -> bool:
     """Return whether a value is a real number; booleans are not."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
-def check_sparsity(owner: str, name: str, value) -> None:
+def check_sparsity(owner: str, name: str, value: Any) -> None:
     """Raise ValueError unless a value is a sparsity in [0, 1)."""
     if not is_number(value) or not 0.0 <= value < 1.0:
         raise ValueError(
@@ -207,7 +208,7 @@ class PolynomialDecay(Schedule):
     power: float = 3
     frequency: int | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if not is_number(self.power) or not self.power > 0:
             raise ValueError(
@@ -325,7 +326,7 @@ class OneCycle(Schedule):
     peak_at: float = 0.6
     frequency: int | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if not is_number(self.peak_at) or not 0 < self.peak_at < 1:
             raise ValueError(
@@ -352,7 +353,7 @@ class OneCycle(Schedule):
         return _half_cosine(self.peak_sparsity, self.final_sparsity, down)
 
 
-def as_schedule(schedule) -> Schedule:
+def as_schedule(schedule: Any) -> Schedule:
     """Return a schedule of this package for one of this package or of TFMOT.
 
     TFMOT is not imported: the config of its ConstantSparsity and PolynomialDecay is enough.
@@ -374,7 +375,7 @@ def as_schedule(schedule) -> Schedule:
     )
 
 
-def _half_cosine(start, stop, progress):
+def _half_cosine(start: float, stop: float, progress: float) -> float:
     """Interpolate along half a cosine; a weighted sum, so that both ends are exact."""
     weight = (1.0 - math.cos(math.pi * progress)) / 2.0
     return start * (1.0 - weight) + stop * weight

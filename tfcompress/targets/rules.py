@@ -63,7 +63,7 @@ class Site:
         """The first output; a FlatbufferError where a damaged file has none."""
         return self._first(self.outputs, "output")
 
-    def _first(self, tensors, what):
+    def _first(self, tensors: tuple[Tensor, ...], what: str) -> Tensor:
         if not tensors:
             raise FlatbufferError(f"{self} has no {what}: the file is damaged")
         return tensors[0]
@@ -81,7 +81,7 @@ class Site:
             return None
         return constant_value(self.model, tensor)
 
-    def __str__(self):
+    def __str__(self) -> str:
         tensor = self.outputs[0] if self.outputs else (self.inputs[0] if self.inputs else None)
         where = "" if tensor is None else f" (tensor {tensor.name!r}"
         if tensor is not None:

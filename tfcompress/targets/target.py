@@ -32,7 +32,7 @@ class Delegate:
     rules: dict[str, Any]  # rules for every operation, by the names in ``tfcompress.targets.rules``
     operations: dict[str, dict[str, Any]]  # the supported operations, each with its own rules
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.segments not in ("any", "first", "all"):
             raise ValueError(
                 f"`segments` must be 'any', 'first' or 'all'. Received: segments={self.segments!r}"
@@ -168,9 +168,8 @@ def minimum_runtime(model: TFLiteModel) -> str | None:
     releases = [
         oldest_release(operation) for graph in model.subgraphs for operation in graph.operations
     ]
-    if None in releases:
-        return None
-    return max(releases, key=version_key, default=_FIRST)
+    known = [release for release in releases if release is not None]
+    return max(known, key=version_key, default=_FIRST) if len(known) == len(releases) else None
 
 
 def oldest_release(operation: Operation) -> str | None:

@@ -92,6 +92,7 @@ def compile_for_npu(source: bytes | str | os.PathLike, target: Target) -> Compil
         FlatbufferError: the file is damaged.
         ImportError: the compiler is not installed.
         OSError: the path cannot be read.
+        ValueError: the target has no compiler.
 
     Example:
     ```python
@@ -104,6 +105,11 @@ def compile_for_npu(source: bytes | str | os.PathLike, target: Target) -> Compil
     pathlib.Path("model_vela.tflite").write_bytes(compiled.content)
     ```
     """
+    if target.compiler is None:
+        raise ValueError(
+            "`target` is a device with an NPU, such as 'ethos-u55-128'. Received: "
+            f"target={target.name!r}"
+        )
     require_compiler(target)
     content = source if isinstance(source, bytes) else pathlib.Path(source).read_bytes()
     operations = sum(len(subgraph.operations) for subgraph in read_model(content).subgraphs)

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 
@@ -129,7 +130,9 @@ def _strings(data: memoryview, what: str) -> np.ndarray:
     return np.array(strings, dtype=object)
 
 
-def _filled_up(values, sparsity: Sparsity, shape: tuple[int, ...], what: str) -> np.ndarray:
+def _filled_up(
+    values: np.ndarray, sparsity: Sparsity, shape: tuple[int, ...], what: str
+) -> np.ndarray:
     """Undo a sparse encoding (Chou et al. 2018, TACO's level formats, as TFLite stores them).
 
     Each traversed dimension extends the coordinates of all entries at once, so that the work is
@@ -163,7 +166,9 @@ def _filled_up(values, sparsity: Sparsity, shape: tuple[int, ...], what: str) ->
     return dense
 
 
-def _level_entries(level, parents: int, limit: int, what: str) -> tuple[np.ndarray, np.ndarray]:
+def _level_entries(
+    level: Any, parents: int, limit: int, what: str
+) -> tuple[np.ndarray, np.ndarray]:
     if level.segments is None:
         entries = parents * level.size
         if level.size < 0 or entries > limit:

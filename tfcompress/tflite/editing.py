@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import flatbuffers
 import numpy as np
@@ -18,7 +19,7 @@ _ALIGNMENT = 16
 _SUBGRAPH_INDEX = "SubgraphIndex"  # ends the names of options that refer to a graph
 
 
-def record(kind: str, **fields):
+def record(kind: str, **fields: Any) -> Any:
     """Return a new object of the schema with some of its fields set."""
     made = getattr(schema, kind + "T")()
     for name, value in fields.items():
@@ -45,7 +46,7 @@ class Editor:
         self.model: TFLiteModel = read_model(content) if model is None else model
         self.files = appended_files(content)
         self.tree = _read_tree(content)
-        self.graph = self.tree.subgraphs[0] if self.tree.subgraphs else None
+        self.graph: Any = self.tree.subgraphs[0] if self.tree.subgraphs else None
         self.records = list(self.graph.operators or ()) if self.graph else []
         self.last: schema.OperatorT | None = None
 
@@ -68,7 +69,7 @@ class Editor:
         self.tree.buffers.append(record("Buffer", data=data))
         return len(self.tree.buffers) - 1
 
-    def add_tensor(self, name: str, shape, dtype: str, buffer: int = 0) -> int:
+    def add_tensor(self, name: str, shape: Iterable[int], dtype: str, buffer: int = 0) -> int:
         """Add a tensor to the main graph; return its index."""
         code = getattr(schema.TensorType, dtype)
         self.graph.tensors.append(
@@ -102,7 +103,7 @@ class Editor:
         )
         return len(self.tree.operatorCodes) - 1
 
-    def operator(self, name: str, inputs: list[int], output: int, options) -> schema.OperatorT:
+    def operator(self, name: str, inputs: list[int], output: int, options: Any) -> schema.OperatorT:
         """Return a new operation of version 1, to be inserted into a graph."""
         operator = record(
             "Operator", opcodeIndex=self.code(name, 1), inputs=inputs, outputs=[output]
@@ -113,7 +114,9 @@ class Editor:
             operator.builtinOptions = options
         return operator
 
-    def insert_after(self, before, name: str, inputs: list[int], output: int, options) -> None:
+    def insert_after(
+        self, before: Any, name: str, inputs: list[int], output: int, options: Any
+    ) -> None:
         """Insert an operation of version 1 after another one of the main graph."""
         operator = self.operator(name, inputs, output, options)
         place = next(i for i, other in enumerate(self.graph.operators) if other is before)
@@ -147,8 +150,9 @@ class Editor:
 class _AlignedBuilder(flatbuffers.Builder):
     """Aligns constants as the schema requires (``force_align``) and kernels expect."""
 
-    def StartVector(self, elemSize, numElems, alignment):  # noqa: N802, N803 - flatbuffers' names
-        return super().StartVector(elemSize, numElems, _ALIGNMENT if elemSize == 1 else alignment)
+    # The name is that of flatbuffers.
+    def StartVector(self, size: int, count: int, alignment: int) -> Any:  # noqa: N802
+        return super().StartVector(size, count, _ALIGNMENT if size == 1 else alignment)
 
 
 def indices(values: Iterable[int] | None) -> list[int]:
@@ -321,7 +325,7 @@ def _append(tree: schema.ModelT, other: schema.ModelT) -> None:
     tree.operatorCodes += other.operatorCodes
 
 
-def _signature(key: str, entry: Entry, index: int, graph: schema.SubGraphT):
+def _signature(key: str, entry: Entry, index: int, graph: schema.SubGraphT) -> Any:
     """Return a signature; free names of inputs also become those of their tensors."""
     taken = {tensor.name for tensor in graph.tensors}
     for name, tensor in zip(entry.inputs, graph.inputs, strict=True):

@@ -160,7 +160,7 @@ class _Graph:
             stored.buffer = self.editor.add_buffer(_bytes(storage))
         self.changed.add(tensor)
 
-    def add_tensor(self, name: str, storage: Storage, **fields) -> int:
+    def add_tensor(self, name: str, storage: Storage, **fields: Any) -> int:
         """Add a tensor."""
         self.graph.tensors.append(record("Tensor", name=free_name(name, self.names), **fields))
         self.set_form(len(self.graph.tensors) - 1, storage)

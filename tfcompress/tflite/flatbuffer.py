@@ -89,7 +89,9 @@ def _word(words: dict[int, str], code: int, what: str) -> str:
         ) from None
 
 
-def _checked(indices: tuple[int, ...], count: int, what: str, optional: bool = False):
+def _checked(
+    indices: tuple[int, ...], count: int, what: str, optional: bool = False
+) -> tuple[int, ...]:
     lowest = -1 if optional else 0
     for index in indices:
         if not lowest <= index < count:
@@ -164,7 +166,7 @@ class _Reader:
                 )
             return memoryview(self.data)[table.Offset() : end]
         values = table.DataAsNumpy()
-        return memoryview(values if isinstance(values, np.ndarray) else b"")
+        return values.data if isinstance(values, np.ndarray) else memoryview(b"")
 
     def operation_code(self, table: schema.OperatorCode) -> tuple[str, int, bool]:
         # Codes up to 127 were once a byte; files fill both fields, old files the first alone.
@@ -174,7 +176,7 @@ class _Reader:
             return self.text(table.CustomCode()) or "CUSTOM", table.Version(), True
         return name, table.Version(), False
 
-    def subgraph(self, index, table, codes, buffers) -> Subgraph:
+    def subgraph(self, index: int, table: schema.SubGraph, codes: Any, buffers: Any) -> Subgraph:
         tensors = tuple(
             self.tensor(place, entry, buffers)
             for place, entry in enumerate(self.tables(table, "Tensors"))
@@ -192,7 +194,7 @@ class _Reader:
             outputs=_checked(self.numbers(table, "Outputs"), len(tensors), f"{what}: an output"),
         )
 
-    def tensor(self, index: int, table: schema.Tensor, buffers) -> Tensor:
+    def tensor(self, index: int, table: schema.Tensor, buffers: Any) -> Tensor:
         name = self.text(table.Name())
         what = f"tensor {index} ({name!r})"
         shape = self.numbers(table, "Shape")
@@ -216,7 +218,9 @@ class _Reader:
             sparsity=None if sparsity is None else self.sparsity(sparsity, what),
         )
 
-    def quantization(self, table: schema.QuantizationParameters | None, what: str):
+    def quantization(
+        self, table: schema.QuantizationParameters | None, what: str
+    ) -> Quantization | None:
         if table is None:
             return None
         scales = self.numbers(table, "Scale")
@@ -258,7 +262,9 @@ class _Reader:
         vector.Init(table.Bytes, table.Pos)
         return self.numbers(vector, "Values")
 
-    def operation(self, index, subgraph, table: schema.Operator, codes, tensors) -> Operation:
+    def operation(
+        self, index: int, subgraph: int, table: schema.Operator, codes: Any, tensors: Any
+    ) -> Operation:
         what = f"operation {index} of subgraph {subgraph}"
         _checked((table.OpcodeIndex(),), len(codes), f"{what}: its code")
         name, version, custom = codes[table.OpcodeIndex()]
@@ -305,7 +311,7 @@ class _Reader:
             return tuple(value.tolist())
         return self.text(value) if isinstance(value, bytes) else value
 
-    def signature(self, table: schema.SignatureDef, subgraphs) -> Signature:
+    def signature(self, table: schema.SignatureDef, subgraphs: Any) -> Signature:
         key = self.text(table.SignatureKey())
         what = f"signature {key!r}"
         _checked((table.SubgraphIndex(),), len(subgraphs), f"{what}: its subgraph")

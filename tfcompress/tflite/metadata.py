@@ -94,7 +94,7 @@ def _packed_port(writer: "_Writer", port: TensorMetadata) -> int:
         options = writer.table({0: writer.floats(port.mean), 1: writer.floats(port.std)})
         unit = writer.table({1: options}, codes={0: _NORMALIZATION})
         fields[4] = writer.offsets([unit])
-    if port.highest is not None:
+    if port.highest is not None and port.lowest is not None:
         limits = {0: writer.floats([port.highest]), 1: writer.floats([port.lowest])}
         fields[5] = writer.table(limits)
     if port.labels_file is not None:
@@ -106,7 +106,7 @@ def _packed_port(writer: "_Writer", port: TensorMetadata) -> int:
 class _Writer:
     """A flatbuffer written from the leaves up; fields are numbered as in the schema."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.builder = flatbuffers.Builder(256)
 
     def string(self, text: str) -> int:

@@ -1,6 +1,7 @@
 """Quantization arithmetic on NumPy arrays, rounded as the runtimes round."""
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ def round_half_away(values: np.ndarray) -> np.ndarray:
     return whole + np.copysign(np.abs(values - whole) >= 0.5, values)
 
 
-def quantize(values: np.ndarray, scale: float, zero_point: int, dtype) -> np.ndarray:
+def quantize(values: np.ndarray, scale: float, zero_point: int, dtype: Any) -> np.ndarray:
     """Return ``round(values / scale) + zero_point``, clipped to an integer type."""
     values = np.asarray(values, np.float32)
     if not np.isfinite(values).all():
@@ -46,7 +47,7 @@ class SignalToNoise:
     20.0
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._signal = self._noise = 0.0
 
     def add(self, reference: np.ndarray, values: np.ndarray) -> None:

@@ -27,7 +27,9 @@ class Operand:
 
 
 Operands = Sequence[Operand | None]
-_Rule = Callable[[Operands, Operands, Any, int], int]
+# A rule reads only operands that its operation always has.
+_Given = Sequence[Any]
+_Rule = Callable[[_Given, _Given, Any, int], int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,14 +138,13 @@ def version(name: str, inputs: Operands, outputs: Operands, options: Any = None)
     entry = _TABLE.get(name)
     if entry is None:
         return 1
-    present = [operand for operand in inputs if operand is not None]
     decides = inputs[entry.decided_by] if entry.decided_by < len(inputs) else None
-    decides = decides or (present or list(outputs))[0]
+    decides = decides or next(o for o in (*inputs, *outputs) if o is not None)
     number = entry.versions.get(decides.dtype, 1)
     return number if entry.rule is None else entry.rule(inputs, outputs, options, number)
 
 
-def _option(options: Any, field: str, default=0):
+def _option(options: Any, field: str, default: int = 0) -> Any:
     """Read an option; a file may leave out those that are the schema's defaults."""
     return getattr(options, field, default) or default
 
@@ -152,7 +153,7 @@ def _rank(operand: Operand | None) -> int:
     return 0 if operand is None else len(operand.shape)
 
 
-def _types(inputs: Operands, outputs: Operands) -> tuple[str, str, str]:
+def _types(inputs: _Given, outputs: _Given) -> tuple[str, str, str]:
     """Name the types of the activations, the weights and the output."""
     return inputs[0].dtype, inputs[1].dtype, outputs[0].dtype
 
@@ -162,7 +163,7 @@ def _has_narrow_bias(options: Any) -> bool:
     return bool(_option(options, "quantizedBiasType"))
 
 
-def _convolution(inputs, outputs, options, _):
+def _convolution(inputs: _Given, outputs: _Given, options: Any, _: int) -> int:
     data, weights, result = _types(inputs, outputs)
     if data == "INT16" and _has_narrow_bias(options):
         return 8
@@ -180,7 +181,7 @@ def _convolution(inputs, outputs, options, _):
     return 1
 
 
-def _depthwise_convolution(inputs, outputs, options, _):
+def _depthwise_convolution(inputs: _Given, outputs: _Given, options: Any, _: int) -> int:
     data, weights, result = _types(inputs, outputs)
     if data == result == "INT16":
         return 5
@@ -194,7 +195,7 @@ def _depthwise_convolution(inputs, outputs, options, _):
     return 2 if dilated else 1
 
 
-def _transposed_convolution(inputs, outputs, options, _):
+def _transposed_convolution(inputs: _Given, outputs: _Given, options: Any, _: int) -> int:
     data = inputs[2].dtype
     if data == "INT16" and _has_narrow_bias(options):
         return 5
@@ -205,7 +206,7 @@ def _transposed_convolution(inputs, outputs, options, _):
     return 2 if inputs[1].dtype != "FLOAT32" else 1
 
 
-def _fully_connected(inputs, outputs, options, _):
+def _fully_connected(inputs: _Given, outputs: _Given, options: Any, _: int) -> int:
     data, weights, result = _types(inputs, outputs)
     if weights == "INT2":
         return 14
@@ -234,18 +235,18 @@ def _fully_connected(inputs, outputs, options, _):
     return 2 if _option(options, "weightsFormat") else 1
 
 
-def _batch_matmul(inputs, outputs, options, number):
+def _batch_matmul(inputs: _Given, outputs: _Given, options: Any, number: int) -> int:
     hybrid = inputs[0].dtype == "FLOAT32" and inputs[1].dtype == "INT8"
     return 4 if hybrid and _option(options, "asymmetricQuantizeInputs") else number
 
 
-def _embedding(inputs, outputs, options, _):
+def _embedding(inputs: _Given, outputs: _Given, options: Any, _: int) -> int:
     if inputs[1].dtype == "INT2":
         return 5
     return 4 if inputs[1].dtype == "INT4" or len(inputs[1].scales) > 1 else 1
 
 
-def _lstm(inputs, outputs, options, _):
+def _lstm(inputs: _Given, outputs: _Given, options: Any, _: int) -> int:
     data, weights = inputs[0].dtype, inputs[2].dtype
     if data == "INT16":
         return 5
@@ -256,7 +257,7 @@ def _lstm(inputs, outputs, options, _):
     return 1
 
 
-def _gather(inputs, outputs, options, number):
+def _gather(inputs: _Given, outputs: _Given, options: Any, number: int) -> int:
     if inputs[0].dtype == "INT4":
         return 7
     if inputs[1].dtype == "INT16":
@@ -264,7 +265,7 @@ def _gather(inputs, outputs, options, number):
     return 5 if _option(options, "batchDims") else number
 
 
-def _multiply(inputs, outputs, options, number):
+def _multiply(inputs: _Given, outputs: _Given, options: Any, number: int) -> int:
     if inputs[0].dtype != "INT8":
         return number
     scales = [operand.scales[0] for operand in (*inputs, *outputs) if operand and operand.scales]
@@ -272,7 +273,7 @@ def _multiply(inputs, outputs, options, number):
     return 3 if large else number
 
 
-def _transpose(inputs, outputs, options, number):
+def _transpose(inputs: _Given, outputs: _Given, options: Any, number: int) -> int:
     rank = _rank(inputs[0])
     if rank > 5:
         return 8 if rank > 6 else 6
@@ -282,7 +283,7 @@ def _transpose(inputs, outputs, options, number):
 def _above_rank_4(number_above: int, keeps: tuple[str, ...] = ()) -> _Rule:
     """Ask for a version of its own above four dimensions, but for types that keep theirs."""
 
-    def rule(inputs, outputs, options, number):
+    def rule(inputs: _Given, outputs: _Given, options: Any, number: int) -> int:
         if inputs[0].dtype in keeps or _rank(inputs[0]) <= 4:
             return number
         return number_above
@@ -293,7 +294,7 @@ def _above_rank_4(number_above: int, keeps: tuple[str, ...] = ()) -> _Rule:
 def _broadcast_above_rank_4(number_above: int, keeps: tuple[str, ...] = ()) -> _Rule:
     """Ask for a version of its own where more than four dimensions are broadcast."""
 
-    def rule(inputs, outputs, options, number):
+    def rule(inputs: _Given, outputs: _Given, options: Any, number: int) -> int:
         first, second = inputs[:2]
         rank = max(_rank(first), _rank(second))
         if first.dtype in keeps or first.shape == second.shape or rank <= 4:
@@ -303,7 +304,7 @@ def _broadcast_above_rank_4(number_above: int, keeps: tuple[str, ...] = ()) -> _
     return rule
 
 
-def _strided_slice(inputs, outputs, options, number):
+def _strided_slice(inputs: _Given, outputs: _Given, options: Any, number: int) -> int:
     if _option(options, "offset"):
         return 8
     if _option(options, "ellipsisMask") or _option(options, "newAxisMask"):
@@ -311,25 +312,25 @@ def _strided_slice(inputs, outputs, options, number):
     return 4 if _rank(inputs[0]) > 4 else number
 
 
-def _space_and_batch(inputs, outputs, options, number):
+def _space_and_batch(inputs: _Given, outputs: _Given, options: Any, number: int) -> int:
     return 3 if inputs[0].dtype != "INT16" and _rank(inputs[0]) != 4 else number
 
 
 def _resize(*fields: str) -> _Rule:
     """Ask for version 3 where the corners or the centers of pixels are moved."""
 
-    def rule(inputs, outputs, options, number):
+    def rule(inputs: _Given, outputs: _Given, options: Any, number: int) -> int:
         moved = any(_option(options, field) for field in fields)
         return 3 if moved and inputs[0].dtype != "INT16" else number
 
     return rule
 
 
-def _select(inputs, outputs, options, number):
+def _select(inputs: _Given, outputs: _Given, options: Any, number: int) -> int:
     return 3 if any(_rank(operand) == 5 for operand in inputs) else number
 
 
-def _quantize(inputs, outputs, options, _):
+def _quantize(inputs: _Given, outputs: _Given, options: Any, _: int) -> int:
     if "INT4" in (inputs[0].dtype, outputs[0].dtype):
         return 4
     if len(outputs[0].scales) > 1:
@@ -337,11 +338,11 @@ def _quantize(inputs, outputs, options, _):
     return 2 if outputs[0].dtype == "INT16" or inputs[0].dtype == "INT16" else 1
 
 
-def _dequantize(inputs, outputs, options, number):
+def _dequantize(inputs: _Given, outputs: _Given, options: Any, number: int) -> int:
     return 5 if inputs[0].dtype == "INT8" and len(inputs[0].scales) > 1 else number
 
 
-def _cast(inputs, outputs, options, _):
+def _cast(inputs: _Given, outputs: _Given, options: Any, _: int) -> int:
     used = {inputs[0].dtype, outputs[0].dtype}
     ordered = {"INT2": 8, "BFLOAT16": 7, "INT4": 6, "FLOAT64": 5, "FLOAT16": 5, "UINT16": 4}
     ordered |= {"INT8": 3, "UINT32": 2}
@@ -360,7 +361,7 @@ _WEIGHTS = dict.fromkeys(_ALL, ("INT8",))
 _NARROW_WEIGHTS = dict.fromkeys(_ALL, ("INT8", "INT4"))
 
 
-def _alike(names: str, *activations, **settings) -> list[Support]:
+def _alike(names: str, *activations: Any, **settings: Any) -> list[Support]:
     """Return an entry for each of the operations that have the same support."""
     return [Support(name, *activations, **settings) for name in names.split()]
 
