@@ -47,7 +47,7 @@ emulate-micro: $(VENV)/installed
 	$(BIN)/python -m pytest -q -s -m emulation tests/exporters/bundling/test_cortex_m.py
 
 coverage: $(VENV)/installed
-	$(BIN)/python benchmarks/run_all.py coverage_matrix quantization_coverage
+	$(BIN)/python benchmarks/run_all.py coverage_matrix quantization_coverage zoo_coverage
 
 bench: $(VENV)/installed
 	$(BIN)/python benchmarks/run_all.py

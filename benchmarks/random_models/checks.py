@@ -235,8 +235,8 @@ class Failure:
         return f"{self.check}: {' '.join(words.split())[:100]}"
 
 
-def missing_kernels(message: str) -> list[str]:
-    """Return the operations that a refusal names, and that have an integer kernel after all."""
+def kernels_after_all(message: str) -> list[str]:
+    """Return the operations that a refusal names although they have an integer kernel."""
     names = re.findall(r"\b[A-Z][A-Z0-9]+(?:_[A-Z0-9]+)*\b", message.partition("device:")[2])
     return [name for name in names if runs_with(name, "INT8")]
 
@@ -264,10 +264,11 @@ def check(program: Program, names=tuple(CHECKS)) -> tuple[list[Failure], dict]:
             try:
                 figures |= CHECKS[name](case) or {}
             except REFUSALS as error:
-                figures[f"refused, {name}"] = str(error)
-                if present := missing_kernels(str(error)):
+                if present := kernels_after_all(str(error)):
                     what = f"refused for {', '.join(sorted({*present}))}: {error}"
                     failures.append(Failure(name, what))
+                else:
+                    figures[f"refused, {name}"] = str(error)
             except Exception as error:
                 failures.append(Failure(name, f"{type(error).__name__}: {error}"))
     return failures, figures

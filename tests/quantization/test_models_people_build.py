@@ -161,6 +161,10 @@ BY_HAND = {
     "a soft argmax": lambda x: ops.softmax(ops.reshape(x, (-1, 16, 3)), axis=1) * PLACES,
     "logsumexp": lambda x: ops.logsumexp(x, axis=-1),
     "Softmax(axis=[1, 2])": kl.Softmax(axis=[1, 2]),
+    "a cumulative sum": lambda x: ops.cumsum(x, axis=1),
+    "overlapping patches": lambda x: ops.image.extract_patches(x, 3, strides=1),
+    "attention of channels": lambda x: x * ops.softmax(ops.mean(x, (1, 2), keepdims=True)),
+    "LayerNormalization(axis=[1, 2])": kl.LayerNormalization(axis=[1, 2]),
     "a softmax of two axes": lambda x: ops.exp(x - ops.logsumexp(x, (1, 2), keepdims=True)),
 }
 
@@ -396,3 +400,11 @@ def test_the_largest_for_any_batch(batch_size, tmp_path):
     export_tflite(model, tmp_path / "m", "float32", batch_size=batch_size)
     with load(str(tmp_path / "m")) as loaded:
         np.testing.assert_array_equal(loaded.predict(x)[0], np.eye(4)[x.argmax(-1)])
+
+
+def test_a_file_that_takes_one_example_at_a_time(tmp_path):
+    inputs = keras.Input((6,))
+    tokens = kl.EinsumDense("bf,fd->bfd", (6, 4), bias_axes="fd")(inputs)
+    model = keras.Model(inputs, kl.Dense(3)(tokens))
+    x = RANDOM.normal(size=(16, 6)).astype("float32")
+    both_ways(model, x, tmp_path / "m")

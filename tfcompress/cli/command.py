@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import ctypes
+import io
 import json
 import os
 import pathlib
@@ -53,9 +54,9 @@ def work(as_json: bool) -> Iterator[None]:
     """
     nothing = contextlib.nullcontext()
     with (
+        _printing_to_stderr() if as_json else nothing,
         nothing if is_wanted() else diverted_native_output(),
         one_line_errors(),
-        _printing_to_stderr() if as_json else nothing,
     ):
         yield
 
@@ -77,6 +78,18 @@ def one_line_errors() -> Iterator[None]:
         raise
 
 
+class _PresentStderr(io.TextIOBase):
+    """Writes to what ``sys.stderr`` is at that moment."""
+
+    def write(self, text: str) -> int:
+        """Write text."""
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        """Flush the stream."""
+        sys.stderr.flush()
+
+
 @contextlib.contextmanager
 def _printing_to_stderr() -> Iterator[None]:
     """Let Python, native code and child processes print to the standard error stream."""
@@ -84,7 +97,7 @@ def _printing_to_stderr() -> Iterator[None]:
     stdout = os.dup(1)
     try:
         os.dup2(2, 1)
-        with contextlib.redirect_stdout(sys.stderr):
+        with contextlib.redirect_stdout(_PresentStderr()):
             yield
     finally:
         if os.name == "posix":

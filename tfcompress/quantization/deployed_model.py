@@ -135,7 +135,8 @@ class DeployedModel:
     def once(self, inputs, numbers: GraphIntegers):
         """Compute what the device computes on a batch, with numbers that are known.
 
-        Nothing is compiled: for a batch or two that takes longer than to compute them.
+        Nothing is compiled: for a batch or two that takes longer than to compute them. Examples
+        that have to be computed one by one are many.
 
         Args:
             inputs: what the model takes.
@@ -144,7 +145,10 @@ class DeployedModel:
         Returns:
             The model's outputs.
         """
-        return self._outputs(inputs, numbers)[0]
+        if self._takes_batches:
+            return self._outputs(inputs, numbers)[0]
+        run = tf.function(lambda given: self._outputs(given, numbers)[0], autograph=False)
+        return run(inputs)
 
     @functools.cached_property
     def _compiled(self):
