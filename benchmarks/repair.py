@@ -22,8 +22,8 @@ from mlperf_tiny import CALIBRATION, TASKS
 
 import tfcompress as tfc
 from exporters.converting import convert_model
-from exporters.layer_parity import sqnr
 from exporters.running.runtime import load
+from tfcompress.tflite.numerics import sqnr
 
 # What is done before the plain converter is asked for int8.
 WAYS = {

@@ -29,7 +29,7 @@ from ratios import compare
 from timed_models import CLASSES, MODELS
 from turns import STEPS_PER_TURN, batches, make_timer, take_turns
 
-from exporters.running.child.session import peak_memory
+from exporters.running.child import peak_memory
 from tfcompress.keras_graph.kernels import find_kernels
 
 BATCH = 32

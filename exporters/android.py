@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from exporters.bundle_code import PortFacts, kotlin_snippet, template
+from exporters.bundle_code import Details, kotlin_snippet, template
 
 _PACKAGE = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 # What a TensorBuffer of LiteRT's Kotlin API reads and writes.
@@ -19,37 +19,24 @@ _IMAGE_RANK = 4
 class AndroidVersions:
     """What the app is built with.
 
-    Attributes:
-        litert: release of com.google.ai.edge.litert, of 29 September 2026.
-        minimum_sdk: Android 6, the oldest that this release runs on.
-        compile_sdk: Android 16.
-        gradle_plugin: the Android Gradle plug-in; from 8.5.1 on it aligns native libraries to the
-            16 KB pages that Google Play asks for.
-        kotlin: the Kotlin plug-in.
-
     Sources: https://ai.google.dev/edge/litert/android,
     https://developer.android.com/guide/practices/page-sizes.
     """
 
-    litert: str = "2.3.0"
-    minimum_sdk: int = 23
-    compile_sdk: int = 36
+    litert: str = "2.3.0"  # release of com.google.ai.edge.litert, of 29 September 2026
+    minimum_sdk: int = 23  # Android 6, the oldest that this release runs on
+    compile_sdk: int = 36  # Android 16
+    # The Android Gradle plug-in; from 8.5.1 on it aligns native libraries to the 16 KB pages
+    # that Google Play asks for.
     gradle_plugin: str = "8.13.0"
-    kotlin: str = "2.2.20"
+    kotlin: str = "2.2.20"  # the Kotlin plug-in
 
 
 VERSIONS = AndroidVersions()
 
 
 def require_package(package: str) -> None:
-    """Check the name of a Kotlin package.
-
-    Args:
-        package: the name.
-
-    Raises:
-        ValueError: it is not of lower-case words with dots between them.
-    """
+    """Check the name of a Kotlin package."""
     if not _PACKAGE.fullmatch(package):
         raise ValueError(
             "An Android package has two or more lower-case words with dots between them, such as "
@@ -59,8 +46,8 @@ def require_package(package: str) -> None:
 
 def android_app(
     content: bytes,
-    inputs: Sequence[PortFacts],
-    outputs: Sequence[PortFacts],
+    inputs: Sequence[Details],
+    outputs: Sequence[Details],
     golden: Mapping[str, np.ndarray],
     *,
     package: str,
@@ -68,20 +55,10 @@ def android_app(
     labels: Sequence[str] | None = None,
     normalization: tuple[Sequence[float], Sequence[float]] = ((0.0,), (1.0,)),
 ) -> dict[str, bytes]:
-    """Write an app that runs a model, with a test that compares golden outputs on the phone.
+    """Return an app that runs a model, with a test on the phone: {path in the project: content}.
 
-    Args:
-        content: the .tflite file.
-        inputs: "name", "shape", "dtype", "scale" and "zero_point" of the inputs.
-        outputs: those of the outputs, with "step", "tolerance" and "share" of the golden values.
-        golden: "input_0" and so on and "output_0" and so on, shape (runs, *shape of the port).
-        package: the name of its Kotlin package.
-        threads: threads to use.
-        labels: the names of the classes, or None.
-        normalization: mean and deviation of the pixels, each one number or one a channel.
-
-    Returns:
-        {path in the project: content}.
+    ``outputs`` have "step", "tolerance" and "share" too. ``golden`` has "input_0" and so on, and
+    "output_0" and so on, each of shape (runs, *shape of the tensor).
     """
     sources = f"app/src/main/java/{package.replace('.', '/')}"
     tests = f"app/src/androidTest/java/{package.replace('.', '/')}"
@@ -105,11 +82,11 @@ def android_app(
             "GoldenTest.kt",
             package=package,
             runs=len(golden["output_0"]),
-            tolerances=", ".join(f"{_tolerance(port):.9g}f" for port in outputs),
-            shares=", ".join(f"{float(port['share'])!r}" for port in outputs),
+            tolerances=", ".join(f"{_tolerance(details):.9g}f" for details in outputs),
+            shares=", ".join(f"{float(details['share'])!r}" for details in outputs),
         ),
     }
-    if {port["dtype"] for port in (*inputs, *outputs)} <= _COMPILED_TYPES:
+    if {details["dtype"] for details in (*inputs, *outputs)} <= _COMPILED_TYPES:
         texts[f"{sources}/CompiledInference.kt"] = _text("CompiledInference.kt", package=package)
     if image:
         texts[f"{sources}/Images.kt"] = _images(image, normalization, package)
@@ -129,7 +106,7 @@ def _text(name: str, **values: Any) -> str:
     return template(f"android/{name}.txt").substitute(values)
 
 
-def _image(inputs: Sequence[PortFacts]) -> tuple[int, int, int] | None:
+def _image(inputs: Sequence[Details]) -> tuple[int, int, int] | None:
     """Return (height, width, channels) of the only input if it is an image, otherwise None."""
     if len(inputs) != 1 or len(inputs[0]["shape"]) != _IMAGE_RANK:
         return None
@@ -159,12 +136,12 @@ def _images(image: tuple[int, int, int], normalization, package: str) -> str:
     )
 
 
-def _describe(labels: Sequence[str] | None, outputs: Sequence[PortFacts]) -> str:
+def _describe(labels: Sequence[str] | None, outputs: Sequence[Details]) -> str:
     """Write how the activity puts the outputs into words."""
     places = [
         place
-        for place, port in enumerate(outputs)
-        if labels is not None and port["shape"] and port["shape"][-1] == len(labels)
+        for place, details in enumerate(outputs)
+        if labels is not None and details["shape"] and details["shape"][-1] == len(labels)
     ]
     if not places:
         return '        return outputs.joinToString("\\n") { it.take(10).joinToString() }'
@@ -178,7 +155,7 @@ def _describe(labels: Sequence[str] | None, outputs: Sequence[PortFacts]) -> str
     )
 
 
-def _tolerance(port: PortFacts) -> float:
+def _tolerance(details: Details) -> float:
     """Return how far an output may be from the golden one, in real numbers."""
-    scale = 1.0 if port["scale"] is None else port["scale"]
-    return port["tolerance"] * port["step"] * scale
+    scale = 1.0 if details["scale"] is None else details["scale"]
+    return details["tolerance"] * details["step"] * scale

@@ -1,4 +1,4 @@
-"""How long files take, and how much memory: several files in turns, each in its own process."""
+"""Benchmarks of files: latency and memory, several files in turns, each in its own process."""
 
 import contextlib
 import dataclasses
@@ -19,6 +19,7 @@ from exporters.running.runtime import (
     load_isolated,
 )
 from exporters.running.tensor_details import random_inputs
+from tfcompress.machine import usable_cores
 from tfcompress.tflite.editing import OperationCutter
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.model import FlatbufferError
@@ -29,14 +30,7 @@ _PROFILE_RUNS = 20
 
 @dataclasses.dataclass(frozen=True)
 class OperationTime:
-    """How long one operation takes by itself.
-
-    Attributes:
-        index: its place in the main graph.
-        operation: its name.
-        layer: the scope of the Keras layer behind it, None if its name says nothing.
-        seconds: the median of its runs; None if it cannot run by itself.
-    """
+    """The median time of one operation by itself; None if it cannot run by itself."""
 
     index: int
     operation: str
@@ -46,42 +40,30 @@ class OperationTime:
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:
-    """What one file took with one kernel set and number of threads.
-
-    Attributes:
-        file: the file.
-        kernels: the kernel set.
-        threads: the number of threads.
-        first: seconds of the first run, which sets kernels up.
-        median: median seconds of the later runs.
-        p90: seconds that 90 % of the later runs stayed within.
-        minimum: seconds of the fastest.
-        peak_memory: bytes in RAM that the process had at most, beyond what its runtime takes.
-        operations: seconds of each operation by itself; empty unless asked for.
-        error: why it did not run, otherwise None; then the numbers are 0.
-    """
+    """The benchmark of one file with one kernel set and number of threads."""
 
     file: str
     kernels: str
-    threads: int
-    first: float = 0.0
-    median: float = 0.0
-    p90: float = 0.0
-    minimum: float = 0.0
-    peak_memory: int = 0
+    threads: int  # the number of threads
+    first: float = 0.0  # seconds of the first run, which prepares the kernels
+    median: float = 0.0  # median seconds of the later runs
+    p90: float = 0.0  # the 90th percentile of the later runs in seconds
+    minimum: float = 0.0  # seconds of the fastest run
+    peak_memory: int = 0  # peak bytes in RAM of the process, beyond what its runtime takes
+    # Seconds of each operation by itself; empty without ``profile``.
     operations: tuple[OperationTime, ...] = ()
-    error: str | None = None
+    error: str | None = None  # why it did not run, and all numbers are 0; otherwise None
 
 
 @dataclasses.dataclass(frozen=True)
 class BenchmarkResult:
-    """What several files took.
+    """The benchmark of several files.
 
     Attributes:
         runtime: the runtime's name and version.
         runs: runs of each file after the first.
-        cores: the processor cores of this computer that the process may use.
-        measurements: an entry for each file, kernel set and number of threads.
+        cores: the processor cores that this process may use.
+        measurements: one entry per file, kernel set and number of threads.
     """
 
     runtime: str
@@ -94,11 +76,11 @@ class BenchmarkResult:
         return dataclasses.asdict(self)
 
     def to_text(self) -> str:
-        """Return a table for the terminal, in milliseconds and MiB."""
+        """Return a table for the terminal."""
         lines = [
             f"{self.runtime}, {self.runs} runs, {self.cores} cores",
-            f"{'file':<32} {'kernels':<10} {'threads':>7} {'first':>9} {'median':>9} {'p90':>9} "
-            f"{'minimum':>9} {'memory':>9}",
+            f"{'file':<32} {'kernels':<10} {'threads':>7} {'first, ms':>11} {'median, ms':>11} "
+            f"{'p90, ms':>11} {'minimum, ms':>11} {'memory, MiB':>11}",
         ]
         for entry in self.measurements:
             head = (
@@ -110,12 +92,12 @@ class BenchmarkResult:
             times = (entry.first, entry.median, entry.p90, entry.minimum)
             lines.append(
                 f"{head} "
-                + " ".join(f"{1000 * seconds:>9.3f}" for seconds in times)
-                + f" {entry.peak_memory / 2**20:>9.2f}"
+                + " ".join(f"{1000 * seconds:>11.3f}" for seconds in times)
+                + f" {entry.peak_memory / 2**20:>11.2f}"
             )
             lines += [
                 f"    {op.index:>3} {op.operation:<28} {op.layer or '-':<40} "
-                + ("-" if op.seconds is None else f"{1000 * op.seconds:.4f}")
+                + ("-" if op.seconds is None else f"{1000 * op.seconds:.4f} ms")
                 for op in entry.operations
             ]
         return "\n".join(lines)
@@ -134,13 +116,13 @@ def benchmark(
 ) -> BenchmarkResult:
     """Measure latency and memory.
 
-    Each file runs in a child process of its own. All files of one kernel set and number of threads
-    are loaded at once and measured in turns (A B A B ...), so that a change of the computer's pace
-    meets all of them. Inputs are random.
+    Each file runs in its own child process, on random inputs. All files of one kernel set and
+    number of threads are measured in turns (A B A B ...), so that changes of the computer's speed
+    affect all of them.
 
-    The Python interfaces of the runtimes offer no profiler. So with ``profile=True`` every
-    operation is cut out as a file of its own and timed with the same kernels and threads: what a
-    delegate gains across operations does not show, and loops cannot be cut.
+    The Python interfaces of the runtimes have no profiler. With ``profile=True`` every operation is
+    timed as a file of its own with the same kernels and threads: what a delegate gains across
+    operations does not show, and loops are left out.
 
     Args:
         files: a path, or several.
@@ -167,7 +149,9 @@ def benchmark(
     """
     files = [files] if isinstance(files, str | os.PathLike) else list(files)
     if not files or runs < 1:
-        raise ValueError(f"One file and one run at least. Received: files={files}, runs={runs}")
+        raise ValueError(
+            f"`files` and `runs` must be at least one. Received: files={files}, runs={runs}"
+        )
     runtime = find_runtime(runtime)
     measurements = [
         measurement
@@ -177,7 +161,7 @@ def benchmark(
             files, runs, _Setting(runtime, kernel_set, count, limits, seed), profile
         )
     ]
-    return BenchmarkResult(str(runtime), runs, len(os.sched_getaffinity(0)), tuple(measurements))
+    return BenchmarkResult(str(runtime), runs, usable_cores(), tuple(measurements))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,8 +181,8 @@ class _Setting:
 
 
 @dataclasses.dataclass
-class _Racer:
-    """A loaded file and the times that it took so far."""
+class _TimedFile:
+    """A loaded file and its times so far."""
 
     loaded: LoadedModel
     first: float
@@ -206,54 +190,54 @@ class _Racer:
 
 
 def _in_turns(files, runs: int, setting: _Setting, profile: bool) -> list[Measurement]:
-    racers: dict[int, _Racer] = {}
+    timed: dict[int, _TimedFile] = {}
     errors: dict[int, str] = {}
     turns = min(runs, _TURNS)
     with contextlib.ExitStack() as processes:
         for place, file in enumerate(files):
-            with _kept(errors, place):
+            with _catching(errors, place):
                 loaded = processes.enter_context(setting.load(file))
                 loaded.feed(random_inputs(loaded.inputs, setting.seed))
-                racers[place] = _Racer(loaded, loaded.time(1)[0])
+                timed[place] = _TimedFile(loaded, loaded.time(1)[0])
         for turn in range(turns):
-            for place, racer in racers.items():
+            for place, entry in timed.items():
                 if place not in errors:
-                    with _kept(errors, place):
-                        racer.seconds += racer.loaded.time((runs + turn) // turns)
+                    with _catching(errors, place):
+                        entry.seconds += entry.loaded.time((runs + turn) // turns)
         return [
             Measurement(os.fspath(file), setting.kernels, setting.threads, error=errors[place])
             if place in errors
-            else _measurement(file, setting, racers[place], profile)
+            else _measurement(file, setting, timed[place], profile)
             for place, file in enumerate(files)
         ]
 
 
 @contextlib.contextmanager
-def _kept(errors: dict[int, str], place: int):
-    """Keep the error of one file, so that the others go on."""
+def _catching(errors: dict[int, str], place: int):
+    """Keep the error of one file, so that the others continue."""
     try:
         yield
     except RunError as error:
         errors[place] = str(error)
 
 
-def _measurement(file, setting: _Setting, racer: _Racer, profile: bool) -> Measurement:
-    peak, before = racer.loaded.peak_memory
+def _measurement(file, setting: _Setting, entry: _TimedFile, profile: bool) -> Measurement:
+    peak, before = entry.loaded.peak_memory
     return Measurement(
         file=os.fspath(file),
         kernels=setting.kernels,
         threads=setting.threads,
-        first=racer.first,
-        median=float(np.median(racer.seconds)),
-        p90=float(np.quantile(racer.seconds, 0.9, method="higher")),
-        minimum=min(racer.seconds),
+        first=entry.first,
+        median=float(np.median(entry.seconds)),
+        p90=float(np.quantile(entry.seconds, 0.9, method="higher")),
+        minimum=min(entry.seconds),
         peak_memory=peak - before,
         operations=_profile(file, setting) if profile else (),
     )
 
 
 def _profile(file, setting: _Setting) -> tuple[OperationTime, ...]:
-    """Time every operation of the main graph as a file of its own."""
+    """Time every operation of the main graph by itself."""
     with open(file, "rb") as stream:
         content = stream.read()
     cutter = OperationCutter(content, read_model(content, name=os.fspath(file)))
@@ -278,5 +262,5 @@ def _alone(content: bytes | None, setting: _Setting, children: Children) -> floa
         loaded.feed(random_inputs(loaded.inputs, setting.seed))
         loaded.time(1)
         return float(np.median(loaded.time(_PROFILE_RUNS)))
-    except (RunError, FlatbufferError):  # it lacks what only the whole file has
+    except (RunError, FlatbufferError):  # it needs more than its own tensors
         return None

@@ -1,4 +1,4 @@
-"""A folder that a person with a board can run: the model, its proof, and code for the device."""
+"""Bundles: a folder with a model, golden data that prove it on a device, and code for it."""
 
 import hashlib
 import io
@@ -12,7 +12,6 @@ import numpy as np
 
 from exporters import bundle_code
 from exporters.android import android_app, require_package
-from exporters.bundle_code import micro_snippet
 from exporters.bundle_files.run_on_device import compare
 from exporters.compatibility import check_target
 from exporters.inspection import Inspection, inspect
@@ -22,12 +21,11 @@ from exporters.running.runtime import (
     Children,
     Limits,
     LoadedModel,
-    Port,
     RunError,
     find_runtime,
     load_isolated,
 )
-from exporters.running.tensor_details import random_inputs
+from exporters.running.tensor_details import TensorDetails, random_inputs
 from tfcompress.atomic_files import write_folder_atomically
 from tfcompress.data import gather
 from tfcompress.targets.arena import arena_estimate
@@ -35,9 +33,9 @@ from tfcompress.targets.target import load_target
 from tfcompress.tflite.flatbuffer import read_model
 
 _SHARE = 0.99
-_LEAST_STEPS = 2.0
-_MOST_OF_REACH = 0.1  # of what the golden outputs span: a tolerance beyond says nothing
-_SLACK = 0.05  # how much fewer values or classes than here may agree on a device
+_MIN_STEPS = 2.0
+_MAX_OF_RANGE = 0.1  # of the golden outputs' range: a larger tolerance proves nothing
+_SLACK = 0.05  # the share of values or classes by which a device may agree less than here
 _COLOURS, _RUNS_OF_IMAGES = 3, 5  # dimensions: runs, batch, height, width, channels
 _FLOAT_STEP = 1e-4
 _LARGEST_C_ARRAY = 4 << 20
@@ -54,16 +52,16 @@ def write_bundle(
     package: str = "com.example.model",
     limits: Limits | None = None,
 ) -> pathlib.Path:
-    """Write a folder that proves on the device what the model does.
+    """Write a folder that proves on a device that the model works.
 
-    It holds the model; golden inputs and outputs; ``run_on_device.py``, which needs NumPy and a
-    runtime alone and prints pass or fail, agreement and latency; a manifest with the hash of every
+    It holds the model; golden inputs and outputs; ``run_on_device.py``, which needs only NumPy and
+    a runtime and prints pass or fail, agreement and latency; a manifest with the hash of every
     file; labels; a C array with header; Python, Kotlin and C++ code for this model; and a README.
     For Android it holds a small app as well, a Gradle project in the folder ``android``, with an
     instrumented test that compares the golden outputs on the phone.
-    The golden outputs are what the file gives here under its default kernels. A device passes where
-    its values are as near to them as the kernel sets here are to each other, and its classes agree.
-    Whether that notices red and blue swapped is tried on the golden images, and said.
+    The golden outputs are those of the default kernels here. A device passes if its values are as
+    close to them as the kernel sets here are to each other, and its classes agree. For images, the
+    bundle says whether swapping red and blue would make it fail.
 
     Args:
         result: what ``export_tflite`` returned, or the path of a .tflite file.
@@ -95,30 +93,31 @@ def write_bundle(
     """
     directory = pathlib.Path(directory)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise FileExistsError(f"A bundle goes into a folder of its own. Received: {directory}")
+        raise FileExistsError(
+            f"A bundle needs a new or empty folder. Received: directory={str(directory)!r}"
+        )
     device = load_target(target)
     require_package(package)
     path = pathlib.Path(getattr(result, "path", result))
     content = path.read_bytes()
     inspection = inspect(path)
     labels = inspection.labels or None if labels is None else label_names(labels)
-    golden, ports, noticed = _golden(path, examples, count, limits)
-    _require_labels(labels, ports["outputs"])
+    golden, details, noticed = _golden(path, examples, count, limits)
+    _require_labels(labels, details["outputs"])
     files = {
         "model.tflite": content,
         "golden.npz": _npz(golden),
         "run_on_device.py": bundle_code.bundle_file("run_on_device.py").encode(),
-        "inference.py": bundle_code.python_snippet(ports["inputs"], ports["outputs"]).encode(),
+        "inference.py": bundle_code.python_snippet(**details).encode(),
         "Inference.kt": bundle_code.kotlin_snippet(
-            ports["inputs"], ports["outputs"], device.threads, package
+            **details, threads=device.threads, package=package
         ).encode(),
     }
     if target.startswith("android"):
         app = android_app(
             content,
-            ports["inputs"],
-            ports["outputs"],
-            golden,
+            **details,
+            golden=golden,
             package=package,
             threads=device.threads,
             labels=labels,
@@ -131,17 +130,19 @@ def write_bundle(
         arena = arena_estimate(read_model(content).subgraphs[0])
         files["model_data.h"] = bundle_code.c_header(len(content), arena).encode()
         files["model_data.c"] = bundle_code.c_array(content).encode()
-        files["inference.cc"] = micro_snippet(
+        files["inference.cc"] = bundle_code.micro_snippet(
             inspection.operation_counts, inspection.keeps_state
         ).encode()
-    verdict = check_target(path, target)
+    compatibility = check_target(path, target)
     remarks = _remarks(examples is None, noticed)
-    files["README.md"] = _readme(path.stem, files, inspection, ports, verdict, remarks).encode()
+    files["README.md"] = _readme(
+        path.stem, files, inspection, details, compatibility, remarks
+    ).encode()
     manifest = {
         "model": "model.tflite",
         "edgetpu": "CUSTOM:edgetpu-custom-op" in inspection.operation_counts,
-        **ports,
-        "target": verdict.to_json(),
+        **details,
+        "target": compatibility.to_json(),
         "min_runtime": inspection.min_runtime,
         "inputs_are_noise": examples is None,
         "notices_swapped_colours": noticed,
@@ -156,11 +157,7 @@ def write_bundle(
 
 
 def _golden(path, examples, count: int, limits):
-    """Run golden inputs under every kernel set.
-
-    Returns:
-        Inputs and outputs, the facts about the ports, and whether swapped colours are noticed.
-    """
+    """Run golden inputs under every kernel set; return data, details, and the test of colours."""
     runs: list[list[np.ndarray]] = []
     errors, swapped = [], None
     with Children(limits) as children:
@@ -180,19 +177,23 @@ def _golden(path, examples, count: int, limits):
     golden = {f"input_{place}": array for place, array in enumerate(inputs)}
     golden |= {f"output_{place}": array for place, array in enumerate(runs[0])}
     outputs = [
-        {**_facts(port), **_judgement(port, [run[place] for run in runs])}
-        for place, port in enumerate(loaded.outputs)
+        {**details.to_json(), **_criteria(details, [run[place] for run in runs])}
+        for place, details in enumerate(loaded.outputs)
     ]
-    inputs = [_facts(port) for port in loaded.inputs]
+    inputs = [details.to_json() for details in loaded.inputs]
     noticed = _noticed(outputs, swapped, runs[0])
     return golden, {"inputs": inputs, "outputs": outputs}, noticed
 
 
 def _golden_inputs(loaded: LoadedModel, examples: Any, count: int) -> list[np.ndarray]:
-    """Cut the examples into runs, shape (runs, *shape of the input)."""
-    unfit = [p.name for p in (*loaded.inputs, *loaded.outputs) if p.dtype.kind not in "biuf"]
-    if not loaded.inputs or unfit:
-        raise ValueError(f"A bundle needs inputs, and numbers in and out. Received: {unfit}")
+    """Split the examples into runs: arrays of shape (runs, *shape of the input)."""
+    details = (*loaded.inputs, *loaded.outputs)
+    invalid = [each.name for each in details if each.dtype.kind not in "biuf"]
+    if not loaded.inputs or invalid:
+        raise ValueError(
+            "A bundle needs a model with inputs, and with numbers as inputs and outputs. "
+            f"Received: {invalid or 'no inputs'}"
+        )
     if examples is None:
         made = (random_inputs(loaded.inputs, seed) for seed in range(count))
         return [np.stack(column) for column in zip(*made, strict=True)]
@@ -200,34 +201,23 @@ def _golden_inputs(loaded: LoadedModel, examples: Any, count: int) -> list[np.nd
     return rows
 
 
-def _facts(port: Port) -> dict[str, Any]:
-    return {
-        "name": port.name,
-        "shape": list(port.shape),
-        "dtype": port.dtype.name,
-        "scale": port.scale,
-        "zero_point": port.zero_point,
-    }
+def _criteria(details: TensorDetails, outputs: list[np.ndarray]) -> dict[str, float]:
+    """Return when an output passes on a device, from how much the kernel sets differ here.
 
-
-def _judgement(port: Port, outputs: list[np.ndarray]) -> dict[str, float]:
-    """Say by what an output passes on a device, from how far the kernel sets are apart here.
-
-    Where they are far apart the steps say little; then so many values need to be near as are here,
-    and the classes decide.
+    If they differ much, fewer values need to be within the tolerance, and the classes decide.
     """
     golden = outputs[0].astype(np.float64)
     if not np.isfinite(golden).all():
         raise ValueError(
-            f"Output {port.name!r} is not finite on the golden inputs: give other examples"
+            f"Output {details.name!r} is not finite on the golden inputs: pass other `examples`"
         )
     # Integers count in their own steps, floats in parts of their largest value.
     size = max(1e-2, float(np.abs(golden).max(initial=0)))
-    unit = 1.0 if port.dtype.kind != "f" else _FLOAT_STEP * size
+    unit = 1.0 if details.dtype.kind != "f" else _FLOAT_STEP * size
     apart = [np.abs(other - golden) / unit for other in outputs[1:]]
     spread = max((float(np.quantile(steps, _SHARE)) for steps in apart), default=0.0)
-    most = _MOST_OF_REACH * float(np.ptp(golden)) / unit
-    tolerance = max(_LEAST_STEPS, min(2 * spread, most))
+    most = _MAX_OF_RANGE * float(np.ptp(golden)) / unit
+    tolerance = max(_MIN_STEPS, min(2 * spread, most))
     near = min((float((steps <= tolerance).mean()) for steps in apart), default=1.0)
     share = _SHARE if near >= _SHARE else max(near - _SLACK, 0.0)
     found = {"step": unit, "tolerance": tolerance, "share": share}
@@ -240,7 +230,7 @@ def _judgement(port: Port, outputs: list[np.ndarray]) -> dict[str, float]:
 
 
 def _swapped_runs(loaded: LoadedModel, inputs: list[np.ndarray]) -> list[np.ndarray] | None:
-    """Run images with red and blue swapped; None where the inputs are no colour images."""
+    """Run images with red and blue swapped; None if the inputs are not colour images."""
     if len(inputs) != 1 or inputs[0].ndim != _RUNS_OF_IMAGES or inputs[0].shape[-1] != _COLOURS:
         return None
     rows = [loaded.run([row[..., ::-1]]) for row in inputs[0]]
@@ -248,7 +238,7 @@ def _swapped_runs(loaded: LoadedModel, inputs: list[np.ndarray]) -> list[np.ndar
 
 
 def _noticed(outputs: list[dict[str, Any]], swapped, golden) -> bool | None:
-    """Tell whether the judgement fails with swapped colours; if not, it proves little."""
+    """Return whether a device with swapped colours would fail; if not, a pass proves little."""
     if swapped is None:
         return None
     return not all(
@@ -275,27 +265,27 @@ def _npz(arrays: dict[str, np.ndarray]) -> bytes:
 
 
 def _remarks(noise: bool, noticed: bool | None) -> list[str]:
-    """Say what the golden inputs do not prove."""
-    said = []
+    """Return what the golden inputs do not prove."""
+    remarks = []
     if noise:
-        said.append(
-            "The golden inputs are random noise: give examples like those in use for a real proof."
+        remarks.append(
+            "The golden inputs are random noise: for a real proof, pass examples like those in use."
         )
     if noticed is False:
-        said.append(
-            "Red and blue swapped would pass as well: the golden images differ too little by "
-            "colour, or in what the model makes of them. Give other examples."
+        remarks.append(
+            "A device that swaps red and blue would pass as well: the colours of the golden images "
+            "make too little difference. Pass other examples."
         )
-    return said
+    return remarks
 
 
 def _normalization(inspection: Inspection) -> tuple[Sequence[float], Sequence[float]]:
     """Return mean and deviation of the pixels, as the file says."""
-    stated = [port for port in inspection.described_inputs if port.mean]
+    stated = [each for each in inspection.described_inputs if each.mean]
     return (stated[0].mean, stated[0].std) if stated else ((0.0,), (1.0,))
 
 
-def _readme(title: str, files, inspection: Inspection, ports, verdict, remarks: list[str]) -> str:
+def _readme(title, files, inspection: Inspection, details, compatibility, remarks) -> str:
     kinds = {
         "model.tflite": "the model",
         "golden.npz": "golden inputs and outputs",
@@ -308,7 +298,7 @@ def _readme(title: str, files, inspection: Inspection, ports, verdict, remarks: 
         "model_data.c": "the model as a C array, for microcontrollers",
         "inference.cc": "C++ code that runs it there, with the operations that it has",
     }
-    device = load_target(verdict.target)
+    device = load_target(compatibility.target)
     package = "ai-edge-litert" if device.runtime is None else device.runtime.package
     install = (
         "pip install tflite-runtime==2.14.0 'numpy<2'    # Python up to 3.11"
@@ -318,17 +308,23 @@ def _readme(title: str, files, inspection: Inspection, ports, verdict, remarks: 
     heads = ("", "name", "shape", "type", "scale", "zero point", "tolerance", "passes with")
     rows = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for side in ("inputs", "outputs"):
-        for port in ports[side]:
-            tolerance = f"{port['tolerance'] * port['step']:.3g}" if "tolerance" in port else ""
-            scale = "" if port["scale"] is None else f"{port['scale']:.9g}"
-            zero = "" if port["scale"] is None else port["zero_point"]
-            shape = "x".join(map(str, port["shape"]))
-            passes = f"{port['share']:.0%} within" if "share" in port else ""
-            passes += f", {port['same_class']:.0%} same class" if "same_class" in port else ""
-            cells = (side[:-1], port["name"], shape, port["dtype"], scale, zero, tolerance, passes)
+        for each in details[side]:
+            quantized = each["scale"] is not None
+            passes = f"{each['share']:.0%} within" if "share" in each else ""
+            passes += f", {each['same_class']:.0%} same class" if "same_class" in each else ""
+            cells = (
+                side[:-1],
+                each["name"],
+                "x".join(map(str, each["shape"])),
+                each["dtype"],
+                f"{each['scale']:.9g}" if quantized else "",
+                each["zero_point"] if quantized else "",
+                f"{each['tolerance'] * each['step']:.3g}" if "tolerance" in each else "",
+                passes,
+            )
             rows.append("| " + " | ".join(map(str, cells)) + " |")
     counts = ", ".join(f"{count} {name}" for name, count in inspection.operation_counts.items())
-    remarks = [*remarks, *verdict.reasons, *verdict.notes]
+    remarks = [*remarks, *compatibility.reasons, *compatibility.notes]
     if inspection.keeps_state:
         remarks.append(
             "The model keeps state between runs: call `reset_all_variables()` (Python) or "
@@ -338,7 +334,7 @@ def _readme(title: str, files, inspection: Inspection, ports, verdict, remarks: 
         title=title,
         files="\n".join(f"| {name} | {kinds[name]} |" for name in files if name in kinds),
         install=install,
-        ports="\n".join(rows),
+        tensors="\n".join(rows),
         min_runtime=inspection.min_runtime or "(unknown)",
         operations=f"Its operations: {counts}; {inspection.size:,} bytes.",
         notes=f"\n## {device.title}\n\n" + "\n".join(f"- {remark}" for remark in remarks)

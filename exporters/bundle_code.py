@@ -1,4 +1,4 @@
-"""The text files of a bundle, made from one description of the model's inputs and outputs."""
+"""The code in a bundle, made from the details of the model's inputs and outputs."""
 
 import importlib.resources
 import pprint
@@ -7,10 +7,12 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-PortFacts = dict[str, Any]
-_BYTES_A_LINE = 12
-# Where the resolver's name is not the operation's with capitals for underscores.
-_NAMES = {
+Details = dict[str, Any]  # "name", "shape", "dtype", "scale" and "zero_point" of a tensor
+
+_KEYS = ("name", "shape", "dtype", "scale", "zero_point")
+_BYTES_PER_LINE = 12
+# Names in the resolver that are not the operation's in camel case.
+_RESOLVER_NAMES = {
     "BATCH_MATMUL": "BatchMatMul",
     "CUMSUM": "CumSum",
     "PADV2": "PadV2",
@@ -22,55 +24,46 @@ bool ResetModel() { return interpreter->Reset() == kTfLiteOk; }
 """
 
 
-def python_snippet(inputs: Sequence[PortFacts], outputs: Sequence[PortFacts]) -> str:
-    """Write a Python module that runs the model on real numbers.
-
-    Args:
-        inputs: the inputs' "name", "shape", "dtype", "scale" and "zero_point".
-        outputs: the outputs' likewise.
-
-    Returns:
-        Its text.
-    """
+def python_snippet(inputs: Sequence[Details], outputs: Sequence[Details]) -> str:
+    """Return a Python module that runs the model on real numbers."""
     literals = {
-        key: pprint.pformat([_bare(port) for port in ports], width=96, sort_dicts=False)
-        for key, ports in (("inputs", inputs), ("outputs", outputs))
+        side: pprint.pformat(
+            [{key: details[key] for key in _KEYS} for details in tensors],
+            width=96,
+            sort_dicts=False,
+        )
+        for side, tensors in (("inputs", inputs), ("outputs", outputs))
     }
     return template("inference.py.txt").substitute(literals)
 
 
 def kotlin_snippet(
-    inputs: Sequence[PortFacts], outputs: Sequence[PortFacts], threads: int, package: str
+    inputs: Sequence[Details], outputs: Sequence[Details], threads: int, package: str
 ) -> str:
-    """Write a Kotlin class for Android that runs the model on real numbers.
-
-    Args:
-        inputs: as for ``python_snippet``.
-        outputs: likewise.
-        threads: threads to use.
-        package: the name of its package.
-
-    Returns:
-        Its text.
-    """
+    """Return a Kotlin class for Android that runs the model on real numbers."""
     return template("Inference.kt.txt").substitute(
-        inputs=_kotlin_ports(inputs),
-        outputs=_kotlin_ports(outputs),
+        inputs=_kotlin_details(inputs),
+        outputs=_kotlin_details(outputs),
         threads=threads,
         package=package,
     )
 
 
+def _kotlin_details(tensors: Sequence[Details]) -> str:
+    lines = []
+    for details in tensors:
+        name = details["name"].replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$")
+        shape = ", ".join(map(str, details["shape"]))
+        scale = 1.0 if details["scale"] is None else details["scale"]
+        lines.append(
+            f'        TensorDetails("{name}", "{details["dtype"]}", intArrayOf({shape}), '
+            f"{scale!r}f, {details['zero_point']}),"
+        )
+    return "\n".join(lines)
+
+
 def c_header(size: int, arena: int) -> str:
-    """Write the header of the C array.
-
-    Args:
-        size: the model's bytes.
-        arena: the estimated bytes of its tensors.
-
-    Returns:
-        Its text.
-    """
+    """Return the header of the C array; ``arena`` is the estimated memory of the tensors."""
     return textwrap.dedent(f"""\
         #ifndef MODEL_DATA_H_
         #define MODEL_DATA_H_
@@ -95,17 +88,10 @@ def c_header(size: int, arena: int) -> str:
 
 
 def c_array(content: bytes) -> str:
-    """Write the model as a C array, aligned as the interpreter wants it.
-
-    Args:
-        content: the model.
-
-    Returns:
-        Its text.
-    """
+    """Return the model as a C array, aligned as the interpreter requires."""
     rows = (
-        "  " + ", ".join(f"0x{byte:02x}" for byte in content[start : start + _BYTES_A_LINE])
-        for start in range(0, len(content), _BYTES_A_LINE)
+        "  " + ", ".join(f"0x{byte:02x}" for byte in content[start : start + _BYTES_PER_LINE])
+        for start in range(0, len(content), _BYTES_PER_LINE)
     )
     return (
         '#include "model_data.h"\n\n'
@@ -115,42 +101,8 @@ def c_array(content: bytes) -> str:
     )
 
 
-def template(name: str) -> string.Template:
-    """Read one of the templates."""
-    return string.Template(bundle_file(name))
-
-
-def bundle_file(name: str) -> str:
-    """Read a file that goes into bundles."""
-    return importlib.resources.files("exporters").joinpath("bundle_files", name).read_text("utf-8")
-
-
-def _bare(port: PortFacts) -> PortFacts:
-    return {key: port[key] for key in ("name", "shape", "dtype", "scale", "zero_point")}
-
-
-def _kotlin_ports(ports: Sequence[PortFacts]) -> str:
-    lines = []
-    for port in ports:
-        name = port["name"].replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$")
-        shape = ", ".join(map(str, port["shape"]))
-        scale = 1.0 if port["scale"] is None else port["scale"]
-        lines.append(
-            f'        Port("{name}", "{port["dtype"]}", intArrayOf({shape}), '
-            f"{scale!r}f, {port['zero_point']}),"
-        )
-    return "\n".join(lines)
-
-
 def micro_snippet(operations: Iterable[str], keeps_state: bool = False) -> str:
-    """Write a C++ file that runs a model with TensorFlow Lite for Microcontrollers.
-
-    Args:
-        operations: the names of the file's operations.
-        keeps_state: whether the model has variables that outlive a run.
-
-    Returns:
-        Its text.
+    """Return a C++ file that runs the model with TensorFlow Lite for Microcontrollers.
 
     Source: micro_mutable_op_resolver.h of https://github.com/tensorflow/tflite-micro.
     """
@@ -161,8 +113,16 @@ def micro_snippet(operations: Iterable[str], keeps_state: bool = False) -> str:
 
 
 def resolver_name(operation: str) -> str:
-    """Return what a MicroMutableOpResolver calls an operation, without the "Add" before it."""
-    parts = operation.split("_")
-    return _NAMES.get(operation, "".join(part[0] + part[1:].lower() for part in parts)).replace(
-        "2d", "2D"
-    )
+    """Return the name of an operation in MicroMutableOpResolver, without "Add" before it."""
+    camel_case = "".join(part[0] + part[1:].lower() for part in operation.split("_"))
+    return _RESOLVER_NAMES.get(operation, camel_case).replace("2d", "2D")
+
+
+def template(name: str) -> string.Template:
+    """Read a template of a bundle's file."""
+    return string.Template(bundle_file(name))
+
+
+def bundle_file(name: str) -> str:
+    """Read a file of bundles."""
+    return importlib.resources.files("exporters").joinpath("bundle_files", name).read_text("utf-8")

@@ -1,4 +1,4 @@
-"""From a Keras model to the bytes of a .tflite file that keeps its word on integers."""
+"""Converting a Keras model to the bytes of a .tflite file."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping
@@ -7,31 +7,36 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from exporters.calibration import observe_ranges
-from exporters.representative_data import checked_samples, require_data
+from exporters.calibration import data_by_signature, observe_ranges
 from exporters.signatures import DEFAULT, entry_models, output_names
-from tfcompress.keras_graph.wrapper import ModelWrapper, require_final_kernels, unwrap
+from tfcompress.keras_graph.wrapper import (
+    ModelWrapper,
+    require_final_kernels,
+    require_model,
+    unwrap,
+)
 from tfcompress.legacy.conversion import LegacyModel, converted
 from tfcompress.quantization import QuantizeAware, Scheme
 from tfcompress.quantization.deployed_graph import (
     DeployedGraph,
     deploy_as_it_is,
     first_accepted,
+    is_keras_3,
 )
 from tfcompress.quantization.filled_file import filling_of
 from tfcompress.quantization.finite_weights import require_finite_weights
 from tfcompress.quantization.float_file import ConversionError
 from tfcompress.quantization.integers import GraphIntegers, computed, integers_of
+from tfcompress.quantization.layer_schemes import require_named
 from tfcompress.quantization.lowerings.fused_lstm import require_no_state
 from tfcompress.quantization.lowerings.operations import rewritings
 from tfcompress.quantization.planning import NO_RANGE
 from tfcompress.tflite.editing import Editor, Entry, assemble, shorten_names
 from tfcompress.tflite.filling import fill
 from tfcompress.tflite.flatbuffer import read_model
-from tfcompress.tflite.model import TFLiteModel
-from tfcompress.tflite.precision import list_refused
+from tfcompress.tflite.model import TFLiteModel, list_refused
 
-# What the names of exports mean. "float32" has no scheme: nothing is rounded.
+# The schemes of the named quantizations. "float32" has none: nothing is rounded.
 SCHEMES = {
     "int8": Scheme.int8(),
     "int16x8": Scheme.int8_weights_int16_activations(),
@@ -43,25 +48,19 @@ IO_DTYPES = ("float32", "int8", "int16", "uint8")
 
 
 class FloatOperationError(ValueError):
-    """An integer export would compute something in float."""
+    """An integer export has operations that compute in float."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ConvertedModel:
-    """The file of a model, in memory.
+    """The file of a model, in memory."""
 
-    Attributes:
-        models: the Keras model of each signature, that computes what the file should: rounded, if
-            the file's numerics are simulated in Keras, otherwise float. The main one is first.
-        quantization: the kind of export, for reports.
-        flatbuffer: the file's bytes.
-        content: what they say.
-    """
-
+    # The reference for each signature, the main one first: a Keras model that computes with the
+    # file's numerics if they are simulated in Keras, otherwise in float.
     models: dict[str, keras.Model]
-    quantization: str
-    flatbuffer: bytes
-    content: TFLiteModel
+    quantization: str  # the kind of export, for reports
+    flatbuffer: bytes  # the file's bytes
+    content: TFLiteModel  # their content
 
     @property
     def model(self) -> keras.Model:
@@ -80,36 +79,30 @@ def convert_model(
     allow_float: Iterable[str] = (),
     signatures: Mapping[str, str | keras.Model] | None = None,
 ) -> ConvertedModel:
-    """Make the file of a model in memory; ``export_tflite`` explains the arguments.
-
-    Returns:
-        The bytes, and what goes with them.
-
-    Raises:
-        ValueError: an argument is not supported, data is missing, empty or not finite, or the model
-            is not built, does not declare its inputs, or has never seen data.
-        FloatOperationError: an integer export would compute in float; names the Keras layers.
-        ConversionError: the TFLite converter refuses the model.
-    """
+    """Convert a model in memory; the arguments are those of ``export_tflite``."""
     model = _deployable(converted(model))
     _require_dtypes(input_dtype=input_dtype, output_dtype=output_dtype)
     scheme = _scheme_of(model, quantization, signatures)
     require_finite_weights(model)
     models = entry_models(model, signatures)
+    allow_float = list(allow_float)
+    if is_keras_3(model):
+        require_named(models.values(), allow_float)
     for entry_model in models.values():
         require_no_state(entry_model)
     if isinstance(model, QuantizeAware):
-        made = {DEFAULT: _trained(model)}
+        graphs = {DEFAULT: _trained(model)}
         name = f"{scheme.name}, quantization-aware"
     else:
         samples = None
         learned = isinstance(model, LegacyModel) and model.has_learned_ranges
         integer = scheme is not None and scheme.is_integer
         if integer and not (learned and representative_data is None):
-            require_data(quantization or "int8", representative_data)
-            samples = checked_samples(models, representative_data)
-        made = {
-            key: _after_training(entry_model, scheme, batch_size, allow_float, samples, key)
+            samples = data_by_signature(models, representative_data, quantization or "int8")
+        graphs = {
+            key: _post_training(
+                entry_model, scheme, batch_size, allow_float, samples and samples[key]
+            )
             for key, entry_model in models.items()
         }
         name = "float32" if scheme is None else scheme.name
@@ -124,7 +117,7 @@ def convert_model(
                 [spec.name for spec in graph.traced.specs],
                 output_names(models[key], len(graph.traced.outputs)),
             )
-            for key, (graph, numbers) in made.items()
+            for key, (graph, numbers) in graphs.items()
         }
     )
     shorten_names(editor.tree)
@@ -133,7 +126,8 @@ def convert_model(
 
 
 def _deployable(model):
-    """Look through wrappers that change how a model trains, but not what it computes."""
+    """Unwrap wrappers that change how a model trains, but not what it computes."""
+    require_model(model)
     require_final_kernels(model, "an export")
     while isinstance(model, ModelWrapper) and not isinstance(model, QuantizeAware | LegacyModel):
         model = model.model
@@ -141,7 +135,7 @@ def _deployable(model):
 
 
 def _require_dtypes(**dtypes):
-    """Check the types that a file is to take and give."""
+    """Check the types of inputs and outputs."""
     for name, dtype in dtypes.items():
         if dtype not in IO_DTYPES:
             raise ValueError(
@@ -150,17 +144,18 @@ def _require_dtypes(**dtypes):
 
 
 def _scheme_of(model, quantization, signatures) -> Scheme | None:
-    """Return the numerics that are asked for, None for floats."""
+    """Return the requested numerics, None for float32."""
     if isinstance(model, QuantizeAware):
         if quantization not in (None, model.scheme.name, model.scheme):
             raise ValueError(
-                f"Model {model.name!r} trained with {model.scheme}: it is exported with that. "
-                f"Received: quantization={quantization!r}. To export the float model inside, pass "
-                "`model.model`."
+                f"Model {model.name!r} was trained with {model.scheme} and can only be exported "
+                "with it. Leave `quantization` out, or pass `model.model` to export the float "
+                "model. "
+                f"Received: quantization={quantization!r}"
             )
         return model.scheme
     if isinstance(model, LegacyModel):
-        _require_plain_request(model, quantization, signatures)
+        _require_unchanged_export(model, quantization, signatures)
     if isinstance(quantization, Scheme):
         return quantization
     quantization = quantization or "int8"
@@ -172,34 +167,34 @@ def _scheme_of(model, quantization, signatures) -> Scheme | None:
     return SCHEMES.get(quantization)
 
 
-def _require_plain_request(guest, quantization, signatures):
-    """Check what is asked of a model that cannot be rebuilt: its graph is converted as it is."""
-    names = ("int8",) if guest.has_learned_ranges else QUANTIZATIONS
+def _require_unchanged_export(model, quantization, signatures):
+    """Check the arguments for a model that Keras 3 cannot rebuild: its graph is converted as is."""
+    names = ("int8",) if model.has_learned_ranges else QUANTIZATIONS
     if quantization not in (None, *names):
         raise ValueError(
-            f"The tf_keras model {guest.name!r} is converted as it is, to one of {list(names)}, "
-            f"because it has {'learnt ranges' if guest.has_learned_ranges else 'a layer'} that "
+            f"The tf_keras model {model.name!r} is converted as it is, to one of {list(names)}, "
+            f"because it has {'learned ranges' if model.has_learned_ranges else 'a layer'} that "
             f"Keras 3 does not have. Received: quantization={quantization!r}"
         )
     if signatures:
         raise ValueError(
-            f"The tf_keras model {guest.name!r} is converted as it is, with its own outputs alone: "
-            f"make them outputs of the model. Received: signatures={sorted(signatures)}"
+            f"The tf_keras model {model.name!r} is converted as it is, with its own outputs only: "
+            f"make the signatures outputs of the model. Received: signatures={sorted(signatures)}"
         )
 
 
 def _trained(model: QuantizeAware) -> tuple[DeployedGraph, GraphIntegers]:
-    """Return the graph of a quantization-aware model, and the numbers that it has learned."""
+    """Return the graph of a quantization-aware model, and its learned integers."""
     model.require_ranges()
     deployed = model.deployed
     deployed.require_right()
     return deployed.graph, deployed.numbers()
 
 
-def _after_training(
-    model, scheme, batch_size, allow_float, samples, key
+def _post_training(
+    model, scheme, batch_size, allow_float, samples
 ) -> tuple[DeployedGraph, GraphIntegers | None]:
-    """Return the graph of a float model, and its numbers from ranges that are observed."""
+    """Return the graph of a float model, and its integers from observed ranges."""
     bits = None if scheme is None else scheme.activation_bits
 
     def deployed(rewritten):
@@ -213,33 +208,30 @@ def _after_training(
         return graph, None
     ranges = np.zeros((0, 2), np.float32)
     if graph.plan.rows:
-        ranges = observe_ranges(model.name, graph, samples(key))
+        ranges = observe_ranges(model.name, graph, samples)
     return graph, computed(lambda: integers_of(graph, tf.constant(ranges)))
 
 
 def _require_integer(model, graph, allowed):
-    """Refuse operations in float of layers that may not compute in float."""
+    """Check that only allowed layers compute in float."""
     if listed := list_refused(graph.float_layers(), allowed):
         message = (
-            f"Model {unwrap(model).name!r} was to be exported with integers alone, but these "
-            f"layers would compute in float on the device:\n{listed}"
+            f"An integer-only export of model {unwrap(model).name!r} is not possible, because "
+            f"these layers would compute in float on the device:\n{listed}"
         )
         if NO_RANGE in graph.plan.in_float.values():
-            message += (
-                " Or pass `representative_data`, to observe the ranges that it has not learnt."
-            )
+            message += " Or pass `representative_data`, to observe the ranges it has not learned."
         raise FloatOperationError(message)
 
 
 def _filled(graph, numbers, batch_size, scheme, input_dtype, output_dtype) -> Editor:
-    """Fill the file of a graph."""
+    """Write the integers into a graph's float file."""
     editor = Editor(graph.content, graph.model)
     if numbers is None:
         return editor
     filling = filling_of(graph, numbers)
-    bits = scheme.activation_bits
-    if bits == 16:
-        # Callers hand 16-bit files floats unless they ask for their integers.
+    if scheme.activation_bits == 16:
+        # 16-bit files take and return floats unless integers are requested.
         input_dtype, output_dtype = (
             "int16" if dtype == "int16" else "float32" for dtype in (input_dtype, output_dtype)
         )

@@ -1,4 +1,4 @@
-"""From a Keras model to a .tflite file, with the evidence that it does what the model does."""
+"""Exporting a Keras model to a .tflite file that is compared with the model."""
 
 import dataclasses
 import functools
@@ -6,29 +6,29 @@ import os
 from collections.abc import Iterable, Mapping
 
 import keras
-import numpy as np
 
 from exporters.compatibility import check_target
-from exporters.converting import ConvertedModel, convert_model
+from exporters.converting import convert_model
+from exporters.evidence import EXAMPLES, choose_evidence
 from exporters.mediapipe import convert_for_tasks, require_image_interface
-from exporters.metadata import Labels, Normalization, with_description
-from exporters.parity import Agreement
+from exporters.metadata import Labels, Normalization, with_metadata
+from exporters.repair_trial import try_repair
 from exporters.report import ExportReport, ExportResult, describe, gzip_size, zstd_size
 from exporters.signatures import DEFAULT
+from exporters.stages import shown_stages
 from exporters.validation import validate
 from tfcompress.atomic_files import require_writable, write_atomically
-from tfcompress.data import gather, reusable
+from tfcompress.data import reusable
 from tfcompress.interruption import reliable_interruption
-from tfcompress.keras_graph.inputs import arrange_inputs, input_specs
+from tfcompress.keras_graph.inputs import arrange_inputs
 from tfcompress.keras_graph.interception import float32_computation
 from tfcompress.keras_graph.wrapper import unwrap
+from tfcompress.legacy.conversion import LegacyModel
 from tfcompress.quantization import QuantizeAware, Scheme
 from tfcompress.targets.target import Target, load_target
 from tfcompress.targets.vela import require_compiler
 from tfcompress.tflite.flatbuffer import read_model
-from tfcompress.tflite.precision import float_operations
-
-_EVIDENCE_EXAMPLES = 64
+from tfcompress.tflite.model import float_operations
 
 
 @reliable_interruption()
@@ -48,37 +48,45 @@ def export_tflite(
     labels: Labels | None = None,
     normalization: Normalization | Mapping[str, Normalization] | None = None,
     interface: str | None = None,
+    repair: bool = True,
+    progress: bool = True,
 ) -> ExportResult:
-    """Write a model as a .tflite file that has been loaded, run and compared with the model.
+    """Export a model to a .tflite file that was loaded, run and compared with the model.
 
     Args:
         model: a built Keras model with declared inputs, or one of this package's wrappers around
-            one. What ``quantize_aware`` made is exported with the numerics that it trained with.
-        path: where the file goes; written whole or not at all.
+            one. A quantization-aware model is exported with the numerics of its training.
+        path: where to write the file, which is written completely or not at all.
         quantization: "int8" (8-bit integers throughout), "int16x8" (16-bit activations), "dynamic"
             (8-bit weights), "float16" (16-bit float weights), "float32", or a ``Scheme``. "int8"
             when not given. A quantization-aware model brings its own.
-        target: a device of ``tfcompress.targets.list_targets()``, whose verdict the report holds.
+        target: a device of ``tfcompress.targets.list_targets()`` to check compatibility with.
         representative_data: inputs like those in use, to observe ranges on: whatever ``fit`` takes.
-            Needed for "int8", "int16x8" and a ``Scheme``. Where signatures take other inputs than
-            the model, a dict of such by signature.
-        validation_data: (inputs, labels), inputs, or whatever ``fit`` takes: what the file is
-            compared with the model on. The first of the representative data, or random numbers,
-            when not given.
+            Needed for "int8", "int16x8" and a ``Scheme``. A dict by signature if signatures take
+            other inputs than the model.
+        validation_data: what the file and the model are compared on: (inputs, labels), inputs, or
+            whatever ``fit`` takes. When not given: the first of the representative data, or random
+            numbers, which the report says; for a quantization-aware model in the ranges that its
+            inputs have learned.
         input_dtype: "int8", "uint8" or "float32" for exports with 8-bit activations, "int16" or
             "float32" (which "int8" means as well) for those with 16.
-        output_dtype: likewise.
-        batch_size: the batch size that the file is fixed to; ``None`` for a free one.
+        output_dtype: the same for outputs.
+        batch_size: the fixed batch size of the file; ``None`` for a free one.
         allow_float: paths of layers that may compute in float in an integer export.
-        signatures: what the file can be asked for besides the model's own outputs, which are the
-            signature "serving_default": {key: the name of a layer, or a Keras model that shares
-            layers with this one}. Weights that signatures share are stored once.
-        labels: a name for each class, stored in the file as TFLite Metadata: in the order of the
-            output's last axis, or a dict of such by output.
-        normalization: (mean, standard deviation) that the raw input is normalized with before it
-            is fed, each one number or one a channel, stored likewise; or a dict of such by input.
-        interface: "mediapipe" for a file that MediaPipe's tasks for images take: it chooses the
-            types of inputs and outputs, and needs ``normalization``.
+        signatures: further signatures besides "serving_default", which has the model's outputs:
+            {key: the name of a layer, or a Keras model that shares layers with this one}. Shared
+            weights are stored once.
+        labels: the class names, in the order of the output's last axis, or a dict by output; stored
+            in the file as TFLite Metadata.
+        normalization: (mean, standard deviation) of the raw input, each one number or one per
+            channel, or a dict by input; stored as TFLite Metadata.
+        interface: "mediapipe" for a file for MediaPipe's image tasks, which decide the types of
+            inputs and outputs; needs ``normalization``.
+        repair: whether to repair a float model for "int8" first (``tfc.repair``), if that takes
+            less than a minute and brings the file nearer to the model for certain, on a third of
+            the representative data that is held out for it. It takes 96 examples, 160 without
+            ``validation_data``; with ``allow_float`` or ``signatures`` it is not tried.
+        progress: whether a terminal shows what is being done, once that takes two seconds.
 
     Returns:
         The path, the report, and the sizes in bytes.
@@ -88,9 +96,9 @@ def export_tflite(
             wrong shape or type, or the model is not built, does not declare its inputs, or has
             never seen data.
         FloatOperationError: an integer export would compute in float; names the Keras layers.
-        ConversionError: the TFLite converter refuses the model.
+        ConversionError: the TFLite converter cannot convert the model.
         ImportError: the target's compiler is not installed.
-        RunError: the runtime refuses the file that was made.
+        RunError: the runtime cannot run the exported file.
         OSError: the file cannot be written.
 
     Example:
@@ -101,64 +109,89 @@ def export_tflite(
     target = load_target(target) if isinstance(target, str) else target
     if target is not None:
         require_compiler(target)
-    representative_data, validation_data = reusable(representative_data), reusable(validation_data)
-    told = {
-        "representative_data": representative_data,
-        "batch_size": batch_size,
-        "allow_float": allow_float,
-        "signatures": signatures,
-    }
-    if interface is None:
-        told |= {"input_dtype": input_dtype, "output_dtype": output_dtype}
-        converted = convert_model(model, quantization, **told)
-    else:
+    if interface is not None:
         require_image_interface(interface, model, normalization, batch_size)
-        converted = convert_for_tasks(model, quantization, normalization, **told)
-    flatbuffer = with_description(converted.flatbuffer, model.name, labels, normalization)
-    described = flatbuffer is not converted.flatbuffer
-    content = read_model(flatbuffer) if described else converted.content
-    # Loads and runs the file: what no runtime accepts is not written.
-    agreements = {
-        key: _agreement(converted, flatbuffer, key, validation_data, representative_data)
-        for key in converted.models
-    }
+    representative_data, validation_data = reusable(representative_data), reusable(validation_data)
+    allow_float = tuple(allow_float)
+
+    def convert(model, quantization):
+        settings = {
+            "representative_data": representative_data,
+            "batch_size": batch_size,
+            "allow_float": allow_float,
+            "signatures": signatures,
+        }
+        if interface is not None:
+            return convert_for_tasks(model, quantization, normalization, **settings)
+        settings |= {"input_dtype": input_dtype, "output_dtype": output_dtype}
+        return convert_model(model, quantization, **settings)
+
+    with shown_stages(progress) as tell:
+        tell("converting the model")
+        converted, trial = convert(model, quantization), None
+        if repair and _may_be_repaired(converted, quantization, allow_float, representative_data):
+            converted, trial = try_repair(
+                converted,
+                lambda repaired: convert(repaired, "int8"),
+                _DeployedModel(converted.model),
+                representative_data,
+                EXAMPLES if validation_data is None else 0,
+                tell,
+            )
+        flatbuffer = with_metadata(converted.flatbuffer, model.name, labels, normalization)
+        described = flatbuffer is not converted.flatbuffer
+        content = read_model(flatbuffer) if described else converted.content
+        tell("comparing the file with the model")
+        # Runs the file: one that no runtime accepts is not written.
+        parity = {}
+        for key, signature_model in converted.models.items():
+            evidence = choose_evidence(
+                signature_model, converted.content, key, validation_data, representative_data
+            )
+            found = validate(
+                flatbuffer,
+                against=_DeployedModel(signature_model),
+                data=evidence.data,
+                signature=None if key == DEFAULT else key,
+            )
+            noise = evidence.noise
+            parity[key] = dataclasses.replace(found, noise=noise is not None, noise_from=noise)
     report = ExportReport(
         quantization=converted.quantization,
         size=len(flatbuffer),
         gzip_size=gzip_size(flatbuffer),
         zstd_size=zstd_size(flatbuffer),
         float_operations=tuple(operation.name for operation in float_operations(content)),
-        agreement=agreements.pop(DEFAULT),
-        signature_agreements=agreements,
+        agreement=parity.pop(DEFAULT),
+        signature_agreements=parity,
         verdict=None if target is None else check_target(flatbuffer, target),
+        repair=trial,
         **describe(content),
     )
     write_atomically(path, flatbuffer)
     return ExportResult(path, report)
 
 
-def _agreement(
-    converted: ConvertedModel, flatbuffer: bytes, key: str, validation_data, representative_data
-) -> Agreement:
-    """Compare one signature of the file with the Keras model that it was made of."""
-    model = converted.models[key]
-    return validate(
-        flatbuffer,
-        against=_Deployed(model),
-        data=_evidence(model, key, validation_data, representative_data),
-        signature=None if key == DEFAULT else key,
+def _may_be_repaired(converted, quantization, allow_float, representative_data) -> bool:
+    """Tell whether a file is plain int8, all of it, of one float model."""
+    return (
+        quantization in (None, "int8")
+        and representative_data is not None
+        and not allow_float
+        and list(converted.models) == [DEFAULT]
+        and not isinstance(converted.model, QuantizeAware | LegacyModel)
     )
 
 
 @dataclasses.dataclass(frozen=True)
-class _Deployed:
-    """What a model computes on a device: inference in float32."""
+class _DeployedModel:
+    """A model in inference, in float32 as on a device."""
 
     model: keras.Model
 
     @property
     def inputs(self):
-        """The inputs' names, in the model's own order."""
+        """The model's inputs, in its own order."""
         return unwrap(self.model).inputs
 
     def __call__(self, inputs):
@@ -171,29 +204,7 @@ class _Deployed:
 
     @functools.cached_property
     def _numbers(self):
-        """The integers of a model that computes with them to the last bit, else None."""
+        """The integers of a model that computes exactly what the file does, otherwise None."""
         if isinstance(self.model, QuantizeAware) and self.model.deployed.exact:
             return self.model.deployed.numbers()
         return None
-
-
-def _evidence(model, key, validation_data, representative_data):
-    """Choose the examples that a signature and its model are compared on."""
-    for data, most in ((validation_data, None), (representative_data, _EVIDENCE_EXAMPLES)):
-        if data is not None:
-            own = data[key] if isinstance(data, Mapping) and key in data else data
-            inputs, labels = gather(own, most)
-            # Labels belong to the model's own outputs.
-            return inputs if labels is None or key != DEFAULT else (inputs, labels)
-    generator = np.random.default_rng(0)
-    inputs = [
-        generator.standard_normal((_EVIDENCE_EXAMPLES, *spec.shape[1:])).astype(
-            spec.dtype.as_numpy_dtype
-        )
-        if spec.dtype.is_floating
-        else generator.integers(0, 2, (_EVIDENCE_EXAMPLES, *spec.shape[1:])).astype(
-            spec.dtype.as_numpy_dtype
-        )  # indices that any table has
-        for spec in input_specs(model)
-    ]
-    return inputs[0] if len(inputs) == 1 else inputs

@@ -16,15 +16,7 @@ _COLOURS = {"float": "#d95f59", "integer": "#5b8db8", "packed": "#5aa469", "othe
 
 
 def draw(operations: Sequence["OperationReport"], title: str) -> str:
-    """Draw operations from top to bottom, with bars for bytes and multiply-accumulates.
-
-    Args:
-        operations: the operations of one graph, in order.
-        title: the heading.
-
-    Returns:
-        An SVG document.
-    """
+    """Draw operations from top to bottom, with bars for bytes and multiply-accumulates."""
     height = _TOP + _ROW * max(1, len(operations)) + 30
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" '

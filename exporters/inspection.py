@@ -1,5 +1,6 @@
-"""What is in a .tflite file: operations, types, sizes, scales, and the Keras layers behind them."""
+"""Inspecting a .tflite file: operations, types, sizes, scales, and their Keras layers."""
 
+import collections
 import dataclasses
 import math
 import os
@@ -11,13 +12,12 @@ import numpy as np
 
 from exporters.graph_picture import draw
 from exporters.macs import count_macs
-from exporters.metadata import PortDescription, read_descriptions
-from tfcompress.targets.versions import minimum_runtime, oldest_runtime
+from exporters.metadata import TensorDescription, read_descriptions
+from tfcompress.targets.target import minimum_runtime, oldest_runtime
 from tfcompress.tflite.constants import constant_value
 from tfcompress.tflite.flatbuffer import read_model
-from tfcompress.tflite.model import Subgraph, Tensor, TFLiteModel
+from tfcompress.tflite.model import Subgraph, Tensor, TFLiteModel, float_operations
 from tfcompress.tflite.names import layer_scopes, match_layers
-from tfcompress.tflite.precision import float_operations
 
 # Tensors that only say how, such as shapes and axes: constants, but no parameters of the model.
 _SETTING_TYPES = frozenset({"INT64", "BOOL", "STRING"})
@@ -27,79 +27,45 @@ _FEW = 5
 
 @dataclasses.dataclass(frozen=True)
 class TensorReport:
-    """A tensor.
-
-    Attributes:
-        subgraph: its graph.
-        index: its place there.
-        name: its name.
-        dtype: its type in the file, such as "INT4" (interpreters report some types wider).
-        shape: its dimensions, -1 where free until run time.
-        size: bytes that the file holds for it.
-        scales: its scales; empty if it is not quantized.
-        zero_points: its zero points.
-        axis: the dimension of the scales, None with one scale or none.
-        constant: whether the file holds its value.
-        sparse: whether that value is stored sparse.
-        variable: whether it keeps its value from one run to the next.
-    """
+    """A tensor of a subgraph."""
 
     subgraph: int
     index: int
     name: str
-    dtype: str
-    shape: tuple[int, ...]
-    size: int
-    scales: tuple[float, ...]
+    dtype: str  # its type in the file, such as "INT4" (interpreters report some types wider)
+    shape: tuple[int, ...]  # its dimensions, -1 if free until run time
+    size: int  # bytes that the file stores for it
+    scales: tuple[float, ...]  # its scales; empty if it is not quantized
     zero_points: tuple[int, ...]
-    axis: int | None
-    constant: bool
-    sparse: bool
-    variable: bool
+    axis: int | None  # the dimension of the scales, None with one scale or none
+    constant: bool  # whether the file stores its value
+    sparse: bool  # whether that value is stored sparse
+    variable: bool  # whether it keeps its value from one run to the next
 
 
 @dataclasses.dataclass(frozen=True)
 class OperationReport:
-    """An operation.
-
-    Attributes:
-        subgraph: its graph.
-        index: its place there.
-        name: its name; "CUSTOM:..." if it is custom.
-        version: its version.
-        layer: the Keras layer behind it, the one with the kernel where it has one: its path where
-            the layers are known, otherwise its scope.
-        fused_layers: all layers that were fused into it, the last of the model first.
-        dtype: the type that it computes in: that of its first output.
-        weights_dtype: the type of its kernel, None if it has none.
-        sparse: whether its kernel is stored sparse.
-        shape: the shape of its first output.
-        inputs: its inputs' tensor indices.
-        outputs: its outputs' tensor indices.
-        parameters: how many parameters it has.
-        size: bytes of its constants.
-        macs: its multiply-accumulates.
-        min_runtime: the oldest TensorFlow release that runs it, None if unknown.
-        float_: whether it computes in float.
-    """
+    """An operation of a subgraph."""
 
     subgraph: int
     index: int
-    name: str
+    name: str  # its name; "CUSTOM:..." if it is custom
     version: int
+    # Its Keras layer, the one with the kernel if there are several: the path if the layers are
+    # known, otherwise the scope.
     layer: str | None
-    fused_layers: tuple[str, ...]
-    dtype: str | None
-    weights_dtype: str | None
-    sparse: bool
-    shape: tuple[int, ...]
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-    parameters: int
-    size: int
-    macs: int
-    min_runtime: str | None
-    float_: bool
+    fused_layers: tuple[str, ...]  # all layers fused into it, the last of the model first
+    dtype: str | None  # the type that it computes in: that of its first output
+    weights_dtype: str | None  # the type of its kernel, None if it has none
+    sparse: bool  # whether its kernel is stored sparse
+    shape: tuple[int, ...]  # the shape of its first output
+    inputs: tuple[int, ...]  # tensor indices
+    outputs: tuple[int, ...]  # tensor indices
+    parameters: int  # the number of its parameters
+    size: int  # bytes of its constants
+    macs: int  # its multiply-accumulates
+    min_runtime: str | None  # the oldest TensorFlow release that runs it, None if unknown
+    float_: bool  # whether it computes in float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,10 +75,10 @@ class Inspection:
     Attributes:
         path: the file; None if bytes were given.
         size: its bytes.
-        description: the converter's own words.
+        description: the converter's description.
         metadata: the names of its metadata.
-        described_inputs: what its TFLite Metadata says of each input; empty without metadata.
-        described_outputs: likewise of each output, class labels among it.
+        described_inputs: the TFLite Metadata of each input; empty without metadata.
+        described_outputs: the same of each output, with class labels.
         subgraphs: the names of its graphs.
         signatures: {key: {"subgraph": index, "inputs": {name: tensor}, "outputs": ...}}.
         inputs: the main graph's inputs.
@@ -128,8 +94,8 @@ class Inspection:
     size: int
     description: str
     metadata: tuple[str, ...]
-    described_inputs: tuple[PortDescription, ...]
-    described_outputs: tuple[PortDescription, ...]
+    described_inputs: tuple[TensorDescription, ...]
+    described_outputs: tuple[TensorDescription, ...]
     subgraphs: tuple[str, ...]
     signatures: dict[str, dict[str, Any]]
     inputs: tuple[TensorReport, ...]
@@ -143,7 +109,7 @@ class Inspection:
     @property
     def labels(self) -> tuple[str, ...]:
         """The class labels of the first output that has some; empty if none has."""
-        return next((port.labels for port in self.described_outputs if port.labels), ())
+        return next((details.labels for details in self.described_outputs if details.labels), ())
 
     @property
     def keeps_state(self) -> bool:
@@ -152,20 +118,16 @@ class Inspection:
 
     @property
     def operation_counts(self) -> dict[str, int]:
-        """How often each operation occurs."""
-        counts: dict[str, int] = {}
-        for operation in self.operations:
-            counts[operation.name] = counts.get(operation.name, 0) + 1
-        return counts
+        """The number of operations by name."""
+        return dict(collections.Counter(operation.name for operation in self.operations))
 
     @property
     def layer_sizes(self) -> dict[str, int]:
         """Bytes of the constants of each layer; "" for operations that name no layer."""
-        sizes: dict[str, int] = {}
+        sizes: collections.Counter[str] = collections.Counter()
         for operation in self.operations:
-            layer = operation.layer or ""
-            sizes[layer] = sizes.get(layer, 0) + operation.size
-        return sizes
+            sizes[operation.layer or ""] += operation.size
+        return dict(sizes)
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON-able values."""
@@ -186,15 +148,15 @@ class Inspection:
         if self.keeps_state:
             lines.append("keeps state between runs: reset_all_variables() before each sequence")
         for key, entry in self.signatures.items():
-            takes, gives = ", ".join(entry["inputs"]), ", ".join(entry["outputs"])
-            lines.append(f"signature {key}: ({takes}) -> ({gives}), graph {entry['subgraph']}")
-        lines += [_description_text(port) for port in self.described_inputs if port.mean]
-        lines += [_description_text(port) for port in self.described_outputs if port.labels]
+            inputs, outputs = ", ".join(entry["inputs"]), ", ".join(entry["outputs"])
+            lines.append(f"signature {key}: ({inputs}) -> ({outputs}), graph {entry['subgraph']}")
+        lines += [_description_text(each) for each in self.described_inputs if each.mean]
+        lines += [_description_text(each) for each in self.described_outputs if each.labels]
         lines.append(_operation_table(self.operations))
         return "\n".join(lines)
 
     def to_svg(self) -> str:
-        """Return a picture: the main graph's operations with their types, sizes and work."""
+        """Return an SVG picture of the main graph's operations with types, sizes and MACs."""
         return draw([op for op in self.operations if op.subgraph == 0], self.path or "model")
 
 
@@ -203,12 +165,11 @@ def inspect(source: bytes | str | os.PathLike, layers: Iterable[str] = ()) -> In
 
     Args:
         source: the file's bytes, or its path.
-        layers: the paths of the Keras model's layers, nested names joined by "/". With them each
-            operation names its layer exactly; without, the scope in the file, whose number at the
-            end TensorFlow may have added.
+        layers: the paths of the Keras model's layers, nested names joined by "/", for exact layer
+            names. Otherwise scopes in the file are reported, which TensorFlow may have numbered.
 
     Returns:
-        The inspection: ``to_text()``, ``to_json()`` and ``to_svg()`` show it.
+        The inspection, with ``to_text()``, ``to_json()`` and ``to_svg()``.
 
     Raises:
         FlatbufferError: the file is damaged.
@@ -318,7 +279,7 @@ def _operation_reports(subgraph: Subgraph, floats: set, known) -> list[Operation
 
 
 def _known_layers(model: TFLiteModel, layers: tuple[str, ...]) -> dict[str, str | None] | None:
-    """Tell the layer of each scope in a file; None where no layers are known."""
+    """Return the layer of each scope in a file; None if no layers are known."""
     if not layers:
         return None
     tensors = (tensor for subgraph in model.subgraphs for tensor in subgraph.tensors)
@@ -326,14 +287,14 @@ def _known_layers(model: TFLiteModel, layers: tuple[str, ...]) -> dict[str, str 
 
 
 def _fused_layers(tensors: list[Tensor], known: dict[str, str | None] | None) -> tuple[str, ...]:
-    """Collect the layers that tensors are named after, known ones where layers are known."""
+    """Return the layers that tensors are named after."""
     scopes = [scope for tensor in tensors for scope in layer_scopes(tensor.name)]
     found = scopes if known is None else [known[scope] for scope in scopes]
     return tuple(dict.fromkeys(layer for layer in found if layer))
 
 
 def _is_parameter(tensor: Tensor) -> bool:
-    """Tell weights and biases from shapes and axes: an int32 bias has a scale, an axis has none."""
+    """Return whether a constant is a weight or a bias: unlike those, INT32 axes have no scale."""
     if not tensor.constant or tensor.dtype in _SETTING_TYPES:
         return False
     return tensor.dtype != "INT32" or tensor.quantization is not None
@@ -361,11 +322,11 @@ def _tensor_text(tensor: TensorReport) -> str:
     return text
 
 
-def _description_text(port: PortDescription) -> str:
-    if port.labels:
-        few = ", ".join(port.labels[:_FEW]) + (", ..." if len(port.labels) > _FEW else "")
-        return f"labels of {port.name}: {len(port.labels)} ({few})"
-    return f"normalization of {port.name}: (raw - {list(port.mean)}) / {list(port.std)}"
+def _description_text(details: TensorDescription) -> str:
+    if details.labels:
+        few = ", ".join(details.labels[:_FEW]) + (", ..." if len(details.labels) > _FEW else "")
+        return f"labels of {details.name}: {len(details.labels)} ({few})"
+    return f"normalization of {details.name}: (raw - {list(details.mean)}) / {list(details.std)}"
 
 
 def _operation_table(operations: Iterable[OperationReport]) -> str:
@@ -399,15 +360,7 @@ def _operation_table(operations: Iterable[OperationReport]) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class StoredKernel:
-    """One kernel of a file.
-
-    Attributes:
-        layer: the Keras layer that it belongs to; None if the file does not tell.
-        operation: the operation that reads it, such as "CONV_2D".
-        dtype: its type in the file, such as "INT8" or "INT4".
-        size: bytes that the file holds for it.
-        values: the stored numbers: integers not multiplied by their scales.
-    """
+    """A kernel of a file; ``values`` are stored integers, not multiplied by their scales."""
 
     layer: str | None
     operation: str
@@ -434,23 +387,7 @@ class StoredKernel:
 def stored_kernels(
     source: bytes | str | os.PathLike, layers: Iterable[str] = ()
 ) -> tuple[StoredKernel, ...]:
-    """List the kernels that a file stores, in the order of the operations that read them.
-
-    Args:
-        source: the file's bytes, or its path.
-        layers: the paths of the Keras model's layers, for exact names; see ``inspect``.
-
-    Returns:
-        An entry for each constant of two or more dimensions that an operation multiplies with: a
-        constant behind a DEQUANTIZE belongs to the operation that follows.
-
-    Raises:
-        FlatbufferError: the file is damaged.
-        OSError: the path cannot be read.
-
-    Example:
-    >>> sparsities = {kernel.layer: kernel.sparsity for kernel in stored_kernels("m.tflite")}
-    """
+    """List the kernels that a file stores, in the order of the operations that read them."""
     whole = isinstance(source, bytes | bytearray)
     content = source if whole else pathlib.Path(source).read_bytes()
     model = read_model(content)

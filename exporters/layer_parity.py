@@ -1,4 +1,4 @@
-"""Where a quantized file departs from the float one: the noise of every operation's output."""
+"""Numerical parity of a quantized file with the float one, operation by operation."""
 
 import collections
 import dataclasses
@@ -7,59 +7,42 @@ import math
 import numpy as np
 
 from exporters.running.loaded_model import Examples, LoadedModel
+from exporters.running.tensor_details import TensorDetails
 from tfcompress.tflite.model import Subgraph, Tensor
 from tfcompress.tflite.names import layer_scope, layer_scopes
-from tfcompress.tflite.numerics import dequantize
+from tfcompress.tflite.numerics import sqnr
 
 
 @dataclasses.dataclass(frozen=True)
-class LayerAgreement:
-    """How an operation's output agrees with the float file's.
+class LayerParity:
+    """Numerical parity of one operation's output."""
 
-    Attributes:
-        index: the operation's place in the main graph.
-        operation: its name.
-        tensor: the name of its output.
-        layer: the scope of the Keras layer behind it, None if the name says nothing.
-        sqnr: power of the float output over that of the difference, in dB; infinite if equal.
-        inherited: the lowest ``sqnr`` among what it reads; infinite if that is not known to differ.
-        grid: the ``sqnr`` that rounding the float output to the tensor's own scale would have:
-            a low one says that the scale, not the operation, is at fault.
-    """
-
-    index: int
+    index: int  # the operation's index in the main graph
     operation: str
-    tensor: str
-    layer: str | None
-    sqnr: float
-    inherited: float
+    tensor: str  # the name of its output
+    layer: str | None  # the scope of its Keras layer, None if the tensor's name does not tell
+    sqnr: float  # signal-to-quantization-noise ratio of the output in dB; infinite if equal
+    inherited: float  # the lowest ``sqnr`` of its inputs; infinite if they are not known to differ
+    # The ``sqnr`` of the float output quantized with the tensor's own scale: if it is low, the
+    # scale is at fault, not the operation.
     grid: float
 
     def __str__(self):
         layer = f"layer {self.layer!r}, " if self.layer else ""
         return (
             f"operation {self.index} {self.operation} ({layer}tensor {self.tensor!r}): "
-            f"{self.sqnr:.1f} dB, what it reads {self.inherited:.1f} dB, "
-            f"its grid {self.grid:.1f} dB"
+            f"{self.sqnr:.1f} dB, its inputs {self.inherited:.1f} dB, "
+            f"its scale {self.grid:.1f} dB"
         )
 
 
 def compare_layers(
     quantized: LoadedModel, reference: LoadedModel, examples: Examples, real: Examples
-) -> tuple[LayerAgreement, ...]:
-    """Compare the inner values of two files, operation by operation.
+) -> tuple[LayerParity, ...]:
+    """Compare the tensors of two files of one model, operation by operation.
 
-    Tensors are matched by name and shape, or by layer and node where the names differ: both files
-    must come from one model.
-
-    Args:
-        quantized: the file to judge, loaded with ``keep_all=True``.
-        reference: the float file, loaded likewise.
-        examples: what the first takes.
-        real: the same in real numbers, what the second takes.
-
-    Returns:
-        An entry for each operation whose output is found in both, in order.
+    Tensors are matched by name and shape, or by layer and node where the names differ. Both files
+    are loaded with ``keep_all=True``; ``real`` holds the examples as real numbers.
     """
     graph = quantized.model.subgraphs[0]
     partners = _partners(graph, reference.model.subgraphs[0])
@@ -76,60 +59,22 @@ def compare_layers(
     report = []
     for (operation, index), values, floats in zip(produced, own, expected, strict=True):
         tensor = graph.tensors[index]
+        details = TensorDetails.of(tensor, tensor.name)
         scopes = layer_scopes(tensor.name)
-        ratios[index] = sqnr(floats, _real(tensor, values))
+        ratios[index] = sqnr(floats, details.to_real(values))
         known = [ratios[i] for i in operation.inputs if i in ratios]
         report.append(
-            LayerAgreement(
+            LayerParity(
                 index=operation.index,
                 operation=operation.label,
                 tensor=tensor.name,
                 layer=scopes[0] if scopes else None,
                 sqnr=ratios[index],
                 inherited=min(known, default=math.inf),
-                grid=sqnr(floats, _rounded(tensor, floats)),
+                grid=sqnr(floats, details.to_real(details.to_file(np.nan_to_num(floats)))),
             )
         )
     return tuple(report)
-
-
-def first_wrong(layers: tuple[LayerAgreement, ...], lowest: float) -> LayerAgreement | None:
-    """Find the first operation that falls below a ratio although what it reads is above it.
-
-    Args:
-        layers: from ``compare_layers``.
-        lowest: the ratio in dB.
-
-    Returns:
-        The entry, or None.
-    """
-    for layer in layers:
-        if layer.sqnr < lowest <= layer.inherited:
-            return layer
-    return None
-
-
-def sqnr(reference: np.ndarray, values: np.ndarray) -> float:
-    """Signal-to-quantization-noise ratio.
-
-    Args:
-        reference: float values.
-        values: what stands for them, of the same shape.
-
-    Returns:
-        10 log10(sum reference^2 / sum (reference - values)^2) in dB; infinite if they are equal.
-
-    Example:
-    ```python
-    sqnr(np.array([1.0, 2.0]), np.array([1.0, 1.5]))  # 10 log10(5 / 0.25) = 13.01
-    ```
-    """
-    reference = reference.astype(np.float64)
-    noise = float(((reference - values) ** 2).sum())
-    signal = float((reference**2).sum())
-    if noise == 0:
-        return math.inf
-    return 10 * math.log10(signal / noise) if signal > 0 else -math.inf
 
 
 def _partners(graph: Subgraph, reference: Subgraph) -> dict[int, int]:
@@ -187,27 +132,3 @@ def _node(name: str) -> str:
 
 def _computed(graph: Subgraph) -> list[Tensor]:
     return [graph.tensors[i] for operation in graph.operations for i in operation.outputs if i >= 0]
-
-
-def _grid(tensor: Tensor) -> tuple[float, int] | None:
-    quantization = tensor.quantization
-    if quantization is None or len(quantization.scales) != 1:
-        return None
-    return quantization.scales[0], quantization.zero_points[0]
-
-
-def _real(tensor: Tensor, values: np.ndarray) -> np.ndarray:
-    grid = _grid(tensor)
-    return values if grid is None or values.dtype.kind == "f" else dequantize(values, *grid)
-
-
-def _rounded(tensor: Tensor, floats: np.ndarray) -> np.ndarray:
-    grid = _grid(tensor)
-    if grid is None or not tensor.dtype.startswith(("INT", "UINT")):
-        return floats
-    scale, zero_point = grid
-    bits = int(tensor.dtype.removeprefix("U").removeprefix("INT"))
-    signed = tensor.dtype.startswith("INT")
-    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
-    integers = np.clip(np.round(floats.astype(np.float64) / scale) + zero_point, low, high)
-    return scale * (integers - zero_point)

@@ -13,19 +13,6 @@ def count_macs(operation: Operation, subgraph: Subgraph) -> int:
 
     Convolutions, matrix products and recurrent operations are counted; an operation that works
     element by element, pools or moves data counts 0. Free dimensions count as 1.
-
-    Args:
-        operation: an operation of the graph.
-        subgraph: the graph.
-
-    Returns:
-        The number of multiply-accumulates.
-
-    Example:
-    ```python
-    # A 3x3 convolution from 3 to 8 channels with an output of 16x16: 16 * 16 * 8 * 3 * 3 * 3.
-    count_macs(operation, subgraph)  # 55296
-    ```
     """
     counter = _COUNTERS.get(operation.name)
     if counter is None or operation.custom:

@@ -1,4 +1,4 @@
-"""Writing into a file what its numbers mean: class labels, normalization, ranges."""
+"""TFLite Metadata of a file: class labels, normalization and ranges, written and read."""
 
 import dataclasses
 import os
@@ -7,61 +7,65 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from exporters.running.tensor_details import Port, ports
+from exporters.running.tensor_details import TensorDetails, input_output_details
 from tfcompress.tflite.editing import Editor
 from tfcompress.tflite.flatbuffer import DAMAGE
 from tfcompress.tflite.metadata import (
     ENTRY,
     Metadata,
-    PortMetadata,
+    TensorMetadata,
     appended_files,
     pack_metadata,
     unpack_metadata,
 )
-from tfcompress.tflite.model import FlatbufferError, Subgraph, TFLiteModel
+from tfcompress.tflite.model import FlatbufferError, TFLiteModel
 
 Names = Sequence[str] | str | os.PathLike
 Labels = Names | Mapping[str, Names]
 Normalization = tuple[float | Sequence[float], float | Sequence[float]]
 
 
-def with_description(
+@dataclasses.dataclass(frozen=True)
+class TensorDescription:
+    """What a file's metadata says about one input or output of its main graph."""
+
+    tensor: str  # the tensor's name
+    name: str  # its name in the metadata
+    # What to subtract from the raw data, one number or one per channel; empty if unknown.
+    mean: tuple[float, ...]
+    std: tuple[float, ...]  # what to divide the difference by
+    lowest: float | None  # the smallest real number that the tensor can hold, None if unknown
+    highest: float | None  # the largest
+    labels: tuple[str, ...]  # the name of each entry of the last axis; empty if there are none
+
+
+def with_metadata(
     content: bytes,
     name: str,
     labels: Labels | None = None,
     normalization: Normalization | Mapping[str, Normalization] | None = None,
 ) -> bytes:
-    """Put TFLite Metadata into a file: apps on a phone read labels and normalization from it.
+    """Return a file with TFLite Metadata, and its labels in text files; ``export_tflite`` explains.
 
-    Args:
-        content: a .tflite file.
-        name: the model's name.
-        labels: a name for each entry of an output's last axis, or the path of a text file with a
-            name a line; by output where several have one.
-        normalization: (mean, standard deviation) of an input, each one number or one a channel: the
-            model takes ``(raw - mean) / deviation``. By input where there are several.
-
-    Returns:
-        The file with metadata, and with the labels in a text file behind it; the given file if
-        there is nothing to say.
-
-    Raises:
-        OSError: a file of labels cannot be read.
-        ValueError: labels or normalization fit no output or input, or several.
+    Without labels and normalization, the file is returned unchanged.
     """
     if labels is None and normalization is None:
         return content
     editor = Editor(content)
-    inputs, outputs = ports(editor.model)
+    inputs, outputs = input_output_details(editor.model)
     named = labels_by_output(labels, outputs)
-    scaled = _normalization_by_input(normalization, inputs)
-    files = {output: _file_name(output, named) for output in named}
-    described = Metadata(
+    scaling = _normalization_by_input(normalization, inputs)
+    single = len(named) == 1
+    files = {
+        output: "labels.txt" if single else f"labels_{number}.txt"
+        for number, output in enumerate(named)
+    }
+    metadata = Metadata(
         name=name,
-        inputs=tuple(_described(port, scaled.get(port.name)) for port in inputs),
-        outputs=tuple(_described(port, labels_file=files.get(port.name)) for port in outputs),
+        inputs=tuple(_tensor_metadata(each, *scaling.get(each.name, ())) for each in inputs),
+        outputs=tuple(_tensor_metadata(each, labels_file=files.get(each.name)) for each in outputs),
     )
-    editor.add_metadata(ENTRY, pack_metadata(described))
+    editor.add_metadata(ENTRY, pack_metadata(metadata))
     editor.files |= {
         files[output]: "".join(f"{label}\n" for label in entries).encode()
         for output, entries in named.items()
@@ -69,34 +73,23 @@ def with_description(
     return editor.packed()
 
 
-def labels_by_output(labels: Labels | None, outputs: Sequence[Port]) -> dict[str, tuple[str, ...]]:
-    """Tell which output labels belong to.
-
-    Args:
-        labels: as ``with_description`` takes them.
-        outputs: the file's outputs.
-
-    Returns:
-        The labels by the name of their output.
-
-    Raises:
-        OSError: a file of labels cannot be read.
-        ValueError: they fit no output, or several; or a label is no single line of text.
-    """
+def labels_by_output(
+    labels: Labels | None, outputs: Sequence[TensorDetails]
+) -> dict[str, tuple[str, ...]]:
+    """Return the labels of each output, checked against the sizes of the last axes."""
     if labels is None:
         return {}
+    sizes = {details.name: details.shape[-1] for details in outputs if details.shape}
     if isinstance(labels, Mapping):
         labels = {name: label_names(entries) for name, entries in labels.items()}
     else:
         labels = label_names(labels)
-    sizes = {port.name: port.shape[-1] for port in outputs if port.shape}
-    if not isinstance(labels, Mapping):
         fitting = [name for name, size in sizes.items() if size == len(labels)]
         if len(fitting) != 1:
             raise ValueError(
-                "Labels name the entries of one output's last axis, of sizes "
-                f"{sizes}. Received: {len(labels)} labels. Where several outputs have labels, or "
-                "the same size, pass a dict by output."
+                f"Labels name the entries of one output's last axis, of sizes {sizes}. "
+                f"Received: {len(labels)} labels. Pass a dict by output if several outputs have "
+                "labels or the same size."
             )
         labels = {fitting[0]: labels}
     for name, entries in labels.items():
@@ -105,158 +98,100 @@ def labels_by_output(labels: Labels | None, outputs: Sequence[Port]) -> dict[str
                 f"Labels name the entries of an output's last axis, of sizes {sizes}. "
                 f"Received: {len(entries)} labels for {name!r}"
             )
-        if unfit := [entry for entry in entries if not isinstance(entry, str) or "\n" in entry]:
-            raise ValueError(f"A label is one line of text. Received: {unfit[0]!r}")
+        if invalid := [entry for entry in entries if not isinstance(entry, str) or "\n" in entry]:
+            raise ValueError(f"A label must be one line of text. Received: {invalid[0]!r}")
     return {name: tuple(entries) for name, entries in labels.items()}
 
 
 def label_names(labels: Names) -> Sequence[str]:
-    """Return labels, read from a file where a path is given.
-
-    Args:
-        labels: names; or the path of a text file in UTF-8 with a name a line.
-
-    Returns:
-        The names. Empty lines at the end of a file are none.
-
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: it holds no text, or no name.
-    """
+    """Return labels; from a UTF-8 text file with one name per line where a path is given."""
     if not isinstance(labels, str | os.PathLike):
         return labels
     try:
         names = pathlib.Path(labels).read_text(encoding="utf-8-sig").rstrip().splitlines()
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"Labels are a list of names, or the path of a text file in UTF-8 with a name a line. "
-            f"Received: {os.fspath(labels)!r}, which holds other bytes"
+            "Labels must be a list of names, or the path of a UTF-8 text file with one name per "
+            f"line. Received: {os.fspath(labels)!r}, which holds other bytes"
         ) from error
     if not names:
         raise ValueError(f"The file of labels is empty. Received: {os.fspath(labels)!r}")
     return [name.strip() for name in names]
 
 
-def _normalization_by_input(normalization, inputs: Sequence[Port]) -> dict[str, tuple]:
+def _normalization_by_input(normalization, inputs: Sequence[TensorDetails]) -> dict[str, tuple]:
+    """Return (mean, standard deviation) by input, checked against the number of channels."""
     if normalization is None:
         return {}
-    names = [port.name for port in inputs]
+    channels = {details.name: details.shape[-1] if details.shape else 1 for details in inputs}
     if not isinstance(normalization, Mapping):
-        if len(names) != 1:
+        if len(channels) != 1:
             raise ValueError(
-                f"The file's inputs are {names}: pass normalization as a dict by input. "
+                f"The file's inputs are {list(channels)}: pass `normalization` as a dict by input. "
                 f"Received: {normalization!r}"
             )
-        normalization = {names[0]: normalization}
-    if unknown := sorted(set(normalization) - set(names)):
-        raise ValueError(f"The file's inputs are {names}. Received: normalization of {unknown}")
-    channels = {port.name: port.shape[-1] if port.shape else 1 for port in inputs}
-    return {
-        name: _mean_and_deviation(name, pair, channels[name])
-        for name, pair in normalization.items()
-    }
-
-
-def _mean_and_deviation(name: str, pair, channels: int) -> tuple[tuple[float, ...], ...]:
-    try:
-        mean, deviation = (tuple(np.atleast_1d(np.asarray(part, float)).tolist()) for part in pair)
-    except (TypeError, ValueError):
-        mean = deviation = ()
-    good = {len(mean), len(deviation)} <= {1, channels} and np.isfinite(mean + deviation).all()
-    if not good or not mean or min(deviation, default=0) <= 0:
+        normalization = dict.fromkeys(channels, normalization)
+    if unknown := sorted(set(normalization) - set(channels)):
         raise ValueError(
-            f"Normalization of input {name!r} is (mean, deviation), each one number or "
-            f"{channels}, finite, deviations above 0. Received: {pair!r}"
+            f"The file's inputs are {list(channels)}. Received: normalization of {unknown}"
         )
-    return mean, deviation
+    return {name: _mean_and_std(name, pair, channels[name]) for name, pair in normalization.items()}
 
 
-def _described(port: Port, scaled=None, labels_file: str | None = None) -> PortMetadata:
-    mean, deviation = scaled or ((), ())
+def _mean_and_std(name: str, pair, channels: int) -> tuple[tuple[float, ...], ...]:
+    """Return the mean and the standard deviation of one input as tuples."""
+    try:
+        mean, std = (tuple(np.atleast_1d(np.asarray(part, float)).tolist()) for part in pair)
+    except (TypeError, ValueError):
+        mean = std = ()
+    valid = {len(mean), len(std)} <= {1, channels} and np.isfinite(mean + std).all()
+    if not valid or not mean or min(std, default=0) <= 0:
+        raise ValueError(
+            f"The normalization of input {name!r} must be (mean, standard deviation), each one "
+            f"number or {channels}, all finite, deviations above 0. Received: {pair!r}"
+        )
+    return mean, std
+
+
+def _tensor_metadata(
+    details: TensorDetails, mean=(), std=(), labels_file: str | None = None
+) -> TensorMetadata:
     lowest = highest = None
-    if port.scale is not None:
-        span = np.iinfo(port.dtype)
-        lowest, highest = port.to_real(np.array([span.min, span.max], port.dtype)).tolist()
-    return PortMetadata(port.name, mean, deviation, lowest, highest, labels_file)
-
-
-def _file_name(output: str, named: Mapping[str, object]) -> str:
-    if len(named) == 1:
-        return "labels.txt"
-    return f"labels_{list(named).index(output)}.txt"
-
-
-@dataclasses.dataclass(frozen=True)
-class PortDescription:
-    """What a file says about one input or output of its main graph.
-
-    Attributes:
-        tensor: the tensor's name.
-        name: the name that the metadata gives it.
-        mean: what to subtract from the raw data, one number or one a channel; empty if not said.
-        std: what to divide the difference by.
-        lowest: the smallest real number that it can hold, None if not said.
-        highest: the largest.
-        labels: a name for each entry of the last axis; empty if there are none.
-    """
-
-    tensor: str
-    name: str
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    lowest: float | None
-    highest: float | None
-    labels: tuple[str, ...]
+    if details.scale is not None:
+        limits = np.iinfo(details.dtype)
+        ends = np.array([limits.min, limits.max], details.dtype)
+        lowest, highest = details.to_real(ends).tolist()
+    return TensorMetadata(details.name, mean, std, lowest, highest, labels_file)
 
 
 def read_descriptions(
     content: bytes, model: TFLiteModel
-) -> tuple[tuple[PortDescription, ...], tuple[PortDescription, ...]]:
-    """Read a file's TFLite Metadata.
-
-    Args:
-        content: the file's bytes.
-        model: what ``read_model`` read in them.
-
-    Returns:
-        (inputs, outputs) of the main graph; both empty in a file without metadata.
-
-    Raises:
-        FlatbufferError: the metadata is damaged.
-    """
+) -> tuple[tuple[TensorDescription, ...], tuple[TensorDescription, ...]]:
+    """Read what a file's metadata says of its inputs and outputs; both empty without metadata."""
     packed = model.metadata.get(ENTRY)
     if packed is None or not model.subgraphs:
         return (), ()
     try:
-        metadata: Metadata = unpack_metadata(packed)
+        metadata = unpack_metadata(packed)
     except DAMAGE as error:
         raise FlatbufferError(f"damaged metadata: {error}") from error
-    files = appended_files(content)
-    main = model.subgraphs[0]
-    return (
-        _description(main, main.inputs, metadata.inputs, files),
-        _description(main, main.outputs, metadata.outputs, files),
-    )
-
-
-def _description(
-    graph: Subgraph,
-    indices: tuple[int, ...],
-    ports: tuple[PortMetadata, ...],
-    files: dict[str, bytes],
-) -> tuple[PortDescription, ...]:
-    return tuple(
-        PortDescription(
-            tensor=graph.tensors[index].name,
-            name=port.name,
-            mean=port.mean,
-            std=port.std,
-            lowest=port.lowest,
-            highest=port.highest,
-            labels=_lines(files.get(port.labels_file or "", b"")),
+    files, main = appended_files(content), model.subgraphs[0]
+    inputs, outputs = (
+        tuple(
+            TensorDescription(
+                tensor=main.tensors[index].name,
+                name=each.name,
+                mean=each.mean,
+                std=each.std,
+                lowest=each.lowest,
+                highest=each.highest,
+                labels=_lines(files.get(each.labels_file or "", b"")),
+            )
+            for index, each in zip(indices, described, strict=False)
         )
-        for index, port in zip(indices, ports, strict=False)
+        for indices, described in ((main.inputs, metadata.inputs), (main.outputs, metadata.outputs))
     )
+    return inputs, outputs
 
 
 def _lines(content: bytes) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
-"""Which operations of a file depart from the quantization-aware model that it was made of.
+"""Numerical parity of each operation of a file with the quantization-aware model it was made of.
 
-A difference of one step in one value moves others further on, so that a count of differences says
-little about the operation that shows them. Each operation is therefore compared twice: as it stands
-at the end of all that went before, and alone, with both sides computing it on the file's values.
+A difference of one step propagates to later operations, so their differences say little about
+them. Each operation is therefore compared twice: after all that precede it, and alone, with both
+sides computing it on the file's values.
 """
 
 import dataclasses
@@ -17,42 +17,28 @@ from tfcompress.quantization.kernels.grids import Integers
 from tfcompress.tflite.editing import OperationCutter
 from tfcompress.tflite.flatbuffer import read_model
 
-_INNER_KERNELS = "reference"  # a delegate keeps its inner values to itself
+_INNER_KERNELS = "reference"  # a delegate does not expose intermediate tensors
 
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """How two tensors differ.
-
-    Attributes:
-        share: share of the values that differ.
-        largest: the largest difference, in steps.
-    """
+    """The share of values that differ, and the largest difference in steps."""
 
     share: float
     largest: int
 
 
 @dataclasses.dataclass(frozen=True)
-class OperationAgreement:
-    """How the output of one operation agrees with the model's.
+class OperationParity:
+    """Numerical parity of one operation's output."""
 
-    Attributes:
-        index: the operation's place in the main graph.
-        operation: its name, such as "CONV_2D".
-        tensor: the name of its output.
-        point: where the Keras model hands the tensor out.
-        together: the difference with all that went before, under the reference kernels.
-        alone: the difference where both compute on the file's values, by kernel set that has
-            the operation.
-    """
-
-    index: int
-    operation: str
-    tensor: str
-    point: str
+    index: int  # the operation's index in the main graph
+    operation: str  # its name, such as "CONV_2D"
+    tensor: str  # the name of its output
+    point: str  # the tensor's place in the Keras model
+    # The difference after all preceding operations, under the reference kernels.
     together: Difference
-    alone: dict[str, Difference]
+    alone: dict[str, Difference]  # the difference of the operation alone, by kernel set that has it
 
 
 def compare_operations(
@@ -60,7 +46,7 @@ def compare_operations(
     flatbuffer: bytes,
     examples: np.ndarray,
     kernels: tuple[str, ...] = tuple(KERNELS),
-) -> tuple[OperationAgreement, ...]:
+) -> tuple[OperationParity, ...]:
     """Compare each operation of a file with a quantization-aware model's.
 
     Args:
@@ -94,8 +80,8 @@ def compare_operations(
         if form in numbers.grids
     }
     with load_isolated(flatbuffer, kernels=_INNER_KERNELS, keep_all=True) as loaded:
-        (port,) = loaded.inputs
-        inputs = port.to_real(port.to_file(examples))  # what enters the file, for both
+        (details,) = loaded.inputs
+        inputs = details.to_real(details.to_file(examples))  # what enters the file, for both
         held = dict(zip(grids, loaded.trace(inputs, list(grids))[1], strict=True))
     given = {
         index: Integers(tf.constant(value, tf.float32), grids[index])
@@ -106,15 +92,15 @@ def compare_operations(
         kernels: each_alone(deployed.graph, numbers, given, kernels)
         for kernels in ("xnnpack", "reference")
     }
-    makers = {index: operation for operation in graph.operations for index in operation.outputs}
+    producers = {index: operation for operation in graph.operations for index in operation.outputs}
     operations = {
-        index: makers[index]
+        index: producers[index]
         for index, point in deployed.graph.points.items()
-        if index in makers and index in held
+        if index in producers and index in held
     }
     alone = _run_alone(flatbuffer, operations.values(), held, kernels)
     return tuple(
-        OperationAgreement(
+        OperationParity(
             operation.index,
             operation.label,
             graph.tensors[index].name,
@@ -135,7 +121,7 @@ def compare_operations(
 
 
 def _run_alone(flatbuffer, operations, held, kernels) -> dict[str, dict[int, np.ndarray]]:
-    """Run each operation on what the file holds; return its output by kernel set and place."""
+    """Run each operation alone on the file's values; return its output by kernel set and index."""
     cutter = OperationCutter(flatbuffer, read_model(flatbuffer))
     outputs: dict[str, dict[int, np.ndarray]] = {name: {} for name in kernels}
     child = start_child()
@@ -148,10 +134,10 @@ def _run_alone(flatbuffer, operations, held, kernels) -> dict[str, dict[int, np.
                     loaded = load_isolated(cut, kernels=name, child=child)
                 except RunError:  # this set has no such kernel
                     continue
-                # Where the converter squeezed the batch away, examples cannot be told from values.
+                # Where the converter removed the batch axis, examples cannot be told from values.
                 if len(loaded.inputs) == len(read) and all(
-                    port.shape[1:] == held[i].shape[1:]
-                    for port, i in zip(loaded.inputs, read, strict=True)
+                    details.shape[1:] == held[i].shape[1:]
+                    for details, i in zip(loaded.inputs, read, strict=True)
                 ):
                     found = loaded.predict([held[i] for i in read], real=False)
                     outputs[name][operation.index] = found[0]

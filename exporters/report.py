@@ -1,4 +1,4 @@
-"""What an export knows about the file that it has written."""
+"""The report of an export: sizes, operations, numerical parity, compatibility."""
 
 import collections
 import dataclasses
@@ -7,32 +7,63 @@ import importlib
 import pathlib
 from typing import Any
 
-from exporters.compatibility import Verdict
-from exporters.parity import Agreement
-from exporters.running.tensor_details import ports
-from tfcompress.targets.versions import minimum_runtime
+from exporters.compatibility import CompatibilityReport
+from exporters.parity import ParityReport
+from exporters.running.tensor_details import input_output_details
+from tfcompress.targets.target import minimum_runtime
 from tfcompress.tflite.model import TFLiteModel
 
 _ZSTD_LEVEL = 19  # a file is compressed once and downloaded often
 
 
 @dataclasses.dataclass(frozen=True)
+class RepairTrial:
+    """What came of repairing a model before its file was made.
+
+    Attributes:
+        kept: whether the file is that of the repaired model.
+        reason: why it is not; empty if it is.
+        examples: how many examples judged, which the repair had not seen.
+        plain: signal-to-noise ratio in dB of the outputs without a repair, against the float model.
+        repaired: the same with it.
+        seconds: how long it took to find out.
+    """
+
+    kept: bool
+    reason: str = ""
+    examples: int = 0
+    plain: float | None = None
+    repaired: float | None = None
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        if self.plain is None:
+            return f"no repair: {self.reason}"
+        found = (
+            f"{self.plain:.1f} dB without, {self.repaired:.1f} dB with it on {self.examples} "
+            f"examples held out, {self.seconds:.0f} s"
+        )
+        return f"repaired: {found}" if self.kept else f"not repaired, {self.reason}: {found}"
+
+
+@dataclasses.dataclass(frozen=True)
 class ExportReport:
-    """The evidence for one exported file.
+    """What is known about an exported file.
 
     Attributes:
         quantization: the kind of export.
         size: the file's size in bytes.
-        gzip_size: its size in bytes after gzip, which is what a download costs.
-        operations: how many operations of each kind the file has, by name.
-        float_operations: the names of those that compute in float, one entry for each.
+        gzip_size: its size in bytes after gzip.
+        operations: {operation: count}.
+        float_operations: the name of each operation that computes in float.
         inputs: name, shape, dtype, scale and zero point of each input.
-        outputs: likewise of each output.
-        min_runtime: the oldest TensorFlow release whose runtime runs it, None if unknown.
-        agreement: how the file agrees with the Keras model.
-        signature_agreements: likewise of each further signature, by key.
-        verdict: what the target makes of the file, None without a target.
+        outputs: the same of each output.
+        min_runtime: the oldest TensorFlow release whose runtime runs the file, None if unknown.
+        agreement: numerical parity with the Keras model.
+        signature_agreements: the same of each further signature, by key.
+        verdict: the compatibility with the target, None without a target.
         zstd_size: its size in bytes after Zstandard, None without the extra `zstd`.
+        repair: what came of repairing the model first, None where that was not tried.
     """
 
     quantization: str
@@ -43,10 +74,11 @@ class ExportReport:
     inputs: tuple[dict[str, Any], ...]
     outputs: tuple[dict[str, Any], ...]
     min_runtime: str | None
-    agreement: Agreement
-    signature_agreements: dict[str, Agreement] = dataclasses.field(default_factory=dict)
-    verdict: Verdict | None = None
+    agreement: ParityReport
+    signature_agreements: dict[str, ParityReport] = dataclasses.field(default_factory=dict)
+    verdict: CompatibilityReport | None = None
     zstd_size: int | None = None
+    repair: RepairTrial | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON-able values."""
@@ -64,6 +96,8 @@ class ExportReport:
             f"in float: {', '.join(self.float_operations) or 'none'}",
             self.agreement.to_text(),
         ]
+        if self.repair is not None:
+            lines.insert(-1, str(self.repair))
         for key, agreement in self.signature_agreements.items():
             lines.append(f"signature {key}: {agreement.to_text()}")
         if self.verdict is not None:
@@ -73,11 +107,11 @@ class ExportReport:
 
 @dataclasses.dataclass(frozen=True)
 class ExportResult:
-    """A file that was written, and what is known about it.
+    """An exported file.
 
     Attributes:
-        path: where the file is.
-        report: the evidence.
+        path: the file.
+        report: what is known about it.
     """
 
     path: pathlib.Path
@@ -100,42 +134,26 @@ class ExportResult:
 
 
 def describe(model: TFLiteModel) -> dict[str, Any]:
-    """Describe a file's operations, inputs, outputs and age, as ``ExportReport`` holds them."""
+    """Return those fields of an ``ExportReport`` that the file itself tells."""
     counts = collections.Counter(
         operation.name for subgraph in model.subgraphs for operation in subgraph.operations
     )
-    inputs, outputs = ports(model)
+    inputs, outputs = input_output_details(model)
     return {
         "operations": dict(counts.most_common()),
-        "inputs": tuple(_plain(port) for port in inputs),
-        "outputs": tuple(_plain(port) for port in outputs),
+        "inputs": tuple(details.to_json() for details in inputs),
+        "outputs": tuple(details.to_json() for details in outputs),
         "min_runtime": minimum_runtime(model),
     }
 
 
-def _plain(port) -> dict[str, Any]:
-    return {
-        "name": port.name,
-        "shape": list(port.shape),
-        "dtype": port.dtype.name,
-        "scale": port.scale,
-        "zero_point": port.zero_point,
-    }
-
-
 def gzip_size(content: bytes) -> int:
-    """Return the bytes that gzip makes of a file, at its highest level."""
+    """Return the size of a file after gzip, which is what a download costs."""
     return len(gzip.compress(content, mtime=0))
 
 
 def zstd_size(content: bytes) -> int | None:
-    """Return the bytes that Zstandard makes of a file, at level 19.
-
-    Python has Zstandard from 3.14 on; before, it takes the extra `zstd`.
-
-    Returns:
-        The size; None where the extra is not installed.
-    """
+    """Return the size of a file after Zstandard, None without the extra `zstd`."""
     try:
         zstd = importlib.import_module("backports.zstd")
     except ImportError:

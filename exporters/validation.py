@@ -1,4 +1,4 @@
-"""Whether a file does what a model does: on data, under every runtime and kernel set present."""
+"""Validating a file against a model: on data, under every installed runtime and kernel set."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from exporters.layer_parity import compare_layers, first_wrong
+from exporters.layer_parity import compare_layers
 from exporters.parity import (
-    Agreement,
-    OutputAgreement,
-    RunAgreement,
+    ParityReport,
+    RunParity,
     compare,
 )
 from exporters.running.runtime import (
@@ -24,16 +23,14 @@ from exporters.running.runtime import (
     find_runtimes,
     load_isolated,
 )
-from exporters.running.tensor_details import ports, random_inputs
+from exporters.running.tensor_details import input_output_details, random_inputs
 from exporters.task_metric import TaskMetric, count_classes, find_task_metric
-from tfcompress.data import Inputs, first_examples, flattened, gather
+from tfcompress.data import Inputs, as_called, as_labels, first_examples, flattened, gather
 from tfcompress.tflite.flatbuffer import read_model
-
-__all__ = ["Agreement", "OutputAgreement", "RunAgreement", "validate"]
 
 _BATCH = 64
 _LAYER_EXAMPLES = 8
-_INNER_KERNELS = "builtin"  # a delegate keeps its inner values to itself
+_INNER_KERNELS = "builtin"  # a delegate does not expose intermediate tensors
 
 File = bytes | str | os.PathLike
 Metric = Callable[[list[np.ndarray], np.ndarray], float]
@@ -53,37 +50,36 @@ def validate(
     float_file: File | None = None,
     lowest_sqnr: float = 10.0,
     limits: Limits | None = None,
-) -> Agreement:
-    """Compare what a file computes with what it should.
+) -> ParityReport:
+    """Compare the outputs of a file with those of a model.
 
-    Files are run in child processes, those that this process has made too: the reference kernels,
-    for one, abort on a softmax whose input has a tiny scale, as an untrained model gives it.
+    Every file runs in a child process: kernels may abort even on files made here, such as the
+    reference kernels on a softmax whose input has the tiny scale of an untrained model.
 
     Args:
         file: the file's path, or its bytes.
-        against: what it should compute: a Keras model or another callable on batches of real
-            numbers; the path of another .tflite file; or an array, or a list or dict of arrays
-            for several outputs, of the expected real numbers.
-        data: examples: whatever ``fit`` takes. Arrays of an input's own integer type are taken as
-            quantized already, others as real numbers. Random noise when not given, which the
-            agreement says.
-        labels: labels for ``metric``; by default those in ``data``, if it has any.
-        runtimes: runtimes, or their names; "all" for every one that is present; by default the
+        against: the reference: a Keras model or another callable on batches of real numbers; the
+            path of another .tflite file; or the expected real numbers, as an array, or a list or
+            dict of arrays for several outputs.
+        data: validation data: whatever ``fit`` takes. Arrays of an input's own integer type count
+            as quantized, others as real numbers. Random noise when not given, which the report
+            says.
+        labels: labels for ``metric``; by default those in ``data``, if any.
+        runtimes: runtimes, or their names; "all" for all that are installed; by default the
             preferred one.
         kernels: kernel sets: "xnnpack", "builtin", "reference".
         signature: the signature to compare; by default the main graph.
-        metric: from the outputs (real numbers) and the labels to a number; by default the accuracy
-            of the first output, where it gives classes, or yes-or-no answers, and the labels fit:
-            see ``find_task_metric``.
-        tolerance: the step in which differences of float outputs are judged.
-        float_file: the same model as a float .tflite file: with it the result says where the
-            quantized one departs. ``against``, if that is a file, serves for it. For the main graph
-            alone.
-        lowest_sqnr: the ratio in dB below which an operation's output has gone wrong.
+        metric: a function from the outputs (real numbers) and the labels to a number; by default
+            the accuracy of the first output, if it has classes or yes-or-no answers and the labels
+            fit them.
+        tolerance: the step in which differences of float outputs are counted.
+        float_file: the same model as a float .tflite file, to report which operations of the main
+            graph differ from it; ``against`` by default, if that is a file.
+        lowest_sqnr: the ratio in dB below which an operation's output counts as wrong.
         limits: what child processes may use.
 
     Returns:
-        The agreement, for each runtime and kernel set.
+        The numerical parity, for each runtime and kernel set.
 
     Raises:
         FlatbufferError: a file is damaged.
@@ -100,44 +96,53 @@ def validate(
     ```
     """
     noise = data is None
-    inputs, found = (_noise(file, signature), None) if noise else gather(data)
-    labels = found if labels is None else np.asarray(labels)
-    runs, reference, chosen = [], None, ""
+    inputs, own_labels = (_noise(file, signature), None) if noise else gather(data)
+    labels = own_labels if labels is None else as_labels(labels)
+    runs, reference, task_metric = [], None, ""
     with Children(limits) as children:
-        for runtime in _found(runtimes):
+        for runtime in _runtimes(runtimes):
             for kernel_set in kernels:
                 try:
                     child = children.of(runtime)
                     loaded = load_isolated(
                         file, runtime, kernel_set, signature=signature, child=child
                     )
-                    fed = _by_name(against, loaded, inputs)
                     if reference is None:
                         reference = _reference(against, loaded, inputs, limits)
-                        chosen = _chosen(metric, reference, labels)
-                    outputs = loaded.predict(fed, real=False)
+                        task_metric = _task_metric(metric, reference, labels)
+                    outputs = loaded.predict(_by_name(against, loaded, inputs), real=False)
                 except RunError as error:
-                    runs.append(RunAgreement(str(runtime), kernel_set, error=str(error)))
+                    runs.append(RunParity(str(runtime), kernel_set, error=str(error)))
                     continue
-                agreements = _compared(loaded.outputs, outputs, reference, tolerance)
-                score = _score(chosen, _real(loaded.outputs, outputs), labels)
-                runs.append(RunAgreement(str(runtime), kernel_set, agreements, score))
+                columns = list(zip(loaded.outputs, outputs, reference, strict=True))
+                real = [details.to_real(output) for details, output, _ in columns]
+                runs.append(
+                    RunParity(
+                        str(runtime),
+                        kernel_set,
+                        tuple(compare(*column, tolerance) for column in columns),
+                        _score(task_metric, real, labels),
+                    )
+                )
         if all(run.error is not None for run in runs):
             raise RunError("the file does not run: " + "; ".join(str(run.error) for run in runs))
         if float_file is None and isinstance(against, bytes | str | os.PathLike):
             float_file = against
-        inner = float_file is not None and signature is None
-        layers = _layers(file, float_file, inputs, limits) if inner else ()
-    return Agreement(
+        layers = ()
+        if float_file is not None and signature is None:
+            layers = _layers(file, float_file, inputs, limits)
+    return ParityReport(
         examples=len(reference[0]),
         runs=tuple(runs),
-        reference_metric=_score(chosen, reference, labels),
+        reference_metric=_score(task_metric, reference, labels),
         layers=layers,
-        first_wrong=first_wrong(layers, lowest_sqnr),
+        first_wrong=next(
+            (layer for layer in layers if layer.sqnr < lowest_sqnr <= layer.inherited), None
+        ),
         classes=count_classes(labels),
         noise=noise,
-        metric_name=None if isinstance(chosen, str) else chosen.name,
-        no_metric=chosen if isinstance(chosen, str) else None,
+        metric_name=None if isinstance(task_metric, str) else task_metric.name,
+        no_metric=task_metric if isinstance(task_metric, str) else None,
     )
 
 
@@ -149,52 +154,68 @@ def file_metric(
     metric: Metric | None = None,
     limits: Limits | None = None,
 ) -> float | None:
-    """Compute the task metric of a file alone.
-
-    Args:
-        file: the file's path, or its bytes.
-        data: examples and labels, as ``validate`` takes them.
-        kernels: the kernel set.
-        metric: see ``validate``.
-        limits: likewise.
-
-    Returns:
-        The metric; None where neither ``metric`` nor the labels give one.
-
-    Raises:
-        RunError: the file does not run.
-        ValueError: shapes or labels do not fit; or a value is not finite.
-    """
+    """Return the task metric of a file by itself; None if there is none."""
     inputs, labels = gather(data)
     with load_isolated(file, kernels=kernels, limits=limits) as loaded:
         outputs = loaded.predict(inputs)
-        return _score(_chosen(metric, outputs, labels), outputs, labels)
+        return _score(_task_metric(metric, outputs, labels), outputs, labels)
+
+
+def squared_errors(file: File, against: Any, data: Any) -> np.ndarray:
+    """Compute how far the outputs of a file are from what they should be, example by example.
+
+    Args:
+        file: the file's path, or its bytes.
+        against: see ``validate``.
+        data: likewise.
+
+    Returns:
+        float64 array (examples,): squared differences, relative to the mean energy of each output,
+        averaged over the outputs.
+
+    Raises:
+        RunError: the file does not run.
+    """
+    inputs, _ = gather(data)
+    with load_isolated(file) as loaded:
+        wanted = _reference(against, loaded, inputs, None)
+        found = loaded.predict(_by_name(against, loaded, inputs))
+
+    def energies(output):
+        return np.square(output.astype(np.float64)).reshape(len(output), -1).sum(1)
+
+    errors = [
+        energies(one - other) / max(energies(one).mean(), 1e-300)
+        for one, other in zip(wanted, found, strict=True)
+    ]
+    return np.mean(errors, axis=0)
 
 
 def _noise(file: File, signature: str | None) -> Inputs:
-    """Make random inputs of a file: over the whole range of quantized ones."""
-    takes, _ = ports(read_model(file), signature)
-    batches = [random_inputs(takes, seed) for seed in range(_BATCH)]
+    """Return random examples for a file."""
+    details, _ = input_output_details(read_model(file), signature)
+    batches = [random_inputs(details, seed) for seed in range(_BATCH)]
     arrays = [np.concatenate(column)[:_BATCH] for column in zip(*batches, strict=True)]
     if len(arrays) == 1:
         return arrays
-    return {port.name: array for port, array in zip(takes, arrays, strict=True)}
+    return {each.name: array for each, array in zip(details, arrays, strict=True)}
 
 
-def _found(runtimes) -> list[Runtime]:
+def _runtimes(runtimes) -> list[Runtime]:
+    """Return the requested runtimes."""
     if runtimes == "all":
         return list(find_runtimes()) or [find_runtime()]
     if isinstance(runtimes, str):
-        raise ValueError(f'`runtimes` is a list of runtimes, or "all". Received: {runtimes!r}')
+        raise ValueError(f'`runtimes` must be a list, or "all". Received: {runtimes!r}')
     return [find_runtime(runtime) for runtime in runtimes or (None,)]
 
 
 def _reference(
     against, loaded: LoadedModel, inputs: Inputs, limits: Limits | None
 ) -> list[np.ndarray]:
-    """Compute what the file should give, in the order of its outputs."""
+    """Return the expected outputs, in the order of the file's."""
     named = _by_name(against, loaded, inputs)
-    real = _real_inputs(loaded, named)
+    real = _dequantized(loaded, named)
     if isinstance(inputs, list) and isinstance(real, dict):
         real = [real[name] for name in named]
     if isinstance(against, bytes | str | os.PathLike):
@@ -205,62 +226,51 @@ def _reference(
     elif isinstance(against, np.ndarray | list | tuple | Mapping):
         expected = _ordered(against, loaded)
     elif callable(against):
-        expected = _called(against, real, loaded)
+        batches = [_ordered(_call(against, batch), loaded) for batch in _batches(real)]
+        expected = [np.concatenate(column) for column in zip(*batches, strict=True)]
     else:
         raise TypeError(
-            "A file is compared with a Keras model or another callable, another file, or arrays. "
+            "`against` must be a Keras model or another callable, another file, or arrays. "
             f"Received: {type(against).__name__}"
         )
     if len(expected) != len(loaded.outputs):
         raise ValueError(
-            f"The file has {len(loaded.outputs)} outputs: {[p.name for p in loaded.outputs]}. "
-            f"Received a reference with {len(expected)}"
+            f"The file has {len(loaded.outputs)} outputs: {[o.name for o in loaded.outputs]}. "
+            f"Received: a reference with {len(expected)} outputs"
         )
     return expected
 
 
 def _by_name(against, loaded: LoadedModel, inputs: Inputs) -> Inputs:
-    """Give a list of inputs, in the order of a Keras model, the names that a file has for them."""
-    names = [getattr(tensor, "name", "") for tensor in _declared_inputs(against)]
-    same = sorted(names) == sorted(port.name for port in loaded.inputs)
+    """Name a list of inputs in a Keras model's order, if the file has the same names."""
+    if _is_model(against):
+        from tfcompress.keras_graph.wrapper import unwrap  # loads Keras, which the model has loaded
+
+        against = unwrap(against)
+    names = [getattr(tensor, "name", "") for tensor in getattr(against, "inputs", None) or ()]
+    same = sorted(names) == sorted(details.name for details in loaded.inputs)
     if isinstance(inputs, list) and len(inputs) == len(names) and same:
         return dict(zip(names, inputs, strict=True))
     return inputs
 
 
-def _declared_inputs(against) -> Sequence:
-    if _is_model(against):
-        from tfcompress.keras_graph.wrapper import unwrap  # loads Keras, as the model has done
+def _dequantized(loaded: LoadedModel, inputs: Inputs) -> Inputs:
+    """Return quantized examples as real numbers."""
 
-        against = unwrap(against)
-    return getattr(against, "inputs", None) or ()
+    def real(details, array):
+        return details.to_real(array) if array.dtype == details.dtype else array
 
-
-def _real_inputs(loaded: LoadedModel, inputs: Inputs) -> Inputs:
-    """Turn examples that are quantized already back into real numbers."""
-    named = {port.name: port for port in loaded.inputs}
-
-    def real(port, array):
-        return port.to_real(array) if array.dtype == port.dtype else array
-
-    if isinstance(inputs, dict):
-        return {
-            name: real(named[name], array) if name in named else array
-            for name, array in inputs.items()
-        }
-    return [real(port, array) for port, array in zip(loaded.inputs, inputs, strict=False)]
-
-
-def _called(against: Callable, real: Inputs, loaded: LoadedModel) -> list[np.ndarray]:
-    """Call a model on batches and join what it returns."""
-    columns = [_ordered(_call(against, batch), loaded) for batch in _batches(real)]
-    return [np.concatenate(column) for column in zip(*columns, strict=True)]
+    if isinstance(inputs, list):
+        return [real(details, array) for details, array in zip(loaded.inputs, inputs, strict=False)]
+    named = {details.name: details for details in loaded.inputs}
+    return {
+        name: real(named[name], array) if name in named else array for name, array in inputs.items()
+    }
 
 
 def _call(against: Callable, batch: Inputs) -> Any:
-    single = isinstance(batch, list) and len(batch) == 1
-    argument = batch[0] if single else batch
-    # A Keras model must not train on what it is judged on: dropout off, moving averages kept.
+    """Call a model on a batch, in inference mode."""
+    argument = as_called(batch)
     return against(argument, training=False) if _is_model(against) else against(argument)
 
 
@@ -269,8 +279,8 @@ def _is_model(against: Any) -> bool:
 
 
 def _batches(inputs: Inputs) -> Iterator[Inputs]:
-    arrays = list(inputs.values()) if isinstance(inputs, dict) else inputs
-    for start in range(0, len(arrays[0]), _BATCH):
+    count = len(next(iter(flattened(inputs))))
+    for start in range(0, count, _BATCH):
         rows = slice(start, start + _BATCH)
         if isinstance(inputs, dict):
             yield {name: array[rows] for name, array in inputs.items()}
@@ -279,41 +289,30 @@ def _batches(inputs: Inputs) -> Iterator[Inputs]:
 
 
 def _ordered(outputs: Any, loaded: LoadedModel) -> list[np.ndarray]:
-    """List outputs in the file's order: by name where the names are the file's."""
-    names = [port.name for port in loaded.outputs]
+    """List outputs in the file's order; a dict by the file's names."""
+    names = [details.name for details in loaded.outputs]
     if isinstance(outputs, Mapping) and set(outputs) == set(names):
         outputs = [outputs[name] for name in names]
     return [np.asarray(output) for output in flattened(outputs)]
 
 
-def _real(given, outputs: list[np.ndarray]) -> list[np.ndarray]:
-    return [port.to_real(output) for port, output in zip(given, outputs, strict=True)]
-
-
-def _compared(given, outputs, reference, tolerance: float) -> tuple[OutputAgreement, ...]:
-    return tuple(
-        compare(port, output, expected, tolerance)
-        for port, output, expected in zip(given, outputs, reference, strict=True)
-    )
-
-
-def _chosen(metric: Metric | None, outputs: list[np.ndarray], labels) -> TaskMetric | str:
-    """Return the user's metric, or what the outputs and labels allow, or why there is none."""
+def _task_metric(metric: Metric | None, outputs: list[np.ndarray], labels) -> TaskMetric | str:
+    """Return the user's metric, the one that fits outputs and labels, or why there is none."""
     if metric is None or labels is None:
         return find_task_metric(outputs[0], labels)
     return TaskMetric(getattr(metric, "__name__", "metric"), metric)
 
 
-def _score(chosen: TaskMetric | str, outputs: list[np.ndarray], labels) -> float | None:
-    return None if isinstance(chosen, str) else float(chosen.compute(outputs, labels))
+def _score(metric: TaskMetric | str, outputs: list[np.ndarray], labels) -> float | None:
+    return None if isinstance(metric, str) else float(metric.compute(outputs, labels))
 
 
 def _layers(file: File, float_file: File, inputs: Inputs, limits):
-    """Run both files with every inner value kept, on a few examples."""
+    """Compare all tensors of both files on a few examples."""
     few = first_examples(inputs, _LAYER_EXAMPLES)
     settings = {"kernels": _INNER_KERNELS, "keep_all": True, "limits": limits}
     with (
         load_isolated(file, **settings) as quantized,
         load_isolated(float_file, **settings) as reference,
     ):
-        return compare_layers(quantized, reference, few, _real_inputs(quantized, few))
+        return compare_layers(quantized, reference, few, _dequantized(quantized, few))

@@ -1,20 +1,8 @@
 """Callbacks that compress a model while ``fit`` trains it, and that report on it.
 
-Importing this package loads neither TensorFlow nor Keras: each name is imported when it is first
-used.
+Importing this package loads neither TensorFlow nor Keras: each name is imported on first use.
 """
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    submod_attrs={
-        "deployed": ["DeployedAccuracy"],
-        "pruning": ["MagnitudePruning"],
-        "quantization": ["QuantizationSchedule"],
-        "slimming": ["NetworkSlimming"],
-        "sparse_from_scratch": ["SET", "RigL"],
-        "sparse_training": ["IterativeHardThresholding", "ProximalL1", "SparsityRegularization"],
-        "summary": ["CompressionSummary"],
-    },
-)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

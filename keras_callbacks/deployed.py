@@ -1,39 +1,45 @@
-"""How good the model would be on the device, seen while it trains."""
+"""Metrics of the deployed model while it trains."""
 
 from collections.abc import Sequence
 
 import keras
 import numpy as np
-from keras.src.trainers.compile_utils import CompileMetrics
 
 from exporters.converting import convert_model
 from exporters.running.runtime import load
 from keras_callbacks.callback import CompressionCallback
+from tfcompress.compat.keras_training import compute_metrics
 from tfcompress.data import as_called, gather
+from tfcompress.targets.target import Target, load_target
+from tfcompress.targets.vela import compile_for_npu, require_compiler
 
 
 class DeployedAccuracy(CompressionCallback):
-    """Convert the model as it stands, run it in the interpreter, and log what it reaches there.
+    """Convert the present model, run it in the interpreter, and log its metrics there.
 
-    Logs ``val_deployed_<metric>`` for each metric, and ``val_deployed_agreement``: the share of
-    output values of the file that lie within one step of what Keras computes (within 1e-4 where the
-    outputs are float). Put it before ``EarlyStopping`` and ``ModelCheckpoint`` in the list of
-    callbacks, and they can watch what will ship:
+    Logs ``val_deployed_<metric>`` for each metric, and ``val_deployed_agreement``: the fraction of
+    output values within one quantization step of Keras's (within 1e-4 for float outputs). Put it
+    before ``EarlyStopping`` and ``ModelCheckpoint`` in the list of callbacks to let them monitor
+    the deployed model:
 
         ModelCheckpoint("best.keras", monitor="val_deployed_accuracy", mode="max")
 
     Args:
         validation_data: (inputs, labels), or a dataset of such batches.
-        metrics: Keras metrics, by name or as objects.
-        every: how many epochs lie between two conversions. The last epoch always counts.
+        metrics: Keras metrics, by name or as objects, for each output.
+        every: number of epochs between two conversions. The last epoch is always converted.
         quantization: as in ``export_tflite``; not for quantization-aware models.
         representative_data: as in ``export_tflite``.
         kernels: "xnnpack", "builtin" or "reference".
-        threads: threads of the interpreter.
+        threads: number of interpreter threads.
+        target: a device whose compiler is asked too, such as "ethos-u55-128": logs ``npu_cycles``,
+            ``npu_flash`` (bytes) and ``npu_left_on_cpu`` (operations).
 
     Raises:
-        ValueError: ``validation_data`` has no labels or no example, or ``every`` is less than 1.
-            During training: what ``export_tflite`` raises.
+        ImportError: the compiler of ``target`` is not installed.
+        ValueError: ``validation_data`` has no labels or no examples, ``every`` is less than 1, or
+            ``target`` is unknown or has no compiler. During training: what ``export_tflite``
+            raises.
 
     Example:
     >>> deployed = DeployedAccuracy((x_test, y_test), every=5)
@@ -52,6 +58,7 @@ class DeployedAccuracy(CompressionCallback):
         representative_data=None,
         kernels: str = "xnnpack",
         threads: int = 1,
+        target: str | Target | None = None,
     ):
         super().__init__()
         if every < 1:
@@ -59,8 +66,8 @@ class DeployedAccuracy(CompressionCallback):
         self._inputs, self._labels = gather(validation_data)
         if self._labels is None:
             raise ValueError(
-                "DeployedAccuracy compares with labels: pass `validation_data=(inputs, labels)`, "
-                "or a dataset of such batches. Received data without labels."
+                "DeployedAccuracy needs labels: pass `validation_data=(inputs, labels)`, or a "
+                "dataset of such batches. Received: data without labels"
             )
         self.metrics = list(metrics)
         self.every = every
@@ -69,6 +76,14 @@ class DeployedAccuracy(CompressionCallback):
             "representative_data": representative_data,
         }
         self._running = {"kernels": kernels, "threads": threads}
+        self._target = load_target(target) if isinstance(target, str) else target
+        if self._target is not None:
+            if self._target.compiler is None:
+                raise ValueError(
+                    "`target` is a device with a compiler, such as 'ethos-u55-128'; check_target "
+                    f"judges for others. Received: target={self._target.name!r}"
+                )
+            require_compiler(self._target)
 
     def on_epoch_end(self, epoch, logs=None):
         """Convert, run and log."""
@@ -79,12 +94,18 @@ class DeployedAccuracy(CompressionCallback):
         converted = convert_model(self.model, **self._conversion)
         with load(converted.flatbuffer, **self._running) as loaded:
             outputs = loaded.predict(self._inputs)
-            steps = [port.scale or 1e-4 for port in loaded.outputs]
+            steps = [details.scale or 1e-4 for details in loaded.outputs]
         logs["val_deployed_agreement"] = self._agreement(converted.model, outputs, steps)
         for name, value in self._measure(outputs).items():
             logs[f"val_deployed_{name}"] = float(value)
+        if self._target is not None:
+            compiled = compile_for_npu(converted.flatbuffer, self._target)
+            logs["npu_cycles"] = float(compiled.cycles)
+            logs["npu_flash"] = float(compiled.flash)
+            logs["npu_left_on_cpu"] = float(len(compiled.left_on_cpu))
 
     def _agreement(self, model, outputs, steps):
+        """Return the fraction of outputs within a step of Keras's."""
         expected = keras.tree.flatten(model.predict(as_called(self._inputs), verbose=0))
         close = [
             np.abs(output - reference) <= 1.5 * step
@@ -93,17 +114,19 @@ class DeployedAccuracy(CompressionCallback):
         return float(np.mean(np.concatenate([values.ravel() for values in close])))
 
     def _measure(self, outputs):
-        # New metric objects: the model's own are in the middle of an epoch.
-        metrics = CompileMetrics(
-            [metric if isinstance(metric, str) else _anew(metric) for metric in self.metrics], None
-        )
-        predictions = outputs[0] if len(outputs) == 1 else outputs
-        metrics.build(self._labels, predictions)
-        metrics.update_state(self._labels, predictions)
-        return metrics.result()
+        """Compute new metric objects: the model's own are in the middle of an epoch."""
+        if len(outputs) == 1:
+            return compute_metrics(self._metrics(), self._labels, outputs[0])
+        metrics = [self._metrics() for _ in outputs]
+        return compute_metrics(metrics, self._labels, outputs, self.model.output_names)
+
+    def _metrics(self):
+        """Return new metrics for one output."""
+        return [metric if isinstance(metric, str) else _copy(metric) for metric in self.metrics]
 
 
-def _anew(metric):
+def _copy(metric):
+    """Return a new metric with the same config."""
     if isinstance(metric, keras.metrics.Metric):
         return type(metric).from_config(metric.get_config())
     return metric

@@ -128,3 +128,41 @@ def test_a_part_of_endless_data_is_data():
 def test_a_py_dataset_without_an_end_yields_a_part():
     (inputs,), _ = gather(Endless(), max_examples=4)
     assert inputs.tolist() == X[:4].tolist()
+
+
+PAIRS = {
+    "arrays": lambda: ((X, X + 1), Y),
+    "dataset": lambda: tf.data.Dataset.from_tensor_slices(((X, X + 1), Y)).batch(3),
+    "batches": lambda: [((X[:3], X[:3] + 1), Y[:3]), ((X[3:], X[3:] + 1), Y[3:])],
+}
+
+
+@pytest.mark.parametrize("kind", PAIRS)
+def test_inputs_come_as_a_tuple(kind):
+    inputs, labels = gather(PAIRS[kind]())
+    assert [part.tolist() for part in inputs] == [X.tolist(), (X + 1).tolist()]
+    assert labels.tolist() == Y.tolist()
+    batches = list(iterate_inputs(PAIRS[kind](), batch_size=3))
+    assert [[len(part) for part in batch] for batch in batches] == [[3, 3], [2, 2]]
+
+
+LABELS = {"list": [Y, X], "tuple": (Y, X), "dict": {"b": Y, "a": X}}
+
+
+@pytest.mark.parametrize("kind", LABELS)
+@pytest.mark.parametrize("batched", [False, True])
+def test_labels_of_several_outputs_keep_their_structure(kind, batched):
+    data = (X, LABELS[kind])
+    if batched:  # datasets take lists for arrays
+        labels = tuple(LABELS[kind]) if kind == "list" else LABELS[kind]
+        data = tf.data.Dataset.from_tensor_slices((X, labels)).batch(2)
+    _, found = gather(data)
+    _, two = gather(data, max_examples=2)
+    wanted = LABELS[kind] if kind == "dict" else list(LABELS[kind])
+    keras.tree.map_structure(np.testing.assert_array_equal, found, wanted)
+    keras.tree.map_structure(lambda a, b: np.testing.assert_array_equal(a, b[:2]), two, wanted)
+
+
+def test_a_list_of_numbers_is_one_array_of_labels():
+    assert gather((X, [0, 1, 2, 3, 4]))[1].tolist() == Y.tolist()
+    assert gather((X, list(Y)))[1].tolist() == Y.tolist()

@@ -9,21 +9,23 @@ import numpy as np
 _INFINITE = -1  # tf.data.INFINITE_CARDINALITY, without importing TensorFlow
 
 Inputs = list[np.ndarray] | dict[str, np.ndarray]
+Labels = np.ndarray | list | dict  # lists and dicts of arrays for several outputs
 
 
-def gather(data: Any, max_examples: int | None = None) -> tuple[Inputs, np.ndarray | None]:
+def gather(data: Any, max_examples: int | None = None) -> tuple[Inputs, Labels | None]:
     """Collect inputs, and labels where the data has them.
 
     Args:
         data: an array; a list of arrays, one per input; a dict of arrays by input name, or of dicts
-            and lists of these; a tuple of one of these and labels; or batches: a tf.data.Dataset, a
-            PyDataset, or any iterable, whose batches are inputs, or tuples of inputs, labels and
-            weights.
+            and lists of these; a tuple of one of these, or of a tuple of arrays, and labels; or
+            batches: a tf.data.Dataset, a PyDataset, or any iterable, whose batches are inputs, or
+            tuples of inputs, labels and weights; or a function that returns such batches.
         max_examples: how many examples to collect at most.
 
     Returns:
         (inputs, labels): arrays with one example per row; nested inputs become a list in the order
-        in which Keras flattens them. Labels are None if there are none.
+        in which Keras flattens them. Labels keep their structure, tuples as lists; None if there
+        are none.
 
     Raises:
         TypeError: the data is none of the above.
@@ -39,7 +41,7 @@ def gather(data: Any, max_examples: int | None = None) -> tuple[Inputs, np.ndarr
         raise ValueError("At least one example is needed. Received: none")
     if max_examples is not None:
         inputs = first_examples(inputs, max_examples)
-        labels = None if labels is None else labels[:max_examples]
+        labels = None if labels is None else first_examples(labels, max_examples)
     return inputs, labels
 
 
@@ -83,7 +85,8 @@ def evenly_spaced(examples: tuple[Inputs, Any], max_examples: int) -> tuple[Inpu
     inputs, labels = examples
     count = count_examples(inputs)
     rows = np.linspace(0, count - 1, min(max_examples, count)).astype(int)
-    return map_arrays(inputs, lambda array: array[rows]), None if labels is None else labels[rows]
+    chosen = map_arrays(inputs, lambda array: array[rows])
+    return chosen, None if labels is None else map_arrays(labels, lambda array: array[rows])
 
 
 def count_examples(inputs: Any) -> int:
@@ -108,10 +111,10 @@ def as_called(inputs: Inputs):
 
 
 def map_arrays(inputs: Any, function) -> Any:
-    """Apply a function to each array in lists and dicts."""
+    """Apply a function to each array in lists, tuples and dicts; tuples become lists."""
     if isinstance(inputs, Mapping):
         return {name: map_arrays(part, function) for name, part in inputs.items()}
-    if isinstance(inputs, list):
+    if isinstance(inputs, list | tuple):
         return [map_arrays(part, function) for part in inputs]
     return function(inputs)
 
@@ -133,16 +136,32 @@ def _holds_arrays(value: Any) -> bool:
 
 
 def _is_whole(data: Any) -> bool:
-    return _is_inputs(data) or (isinstance(data, tuple) and bool(data) and _is_inputs(data[0]))
+    if not isinstance(data, tuple):
+        return _is_inputs(data)
+    if not data:
+        return False
+    several = isinstance(data[0], tuple) and bool(data[0]) and all(map(_is_array, data[0]))
+    return several or _is_inputs(data[0])
 
 
-def _whole(data: Any) -> tuple[Inputs, np.ndarray | None]:
+def _whole(data: Any) -> tuple[Inputs, Labels | None]:
     if isinstance(data, tuple):
         labels = data[1] if len(data) > 1 else None
-        return _whole(data[0])[0], None if labels is None else np.asarray(labels)
+        inputs = list(data[0]) if isinstance(data[0], tuple) else data[0]
+        return _whole(inputs)[0], None if labels is None else as_labels(labels)
     if isinstance(data, Mapping) and all(_is_array(array) for array in data.values()):
         return {name: np.asarray(array) for name, array in data.items()}, None
     return [np.asarray(array) for array in flattened(data)], None
+
+
+def as_labels(labels: Any) -> Labels:
+    """Make arrays of labels, in the structure of the outputs that Keras takes it for."""
+    if isinstance(labels, Mapping):
+        return {name: as_labels(part) for name, part in labels.items()}
+    arrays = isinstance(labels, list | tuple) and all(
+        _is_array(part) and len(part.shape) for part in labels
+    )
+    return [np.asarray(part) for part in labels] if arrays and labels else np.asarray(labels)
 
 
 def _require_end(data: Any) -> None:
@@ -167,6 +186,8 @@ def _batches(data: Any) -> Iterator[Any]:
     if _is_py_dataset(data):
         indices = itertools.count() if data.num_batches is None else range(data.num_batches)
         return (data[index] for index in indices)
+    if callable(data) and not isinstance(data, Iterable):  # a generator function, as of TFLite
+        return iter(data())
     if isinstance(data, str | bytes) or not isinstance(data, Iterable):
         raise TypeError(
             "Data must be an array, a list or dict of arrays, a tuple of these and labels, or an "
@@ -175,7 +196,7 @@ def _batches(data: Any) -> Iterator[Any]:
     return iter(data)
 
 
-def _joined(batches: Iterator[Any], max_examples: int | None) -> tuple[Inputs, np.ndarray | None]:
+def _joined(batches: Iterator[Any], max_examples: int | None) -> tuple[Inputs, Labels | None]:
     collected, labels, count = [], [], 0
     for batch in batches:
         if not _is_whole(batch):
@@ -193,4 +214,14 @@ def _joined(batches: Iterator[Any], max_examples: int | None) -> tuple[Inputs, n
     else:
         joined = [np.concatenate(column) for column in zip(*collected, strict=True)]
     unlabelled = any(batch_labels is None for batch_labels in labels)
-    return joined, None if unlabelled else np.concatenate(labels)
+    return joined, None if unlabelled else _concatenated(labels)
+
+
+def _concatenated(labels: list[Labels]) -> Labels:
+    """Join the labels of batches."""
+    first = labels[0]
+    if isinstance(first, dict):
+        return {name: _concatenated([part[name] for part in labels]) for name in first}
+    if isinstance(first, list):
+        return [_concatenated(list(column)) for column in zip(*labels, strict=True)]
+    return np.concatenate(labels)

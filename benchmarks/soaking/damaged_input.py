@@ -8,7 +8,7 @@ import tempfile
 if __name__ == "__main__":  # in a process of its own: a crash there is a result
     sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1])]
 
-from exporters.running.child.session import peak_memory
+from exporters.running.child import peak_memory
 from soaking.processes import TRIALS, rows_of, table
 
 HEAD = ["damaged", "inputs", "read", "refused by documented errors", "anything else"]

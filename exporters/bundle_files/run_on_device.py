@@ -93,28 +93,29 @@ def run(loaded, golden, runs):
     return columns, seconds
 
 
-def compare(port, output, golden):
+def compare(details, output, golden):
     """Compare an output with the golden one, in its own steps."""
-    steps = np.abs(output.astype(np.float64) - golden.astype(np.float64)) / port["step"]
-    within = float((steps <= port["tolerance"]).mean())
+    steps = np.abs(output.astype(np.float64) - golden.astype(np.float64)) / details["step"]
+    within = float((steps <= details["tolerance"]).mean())
     result = {
-        "output": port["name"],
+        "output": details["name"],
         "equal": float((steps == 0).mean()),
         "within": within,
         "largest": float(steps.max()) if steps.size else 0.0,
-        "pass": within >= port["share"],
+        "pass": within >= details["share"],
     }
     if output.shape[-1] > 1:
         result["same_class"] = float((output.argmax(-1) == golden.argmax(-1)).mean())
-        result["pass"] = result["pass"] and result["same_class"] >= port["same_class"]
+        result["pass"] = result["pass"] and result["same_class"] >= details["same_class"]
     return result
 
 
-def sentence(result, port):
+def sentence(result, details):
     """Say how an output agrees."""
     text = (
         f"{result['output']}: {100 * result['equal']:.1f} % equal, "
-        f"{100 * result['within']:.1f} % within {port['tolerance']:g} steps of {port['step']:g}, "
+        f"{100 * result['within']:.1f} % within {details['tolerance']:g} steps of "
+        f"{details['step']:g}, "
         f"largest {result['largest']:g} steps"
     )
     if "same_class" in result:
@@ -144,8 +145,8 @@ def main():
         print(f"FAIL: the runtime refuses the model: {error}")
         return 2
     results = [
-        compare(port, outputs[number], golden[f"output_{number}"])
-        for number, port in enumerate(manifest["outputs"])
+        compare(details, outputs[number], golden[f"output_{number}"])
+        for number, details in enumerate(manifest["outputs"])
     ]
     passed = all(result["pass"] for result in results)
     later = sorted(seconds[1:]) or seconds
@@ -165,8 +166,8 @@ def main():
         print(json.dumps(report))
         return 0 if passed else 1
     print("PASS" if passed else "FAIL", "on", name, "on", platform.machine())
-    for number, port in enumerate(manifest["outputs"]):
-        print(sentence(results[number], port))
+    for number, details in enumerate(manifest["outputs"]):
+        print(sentence(results[number], details))
     first, median, p90 = (1000 * latency[key] for key in ("first", "median", "p90"))
     print(
         f"latency: first {first:.3f} ms, median {median:.3f} ms, p90 {p90:.3f} ms "

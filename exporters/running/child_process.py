@@ -1,26 +1,24 @@
-"""A child process that takes the risk of loading a file, with limits on its time and memory."""
+"""Starting and talking to the child process that runs files, within limits of time and memory."""
 
 import contextlib
 import dataclasses
 import os
-import pathlib
-import select
 import signal
 import subprocess
 import tempfile
-import time
+import threading
+from collections.abc import Iterator
 
 import numpy as np
 
-from exporters.running.child import messages
+from exporters.running import child
 
-_PROGRAM = pathlib.Path(messages.__file__).parent
-_LAST_WORDS = 800
+_LOG_BYTES = 800
 _EXIT_GRACE = 2.0
 
 
 class RunError(RuntimeError):
-    """A runtime refused a file, or the process that ran it came to an end."""
+    """A runtime rejected a file, or the process that ran it ended."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,11 +27,11 @@ class Limits:
 
     Attributes:
         seconds: wall time for one request (loading; or one run, or one chunk of runs).
-        memory: bytes of address space beyond what the runtime's own import takes; 0 for no limit.
-            The limit is set on Linux alone.
+        memory: bytes of address space beyond what importing the runtime takes; 0 for no limit.
+            Enforced on Linux only.
 
     Raises:
-        ValueError: a limit is negative, or no time is left at all.
+        ValueError: ``seconds`` is not positive, or ``memory`` is negative.
     """
 
     seconds: float = 60.0
@@ -42,38 +40,29 @@ class Limits:
     def __post_init__(self):
         if self.seconds <= 0 or self.memory < 0:
             raise ValueError(
-                "A child process needs time above 0 s and memory of 0 (no limit) or more bytes. "
+                "`seconds` must be above 0, and `memory` 0 (no limit) or more bytes. "
                 f"Received: {self}"
             )
 
 
 class Child:
-    """A child process that runs one runtime. Use it as a context manager, or ``close`` it.
-
-    Args:
-        python: the Python to start.
-        module: the runtime's module.
-        limits: what it may use.
-
-    Raises:
-        RunError: the runtime cannot be imported there.
-    """
+    """A child process that runs one runtime. Use it as a context manager, or ``close`` it."""
 
     def __init__(self, python: str, module: str, limits: Limits):
         self._limits = limits
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
         memory = limits.memory if os.path.exists("/proc/self/statm") else 0
         self._process = subprocess.Popen(
-            [python, os.fspath(_PROGRAM), module, str(memory)],
+            [python, child.__file__, module, str(memory)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
             bufsize=0,
             env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONNOUSERSITE": "1"},
         )
-        os.set_blocking(self._process.stdin.fileno(), False)
         # Importing TensorFlow takes its time, whatever the file's own limit is.
-        answer, _ = self._receive_message(time.monotonic() + max(limits.seconds, 120.0), "start")
+        with self._ended_after(max(limits.seconds, 120.0), "start"):
+            answer, _ = self._receive_message("start")
         self.base_memory = answer["peak_memory"]
 
     def __enter__(self):
@@ -88,7 +77,7 @@ class Child:
             self._process.kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._log):
-            with contextlib.suppress(BrokenPipeError):
+            with contextlib.suppress(OSError):
                 stream.close()
 
     @property
@@ -97,87 +86,90 @@ class Child:
         return self._process.poll() is None
 
     def request(self, body: dict, arrays=()) -> tuple[dict, list[np.ndarray]]:
-        """Ask and wait for the answer.
-
-        Args:
-            body: the request, see ``exporters/running/child/__main__.py``.
-            arrays: its arrays.
-
-        Returns:
-            (body, arrays) of the answer.
-
-        Raises:
-            RunError: the runtime raised; or the process crashed, took too long, or answered
-                nonsense, and is gone.
-        """
-        deadline = time.monotonic() + self._limits.seconds
-        for piece in messages.pack(body, arrays):
-            self._send(piece, deadline, body["do"])
-        answer, arrays = self._receive_message(deadline, body["do"])
+        """Send a request and return (body, arrays) of the answer."""
+        with self._ended_after(self._limits.seconds, body["do"]):
+            for piece in child.pack(body, arrays):
+                self._send(piece, body["do"])
+            answer, arrays = self._receive_message(body["do"])
         if "error" in answer:
-            raise RunError(self._refusal(body["do"], answer))
+            raise RunError(self._rejection(body["do"], answer))
         return answer, arrays
 
-    def _refusal(self, what: str, answer: dict) -> str:
+    def _rejection(self, what: str, answer: dict) -> str:
         if answer.get("type") == "MemoryError":
             return f"the file needs more than its {self._limits.memory >> 20} MiB to {what}"
         reason = answer["error"] or (
             f"it gave no reason; the file may need more than its {self._limits.memory >> 20} MiB"
         )
-        return f"the runtime refused to {what} the file: {reason}"
+        return f"the runtime could not {what} the file: {reason}"
 
-    def _receive_message(self, deadline: float, what: str):
+    @contextlib.contextmanager
+    def _ended_after(self, seconds: float, what: str) -> Iterator[None]:
+        """End the process if a block takes too long: its pipes close then, and wake us."""
+        late = threading.Event()
+
+        def end():
+            late.set()
+            self._process.kill()
+
+        watch = threading.Timer(seconds, end)
+        watch.daemon = True
+        watch.start()
         try:
-            body, arrays = messages.unpack(lambda size: self._receive(size, deadline, what))
-        except (ValueError, TypeError, KeyError, OverflowError, MemoryError) as error:
-            self.close()
-            raise RunError(f"the child process answered nonsense to {what} ({error})") from error
-        if not isinstance(body, dict):
-            self.close()
-            raise RunError(f"the child process answered nonsense to {what}")
-        return body, arrays
-
-    def _receive(self, size: int, deadline: float, what: str) -> bytes:
-        data = bytearray()
-        pipe = self._process.stdout.fileno()
-        while len(data) < size:
-            self._wait([pipe], [], deadline, what)
-            piece = os.read(pipe, min(size - len(data), 1 << 20))
-            if not piece:
-                raise RunError(self._obituary(what))
-            data += piece
-        return bytes(data)
-
-    def _send(self, data: bytes | memoryview, deadline: float, what: str) -> None:
-        pipe, rest = self._process.stdin.fileno(), memoryview(data).cast("B")
-        while rest:
-            self._wait([], [pipe], deadline, what)
-            try:
-                rest = rest[os.write(pipe, rest[: 1 << 20]) :]
-            except BrokenPipeError:
-                raise RunError(self._obituary(what)) from None
-            except BlockingIOError:
-                continue
-
-    def _wait(self, reading, writing, deadline: float, what: str) -> None:
-        left = deadline - time.monotonic()
-        if left <= 0 or not any(select.select(reading, writing, [], left)):
+            yield
+        except RunError:
+            if not late.is_set():
+                raise
+        finally:
+            watch.cancel()
+        watch.join()
+        if late.is_set():
             self.close()
             raise RunError(
                 f"the file took longer than {self._limits.seconds:g} s to {what}; "
                 "the child process was ended"
             )
 
-    def _obituary(self, what: str) -> str:
-        """Say how the process ended, with its own last words."""
+    def _receive_message(self, what: str):
+        try:
+            body, arrays = child.unpack(lambda size: self._receive(size, what))
+            if not isinstance(body, dict):
+                raise TypeError(f"expected a dict, received {type(body).__name__}")
+        except (ValueError, TypeError, KeyError, OverflowError, MemoryError) as error:
+            self.close()
+            raise RunError(
+                f"the child process sent an invalid answer to the request {what!r} ({error})"
+            ) from error
+        return body, arrays
+
+    def _receive(self, size: int, what: str) -> bytes:
+        data = bytearray()
+        pipe = self._process.stdout.fileno()
+        while len(data) < size:
+            piece = os.read(pipe, min(size - len(data), 1 << 20))
+            if not piece:
+                raise RunError(self._exit_reason(what))
+            data += piece
+        return bytes(data)
+
+    def _send(self, data: bytes | memoryview, what: str) -> None:
+        pipe, rest = self._process.stdin.fileno(), memoryview(data).cast("B")
+        while rest:
+            try:
+                rest = rest[os.write(pipe, rest[: 1 << 20]) :]
+            except OSError:  # the pipe is closed; Windows has several errors for that
+                raise RunError(self._exit_reason(what)) from None
+
+    def _exit_reason(self, what: str) -> str:
+        """Return how the process ended, with the end of its standard error."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_EXIT_GRACE)
-        self._log.seek(max(0, self._log.seek(0, os.SEEK_END) - _LAST_WORDS))
-        words = self._log.read().decode(errors="replace").strip()
+        self._log.seek(max(0, self._log.seek(0, os.SEEK_END) - _LOG_BYTES))
+        log = self._log.read().decode(errors="replace").strip()
         self.close()
         code = self._process.returncode
-        if words.endswith("MemoryError"):
-            return self._refusal(what, {"type": "MemoryError"})
+        if log.endswith("MemoryError"):
+            return self._rejection(what, {"type": "MemoryError"})
         end = f"ended with {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
         limit = f" (its limit: {self._limits.memory >> 20} MiB)" if self._limits.memory else ""
-        return f"the child process {end} on {what}{limit}: {words or 'it said nothing'}"
+        return f"the child process {end} on {what}{limit}: {log or 'it printed nothing'}"

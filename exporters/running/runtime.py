@@ -1,24 +1,25 @@
-"""Loading .tflite files with the runtimes that are present: in this process, or in a child."""
+"""Finding the installed runtimes, and loading .tflite files: in this process, or in a child."""
 
 import contextlib
 import dataclasses
 import importlib.metadata
 import json
 import os
+import pathlib
 import subprocess
 import sys
 from collections.abc import Sequence
 
 import numpy as np
 
-from exporters.running.child.session import KERNELS, Session
+from exporters.running.child import KERNELS, Session
 from exporters.running.child_process import Child, Limits, RunError
 from exporters.running.loaded_model import LoadedModel, RemoteSession
-from exporters.running.tensor_details import Port, ports
+from exporters.running.tensor_details import input_output_details
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.model import TFLiteModel
 
-# In the order of preference: LiteRT, its predecessor, and TensorFlow's own copy.
+# In order of preference: LiteRT, its predecessor, and TensorFlow's own copy.
 _MODULES = {
     "ai-edge-litert": "ai_edge_litert.interpreter",
     "tflite-runtime": "tflite_runtime.interpreter",
@@ -95,18 +96,7 @@ def find_runtimes(python: str | os.PathLike | None = None) -> tuple[Runtime, ...
 
 
 def find_runtime(runtime: Runtime | str | None = None) -> Runtime:
-    """Find one runtime.
-
-    Args:
-        runtime: a runtime (returned as it is), its name, or None for the preferred one.
-
-    Returns:
-        The runtime.
-
-    Raises:
-        RuntimeError: it is not installed, or none is.
-        ValueError: the name is unknown.
-    """
+    """Return a runtime by its name; the preferred one when not given."""
     if isinstance(runtime, Runtime):
         return runtime
     if runtime is not None and runtime not in _MODULES:
@@ -122,25 +112,6 @@ def find_runtime(runtime: Runtime | str | None = None) -> Runtime:
     )
 
 
-__all__ = [
-    "KERNELS",
-    "Children",
-    "Limits",
-    "LoadedModel",
-    "Port",
-    "RunError",
-    "Runtime",
-    "find_runtime",
-    "find_runtimes",
-    "load",
-    "load_isolated",
-    "ports",
-    "run",
-    "run_isolated",
-    "start_child",
-]
-
-
 def load(
     source: bytes | str | os.PathLike,
     runtime: Runtime | str | None = None,
@@ -150,7 +121,7 @@ def load(
     signature: str | None = None,
     keep_all: bool = False,
 ) -> LoadedModel:
-    """Load a file in this process: for bytes that this process has made.
+    """Load a file in this process: for bytes that this process made.
 
     A file from elsewhere can abort the process; use ``load_isolated`` for it.
 
@@ -168,7 +139,7 @@ def load(
 
     Raises:
         FlatbufferError: the file is damaged.
-        RunError: the runtime refuses it.
+        RunError: the runtime rejects it.
         RuntimeError: the runtime is missing.
         ValueError: an argument is not one of the above, or the runtime belongs to another Python.
 
@@ -180,15 +151,14 @@ def load(
     """
     runtime = find_runtime(runtime)
     if not runtime.here:
-        raise ValueError(f"{runtime} belongs to {runtime.python}: use load_isolated")
-    content, model = _read(source)
-    settings = _settings(
-        runtime, model, kernels=kernels, threads=threads, signature=signature, keep_all=keep_all
-    )
+        raise ValueError(
+            f"{runtime} is installed for another Python, {runtime.python}: use load_isolated"
+        )
+    content, model, settings = _prepare(source, runtime, kernels, threads, signature, keep_all)
     try:
         session = Session(content=content, **settings)
     except (RuntimeError, ValueError, ImportError) as error:
-        raise RunError(f"{runtime} refused to load the file: {error}") from error
+        raise RunError(f"{runtime} could not load the file: {error}") from error
     return LoadedModel(runtime, kernels, model, signature, session)
 
 
@@ -205,7 +175,7 @@ def load_isolated(
 ) -> LoadedModel:
     """Load a file in a child process: for files from anywhere.
 
-    A crash, an abort, a hang or a lack of memory there is a ``RunError`` here.
+    A crash, an abort, a hang or a lack of memory in the child raises ``RunError`` here.
 
     Args:
         source: the file's bytes, or its path.
@@ -222,7 +192,7 @@ def load_isolated(
 
     Raises:
         FlatbufferError: the file is damaged; no process is started.
-        RunError: the runtime refuses it, or the child process came to an end.
+        RunError: the runtime rejects it, or the child process ended.
         RuntimeError: the runtime is missing.
         ValueError: an argument is not one of the above.
 
@@ -233,10 +203,7 @@ def load_isolated(
     ```
     """
     runtime = find_runtime(runtime)
-    content, model = _read(source)
-    settings = _settings(
-        runtime, model, kernels=kernels, threads=threads, signature=signature, keep_all=keep_all
-    )
+    content, model, settings = _prepare(source, runtime, kernels, threads, signature, keep_all)
     backend = RemoteSession(child or start_child(runtime, limits), owned=child is None)
     try:
         backend.load(content, settings)
@@ -247,19 +214,7 @@ def load_isolated(
 
 
 def start_child(runtime: Runtime | str | None = None, limits: Limits | None = None) -> Child:
-    """Start a child process that can load one file after the other.
-
-    Args:
-        runtime: see ``find_runtime``.
-        limits: what it may use.
-
-    Returns:
-        The process; the caller closes it.
-
-    Raises:
-        RunError: the runtime cannot be imported there.
-        RuntimeError: the runtime is missing.
-    """
+    """Start a child process that can load one file after the other."""
     runtime = find_runtime(runtime)
     return Child(runtime.python, runtime.module, limits or Limits())
 
@@ -268,9 +223,6 @@ class Children:
     """One child process for each runtime, started when needed and again when one has died.
 
     Use it as a context manager: the processes end with it.
-
-    Args:
-        limits: what each may use.
     """
 
     def __init__(self, limits: Limits | None = None):
@@ -285,11 +237,7 @@ class Children:
             child.close()
 
     def of(self, runtime: Runtime) -> Child:
-        """Return the living child process of a runtime.
-
-        Raises:
-            RunError: the runtime cannot be imported there.
-        """
+        """Return the living child process of a runtime."""
         child = self._children.get(runtime)
         if child is None or not child.alive:
             child = self._children[runtime] = start_child(runtime, self._limits)
@@ -343,27 +291,29 @@ def run_isolated(source, inputs: Sequence[np.ndarray], **settings) -> list[np.nd
         return loaded.run(inputs)
 
 
-def _read(source: bytes | str | os.PathLike) -> tuple[bytes, TFLiteModel]:
-    if isinstance(source, bytes):
-        return source, read_model(source)
-    with open(source, "rb") as file:
-        content = file.read()
-    return content, read_model(content, name=os.fspath(source))
-
-
-def _settings(runtime, model, kernels, *, threads, signature, keep_all) -> dict:
+def _prepare(
+    source, runtime, kernels, threads, signature, keep_all
+) -> tuple[bytes, TFLiteModel, dict]:
+    """Read a file; return its bytes, its content, and the settings of a ``Session``."""
     if kernels not in KERNELS:
         raise ValueError(f"Unknown kernel set. Supported: {list(KERNELS)}. Received: {kernels!r}")
     if not isinstance(threads, int) or threads < 1:
-        raise ValueError(f"At least one thread is needed. Received: threads={threads!r}")
-    inputs, outputs = ports(model, signature)
+        raise ValueError(f"`threads` must be at least 1. Received: threads={threads!r}")
+    whole = isinstance(source, bytes)
+    content = source if whole else pathlib.Path(source).read_bytes()
+    model = read_model(content, name=None if whole else os.fspath(source))
+    inputs, outputs = input_output_details(model, signature)
     by = "name" if signature is not None else "index"
-    return {
-        "module": runtime.module,
-        "kernels": kernels,
-        "threads": threads,
-        "inputs": [getattr(port, by) for port in inputs],
-        "outputs": [getattr(port, by) for port in outputs],
-        "signature": signature,
-        "keep_all": keep_all,
-    }
+    return (
+        content,
+        model,
+        {
+            "module": runtime.module,
+            "kernels": kernels,
+            "threads": threads,
+            "inputs": [getattr(details, by) for details in inputs],
+            "outputs": [getattr(details, by) for details in outputs],
+            "signature": signature,
+            "keep_all": keep_all,
+        },
+    )

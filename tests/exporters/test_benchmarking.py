@@ -5,7 +5,7 @@ import pytest
 import toy_files
 
 from exporters.benchmarking import benchmark
-from exporters.running.tensor_details import Port, random_inputs
+from exporters.running.tensor_details import TensorDetails, random_inputs
 
 
 @pytest.fixture
@@ -98,9 +98,9 @@ def test_a_file_that_does_not_run_does_not_stop_the_others(files, shared):
 
 def test_inputs_are_seeded_and_cover_the_range():
     ports = [
-        Port("a", 0, (1, 2000), np.dtype("int8")),
-        Port("b", 1, (1, 3), np.dtype("int64")),
-        Port("c", 2, (1, 3), np.dtype("float32")),
+        TensorDetails("a", 0, (1, 2000), np.dtype("int8")),
+        TensorDetails("b", 1, (1, 3), np.dtype("int64")),
+        TensorDetails("c", 2, (1, 3), np.dtype("float32")),
     ]
     integers, indices, floats = random_inputs(ports, seed=1)
     assert (integers.min(), integers.max()) == (-128, 127)

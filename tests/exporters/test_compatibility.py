@@ -14,7 +14,7 @@ from exporters.running.runtime import Children, RunError, find_runtimes, load_is
 from tfcompress.targets import list_targets, load_target, oldest_runtime, rules
 from tfcompress.targets.arena import ALIGNMENT, plan_tensors
 from tfcompress.targets.rules import Site, allowed_types, broken_rules
-from tfcompress.targets.versions import operation_versions
+from tfcompress.targets.target import operation_versions
 from tfcompress.tflite.model import (
     FlatbufferError,
     Operation,
@@ -139,7 +139,7 @@ IMAGE = (1, 8, 8, 6)
             "one vector",
         ),
         (
-            "most_elements",
+            "max_elements",
             16000,
             unary("SOFTMAX", (1, 16000), (1, 16000)),
             unary("SOFTMAX", (1, 16001), (1, 16001)),
@@ -188,35 +188,35 @@ IMAGE = (1, 8, 8, 6)
             "new_axis_mask",
         ),
         (
-            "most_interpolation_steps",
+            "max_interpolation_steps",
             127,
             unary("RESIZE_BILINEAR", (1, 33, 33, 19), (1, 33, 33, 19), align_corners=True),
             unary("RESIZE_BILINEAR", (1, 33, 33, 19), (1, 513, 513, 19), align_corners=True),
             "33x33 to 513x513",
         ),
         (
-            "most_interpolation_steps",
+            "max_interpolation_steps",
             127,
             unary("RESIZE_BILINEAR", (1, 8, 8, 4), (1, 16, 16, 4)),
             unary("RESIZE_BILINEAR", (1, 1, 1, 4), (1, 33, 33, 4), align_corners=True),
             "1x1 to 33x33",
         ),
         (
-            "most_bytes",
+            "max_bytes",
             100,
             unary("RESHAPE", (1, 50), (50,)),
             unary("RESHAPE", (1, 51), (51,)),
             "102 bytes",
         ),
         (
-            "highest_version",
+            "max_version",
             8,
             unary("FULLY_CONNECTED", (1, 4), (1, 4), version=8),
             unary("FULLY_CONNECTED", (1, 4), (1, 4), version=9),
             "version 9",
         ),
         (
-            "newest_operation",
+            "max_release",
             "2.5.0",
             unary("CONV_2D", IMAGE, IMAGE, version=5),
             unary("CONV_2D", IMAGE, IMAGE, version=6),
@@ -387,7 +387,7 @@ def test_a_newer_operation_fails_on_an_older_runtime():
     verdict = check_target(newer, "raspberry-pi-zero")
     assert not verdict.ok
     assert verdict.min_runtime == "2.17.0"
-    assert "version 12, which needs release 2.17.0" in verdict.reasons[0]
+    assert "version 12, which needs TensorFlow 2.17.0 or later" in verdict.reasons[0]
     assert check_target(newer, "raspberry-pi-4").ok
 
 
@@ -407,7 +407,7 @@ def test_the_phone_runs_what_its_gpu_does_not_take():
     verdict = check_target(toy_files.converted(lambda x: tf.reverse(x, [1]), 1, 4, 4), "android")
     assert verdict.ok
     assert verdict.left_on_cpu == {"REVERSE_V2": 1}
-    assert any("GPU delegate lacks" in note for note in verdict.notes)
+    assert any("GPU delegate does not have" in note for note in verdict.notes)
     assert "  note: operation 0 REVERSE_V2" in verdict.to_text()
 
 
@@ -474,7 +474,7 @@ def test_a_transposed_convolution_too_large_for_a_microcontroller(tmp_path):
     verdict = check_target(made.path, "microcontroller")
     assert not verdict.ok
     assert 0.99 * 751_068 < verdict.arena < 751_068
-    assert "the arena has 262144" in verdict.reasons[0]
+    assert "the arena has 262,144" in verdict.reasons[0]
     assert f"arena: about {verdict.arena:,} of 262,144 bytes" in verdict.to_text()
 
 

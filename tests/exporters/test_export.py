@@ -103,7 +103,7 @@ def test_input_and_output_types(model, images, tmp_path, dtype):
         input_dtype=dtype,
         output_dtype=dtype,
     )
-    assert [port["dtype"] for port in (*result.report.inputs, *result.report.outputs)] == [
+    assert [details["dtype"] for details in (*result.report.inputs, *result.report.outputs)] == [
         dtype
     ] * 2
     assert result.report.float_operations == ()
@@ -148,7 +148,7 @@ def test_several_inputs_and_labels(tmp_path):
     result = export_tflite(
         model, tmp_path / "m.tflite", representative_data=data, validation_data=(data, labels)
     )
-    assert [port["name"] for port in result.report.inputs] == ["left", "right"]
+    assert [details["name"] for details in result.report.inputs] == ["left", "right"]
     assert result.report.agreement.reference_metric == 1.0
 
 
@@ -203,7 +203,7 @@ def test_convolutions_over_three_dimensions_become_integers(tmp_path):
         ({"representative_data": np.zeros((8, 8, 3), "float32")}, r"'image'.*Received: \(8, 8, 3"),
         ({"representative_data": np.array(["a", "b"])}, "'image'"),
         ({"representative_data": np.zeros((2, 8, 8, 3), complex)}, "'image'.*complex128"),
-        ({"representative_data": [np.zeros((2, 8, 8, 3))] * 2}, "takes 1 inputs.*data of 2"),
+        ({"representative_data": [np.zeros((2, 8, 8, 3))] * 2}, "takes 1 inputs.*Received: 2"),
         ({"target": "toaster"}, "Unknown target"),
     ],
 )
@@ -267,7 +267,7 @@ def test_representative_data_by_name_in_any_order(tmp_path):
     model = keras.Model([left, right], kl.Subtract(name="out")([left, right]))
     data = {"a": RNG.random((32, 4), "float32") * 100, "b": RNG.random((32, 4), "float32")}
     result = export_tflite(model, tmp_path / "m.tflite", representative_data=data)
-    scales = {port["name"]: port["scale"] for port in result.report.inputs}
+    scales = {details["name"]: details["scale"] for details in result.report.inputs}
     assert scales["a"] > 50 * scales["b"]
     assert result.report.agreement.within_one == 1.0
 

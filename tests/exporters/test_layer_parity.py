@@ -2,8 +2,9 @@ import math
 
 import numpy as np
 
-from exporters.layer_parity import _partners, sqnr
+from exporters.layer_parity import _partners
 from tfcompress.tflite.model import Operation, Subgraph, Tensor
+from tfcompress.tflite.numerics import sqnr
 
 
 def graph(*names, dtype="FLOAT32", shape=(1, 4)):

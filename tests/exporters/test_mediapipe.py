@@ -8,7 +8,7 @@ import pytest
 
 from exporters import export_tflite, inspect
 from exporters.mediapipe import takes_pixels
-from exporters.running.tensor_details import Port
+from exporters.running.tensor_details import TensorDetails
 
 NAMES = ["red", "green", "blue"]
 SIDE = 16
@@ -69,12 +69,13 @@ def exported(path, mean=0.0, deviation=1.0, quantization="int8", calibration=Non
 def test_bytes_are_pixels_where_both_agree_within_half_a_step(
     scale, zero_point, normalization, expected
 ):
-    port = Port("photo", 0, (1, 4, 4, 3), np.dtype("uint8"), scale, zero_point)
-    assert takes_pixels(port, normalization) == expected
+    details = TensorDetails("photo", 0, (1, 4, 4, 3), np.dtype("uint8"), scale, zero_point)
+    assert takes_pixels(details, normalization) == expected
 
 
 def test_a_float_input_takes_no_bytes():
-    assert not takes_pixels(Port("photo", 0, (1, 4, 4, 3), np.dtype("float32")), (0.0, 1.0))
+    details = TensorDetails("photo", 0, (1, 4, 4, 3), np.dtype("float32"))
+    assert not takes_pixels(details, (0.0, 1.0))
 
 
 def test_integers_that_are_pixels_are_the_input(tmp_path):

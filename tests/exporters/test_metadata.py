@@ -8,15 +8,15 @@ import zipfile
 import numpy as np
 import pytest
 import toy_files
-from ai_edge_litert import schema_py_generated as schema
 
 from exporters import check_target, export_tflite, inspect, load, write_bundle
-from exporters.metadata import label_names, labels_by_output, with_description
-from exporters.running.tensor_details import Port
+from exporters.metadata import label_names, labels_by_output, with_metadata
+from exporters.running.tensor_details import TensorDetails
+from tfcompress.compat.litert_schema import schema
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.metadata import (
     Metadata,
-    PortMetadata,
+    TensorMetadata,
     append_files,
     appended_files,
     pack_metadata,
@@ -91,9 +91,9 @@ def test_inspect_reads_it_back(exported):
     assert list(inspection.labels) == LABELS
     (image,), (scores,) = inspection.described_inputs, inspection.described_outputs
     assert (image.mean, image.std) == ((127.5,), (127.5, 127.5, 64.0))
-    (port,) = exported.report.outputs
-    assert scores.lowest == pytest.approx(port["scale"] * (-128 - port["zero_point"]))
-    assert scores.highest == pytest.approx(port["scale"] * (127 - port["zero_point"]))
+    (details,) = exported.report.outputs
+    assert scores.lowest == pytest.approx(details["scale"] * (-128 - details["zero_point"]))
+    assert scores.highest == pytest.approx(details["scale"] * (127 - details["zero_point"]))
     assert "labels of head: 5 (rock, paper, scissors, lizard, Spock, Mr.)" in inspection.to_text()
     assert "normalization of image: (raw - [127.5]) / [127.5, 127.5, 64.0]" in inspection.to_text()
 
@@ -178,12 +178,12 @@ def test_the_same_model_gives_the_same_bytes_in_another_process(tmp_path):
 )
 def test_what_fits_nothing_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message.replace("{", "\\{").replace("}", "\\}")):
-        with_description(toy_files.content("int8"), "toy", **arguments)
+        with_metadata(toy_files.content("int8"), "toy", **arguments)
 
 
 def test_no_labels_no_change():
     content = toy_files.content("int8")
-    assert with_description(content, "toy") is content
+    assert with_metadata(content, "toy") is content
 
 
 def test_files_behind_the_model_are_the_same_whenever_they_are_written():
@@ -210,8 +210,8 @@ def test_damaged_metadata_is_one_kind_of_error(exported):
     packed = pack_metadata(
         Metadata(
             "toy",
-            (PortMetadata("image", (0.5,), (0.25,), -1.0, 1.0),),
-            (PortMetadata("scores", labels_file="labels.txt"),),
+            (TensorMetadata("image", (0.5,), (0.25,), -1.0, 1.0),),
+            (TensorMetadata("scores", labels_file="labels.txt"),),
         )
     )
     content = exported.path.read_bytes()
@@ -236,10 +236,10 @@ def test_labels_as_a_path_are_read(kind, tmp_path):
     file = tmp_path / "labels.txt"
     file.write_bytes(b"\xef\xbb\xbfant\r\nbee \nzebra crossing\n\n")
     assert label_names(kind(file)) == ["ant", "bee", "zebra crossing"]
-    port = Port("y", 0, (1, 3), np.dtype("int8"))
+    details = TensorDetails("y", 0, (1, 3), np.dtype("int8"))
     expected = {"y": ("ant", "bee", "zebra crossing")}
-    assert labels_by_output(kind(file), [port]) == expected
-    assert labels_by_output({"y": kind(file)}, [port]) == expected
+    assert labels_by_output(kind(file), [details]) == expected
+    assert labels_by_output({"y": kind(file)}, [details]) == expected
 
 
 def test_labels_that_are_no_text(tmp_path):

@@ -10,14 +10,15 @@ import toy_files
 
 import tfcompress as tfc
 from exporters.converting import convert_model
-from exporters.layer_parity import sqnr
-from exporters.parity import accuracy, compare, is_classification
+from exporters.parity import compare
 from exporters.running.runtime import RunError, find_runtimes
-from exporters.running.tensor_details import Port
+from exporters.running.tensor_details import TensorDetails
+from exporters.task_metric import accuracy, is_classification
 from exporters.validation import validate
 from tfcompress.data import gather
+from tfcompress.tflite.numerics import sqnr
 
-PORT = Port("y", 0, (1, 2), np.dtype("int8"), scale=0.5, zero_point=10)
+DETAILS = TensorDetails("y", 0, (1, 2), np.dtype("int8"), scale=0.5, zero_point=10)
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def files(tmp_path):
 def test_differences_are_counted_in_steps():
     reference = np.array([[0.0, 1.0], [1.0, 5.0]])
     # Steps of the reference: 10, 12, 12, 20.
-    found = compare(PORT, np.array([[10, 13], [12, 17]], np.int8), reference, 1e-4)
+    found = compare(DETAILS, np.array([[10, 13], [12, 17]], np.int8), reference, 1e-4)
     assert (found.unit, found.step) == ("LSB", 0.5)
     assert (found.equal, found.within_one, found.largest) == (0.5, 0.75, 3)
     assert found.same_class == 1.0
@@ -40,20 +41,20 @@ def test_differences_are_counted_in_steps():
 
 def test_a_tie_of_the_largest_is_no_other_class():
     reference = np.array([[1.0, 1.1], [2.0, 0.0]])
-    found = compare(PORT, np.array([[12, 12], [10, 14]], np.int8), reference, 1e-4)
+    found = compare(DETAILS, np.array([[12, 12], [10, 14]], np.int8), reference, 1e-4)
     assert found.same_class == 0.5
 
 
 def test_float_outputs_are_judged_by_the_tolerance():
-    port = Port("y", 0, (1, 2), np.dtype("float32"))
-    found = compare(port, np.float32([[1, 2]]), np.array([[1.0, 2.5]]), 0.1)
+    details = TensorDetails("y", 0, (1, 2), np.dtype("float32"))
+    found = compare(details, np.float32([[1, 2]]), np.array([[1.0, 2.5]]), 0.1)
     assert (found.unit, found.step) == ("absolute", 0.1)
     assert (found.equal, found.within_one, found.largest) == (0.5, 0.5, 0.5)
 
 
 def test_shapes_must_agree():
     with pytest.raises(ValueError, match=r"shape \(1, 2\)\. Received.*\(2, 2\)"):
-        compare(PORT, np.zeros((1, 2), np.int8), np.zeros((2, 2)), 1e-4)
+        compare(DETAILS, np.zeros((1, 2), np.int8), np.zeros((2, 2)), 1e-4)
 
 
 def test_accuracy_takes_indices_columns_and_one_hot_rows():

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 from keras import layers as kl
 
-from tfcompress.keras_graph.hooks import TappedCalls, TapPoint
+from tfcompress.keras_graph.hooks import HookedCalls, HookPoint
 from tfcompress.keras_graph.inner_tensors import InnerTensors, is_inner_role, unwatched
 
 
@@ -88,16 +88,16 @@ def test_taps_reach_inside_layers_and_between_them():
     model = keras.Model(inputs, gate(gate(inputs)))
     seen = {}
 
-    def tap(point, tensor):
+    def hook(point, tensor):
         seen[point] = tensor
         return tensor
 
     @tf.function(autograph=False)
     def run(x):
         seen.clear()
-        with TappedCalls(model).active(tap):
+        with HookedCalls(model).active(hook):
             outputs = model(x)
-        return outputs, [seen[TapPoint("gate", "tf.Mul_1", call)] for call in (0, 1)]
+        return outputs, [seen[HookPoint("gate", "tf.Mul_1", call)] for call in (0, 1)]
 
     x = np.array([[1.0, -2.0, 0.5]], "float32")
     outputs, (first, second) = run(x)
@@ -115,10 +115,10 @@ def test_a_tensor_handed_out_twice_is_tapped_once():
     inputs = keras.Input((2,))
     model = keras.Model(inputs, Twice(name="twice")(inputs))
 
-    def tap(point, tensor):
-        return tensor * 10.0 if point == TapPoint("twice") else tensor
+    def hook(point, tensor):
+        return tensor * 10.0 if point == HookPoint("twice") else tensor
 
-    with TappedCalls(model).active(tap):
+    with HookedCalls(model).active(hook):
         first, (second, third) = model(np.ones((1, 2), "float32"))
     assert first.numpy().tolist() == second.numpy().tolist() == [[20.0, 20.0]]
     assert third.numpy().tolist() == [[2.0, 2.0]]
@@ -136,6 +136,6 @@ def test_each_use_of_an_activation_has_a_role():
     inputs = keras.Input((2,))
     model = keras.Model(inputs, Twofold(name="layer")(inputs))
     roles = []
-    with TappedCalls(model).active(lambda point, x: roles.append(point.role) or x):
+    with HookedCalls(model).active(lambda point, x: roles.append(point.role) or x):
         model(np.ones((1, 2), "float32"))
     assert roles[:2] == ["preactivation", "preactivation_1"]

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 from keras import layers as kl
 
-from tfcompress.keras_graph.hooks import TappedCalls, TapPoint, walk_operations
+from tfcompress.keras_graph.hooks import HookedCalls, HookPoint, walk_operations
 from tfcompress.keras_graph.interception import VariableSwap, intercepted_calls
 
 
@@ -78,7 +78,7 @@ def test_taps_show_outputs_preactivations_and_repeated_calls():
     add = model.operations[-1].name
     assert [path for path, _ in walk_operations(model)] == ["shared", add]
     seen = {}
-    with TappedCalls(model).active(seen.setdefault):
+    with HookedCalls(model).active(seen.setdefault):
         outputs = model(np.ones((1, 2), "float32"))
     assert [str(point) for point in seen] == [
         "shared:preactivation",
@@ -87,9 +87,9 @@ def test_taps_show_outputs_preactivations_and_repeated_calls():
         "shared:output[1,0]",
         f"{add}:output",
     ]
-    relu = tf.nn.relu(seen[TapPoint("shared", "preactivation")])
-    assert (seen[TapPoint("shared")].numpy() == relu.numpy()).all()
-    assert (seen[TapPoint(add)].numpy() == outputs.numpy()).all()
+    relu = tf.nn.relu(seen[HookPoint("shared", "preactivation")])
+    assert (seen[HookPoint("shared")].numpy() == relu.numpy()).all()
+    assert (seen[HookPoint(add)].numpy() == outputs.numpy()).all()
 
 
 def test_what_a_tap_returns_is_what_the_model_goes_on_with():
@@ -97,8 +97,8 @@ def test_what_a_tap_returns_is_what_the_model_goes_on_with():
         [keras.Input((2,)), kl.Dense(2, name="a"), kl.Dense(1, name="b", kernel_initializer="ones")]
     )
 
-    def tap(point, x):
+    def hook(point, x):
         return tf.zeros_like(x) + 3.0 if point.path == "a" else x
 
-    with TappedCalls(model).active(tap):
+    with HookedCalls(model).active(hook):
         assert model(np.ones((1, 2), "float32")).numpy().tolist() == [[6.0]]

@@ -14,7 +14,7 @@ import numpy as np
 
 from tfcompress.tflite.constants import constant_value
 from tfcompress.tflite.flatbuffer import read_model
-from tfcompress.tflite.precision import float_operations
+from tfcompress.tflite.model import float_operations
 
 COLUMNS = ("TFMOT", "tfcompress")
 X = np.random.default_rng(0).normal(size=(64, 8, 8, 4)).astype("float32")

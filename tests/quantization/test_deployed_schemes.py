@@ -9,7 +9,7 @@ from keras import layers as kl
 import tfcompress as tfc
 from exporters import export_tflite
 from keras_callbacks import DeployedAccuracy, QuantizationSchedule
-from tfcompress.keras_graph.hooks import TapPoint
+from tfcompress.keras_graph.hooks import HookPoint
 from tfcompress.quantization.arithmetic.fake_quantization import weight_limit
 from tfcompress.quantization.arithmetic.observers import Percentile
 from tfcompress.quantization.weights import QuantizedWeights
@@ -162,7 +162,7 @@ def test_int16_activations(tmp_path):
     biases = [t for t in tensors if t.constant and t.dtype == "INT64"]
     assert len(biases) == 5
     # The ranges are those that training learnt: here, that of the output.
-    head = q.ranges.numpy()[q.placement.rows()[TapPoint("head")]]
+    head = q.ranges.numpy()[q.placement.rows()[HookPoint("head")]]
     assert any(
         np.isclose(t.quantization.scales[0], np.abs(head).max() / 32767, rtol=1e-5) for t in stored
     )
@@ -346,7 +346,7 @@ def test_a_layer_without_a_16_bit_kernel_is_named_or_let_through(tmp_path):
     q = tfc.quantize_aware(model, scheme, allow_float=["odd"]).calibrate(IMAGES)
     report = export_tflite(q, tmp_path / "m.tflite", validation_data=IMAGES).report
     assert set(report.float_operations) == {"DEQUANTIZE", "PRELU", "QUANTIZE"}
-    head = q.ranges.numpy()[q.placement.rows()[TapPoint("head")]]
+    head = q.ranges.numpy()[q.placement.rows()[HookPoint("head")]]
     assert report.agreement.largest <= 2.1 * np.abs(head).max() / 32767
 
 

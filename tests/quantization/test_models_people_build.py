@@ -3,13 +3,15 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 from keras import layers as kl
 from keras import ops
 
 import tfcompress as tfc
-from exporters import export_tflite
+from exporters import export_tflite, validate
 from exporters.running.runtime import load
+from keras_callbacks import DeployedAccuracy
 from tfcompress.quantization.float_file import ConversionError
 
 RANDOM = np.random.default_rng(0)
@@ -159,6 +161,10 @@ BY_HAND = {
     "a soft argmax": lambda x: ops.softmax(ops.reshape(x, (-1, 16, 3)), axis=1) * PLACES,
     "logsumexp": lambda x: ops.logsumexp(x, axis=-1),
     "Softmax(axis=[1, 2])": kl.Softmax(axis=[1, 2]),
+    "a cumulative sum": lambda x: ops.cumsum(x, axis=1),
+    "overlapping patches": lambda x: ops.image.extract_patches(x, 3, strides=1),
+    "attention of channels": lambda x: x * ops.softmax(ops.mean(x, (1, 2), keepdims=True)),
+    "LayerNormalization(axis=[1, 2])": kl.LayerNormalization(axis=[1, 2]),
     "a softmax of two axes": lambda x: ops.exp(x - ops.logsumexp(x, (1, 2), keepdims=True)),
 }
 
@@ -239,6 +245,126 @@ def test_a_quantization_aware_model_is_a_part_of_another(tmp_path):
     whole = keras.Sequential([keras.Input((4,)), quantized, kl.Softmax()])
     expected = keras.ops.softmax(quantized.predict(x, verbose=0))
     np.testing.assert_allclose(whole.predict(x, verbose=0), expected, atol=1e-6)
+
+
+def two_heads():
+    inputs = keras.Input((8,))
+    x = kl.Dense(8, activation="relu")(inputs)
+    heads = [kl.Dense(3, activation="softmax", name="cls")(x), kl.Dense(4, name="box")(x)]
+    return keras.Model(inputs, heads)
+
+
+@pytest.mark.parametrize("kind", ["list", "dict", "dataset"])
+def test_labels_of_several_outputs(kind, tmp_path):
+    x = RANDOM.normal(size=(32, 8)).astype("float32")
+    cls, box = RANDOM.integers(0, 3, 32), RANDOM.normal(size=(32, 4)).astype("float32")
+    losses = {"cls": "sparse_categorical_crossentropy", "box": "mse"}
+    labels = [cls, box] if kind == "list" else {"cls": cls, "box": box}
+    quantized = tfc.quantize_aware(two_heads())
+    quantized.compile("adam", list(losses.values()) if kind == "list" else losses)
+    data = (x, labels)
+    deployed = DeployedAccuracy(data)
+    history = quantized.fit(x, labels, verbose=0, callbacks=[deployed]).history
+    expected = tf.argmax(quantized.predict(x, verbose=0)[0], -1).numpy() == cls
+    assert history["val_deployed_cls_accuracy"] == pytest.approx([expected.mean()])
+    if kind == "dataset":
+        data = tf.data.Dataset.from_tensor_slices(data).batch(16)
+    report = export_tflite(quantized, tmp_path / "m", validation_data=data).report
+    assert report.agreement.equal == 1.0
+    assert report.agreement.no_metric == "several outputs have labels; pass `metric`"
+
+    def metric(outputs, labels):
+        first = labels[0] if kind == "list" else labels["cls"]
+        return float((outputs[0].argmax(-1) == first).mean())
+
+    found = validate(tmp_path / "m", against=quantized, data=data, metric=metric)
+    assert found.reference_metric == expected.mean()
+
+
+@pytest.mark.parametrize("cell", [kl.LSTM, kl.GRU])
+def test_sequences_in_both_directions_of_any_batch_size(cell, tmp_path):
+    inputs = keras.Input((3, 2))
+    x = kl.Bidirectional(cell(2, return_sequences=True))(inputs)
+    quantized = tfc.quantize_aware(keras.Model(inputs, x))
+    x = RANDOM.normal(size=(20, 3, 2)).astype("float32")
+    quantized.calibrate(x)
+    together = quantized(x)
+    for count in (1, 7):
+        np.testing.assert_array_equal(quantized(x[:count]), together[:count])
+        report = export_tflite(quantized, tmp_path / "m", validation_data=x[:count]).report
+        assert report.agreement.equal == 1.0
+
+
+def test_weights_of_16_bits(tmp_path):
+    def build(dtype):
+        return keras.Sequential([keras.Input((8,), dtype="float16"), kl.Dense(3, dtype=dtype)])
+
+    half, mixed = build("float16"), build("mixed_float16")
+    x = RANDOM.random((32, 8), "float32")
+    report = export_tflite(half, tmp_path / "m", representative_data=x).report
+    assert report.float_operations == ()
+    assert report.agreement.within_one > 0.9
+    with pytest.raises(ValueError, match=r"weights in float16.*dtype='mixed_float16'"):
+        tfc.quantize_aware(half)
+    mixed.set_weights(half.get_weights())
+    quantized = tfc.quantize_aware(mixed).calibrate(x)
+    assert export_tflite(quantized, tmp_path / "m").report.agreement.equal == 1.0
+
+
+def test_states_go_in_and_out_as_the_advice_says(tmp_path):
+    stateful = keras.Sequential([keras.Input(batch_shape=(1, 4, 3)), kl.GRU(2, stateful=True)])
+    with pytest.raises(ValueError, match=r"'gru.*\(initial_state=.*return_state=True\)"):
+        tfc.quantize_aware(stateful)
+    inputs, state = keras.Input((4, 3)), keras.Input((2,))
+    model = keras.Model([inputs, state], kl.GRU(2, return_state=True)(inputs, initial_state=state))
+    x = [RANDOM.random((16, 4, 3), "float32"), RANDOM.random((16, 2), "float32")]
+    both_ways(model, x, tmp_path / "m")
+
+
+def test_data_from_a_generator_function_and_no_path_for_a_model(tmp_path):
+    x = RANDOM.random((16, 8), "float32")
+    model = keras.Sequential([keras.Input((8,)), kl.Dense(3)])
+
+    def samples():
+        for row in x:
+            yield [row[None]]
+
+    export_tflite(model, tmp_path / "a", representative_data=samples)
+    export_tflite(model, tmp_path / "b", representative_data=x)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    for use in (tfc.quantize_aware, lambda model: export_tflite(model, tmp_path / "m")):
+        with pytest.raises(TypeError, match=r"load_model\('m\.keras'\)"):
+            use("m.keras")
+
+
+@pytest.mark.parametrize("aware", [False, True])
+def test_a_layer_in_float_has_one_name_and_no_other_is_in_float(aware, tmp_path):
+    inputs = keras.Input((8,))
+    model = keras.Model(inputs, kl.Dense(3)(ops.sin(kl.Dense(3)(inputs))))
+    (name,) = [op.name for op in model.operations if op.name.startswith("sin")]
+    x = RANDOM.random((16, 8), "float32")
+
+    def export(*allowed):
+        if aware:
+            quantized = tfc.quantize_aware(model, allow_float=allowed).calibrate(x)
+            return export_tflite(quantized, tmp_path / "m")
+        return export_tflite(model, tmp_path / "m", representative_data=x, allow_float=allowed)
+
+    with pytest.raises(ValueError, match=rf"allow_float=\['{name}'\]"):
+        export()
+    with pytest.raises(ValueError, match="no layer 'PartitionedCall:01'"):
+        export("PartitionedCall:01")
+    assert export(name).report.float_operations == ("DEQUANTIZE", "SIN", "QUANTIZE")
+
+
+def test_an_lstm_that_starts_from_what_looks_like_its_kernel(tmp_path):
+    model = keras.Sequential([keras.Input((4, 3)), kl.LSTM(1)])
+    kernel = model.layers[0].cell.recurrent_kernel
+    kernel.assign(0.0 * kernel)
+    x = RANDOM.normal(size=(8, 4, 3)).astype("float32")
+    export_tflite(model, tmp_path / "m", "float32")
+    with load(str(tmp_path / "m")) as loaded:
+        np.testing.assert_allclose(loaded.predict(x)[0], model(x), atol=1e-6)
 
 
 def test_several_inputs_are_inferred_as_their_file_does(tmp_path):

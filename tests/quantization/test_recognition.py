@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from tfcompress.keras_graph.hooks import TapPoint
+from tfcompress.keras_graph.hooks import HookPoint
 from tfcompress.quantization.recognition import Candidate, Candidates, unmasked
 from tfcompress.tflite.model import Operation
 
-A, B, C = map(TapPoint, "abc")
+A, B, C = map(HookPoint, "abc")
 ADD = Operation(0, "ADD", 1, (0, 1), (2,), {"fused_activation_function": "NONE"})
 ADD_RELU = Operation(0, "ADD", 1, (0, 1), (2,), {"fused_activation_function": "RELU"})
 VALUES = np.float32([1.0, -2.0, 3.0])

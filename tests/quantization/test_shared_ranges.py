@@ -5,12 +5,12 @@ from keras import layers as kl
 
 import tfcompress as tfc
 from exporters import export_tflite
-from tfcompress.keras_graph.hooks import TapPoint
+from tfcompress.keras_graph.hooks import HookPoint
 from tfcompress.quantization.deployed_graph import share_ranges
 from tfcompress.quantization.placement import Placement
 from tfcompress.tflite.flatbuffer import read_model
 
-A, B, C, D = map(TapPoint, "abcd")
+A, B, C, D = map(HookPoint, "abcd")
 
 
 def test_points_of_a_group_share_the_range_of_the_first():
@@ -82,5 +82,5 @@ def test_shared_range_holds_all_its_tensors():
     )(inputs)
     q = tfc.quantize_aware(keras.Model(inputs, kl.Concatenate(name="both")([wide, narrow])))
     q.calibrate(np.array([[1.0, 1.0, 1.0, 1.0]], "float32"))
-    row = q.placement.rows()[TapPoint("both")]
+    row = q.placement.rows()[HookPoint("both")]
     np.testing.assert_allclose(q.ranges.numpy()[row], [-4.0, 4.0], rtol=1e-5)

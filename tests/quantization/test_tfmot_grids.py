@@ -15,7 +15,7 @@ from tfcompress.quantization.scheme import Scheme
 from tfcompress.tflite.constants import constant_value
 from tfcompress.tflite.filling import Storage
 from tfcompress.tflite.flatbuffer import read_model
-from tfcompress.tflite.rewriting import take_out_pairs
+from tfcompress.tflite.rewriting import remove_quantization_pairs
 
 
 class Rounding(kl.Layer):
@@ -159,7 +159,7 @@ def test_a_file_of_other_bits_cuts_off_what_the_model_does(quantization, bits):
 def test_a_file_without_pairs_computes_what_it_did_without_rounding():
     model = built(Rounding(-1.0, 3.0), Rounding(-9.0, 9.0), kl.Conv2D(3, 3), Rounding(-6.0, 6.0))
     content = convert_model(model, "float32").flatbuffer
-    bare, found = take_out_pairs(content, read_model(content))
+    bare, found = remove_quantization_pairs(content, read_model(content))
     assert [operation.name for operation in read_model(bare).subgraphs[0].operations] == ["CONV_2D"]
     # Of the two at the input the first counts.
     assert sorted(grid.scales[0] for grid in found.values()) == pytest.approx([4 / 255, 12 / 255])
@@ -176,7 +176,7 @@ def test_what_lacks_a_range_is_in_float_where_none_is_observed():
     joined = Rounding(-9.0, 9.0)(kl.ReLU()(kl.Concatenate()(parts)))
     model = keras.Model(x, Rounding(-4.0, 4.0)(kl.Conv2D(3, 3)(joined)))
     content = convert_model(model, "float32").flatbuffer
-    bare, forms = take_out_pairs(content, read_model(content))
+    bare, forms = remove_quantization_pairs(content, read_model(content))
     file = read_model(bare)
     plan = make_plan(file, Scheme.int8(), {}, forms, observed=False)
     in_float = [file.subgraphs[0].operations[index].name for index in plan.in_float]

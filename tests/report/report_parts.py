@@ -4,8 +4,8 @@ import math
 import pathlib
 
 from exporters.benchmarking import Measurement
-from exporters.compatibility import Verdict
-from exporters.parity import Agreement, OutputAgreement, RunAgreement
+from exporters.compatibility import CompatibilityReport
+from exporters.parity import OutputParity, ParityReport, RunParity
 from tfcompress.report.findings import FileFindings, Findings, LayerFindings
 from tfcompress.report.histories import Training
 from tfcompress.report.weights import Histogram, Weights
@@ -59,7 +59,7 @@ def make_findings(**changed):
     """Findings about everything there is, hostile names among them."""
     names = [HOSTILE, *(f"block_{place}/conv" for place in (1, 2))]
     bits = [8, 4]
-    output = OutputAgreement(HOSTILE, "LSB", 0.1, 0.8, 0.99, 3, 0.995)
+    output = OutputParity(HOSTILE, "LSB", 0.1, 0.8, 0.99, 3, 0.995)
     facts = {
         "file": make_file(),
         "baseline": make_file(
@@ -76,18 +76,20 @@ def make_findings(**changed):
             LayerFindings(3, "SOFTMAX", None, "INT8", False, 0, 0, sqnr=math.inf),
         ),
         "reference": "the Keras model toy",
-        "agreement": Agreement(
+        "agreement": ParityReport(
             100,
             (
-                RunAgreement("litert 1", "xnnpack", (output,), 0.9),
-                RunAgreement("litert 1", "reference", error="aborted"),
+                RunParity("litert 1", "xnnpack", (output,), 0.9),
+                RunParity("litert 1", "reference", error="aborted"),
             ),
             0.9,
         ),
         "noise_reference": "toy with its weights in float",
         "verdicts": (
-            Verdict("raspberry-pi-4", True, (), {}, "1.14.0"),
-            Verdict("coral-edgetpu", False, tuple(map(str, range(12))), {"SOFTMAX": 1}, None),
+            CompatibilityReport("raspberry-pi-4", True, (), {}, "1.14.0"),
+            CompatibilityReport(
+                "coral-edgetpu", False, tuple(map(str, range(12))), {"SOFTMAX": 1}, None
+            ),
         ),
         "trainings": (
             Training("float", {"loss": [1.0, 0.5], "val_accuracy": [0.5, 0.9]}, 3000, 12.0),

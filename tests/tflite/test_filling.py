@@ -3,13 +3,13 @@
 import handmade
 import numpy as np
 import pytest
-from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from one_operation import DEFAULT_KERNELS, PLAIN, REFERENCE_KERNELS, run
 
-from tfcompress.tflite.constants import constant_value, unpack_bits
+from tfcompress.compat.litert_schema import schema
+from tfcompress.tflite.constants import constant_value, pack_bits, unpack_bits
 from tfcompress.tflite.editing import Editor
-from tfcompress.tflite.filling import Filling, Storage, fill, pack_bits
+from tfcompress.tflite.filling import Filling, Storage, fill
 from tfcompress.tflite.flatbuffer import read_model
 
 UNIT = Storage("INT8", (0.5,), (-1,))
@@ -447,9 +447,9 @@ def test_an_operation_that_the_table_does_not_know_keeps_its_version():
         (
             {(0, 3): UNIT},
             ("INT8", "INT16"),
-            "'y' is stored as INT8.* gives INT8 or FLOAT32, or UINT8",
+            "'y' is stored as INT8.* can be INT8 or FLOAT32, or UINT8",
         ),
-        ({}, ("INT4", "INT8"), "as one of .* Received: 'INT4'"),
+        ({}, ("INT4", "INT8"), "must be one of .* Received: 'INT4'"),
     ],
 )
 def test_forms_that_do_not_fit_are_refused(storages, ports, message):

@@ -3,9 +3,9 @@ import sys
 
 import numpy as np
 import pytest
-from ai_edge_litert import schema_py_generated as schema
 from handmade import file, graph, operation, tensor
 
+from tfcompress.compat.litert_schema import schema
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.model import FlatbufferError, Quantization
 
@@ -137,7 +137,7 @@ def test_needs_no_tensorflow():
     import subprocess
 
     code = (
-        "import sys, tfcompress.tflite.flatbuffer, tfcompress.tflite.precision, "
+        "import sys, tfcompress.tflite.flatbuffer, tfcompress.tflite.model, "
         "tfcompress.tflite.constants; print([m for m in ('tensorflow', 'keras') if m in "
         "sys.modules])"
     )

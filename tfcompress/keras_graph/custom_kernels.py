@@ -1,4 +1,4 @@
-"""Weights of layers that this package does not know: which of them work as kernels."""
+"""Kernels of custom layers: which of their weights the data are multiplied with."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 import keras
 import tensorflow as tf
 
+from tfcompress.compat.keras_layers import build_shapes, is_stock, own_trainable_variables
+from tfcompress.compat.tensorflow_graphs import called_graph
 from tfcompress.keras_graph.kernels import Kernel, find_kernels
 from tfcompress.keras_graph.selection import LayerSelector, walk_layers
 
@@ -18,40 +20,33 @@ _SHAPES = frozenset({"Shape", "ShapeN", "Size", "Rank"})
 
 
 @dataclasses.dataclass(frozen=True)
-class OwnWeights:
-    """What the layers of one's own hold besides the kernels that ``find_kernels`` knows.
+class CustomWeights:
+    """The weights of custom layers besides the kernels that ``find_kernels`` knows."""
 
-    Attributes:
-        kernels: weights that the data are multiplied with, their last axis the output channels.
-        others: paths of further trainable weights of two or more dimensions, and what was found
-            of each.
-    """
-
+    # Weights that the data are multiplied with, their last axis the output channels.
     kernels: tuple[Kernel, ...]
+    # Paths of further trainable weights of two or more dimensions, and what was found of each.
     others: dict[str, str]
 
 
-def find_own_weights(model: keras.Model) -> OwnWeights:
-    """Sort the trainable weights of two or more dimensions that belong to layers of one's own.
+def find_custom_weights(model: keras.Model) -> CustomWeights:
+    """Sort the trainable weights of two or more dimensions of custom layers.
 
-    A weight is a kernel if the data are multiplied with it: the first operation in which it meets
-    them is a product, a convolution or a lookup, or a multiplication of single values where the
-    weight has at least two axes longer than 1. A table of positions that is added is none. To see
-    it, the model is traced once, if there is such a weight at all.
-
-    Args:
-        model: a built model.
+    A weight is a kernel if the first operation that applies it to the data is a product, a
+    convolution or a lookup, or an elementwise multiplication and the weight has at least two axes
+    longer than 1. A table of positions that is added is not. If there is such a weight, the model
+    is traced once.
     """
     known = {id(kernel.variable) for kernel in find_kernels(model)}
     candidates: dict[int, tuple] = {}
     for path, layer in walk_layers(model):
-        if type(layer).__module__.startswith("keras.src."):
+        if is_stock(layer):
             continue
-        for variable in layer._trainable_variables:
+        for variable in own_trainable_variables(layer):
             if len(variable.shape) >= 2 and id(variable) not in known:
                 candidates.setdefault(id(variable), (f"{path}/{variable.name}", layer, variable))
     if not candidates:
-        return OwnWeights((), {})
+        return CustomWeights((), {})
     variables = [variable for _, _, variable in candidates.values()]
     met = operations_on_data(model, variables) or [None] * len(variables)
     kernels, others = [], {}
@@ -59,24 +54,15 @@ def find_own_weights(model: keras.Model) -> OwnWeights:
         if kinds is not None and _is_multiplied(variable, kinds):
             kernels.append(Kernel(path, layer, variable, (len(variable.shape) - 1,)))
         elif kinds:
-            others[path] = f"meets the data in {', '.join(sorted(kinds))}"
+            others[path] = f"applied to the data by {', '.join(sorted(kinds))}"
         else:
-            others[path] = "what it does cannot be seen"
-    return OwnWeights(tuple(kernels), others)
+            others[path] = "its use could not be traced"
+    return CustomWeights(tuple(kernels), others)
 
 
-def find_every_kernel(model: keras.Model, layers: LayerSelector = None) -> list[Kernel]:
-    """List the kernels of a model with those of one's own layers, in the order of the model.
-
-    Args:
-        model: a built model.
-        layers: which layers; see ``find_kernels``.
-
-    Raises:
-        TypeError: ``layers`` is not a selector.
-        ValueError: ``layers`` matches nothing.
-    """
-    return find_kernels(model, layers, find_own_weights(model).kernels)
+def find_all_kernels(model: keras.Model, layers: LayerSelector = None) -> list[Kernel]:
+    """List the kernels of a model, those of custom layers included, in the order of the model."""
+    return find_kernels(model, layers, find_custom_weights(model).kernels)
 
 
 def _is_multiplied(variable, kinds):
@@ -87,17 +73,10 @@ def _is_multiplied(variable, kinds):
 def operations_on_data(
     model: keras.Model, variables: Sequence[keras.Variable]
 ) -> list[frozenset[str]] | None:
-    """Find the TensorFlow operations in which weights first meet the data of a model.
+    """Return the types of the operations that apply each weight to the data of a model.
 
-    On the way there a weight may be reshaped, cast, scaled or combined with other weights.
-
-    Args:
-        model: a built model.
-        variables: the weights.
-
-    Returns:
-        For each weight the types of these operations, such as "MatMul" or "AddV2"; None where the
-        model cannot be traced.
+    Before that, a weight may be reshaped, cast, scaled or combined with other weights. None if the
+    model cannot be traced.
     """
     specs = _input_specs(model)
     if specs is None:
@@ -123,7 +102,7 @@ def _input_specs(model):
     if getattr(model, "inputs", None):
         inputs = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
         return keras.tree.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype), inputs)
-    shapes = getattr(model, "_build_shapes_dict", None) or {}
+    shapes = build_shapes(model)
     if len(shapes) != 1 or not isinstance(next(iter(shapes.values())), tuple):
         return None
     return tf.TensorSpec((None, *next(iter(shapes.values()))[1:]), model.input_dtype)
@@ -157,8 +136,7 @@ def _inner_graphs(operation):
     for name in ("body", "f", "then_branch", "else_branch"):
         if name not in operation.node_def.attr:
             continue
-        called = operation.graph._get_function(operation.get_attr(name).name)
-        body = getattr(called, "graph", None)
+        body = called_graph(operation, name)
         if body is None or len(body.inputs) != len(operation.inputs):
             continue
         varies = set()

@@ -1,9 +1,9 @@
-"""The tensors inside a call: what its TensorFlow operations hand to each other.
+"""Hooks on the tensors between the TensorFlow operations inside a layer's call.
 
-While a call is traced, the graph makes each of its operations; an instance attribute stands before
-the graph's method that does, as in ``interception``. What an operation makes is offered to the tap
-of the call at work as soon as another operation reads it, and the reader gets what the tap returns:
-by then the gradient tape knows the operation, and what nobody reads is not looked at.
+While a call is traced, an instance attribute replaces the graph's method that creates operations,
+as in ``interception``. The hook of the innermost call gets an operation's output when another
+operation reads it, and the reader gets what the hook returns: by then the gradient tape knows the
+operation, and unused outputs are skipped.
 """
 
 import collections
@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator, Mapping
 
 import tensorflow as tf
 
+from tfcompress.compat.tensorflow_graphs import made_by
+
 _PREFIX = "tf."
-_HOOKS = "_tfcompress_hooks"
 _thread = threading.local()
 
 # Which of these Keras adds with depends on the batch size.
@@ -26,12 +27,12 @@ _NO_FORMS: Mapping[str, Callable] = types.MappingProxyType({})
 
 
 def is_inner_role(role: str) -> bool:
-    """Tell whether a tap's role is that of a TensorFlow operation: these exist in graphs alone."""
+    """Return whether a role is that of a TensorFlow operation: these exist only in graphs."""
     return role.startswith(_PREFIX)
 
 
 def unwatched(function: Callable) -> Callable:
-    """Return a function whose own operations are offered to no tap: a tap, a rounding."""
+    """Return a function whose own operations call no hooks: a hook itself, a rounding."""
 
     @functools.wraps(function)
     def run(*args, **kwargs):
@@ -46,13 +47,11 @@ def unwatched(function: Callable) -> Callable:
 
 
 class InnerTensors:
-    """Offers what TensorFlow operations make to the taps of the calls that they belong to.
+    """Calls hooks on the outputs of TensorFlow operations in one traced run of a model.
 
-    The role of a tensor is "tf.", the type of its operation, and the operation's number among those
-    of its type in the call that make floats, from the second on: "tf.Mul", "tf.Mul_1". A call has
-    the same roles in training and in inference if it makes its operations in the same order.
-
-    An object serves one run of a model. Run eagerly, it offers nothing.
+    The role of a tensor is "tf.", the type of its operation, and from the second on its number
+    among the operations of that type with float outputs in the call: "tf.Mul", "tf.Mul_1". A call
+    has the same roles in training and in inference if it creates its operations in the same order.
     """
 
     def __init__(self):
@@ -63,45 +62,39 @@ class InnerTensors:
         self._replaced: dict[int, tuple[tf.Tensor, tf.Tensor]] = {}
 
     @contextlib.contextmanager
-    def within(self, tap: Callable, forms: Mapping[str, Callable] = _NO_FORMS) -> Iterator[None]:
-        """Offer what is made while the block runs, outside of further blocks in it, to a tap.
+    def within(self, hook: Callable, forms: Mapping[str, Callable] = _NO_FORMS) -> Iterator[None]:
+        """Call a hook on what is computed in a ``with`` block, except in blocks inside it.
 
-        Args:
-            tap: takes (role, tensor); returns the tensor to go on with, of equal shape and dtype.
-            forms: by the type of an operation with one output, what takes the operation and
-                computes the same with others, or returns None to leave it as it is. What they make
-                is offered in its place.
+        ``forms`` maps types of operations to lowerings: each takes an operation with one output and
+        returns the same value computed by other operations, or None to keep the operation.
         """
         if tf.executing_eagerly():
             yield
             return
-        self._calls.append((tap, forms, collections.Counter()))
+        self._calls.append((hook, forms, collections.Counter()))
         try:
-            with _hooked(tf.compat.v1.get_default_graph(), self._make):
+            with made_by(tf.compat.v1.get_default_graph(), self._make):
                 yield
         finally:
             self._calls.pop()
 
-    def once(self, tensor, tap: Callable):
-        """Return what ``tap(tensor)`` makes of a tensor, or what a tap made of it before.
-
-        A tensor may be handed out more than once; every later reader gets the same in its place.
-        """
+    def once(self, tensor, hook: Callable):
+        """Return ``hook(tensor)``, called once per tensor: all later readers get the same."""
         tensor = self._in_its_form(tensor)
         if id(tensor) in self._changed:
             return self._changed[id(tensor)][1]
-        seen = tap(tensor)
+        seen = hook(tensor)
         if seen is not tensor and not tf.executing_eagerly():
             self._changed[id(tensor)] = (tensor, seen)
         return seen
 
     def read(self, tensor):
-        """Return what an operation that reads a tensor gets."""
+        """Return the tensor that an operation reads in place of another."""
         tensor = self._in_its_form(tensor)
         unread = self._unread.pop(id(tensor), None)
         if unread is not None:
-            _, role, tap = unread
-            return self.once(tensor, functools.partial(tap, role))
+            _, role, hook = unread
+            return self.once(tensor, functools.partial(hook, role))
         return self._changed[id(tensor)][1] if id(tensor) in self._changed else tensor
 
     def _in_its_form(self, tensor):
@@ -111,7 +104,7 @@ class InnerTensors:
         operation = make(kind, [self.read(tensor) for tensor in inputs], *args, **kwargs)
         if getattr(_thread, "unwatched", False):
             return operation
-        tap, forms, counts = self._calls[-1]
+        hook, forms, counts = self._calls[-1]
         form = forms[kind](operation) if kind in forms else None
         if form is not None:
             (output,) = operation.outputs
@@ -126,45 +119,11 @@ class InnerTensors:
         counts[kind] += 1
         for index, tensor in enumerate(operation.outputs):
             if tensor.dtype.is_floating:
-                offered_as = f"{role}:{index}" if index else role
-                self._unread[id(tensor)] = (tensor, offered_as, tap)
+                name = f"{role}:{index}" if index else role
+                self._unread[id(tensor)] = (tensor, name, hook)
         return operation
 
 
 def _is_recast(kind, operation):
-    """Tell whether an operation only changes the float type, as mixed precision does."""
+    """Return whether an operation only changes the float type, as mixed precision does."""
     return kind == "Cast" and operation.inputs[0].dtype.is_floating
-
-
-@contextlib.contextmanager
-def _hooked(graph, hook):
-    """Let ``hook(make, kind, inputs, ...)`` make the operations that this thread adds to a graph.
-
-    A distribution strategy traces its replicas in one graph, in threads that take turns.
-    """
-    hooks = getattr(graph, _HOOKS, None)
-    if hooks is None:
-        hooks = {}
-        setattr(graph, _HOOKS, hooks)
-        make = graph._create_op_internal
-
-        def dispatch(kind, inputs, *args, **kwargs):
-            own = hooks.get(threading.get_ident())
-            if own is None:
-                return make(kind, inputs, *args, **kwargs)
-            return own(make, kind, inputs, *args, **kwargs)
-
-        graph._create_op_internal = dispatch
-    thread = threading.get_ident()
-    outer = hooks.get(thread)
-    hooks[thread] = hook
-    try:
-        yield
-    finally:
-        if outer is not None:
-            hooks[thread] = outer
-        else:
-            del hooks[thread]
-        if not hooks:
-            del graph._create_op_internal
-            delattr(graph, _HOOKS)

@@ -11,6 +11,15 @@ from collections.abc import Callable, Iterable, Iterator
 
 import keras
 
+from tfcompress.compat.keras_attributes import (
+    get_untracked,
+    has_untracked,
+    remove_untracked,
+    set_untracked,
+)
+from tfcompress.compat.keras_layers import all_layers
+from tfcompress.compat.keras_training import assign_directly
+
 _thread = threading.local()
 
 
@@ -19,49 +28,32 @@ def intercepted_calls(
     operations: Iterable[keras.Operation],
     wrap: Callable[[keras.Operation, Callable], Callable],
 ) -> Iterator[None]:
-    """Replace the ``call`` of each layer or operation for the duration of a ``with`` block.
-
-    Args:
-        operations: Keras layers or operations.
-        wrap: takes the operation and its present ``call``, returns the callable to use instead.
-    """
+    """Replace the ``call`` of each layer or operation for the duration of a ``with`` block."""
     replaced = []
     try:
         for operation in operations:
-            replaced.append((operation, operation.__dict__.get("call")))
-            # Written to __dict__: Keras's own __setattr__ would try to track the value.
-            operation.__dict__["call"] = wrap(operation, operation.call)
+            replaced.append((operation, get_untracked(operation, "call")))
+            set_untracked(operation, "call", wrap(operation, operation.call))
         yield
     finally:
         for operation, previous in reversed(replaced):
             if previous is None:
-                del operation.__dict__["call"]
+                remove_untracked(operation, "call")
             else:
-                operation.__dict__["call"] = previous
+                set_untracked(operation, "call", previous)
 
 
 def is_intercepted(operations: Iterable[keras.Operation]) -> bool:
-    """Tell whether the call of any layer or operation is replaced: someone looks at it.
-
-    Args:
-        operations: Keras layers or operations.
-
-    Returns:
-        Whether one has a call of its own.
-    """
-    return any("call" in operation.__dict__ for operation in operations)
+    """Return whether the call of any layer or operation is replaced: someone looks at it."""
+    return any(has_untracked(operation, "call") for operation in operations)
 
 
 @contextlib.contextmanager
 def float32_computation(model: keras.Model) -> Iterator[None]:
-    """Make a model that trains in mixed precision compute in float32, as its deployed form does.
-
-    Args:
-        model: the model; its layers and those of its nested models change for the block's duration.
-    """
+    """Make a model that trains in mixed precision compute in float32, as its deployed form does."""
     policy = keras.DTypePolicy("float32")
     layers = [
-        layer for layer in model._flatten_layers() if layer.compute_dtype in ("float16", "bfloat16")
+        layer for layer in all_layers(model) if layer.compute_dtype in ("float16", "bfloat16")
     ]
     previous = [layer.dtype_policy for layer in layers]
     try:
@@ -78,9 +70,6 @@ class VariableSwap(keras.StatelessScope):
 
     Unlike ``keras.StatelessScope``, an assignment to a variable inside the scope takes effect (the
     seed of a dropout, the statistics of a normalization), and an enclosing scope stays visible.
-
-    Args:
-        swaps: (variable, tensor) pairs of equal shapes.
     """
 
     def __init__(self, swaps):
@@ -92,7 +81,7 @@ class VariableSwap(keras.StatelessScope):
         if self.original_scope is not None:
             self.original_scope.add_update(update)
         else:
-            variable._direct_assign(value)
+            assign_directly(variable, value)
 
     def get_current_value(self, variable):
         """Return the tensor swapped in for a variable, here or in the enclosing scope."""
@@ -114,5 +103,5 @@ def deploying() -> Iterator[None]:
 
 
 def is_deploying() -> bool:
-    """Tell whether models are being traced for their file, in this thread."""
+    """Return whether models are being traced for their file, in this thread."""
     return getattr(_thread, "deploying", False)

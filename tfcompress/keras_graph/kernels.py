@@ -4,30 +4,25 @@ import dataclasses
 from collections.abc import Sequence
 
 import keras
+import tensorflow as tf
 from keras import layers as kl
-from keras.src.layers.rnn.conv_lstm import ConvLSTMCell
 
+from tfcompress.compat.keras_layers import stored_embeddings, stored_kernel
+from tfcompress.compat.keras_recurrent import ConvLSTMCell
 from tfcompress.keras_graph.selection import LayerSelector, frozen_layers, select_layers
 
 
 @dataclasses.dataclass(frozen=True)
 class Kernel:
-    """One kernel of a model.
+    """One kernel of a model."""
 
-    Attributes:
-        path: the user's name for it: the layer's path, "/" and the variable's name.
-        layer: the layer that owns it.
-        variable: the float variable, of rank 2 or more.
-        output_axes: the axes that index output channels, as non-negative integers: (3,) for a
-            Conv2D, (2, 3) for a DepthwiseConv2D.
-        depthwise: whether each output channel reads a single input channel.
-    """
-
-    path: str
-    layer: keras.Layer
-    variable: keras.Variable
+    path: str  # the user's name for it: the layer's path, "/" and the variable's name
+    layer: keras.Layer  # the layer that owns it
+    variable: keras.Variable  # the float variable, of rank 2 or more
+    # The axes that index output channels, as non-negative integers: (3,) for a Conv2D, (2, 3)
+    # for a DepthwiseConv2D.
     output_axes: tuple[int, ...]
-    depthwise: bool = False
+    depthwise: bool = False  # whether each output channel reads a single input channel
 
     @property
     def layer_path(self) -> str:
@@ -49,23 +44,8 @@ def find_kernels(
     transposed, depthwise, separable), the cells of LSTM, GRU and SimpleRNN, and any custom layer
     whose `kernel` is a variable of rank 2 or more. Biases and normalization vectors are no kernels.
 
-    Args:
-        model: a built Keras model; nested and subclassed ones too.
-        layers: which layers; see ``select_layers``. Selecting a layer selects its sublayers; a
-            callable that holds for a layer selects those inside that are trained or for which it
-            holds too.
-        own: further kernels of the model, to be listed with those that are selected.
-
     Returns:
         The kernels found; an empty list when the selected layers have none.
-
-    Raises:
-        TypeError: ``layers`` is not a selector.
-        ValueError: ``layers`` matches nothing.
-
-    Example:
-    >>> [kernel.path for kernel in find_kernels(model, ["stem", "head"])]
-    ['stem/kernel', 'head/kernel']
     """
     found: list[Kernel] = []
     seen: set[int] = set()
@@ -86,10 +66,7 @@ def find_kernels(
 
 def _kernels_of(layer):
     """Return (variable, output axes, depthwise) for each kernel that the layer itself owns."""
-    # Layers with LoRA support keep the stored weight in `_kernel`; `kernel` may be a computed sum.
-    kernel = getattr(layer, "_kernel", None)
-    if kernel is None:
-        kernel = getattr(layer, "kernel", None)
+    kernel = stored_kernel(layer)
     if isinstance(layer, (kl.DepthwiseConv1D, kl.DepthwiseConv2D)):
         return [(kernel, _last(kernel, 2), True)]
     if isinstance(layer, (kl.SeparableConv1D, kl.SeparableConv2D)):
@@ -102,7 +79,7 @@ def _kernels_of(layer):
     if isinstance(layer, kl.EinsumDense):
         return [(kernel, _einsum_output_axes(layer.equation), False)]
     if isinstance(layer, kl.Embedding):
-        return [(layer._embeddings, (1,), False)]
+        return [(stored_embeddings(layer), (1,), False)]
     if isinstance(layer, (kl.LSTMCell, kl.GRUCell, kl.SimpleRNNCell, ConvLSTMCell)):
         return [(w, _last(w, 1), False) for w in (layer.kernel, layer.recurrent_kernel)]
     if isinstance(kernel, keras.Variable) and len(kernel.shape) >= 2:
@@ -120,3 +97,17 @@ def _einsum_output_axes(equation):
     operands, output = equation.replace(" ", "").split("->")
     data, kernel = operands.split(",")
     return tuple(i for i, axis in enumerate(kernel) if axis in output and axis not in data)
+
+
+def extract_patches(layer: keras.Layer, x: tf.Tensor) -> tf.Tensor:
+    """Return the patches of its input that a convolution reads."""
+    spatial = [layer.kernel_size, layer.strides, layer.dilation_rate]
+    padding = layer.padding.upper()
+    if len(layer.kernel_size) == 1:
+        x = x[:, None]
+        spatial = [(1, *sizes) for sizes in spatial]
+    size, strides, rates = ([1, *sizes, 1] for sizes in spatial)
+    if padding == "CAUSAL":
+        x = tf.pad(x, [(0, 0), (0, 0), ((size[2] - 1) * rates[2], 0), (0, 0)])
+        padding = "VALID"
+    return tf.image.extract_patches(x, size, strides, rates, padding)

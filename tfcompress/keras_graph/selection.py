@@ -1,12 +1,13 @@
 """Which layers a user means: the one meaning of every ``layers=`` argument."""
 
-import contextlib
 import difflib
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 import keras
 
+from tfcompress.compat.keras_graphs import nodes_of, produced_by
+from tfcompress.compat.keras_layers import all_layers, shown_as_frozen
 from tfcompress.keras_graph.wrapper import unwrap
 
 LayerSelector = str | Iterable[str | keras.Layer] | Callable[[keras.Layer], bool] | None
@@ -19,9 +20,6 @@ def walk_layers(model: keras.Model) -> list[tuple[str, keras.Layer]]:
     nested model "encoder" is "encoder/conv". A layer used twice is listed once. Wrappers of this
     package are looked through, so that paths are always those of the user's own model.
 
-    Args:
-        model: a Keras model.
-
     Returns:
         (path, layer) pairs, a layer before its sublayers, in the order of the model.
     """
@@ -29,7 +27,7 @@ def walk_layers(model: keras.Model) -> list[tuple[str, keras.Layer]]:
     seen: set[int] = set()
 
     def visit(parent: keras.Layer, prefix: str) -> None:
-        for layer in parent._flatten_layers(include_self=False, recursive=False):
+        for layer in all_layers(parent, include_self=False, recursive=False):
             if id(layer) in seen:
                 continue
             seen.add(id(layer))
@@ -74,7 +72,7 @@ def select_layers(
         frozen = frozen_layers(model)
         chosen = []
         for path, layer in candidates:
-            with _seen_as(layer, frozen=path in frozen):
+            with shown_as_frozen(layer, frozen=path in frozen):
                 if layers(layer):
                     chosen.append((path, layer))
     elif isinstance(layers, Iterable):
@@ -93,15 +91,7 @@ def select_layers(
 
 
 def frozen_layers(model: keras.Model) -> dict[str, str]:
-    """Find the layers that `fit` does not train.
-
-    Args:
-        model: a Keras model.
-
-    Returns:
-        By the path of each frozen layer, the path of what is frozen: the layer itself or the
-        outermost layer around it, "" for the whole model.
-    """
+    """Find the layers that `fit` does not train."""
     frozen = {"": ""} if not unwrap(model).trainable else {}
     for path, layer in walk_layers(model):
         parent = path.rpartition("/")[0]
@@ -111,18 +101,6 @@ def frozen_layers(model: keras.Model) -> dict[str, str]:
             frozen[path] = path
     frozen.pop("", None)
     return frozen
-
-
-@contextlib.contextmanager
-def _seen_as(layer, frozen) -> Iterator[None]:
-    """Let a layer in a frozen one say so itself, as long as the block runs."""
-    # Keras's setter would change the layer's variables too.
-    own = layer._trainable
-    try:
-        layer.__dict__["_trainable"] = own and not frozen
-        yield
-    finally:
-        layer.__dict__["_trainable"] = own
 
 
 def _matching(candidates, pattern):
@@ -157,14 +135,7 @@ def _unknown_layer(candidates, item):
 
 
 def output_layers(model: keras.Model) -> list[keras.Layer]:
-    """Find the layers whose weights make a model's outputs: from the end, the first with weights.
-
-    Args:
-        model: a built model; in nested ones the search goes on.
-
-    Returns:
-        The layers; none of a subclassed model, whose ``call`` does not show them.
-    """
+    """Return the last layers with weights before a model's outputs; none of subclassed models."""
     found: dict[int, keras.Layer] = {}
     seen: set[int] = set()
 
@@ -172,14 +143,14 @@ def output_layers(model: keras.Model) -> list[keras.Layer]:
         if id(tensor) in seen:
             return
         seen.add(id(tensor))
-        operation, node_index, place = tensor._keras_history
+        operation, node_index, place = produced_by(tensor)
         inner = getattr(operation, "outputs", None) if isinstance(operation, keras.Model) else None
         if inner:
             visit(inner[place])
         elif getattr(operation, "trainable_variables", None):
             found[id(operation)] = operation
         else:
-            for before in operation._inbound_nodes[node_index].input_tensors:
+            for before in nodes_of(operation)[node_index].input_tensors:
                 visit(before)
 
     for tensor in getattr(unwrap(model), "outputs", None) or []:

@@ -1,6 +1,10 @@
 """Models that train another model: how to recognise one and find the user's own model in it."""
 
+import os
+
 import keras
+
+from tfcompress.compat.keras_layers import all_layers
 
 
 class ModelWrapper(keras.Model):
@@ -9,16 +13,9 @@ class ModelWrapper(keras.Model):
     It shares the variables of the wrapped model: training one trains the other, so there is
     nothing to strip and nothing to copy back.
 
-    Args:
-        model: a built Keras model.
-        name: name of the wrapper; the wrapped model's name when not given.
-
     Attributes:
         finished_by: the method that makes a plain model of one that computes with other kernels
             than those it will have in the end; None where kernels are what they are.
-
-    Raises:
-        ValueError: ``model`` is not built.
     """
 
     finished_by: str | None = None
@@ -42,7 +39,7 @@ class ModelWrapper(keras.Model):
         return {
             **super().get_config(),
             "model": keras.saving.serialize_keras_object(self.model),
-            "layer_names": [layer.name for layer in self.model._flatten_layers(include_self=False)],
+            "layer_names": [layer.name for layer in all_layers(self.model, include_self=False)],
         }
 
 
@@ -51,53 +48,42 @@ def take_model(config: dict) -> keras.Model:
 
     Keras keeps the names of a model's layers, but not of layers inside attention or a layer of
     one's own: those it makes up anew, from what the process has made before.
-
-    Args:
-        config: the wrapper's configuration, from which the model is taken out.
-
-    Returns:
-        The model.
     """
     model = keras.saving.deserialize_keras_object(config.pop("model"))
     names = config.pop("layer_names", ())  # absent from early files
-    layers = model._flatten_layers(include_self=False)
+    layers = list(all_layers(model, include_self=False))
     if len(layers) == len(names):
         for layer, name in zip(layers, names, strict=True):
             layer.name = name
     return model
 
 
+def require_model(model) -> None:
+    """Check that what is handed over is a Keras model, not a path for instance."""
+    if not isinstance(model, keras.Model):
+        hint = ""
+        if isinstance(model, str | os.PathLike):
+            hint = f" Load it first: keras.saving.load_model({os.fspath(model)!r})."
+        raise TypeError(f"A Keras model is needed. Received: {type(model).__name__}.{hint}")
+
+
 def require_built(model: keras.Model) -> None:
-    """Check that a model has its weights.
-
-    Args:
-        model: a Keras model.
-
-    Raises:
-        ValueError: it has not.
-    """
+    """Check that a model is one of Keras and has its weights."""
+    require_model(model)
     if not model.built:
         raise ValueError(
-            f"Model {model.name!r} is not built, so it has no weights to work on. Call it once on "
-            "a batch, give it an `Input`, or call `model.build(input_shape)` first."
+            f"Model {model.name!r} is not built, so it has no weights. Call it on a batch, start "
+            "it with `keras.Input`, or call `model.build(input_shape)` first."
         )
 
 
 def require_final_kernels(model: keras.Model, what: str) -> None:
-    """Check that a model computes with its own kernels, so that changing them makes sense.
-
-    Args:
-        model: a Keras model.
-        what: who wants to change them, for the error.
-
-    Raises:
-        ValueError: a wrapper in it puts others in their place.
-    """
+    """Check that a model computes with its own kernels, so that changing them makes sense."""
     while isinstance(model, ModelWrapper):
         if model.finished_by is not None:
             raise ValueError(
-                f"Model {model.name!r} computes with other weights than its kernels hold, so that "
-                f"{what} has nothing to go by: take what `{model.finished_by}` returns. "
+                f"Model {model.name!r} computes with other weights than its kernels hold, but "
+                f"{what} needs the final ones. Pass the model that `{model.finished_by}` returns. "
                 f"Received: a model of type {type(model).__name__}"
             )
         model = model.model

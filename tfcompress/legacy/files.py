@@ -8,6 +8,8 @@ import re
 import zipfile
 import zlib
 
+from tfcompress.extras import missing_extra
+
 _TFMOT_LAYER = re.compile(r'"(PruneLowMagnitude|ClusterWeights|Quantize(?:Wrapper(?:V2)?|Layer))"')
 
 _MAX_BYTES = 64 << 20
@@ -43,7 +45,7 @@ def load_tf_keras(path: str | os.PathLike):
     ```
     """
     path = pathlib.Path(path)
-    tf_keras = _imported("tf_keras", "tf-keras", path, "tf_keras has saved it")
+    tf_keras = _imported("tf_keras", path, "tf_keras has saved it")
     wrapped = _TFMOT_LAYER.search(_description(path))
     scopes = _tfmot_scopes(path, wrapped[1]) if wrapped else ()
     with contextlib.ExitStack() as stack:
@@ -56,9 +58,7 @@ def _tfmot_scopes(path, layer):
     name = "tensorflow_model_optimization"
     legacy_keras = os.environ.get("TF_USE_LEGACY_KERAS")
     try:
-        tfmot = _imported(
-            name, "tensorflow-model-optimization", path, f"it contains a {layer} layer"
-        )
+        tfmot = _imported(name, path, f"it contains a {layer} layer")
     finally:  # importing TFMOT sets the variable
         os.environ.pop("TF_USE_LEGACY_KERAS", None)
         if legacy_keras is not None:
@@ -70,13 +70,12 @@ def _tfmot_scopes(path, layer):
     )
 
 
-def _imported(name: str, package: str, path, reason: str):
+def _imported(name: str, path, reason: str):
     try:
         return importlib.import_module(name)
     except ImportError as error:
         raise ImportError(
-            f"{path} can be read only with {package}, because {reason}. "
-            f"Install it: pip install {package}. Received: {error}"
+            f"{missing_extra(f'{path} ({reason})', 'tfmot')}. Received: {error}"
         ) from error
 
 

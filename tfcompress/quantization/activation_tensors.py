@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from tfcompress.compat.keras_logits import attach_logits, logits_behind
-from tfcompress.keras_graph.hooks import TapPoint
+from tfcompress.keras_graph.hooks import HookPoint
 from tfcompress.quantization.arithmetic.fake_quantization import (
     fake_quantize_activations,
     grid_levels,
@@ -49,7 +49,7 @@ class ActivationTensors:
         observer: MovingAverage,
         steps=None,
         fake_quantize=fake_quantize_activations,
-        unrounded: Collection[TapPoint] = (),
+        unrounded: Collection[HookPoint] = (),
     ):
         self._rows = placement.rows()
         self._fixed = dict(placement.fixed)

@@ -12,12 +12,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfcompress.keras_graph.hooks import TapPoint, walk_operations
+from tfcompress.keras_graph.hooks import HookPoint, walk_operations
 from tfcompress.keras_graph.kernels import find_kernels
 from tfcompress.keras_graph.selection import walk_layers
 from tfcompress.keras_graph.wrapper import unwrap
 from tfcompress.quantization.derivation import Derivations, FoldedKernel, derive
 from tfcompress.quantization.float_file import ConversionError, float_file
+from tfcompress.quantization.float_parity import require_right_file
 from tfcompress.quantization.layer_schemes import LayerSchemes, resolve_schemes
 from tfcompress.quantization.lowerings import observable_call
 from tfcompress.quantization.lowerings.fused_lstm import recurrent_layers, with_recurrence
@@ -36,10 +37,9 @@ from tfcompress.quantization.tracing import (
 )
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.interpreter import tensor_values
-from tfcompress.tflite.model import Operation, TFLiteModel
+from tfcompress.tflite.model import Operation, TFLiteModel, list_refused
 from tfcompress.tflite.names import layer_scopes, match_layer
-from tfcompress.tflite.precision import list_refused
-from tfcompress.tflite.rewriting import take_out_pairs, without_cell_clip
+from tfcompress.tflite.rewriting import remove_quantization_pairs, with_lstms_of_keras
 
 # These copy from what they read and have its grid: where that is rounded, they are.
 _COPIES = frozenset(
@@ -103,7 +103,7 @@ class DeployedGraph:
     layers: Sequence[tuple[str, ...]]
     plan: Plan
     derivations: Derivations = dataclasses.field(default_factory=dict)
-    points: Mapping[int, TapPoint] = dataclasses.field(default_factory=dict)
+    points: Mapping[int, HookPoint] = dataclasses.field(default_factory=dict)
     placement: Placement = dataclasses.field(default_factory=lambda: Placement((), ()))
     placement_rows: Sequence[int] = ()
     left_in_float: tuple[str, ...] = ()
@@ -177,7 +177,7 @@ class DeployedGraph:
         """The margins of the tensors that may hold masked scores, see ``score_margins``."""
         return score_margins(self.model)
 
-    def probability_points(self) -> frozenset[TapPoint]:
+    def probability_points(self) -> frozenset[HookPoint]:
         """Return the points of softmaxes and sigmoids that nothing but the model's outputs reads.
 
         Between them and the outputs values may be copied.
@@ -412,10 +412,12 @@ def deploy_as_it_is(
     weights = {name: value.numpy() for name, value in traced.weight_values().items()}
     content = float_file(traced, weights, batch_size)
     if recurrent:
-        content = without_cell_clip(content)
+        content = with_lstms_of_keras(content)
+    if is_keras_3(model):
+        require_right_file(model, traced, content)
     file, brought = read_model(content), {}
     if integer:
-        content, brought = take_out_pairs(content, file)
+        content, brought = remove_quantization_pairs(content, file)
         file = read_model(content) if brought else file
     paths = [path for path, _ in walk_operations(model)]
     layers = operation_layers(traced, file, paths)
@@ -447,7 +449,7 @@ def probe_inputs(specs) -> list[np.ndarray]:
 
 def recognise(
     graph: DeployedGraph, candidates: Candidates, stored: Mapping[int, np.ndarray]
-) -> tuple[dict[int, TapPoint], list[int]]:
+) -> tuple[dict[int, HookPoint], list[int]]:
     """Find the point of each tensor at which a kernel rounds.
 
     Args:
@@ -508,8 +510,8 @@ def _only_copies(operation: Operation, plan: Plan) -> bool:
 def _place(model, graph, points, repeats, rewritten):
     """Turn points of tensors into the places where training rounds, and number their ranges."""
     file, plan = graph.model.subgraphs[0], graph.plan
-    learned: dict[TapPoint, None] = {}
-    fixed: dict[TapPoint, tuple[float, float]] = {}
+    learned: dict[HookPoint, None] = {}
+    fixed: dict[HookPoint, tuple[float, float]] = {}
     for index in [*file.inputs, *(i for o in file.operations for i in o.outputs)]:
         if index in points:
             numbers = plan.tensors[index]
@@ -534,7 +536,7 @@ def _place(model, graph, points, repeats, rewritten):
     return placement, placement_rows(graph.plan, points, placement)
 
 
-def placement_rows(plan: Plan, points: Mapping[int, TapPoint], placement: Placement):
+def placement_rows(plan: Plan, points: Mapping[int, HookPoint], placement: Placement):
     """Tell the row of the ranges for each row of a plan; -1 where no point has one."""
     rows = placement.rows()
     return tuple(
@@ -550,8 +552,8 @@ def _range_of(numbers: Fixed, dtype: str) -> tuple[float, float]:
 
 
 def share_ranges(
-    learned: Iterable[TapPoint], groups: Iterable[Collection[TapPoint]]
-) -> dict[TapPoint, TapPoint]:
+    learned: Iterable[HookPoint], groups: Iterable[Collection[HookPoint]]
+) -> dict[HookPoint, HookPoint]:
     """Let points that need equal scales share one range.
 
     Args:
@@ -562,11 +564,11 @@ def share_ranges(
         For each point of a group but its first in the order of the model, that first point.
 
     Example:
-    >>> a, b, c = map(TapPoint, "abc")
+    >>> a, b, c = map(HookPoint, "abc")
     >>> share_ranges([a, b, c], [(b, c)])
-    {TapPoint(path='c', ...): TapPoint(path='b', ...)}
+    {HookPoint(path='c', ...): HookPoint(path='b', ...)}
     """
-    together: dict[TapPoint, set[TapPoint]] = {}
+    together: dict[HookPoint, set[HookPoint]] = {}
     for group in groups:
         merged = set(group).union(*(together.get(member, ()) for member in group))
         together.update(dict.fromkeys(merged, merged))
@@ -584,7 +586,7 @@ def _steps(model, points):
     cells = tuple(
         f"{path}/" for path, layer in walk_layers(model) if isinstance(layer, keras.layers.RNN)
     )
-    groups: dict[tuple, list[TapPoint]] = {}
+    groups: dict[tuple, list[HookPoint]] = {}
     for point in points:
         if point.path.startswith(cells):
             groups.setdefault((point.path, point.role, point.index), []).append(point)

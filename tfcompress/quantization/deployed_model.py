@@ -7,27 +7,25 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfcompress.compat.keras_graphs import output_structure
 from tfcompress.compat.keras_logits import with_logits
-from tfcompress.keras_graph.hooks import TapPoint
+from tfcompress.keras_graph.hooks import HookPoint
 from tfcompress.keras_graph.wrapper import unwrap
 from tfcompress.quantization.deployed_graph import DeployedGraph, probe_inputs
 from tfcompress.quantization.execution import (
     missing_kernels,
     probability_outputs,
-    relative_difference,
     run_float,
     run_integers,
 )
 from tfcompress.quantization.float_file import ConversionError
+from tfcompress.quantization.float_parity import are_alike
 from tfcompress.quantization.integers import GraphIntegers, compiled, integers_of, plan_ranges
 from tfcompress.quantization.tracing import computed_once
 
-# Relative to the largest value: what the order of float operations can make of an output.
-_SAME = 2e-3
 _PROBED_EXAMPLES = 3
-# A change of the inputs of the size of a few roundings, and how much more those of all layers do.
-_MOVED = 1e-6
-_MAGNIFIED = 10.0
+# Compiling a recurrent model takes as long as many calls.
+_CALLS_BEFORE_COMPILING = 16
 
 
 class DeployedModel:
@@ -43,13 +41,14 @@ class DeployedModel:
     def __init__(self, graph: DeployedGraph, model: keras.Model, kernels: str, state: Callable):
         self.graph = graph
         self._model, self._kernels, self._state = model, kernels, state
+        self._calls = 0
 
     def numbers(self) -> GraphIntegers:
         """Compute what the file is filled with now, as eager tensors."""
         return self._compiled_numbers()
 
     @functools.cached_property
-    def probabilities(self) -> frozenset[TapPoint]:
+    def probabilities(self) -> frozenset[HookPoint]:
         """The points of softmaxes and sigmoids that nothing but the model's outputs reads."""
         return self.graph.probability_points()
 
@@ -112,32 +111,24 @@ class DeployedModel:
             if many.dtype.kind == "f":
                 many = many * generator.uniform(0.5, 2.0, many.shape).astype(many.dtype)
             inputs.append(many)
-        expected = traced.run(traced.outputs, inputs, traced.weight_values())
+        weights = traced.weight_values()
 
         def run():
-            constants = self.graph.real_constants(traced.weight_values())
+            constants = self.graph.real_constants(weights)
             return run_float(self.graph, constants, [tf.constant(x) for x in inputs])
 
         try:
             found = computed_once(run)
         except (tf.errors.InvalidArgumentError, ValueError):
             return False
-        if all(relative_difference(*pair) <= _SAME for pair in zip(found, expected, strict=True)):
-            return True
-        # Deep networks can magnify the rounding of floats: by as much as a change of their inputs.
-        moved = [x * np.float32(1 + _MOVED) if x.dtype.kind == "f" else x for x in inputs]
-        moved = traced.run(traced.outputs, moved, traced.weight_values())
-        magnified = [
-            _MAGNIFIED * relative_difference(*pair) for pair in zip(moved, expected, strict=True)
-        ]
-        return all(
-            relative_difference(one, other) <= tolerance
-            for one, other, tolerance in zip(found, expected, magnified, strict=True)
-        )
+        return are_alike(found, lambda x: traced.run(traced.outputs, x, weights), inputs)
 
     def __call__(self, inputs):
         """Compute what the device computes on a batch; losses find the logits of probabilities."""
         if tf.executing_eagerly():
+            self._calls += 1
+            if self._calls <= _CALLS_BEFORE_COMPILING:
+                return with_logits(*self._outputs(inputs, self.numbers()))
             return with_logits(*self._compiled(inputs))
         return with_logits(*self._outputs(inputs, self._numbers()))
 
@@ -207,8 +198,7 @@ class DeployedModel:
     def _structure(self):
         """What the model's outputs are arranged as."""
         model = unwrap(self._model)
-        functional = getattr(model, "_functional", None) or model
-        structure = getattr(functional, "_outputs_struct", None)
+        structure = output_structure(model)
         return model.outputs if structure is None else structure
 
     @functools.cached_property

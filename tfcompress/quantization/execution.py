@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import tensorflow as tf
 
 from tfcompress.quantization.deployed_graph import PROBABILITIES, DeployedGraph
@@ -243,21 +242,3 @@ class _Run:
             value if grid is None else Integers(value, grid)
             for value, grid in zip(made, grids, strict=True)
         ]
-
-
-def relative_difference(one, other) -> float:
-    """Return the largest difference of two arrays, relative to the largest value of the second.
-
-    Args:
-        one: numbers.
-        other: numbers.
-
-    Returns:
-        The difference; infinite for arrays of different shapes, or with NaN.
-    """
-    one, other = (np.asarray(x, np.float64) for x in (one, other))
-    if one.shape != other.shape:
-        return np.inf
-    size = max(np.abs(other).max(initial=0.0), 1e-6)
-    found = np.abs(one - other).max(initial=0.0) / size
-    return np.inf if np.isnan(found) else float(found)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfcompress.keras_graph.hooks import TapPoint
+from tfcompress.keras_graph.hooks import HookPoint
 from tfcompress.quantization.arithmetic.observers import NO_RANGE
 
 
@@ -28,7 +28,7 @@ def are_observed(ranges: np.ndarray) -> bool:
 
 
 def require_observed(
-    name: str, points: Sequence[TapPoint], ranges: np.ndarray, steps_follow: bool
+    name: str, points: Sequence[HookPoint], ranges: np.ndarray, steps_follow: bool
 ) -> None:
     """Check that ranges can be computed with.
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from tfcompress.keras_graph.hooks import TapPoint
+from tfcompress.keras_graph.hooks import HookPoint
 from tfcompress.keras_graph.inner_tensors import is_inner_role
 
 
@@ -21,22 +21,22 @@ class Placement:
             ``score_margins``.
     """
 
-    learnt: tuple[TapPoint, ...]
-    fixed: tuple[tuple[TapPoint, tuple[float, float]], ...]
-    shared: tuple[tuple[TapPoint, TapPoint], ...] = ()
+    learnt: tuple[HookPoint, ...]
+    fixed: tuple[tuple[HookPoint, tuple[float, float]], ...]
+    shared: tuple[tuple[HookPoint, HookPoint], ...] = ()
     beside_float: tuple[str, ...] = ()
     rewritten: tuple[str, ...] = ()
-    scores: tuple[tuple[TapPoint, float], ...] = ()
+    scores: tuple[tuple[HookPoint, float], ...] = ()
 
-    def rows(self) -> dict[TapPoint, int]:
+    def rows(self) -> dict[HookPoint, int]:
         """Number the ranges that are learned, by each point that has one of them.
 
         Returns:
             For every learned and shared point the place of its range among ``learnt``.
 
         Example:
-        >>> Placement((TapPoint("a"),), (), ((TapPoint("b"), TapPoint("a")),)).rows()
-        {TapPoint(path='a', ...): 0, TapPoint(path='b', ...): 0}
+        >>> Placement((HookPoint("a"),), (), ((HookPoint("b"), HookPoint("a")),)).rows()
+        {HookPoint(path='a', ...): 0, HookPoint(path='b', ...): 0}
         """
         rows = {point: row for row, point in enumerate(self.learnt)}
         return rows | {point: rows[owner] for point, owner in self.shared}
@@ -62,10 +62,10 @@ class Placement:
         """Build a placement from ``get_config``'s data."""
         shared = config.get("shared", ())  # absent from early files
         return cls(
-            tuple(TapPoint(*point) for point in config["learnt"]),
-            tuple((TapPoint(*point), tuple(ends)) for point, ends in config["fixed"]),
-            tuple((TapPoint(*point), TapPoint(*owner)) for point, owner in shared),
+            tuple(HookPoint(*point) for point in config["learnt"]),
+            tuple((HookPoint(*point), tuple(ends)) for point, ends in config["fixed"]),
+            tuple((HookPoint(*point), HookPoint(*owner)) for point, owner in shared),
             tuple(config.get("beside_float", ())),
             tuple(config.get("rewritten", ())),
-            tuple((TapPoint(*point), margin) for point, margin in config.get("scores", ())),
+            tuple((HookPoint(*point), margin) for point, margin in config.get("scores", ())),
         )

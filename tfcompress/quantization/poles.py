@@ -10,7 +10,7 @@ from collections.abc import Callable, Container
 import numpy as np
 import tensorflow as tf
 
-from tfcompress.keras_graph.hooks import Tap, TapPoint
+from tfcompress.keras_graph.hooks import Hook, HookPoint
 
 _HUGE = 1e9
 
@@ -28,7 +28,7 @@ _POLES = {
 }
 
 
-def around_poles(tap: Tap, ranged: Container[TapPoint]) -> Tap:
+def around_poles(tap: Hook, ranged: Container[HookPoint]) -> Hook:
     """Make what a tap is offered finite, and its gradient too.
 
     Args:

@@ -6,11 +6,12 @@ from collections.abc import Iterable
 import keras
 import numpy as np
 import tensorflow as tf
-from keras.src.backend import AutocastScope
 
+from tfcompress.compat.keras_attributes import set_untracked
 from tfcompress.compat.keras_logits import logits_behind, with_logits
+from tfcompress.compat.keras_training import without_autocast
 from tfcompress.data import iterate_inputs
-from tfcompress.keras_graph.hooks import TappedCalls, walk_operations
+from tfcompress.keras_graph.hooks import HookedCalls
 from tfcompress.keras_graph.inputs import input_specs
 from tfcompress.keras_graph.interception import is_intercepted
 from tfcompress.keras_graph.selection import LayerSelector, select_layers
@@ -42,9 +43,10 @@ from tfcompress.quantization.deployed_model import DeployedModel
 from tfcompress.quantization.finite_weights import require_finite_weights
 from tfcompress.quantization.float_file import ConversionError
 from tfcompress.quantization.integers import TrainedKernel
-from tfcompress.quantization.layer_schemes import float_paths, resolve_schemes
+from tfcompress.quantization.layer_schemes import float_paths, require_named, resolve_schemes
 from tfcompress.quantization.learnable_steps import require_learnable
 from tfcompress.quantization.lowerings import observable_call
+from tfcompress.quantization.lowerings.fused_lstm import require_no_state
 from tfcompress.quantization.lowerings.normalization import with_moving_statistics
 from tfcompress.quantization.lowerings.operations import forms_for, rewritings
 from tfcompress.quantization.observed_ranges import are_observed, require_observed, unseen
@@ -108,7 +110,7 @@ class QuantizeAware(ModelWrapper):
         self.float_layers = tuple(float_paths(schemes))
         self.allow_float = (*self._allowed, *self.float_layers, *placement.beside_float)
         self._weights = QuantizedWeights(model, schemes)
-        self._taps = TappedCalls(model, forms_for(placement.rewritten))
+        self._taps = HookedCalls(model, forms_for(placement.rewritten))
         self._traced = tf.function(self._rounded, autograph=False, reduce_retracing=True)
         self._observe = tf.function(self._observed, reduce_retracing=True)
         self.phase = Phase()
@@ -230,7 +232,7 @@ class QuantizeAware(ModelWrapper):
         }
 
         def state():
-            with AutocastScope(None):  # stored float32 values, also under mixed precision
+            with without_autocast():  # stored float32 values, also under mixed precision
                 ranges = tf.convert_to_tensor(self.ranges.value)
                 if self.activation_steps is not None:
                     steps = tf.convert_to_tensor(self.activation_steps.value)
@@ -242,9 +244,10 @@ class QuantizeAware(ModelWrapper):
                 return ranges, graph.traced.weight_values(), kernels
 
         # In a tuple: Keras would track a callable object of ours.
-        self.__dict__["_deployed"] = DeployedModel(
+        deployed = DeployedModel(
             graph.with_placement(self.placement), self.model, self.scheme.kernels, state
         )
+        set_untracked(self, "_deployed", deployed)
 
     def simulated(self, inputs):
         """Run the model at inference with its tensors in sight: fake quantization in float.
@@ -377,6 +380,15 @@ class QuantizeAware(ModelWrapper):
                 "NaN or infinite on this data. Look at the data, and at the weights before it."
             )
 
+    def input_ranges(self) -> list[tuple[float, float] | None]:
+        """Return the smallest and the largest value of each input that has a range, else None."""
+        ranges = tf.convert_to_tensor(self.ranges.value)
+        if self.activation_steps is not None:
+            ranges = stepped_ranges(ranges, self.activation_steps.value, self.scheme)
+        rows = self.placement.rows()
+        found = [rows.get(input_point(index)) for index in range(len(self.inputs))]
+        return [None if row is None else tuple(ranges[row].numpy().tolist()) for row in found]
+
     @property
     def calibrated(self) -> bool:
         """Whether ranges have been observed: after a training step or ``calibrate``."""
@@ -480,9 +492,11 @@ def quantize_aware(
         The model to compile, fit and hand to ``export_tflite``.
 
     Raises:
+        TypeError: ``model`` is no Keras model.
         ValueError: ``model`` is quantization-aware already, is not built, computes with other
-            kernels than its own (``gated``), has weights that are NaN, does not declare its inputs
-            or leaves a dimension besides the batch unknown; ``layers``, ``allow_float`` or an
+            kernels than its own (``gated``), has weights that are NaN or of 16 bits, keeps states
+            between calls, does not declare its inputs or leaves a dimension besides the batch
+            unknown; ``layers``, ``allow_float`` or an
             override matches nothing; the scheme cannot leave layers in float; or ``observer`` or
             ``learn_steps`` names something else, or steps that the scheme does not train.
         PlacementError: layers not in ``allow_float`` would compute in float on the device.
@@ -511,7 +525,9 @@ def quantize_aware(
     paths = None if layers is None else [path for path, _ in select_layers(model, layers)]
     schemes = resolve_schemes(model, scheme, paths)
     allowed = list(allow_float)
-    _require_named(model, allowed)
+    require_named([model], allowed)
+    require_no_state(model)
+    _require_single_precision(model)
     graph = first_accepted(
         lambda rewritten: lower(model, scheme, schemes, allowed, rewritten),
         rewritings(scheme.activation_bits),
@@ -522,8 +538,18 @@ def quantize_aware(
     return quantized
 
 
-def _require_named(model, allowed):
-    """Check that the model has the layers or operations that may compute in float."""
-    operations = {path for path, _ in walk_operations(model)}
-    if layers := [name for name in allowed if name not in operations]:
-        select_layers(model, layers)
+def _require_single_precision(model):
+    """Check that weights have the bits that small steps of training need."""
+    halves = {
+        variable.path.rpartition("/")[0]: variable.dtype
+        for variable in model.weights
+        if variable.dtype in ("float16", "bfloat16")
+    }
+    if halves:
+        (layer, dtype), *_ = halves.items()
+        raise ValueError(
+            f"Layer {layer!r} of model {model.name!r} keeps its weights in {dtype}, in which small "
+            "steps of training are lost. Build the model with dtype='mixed_float16' or 'float32', "
+            f"and copy the weights: `new.set_weights(model.get_weights())`. Received: {dtype} in "
+            f"{', '.join(halves)}"
+        )

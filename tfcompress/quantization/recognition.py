@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from tfcompress.keras_graph.hooks import TapPoint
+from tfcompress.keras_graph.hooks import HookPoint
 from tfcompress.quantization.arithmetic.masks import MASKED
 from tfcompress.quantization.tracing import TracedModel, readers_of
 from tfcompress.tflite.model import Operation
@@ -35,7 +35,7 @@ class Candidate:
         ends: its smallest and its largest value.
     """
 
-    point: TapPoint
+    point: HookPoint
     name: str
     kind: str
     value: np.ndarray
@@ -54,7 +54,7 @@ class Candidates:
 
     def __init__(self, candidates: Iterable[Candidate], again: Callable):
         self._again = again
-        self._taken: set[TapPoint] = set()
+        self._taken: set[HookPoint] = set()
         self._in_file: dict[str, np.ndarray] = {}
         self._known = 0  # of these, how many the present candidates follow from
         self._sort(candidates)
@@ -65,7 +65,7 @@ class Candidates:
         for candidate in candidates:
             self._by_size.setdefault(candidate.value.size, []).append(candidate)
 
-    def recognise(self, value: np.ndarray | None, operation: Operation) -> TapPoint | None:
+    def recognise(self, value: np.ndarray | None, operation: Operation) -> HookPoint | None:
         """Find the point that hands out a tensor of the file.
 
         Args:
@@ -151,7 +151,7 @@ _NEVER_ALIKE = frozenset({"Placeholder", "PartitionedCall", "StatefulPartitioned
 
 def candidates_of(
     traced: TracedModel, inputs: Sequence[np.ndarray], weights: Mapping[str, np.ndarray]
-) -> tuple[Callable[[], Candidates], dict[TapPoint, TapPoint]]:
+) -> tuple[Callable[[], Candidates], dict[HookPoint, HookPoint]]:
     """Run a traced model, and look at what it hands out.
 
     Args:

@@ -15,7 +15,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfcompress.keras_graph.hooks import TappedCalls, TapPoint, walk_operations
+from tfcompress.compat.tensorflow_graphs import freeze_variables
+from tfcompress.keras_graph.hooks import HookedCalls, HookPoint, walk_operations
 from tfcompress.keras_graph.inner_tensors import is_inner_role
 from tfcompress.keras_graph.inputs import arrange_inputs, input_specs
 from tfcompress.keras_graph.interception import (
@@ -28,9 +29,9 @@ from tfcompress.keras_graph.wrapper import ModelWrapper, unwrap
 from tfcompress.quantization.lowerings.operations import forms_for
 
 
-def input_point(index: int) -> TapPoint:
+def input_point(index: int) -> HookPoint:
     """Name the model's own input of that index."""
-    return TapPoint("", "input", 0, index)
+    return HookPoint("", "input", 0, index)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +53,7 @@ class TracedModel:
     inputs: tuple[str, ...]
     weights: Mapping[str, keras.Variable]
     outputs: tuple[str, ...]
-    points: Mapping[str, TapPoint]
+    points: Mapping[str, HookPoint]
     paths: Mapping[str, str]
 
     def run(self, tensors: Sequence[str], inputs: Sequence, weights: Mapping[str, object]) -> list:
@@ -123,7 +124,7 @@ def trace(
 
     Args:
         model: a built Keras model.
-        wrap: the lowering of each layer's call; see ``TappedCalls.active``. Layers compute as they
+        wrap: the lowering of each layer's call; see ``HookedCalls.active``. Layers compute as they
             are when not given.
         rewritten: types of TensorFlow operations that are lowered; see ``rewritings``.
         batch_size: a fixed one, which the one-operation LSTM needs; free when not given.
@@ -137,7 +138,7 @@ def trace(
     specs = input_specs(model, batch_size)
     variables = _float_variables(model)
     run = model.call if isinstance(model, ModelWrapper) else model
-    seen: dict[str, TapPoint] = {}
+    seen: dict[str, HookPoint] = {}
     main, calls = [], []
     operations = walk_operations(model) if isinstance(unwrap(model), keras.Model) else []
     paths = {id(operation): path for path, operation in operations}
@@ -164,7 +165,7 @@ def trace(
         main.append(tf.compat.v1.get_default_graph())
         watched = contextlib.nullcontext()
         if wrap is not None or rewritten:
-            watched = TappedCalls(model, forms_for(rewritten)).active(look, wrap)
+            watched = HookedCalls(model, forms_for(rewritten)).active(look, wrap)
         noting = intercepted_calls([operation for _, operation in operations], noted)
         with watched, noting, VariableSwap(list(zip(variables, weights, strict=True))):
             return keras.tree.flatten(run(arrange_inputs(model, inputs), training=False))
@@ -203,20 +204,21 @@ def _float_variables(model):
 
 
 def _in_single_precision(definition):
-    """Return the graph with float32 in the place of float64, which devices do not compute with.
+    """Return the graph with float32 in the place of floats that devices do not compute with.
 
     An array of NumPy among a model's constants is enough to make what follows float64.
     """
-    double, single = tf.float64.as_datatype_enum, tf.float32.as_datatype_enum
+    others = {kind.as_datatype_enum for kind in (tf.float64, tf.float16, tf.bfloat16)}
+    single = tf.float32.as_datatype_enum
     for node in definition.node:
         for attribute in node.attr.values():
-            if attribute.type == double:
+            if attribute.type in others:
                 attribute.type = single
-            if attribute.tensor.dtype == double:
+            if attribute.tensor.dtype in others:
                 value = tf.make_ndarray(attribute.tensor).astype(np.float32)
                 attribute.tensor.CopyFrom(tf.make_tensor_proto(value))
             for place, kind in enumerate(attribute.list.type):
-                if kind == double:
+                if kind in others:
                     attribute.list.type[place] = single
         if node.op == "Cast" and node.attr["SrcT"].type == node.attr["DstT"].type:
             kind = node.attr["DstT"].type
@@ -240,11 +242,7 @@ def _without_functions(traced):
     """
     graph = traced.graph
     if graph.captures or any(_calls_function(operation) for operation in graph.get_operations()):
-        from tensorflow.python.framework.convert_to_constants import (
-            convert_variables_to_constants_v2,
-        )
-
-        return convert_variables_to_constants_v2(traced).graph.as_graph_def()
+        return freeze_variables(traced).graph.as_graph_def()
     return graph.as_graph_def()
 
 

@@ -14,12 +14,13 @@ import numpy as np
 from exporters.benchmarking import OperationTime, benchmark
 from exporters.compatibility import check_target
 from exporters.inspection import Inspection, inspect
-from exporters.layer_parity import LayerAgreement
+from exporters.layer_parity import LayerParity
 from exporters.report import gzip_size
 from exporters.running.runtime import Limits, find_runtime
 from exporters.validation import Metric, file_metric, validate
 from tfcompress.data import gather
 from tfcompress.hashing import hash_file
+from tfcompress.machine import usable_cores
 from tfcompress.report.findings import FileFindings, Findings, LayerFindings
 from tfcompress.report.histories import read_trainings
 from tfcompress.report.weights import file_sparsity, operation_weights
@@ -214,7 +215,7 @@ def _environment() -> dict[str, str]:
         **found,
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
-        "processor cores": str(len(os.sched_getaffinity(0))),
+        "processor cores": str(usable_cores()),
     }
 
 
@@ -230,7 +231,7 @@ def _processor() -> str:
 def _layer_findings(
     model: TFLiteModel,
     inspection: Inspection,
-    agreements: Sequence[LayerAgreement],
+    agreements: Sequence[LayerParity],
     times: Sequence[OperationTime],
 ) -> tuple[LayerFindings, ...]:
     """Combine what was read, compared and timed for each operation of the main graph."""

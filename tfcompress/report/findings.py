@@ -5,8 +5,8 @@ import math
 from typing import Any
 
 from exporters.benchmarking import Measurement
-from exporters.compatibility import Verdict
-from exporters.parity import Agreement
+from exporters.compatibility import CompatibilityReport
+from exporters.parity import ParityReport
 from tfcompress.report.histories import Training
 from tfcompress.report.weights import Weights
 from tfcompress.search.results import SearchResult
@@ -92,9 +92,9 @@ class Findings:
     baseline: FileFindings | None = None
     metric_name: str = "accuracy"
     reference: str | None = None
-    agreement: Agreement | None = None
+    agreement: ParityReport | None = None
     noise_reference: str | None = None
-    verdicts: tuple[Verdict, ...] = ()
+    verdicts: tuple[CompatibilityReport, ...] = ()
     trainings: tuple[Training, ...] = ()
     search: SearchResult | None = None
     runtime: str | None = None

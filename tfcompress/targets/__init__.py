@@ -1,11 +1,5 @@
-"""What devices can do, as data: a JSON file for each, and the history of operation versions."""
+"""Devices as data: a JSON file for each, the rules that check a file, and operation versions."""
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    submod_attrs={
-        "target": ["Target", "list_targets", "load_target"],
-        "versions": ["oldest_runtime", "version_key"],
-    },
-)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

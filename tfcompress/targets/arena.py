@@ -1,4 +1,4 @@
-"""How much memory a graph's tensors need at once, if they share it.
+"""The memory arena of a graph's tensors on a microcontroller.
 
 The plan is the greedy one of TensorFlow Lite for Microcontrollers (``GreedyMemoryPlanner``): the
 largest tensors first, each at the lowest place that is free while it lives. What kernels ask for
@@ -32,12 +32,6 @@ def arena_estimate(subgraph: Subgraph) -> int:
     interpreter itself keeps is estimated from the size of its structures. Kernels made for one
     device, such as those of CMSIS-NN, may ask for more.
 
-    Args:
-        subgraph: the main graph.
-
-    Returns:
-        Bytes.
-
     Source: the calls of ``RequestScratchBufferInArena`` in tensorflow/lite/micro/kernels of
     https://github.com/tensorflow/tflite-micro.
     """
@@ -51,20 +45,7 @@ def arena_estimate(subgraph: Subgraph) -> int:
 
 
 def plan_tensors(subgraph: Subgraph) -> int:
-    """Place the tensors of a graph in shared memory.
-
-    Args:
-        subgraph: a graph whose shapes are known; free dimensions count as 1.
-
-    Returns:
-        Bytes up to the end of the last tensor.
-
-    Example:
-    ```python
-    # a -> b -> c of 16, 32 and 16 bytes: a and b live together, then b and c.
-    plan_tensors(subgraph)  # 48
-    ```
-    """
+    """Place the tensors of a graph in shared memory."""
     placed: list[tuple[int, int, int, int]] = []  # offset, end, first use, last use
     for size, first, last in sorted(_lifetimes(subgraph), key=lambda entry: -entry[0]):
         offset = 0

@@ -1,7 +1,7 @@
-"""The rules that targets state in their JSON files: each judges one operation.
+"""The rules in the JSON files of targets.
 
-A rule takes the operation in its graph and the value that the target gives for the rule. It returns
-why the operation breaks it, or None.
+A rule takes an operation and the value that the target gives for the rule. It returns why the
+operation breaks the rule, or None.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tfcompress.targets.versions import oldest_runtime, version_key
+from tfcompress.targets.target import oldest_runtime, version_key
 from tfcompress.tflite.constants import bits_per_value, constant_value
 from tfcompress.tflite.model import FlatbufferError, Operation, Subgraph, Tensor, TFLiteModel
 from tfcompress.tflite.names import layer_scope
@@ -91,23 +91,12 @@ class Site:
 
 
 def broken_rules(site: Site, rules: dict[str, Any]) -> list[str]:
-    """Judge an operation.
-
-    Args:
-        site: the operation in its graph.
-        rules: {rule: value}, as a target's JSON file states them.
-
-    Returns:
-        Why it breaks each rule that it breaks.
-
-    Raises:
-        ValueError: a rule is unknown.
-    """
+    """Return why an operation breaks each of the rules that it breaks."""
     unknown = sorted(set(rules) - set(RULES))
     if unknown:
         raise ValueError(f"Unknown rules. Supported: {sorted(RULES)}. Received: {unknown}")
-    verdicts = (RULES[name](site, value) for name, value in rules.items())
-    return [verdict for verdict in verdicts if verdict is not None]
+    reasons = (RULES[name](site, value) for name, value in rules.items())
+    return [reason for reason in reasons if reason is not None]
 
 
 def allowed_types(site: Site, dtypes: Iterable[str]) -> str | None:
@@ -127,22 +116,22 @@ def static_shapes(site: Site, _: bool) -> str | None:
     return None
 
 
-def innermost_dimensions(site: Site, most: int) -> str | None:
+def innermost_dimensions(site: Site, maximum: int) -> str | None:
     """Only so many innermost dimensions exceed 1."""
     for tensor in site.values:
-        if any(side > 1 for side in tensor.shape[: max(0, len(tensor.shape) - most)]):
+        if any(side > 1 for side in tensor.shape[: max(0, len(tensor.shape) - maximum)]):
             return (
-                f"has a batch, or more than {most} dimensions above 1: "
+                f"has a batch, or more than {maximum} dimensions above 1: "
                 f"{tensor.name!r} has shape {tensor.shape}"
             )
     return None
 
 
-def highest_rank(site: Site, most: int) -> str | None:
+def max_rank(site: Site, maximum: int) -> str | None:
     """Tensors have at most so many dimensions."""
     for tensor in site.values:
-        if len(tensor.shape) > most:
-            return f"has {len(tensor.shape)} dimensions, at most {most} are supported"
+        if len(tensor.shape) > maximum:
+            return f"has {len(tensor.shape)} dimensions, at most {maximum} are supported"
     return None
 
 
@@ -169,7 +158,7 @@ def no_sparse_constants(site: Site, _: bool) -> str | None:
     return f"has a sparse constant, {sparse[0]!r}" if sparse else None
 
 
-def newest_operation(site: Site, release: str) -> str | None:
+def max_release(site: Site, release: str) -> str | None:
     """The operation's version is no newer than a release."""
     version = site.operation.version
     oldest = oldest_runtime(site.operation.name, version)
@@ -179,10 +168,10 @@ def newest_operation(site: Site, release: str) -> str | None:
     return None
 
 
-def highest_version(site: Site, most: int) -> str | None:
+def max_version(site: Site, maximum: int) -> str | None:
     """The operation's version is at most this."""
-    if site.operation.version > most:
-        return f"has version {site.operation.version}, at most {most} is supported"
+    if site.operation.version > maximum:
+        return f"has version {site.operation.version}, at most {maximum} is supported"
     return None
 
 
@@ -233,22 +222,22 @@ def one_dimensional_slope(site: Site, _: bool) -> str | None:
     slope = site.input(1)
     if slope is None or math.prod(slope.shape[:-1]) == 1:
         return None
-    return f"has slopes of shape {slope.shape}; one a channel is supported (shared_axes=[1, 2])"
+    return f"has slopes of shape {slope.shape}; one per channel is supported (shared_axes=[1, 2])"
 
 
-def most_elements(site: Site, most: int) -> str | None:
+def max_elements(site: Site, maximum: int) -> str | None:
     """The input has at most so many values."""
     size = math.prod(site.first_input.shape)
-    return f"takes {size} values, at most {most} are supported" if size > most else None
+    return f"takes {size} values, at most {maximum} are supported" if size > maximum else None
 
 
-def most_bytes(site: Site, most: int) -> str | None:
+def max_bytes(site: Site, maximum: int) -> str | None:
     """Inputs and outputs fit into the device's own memory together."""
     size = sum(math.prod(t.shape) * bits_per_value(t.dtype) // 8 for t in site.values)
-    return f"moves {size} bytes, at most {most} fit into its memory" if size > most else None
+    return f"moves {size} bytes, at most {maximum} fit into its memory" if size > maximum else None
 
 
-def most_interpolation_steps(site: Site, most: int) -> str | None:
+def max_interpolation_steps(site: Site, maximum: int) -> str | None:
     """Bilinear weights, multiples of 1 / (y ratio * x ratio), are exact in a signed byte."""
     before, after = site.first_input.shape, site.first_output.shape
     if len(before) != 4 or len(after) != 4 or before == after:
@@ -260,7 +249,7 @@ def most_interpolation_steps(site: Site, most: int) -> str | None:
             steps *= max(new - 1, 1) / (old - 1) if old > 1 else math.inf
         else:
             steps *= new / max(old, 1)
-    if steps > most:
+    if steps > maximum:
         return (
             f"resizes {before[1]}x{before[2]} to {after[1]}x{after[2]}, "
             "more than it can interpolate precisely"
@@ -362,34 +351,12 @@ def _not_a_vector(tensor: Tensor, verb: str) -> str | None:
 RULES: dict[str, Callable[[Site, Any], str | None]] = {
     rule.__name__: rule
     for rule in (
-        static_shapes,
-        innermost_dimensions,
-        highest_rank,
-        constant_parameters,
-        quantized,
-        no_sparse_constants,
-        newest_operation,
-        highest_version,
-        no_fused_activation,
-        same_dilation,
-        constant_input_is_zero_padding,
-        default_weights_format,
-        one_dimensional_output,
-        one_dimensional_input,
-        one_dimensional_slope,
-        most_elements,
-        most_bytes,
-        most_interpolation_steps,
-        axis_is_not_batch,
-        axis_option_is_not_batch,
-        reduced_depth_multiple,
-        batch_is_not_padded,
-        unit_strides,
-        no_axis_masks,
-        no_shrunk_axes,
-        ranks,
-        constant_axis,
-        reflected_padding,
-        unit_beta,
+        static_shapes, innermost_dimensions, max_rank, constant_parameters, quantized,
+        no_sparse_constants, max_release, max_version, no_fused_activation, same_dilation,
+        constant_input_is_zero_padding, default_weights_format, one_dimensional_output,
+        one_dimensional_input, one_dimensional_slope, max_elements, max_bytes,
+        max_interpolation_steps, axis_is_not_batch, axis_option_is_not_batch,
+        reduced_depth_multiple, batch_is_not_padded, unit_strides, no_axis_masks, no_shrunk_axes,
+        ranks, constant_axis, reflected_padding, unit_beta,
     )
-}
+}  # fmt: skip

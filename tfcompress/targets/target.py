@@ -1,4 +1,4 @@
-"""Targets: the devices that files are made for, read from the JSON files of this folder."""
+"""Targets: the devices that files are made for, read from JSON files."""
 
 import dataclasses
 import functools
@@ -6,48 +6,37 @@ import importlib.resources
 import json
 from typing import Any
 
+from tfcompress.tflite.model import Operation, TFLiteModel
+
 _NOT_A_TARGET = "operation_versions"
 
 
 @dataclasses.dataclass(frozen=True)
 class TargetRuntime:
-    """The runtime that a device has.
+    """The runtime of a device."""
 
-    Attributes:
-        package: its distribution.
-        version: its version.
-        operations: the TensorFlow release whose operation versions it knows.
-    """
-
-    package: str
+    package: str  # its distribution
     version: str
-    operations: str
+    operations: str  # the TensorFlow release whose operation versions it knows
 
 
 @dataclasses.dataclass(frozen=True)
 class Delegate:
-    """What computes in the CPU's place.
-
-    Attributes:
-        name: its name.
-        required: whether the device is chosen for its sake, so that what it cannot take is a fault.
-        segments: "any" number of parts of the graph run on it; the "first" only; or "all" of the
-            graph must, as there is nothing else.
-        dtypes: types that its operations' values may have.
-        rules: rules for every operation, by the names of ``tfcompress.targets.rules``.
-        operations: the operations that it has, each with its own rules.
-    """
+    """An accelerator that runs operations in place of the CPU."""
 
     name: str
-    required: bool
+    required: bool  # whether an operation that it cannot run makes a file incompatible
+    # "any" number of parts of the graph run on it; only the "first"; or "all" of the graph must.
     segments: str
-    dtypes: tuple[str, ...]
-    rules: dict[str, Any]
-    operations: dict[str, dict[str, Any]]
+    dtypes: tuple[str, ...]  # the types of activations that it supports
+    rules: dict[str, Any]  # rules for every operation, by the names in ``tfcompress.targets.rules``
+    operations: dict[str, dict[str, Any]]  # the supported operations, each with its own rules
 
     def __post_init__(self):
         if self.segments not in ("any", "first", "all"):
-            raise ValueError(f"segments: 'any', 'first' or 'all'. Received: {self.segments!r}")
+            raise ValueError(
+                f"`segments` must be 'any', 'first' or 'all'. Received: segments={self.segments!r}"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,17 +49,11 @@ class Memory:
 
 @dataclasses.dataclass(frozen=True)
 class Compiler:
-    """How a file is compiled for an Arm Ethos-U NPU, whose compiler then judges it.
+    """How a file is compiled for an Arm Ethos-U NPU."""
 
-    Attributes:
-        accelerator: the NPU and its multipliers, such as "ethos-u55-128".
-        system_config: clock and memories, a section of the compiler's ``vela.ini``.
-        memory_mode: which memory holds what, likewise.
-    """
-
-    accelerator: str
-    system_config: str
-    memory_mode: str
+    accelerator: str  # the NPU and its multipliers, such as "ethos-u55-128"
+    system_config: str  # clock and memories, a section of the compiler's ``vela.ini``
+    memory_mode: str  # which memory holds what, another section
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,13 +63,13 @@ class Target:
     Attributes:
         name: its name, such as "coral-edgetpu".
         title: what it is.
-        runtime: the runtime that it has; None where the program is compiled with its own.
-        threads: threads worth using.
-        notes: what to know before deploying there.
-        sources: where the facts are from.
-        delegate: what computes in the CPU's place, or None.
-        memory: its limits, or None where they do not matter.
-        compiler: the compiler whose word decides, or None where ``delegate`` does.
+        runtime: its runtime; None if the program is compiled with its own.
+        threads: the number of threads to use.
+        notes: what to know before deploying to it.
+        sources: the sources of these facts.
+        delegate: its accelerator, or None.
+        memory: its memory, or None if that does not limit files.
+        compiler: the compiler that decides on compatibility; None if ``delegate`` does.
     """
 
     name: str
@@ -146,3 +129,55 @@ def load_target(name: str) -> Target:
         compiler=None if compiler is None else Compiler(**compiler),
         **facts,
     )
+
+
+_FIRST = "1.5.0"
+
+
+def version_key(version: str) -> tuple[int, ...]:
+    """Turn a version such as "2.14.0" into something that sorts."""
+    return tuple(int(part) for part in version.split("."))
+
+
+@functools.cache
+def operation_versions() -> dict[str, dict[int, str]]:
+    """Read the table: for each operation, the release that brought each of its versions."""
+    file = importlib.resources.files(__package__).joinpath("operation_versions.json")
+    table = json.loads(file.read_text("utf-8"))["operations"]
+    return {
+        operation: {int(version): release for version, release in versions.items()}
+        for operation, versions in table.items()
+    }
+
+
+def oldest_runtime(operation: str, version: int) -> str | None:
+    """Find the oldest release that runs an operation.
+
+    Returns:
+        The release, such as "2.17.0"; None if the table does not have that version.
+    """
+    return operation_versions().get(operation, {}).get(version)
+
+
+def minimum_runtime(model: TFLiteModel) -> str | None:
+    """Find the oldest release that has every operation of a file in its version.
+
+    Returns:
+        The TensorFlow release; None if an operation, or its version, is in no release known.
+    """
+    releases = [
+        oldest_release(operation) for graph in model.subgraphs for operation in graph.operations
+    ]
+    if None in releases:
+        return None
+    return max(releases, key=version_key, default=_FIRST)
+
+
+def oldest_release(operation: Operation) -> str | None:
+    """Find the oldest release that has an operation in its version.
+
+    Returns:
+        The TensorFlow release, None if there is none known. A custom operation is registered by
+        the program: no release of the runtime decides on it.
+    """
+    return _FIRST if operation.custom else oldest_runtime(operation.name, operation.version)

@@ -1,4 +1,4 @@
-"""Arm's compiler for Ethos-U NPUs, asked what it makes of a file.
+"""Arm's compiler for Ethos-U NPUs.
 
 Vela decides which operations an NPU takes, and knows how many cycles they need and how small their
 weights become in its encoding, where zeros and repeated values pay. Its answer replaces a table.
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 
+from tfcompress.extras import missing_extra
 from tfcompress.targets.target import Compiler, Target
 from tfcompress.tflite.flatbuffer import read_model
 
@@ -33,32 +34,20 @@ class CompilerError(RuntimeError):
 
 @dataclasses.dataclass(frozen=True)
 class Compilation:
-    """What the compiler makes of a file.
+    """What the compiler makes of a file."""
 
-    Attributes:
-        accelerator: what it was compiled for, such as "ethos-u55-128".
-        operations: operations of the file.
-        left_on_cpu: what stays on the CPU, as {name of the operation's first output: reason}.
-        cycles: cycles of the NPU for one inference, as the compiler estimates them.
-        seconds: time for one inference at the clock of the compiler's system configuration.
-        sram: bytes of on-chip memory for tensors.
-        dram: bytes of external memory for tensors.
-        flash: bytes of the encoded weights and commands.
-        dense_weights: bytes of the weights before the encoding.
-        encoded_weights: bytes of the weights in the encoding.
-        content: the compiled .tflite file, which the device's runtime loads.
-    """
-
-    accelerator: str
-    operations: int
+    accelerator: str  # what it was compiled for, such as "ethos-u55-128"
+    operations: int  # operations of the file
+    # What stays on the CPU, as {name of the operation's first output: reason}.
     left_on_cpu: dict[str, str]
-    cycles: int
-    seconds: float
-    sram: int
-    dram: int
-    flash: int
-    dense_weights: int
-    encoded_weights: int
+    cycles: int  # cycles of the NPU for one inference, as the compiler estimates them
+    seconds: float  # time for one inference at the clock of the compiler's system configuration
+    sram: int  # bytes of on-chip memory for tensors
+    dram: int  # bytes of external memory for tensors
+    flash: int  # bytes of the encoded weights and commands
+    dense_weights: int  # bytes of the weights before the encoding
+    encoded_weights: int  # bytes of the weights in the encoding
+    # The compiled .tflite file, which the device's runtime loads.
     content: bytes = dataclasses.field(repr=False)
 
     def to_text(self) -> str:
@@ -76,30 +65,14 @@ class Compilation:
 
 
 def has_compiler(target: Target) -> bool:
-    """Tell whether a device can be judged here: it needs no compiler, or its compiler is installed.
-
-    Args:
-        target: the device.
-
-    Returns:
-        Whether ``check_target`` can judge for it.
-    """
+    """Return whether the compiler that a target needs, if any, is installed."""
     return target.compiler is None or importlib.util.find_spec("ethosu") is not None
 
 
 def require_compiler(target: Target) -> None:
-    """Check that a device can be judged here.
-
-    Args:
-        target: the device.
-
-    Raises:
-        ImportError: its compiler is not installed; says what to install.
-    """
+    """Check that the compiler that a target needs is installed."""
     if not has_compiler(target):
-        raise ImportError(
-            f"The target {target.name!r} is judged by Arm's compiler: pip install ethos-u-vela"
-        )
+        raise ImportError(missing_extra(f"The target {target.name!r}", "ethos-u"))
 
 
 def compile_for_npu(source: bytes | str | os.PathLike, target: Target) -> Compilation:
@@ -115,7 +88,7 @@ def compile_for_npu(source: bytes | str | os.PathLike, target: Target) -> Compil
         The compiled file, and what the compiler says of it.
 
     Raises:
-        CompilerError: the compiler does not take the file at all, or does not come to an end.
+        CompilerError: the compiler rejects the file, or does not finish in time.
         FlatbufferError: the file is damaged.
         ImportError: the compiler is not installed.
         OSError: the path cannot be read.
@@ -137,15 +110,15 @@ def compile_for_npu(source: bytes | str | os.PathLike, target: Target) -> Compil
     with tempfile.TemporaryDirectory(prefix="vela-") as folder:
         given = pathlib.Path(folder, "model.tflite")
         given.write_bytes(content)
-        said = _run(given, target.compiler)
+        output = _run(given, target.compiler)
         written = pathlib.Path(folder, "model_vela.tflite")
         tables = list(pathlib.Path(folder).glob("model_summary_*.csv"))
         if not written.exists() or len(tables) != 1:
-            raise CompilerError(f"Vela wrote no file: {_last_line(said)}")
+            raise CompilerError(f"Vela wrote no file: {_last_line(output)}")
         compiled = written.read_bytes()
         with tables[0].open(newline="") as table:
             figures = next(csv.DictReader(table))
-    reasons = refusals_of(said)
+    reasons = refusals_of(output)
     left_on_cpu = {
         name: reasons.get(name, "Vela gives no reason") for name in _cpu_outputs(compiled)
     }
@@ -164,18 +137,11 @@ def compile_for_npu(source: bytes | str | os.PathLike, target: Target) -> Compil
     )
 
 
-def refusals_of(said: str) -> dict[str, str]:
-    """Read from the compiler's output why operations stay on the CPU.
-
-    Args:
-        said: what it printed.
-
-    Returns:
-        {name of the operation's first output: the reason, in one line}.
-    """
+def refusals_of(output: str) -> dict[str, str]:
+    """Read from the compiler's output why operations stay on the CPU."""
     return {
         found["tensor"]: "; ".join(line.strip() for line in found["reason"].strip().splitlines())
-        for found in _REFUSAL.finditer(said)
+        for found in _REFUSAL.finditer(output)
     }
 
 
@@ -219,7 +185,7 @@ def _run(given: pathlib.Path, compiler: Compiler) -> str:
 def _last_line(text: str) -> str:
     """Return the last line that says something."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "it said nothing"
+    return lines[-1] if lines else "it printed nothing"
 
 
 def _bytes(figures: dict[str, str], memory: str) -> int:

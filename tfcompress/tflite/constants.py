@@ -25,13 +25,13 @@ _NUMPY_TYPES = {
 }
 # Bounds the memory that a hostile sparse tensor can ask for.
 _DENSE_PER_STORED = 64
-_PACKED_BITS = {"INT4": 4, "UINT4": 4, "INT2": 2}
+PACKED_BITS = {"INT4": 4, "UINT4": 4, "INT2": 2}
 
 
 def bits_per_value(dtype: str) -> int:
     """Bits that one value of a schema type takes in the file; 0 for types without a fixed size."""
-    if dtype in _PACKED_BITS:
-        return _PACKED_BITS[dtype]
+    if dtype in PACKED_BITS:
+        return PACKED_BITS[dtype]
     if dtype == "BFLOAT16":
         return 16
     if dtype.startswith("FLOAT8"):
@@ -40,20 +40,10 @@ def bits_per_value(dtype: str) -> int:
 
 
 def numpy_type(dtype: str) -> np.dtype:
-    """Find the NumPy type in which a runtime takes and gives a schema type.
-
-    Args:
-        dtype: the schema's TensorType, such as "INT8".
-
-    Returns:
-        The NumPy type; object for strings, int8 for 4-bit and 2-bit values.
-
-    Raises:
-        FlatbufferError: NumPy has no such type.
-    """
+    """Find the NumPy type in which a runtime takes and gives a schema type."""
     if dtype == "STRING":
         return np.dtype(object)
-    if dtype in _PACKED_BITS:
+    if dtype in PACKED_BITS:
         return np.dtype(np.int8 if dtype.startswith("INT") else np.uint8)
     if dtype not in _NUMPY_TYPES:
         raise FlatbufferError(f"NumPy has no type for {dtype}")
@@ -63,27 +53,10 @@ def numpy_type(dtype: str) -> np.dtype:
 def constant_value(model: TFLiteModel, tensor: Tensor) -> np.ndarray:
     """Read the value that a file holds for a tensor.
 
-    Args:
-        model: the file, from ``read_model``.
-        tensor: one of its tensors.
-
     Returns:
-        An array of the tensor's shape: integers as they are stored (not multiplied by the scale),
-        4-bit and 2-bit values widened to int8 or uint8, bfloat16 widened to float32, strings as
-        an object array of bytes, sparse tensors filled up with zeros.
-
-    Raises:
-        FlatbufferError: the tensor is no constant, its type has no values, or its buffer does not
-            hold as many values as its shape asks for.
-
-    Example:
-    ```python
-    from tfcompress.tflite.flatbuffer import read_model
-
-    model = read_model("model.tflite")
-    kernel = next(tensor for tensor in model.subgraphs[0].tensors if tensor.constant)
-    constant_value(model, kernel)
-    ```
+        An array of the tensor's shape: integers as they are stored (not multiplied by the
+        scale), 4-bit and 2-bit values widened to int8 or uint8, bfloat16 widened to float32,
+        strings as an object array of bytes, sparse tensors filled up with zeros.
     """
     what = f"tensor {tensor.index} ({tensor.name!r})"
     if not tensor.constant:
@@ -95,7 +68,7 @@ def constant_value(model: TFLiteModel, tensor: Tensor) -> np.ndarray:
     if tensor.sparsity is not None:
         return _filled_up(values, tensor.sparsity, tensor.shape, what)
     count = math.prod(tensor.shape)
-    if tensor.dtype in _PACKED_BITS:
+    if tensor.dtype in PACKED_BITS:
         values = values[:count]
     if count != values.size:
         raise FlatbufferError(
@@ -104,21 +77,25 @@ def constant_value(model: TFLiteModel, tensor: Tensor) -> np.ndarray:
     return values.reshape(tensor.shape)
 
 
-def unpack_bits(data: np.ndarray, bits: int, signed: bool) -> np.ndarray:
-    """Widen values that share bytes, the first value in the lowest bits.
-
-    Args:
-        data: uint8 bytes, shape (n,).
-        bits: 2 or 4.
-        signed: whether the highest of the bits is a sign.
-
-    Returns:
-        int8 (uint8 if unsigned) values, shape (n * 8 / bits,).
+def pack_bits(values: np.ndarray, bits: int) -> np.ndarray:
+    """Return uint8 bytes in which 2-bit or 4-bit integers share bytes: see ``unpack_bits``.
 
     Example:
     ```python
-    unpack_bits(np.array([0xF1], np.uint8), bits=4, signed=True)  # [1, -1]
+    pack_bits(np.array([1, -1], np.int8), bits=4)  # [0xF1]
     ```
+    """
+    each = 8 // bits
+    flat = values.reshape(-1).astype(np.int8).view(np.uint8) & (2**bits - 1)
+    flat = np.pad(flat, (0, -flat.size % each)).reshape(-1, each)
+    return np.bitwise_or.reduce(flat << np.arange(0, 8, bits, dtype=np.uint8), axis=1).astype("u1")
+
+
+def unpack_bits(data: np.ndarray, bits: int, signed: bool) -> np.ndarray:
+    """Widen values that share bytes, the first value in the lowest bits.
+
+    Returns:
+        int8 (uint8 if unsigned) values, shape (n * 8 / bits,).
     """
     shifts = np.arange(0, 8, bits, dtype=np.uint8)
     values = (data[:, None] >> shifts & (2**bits - 1)).reshape(-1)
@@ -130,8 +107,8 @@ def unpack_bits(data: np.ndarray, bits: int, signed: bool) -> np.ndarray:
 
 def _stored_values(data: memoryview, dtype: str, what: str) -> np.ndarray:
     raw = np.frombuffer(data, np.uint8)
-    if dtype in _PACKED_BITS:
-        return unpack_bits(raw, _PACKED_BITS[dtype], signed=dtype.startswith("INT"))
+    if dtype in PACKED_BITS:
+        return unpack_bits(raw, PACKED_BITS[dtype], signed=dtype.startswith("INT"))
     size = bits_per_value(dtype) // 8
     if not size or dtype.startswith("FLOAT8"):
         raise FlatbufferError(f"{what}: values of type {dtype} cannot be read")

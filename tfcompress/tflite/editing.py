@@ -1,37 +1,50 @@
-"""Taking a .tflite file apart, changing it, and putting it together again."""
+"""Editing a .tflite file: its objects are read, changed and written."""
 
+import copy
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import flatbuffers
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 
+from tfcompress.compat.litert_schema import schema
 from tfcompress.tflite.flatbuffer import DAMAGE, IDENTIFIER, read_model
 from tfcompress.tflite.metadata import append_files, appended_files
 from tfcompress.tflite.model import FlatbufferError, Operation, TFLiteModel
-from tfcompress.tflite.names import layer_scope
+from tfcompress.tflite.names import short_name
 
 _ALIGNMENT = 16
-_REFERENCE = "SubgraphIndex"  # ends the names of options that point at a graph
+_SUBGRAPH_INDEX = "SubgraphIndex"  # ends the names of options that refer to a graph
+
+
+def record(kind: str, **fields):
+    """Return a new object of the schema with some of its fields set."""
+    made = getattr(schema, kind + "T")()
+    for name, value in fields.items():
+        setattr(made, name, value)
+    return made
+
+
+def _read_tree(content: bytes) -> schema.ModelT:
+    try:
+        return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    except DAMAGE as error:
+        raise FlatbufferError(f"damaged .tflite file: {error}") from error
 
 
 class Editor:
-    """A file taken apart: the schema's objects, and what was read from them.
+    """A file to edit: the schema's objects in ``tree``, and its content as it was in ``model``.
 
     Args:
         content: the file.
-        model: what ``read_model`` has read in it; read here when not given.
+        model: what ``read_model`` read from it; read here when not given.
     """
 
     def __init__(self, content: bytes, model: TFLiteModel | None = None):
         self.model: TFLiteModel = read_model(content) if model is None else model
         self.files = appended_files(content)
-        try:
-            self.tree = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
-        except DAMAGE as error:
-            raise FlatbufferError(f"damaged .tflite file: {error}") from error
+        self.tree = _read_tree(content)
         self.graph = self.tree.subgraphs[0] if self.tree.subgraphs else None
         self.records = list(self.graph.operators or ()) if self.graph else []
         self.last: schema.OperatorT | None = None
@@ -49,75 +62,78 @@ class Editor:
             and operation.options
         ]
 
+    def add_buffer(self, content: bytes | np.ndarray) -> int:
+        """Add a buffer; return its index."""
+        data = np.frombuffer(content, np.uint8) if isinstance(content, bytes) else content
+        self.tree.buffers.append(record("Buffer", data=data))
+        return len(self.tree.buffers) - 1
+
     def add_tensor(self, name: str, shape, dtype: str, buffer: int = 0) -> int:
         """Add a tensor to the main graph; return its index."""
-        tensor = schema.TensorT()
-        tensor.name, tensor.shape, tensor.buffer = name, list(shape), buffer
-        tensor.type = getattr(schema.TensorType, dtype)
-        self.graph.tensors.append(tensor)
+        code = getattr(schema.TensorType, dtype)
+        self.graph.tensors.append(
+            record("Tensor", name=name, shape=list(shape), buffer=buffer, type=code)
+        )
         return len(self.graph.tensors) - 1
 
     def add_constant(self, name: str, value: np.ndarray, dtype: str) -> int:
         """Add a constant to the main graph; return its index."""
-        buffer = schema.BufferT()
-        buffer.data = np.frombuffer(value.tobytes(), np.uint8)
-        self.tree.buffers.append(buffer)
-        return self.add_tensor(name, value.shape, dtype, len(self.tree.buffers) - 1)
+        return self.add_tensor(name, value.shape, dtype, self.add_buffer(value.tobytes()))
 
     def add_metadata(self, name: str, content: bytes) -> None:
         """Add an entry to the file's metadata."""
-        buffer, entry = schema.BufferT(), schema.MetadataT()
-        buffer.data = np.frombuffer(content, np.uint8)
-        self.tree.buffers.append(buffer)
-        entry.name, entry.buffer = name, len(self.tree.buffers) - 1
+        entry = record("Metadata", name=name, buffer=self.add_buffer(content))
         self.tree.metadata = [*(self.tree.metadata or ()), entry]
 
     def code(self, name: str, version: int) -> int:
-        """Return the index of an operation code, a new one where the file has none."""
+        """Return the index of an operation code, a new one if the file does not have it."""
         builtin = getattr(schema.BuiltinOperator, name)
         for index, code in enumerate(self.tree.operatorCodes):
-            if (max(code.builtinCode, code.deprecatedBuiltinCode), code.version) == (
-                builtin,
-                version,
-            ):
+            number = max(code.builtinCode, code.deprecatedBuiltinCode)
+            if (number, code.version) == (builtin, version):
                 return index
-        code = schema.OperatorCodeT()
-        code.builtinCode, code.deprecatedBuiltinCode = builtin, min(builtin, 127)
-        code.version = version
-        self.tree.operatorCodes.append(code)
+        self.tree.operatorCodes.append(
+            record(
+                "OperatorCode",
+                builtinCode=builtin,
+                deprecatedBuiltinCode=min(builtin, 127),
+                version=version,
+            )
+        )
         return len(self.tree.operatorCodes) - 1
 
-    def insert_after(self, record, name: str, inputs: list[int], output: int, options) -> None:
-        """Insert an operation of version 1 behind another."""
-        operator = schema.OperatorT()
-        operator.opcodeIndex = self.code(name, 1)
-        operator.inputs, operator.outputs = inputs, [output]
+    def operator(self, name: str, inputs: list[int], output: int, options) -> schema.OperatorT:
+        """Return a new operation of version 1, to be inserted into a graph."""
+        operator = record(
+            "Operator", opcodeIndex=self.code(name, 1), inputs=inputs, outputs=[output]
+        )
         if options is not None:
             kind = type(options).__name__.removesuffix("T")
             operator.builtinOptionsType = getattr(schema.BuiltinOptions, kind)
             operator.builtinOptions = options
-        place = next(i for i, other in enumerate(self.graph.operators) if other is record)
+        return operator
+
+    def insert_after(self, before, name: str, inputs: list[int], output: int, options) -> None:
+        """Insert an operation of version 1 after another one of the main graph."""
+        operator = self.operator(name, inputs, output, options)
+        place = next(i for i, other in enumerate(self.graph.operators) if other is before)
         self.graph.operators.insert(place + 1, operator)
         self.last = operator
 
     def remove_dead_operations(self) -> int:
-        """Remove operations of the main graph whose outputs nobody reads; return how many."""
+        """Remove operations of the main graph whose outputs are not used; return how many."""
         before = len(self.graph.operators)
-        needed = {int(i) for i in self.graph.outputs}
+        needed = set(indices(self.graph.outputs))
         kept = []
         for operator in reversed(self.graph.operators):
-            if not needed & _indices(operator.outputs):
-                continue
-            needed |= _indices(operator.inputs)
-            kept.append(operator)
+            if needed.intersection(indices(operator.outputs)):
+                needed.update(indices(operator.inputs))
+                kept.append(operator)
         self.graph.operators = kept[::-1]
         return before - len(kept)
 
     def packed(self) -> bytes:
-        """Put the file together again, without the operation codes that nothing uses any more.
-
-        A runtime looks up every code of a file, used or not.
-        """
+        """Return the file, without unused operation codes: a runtime looks up all of them."""
         operators = [op for graph in self.tree.subgraphs for op in graph.operators or ()]
         used = sorted({operator.opcodeIndex for operator in operators})
         self.tree.operatorCodes = [self.tree.operatorCodes[index] for index in used]
@@ -129,22 +145,33 @@ class Editor:
 
 
 class _AlignedBuilder(flatbuffers.Builder):
-    """Puts constants where the schema wants them (``force_align``), as kernels read them there."""
+    """Aligns constants as the schema requires (``force_align``) and kernels expect."""
 
     def StartVector(self, elemSize, numElems, alignment):  # noqa: N802, N803 - flatbuffers' names
         return super().StartVector(elemSize, numElems, _ALIGNMENT if elemSize == 1 else alignment)
 
 
-def _indices(values) -> set[int]:
-    return set() if values is None else {int(value) for value in values}
+def indices(values: Iterable[int] | None) -> list[int]:
+    """Return tensor indices, a list or an array in the schema's objects, as integers."""
+    return [] if values is None else [int(value) for value in values]
+
+
+def text(name: bytes | str | None) -> str:
+    """Return a name, which the schema's objects hold as bytes, or as text once it was set."""
+    return name.decode("utf-8", errors="replace") if isinstance(name, bytes) else name or ""
+
+
+def free_name(name: str, taken: set[str]) -> str:
+    """Return a name that no tensor has, numbered as TensorFlow numbers nodes; it is then taken."""
+    node, *others = name.split(";")
+    numbered = (";".join([f"{node}_{number}", *others]) for number in itertools.count(2))
+    free = next(each for each in itertools.chain([name], numbered) if each not in taken)
+    taken.add(free)
+    return free
 
 
 def share_buffers(tree: schema.ModelT) -> None:
-    """Store equal buffers once and drop those that nothing uses.
-
-    Args:
-        tree: the file's objects, changed in place. The first buffer stays the empty one.
-    """
+    """Store equal buffers once and drop unused ones; the first buffer stays the empty one."""
     kept, places = [schema.BufferT()], {(b"", 0, 0): 0}
 
     def place(index: int) -> int:
@@ -166,105 +193,91 @@ def share_buffers(tree: schema.ModelT) -> None:
     tree.buffers = kept
 
 
-class OperationCutter:
-    """Cuts operations out of a file.
+def shorten_names(tree: schema.ModelT) -> None:
+    """Shorten the names of tensors, see ``short_name``."""
+    for graph in tree.subgraphs:
+        tensors = list(graph.tensors or ())
+        names = [text(tensor.name) for tensor in tensors]
+        taken = set(names)
+        for tensor, name in zip(tensors, names, strict=True):
+            if short_name(name) != name:
+                tensor.name = free_name(short_name(name), taken)
 
-    Args:
-        content: the bytes of a file that ``read_model`` has accepted.
-        model: what it read.
 
-    Raises:
-        FlatbufferError: a part that ``read_model`` does not read is damaged.
+def compact(content: bytes) -> bytes:
+    """Return a smaller file with the same content: short names, no empty buffers.
+
+    The converter names a tensor after all TensorFlow nodes fused into it, each with the model's
+    name, and gives every computed tensor an empty buffer: together a tenth of a small file.
     """
+    editor = Editor(content)
+    shorten_names(editor.tree)
+    share_buffers(editor.tree)
+    return editor.packed()
+
+
+class OperationCutter:
+    """Extracts single operations of a file's main graph, each as a file of its own."""
 
     def __init__(self, content: bytes, model: TFLiteModel):
-        try:
-            self._tree = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
-        except DAMAGE as error:
-            raise FlatbufferError(f"damaged .tflite file: {error}") from error
-        self._model = model
+        self._tree, self._model = _read_tree(content), model
 
     def cut(self, index: int) -> bytes | None:
-        """Make a file of one operation of the main graph.
+        """Return a file of one operation: its inputs are those that are not constant.
 
-        Its inputs are what the operation reads from the graph, its outputs are the operation's.
-
-        Args:
-            index: the operation's place in the main graph.
-
-        Returns:
-            The file; None if the operation needs more of the file than its own tensors: the body
-            of a loop, or a resource.
+        None if the operation needs more than its own tensors: the body of a loop, or a resource.
         """
+        tree, tensors = self._tree, self._model.subgraphs[0].tensors
         operation = self._model.subgraphs[0].operations[index]
-        tensors = self._model.subgraphs[0].tensors
         used = dict.fromkeys(
             i for i in (*operation.inputs, *operation.intermediates, *operation.outputs) if i >= 0
         )
         resources = any(tensors[i].dtype in ("RESOURCE", "VARIANT") for i in used)
         if resources or any(key.endswith("subgraph_index") for key in operation.options):
             return None
+        source = tree.subgraphs[0]
         places = {old: new for new, old in enumerate(used)}
-        return _packed(self._tree, operation, places, self._fed(operation, tensors))
-
-    @staticmethod
-    def _fed(operation, tensors) -> list[int]:
-        return [
-            i
-            for i in dict.fromkeys(operation.inputs)
-            if i >= 0 and not tensors[i].constant and not tensors[i].variable
-        ]
-
-
-def _packed(
-    tree: schema.ModelT, operation: Operation, places: dict[int, int], fed: list[int]
-) -> bytes:
-    source = tree.subgraphs[0]
-    model, graph = schema.ModelT(), schema.SubGraphT()
-    operator = _copied(source.operators[operation.index])
-    model.version = tree.version
-    model.description = "one operation"
-    model.operatorCodes = [tree.operatorCodes[operator.opcodeIndex]]
-    model.buffers = [schema.BufferT()]
-    graph.tensors = []
-    for old in places:
-        tensor = _copied(source.tensors[old])
-        buffer = tree.buffers[tensor.buffer]
-        tensor.buffer = 0
-        if buffer.data is not None and len(buffer.data):
-            model.buffers.append(buffer)
-            tensor.buffer = len(model.buffers) - 1
-        graph.tensors.append(tensor)
-
-    operator.opcodeIndex = 0
-    operator.inputs = [places.get(i, -1) for i in operation.inputs]
-    operator.outputs = [places.get(i, -1) for i in operation.outputs]
-    operator.intermediates = [places.get(i, -1) for i in operation.intermediates]
-    graph.inputs = [places[i] for i in fed]
-    graph.outputs = [places[i] for i in operation.outputs if i >= 0]
-    graph.operators = [operator]
-    model.subgraphs = [graph]
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(model.Pack(builder), IDENTIFIER)
-    return bytes(builder.Output())
-
-
-def _copied(record):
-    """Copy an object of the schema, not what it points to."""
-    copy = type(record)()
-    vars(copy).update(vars(record))
-    return copy
+        buffers, copies = [schema.BufferT()], []
+        for old in used:
+            tensor = copy.copy(source.tensors[old])
+            buffer = tree.buffers[tensor.buffer]
+            tensor.buffer = 0
+            if buffer.data is not None and len(buffer.data):
+                buffers.append(buffer)
+                tensor.buffer = len(buffers) - 1
+            copies.append(tensor)
+        operator = copy.copy(source.operators[index])
+        code = tree.operatorCodes[operator.opcodeIndex]
+        operator.opcodeIndex = 0
+        for field in ("inputs", "outputs", "intermediates"):
+            setattr(operator, field, [places.get(i, -1) for i in getattr(operation, field)])
+        graph = record(
+            "SubGraph",
+            tensors=copies,
+            inputs=[
+                places[i]
+                for i in dict.fromkeys(operation.inputs)
+                if i >= 0 and not tensors[i].constant and not tensors[i].variable
+            ],
+            outputs=[places[i] for i in operation.outputs if i >= 0],
+            operators=[operator],
+        )
+        model = record(
+            "Model",
+            version=tree.version,
+            description="one operation",
+            operatorCodes=[code],
+            buffers=buffers,
+            subgraphs=[graph],
+        )
+        builder = flatbuffers.Builder(1024)
+        builder.Finish(model.Pack(builder), IDENTIFIER)
+        return bytes(builder.Output())
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A graph that a caller can ask a file for.
-
-    Attributes:
-        editor: the file that has it as its main graph.
-        inputs: the names of what it takes, in order.
-        outputs: the names of what it gives, in order.
-    """
+    """The main graph of a file, and the names of its inputs and outputs in a signature."""
 
     editor: Editor
     inputs: Sequence[str]
@@ -272,14 +285,9 @@ class Entry:
 
 
 def assemble(entries: Mapping[str, Entry]) -> Editor:
-    """Put files together, with a signature for the main graph of each.
+    """Join files, with a signature for the main graph of each; the first stays the main graph.
 
-    Args:
-        entries: the files by the signature's key. The first one's graph becomes the main one, which
-            runs where no signature is asked for. They must not be used afterwards.
-
-    Returns:
-        The file. Constants that are equal are stored once.
+    The other editors must not be used afterwards.
     """
     first, *others = entries.values()
     tree = first.editor.tree
@@ -297,7 +305,7 @@ def assemble(entries: Mapping[str, Entry]) -> Editor:
 
 
 def _append(tree: schema.ModelT, other: schema.ModelT) -> None:
-    """Add the graphs of another file, and what they refer to."""
+    """Append the graphs of another file, and what they refer to."""
     graphs, buffers, codes = len(tree.subgraphs), len(tree.buffers), len(tree.operatorCodes)
     for graph in other.subgraphs:
         for tensor in graph.tensors or ():
@@ -306,7 +314,7 @@ def _append(tree: schema.ModelT, other: schema.ModelT) -> None:
         for operator in graph.operators or ():
             operator.opcodeIndex += codes
             for name, value in vars(operator.builtinOptions or object).items():
-                if name.endswith(_REFERENCE):
+                if name.endswith(_SUBGRAPH_INDEX):
                     setattr(operator.builtinOptions, name, value + graphs)
     tree.subgraphs += other.subgraphs
     tree.buffers += other.buffers
@@ -314,98 +322,19 @@ def _append(tree: schema.ModelT, other: schema.ModelT) -> None:
 
 
 def _signature(key: str, entry: Entry, index: int, graph: schema.SubGraphT):
-    """Name what a graph takes and gives."""
-    record = schema.SignatureDefT()
-    record.signatureKey, record.subgraphIndex = key, index
-    record.inputs = _named(entry.inputs, graph.inputs)
+    """Return a signature; free names of inputs also become those of their tensors."""
     taken = {tensor.name for tensor in graph.tensors}
     for name, tensor in zip(entry.inputs, graph.inputs, strict=True):
-        if name not in taken:  # a reader without signatures finds the user's names as well
+        if name not in taken:  # for readers that do not know signatures
             graph.tensors[int(tensor)].name = name
-    record.outputs = _named(entry.outputs, graph.outputs)
-    return record
-
-
-def _named(names: Sequence[str], tensors: Sequence[int]):
-    """Name tensors."""
-    records = []
-    for name, tensor in zip(names, tensors, strict=True):
-        record = schema.TensorMapT()
-        record.name, record.tensorIndex = name, int(tensor)
-        records.append(record)
-    return records
-
-
-def compact(content: bytes) -> bytes:
-    """Shorten the names of a file's tensors, and drop its empty buffers.
-
-    Args:
-        content: a .tflite file.
-
-    Returns:
-        The file: it computes the same, its signatures are the same, and each tensor names the same
-        layers.
-
-    Raises:
-        FlatbufferError: the file is damaged.
-    """
-    editor = Editor(content)
-    shorten_names(editor.tree)
-    share_buffers(editor.tree)
-    return editor.packed()
-
-
-def shorten_names(tree: schema.ModelT) -> None:
-    """Shorten the names of tensors, in place.
-
-    Args:
-        tree: the file's objects.
-    """
-    for graph in tree.subgraphs:
-        records = list(graph.tensors or ())
-        names = [_text(record.name) for record in records]
-        taken = set(names)
-        for record, name in zip(records, names, strict=True):
-            short = short_name(name)
-            if short != name:
-                record.name = _free_name(short, taken)
-                taken.add(record.name)
-
-
-def _text(name) -> str:
-    """Return a tensor's name as text."""
-    return (name or b"").decode(errors="replace") if isinstance(name, bytes | None) else name
-
-
-def short_name(name: str) -> str:
-    """Leave out the model's own name, and all but one node of each layer.
-
-    Args:
-        name: a tensor's name in a file.
-
-    Returns:
-        A name with the same ``layer_scopes``.
-
-    Example:
-    ```python
-    short_name("net/conv/BiasAdd;net/conv/convolution;net/norm/mul")
-    # "/conv/BiasAdd;/norm/"
-    ```
-    """
-    first, *others = name.split(";")
-    scope = layer_scope(first)
-    seen = {scope}
-    kept = [first if scope is None else first[first.index("/") :]]
-    for node in others:
-        scope = layer_scope(node)
-        if scope not in seen:
-            seen.add(scope)
-            kept.append(f"/{scope}/")
-    return ";".join(kept)
-
-
-def _free_name(name, taken):
-    """Return a name that no tensor has: numbered if need be, as TensorFlow numbers nodes."""
-    node, *others = name.split(";")
-    numbered = (";".join([f"{node}_{number}", *others]) for number in itertools.count(2))
-    return next(each for each in itertools.chain([name], numbered) if each not in taken)
+    sides = {
+        side: [
+            record("TensorMap", name=name, tensorIndex=int(tensor))
+            for name, tensor in zip(names, tensors, strict=True)
+        ]
+        for side, names, tensors in (
+            ("inputs", entry.inputs, graph.inputs),
+            ("outputs", entry.outputs, graph.outputs),
+        )
+    }
+    return record("SignatureDef", signatureKey=key, subgraphIndex=index, **sides)

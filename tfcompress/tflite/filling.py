@@ -1,49 +1,50 @@
-"""Filling a float .tflite file with integers: types, scales, constants, ports and versions.
+"""Filling a float .tflite file with integers: types, scales, constants and versions.
 
-A planner decides in which form each tensor is stored; this module writes that down. It edits the
-float graph in place and adds operations only where a reader wants another form than the one stored,
-and where the caller of the file wants another type than the graph computes with.
+A planner decides in which form each tensor is stored. This module edits the float graph in place,
+and adds operations only where an operation reads another form than the stored one, or where an
+input or output has another type than the graph computes with.
 
 Source: the quantization specification, https://ai.google.dev/edge/litert/models/quantization_spec
 """
 
 import dataclasses
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 
+from tfcompress.compat.litert_schema import schema
 from tfcompress.tflite import operations
-from tfcompress.tflite.editing import Editor, share_buffers
+from tfcompress.tflite.constants import PACKED_BITS, pack_bits
+from tfcompress.tflite.editing import (
+    Editor,
+    free_name,
+    indices,
+    record,
+    share_buffers,
+    text,
+)
 from tfcompress.tflite.flatbuffer import OPERATIONS, TENSOR_TYPES
 
 INTEGER_TYPES = ("INT2", "INT4", "INT8", "UINT8", "INT16", "INT32", "INT64")
-PORT_TYPES = ("INT8", "UINT8", "INT16", "FLOAT32")
-_PACKED_BITS = {"INT4": 4, "INT2": 2}
+IO_TYPES = ("INT8", "UINT8", "INT16", "FLOAT32")
 _NUMPY_TYPES = {"FLOAT16": np.float16, "FLOAT32": np.float32, "INT4": np.int8, "INT2": np.int8}
 _UINT8_OFFSET = 128  # between an INT8 and the UINT8 of the same real value
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Storage:
-    """How a tensor is stored: ``real = scale * (integer - zero_point)``.
+    """How a tensor is stored: ``real = scale * (integer - zero_point)``."""
 
-    Attributes:
-        dtype: the schema's type: one of "INT2", "INT4", "INT8", "UINT8", "INT16", "INT32",
-            "INT64", "FLOAT16", "FLOAT32".
-        scales: float32, one, or one for each index along ``axis``; none for float types.
-        zero_points: as many as ``scales``; empty means zeros.
-        axis: the dimension that the scales run along.
-        values: a constant's integers or floats in the tensor's shape, one to an element (4-bit and
-            2-bit values are packed when they are written); None for what is computed or fed.
-    """
-
+    # The schema's type: one of "INT2", "INT4", "INT8", "UINT8", "INT16", "INT32", "INT64",
+    # "FLOAT16", "FLOAT32".
     dtype: str
+    # Float32, one, or one for each index along ``axis``; none for float types.
     scales: Sequence[float] | np.ndarray = ()
-    zero_points: Sequence[int] | np.ndarray = ()
-    axis: int = 0
+    zero_points: Sequence[int] | np.ndarray = ()  # as many as ``scales``; empty means zeros
+    axis: int = 0  # the dimension that the scales run along
+    # A constant's integers or floats in the tensor's shape, one to an element (4-bit and 2-bit
+    # values are packed when they are written); None for what is computed or fed.
     values: np.ndarray | None = None
 
     @property
@@ -62,23 +63,20 @@ class Storage:
 
 @dataclasses.dataclass(frozen=True)
 class Filling:
-    """What a float file is filled with; indices are those of the float file.
+    """What a float file is filled with; indices are those of the float file."""
 
-    Attributes:
-        storages: by (subgraph, tensor), the stored form. Tensors not named stay as they are.
-        reads: by (subgraph, operation, input position), the form that the operation reads the
-            input in, where it is not the stored one. With ``values``, the operation gets a constant
-            of its own. Without, the stored tensor is converted: QUANTIZE to integers, DEQUANTIZE
-            to FLOAT32; all who want one form of a tensor share one conversion.
-        outputs: by (subgraph, output position), the form that the graph gives, where it is not
-            the stored one.
-        intermediates: by (subgraph, operation), the inner tensors of an
-            UNIDIRECTIONAL_SEQUENCE_LSTM: four gates and the hidden state.
-    """
-
+    # By (subgraph, tensor), the stored form. Tensors not named stay as they are.
     storages: Mapping[tuple[int, int], Storage]
+    # By (subgraph, operation, input position), the form that the operation reads the input in,
+    # where it is not the stored one. With ``values``, the operation gets a constant of its own.
+    # Without, the stored tensor is converted: QUANTIZE to integers, DEQUANTIZE to FLOAT32; all
+    # who want one form of a tensor share one conversion.
     reads: Mapping[tuple[int, int, int], Storage] = dataclasses.field(default_factory=dict)
+    # By (subgraph, output position), the form that the graph gives, where it is not the stored
+    # one.
     outputs: Mapping[tuple[int, int], Storage] = dataclasses.field(default_factory=dict)
+    # By (subgraph, operation), the inner tensors of an UNIDIRECTIONAL_SEQUENCE_LSTM: four gates
+    # and the hidden state.
     intermediates: Mapping[tuple[int, int], Sequence[Storage]] = dataclasses.field(
         default_factory=dict
     )
@@ -89,39 +87,15 @@ def fill(
 ) -> None:
     """Fill a float file with integers, in place.
 
-    Tensors keep their indices, signatures their names and the order of their ports. Versions and
-    options of the operations whose tensors change follow ``operations``; an operation that its
-    table does not know keeps its own. Equal constants are stored once, and values that nothing uses
-    any more are dropped: the same filling always gives the same bytes.
-
-    Args:
-        editor: the float file; call its ``packed`` afterwards.
-        filling: the form of each tensor.
-        input_dtype: the type of inputs that are stored quantized: "INT8", "UINT8", "INT16", or
-            "FLOAT32". Other inputs keep their type.
-        output_dtype: the same for outputs.
-
-    Raises:
-        ValueError: a form does not fit its tensor, or a type cannot be had.
-
-    Example:
-    ```python
-    from tfcompress.tflite.constants import constant_value
-
-    with open("model_float.tflite", "rb") as file:
-        editor = Editor(file.read())
-    (graph,) = editor.model.subgraphs
-    dense = next(each for each in graph.operations if each.name == "FULLY_CONNECTED")
-    weights = constant_value(editor.model, graph.tensors[dense.inputs[1]])
-    storages = {(0, dense.inputs[1]): Storage("FLOAT16", values=weights)}
-    fill(editor, Filling(storages, reads={(0, dense.index, 1): Storage("FLOAT32")}))
-    content = editor.packed()
-    ```
+    Tensors keep their indices, signatures their names and the order of inputs and outputs. Versions
+    and options of the operations whose tensors change follow ``operations``; an operation that its
+    table does not know keeps its own. Equal constants are stored once, and unused values are
+    dropped: the same filling always gives the same bytes.
     """
     for dtype in (input_dtype, output_dtype):
-        if dtype not in PORT_TYPES:
+        if dtype not in IO_TYPES:
             raise ValueError(
-                f"A file takes and gives quantized values as one of {list(PORT_TYPES)}. "
+                f"The type of quantized inputs and outputs must be one of {list(IO_TYPES)}. "
                 f"Received: {dtype!r}"
             )
     entries = editor.model.entry_subgraphs()
@@ -131,32 +105,11 @@ def fill(
         graph.convert_reads()
         graph.convert_outputs()
         if graph.index in entries:
-            graph.give_ports(input_dtype, output_dtype)
+            graph.convert_inputs_and_outputs(input_dtype, output_dtype)
     for graph in graphs:
         graph.set_versions()
         graph.empty_unused_constants()
     share_buffers(editor.tree)
-
-
-def pack_bits(values: np.ndarray, bits: int) -> np.ndarray:
-    """Let values share bytes, the first value in the lowest bits.
-
-    Args:
-        values: integers that ``bits`` bits hold, any shape.
-        bits: 2 or 4.
-
-    Returns:
-        uint8 bytes, shape (ceil(values.size * bits / 8),): what ``unpack_bits`` undoes.
-
-    Example:
-    ```python
-    pack_bits(np.array([1, -1], np.int8), bits=4)  # [0xF1]
-    ```
-    """
-    each = 8 // bits
-    flat = values.reshape(-1).astype(np.int8).view(np.uint8) & (2**bits - 1)
-    flat = np.pad(flat, (0, -flat.size % each)).reshape(-1, each)
-    return np.bitwise_or.reduce(flat << np.arange(0, 8, bits, dtype=np.uint8), axis=1).astype("u1")
 
 
 class _Graph:
@@ -164,16 +117,21 @@ class _Graph:
 
     def __init__(self, editor: Editor, index: int, filling: Filling):
         self.editor, self.index, self.filling = editor, index, filling
-        self.record = editor.tree.subgraphs[index]
+        self.graph = editor.tree.subgraphs[index]
         self.read = editor.model.subgraphs[index]
-        self.operators = list(self.record.operators or ())
+        self.operators = list(self.graph.operators or ())
         self.names = {tensor.name for tensor in self.read.tensors}
         self.forms = {t: s for (graph, t), s in filling.storages.items() if graph == index}
         self.converted: dict[tuple, int] = {}
         self.changed = set(self.forms)
+        signatures = editor.tree.signatureDefs or ()
+        self.signatures = [entry for entry in signatures if entry.subgraphIndex == index]
+
+    def name(self, tensor: int) -> str:
+        return text(self.graph.tensors[tensor].name)
 
     def store(self) -> None:
-        """Give the tensors their stored forms."""
+        """Store the tensors in their forms."""
         for tensor, storage in sorted(self.forms.items()):
             if not 0 <= tensor < len(self.read.tensors):
                 raise ValueError(
@@ -193,74 +151,59 @@ class _Graph:
 
     def set_form(self, tensor: int, storage: Storage) -> None:
         """Give one tensor its type, its scales and, if it is a constant, its bytes."""
-        record = self.record.tensors[tensor]
-        _require_fit(record, storage)
-        record.type = getattr(schema.TensorType, storage.dtype)
-        record.quantization = _quantization(storage)
-        record.sparsity = None
+        stored = self.graph.tensors[tensor]
+        _require_fit(stored, storage)
+        stored.type = getattr(schema.TensorType, storage.dtype)
+        stored.quantization = _quantization(storage)
+        stored.sparsity = None
         if storage.values is not None:
-            record.buffer = self.add_buffer(storage)
+            stored.buffer = self.editor.add_buffer(_bytes(storage))
         self.changed.add(tensor)
 
-    def add_buffer(self, storage: Storage) -> int:
-        """Add a constant's bytes."""
-        buffer = schema.BufferT()
-        buffer.data = _bytes(storage)
-        self.editor.tree.buffers.append(buffer)
-        return len(self.editor.tree.buffers) - 1
+    def add_tensor(self, name: str, storage: Storage, **fields) -> int:
+        """Add a tensor."""
+        self.graph.tensors.append(record("Tensor", name=free_name(name, self.names), **fields))
+        self.set_form(len(self.graph.tensors) - 1, storage)
+        return len(self.graph.tensors) - 1
 
-    def add_tensor(self, like: int, name: str, storage: Storage) -> int:
-        """Add a tensor of another's shape."""
-        source, record = self.record.tensors[like], schema.TensorT()
-        record.name = self.free_name(name)
-        record.shape, record.shapeSignature = source.shape, source.shapeSignature
-        record.hasRank = source.hasRank
-        self.record.tensors.append(record)
-        self.set_form(len(self.record.tensors) - 1, storage)
-        return len(self.record.tensors) - 1
-
-    def free_name(self, name: str) -> str:
-        """Number a name that is taken."""
-        numbered = (f"{name}_{number}" for number in itertools.count(2))
-        free = next(each for each in itertools.chain([name], numbered) if each not in self.names)
-        self.names.add(free)
-        return free
+    def add_converted(self, source: int, dtype: str, storage: Storage) -> int:
+        """Add a tensor with the shape of another, named after it and a type."""
+        shape = self.graph.tensors[source]
+        return self.add_tensor(
+            f"{self.name(source)}:{dtype.lower()}",
+            storage,
+            shape=shape.shape,
+            shapeSignature=shape.shapeSignature,
+            hasRank=shape.hasRank,
+        )
 
     def set_intermediates(self, operator: schema.OperatorT, storages: Sequence[Storage]) -> None:
-        """Give a fused LSTM its inner tensors their scales; add the tensors if it has none."""
-        present = [] if operator.intermediates is None else [int(i) for i in operator.intermediates]
-        if present and len(present) != len(storages):
+        """Set the forms of a fused LSTM's intermediates; add the tensors if it has none."""
+        present = indices(operator.intermediates)
+        if not present:
+            output = self.name(operator.outputs[0])
+            operator.intermediates = [
+                self.add_tensor(f"{output}:inner{place}", storage, shape=[0])
+                for place, storage in enumerate(storages)
+            ]
+            return
+        if len(present) != len(storages):
             raise ValueError(
-                f"An operation of subgraph {self.index} has {len(present)} inner tensors. "
+                f"An operation of subgraph {self.index} has {len(present)} intermediate tensors. "
                 f"Received: storages for {len(storages)}"
             )
-        output = _text(self.record.tensors[operator.outputs[0]].name)
-        for place, storage in enumerate(storages):
-            if present:
-                self.set_form(present[place], storage)
-                continue
-            record = schema.TensorT()
-            record.name, record.shape = self.free_name(f"{output}:inner{place}"), [0]
-            self.record.tensors.append(record)
-            self.set_form(len(self.record.tensors) - 1, storage)
-        if not present:
-            end = len(self.record.tensors)
-            operator.intermediates = list(range(end - len(storages), end))
-
-    def form(self, tensor: int) -> Storage:
-        """Tell the stored form of a tensor."""
-        dtype = TENSOR_TYPES[self.record.tensors[tensor].type]
-        return self.forms.get(tensor) or Storage(dtype)
+        for tensor, storage in zip(present, storages, strict=True):
+            self.set_form(tensor, storage)
 
     def convert_reads(self) -> None:
-        """Let operations read the forms that they want."""
+        """Give operations their inputs in the forms that they read."""
         for (graph, operation, position), storage in sorted(
             self.filling.reads.items(), key=lambda item: item[0]
         ):
             if graph != self.index:
                 continue
             operator = self.operators[operation]
-            inputs = [int(i) for i in operator.inputs]
+            inputs = indices(operator.inputs)
             source = inputs[position] if position < len(inputs) else -1
             if source < 0:
                 raise ValueError(
@@ -274,164 +217,152 @@ class _Graph:
             operator.inputs = inputs
 
     def own_constant(self, source: int, storage: Storage) -> int:
-        """Return a constant in another form than the stored one: one for all who want it."""
+        """Return a constant in another form, shared by all operations that read it."""
         key = source, storage.key, _bytes(storage).tobytes()
         if key not in self.converted:
-            name = f"{_text(self.record.tensors[source].name)}:{storage.dtype.lower()}"
-            self.converted[key] = self.add_tensor(source, name, storage)
+            self.converted[key] = self.add_converted(source, storage.dtype, storage)
         return self.converted[key]
 
     def conversion(self, source: int, storage: Storage, before: schema.OperatorT | None) -> int:
         """Return a tensor in another form, computed once, before its first reader."""
-        if storage.key == self.form(source).key:
+        stored = TENSOR_TYPES[self.graph.tensors[source].type]
+        if storage.key == (self.forms.get(source) or Storage(stored)).key:
             return source
         key = source, storage.key
         if key not in self.converted:
-            name = f"{_text(self.record.tensors[source].name)}:{storage.dtype.lower()}"
-            target = self.add_tensor(source, name, storage)
-            operator = self.converter(source, target, storage)
-            operators = self.record.operators
+            target = self.add_converted(source, storage.dtype, storage)
+            operators = self.graph.operators
             place = len(operators)
             if before is not None:
                 place = next(i for i, other in enumerate(operators) if other is before)
-            operators.insert(place, operator)
+            operators.insert(place, self.converter(source, target, storage.dtype))
             self.converted[key] = target
         return self.converted[key]
 
-    def converter(self, source: int, target: int, storage: Storage) -> schema.OperatorT:
-        """Make the operation that computes one form from another."""
-        name = "DEQUANTIZE" if storage.dtype == "FLOAT32" else "QUANTIZE"
-        if storage.dtype not in ("INT8", "UINT8", "INT16", "FLOAT32"):
+    def converter(self, source: int, target: int, dtype: str) -> schema.OperatorT:
+        """Return the operation that converts a tensor to a type."""
+        name = "DEQUANTIZE" if dtype == "FLOAT32" else "QUANTIZE"
+        if dtype not in IO_TYPES:
             raise ValueError(
-                f"No operation converts {_text(self.record.tensors[source].name)!r} to "
-                f"{storage.dtype}: a constant needs values of its own."
+                f"No operation converts {self.name(source)!r} to {dtype}: a constant needs values "
+                "of its own."
             )
-        operator = schema.OperatorT()
-        operator.inputs, operator.outputs = [source], [target]
-        options = getattr(schema, f"{name.capitalize()}OptionsT")()
-        operator.builtinOptionsType = getattr(schema.BuiltinOptions, f"{name.capitalize()}Options")
-        operator.builtinOptions = options
-        operator.opcodeIndex = self.editor.code(name, 1)
-        return operator
+        options = record(f"{name.capitalize()}Options")
+        return self.editor.operator(name, [source], target, options)
 
     def convert_outputs(self) -> None:
-        """Let the graph give the forms that are asked for."""
+        """Convert the graph's outputs to the forms that are requested."""
         for (graph, position), storage in sorted(
             self.filling.outputs.items(), key=lambda item: item[0]
         ):
             if graph == self.index:
-                source = int(self.record.outputs[position])
+                source = int(self.graph.outputs[position])
                 self.replace_output(position, self.conversion(source, storage, before=None))
 
-    def give_ports(self, input_dtype: str, output_dtype: str) -> None:
-        """Let the graph take and give the user's types."""
-        for tensor in dict.fromkeys(int(i) for i in self.record.inputs):
-            port = self.port_storage(tensor, input_dtype, "input")
-            if port is not None:
-                self.add_input_port(tensor, port)
-        for tensor in dict.fromkeys(int(i) for i in self.record.outputs):
-            port = self.port_storage(tensor, output_dtype, "output")
-            if port is None:
+    def convert_inputs_and_outputs(self, input_dtype: str, output_dtype: str) -> None:
+        """Convert the graph's inputs and outputs to the user's types."""
+        for tensor in dict.fromkeys(indices(self.graph.inputs)):
+            storage = self.io_storage(tensor, input_dtype, "input")
+            if storage is not None:
+                self.convert_input(tensor, storage)
+        for tensor in dict.fromkeys(indices(self.graph.outputs)):
+            storage = self.io_storage(tensor, output_dtype, "output")
+            if storage is None:
                 continue
-            outer = self.conversion(tensor, port, before=None)
+            outer = self.conversion(tensor, storage, before=None)
             self.swap_names(tensor, outer)
-            for position, output in enumerate(self.record.outputs):
+            for position, output in enumerate(self.graph.outputs):
                 if output == tensor:
                     self.replace_output(position, outer)
 
-    def port_storage(self, tensor: int, dtype: str, what: str) -> Storage | None:
-        """Tell the form of a port; None if the tensor itself is the port."""
-        record = self.record.tensors[tensor]
-        stored = TENSOR_TYPES[record.type]
-        quantized = record.quantization is not None and record.quantization.scale is not None
+    def io_storage(self, tensor: int, dtype: str, side: str) -> Storage | None:
+        """Return the form of an input or output; None if it is the stored one."""
+        quantization = self.graph.tensors[tensor].quantization
+        stored = TENSOR_TYPES[self.graph.tensors[tensor].type]
+        quantized = quantization is not None and quantization.scale is not None
         if not quantized or stored not in ("INT8", "INT16") or stored == dtype:
             return None
         if dtype == "FLOAT32":
             return Storage("FLOAT32")
         if (stored, dtype) != ("INT8", "UINT8"):
             raise ValueError(
-                f"The {what} {_text(record.name)!r} is stored as {stored}, so that the file "
-                f"{'takes' if what == 'input' else 'gives'} {stored} or FLOAT32"
-                f"{', or UINT8' if stored == 'INT8' else ''}. Received: {dtype!r}"
+                f"The {side} {self.name(tensor)!r} is stored as {stored}, so its type in the file "
+                f"can be {stored} or FLOAT32{', or UINT8' if stored == 'INT8' else ''}. "
+                f"Received: {dtype!r}"
             )
-        zero_point = int(record.quantization.zeroPoint[0]) + _UINT8_OFFSET
-        return Storage("UINT8", np.asarray(record.quantization.scale), (zero_point,))
+        zero_point = int(quantization.zeroPoint[0]) + _UINT8_OFFSET
+        return Storage("UINT8", np.asarray(quantization.scale), (zero_point,))
 
-    def add_input_port(self, tensor: int, port: Storage) -> None:
-        """Put a QUANTIZE between an input of the user's type and the stored tensor."""
-        stored = TENSOR_TYPES[self.record.tensors[tensor].type]
-        name = f"{_text(self.record.tensors[tensor].name)}:{stored.lower()}"
-        outer = self.add_tensor(tensor, name, port)
+    def convert_input(self, tensor: int, storage: Storage) -> None:
+        """Insert a QUANTIZE between an input of the user's type and the stored tensor."""
+        stored = TENSOR_TYPES[self.graph.tensors[tensor].type]
+        outer = self.add_converted(tensor, stored, storage)
         self.swap_names(tensor, outer)
-        operator = self.converter(outer, tensor, Storage(stored))
-        self.record.operators = [operator, *(self.record.operators or ())]
-        self.record.inputs = [outer if i == tensor else int(i) for i in self.record.inputs]
-        for signature in self.signatures():
-            for entry in signature.inputs or ():
-                if entry.tensorIndex == tensor:
-                    entry.tensorIndex = outer
+        self.graph.operators = [
+            self.converter(outer, tensor, stored),
+            *(self.graph.operators or ()),
+        ]
+        self.graph.inputs = [outer if i == tensor else i for i in indices(self.graph.inputs)]
+        for signature in self.signatures:
+            _replace(signature.inputs, tensor, outer)
 
     def replace_output(self, position: int, tensor: int) -> None:
         """Make another tensor an output, in the graph and in its signatures."""
-        old = int(self.record.outputs[position])
-        outputs = [int(i) for i in self.record.outputs]
-        outputs[position] = tensor
-        self.record.outputs = outputs
-        for signature in self.signatures():
-            for entry in signature.outputs or ():
-                if entry.tensorIndex == old:
-                    entry.tensorIndex = tensor
+        outputs = indices(self.graph.outputs)
+        old, outputs[position] = outputs[position], tensor
+        self.graph.outputs = outputs
+        for signature in self.signatures:
+            _replace(signature.outputs, old, tensor)
 
     def swap_names(self, one: int, other: int) -> None:
-        """Let the port keep the name that the tensor had."""
-        first, second = self.record.tensors[one], self.record.tensors[other]
+        """Give an input or output the name that the stored tensor had."""
+        first, second = self.graph.tensors[one], self.graph.tensors[other]
         first.name, second.name = second.name, first.name
 
-    def signatures(self) -> list[schema.SignatureDefT]:
-        """List the signatures that enter this graph."""
-        return [s for s in self.editor.tree.signatureDefs or () if s.subgraphIndex == self.index]
-
     def set_versions(self) -> None:
-        """Give the operations whose tensors changed their options and their versions."""
+        """Set the options and versions of the operations whose tensors changed."""
         codes = self.editor.tree.operatorCodes
-        for operator in self.record.operators or ():
+        for operator in self.graph.operators or ():
             code = codes[operator.opcodeIndex]
             name = OPERATIONS[max(code.builtinCode, code.deprecatedBuiltinCode)]
-            used = [*operator.inputs, *operator.outputs]
+            sides = indices(operator.inputs), indices(operator.outputs)
             known = operations.support(name) is not None
-            if not known or not self.changed.intersection(int(i) for i in used):
+            if not known or not self.changed.intersection(sides[0] + sides[1]):
                 continue
-            inputs, outputs = (
-                tuple(self.describe(int(i)) for i in indices)
-                for indices in (operator.inputs, operator.outputs)
-            )
+            inputs, outputs = (tuple(map(self.operand, side)) for side in sides)
             _set_options(name, operator.builtinOptions, inputs)
             version = operations.version(name, inputs, outputs, operator.builtinOptions)
             operator.opcodeIndex = self.editor.code(name, version)
 
     def empty_unused_constants(self) -> None:
-        """Drop the values of constants that nobody reads any more; tensors keep their places."""
-        ends = [self.record.inputs, self.record.outputs]
-        for operator in self.record.operators or ():
-            ends += [operator.inputs, operator.outputs, operator.intermediates]
-        used = {int(tensor) for indices in ends if indices is not None for tensor in indices}
-        for index, record in enumerate(self.record.tensors):
+        """Drop the values of unused constants; tensors keep their indices."""
+        used = {*indices(self.graph.inputs), *indices(self.graph.outputs)}
+        for operator in self.graph.operators or ():
+            for side in (operator.inputs, operator.outputs, operator.intermediates):
+                used.update(indices(side))
+        for index, tensor in enumerate(self.graph.tensors):
             if index not in used:
-                record.buffer, record.sparsity = 0, None
+                tensor.buffer, tensor.sparsity = 0, None
 
-    def describe(self, tensor: int) -> operations.Operand | None:
-        """Describe what an operation reads or writes, as the table of operations wants it."""
+    def operand(self, tensor: int) -> operations.Operand | None:
+        """Describe a tensor for the table of operations."""
         if tensor < 0:
             return None
-        record = self.record.tensors[tensor]
-        quantization = record.quantization
-        scales = () if quantization is None or quantization.scale is None else quantization.scale
+        stored = self.graph.tensors[tensor]
+        scales = () if stored.quantization is None else stored.quantization.scale
         return operations.Operand(
-            TENSOR_TYPES[record.type],
-            () if record.shape is None else tuple(int(size) for size in record.shape),
-            tuple(float(scale) for scale in scales),
-            record.sparsity is not None,
+            TENSOR_TYPES[stored.type],
+            tuple(indices(stored.shape)),
+            () if scales is None else tuple(float(scale) for scale in scales),
+            stored.sparsity is not None,
         )
+
+
+def _replace(entries: Sequence[schema.TensorMapT] | None, old: int, new: int) -> None:
+    """Replace a tensor in a side of a signature."""
+    for entry in entries or ():
+        if entry.tensorIndex == old:
+            entry.tensorIndex = new
 
 
 def _set_options(name: str, options: Any, inputs: Sequence[operations.Operand | None]) -> None:
@@ -441,7 +372,7 @@ def _set_options(name: str, options: Any, inputs: Sequence[operations.Operand | 
     types = [None if operand is None else operand.dtype for operand in inputs]
     data = types[support.data]
     if "asymmetricQuantizeInputs" in fields:
-        integers = _PACKED_BITS.keys() | {"INT8"}
+        integers = PACKED_BITS.keys() | {"INT8"}
         options.asymmetricQuantizeInputs = data == "FLOAT32" and not integers.isdisjoint(types)
     if "quantizedBiasType" in fields:
         narrow = data == "INT16" and "INT32" in types[support.bias : support.bias + 1]
@@ -450,9 +381,9 @@ def _set_options(name: str, options: Any, inputs: Sequence[operations.Operand | 
         options.potScaleInt16 = False
 
 
-def _require_fit(record: schema.TensorT, storage: Storage) -> None:
-    """Check that a form can be a tensor's."""
-    name, shape = _text(record.name), [int(size) for size in record.shape]
+def _require_fit(tensor: schema.TensorT, storage: Storage) -> None:
+    """Check that a form fits a tensor."""
+    name, shape = text(tensor.name), indices(tensor.shape)
     if storage.dtype not in (*INTEGER_TYPES, "FLOAT16", "FLOAT32"):
         raise ValueError(f"{name!r} cannot be stored as {storage.dtype!r}.")
     count = len(storage.scales)
@@ -485,8 +416,8 @@ def _require_fit(record: schema.TensorT, storage: Storage) -> None:
 
 
 def _bounds(dtype: str) -> tuple[int, int]:
-    """Tell the least and the greatest integer of a type."""
-    bits = _PACKED_BITS.get(dtype)
+    """Return the least and the greatest integer of a type."""
+    bits = PACKED_BITS.get(dtype)
     if bits:
         return -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
     limits = np.iinfo(dtype.lower())
@@ -496,29 +427,33 @@ def _bounds(dtype: str) -> tuple[int, int]:
 def _bytes(storage: Storage) -> np.ndarray:
     """Lay out a constant's values as the file holds them."""
     values = np.asarray(storage.values)
-    if storage.dtype in _PACKED_BITS:
-        return pack_bits(values, _PACKED_BITS[storage.dtype])
+    if storage.dtype in PACKED_BITS:
+        return pack_bits(values, PACKED_BITS[storage.dtype])
     stored = values.astype(_NUMPY_TYPES.get(storage.dtype, storage.dtype.lower()))
     return np.frombuffer(stored.tobytes(), np.uint8)
 
 
 def _quantization(storage: Storage) -> schema.QuantizationParametersT | None:
-    """Make the schema's record of scales and zero points."""
+    """Return the schema's object of scales and zero points."""
     if not storage.quantized:
         return None
-    record = schema.QuantizationParametersT()
-    record.scale = np.asarray(storage.scales, np.float32)
-    zero_points = storage.zero_points if len(storage.zero_points) else np.zeros(len(record.scale))
-    record.zeroPoint = np.asarray(zero_points, np.int64)
-    record.quantizedDimension = storage.axis if len(record.scale) > 1 else 0
-    return record
+    scales = np.asarray(storage.scales, np.float32)
+    zero_points = storage.zero_points if len(storage.zero_points) else np.zeros(len(scales))
+    return record(
+        "QuantizationParameters",
+        scale=scales,
+        zeroPoint=np.asarray(zero_points, np.int64),
+        quantizedDimension=storage.axis if len(scales) > 1 else 0,
+    )
 
 
-def _text(name: bytes | str | None) -> str:
-    """Read a name that the schema's objects hold as bytes, or as text once it was set."""
-    return name.decode("utf-8", errors="replace") if isinstance(name, bytes) else name or ""
-
-
+# UNIDIRECTIONAL_SEQUENCE_LSTM multiplies 8-bit inputs and states by 8-bit weights and computes the
+# gates in 16 bits ("8x8_16"). Gates come in the order input, forget, cell, output. Weights are
+# symmetric with one scale each; a bias has the scale of the input times that of the input's
+# weights; the hidden state has the scale of the output; that of the cell state is a power of two,
+# its type INT16. Source: `PopulateQuantizedLstmParams8x8_16` and
+# `PopulatePrecomputedZPTimesWeightsWithBias` in
+# tensorflow/lite/kernels/unidirectional_sequence_lstm.cc
 FUSED_LSTM = "UNIDIRECTIONAL_SEQUENCE_LSTM"
 INPUT_WEIGHTS = (1, 2, 3, 4)
 STATE_WEIGHTS = (5, 6, 7, 8)
@@ -530,17 +465,5 @@ _GATE = Storage("INT16", (2.0**-12,), (0,))
 
 
 def inner_storages(output: Storage) -> tuple[Storage, ...]:
-    """Return the forms of an integer LSTM's inner tensors.
-
-    Args:
-        output: the form of its output, INT8.
-
-    Returns:
-        The four gates and the hidden state, as ``Filling.intermediates`` has them.
-
-    Example:
-    ```python
-    inner_storages(Storage("INT8", (1 / 128,), (0,)))[4].scales  # (0.0078125,)
-    ```
-    """
+    """Return the forms of an integer LSTM's inner tensors."""
     return *(_GATE,) * 4, output

@@ -13,8 +13,8 @@ import struct
 from typing import Any
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 
+from tfcompress.compat.litert_schema import schema
 from tfcompress.tflite.model import (
     FlatbufferError,
     Operation,
@@ -38,26 +38,7 @@ _BYTES_READ_ALWAYS = 1 << 16
 
 
 def read_model(source: bytes | str | os.PathLike, name: str | None = None) -> TFLiteModel:
-    """Read a .tflite file.
-
-    Args:
-        source: the file's bytes, or its path.
-        name: what errors call the file; by default its path.
-
-    Returns:
-        Its subgraphs, tensors, operations, signatures and metadata as frozen data.
-
-    Raises:
-        FlatbufferError: the bytes are not a TFLite flatbuffer, end too early, point outside
-            themselves, or use codes that the schema does not have.
-        OSError: the path cannot be read.
-
-    Example:
-    ```python
-    model = read_model("model.tflite")
-    print([operation.name for operation in model.subgraphs[0].operations])
-    ```
-    """
+    """Read a .tflite file."""
     if isinstance(source, bytes | bytearray | memoryview):
         data, origin = bytes(source), name or "the bytes given"
     else:

@@ -1,4 +1,4 @@
-"""What a .tflite file says to people and apps about its inputs and outputs: TFLite Metadata.
+"""TFLite Metadata: what a file tells people and apps about its inputs and outputs.
 
 The metadata is a flatbuffer of its own inside the model's; the files that it names, such as those
 of class labels, are a zip archive behind the model's last byte (``associated_files``). Android
@@ -44,56 +44,32 @@ _DAMAGE = (
 
 
 @dataclasses.dataclass(frozen=True)
-class PortMetadata:
-    """What is said about one input or output.
-
-    Attributes:
-        name: its name.
-        mean: what to subtract from the raw data, one number or one a channel; empty if not said.
-        std: what to divide the difference by, as many numbers.
-        lowest: the smallest real number that the tensor can hold, None if not said.
-        highest: the largest.
-        labels_file: the associated file with a name for each entry of the last axis, one a line;
-            None if there is none.
-    """
+class TensorMetadata:
+    """The metadata of one input or output."""
 
     name: str
+    # What to subtract from the raw data, one number or one per channel; empty if unknown.
     mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()  # what to divide the difference by, as many numbers
+    # The smallest real number that the tensor can hold, None if unknown.
     lowest: float | None = None
-    highest: float | None = None
+    highest: float | None = None  # the largest
+    # The associated file with a name for each entry of the last axis, one a line; None if there
+    # is none.
     labels_file: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Metadata:
-    """What is said about a model.
-
-    Attributes:
-        name: its name.
-        inputs: an entry for each input of the main graph, in order.
-        outputs: likewise for each output.
-    """
+    """The metadata of a model."""
 
     name: str
-    inputs: tuple[PortMetadata, ...]
-    outputs: tuple[PortMetadata, ...]
+    inputs: tuple[TensorMetadata, ...]  # an entry for each input of the main graph, in order
+    outputs: tuple[TensorMetadata, ...]  # the same for each output
 
 
 def pack_metadata(metadata: Metadata) -> bytes:
-    """Write metadata as a flatbuffer.
-
-    Args:
-        metadata: what to say.
-
-    Returns:
-        Its bytes, the same for the same content.
-
-    Example:
-    ```python
-    unpack_metadata(pack_metadata(Metadata("toy", (), (PortMetadata("scores"),))))
-    ```
-    """
+    """Write metadata as a flatbuffer."""
     writer = _Writer()
     graph = writer.table(
         {
@@ -112,7 +88,7 @@ def pack_metadata(metadata: Metadata) -> bytes:
     return bytes(writer.builder.Output())
 
 
-def _packed_port(writer: "_Writer", port: PortMetadata) -> int:
+def _packed_port(writer: "_Writer", port: TensorMetadata) -> int:
     fields = {0: writer.string(port.name)}
     if port.mean:
         options = writer.table({0: writer.floats(port.mean), 1: writer.floats(port.std)})
@@ -159,17 +135,7 @@ class _Writer:
 
 
 def unpack_metadata(content: bytes) -> Metadata:
-    """Read metadata; whatever this project does not write is passed over.
-
-    Args:
-        content: a metadata flatbuffer from anywhere.
-
-    Returns:
-        What it says about the main graph.
-
-    Raises:
-        FlatbufferError: it is damaged, or no metadata.
-    """
+    """Read metadata; whatever this project does not write is passed over."""
     if content[4:8] != IDENTIFIER:
         raise FlatbufferError(f"its {ENTRY} must hold {IDENTIFIER!r}. Received: {content[4:8]!r}")
     root = _Reader.root(content)
@@ -181,12 +147,12 @@ def unpack_metadata(content: bytes) -> Metadata:
     )
 
 
-def _unpacked_port(port: "_Reader") -> PortMetadata:
+def _unpacked_port(port: "_Reader") -> TensorMetadata:
     units = [unit.table(1) for unit in port.tables(4) if unit.code(0) == _NORMALIZATION]
     options = next((unit for unit in units if unit is not None), None)
     limits = port.table(5)
     files = [file.string(0) for file in port.tables(6) if file.code(2) == _AXIS_LABELS]
-    return PortMetadata(
+    return TensorMetadata(
         name=port.string(0),
         mean=options.floats(0) if options else (),
         std=options.floats(1) if options else (),
@@ -254,15 +220,7 @@ class _Reader:
 
 
 def append_files(content: bytes, files: Mapping[str, bytes]) -> bytes:
-    """Put files behind a model.
-
-    Args:
-        content: a .tflite file without any.
-        files: names and bytes.
-
-    Returns:
-        The file that carries them; the same for the same content. The given one if there are none.
-    """
+    """Put files behind a model."""
     if not files:
         return content
     stream = io.BytesIO(content)
@@ -276,21 +234,7 @@ def append_files(content: bytes, files: Mapping[str, bytes]) -> bytes:
 
 
 def appended_files(content: bytes) -> dict[str, bytes]:
-    """Read the files behind a model.
-
-    Args:
-        content: a .tflite file from anywhere.
-
-    Returns:
-        Names and bytes. Empty if there are none, and if they are damaged, encrypted or unpack to
-        more than 16 MiB: the model itself does not depend on them.
-
-    Example:
-    ```python
-    content = open("model.tflite", "rb").read()
-    appended_files(append_files(content, {"labels.txt": b"cat"}))  # {"labels.txt": b"cat"}
-    ```
-    """
+    """Read the files behind a model."""
     files: dict[str, bytes] = {}
     left = _MOST_BYTES
     try:

@@ -1,7 +1,7 @@
 """What a .tflite file says, as frozen data."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 
@@ -11,67 +11,42 @@ class FlatbufferError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Quantization:
-    """How a tensor's integers mean real numbers: ``real = scale * (integer - zero_point)``.
+    """How a tensor's integers mean real numbers: ``real = scale * (integer - zero_point)``."""
 
-    Attributes:
-        scales: one scale, or one for each index along ``axis``; empty for blockwise quantization.
-        zero_points: as many as ``scales``.
-        axis: the dimension that the scales run along; meaningless with one scale.
-        block_size: how many values share a scale in blockwise quantization, otherwise 0.
-    """
-
+    # One scale, or one for each index along ``axis``; empty for blockwise quantization.
     scales: tuple[float, ...]
-    zero_points: tuple[int, ...]
-    axis: int
-    block_size: int = 0
+    zero_points: tuple[int, ...]  # as many as ``scales``
+    axis: int  # the dimension that the scales run along; meaningless with one scale
+    block_size: int = 0  # how many values share a scale in blockwise quantization, otherwise 0
 
 
 @dataclasses.dataclass(frozen=True)
 class Tensor:
-    """A tensor of a subgraph.
+    """A tensor of a subgraph."""
 
-    Attributes:
-        index: its place in the subgraph.
-        name: its name in the file.
-        shape: its dimensions; those that are free until run time hold 1 here.
-        dtype: the schema's TensorType, such as "INT8", "FLOAT32" or "INT4".
-        quantization: its scales, or None.
-        constant: whether the file holds its value.
-        size: bytes that the file holds for it, 0 if none.
-        sparse: whether those bytes are a sparse encoding.
-        shape_signature: its dimensions with -1 where free; equal to ``shape`` if none is.
-        variable: whether it keeps its value between runs.
-        buffer: its buffer's index in ``TFLiteModel.buffers``.
-        sparsity: the encoding of a sparse tensor, or None.
-    """
-
-    index: int
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    quantization: Quantization | None
-    constant: bool
-    size: int
-    sparse: bool
+    index: int  # its place in the subgraph
+    name: str  # its name in the file
+    shape: tuple[int, ...]  # its dimensions; those that are free until run time hold 1 here
+    dtype: str  # the schema's TensorType, such as "INT8", "FLOAT32" or "INT4"
+    quantization: Quantization | None  # its scales, or None
+    constant: bool  # whether the file holds its value
+    size: int  # bytes that the file holds for it, 0 if none
+    sparse: bool  # whether those bytes are a sparse encoding
+    # Its dimensions with -1 where free; equal to ``shape`` if none is.
     shape_signature: tuple[int, ...]
-    variable: bool = False
-    buffer: int = 0
-    sparsity: "Sparsity | None" = None
+    variable: bool = False  # whether it keeps its value between runs
+    buffer: int = 0  # its buffer's index in ``TFLiteModel.buffers``
+    sparsity: "Sparsity | None" = None  # the encoding of a sparse tensor, or None
 
 
 @dataclasses.dataclass(frozen=True)
 class SparseDimension:
-    """One dimension of a sparse encoding: dense with ``size`` entries, or compressed (CSR).
+    """One dimension of a sparse encoding: dense with ``size`` entries, or compressed (CSR)."""
 
-    Attributes:
-        size: the number of entries of a dense dimension.
-        segments: where each parent's entries begin and end in ``indices``; None if dense.
-        indices: the coordinate of each stored entry; None if dense.
-    """
-
-    size: int
+    size: int  # the number of entries of a dense dimension
+    # Where each parent's entries begin and end in ``indices``; None if dense.
     segments: tuple[int, ...] | None = None
-    indices: tuple[int, ...] | None = None
+    indices: tuple[int, ...] | None = None  # the coordinate of each stored entry; None if dense
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,28 +60,18 @@ class Sparsity:
 
 @dataclasses.dataclass(frozen=True)
 class Operation:
-    """An operation of a subgraph.
+    """An operation of a subgraph."""
 
-    Attributes:
-        index: its place in the subgraph; operations run in this order.
-        name: the built-in operation, such as "CONV_2D", or the custom code.
-        version: the operation's version.
-        inputs: tensor indices; -1 for an optional input that is absent.
-        outputs: tensor indices.
-        options: the operation's options in snake_case, enumerations as the schema's words.
-        custom: whether ``name`` is a custom code.
-        subgraph: the index of its subgraph.
-        intermediates: tensor indices of inner values whose scales a fused operation needs.
-    """
-
-    index: int
-    name: str
-    version: int
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
+    index: int  # its place in the subgraph; operations run in this order
+    name: str  # the built-in operation, such as "CONV_2D", or the custom code
+    version: int  # the operation's version
+    inputs: tuple[int, ...]  # tensor indices; -1 for an optional input that is absent
+    outputs: tuple[int, ...]  # tensor indices
+    # The operation's options in snake_case, enumerations as the schema's words.
     options: dict[str, Any]
-    custom: bool = False
-    subgraph: int = 0
+    custom: bool = False  # whether ``name`` is a custom code
+    subgraph: int = 0  # the index of its subgraph
+    # Tensor indices of inner values whose scales a fused operation needs.
     intermediates: tuple[int, ...] = ()
 
     @property
@@ -139,26 +104,75 @@ class Signature:
 
 @dataclasses.dataclass(frozen=True)
 class TFLiteModel:
-    """Everything that a .tflite file says.
+    """Everything that a .tflite file says."""
 
-    Attributes:
-        subgraphs: the graphs, the main one first.
-        signatures: the named entries.
-        metadata: each metadata entry's name and its bytes.
-        version: the schema version, 3.
-        description: the converter's own words.
-        size: the file's size in bytes.
-        buffers: the constants' raw bytes; read them with ``constant_value``.
-    """
-
-    subgraphs: tuple[Subgraph, ...]
-    signatures: tuple[Signature, ...]
-    metadata: Mapping[str, bytes]
-    version: int
-    description: str
-    size: int
+    subgraphs: tuple[Subgraph, ...]  # the graphs, the main one first
+    signatures: tuple[Signature, ...]  # the named entries
+    metadata: Mapping[str, bytes]  # each metadata entry's name and its bytes
+    version: int  # the schema version, 3
+    description: str  # the converter's description
+    size: int  # the file's size in bytes
+    # The constants' raw bytes; read them with ``constant_value``.
     buffers: tuple[memoryview, ...] = dataclasses.field(repr=False)
 
     def entry_subgraphs(self) -> tuple[int, ...]:
         """Subgraphs that a caller can run: the main one and those that a signature names."""
         return tuple(sorted({0} | {signature.subgraph for signature in self.signatures}))
+
+
+FLOAT_TYPES = frozenset({"FLOAT16", "FLOAT32", "FLOAT64", "BFLOAT16"})
+
+
+def float_operations(model: TFLiteModel) -> tuple[Operation, ...]:
+    """List the operations that compute in float: none in an integer file.
+
+    An operation counts if one of its outputs, or an input that is not constant, is a float tensor:
+    so does a hybrid operation (int8 weights, float activations: dynamic range).
+
+    A QUANTIZE that reads an input of the model, and a DEQUANTIZE that writes an output, do not
+    count: they are how an integer file takes and returns floats. Inside the graph, or in the body
+    of a loop, they do: they are the boundaries of a float region.
+    """
+    entries = model.entry_subgraphs()
+    return tuple(
+        operation
+        for subgraph in model.subgraphs
+        for operation in subgraph.operations
+        if _touches_float(operation, subgraph)
+        and not (subgraph.index in entries and _at_boundary(operation, subgraph))
+    )
+
+
+def list_refused(found: Mapping[str, tuple[str, ...]], allowed: Container[str]) -> str:
+    """Return text for an error: the layers that compute in float and may not, and advice.
+
+    Returns:
+        A line for each layer and one of advice; empty if every layer may.
+    """
+    refused = {layer: names for layer, names in found.items() if layer not in allowed}
+    if not refused:
+        return ""
+    lines = [f"  {layer}: {', '.join(names)}" for layer, names in refused.items()]
+    advice = f"Replace them, or allow them with allow_float={sorted(refused)!r}."
+    if any("CAST" in names for names in refused.values()):
+        advice += (
+            " An input of another type than its layers compute with is cast: declare indices with "
+            "keras.Input(..., dtype='int32'), images with dtype='float32'; a file can take bytes "
+            "for them, by `input_dtype`."
+        )
+    return "\n".join([*lines, advice])
+
+
+def _touches_float(operation: Operation, subgraph: Subgraph) -> bool:
+    used = [subgraph.tensors[index] for index in operation.inputs if index >= 0]
+    computed = [subgraph.tensors[index] for index in operation.outputs if index >= 0]
+    values = [tensor for tensor in used if not tensor.constant] + computed
+    return any(tensor.dtype in FLOAT_TYPES for tensor in values)
+
+
+def _at_boundary(operation: Operation, subgraph: Subgraph) -> bool:
+    if operation.name == "QUANTIZE":
+        return set(operation.inputs) <= set(subgraph.inputs)
+    if operation.name == "DEQUANTIZE":
+        return set(operation.outputs) <= set(subgraph.outputs)
+    return False

@@ -17,18 +17,9 @@ _READS = frozenset({"ReadVariableOp", "resource"})
 def layer_scope(name: str) -> str | None:
     """Find the scope of the layer that produced a tensor.
 
-    Args:
-        name: the tensor's name in the file.
-
     Returns:
         The layer's scope, nested ones joined by "/", without the model's own; None if the name
         says nothing about a layer.
-
-    Example:
-    ```python
-    layer_scope("toy_1/encoder_1/act_1/Relu6;toy_1/encoder_1/conv_1/convolution")
-    # "encoder_1/act_1"
-    ```
     """
     parts = name.split(";", maxsplit=1)[0].split(":", maxsplit=1)[0].split("/")
     while parts and parts[-1] in _READS:
@@ -37,61 +28,50 @@ def layer_scope(name: str) -> str | None:
 
 
 def layer_scopes(name: str) -> tuple[str, ...]:
-    """Find the scopes of all layers that were fused into a tensor, as ``layer_scope`` does.
-
-    Args:
-        name: the tensor's name in the file.
-
-    Returns:
-        The scopes, the last layer of the model first, each once.
-
-    Example:
-    ```python
-    layer_scopes("toy_1/encoder_1/act_1/Relu6;toy_1/encoder_1/conv_1/convolution")
-    # ("encoder_1/act_1", "encoder_1/conv_1")
-    ```
-    """
+    """Find the scopes of all layers that were fused into a tensor, as ``layer_scope`` does."""
     scopes = (layer_scope(part) for part in name.split(";"))
     return tuple(dict.fromkeys(scope for scope in scopes if scope))
 
 
-def match_layer(scope: str | None, paths: Iterable[str]) -> str | None:
-    """Tell which of the known layers a scope means.
-
-    Args:
-        scope: from ``layer_scope``.
-        paths: the paths of the model's layers, nested names joined by "/".
-
-    Returns:
-        The innermost layer whose path begins the scope, equal names before numbered ones; None if
-        none does.
+def short_name(name: str) -> str:
+    """Return a name with the same ``layer_scopes``, without the model's name, one node per layer.
 
     Example:
     ```python
-    match_layer("encoder_1/act_1", ["encoder", "encoder/act"])  # "encoder/act"
+    short_name("net/conv/BiasAdd;net/conv/convolution;net/norm/mul")
+    # "/conv/BiasAdd;/norm/"
     ```
+    """
+    first, *others = name.split(";")
+    scope = layer_scope(first)
+    kept = [first if scope is None else first[first.index("/") :]]
+    seen = {scope}
+    for node in others:
+        scope = layer_scope(node)
+        if scope not in seen:
+            seen.add(scope)
+            kept.append(f"/{scope}/")
+    return ";".join(kept)
+
+
+def match_layer(scope: str | None, paths: Iterable[str]) -> str | None:
+    """Return which of the known layers a scope means.
+
+    Returns:
+        The innermost layer whose path begins the scope, equal names before numbered ones; None
+        if none does.
     """
     return None if scope is None else max(_readings(scope, paths), default=(0, 0, None))[2]
 
 
 def match_layers(scopes: Iterable[str], paths: Iterable[str]) -> dict[str, str | None]:
-    """Tell which of the known layers each scope of a file means.
+    """Return which of the known layers each scope of a file means.
 
     Of "conv_1" alone nobody knows whether it is the layer "conv_1", or "conv" with a number of
     TensorFlow's. The scopes of a whole file tell: they belong to different layers.
 
-    Args:
-        scopes: all scopes of the file, from ``layer_scope``.
-        paths: as for ``match_layer``.
-
     Returns:
         The layer of each scope, None where none matches.
-
-    Example:
-    ```python
-    match_layers(["conv_1", "conv_1_1"], ["conv", "conv_1"])
-    # {"conv_1": "conv", "conv_1_1": "conv_1"}
-    ```
     """
     paths = list(paths)
     readings = {scope: _readings(scope, paths) for scope in dict.fromkeys(scopes)}
@@ -115,23 +95,3 @@ def _readings(scope: str, paths: Iterable[str]) -> list[tuple[int, int, str]]:
         if all(re.fullmatch(re.escape(name) + r"(_\d+)?", part) for name, part in pairs):
             found.append((len(names), sum(name == part for name, part in pairs), path))
     return found
-
-
-def layer_behind(name: str, paths: Iterable[str]) -> str:
-    """Tell which of the known layers a tensor comes from.
-
-    Args:
-        name: the tensor's name in the file.
-        paths: the paths of the model's layers.
-
-    Returns:
-        The path of the last of the fused layers; the tensor's own name where none is known.
-
-    Example:
-    ```python
-    layer_behind("toy_1/act_1/Relu6;toy_1/conv_1/convolution", ["conv", "act"])  # "act"
-    ```
-    """
-    paths = list(paths)
-    layers = (match_layer(scope, paths) for scope in layer_scopes(name))
-    return next((layer for layer in layers if layer), name)

@@ -1,16 +1,12 @@
-"""Between real numbers and a file's integers, rounded as the runtimes round."""
+"""Quantization arithmetic on NumPy arrays, rounded as the runtimes round."""
+
+import math
 
 import numpy as np
 
 
 def round_half_away(values: np.ndarray) -> np.ndarray:
     """Round to integers, halves away from zero: C's ``round``, which the QUANTIZE kernel uses.
-
-    Args:
-        values: floats, any shape.
-
-    Returns:
-        Floats of the same type that are whole numbers.
 
     Example:
     ```python
@@ -23,40 +19,60 @@ def round_half_away(values: np.ndarray) -> np.ndarray:
 
 
 def quantize(values: np.ndarray, scale: float, zero_point: int, dtype) -> np.ndarray:
-    """Turn real numbers into a tensor's integers.
-
-    Args:
-        values: real numbers, any shape.
-        scale: the tensor's scale.
-        zero_point: the tensor's zero point.
-        dtype: the tensor's integer type.
-
-    Returns:
-        ``round(values / scale) + zero_point``, clipped to the type.
-
-    Raises:
-        ValueError: a value is not finite.
-    """
+    """Return ``round(values / scale) + zero_point``, clipped to an integer type."""
     values = np.asarray(values, np.float32)
     if not np.isfinite(values).all():
         raise ValueError(
             "Only finite numbers can be quantized. Received: "
             f"{int((~np.isfinite(values)).sum())} NaN or infinite values of {values.size}"
         )
-    range_ = np.iinfo(dtype)
+    limits = np.iinfo(dtype)
     integers = round_half_away(values / np.float32(scale)).astype(np.float64) + zero_point
-    return np.clip(integers, range_.min, range_.max).astype(dtype)
+    return np.clip(integers, limits.min, limits.max).astype(dtype)
 
 
 def dequantize(integers: np.ndarray, scale: float, zero_point: int) -> np.ndarray:
-    """Turn a tensor's integers into real numbers.
-
-    Args:
-        integers: any shape.
-        scale: the tensor's scale.
-        zero_point: the tensor's zero point.
-
-    Returns:
-        float32 ``scale * (integers - zero_point)``.
-    """
+    """Return float32 ``scale * (integers - zero_point)``."""
     return np.float32(scale) * (integers.astype(np.int64) - zero_point).astype(np.float32)
+
+
+class SignalToNoise:
+    """Accumulates a reference and its difference from approximate values.
+
+    Example:
+    >>> ratio = SignalToNoise()
+    >>> ratio.add(np.array([10.0]), np.array([9.0]))
+    >>> ratio.decibels
+    20.0
+    """
+
+    def __init__(self):
+        self._signal = self._noise = 0.0
+
+    def add(self, reference: np.ndarray, values: np.ndarray) -> None:
+        """Add arrays of the same shape."""
+        reference = reference.astype(np.float64)
+        self._signal += float((reference**2).sum())
+        self._noise += float(((reference - values) ** 2).sum())
+
+    @property
+    def decibels(self) -> float:
+        """The ratio of the energies in dB; infinite if nothing differs."""
+        if self._noise == 0:
+            return math.inf
+        return 10 * math.log10(self._signal / self._noise) if self._signal > 0 else -math.inf
+
+
+def sqnr(reference: np.ndarray, values: np.ndarray) -> float:
+    """Return the signal-to-quantization-noise ratio in dB; infinite if the arrays are equal.
+
+    ``10 log10(sum reference^2 / sum (reference - values)^2)``
+
+    Example:
+    ```python
+    sqnr(np.array([1.0, 2.0]), np.array([1.0, 1.5]))  # 10 log10(5 / 0.25) = 13.01
+    ```
+    """
+    ratio = SignalToNoise()
+    ratio.add(reference, values)
+    return ratio.decibels

@@ -18,19 +18,12 @@ _COMPARISONS = ("EQUAL", "NOT_EQUAL", "LESS", "LESS_EQUAL", "GREATER", "GREATER_
 
 @dataclasses.dataclass(frozen=True)
 class Operand:
-    """What an operation's version depends on in a tensor that it reads or writes.
+    """What an operation's version depends on in a tensor that it reads or writes."""
 
-    Attributes:
-        dtype: the schema's type, such as "INT8".
-        shape: its dimensions.
-        scales: its scales, none for real numbers.
-        sparse: whether its values are a sparse encoding.
-    """
-
-    dtype: str
+    dtype: str  # the schema's type, such as "INT8"
     shape: tuple[int, ...] = ()
-    scales: tuple[float, ...] = ()
-    sparse: bool = False
+    scales: tuple[float, ...] = ()  # its scales, none for real numbers
+    sparse: bool = False  # whether its values are a sparse encoding
 
 
 Operands = Sequence[Operand | None]
@@ -39,79 +32,58 @@ _Rule = Callable[[Operands, Operands, Any, int], int]
 
 @dataclasses.dataclass(frozen=True)
 class Support:
-    """What the kernel of one operation takes.
+    """What the kernels of one operation take.
 
     Real-valued inputs and outputs are those that are FLOAT32 in the float file; indices, shapes and
     conditions keep their types.
-
-    Attributes:
-        name: the built-in operation.
-        activations: the integer types of real-valued inputs and outputs that compute the right
-            thing. FLOAT32 always does.
-        default_only: those of ``activations`` that the default kernels alone compute; the reference
-            kernels refuse the operation or compute something else.
-        unversioned: those of ``activations`` whose kernel came without a version of its own: an
-            older runtime that knows the version may still refuse the type.
-        output: how the output's scale relates to the inputs': "own" (any), "same" (all real-valued
-            inputs and outputs have one scale and one zero point), "fixed" (as ``fixed`` says), or
-            "none" (the output is no real number).
-        fixed: by type, the (scale, zero point) of the output.
-        same_inputs: the types with which all real-valued inputs must have one scale, whatever the
-            output has.
-        symmetric: the types with which zero points must be 0. With INT16 they always must.
-        domain: what the kernel refuses when it runs: "nonnegative" (an integer below the zero
-            point, so that INT8 must have the zero point -128), "nonzero" (a divisor that is
-            rounded to 0), or None.
-        data: the position of the activations that go with a kernel.
-        kernel: the position of the input that holds weights, or None.
-        channel_axis: the dimension of the kernel that scales can run along.
-        bias: the position of the bias, or None.
-        biases: by the activations' type, the types of the bias. Its scale is the data's times the
-            kernel's, its zero point 0. A hybrid kernel has a FLOAT32 bias.
-        weights: by the activations' type ("FLOAT32" is the hybrid kernel: float activations times
-            integer weights), the types of the kernel. Zero points of weights are 0.
-        per_channel: the activations' types with which the kernel may have a scale per channel.
-        per_tensor: the activations' types with which it may have a single scale.
-        versions: the operation's version by the type of the operand that decides; 1 if not named.
-        decided_by: the position of that input.
-        rule: what else the version depends on.
     """
 
-    name: str
+    name: str  # the built-in operation
+    # The integer types of real-valued inputs and outputs that are computed correctly. FLOAT32
+    # always is.
     activations: tuple[str, ...] = ()
+    # Those of ``activations`` that only the default kernels compute correctly.
     default_only: tuple[str, ...] = ()
+    # Those of ``activations`` whose kernel came without a version of its own: an older runtime
+    # that knows the version may still reject the type.
     unversioned: tuple[str, ...] = ()
+    # How the output's scale relates to the inputs': "own" (any), "same" (all real-valued inputs
+    # and outputs have one scale and one zero point), "fixed" (as ``fixed`` says), or "none" (the
+    # output is not a real number).
     output: str = "own"
+    # By type, the (scale, zero point) of the output.
     fixed: Mapping[str, tuple[float, int]] = dataclasses.field(default_factory=dict)
+    # The types with which all real-valued inputs must have one scale, whatever the output has.
     same_inputs: tuple[str, ...] = ()
+    # The types with which zero points must be 0. With INT16 they always must.
     symmetric: tuple[str, ...] = ()
+    # What the kernel rejects at run time: "nonnegative" (an integer below the zero point, so
+    # that INT8 must have the zero point -128), "nonzero" (a divisor rounded to 0), None.
     domain: str | None = None
-    data: int = 0
-    kernel: int | None = None
-    channel_axis: int | None = None
-    bias: int | None = None
+    data: int = 0  # the index of the activations that go with a kernel
+    kernel: int | None = None  # the index of the input that holds weights, or None
+    channel_axis: int | None = None  # the dimension of the kernel that scales can run along
+    bias: int | None = None  # the index of the bias, or None
+    # By the activations' type, the types of the bias. Its scale is the data's times the
+    # kernel's, its zero point 0. A hybrid kernel has a FLOAT32 bias.
     biases: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    # By the activations' type ("FLOAT32" is the hybrid kernel: float activations times integer
+    # weights), the types of the kernel. Zero points of weights are 0.
     weights: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    # The activations' types with which the kernel may have a scale per channel.
     per_channel: tuple[str, ...] = ()
-    per_tensor: tuple[str, ...] = ()
+    per_tensor: tuple[str, ...] = ()  # the activations' types with which it may have a single scale
+    # The operation's version by the type of the deciding operand; 1 if not named.
     versions: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    decided_by: int = 0
-    rule: _Rule | None = None
+    decided_by: int = 0  # the index of that input
+    rule: _Rule | None = None  # what else the version depends on
 
 
 def support(name: str) -> Support | None:
     """Look up what an operation's kernel takes.
 
-    Args:
-        name: the built-in operation, such as "CONV_2D".
-
     Returns:
         The entry; None if the table does not know the operation.
-
-    Example:
-    ```python
-    support("SOFTMAX").fixed["INT8"]  # (0.00390625, -128)
-    ```
     """
     return _TABLE.get(name)
 
@@ -122,22 +94,7 @@ def names() -> tuple[str, ...]:
 
 
 def runs_with(name: str, dtype: str, reference: bool = False) -> bool:
-    """Tell whether an operation computes the right thing on activations of a type.
-
-    Args:
-        name: the built-in operation.
-        dtype: "INT8", "INT16" or "FLOAT32".
-        reference: ask for LiteRT's reference kernels instead of the default ones.
-
-    Returns:
-        Whether it does. Floats always do, integers in an operation that the table does not know
-        never.
-
-    Example:
-    ```python
-    runs_with("HARD_SWISH", "INT8"), runs_with("HARD_SWISH", "INT16")  # (True, False)
-    ```
-    """
+    """Return whether an operation computes the right thing on activations of a type."""
     if dtype == "FLOAT32":
         return True
     entry = _TABLE.get(name)
@@ -149,43 +106,20 @@ def runs_with(name: str, dtype: str, reference: bool = False) -> bool:
 def weight_types(name: str, activations: str) -> tuple[str, ...]:
     """List the types that an operation's kernel input can have, integers alone.
 
-    Args:
-        name: the built-in operation.
-        activations: "INT8", "INT16", or "FLOAT32" for the hybrid kernel.
-
     Returns:
         The types, such as ("INT8", "INT4"); empty if the operation has no kernel input, or none
         with such activations.
-
-    Example:
-    ```python
-    weight_types("CONV_2D", "INT8")  # ("INT8", "INT4")
-    ```
     """
     entry = _TABLE.get(name)
     return () if entry is None else tuple(entry.weights.get(activations, ()))
 
 
 def accepts_scales(name: str, dtype: str, inputs: Sequence[float], output: float) -> bool:
-    """Tell whether a kernel can compute from one set of scales to another.
+    """Return whether a kernel can compute from one set of scales to another.
 
     ADD and SQUARED_DIFFERENCE bring their inputs to twice the larger scale, shifted up, and end the
     process where the output's scale is finer than what the shift leaves. Comparisons of unequal
     scales end it where one is 1, and give wrong answers where one is more.
-
-    Args:
-        name: the built-in operation.
-        dtype: "INT8" or "INT16".
-        inputs: the scales of its real-valued inputs.
-        output: the scale of its output; of no importance to a comparison.
-
-    Returns:
-        Whether it can.
-
-    Example:
-    ```python
-    accepts_scales("ADD", "INT8", (1.0, 1.0), 1e-7)  # False
-    ```
     """
     if name == "ADD":
         shift = {"INT8": 20, "INT16": 15}[dtype]
@@ -198,22 +132,7 @@ def accepts_scales(name: str, dtype: str, inputs: Sequence[float], output: float
 
 
 def version(name: str, inputs: Operands, outputs: Operands, options: Any = None) -> int:
-    """Tell the version of an operation that a runtime must have to run it on given operands.
-
-    Args:
-        name: the built-in operation.
-        inputs: its inputs, None for those that are absent.
-        outputs: its outputs.
-        options: the schema's object with its options.
-
-    Returns:
-        The version; 1 for an operation that the table does not know.
-
-    Example:
-    ```python
-    version("SOFTMAX", [Operand("INT8", (1, 4))], [Operand("INT8", (1, 4))])  # 2
-    ```
-    """
+    """Return the version of an operation that a runtime must have to run it on given operands."""
     entry = _TABLE.get(name)
     if entry is None:
         return 1
@@ -239,7 +158,7 @@ def _types(inputs: Operands, outputs: Operands) -> tuple[str, str, str]:
 
 
 def _has_narrow_bias(options: Any) -> bool:
-    """Tell whether 16-bit activations go with a 32-bit bias, by an option of its own."""
+    """Return whether 16-bit activations go with a 32-bit bias, by an option of its own."""
     return bool(_option(options, "quantizedBiasType"))
 
 
@@ -429,16 +348,22 @@ def _cast(inputs, outputs, options, _):
     return next((number for dtype, number in ordered.items() if dtype in used), 1)
 
 
-def _fixed(int8: tuple[float, int], int16: tuple[float, int] | None = None):
-    return {"INT8": int8} | ({"INT16": int16} if int16 else {})
-
-
+_ALL = (*_BOTH, "FLOAT32")
 _V2 = {"INT8": 2}
 _V2_V3 = {"INT8": 2, "INT16": 3}
 _V2_V4 = {"INT8": 2, "INT16": 4}
 _V2_V2 = {"INT8": 2, "INT16": 2}
-_SIXTEEN_BIT_UNIT = (1 / 32768, 0)
-_WEIGHTS = {"INT8": ("INT8",), "INT16": ("INT8",), "FLOAT32": ("INT8",)}
+_UNIT = {"INT8": (1 / 256, -128), "INT16": (1 / 32768, 0)}  # from 0 to 1
+_SIGNED_UNIT = {"INT8": (1 / 128, 0), "INT16": (1 / 32768, 0)}  # from -1 to 1
+_BIASES = {"INT8": ("INT32",), "INT16": ("INT64", "INT32")}
+_WEIGHTS = dict.fromkeys(_ALL, ("INT8",))
+_NARROW_WEIGHTS = dict.fromkeys(_ALL, ("INT8", "INT4"))
+
+
+def _alike(names: str, *activations, **settings) -> list[Support]:
+    """Return an entry for each of the operations that have the same support."""
+    return [Support(name, *activations, **settings) for name in names.split()]
+
 
 _ENTRIES = (
     # Products with weights.
@@ -448,10 +373,10 @@ _ENTRIES = (
         kernel=1,
         channel_axis=0,
         bias=2,
-        biases={"INT8": ("INT32",), "INT16": ("INT64", "INT32")},
-        weights={"INT8": ("INT8", "INT4"), "INT16": ("INT8", "INT4"), "FLOAT32": ("INT8", "INT4")},
-        per_channel=(*_BOTH, "FLOAT32"),
-        per_tensor=(*_BOTH, "FLOAT32"),
+        biases=_BIASES,
+        weights=_NARROW_WEIGHTS,
+        per_channel=_ALL,
+        per_tensor=_ALL,
         rule=_convolution,
     ),
     Support(
@@ -461,8 +386,8 @@ _ENTRIES = (
         channel_axis=3,
         bias=2,
         biases={"INT8": ("INT32",), "INT16": ("INT64",)},
-        weights={"INT8": ("INT8", "INT4"), "INT16": ("INT8",), "FLOAT32": ("INT8",)},
-        per_channel=(*_BOTH, "FLOAT32"),
+        weights=_WEIGHTS | {"INT8": ("INT8", "INT4")},
+        per_channel=_ALL,
         per_tensor=_BOTH,
         rule=_depthwise_convolution,
     ),
@@ -473,10 +398,10 @@ _ENTRIES = (
         kernel=1,
         channel_axis=0,
         bias=3,
-        biases={"INT8": ("INT32",), "INT16": ("INT64", "INT32")},
+        biases=_BIASES,
         weights=_WEIGHTS,
-        per_channel=(*_BOTH, "FLOAT32"),
-        per_tensor=(*_BOTH, "FLOAT32"),
+        per_channel=_ALL,
+        per_tensor=_ALL,
         rule=_transposed_convolution,
     ),
     Support(
@@ -485,10 +410,10 @@ _ENTRIES = (
         kernel=1,
         channel_axis=0,
         bias=2,
-        biases={"INT8": ("INT32",), "INT16": ("INT64", "INT32")},
-        weights=dict.fromkeys((*_BOTH, "FLOAT32"), ("INT8", "INT4", "INT2")),
-        per_channel=(*_BOTH, "FLOAT32"),
-        per_tensor=(*_BOTH, "FLOAT32"),
+        biases=_BIASES,
+        weights=dict.fromkeys(_ALL, ("INT8", "INT4", "INT2")),
+        per_channel=_ALL,
+        per_tensor=_ALL,
         rule=_fully_connected,
     ),
     Support(
@@ -496,7 +421,7 @@ _ENTRIES = (
         _BOTH,
         kernel=1,
         weights=_WEIGHTS | {"INT16": ("INT8", "INT16")},
-        per_tensor=(*_BOTH, "FLOAT32"),
+        per_tensor=_ALL,
         versions=_V2_V3,
         rule=_batch_matmul,
     ),
@@ -510,7 +435,7 @@ _ENTRIES = (
         channel_axis=0,
         weights={"INT8": ("INT8",), "INT16": ("INT16",), "FLOAT32": ("INT8", "INT4", "INT2")},
         per_channel=("FLOAT32",),
-        per_tensor=(*_BOTH, "FLOAT32"),
+        per_tensor=_ALL,
         rule=_embedding,
     ),
     # Weights at 1 to 8, biases at 12 to 15, the hidden state at 18, the cell state at 19.
@@ -523,98 +448,54 @@ _ENTRIES = (
     ),
     Support("CONV_3D", kernel=1, channel_axis=4, bias=2),
     Support("CONV_3D_TRANSPOSE", data=2, kernel=1, channel_axis=3, bias=3),
-    # Two inputs, value by value.
-    Support("ADD", _BOTH, versions=_V2_V3),
+    # Element by element, and reductions.
+    *_alike("ADD ABS RELU RELU6 MEAN", _BOTH, versions=_V2_V3),
+    *_alike("EXP LOG REDUCE_PROD", _BOTH, versions=_V2_V2),
+    *_alike("PRELU RELU_N1_TO_1 RELU_0_TO_1 HARD_SWISH", ("INT8",)),
+    *_alike(
+        "MAXIMUM MINIMUM",
+        _BOTH,
+        output="same",
+        versions=_V2_V4,
+        rule=_broadcast_above_rank_4(3, ("INT16",)),
+    ),
     Support(
         "SUB", _BOTH, versions={"INT8": 2, "INT16": 5}, rule=_broadcast_above_rank_4(3, ("INT16",))
     ),
     Support("MUL", _BOTH, versions=_V2_V4, rule=_multiply),
     Support("DIV", _BOTH, unversioned=_BOTH, domain="nonzero", rule=_broadcast_above_rank_4(2)),
     Support("SQUARED_DIFFERENCE", ("INT8",), versions=_V2),
-    Support(
-        "MAXIMUM",
-        _BOTH,
-        output="same",
-        versions=_V2_V4,
-        rule=_broadcast_above_rank_4(3, ("INT16",)),
-    ),
-    Support(
-        "MINIMUM",
-        _BOTH,
-        output="same",
-        versions=_V2_V4,
-        rule=_broadcast_above_rank_4(3, ("INT16",)),
-    ),
-    Support("PRELU", ("INT8",)),
-    Support("POW"),
     Support("FLOOR_DIV", versions={"INT8": 3, "INT16": 3, "FLOAT32": 2}),
     Support("FLOOR_MOD", versions=_V2_V2),
-    Support("ATAN2"),
-    # One input, value by value.
-    Support("ABS", _BOTH, versions=_V2_V3),
-    Support("RELU", _BOTH, versions=_V2_V3),
-    Support("RELU6", _BOTH, versions=_V2_V3),
-    Support("RELU_N1_TO_1", ("INT8",)),
-    Support("RELU_0_TO_1", ("INT8",)),
     Support("LEAKY_RELU", _BOTH, versions={"INT16": 2}),
     Support("ELU", ("INT8",), default_only=("INT8",)),
     Support("GELU", _BOTH, unversioned=("INT16",), versions=_V2),
-    Support("HARD_SWISH", ("INT8",)),
+    *_alike("LOGISTIC SOFTMAX", _BOTH, output="fixed", fixed=_UNIT, versions=_V2_V3),
+    Support("TANH", _BOTH, output="fixed", fixed=_SIGNED_UNIT, versions=_V2_V3),
+    Support("LOG_SOFTMAX", ("INT8",), output="fixed", fixed={"INT8": (1 / 16, 127)}, versions=_V2),
     Support(
-        "LOGISTIC",
-        _BOTH,
-        output="fixed",
-        fixed=_fixed((1 / 256, -128), _SIXTEEN_BIT_UNIT),
-        versions=_V2_V3,
+        "L2_NORMALIZATION", ("INT8",), output="fixed", fixed={"INT8": (1 / 128, 0)}, versions=_V2
     ),
-    Support(
-        "TANH",
-        _BOTH,
-        output="fixed",
-        fixed=_fixed((1 / 128, 0), _SIXTEEN_BIT_UNIT),
-        versions=_V2_V3,
-    ),
-    Support("EXP", _BOTH, versions=_V2_V2),
-    Support("LOG", _BOTH, versions=_V2_V2),
     Support("SQRT", _BOTH, domain="nonnegative", versions=_V2_V2),
     Support("RSQRT", _BOTH, domain="nonnegative", versions=_V2_V3),
-    Support("NEG"),
-    Support("SQUARE"),
-    Support("SIN"),
-    Support("COS"),
-    Support("SIGN"),
-    Support("FLOOR"),
-    Support("CEIL"),
-    Support("ROUND"),
+    Support("SUM", _BOTH, default_only=_BOTH, versions=_V2),
     Support("CAST", output="none", rule=_cast),
-    # Along an axis.
-    Support(
-        "SOFTMAX",
+    # Windows, images, and moves of values.
+    *_alike("RESHAPE SQUEEZE EXPAND_DIMS SELECT_V2", _BOTH, output="same"),
+    *_alike(
+        "REDUCE_MAX REDUCE_MIN TOPK_V2 AVERAGE_POOL_2D MAX_POOL_2D MIRROR_PAD CONCATENATION PACK",
         _BOTH,
-        output="fixed",
-        fixed=_fixed((1 / 256, -128), _SIXTEEN_BIT_UNIT),
+        output="same",
         versions=_V2_V3,
     ),
-    Support("LOG_SOFTMAX", ("INT8",), output="fixed", fixed=_fixed((16 / 256, 127)), versions=_V2),
-    Support(
-        "L2_NORMALIZATION", ("INT8",), output="fixed", fixed=_fixed((1 / 128, 0)), versions=_V2
+    *_alike("PAD PADV2", _BOTH, output="same", versions=_V2_V3, rule=_above_rank_4(4)),
+    *_alike(
+        "SPACE_TO_BATCH_ND BATCH_TO_SPACE_ND",
+        _BOTH,
+        output="same",
+        versions=_V2_V4,
+        rule=_space_and_batch,
     ),
-    Support("LOCAL_RESPONSE_NORMALIZATION"),
-    Support("MEAN", _BOTH, versions=_V2_V3),
-    Support("SUM", _BOTH, default_only=_BOTH, versions=_V2),
-    Support("REDUCE_MAX", _BOTH, output="same", versions=_V2_V3),
-    Support("REDUCE_MIN", _BOTH, output="same", versions=_V2_V3),
-    Support("REDUCE_PROD", _BOTH, versions=_V2_V2),
-    Support("REDUCE_ALL", output="none"),
-    Support("REDUCE_ANY", output="none"),
-    Support("CUMSUM"),
-    Support("ARG_MAX", ("INT8",), output="none", versions=_V2),
-    Support("ARG_MIN", ("INT8",), output="none", versions=_V2),
-    Support("TOPK_V2", _BOTH, output="same", versions=_V2_V3),
-    # Windows and images.
-    Support("AVERAGE_POOL_2D", _BOTH, output="same", versions=_V2_V3),
-    Support("MAX_POOL_2D", _BOTH, output="same", versions=_V2_V3),
-    Support("L2_POOL_2D"),
     Support(
         "RESIZE_BILINEAR", _BOTH, output="same", versions=_V2_V4, rule=_resize("halfPixelCenters")
     ),
@@ -627,18 +508,7 @@ _ENTRIES = (
     ),
     Support("SPACE_TO_DEPTH", ("INT8",), output="same", versions=_V2),
     Support("DEPTH_TO_SPACE", ("INT8",), default_only=("INT8",), output="same", versions=_V2),
-    Support("SPACE_TO_BATCH_ND", _BOTH, output="same", versions=_V2_V4, rule=_space_and_batch),
-    Support("BATCH_TO_SPACE_ND", _BOTH, output="same", versions=_V2_V4, rule=_space_and_batch),
-    # Moves of values.
-    Support("RESHAPE", _BOTH, output="same"),
-    Support("SQUEEZE", _BOTH, output="same"),
-    Support("EXPAND_DIMS", _BOTH, output="same"),
     Support("TRANSPOSE", _BOTH, output="same", versions={"INT8": 2, "INT16": 5}, rule=_transpose),
-    Support("PAD", _BOTH, output="same", versions=_V2_V3, rule=_above_rank_4(4)),
-    Support("PADV2", _BOTH, output="same", versions=_V2_V3, rule=_above_rank_4(4)),
-    Support("MIRROR_PAD", _BOTH, output="same", versions=_V2_V3),
-    Support("CONCATENATION", _BOTH, output="same", versions=_V2_V3),
-    Support("PACK", _BOTH, output="same", versions=_V2_V3),
     Support("UNPACK", _BOTH, output="same", versions=_V2_V4),
     Support("SPLIT", _BOTH, output="same", versions=_V2_V4, decided_by=1),
     Support("SPLIT_V", _BOTH, output="same", versions=_V2),
@@ -652,37 +522,27 @@ _ENTRIES = (
     Support("REVERSE_V2", _BOTH, output="same", versions={"INT8": 3}),
     Support("REVERSE_SEQUENCE", ("INT16",), output="same"),
     Support("SELECT", _BOTH, output="same", versions=_V2, decided_by=1, rule=_select),
-    Support("SELECT_V2", _BOTH, output="same"),
     Support(
         "FILL", _BOTH, output="same", versions={"INT8": 3, "INT16": 3, "FLOAT16": 4}, decided_by=1
     ),
     Support("DYNAMIC_UPDATE_SLICE", _BOTH, output="same", versions={"INT16": 4}),
     Support("ONE_HOT", ("INT8",), output="same", decided_by=2),
-    Support("ZEROS_LIKE"),
-    # Results that are no real numbers.
+    # Results that are not real numbers.
+    *_alike("ARG_MAX ARG_MIN", ("INT8",), output="none", versions=_V2),
+    *_alike("SHAPE RANK", _BOTH, output="none"),
+    *_alike("REDUCE_ALL REDUCE_ANY", output="none"),
+    *_alike("LESS GREATER_EQUAL", _BOTH, output="none", same_inputs=("INT16",), versions=_V2_V3),
+    *_alike(
+        "LESS_EQUAL GREATER",
+        _BOTH,
+        output="none",
+        same_inputs=("INT16",),
+        versions=_V2,
+        unversioned=("INT16",),
+    ),
     Support("EQUAL", _BOTH, output="none", versions={"INT8": 2, "INT16": 5}),
     Support("NOT_EQUAL", _BOTH, output="none", versions=_V2_V4),
-    Support("LESS", _BOTH, output="none", same_inputs=("INT16",), versions=_V2_V3),
-    Support("GREATER_EQUAL", _BOTH, output="none", same_inputs=("INT16",), versions=_V2_V3),
-    Support(
-        "LESS_EQUAL",
-        _BOTH,
-        output="none",
-        same_inputs=("INT16",),
-        versions=_V2,
-        unversioned=("INT16",),
-    ),
-    Support(
-        "GREATER",
-        _BOTH,
-        output="none",
-        same_inputs=("INT16",),
-        versions=_V2,
-        unversioned=("INT16",),
-    ),
-    Support("SHAPE", _BOTH, output="none"),
-    Support("RANK", _BOTH, output="none"),
-    # From one form to another.
+    # Between types.
     Support("QUANTIZE", _BOTH, rule=_quantize),
     Support(
         "DEQUANTIZE",
@@ -690,5 +550,8 @@ _ENTRIES = (
         versions={"INT8": 2, "INT16": 3, "FLOAT16": 3, "INT4": 6, "INT2": 7},
         rule=_dequantize,
     ),
+    # Floats only.
+    *_alike("POW ATAN2 NEG SQUARE SIN COS SIGN FLOOR CEIL ROUND CUMSUM ZEROS_LIKE"),
+    *_alike("LOCAL_RESPONSE_NORMALIZATION L2_POOL_2D"),
 )
 _TABLE = {entry.name: entry for entry in _ENTRIES}

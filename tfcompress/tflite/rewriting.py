@@ -1,18 +1,18 @@
-"""Rewriting a .tflite file so that older runtimes and accelerators take it, its meaning kept.
+"""Rewriting a .tflite file without a change of its meaning.
 
-Each rewrite takes a file and returns a new one and what was changed; the file itself and nothing
-where there is nothing to change.
+The first three rewrites are for older runtimes and accelerators: each takes a file and returns a
+new one and what was changed; the same file and nothing if there is nothing to change.
 """
 
 from collections.abc import Callable
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 
-from tfcompress.tflite.editing import Editor
-from tfcompress.tflite.filling import FUSED_LSTM, Storage
+from tfcompress.tflite.editing import Editor, indices
+from tfcompress.tflite.editing import record as new_record
+from tfcompress.tflite.filling import CELL_STATE, FUSED_LSTM, HIDDEN_STATE, Storage
 from tfcompress.tflite.flatbuffer import read_model
-from tfcompress.tflite.model import Subgraph, Tensor, TFLiteModel
+from tfcompress.tflite.model import Tensor, TFLiteModel
 
 Rewrite = Callable[[bytes], tuple[bytes, tuple[str, ...]]]
 
@@ -27,14 +27,8 @@ def fix_batch_to_one(content: bytes) -> tuple[bytes, tuple[str, ...]]:
     A free batch leaves SHAPE, STRIDED_SLICE and PACK operations that compute the shapes of reshapes
     and transposed convolutions; accelerators take none of them.
 
-    Args:
-        content: a .tflite file.
-
     Returns:
         (file, changes): equal to the given one on batches of 1.
-
-    Raises:
-        FlatbufferError: the file is damaged.
     """
     editor = Editor(content)
     graph = editor.model.subgraphs[0] if editor.model.subgraphs else None
@@ -71,14 +65,8 @@ def split_dense_scales(content: bytes) -> tuple[bytes, tuple[str, ...]]:
     FULLY_CONNECTED of version 12 multiplies by one scale a channel, which runtimes before 2.17 do
     not know. The same product with the scale 1, times a vector of the scales, means the same.
 
-    Args:
-        content: a .tflite file.
-
     Returns:
         (file, changes): equal to the given one up to the rounding of floats.
-
-    Raises:
-        FlatbufferError: the file is damaged.
     """
     editor = Editor(content)
     changes = []
@@ -92,9 +80,9 @@ def split_dense_scales(content: bytes) -> tuple[bytes, tuple[str, ...]]:
         output = tensors[operation.outputs[0]]
         record = editor.records[operation.index]
         unscaled = editor.add_tensor(kernel.name, kernel.shape, "INT8", kernel.buffer)
-        quantization = schema.QuantizationParametersT()
-        quantization.scale, quantization.zeroPoint = [1.0], [0]
-        editor.graph.tensors[unscaled].quantization = quantization
+        editor.graph.tensors[unscaled].quantization = new_record(
+            "QuantizationParameters", scale=[1.0], zeroPoint=[0]
+        )
         product = editor.add_tensor(output.name + "/product", output.shape, "FLOAT32")
         vector = editor.add_constant(
             output.name + "/scales", np.array(scales, np.float32), "FLOAT32"
@@ -108,7 +96,7 @@ def split_dense_scales(content: bytes) -> tuple[bytes, tuple[str, ...]]:
         scaled = output.index
         if bias >= 0:
             scaled = editor.add_tensor(output.name + "/scaled", output.shape, "FLOAT32")
-        multiply, add = schema.MulOptionsT(), schema.AddOptionsT()
+        multiply, add = new_record("MulOptions"), new_record("AddOptions")
         (add if bias >= 0 else multiply).fusedActivationFunction = activation
         editor.insert_after(record, "MUL", [product, vector], scaled, multiply)
         if bias >= 0:
@@ -124,14 +112,8 @@ def split_transposed_activation(content: bytes) -> tuple[bytes, tuple[str, ...]]
     Edge TPU do not know. A quantized output whose range ends where the activation does needs none;
     a float one gets an operation of its own.
 
-    Args:
-        content: a .tflite file.
-
     Returns:
         (file, changes): equal to the given one.
-
-    Raises:
-        FlatbufferError: the file is damaged.
     """
     editor = Editor(content)
     changes = []
@@ -162,7 +144,7 @@ REWRITES: tuple[Rewrite, ...] = (
 
 
 def _only_the_batch_is_free(tensors: tuple[Tensor, ...]) -> bool:
-    """Tell whether every free dimension is a first one, which the file sets to 1."""
+    """Return whether every free dimension is a first one, which the file sets to 1."""
     return all(
         -1 not in (*tensor.shape, *tensor.shape_signature[1:])
         and (tensor.shape_signature[:1] != (-1,) or tensor.shape[:1] == (1,))
@@ -171,7 +153,7 @@ def _only_the_batch_is_free(tensors: tuple[Tensor, ...]) -> bool:
 
 
 def _implied(activation: str, output: Tensor) -> bool:
-    """Tell whether the range of a quantized tensor does what an activation does."""
+    """Return whether the range of a quantized tensor does what an activation does."""
     quantization = output.quantization
     if quantization is None or len(quantization.scales) != 1 or output.dtype != "INT8":
         return False
@@ -181,82 +163,47 @@ def _implied(activation: str, output: Tensor) -> bool:
     return ends[0] >= low - scale / 2 and ends[1] <= high + scale / 2
 
 
-def take_out_pairs(content: bytes, model: TFLiteModel) -> tuple[bytes, dict[int, Storage]]:
-    """Take the pairs out of the main graph of a float file.
-
-    Args:
-        content: the file.
-        model: what ``read_model`` has read in it.
+def remove_quantization_pairs(
+    content: bytes, model: TFLiteModel
+) -> tuple[bytes, dict[int, Storage]]:
+    """Remove the pairs of QUANTIZE and DEQUANTIZE that the converter makes of fake quantization.
 
     Returns:
-        (content, forms): the file without the pairs, the given one if it has none; the form that a
-        pair has rounded each tensor to, by the tensor's index, which is the same in both files. Of
-        several pairs on a tensor the first counts.
-
-    Example:
-    ```python
-    from tfcompress.tflite.flatbuffer import read_model
-
-    with open("model_float.tflite", "rb") as file:
-        content = file.read()
-    take_out_pairs(content, read_model(content))[1]  # {}
-    ```
+        (content, forms): the file without the pairs, unchanged if it has none; the form that a
+        pair rounded each tensor to, by the tensor's index, which is the same in both files. Of
+        several pairs on a tensor, the first counts.
     """
     graph = model.subgraphs[0]
-    pairs = _pairs(graph)
-    if not pairs:
-        return content, {}
-    sources: dict[int, int] = {}  # of what a pair gives
-    forms: dict[int, Storage] = {}
-    for source, rounded, target in pairs:
-        sources[target] = sources.get(source, source)
-        forms.setdefault(sources[target], _form(graph, rounded))
-    editor = Editor(content, model)
-    for operator in editor.graph.operators:
-        operator.inputs = [sources.get(int(i), int(i)) for i in operator.inputs]
-    editor.graph.outputs = [sources.get(int(i), int(i)) for i in editor.graph.outputs]
-    editor.remove_dead_operations()
-    return editor.packed(), forms
-
-
-def _pairs(graph: Subgraph) -> list[tuple[int, int, int]]:
-    """List what each pair reads, rounds it to, and gives, in the order of the graph."""
-    rounding = {
+    rounded = {
         operation.outputs[0]: operation.inputs[0]
         for operation in graph.operations
         if operation.name == "QUANTIZE" and graph.tensors[operation.inputs[0]].dtype == "FLOAT32"
     }
-    return [
-        (rounding[operation.inputs[0]], operation.inputs[0], operation.outputs[0])
-        for operation in graph.operations
-        if operation.name == "DEQUANTIZE" and operation.inputs[0] in rounding
-    ]
+    sources: dict[int, int] = {}  # of what a pair returns
+    forms: dict[int, Storage] = {}
+    for operation in graph.operations:
+        if operation.name == "DEQUANTIZE" and operation.inputs[0] in rounded:
+            source = rounded[operation.inputs[0]]
+            source = sources[operation.outputs[0]] = sources.get(source, source)
+            integers = graph.tensors[operation.inputs[0]]
+            grid = integers.quantization
+            form = Storage(integers.dtype, grid.scales, grid.zero_points, grid.axis)
+            forms.setdefault(source, form)
+    if not forms:
+        return content, {}
+    editor = Editor(content, model)
+    for operator in editor.graph.operators:
+        operator.inputs = [sources.get(i, i) for i in indices(operator.inputs)]
+    editor.graph.outputs = [sources.get(i, i) for i in indices(editor.graph.outputs)]
+    editor.remove_dead_operations()
+    return editor.packed(), forms
 
 
-def _form(graph: Subgraph, index: int) -> Storage:
-    """Return the form of a tensor."""
-    tensor = graph.tensors[index]
-    grid = tensor.quantization
-    return Storage(tensor.dtype, grid.scales, grid.zero_points, grid.axis)
+def with_lstms_of_keras(content: bytes) -> bytes:
+    """Let fused LSTMs compute what those of Keras do.
 
-
-def without_cell_clip(content: bytes) -> bytes:
-    """Let the cell states of fused LSTMs grow as those of Keras do.
-
-    The converter clips them at 10: an LSTM that counts further would compute something else.
-
-    Args:
-        content: a .tflite file.
-
-    Returns:
-        The file, in which no LSTM of the main graph clips its cell state; the given one if it has
-        no LSTM.
-
-    Example:
-    ```python
-    with open("model_float.tflite", "rb") as file:
-        content = without_cell_clip(file.read())
-    ```
+    The converter limits their cell states to 10, and takes the state that they start from for a
+    kernel of zeros of the same shape, which would change from step to step.
     """
     model = read_model(content)
     found = [each for each in model.subgraphs[0].operations if each.name == FUSED_LSTM]
@@ -264,5 +211,13 @@ def without_cell_clip(content: bytes) -> bytes:
         return content
     editor = Editor(content, model)
     for operation in found:
-        editor.records[operation.index].builtinOptions.cellClip = 0.0
+        record = editor.records[operation.index]
+        record.builtinOptions.cellClip = 0.0
+        record.inputs = list(operation.inputs)
+        states = operation.inputs[HIDDEN_STATE : CELL_STATE + 1]
+        for position, index in enumerate(operation.inputs[:HIDDEN_STATE]):
+            if index in states:
+                tensor = model.subgraphs[0].tensors[index]
+                zeros = np.zeros(tensor.shape, np.float32)
+                record.inputs[position] = editor.add_constant(tensor.name, zeros, tensor.dtype)
     return editor.packed()

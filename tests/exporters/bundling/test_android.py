@@ -17,49 +17,49 @@ KOTLIN = "2.4.20"
 RUNS = 3
 
 
-def port(name, shape, dtype, scale=None, zero_point=0):
+def details(name, shape, dtype, scale=None, zero_point=0):
     facts = {"name": name, "shape": list(shape), "dtype": dtype}
     facts |= {"scale": scale, "zero_point": zero_point}
     return facts | {"step": 1.0, "tolerance": 2.0, "share": 0.99}
 
 
-PHOTO = port("image", (1, 2, 2, 3), "int8", 1 / 255, -128)
-SCORES = port("scores", (1, 5), "int8", 1 / 256, -128)
+PHOTO = details("image", (1, 2, 2, 3), "int8", 1 / 255, -128)
+SCORES = details("scores", (1, 5), "int8", 1 / 256, -128)
 LABELS = ["ant", "bee", "cat", "dog", "eel"]
 # One model of each kind: (inputs, outputs, what else the app is told).
 MODELS = {
     "photos": ([PHOTO], [SCORES], {"labels": LABELS}),
     "normalized": (
-        [port("image", (1, 2, 2, 3), "float32")],
-        [port("scores", (1, 5), "float32")],
+        [details("image", (1, 2, 2, 3), "float32")],
+        [details("scores", (1, 5), "float32")],
         {"normalization": ((127.5,), (127.5,))},
     ),
     "grey": (
-        [port("image", (1, 2, 2, 1), "uint8", 1.0, 0)],
-        [port("scores", (1, 5), "uint8", 1 / 256, 0)],
+        [details("image", (1, 2, 2, 1), "uint8", 1.0, 0)],
+        [details("scores", (1, 5), "uint8", 1 / 256, 0)],
         {"labels": LABELS, "normalization": ((10.0,), (2.0,))},
     ),
     "sixteen_bits": (
-        [port("sound", (1, 16, 8), "int16", 2.0**-15)],
-        [port("words", (1, 16, 4), "int16", 2.0**-15)],
+        [details("sound", (1, 16, 8), "int16", 2.0**-15)],
+        [details("words", (1, 16, 4), "int16", 2.0**-15)],
         {},
     ),
     "two_inputs": (
-        [PHOTO, port("weight", (1, 1), "float32")],
-        [port("price", (1, 1), "float32")],
+        [PHOTO, details("weight", (1, 1), "float32")],
+        [details("price", (1, 1), "float32")],
         {},
     ),
-    "two_outputs": ([PHOTO], [SCORES, port("box", (1, 4), "int8", 0.1, 3)], {"labels": LABELS}),
-    "tokens": ([port("tokens", (1, 12), "int32")], [SCORES], {"labels": LABELS}),
-    "long_tokens": ([port("tokens", (1, 12), "int64")], [port("next", (1, 12), "int64")], {}),
+    "two_outputs": ([PHOTO], [SCORES, details("box", (1, 4), "int8", 0.1, 3)], {"labels": LABELS}),
+    "tokens": ([details("tokens", (1, 12), "int32")], [SCORES], {"labels": LABELS}),
+    "long_tokens": ([details("tokens", (1, 12), "int64")], [details("next", (1, 12), "int64")], {}),
     "masked": (
-        [port("x", (1, 4), "float32"), port("mask", (1, 4), "bool")],
-        [port("found", (1, 4), "bool")],
+        [details("x", (1, 4), "float32"), details("mask", (1, 4), "bool")],
+        [details("found", (1, 4), "bool")],
         {},
     ),
     "odd_names": (
-        [port('a "$b" \\ c', (1, 3), "int8", 0.5, 1)],
-        [port("StatefulPartitionedCall:0", (1, 3), "float32")],
+        [details('a "$b" \\ c', (1, 3), "int8", 0.5, 1)],
+        [details("StatefulPartitionedCall:0", (1, 3), "float32")],
         {},
     ),
 }
@@ -72,7 +72,7 @@ fun main() {
     println(com.example.photos.pixels(photo).toList())
     println(com.example.normalized.pixels(photo).toList())
     println(com.example.grey.pixels(photo).toList())
-    with(com.example.photos.Ports.inputs[0]) {
+    with(com.example.photos.Tensors.inputs[0]) {
         val bytes = write(floatArrayOf(0f, .51f, 1f, 2f, -1f, .11f, .2f, .3f, .4f, .6f, .71f, .8f))
         println(List(bytes.capacity()) { bytes.get(it).toInt() })
         println(read(bytes).toList())
@@ -85,8 +85,8 @@ def golden(inputs, outputs):
     generator = np.random.default_rng(0)
     return {
         f"{side}_{place}": generator.integers(0, 2, (RUNS, *facts["shape"])).astype(facts["dtype"])
-        for side, ports in (("input", inputs), ("output", outputs))
-        for place, facts in enumerate(ports)
+        for side, tensors in (("input", inputs), ("output", outputs))
+        for place, facts in enumerate(tensors)
     }
 
 

@@ -14,10 +14,10 @@ import pytest
 import toy_files
 
 from exporters import bundle_code, export_tflite
-from exporters.bundle import _judgement, write_bundle
+from exporters.bundle import _criteria, write_bundle
 from exporters.bundle_files.run_on_device import compare
 from exporters.running.runtime import RunError, load
-from exporters.running.tensor_details import Port
+from exporters.running.tensor_details import TensorDetails
 from tfcompress.tflite.model import FlatbufferError
 
 LABELS = ["ant", "bee", "cat", "dog", "eel"]
@@ -138,16 +138,17 @@ def test_the_snippets_hold_the_ports_of_the_manifest(bundle):
     exec(compile(text, "inference.py", "exec"), scope)
     keys = ("name", "shape", "dtype", "scale", "zero_point")
     for side in ("INPUTS", "OUTPUTS"):
-        expected = [{key: port[key] for key in keys} for port in manifest[side.lower()]]
+        expected = [{key: details[key] for key in keys} for details in manifest[side.lower()]]
         assert scope[side] == expected
     (image,), (scores,) = manifest["inputs"], manifest["outputs"]
     kotlin = (bundle / "Inference.kt").read_text()
-    found = re.findall(r'Port\("(.*?)", "(.*?)", intArrayOf\((.*?)\), (.*?)f, (-?\d+)\)', kotlin)
+    call = r'TensorDetails\("(.*?)", "(.*?)", intArrayOf\((.*?)\), (.*?)f, (-?\d+)\)'
+    found = re.findall(call, kotlin)
     assert len(found) == 2
-    for port, (name, dtype, shape, scale, zero) in zip((image, scores), found, strict=True):
-        assert (name, dtype) == (port["name"], port["dtype"])
-        assert [int(side) for side in shape.split(",")] == port["shape"]
-        assert (float(scale), int(zero)) == (port["scale"], port["zero_point"])
+    for details, (name, dtype, shape, scale, zero) in zip((image, scores), found, strict=True):
+        assert (name, dtype) == (details["name"], details["dtype"])
+        assert [int(side) for side in shape.split(",")] == details["shape"]
+        assert (float(scale), int(zero)) == (details["scale"], details["zero_point"])
 
 
 def test_the_python_snippet_predicts_what_the_model_predicts(bundle):
@@ -159,14 +160,15 @@ def test_the_python_snippet_predicts_what_the_model_predicts(bundle):
     command = [sys.executable, "-c", code]
     answer = subprocess.run(command, capture_output=True, text=True, check=True, cwd=bundle)
     golden = np.load(bundle / "golden.npz")["output_0"][0]
-    (port,) = json.loads((bundle / "manifest.json").read_text())["outputs"]
-    expected = port["scale"] * (golden.astype(np.float32) - port["zero_point"])
+    (details,) = json.loads((bundle / "manifest.json").read_text())["outputs"]
+    expected = details["scale"] * (golden.astype(np.float32) - details["zero_point"])
     np.testing.assert_allclose(json.loads(answer.stdout), expected, rtol=1e-6)
 
 
 def test_kotlin_strings_are_escaped():
-    port = {"name": 'a"$b\\', "shape": [1], "dtype": "int8", "scale": 0.5, "zero_point": 0}
-    assert r'Port("a\"\$b\\", "int8"' in bundle_code.kotlin_snippet([port], [port], 2, "a.b")
+    details = {"name": 'a"$b\\', "shape": [1], "dtype": "int8", "scale": 0.5, "zero_point": 0}
+    kotlin = bundle_code.kotlin_snippet([details], [details], threads=2, package="a.b")
+    assert r'TensorDetails("a\"\$b\\", "int8"' in kotlin
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler, `cc`")
@@ -275,12 +277,12 @@ def test_files_run_under_the_old_runtime_from_here(old_runtime, int8_path):
     assert agreement.within_one >= 0.8
 
 
-PORT = Port("y", 0, (1, 3), np.dtype("int8"), scale=0.1, zero_point=0)
+DETAILS = TensorDetails("y", 0, (1, 3), np.dtype("int8"), scale=0.1, zero_point=0)
 
 
 def test_kernels_that_agree_ask_for_their_steps_and_classes():
     golden = np.array([[[100, 0, 0]], [[0, 100, 0]]], np.int8)
-    facts = _judgement(PORT, [golden, golden + 1])
+    facts = _criteria(DETAILS, [golden, golden + 1])
     assert (facts["tolerance"], facts["share"]) == (2.0, 0.99)
     assert facts["same_class"] == 0.5  # one of two examples may differ
 
@@ -290,7 +292,7 @@ def test_kernels_far_apart_do_not_let_everything_pass():
     other = golden.copy()
     other[0, 0] = 60  # a tenth of 30 examples' values, half of the range away
     other[1:3, 0] = 70
-    facts = {"name": "y", **_judgement(PORT, [golden, other])}
+    facts = {"name": "y", **_criteria(DETAILS, [golden, other])}
     assert facts["tolerance"] == pytest.approx(12.0)  # a tenth of what the outputs span
     assert facts["share"] == pytest.approx(0.9 - 0.05)
     assert compare(facts, other, golden)["pass"]
@@ -316,7 +318,7 @@ def test_whether_swapped_colours_are_noticed_is_tried(channels, noticed, tmp_pat
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["notices_swapped_colours"] is noticed
     said = (folder / "README.md").read_text()
-    assert ("Red and blue swapped would pass as well" in said) != noticed
+    assert ("swaps red and blue would pass as well" in said) != noticed
     assert "random noise" not in said
 
 

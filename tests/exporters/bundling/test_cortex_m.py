@@ -100,8 +100,8 @@ def test_every_byte_on_a_cortex_m_is_the_keras_models(make, tmp_path):
     export_tflite(model, path, validation_data=data)
 
     with load(path, kernels="reference") as loaded:
-        (port,), (output,) = loaded.inputs, loaded.outputs
-    inputs = port.to_file(data[:RUNS])
+        (details,), (output,) = loaded.inputs, loaded.outputs
+    inputs = details.to_file(data[:RUNS])
     found = run_firmware(tmp_path, path, inputs)
     wanted = output.to_file(model.predict(data[:RUNS], verbose=0)).reshape(RUNS, -1)
     assert len(np.unique(wanted)) > 20

@@ -23,8 +23,8 @@ def compiled_outputs(content, rows):
 def test_a_compiled_model_gives_the_interpreters_values(kind):
     content = toy_files.content(kind)
     with load(content) as loaded:
-        (port,) = loaded.inputs
-        rows = [port.to_file(image[None]) for image in toy_files.images()[:16]]
+        (details,) = loaded.inputs
+        rows = [details.to_file(image[None]) for image in toy_files.images()[:16]]
         wanted = np.concatenate([loaded.run([row])[0] for row in rows])
     found = compiled_outputs(content, rows)
     assert len(np.unique(wanted)) > 4

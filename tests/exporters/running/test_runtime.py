@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import toy_files
 
-from exporters.running import child_process, runtime
-from exporters.running.child import messages
+from exporters.running import child, child_process, runtime
 from exporters.running.runtime import KERNELS, Limits, RunError, Runtime, load, load_isolated
 from tfcompress.tflite import numerics
 from tfcompress.tflite.editing import OperationCutter
@@ -79,7 +78,7 @@ def test_the_float_file_computes_what_keras_computes():
 def test_inputs_go_by_the_names_of_the_signature():
     images = toy_files.images()[:2]
     with load(toy_files.content("float32")) as loaded:
-        assert [port.name for port in loaded.inputs] == ["image"]
+        assert [details.name for details in loaded.inputs] == ["image"]
         named = loaded.predict({"image": images})[0]
         np.testing.assert_array_equal(named, loaded.predict([images])[0])
         with pytest.raises(ValueError, match=r"inputs are \['image'\]"):
@@ -91,8 +90,8 @@ def test_a_signature_runs_by_its_key(shared):
     with load_isolated(path) as main:
         key = main.model.signatures[1].key
     with load_isolated(path, signature=key) as loaded:
-        (port,) = loaded.inputs
-        assert loaded.run([np.ones(port.shape, port.dtype)])[0].shape == (1,)
+        (details,) = loaded.inputs
+        assert loaded.run([np.ones(details.shape, details.dtype)])[0].shape == (1,)
     with pytest.raises(ValueError, match="signatures are"):
         load_isolated(path, signature="none")
 
@@ -100,8 +99,8 @@ def test_a_signature_runs_by_its_key(shared):
 def test_quantized_inputs_pass_and_real_ones_are_rounded(int8_path):
     images = toy_files.images()[:4]
     with load(int8_path) as loaded:
-        (port,) = loaded.inputs
-        quantized = numerics.quantize(images, port.scale, port.zero_point, np.int8)
+        (details,) = loaded.inputs
+        quantized = numerics.quantize(images, details.scale, details.zero_point, np.int8)
         np.testing.assert_array_equal(loaded.predict(quantized)[0], loaded.predict(images)[0])
 
 
@@ -124,7 +123,7 @@ def test_run_takes_exactly_what_the_file_takes(int8_path):
         assert loaded.run([np.zeros((1, 12, 12, 3), np.int8)])[0].shape == (1, toy_files.CLASSES)
         with pytest.raises(ValueError, match=r"takes shape .* of int8"):
             loaded.run([np.zeros((1, 12, 12, 3), np.float32)])
-        with pytest.raises(ValueError, match="takes 1 inputs"):
+        with pytest.raises(ValueError, match="has 1 inputs"):
             loaded.run([])
 
 
@@ -132,7 +131,7 @@ def test_run_takes_exactly_what_the_file_takes(int8_path):
     ("settings", "message"),
     [
         ({"kernels": "cuda"}, "Unknown kernel set"),
-        ({"threads": 0}, "At least one thread"),
+        ({"threads": 0}, "`threads` must be at least 1"),
     ],
 )
 def test_settings_are_checked(int8_path, settings, message):
@@ -177,8 +176,8 @@ LOAD = {
         ("print('last words', file=sys.stderr, flush=True); os._exit(7)", "code 7.*last words"),
         ("time.sleep(60)", "longer than 2 s to load"),
         ("self.memory = bytearray(1 << 32)", "more than its 256 MiB to load"),
-        ("raise ValueError('unknown operation')", "refused to load the file: unknown operation"),
-        ("os.write(3, b'x' * 4096); time.sleep(60)", "nonsense|longer than"),
+        ("raise ValueError('unknown operation')", "could not load the file: unknown operation"),
+        ("os.write(3, b'x' * 4096); time.sleep(60)", "invalid answer|longer than"),
     ],
 )
 def test_whatever_happens_in_the_child_is_an_error_here(tmp_path, monkeypatch, what, message):
@@ -227,9 +226,9 @@ def test_damaged_files_start_no_process(monkeypatch):
 
 def test_messages_come_back():
     arrays = [np.arange(6.0).reshape(2, 3), np.array(b"ab"), np.zeros((0, 2), np.int8)]
-    pieces = b"".join(bytes(piece) for piece in messages.pack({"a": [1, None]}, arrays))
+    pieces = b"".join(bytes(piece) for piece in child.pack({"a": [1, None]}, arrays))
     stream = iter_bytes(pieces)
-    body, found = messages.unpack(stream)
+    body, found = child.unpack(stream)
     assert body == {"a": [1, None]}
     for array, expected in zip(found, arrays, strict=True):
         np.testing.assert_array_equal(array, expected)
@@ -241,7 +240,7 @@ def test_messages_come_back():
 def test_messages_that_claim_too_much_are_refused(arrays):
     header = json.dumps({"body": {}, "arrays": arrays}).encode()
     with pytest.raises(ValueError, match="an array of type"):
-        messages.unpack(iter_bytes(struct.pack("<Q", len(header)) + header + b"\0" * 64))
+        child.unpack(iter_bytes(struct.pack("<Q", len(header)) + header + b"\0" * 64))
 
 
 def iter_bytes(data):
@@ -267,10 +266,10 @@ def test_quantizing_agrees_with_the_runtimes_own_operation():
     cut = OperationCutter(content, read_model(content)).cut(0)
     values = np.random.default_rng(0).uniform(-0.1, 1.1, (1, 12, 12, 3)).astype(np.float32)
     with load(cut, kernels="reference") as loaded:
-        (port,) = loaded.outputs
+        (details,) = loaded.outputs
         expected = loaded.run([values])[0]
     np.testing.assert_array_equal(
-        numerics.quantize(values, port.scale, port.zero_point, port.dtype), expected
+        numerics.quantize(values, details.scale, details.zero_point, details.dtype), expected
     )
 
 

@@ -17,8 +17,9 @@ def test_chain():
     flow = read_channels(model)
     assert sizes(model) == {("a",): 6, ("b",): 5}
     assert flow.macs() == 4 * 6 + 6 * 5 + 5 * 2
-    assert flow.macs(flow.groups[0].bundles[:2]) == 4 * 4 + 4 * 5 + 5 * 2
-    assert flow.parameters(flow.groups[1].bundles[:1]) == (4 * 6 + 6) + (6 * 4 + 4) + (4 * 2 + 2)
+    assert flow.macs(flow.groups[0].coupled_sets[:2]) == 4 * 4 + 4 * 5 + 5 * 2
+    one = flow.groups[1].coupled_sets[:1]
+    assert flow.parameters(one) == (4 * 6 + 6) + (6 * 4 + 4) + (4 * 2 + 2)
 
 
 def test_what_is_added_shrinks_together():
@@ -36,7 +37,7 @@ def test_groups_of_a_grouped_convolution_shrink_alike():
     flow = read_channels(keras.Model(inputs, kl.Conv2D(2, 1, name="c")(x)))
     assert [(group.paths, len(group)) for group in flow.groups] == [(("a",), 4), (("b",), 8)]
     assert flow.macs() == 16 * (3 * 12 + 4 * 24 + 24 * 2)
-    removed = [flow.groups[0].bundles[0], *flow.groups[1].bundles[:2]]
+    removed = [flow.groups[0].coupled_sets[0], *flow.groups[1].coupled_sets[:2]]
     assert flow.macs(removed) == 16 * (3 * 9 + 3 * 18 + 18 * 2)
 
 

@@ -16,7 +16,7 @@ def test_computes_as_the_model_that_is_deaf_to_the_removed_channels(name):
     removed = [
         bundle
         for group in flow.groups
-        for bundle in generator.permutation(group.bundles)[: len(group) // 2]
+        for bundle in generator.permutation(group.coupled_sets)[: len(group) // 2]
     ]
     assert removed
     smaller = rebuild(model, flow, removed)
@@ -43,7 +43,7 @@ def test_interface_flags_and_saving_survive(tmp_path):
     model = fill(ZOO["two_outputs"]())
     model.layers[1].trainable = False
     flow = read_channels(model)
-    smaller = rebuild(model, flow, flow.groups[0].bundles[:3])
+    smaller = rebuild(model, flow, flow.groups[0].coupled_sets[:3])
     assert set(smaller.output) == {"logits", "map"}
     assert not smaller.layers[1].trainable
     assert smaller.layers[1].filters == 5
@@ -67,7 +67,7 @@ def test_a_lambda_keeps_its_function():
 def test_sequential_stays_sequential():
     model = keras.Sequential([keras.Input((4,)), kl.Dense(6, activation="relu"), kl.Dense(2)])
     flow = read_channels(model)
-    smaller = rebuild(model, flow, flow.groups[0].bundles[:2])
+    smaller = rebuild(model, flow, flow.groups[0].coupled_sets[:2])
     assert isinstance(smaller, keras.Sequential)
     assert smaller.layers[0].kernel.shape == (4, 4)
     assert smaller.layers[1].kernel.shape == (4, 2)

@@ -1,4 +1,4 @@
-"""How channels flow through a model: what must shrink together, and the model that is left."""
+"""The channels of a model: which are coupled, and the model without some of them."""
 
 from tfcompress.keras_graph.channels.flow import ChannelFlow, ChannelGroup, read_channels
 from tfcompress.keras_graph.channels.rebuilding import rebuild

@@ -1,4 +1,4 @@
-"""One call of a layer or operation, as the rules of the channel flow see it."""
+"""What the rules of the channel flow get: channels, and one call of a layer or operation."""
 
 import dataclasses
 import math
@@ -6,46 +6,39 @@ import math
 import numpy as np
 
 
-class Ties:
-    """Numbers every channel that some layer makes, and ties those that only go together."""
+class Couplings:
+    """The channels of a model and which of them are coupled: a union-find structure."""
 
     def __init__(self):
         self._parents: list[int] = []
         self._pinned: set[int] = set()
 
     def new(self, count: int) -> np.ndarray:
-        """Return the numbers of ``count`` channels that are free so far."""
+        """Return the numbers of new channels that are coupled to no other."""
         start = len(self._parents)
         self._parents.extend(range(start, start + count))
         return np.arange(start, start + count)
 
-    def tie(self, first: np.ndarray, second: np.ndarray) -> None:
-        """Tie channels pairwise.
-
-        Args:
-            first: int array (n,), numbers of channels.
-            second: int array (n,).
-        """
+    def couple(self, first: np.ndarray, second: np.ndarray) -> None:
+        """Couple channels pairwise."""
         for pair in zip(first.tolist(), second.tolist(), strict=True):
             one, other = (self._root(channel) for channel in pair)
             if one != other:
                 self._parents[max(one, other)] = min(one, other)
 
     def pin(self, channels: np.ndarray) -> None:
-        """Keep channels, and whatever is tied to them now or later, from being removed."""
+        """Keep channels, and all that are coupled to them now or later, from being removed."""
         self._pinned.update(channels.tolist())
 
     def settled(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return what was tied, once all is read.
+        """Return the coupled set of each channel, named by its first channel; and what is pinned.
 
-        Returns:
-            int array (channels,): the bundle that each channel belongs to, as the number of its
-            first channel; and bool array (channels,): whether the channel is pinned.
+        Two arrays of shape (channels,), of ints and bools.
         """
-        bundles = np.array([self._root(i) for i in range(len(self._parents))], dtype=int)
-        pinned = np.zeros(len(bundles), dtype=bool)
-        pinned[bundles[sorted(self._pinned)]] = True
-        return bundles, pinned[bundles]
+        sets = np.array([self._root(i) for i in range(len(self._parents))], dtype=int)
+        pinned = np.zeros(len(sets), dtype=bool)
+        pinned[sets[sorted(self._pinned)]] = True
+        return sets, pinned[sets]
 
     def _root(self, channel):
         while self._parents[channel] != channel:
@@ -56,28 +49,18 @@ class Ties:
 
 @dataclasses.dataclass(frozen=True)
 class Channels:
-    """The channels of a tensor.
+    """The channels of a tensor."""
 
-    Attributes:
-        axis: the axis that indexes them, counted from the front, the batch included.
-        ids: int array (size of the axis,): their numbers.
-    """
-
-    axis: int
-    ids: np.ndarray
+    axis: int  # the axis that indexes them, counted from the front, the batch included
+    ids: np.ndarray  # int array (size of the axis,): their numbers
 
 
 @dataclasses.dataclass(frozen=True)
 class Tensor:
-    """A symbolic tensor: its shape, and its channels where they are known.
+    """A symbolic tensor: its shape, and its channels where they are known."""
 
-    Attributes:
-        shape: sizes, the batch included; None where unknown.
-        channels: None for a tensor whose channels cannot be removed.
-    """
-
-    shape: tuple[int | None, ...]
-    channels: Channels | None
+    shape: tuple[int | None, ...]  # sizes, the batch included; None where unknown
+    channels: Channels | None  # None for a tensor whose channels cannot be removed
 
     def on(self, axis: int) -> np.ndarray | None:
         """Return the numbers of the channels on an axis, or None when they are not there."""
@@ -88,44 +71,34 @@ class Tensor:
 
 
 @dataclasses.dataclass
-class Recorded:
-    """What one layer's rule said about it, over all its calls.
+class LayerRecord:
+    """The channels of one layer, over all its calls."""
 
-    Attributes:
-        layer: the Keras layer or operation.
-        path: the user's name for it.
-        slices: (variable, axis, channels on it); a channel removed takes its slice along.
-        sizes: (keys that lead to a setting in the layer's config, the channels that it counts).
-        made: channels that the layer makes, by role.
-        read: channels that it reads, by role, as they were at its first call.
-    """
-
-    layer: object
-    path: str
+    layer: object  # the Keras layer or operation
+    path: str  # its path
+    # (variable, axis, channels on it); removing a channel removes its slice.
     slices: list = dataclasses.field(default_factory=list)
+    # (keys of a setting in the layer's config, the channels that it counts).
     sizes: list = dataclasses.field(default_factory=list)
-    made: dict = dataclasses.field(default_factory=dict)
+    made: dict = dataclasses.field(default_factory=dict)  # the channels of its outputs, by role
+    # The channels of its inputs, by role, at its first call.
     read: dict = dataclasses.field(default_factory=dict)
 
 
 class Call:
-    """What a rule is given: the tensors of one call, and where it writes what it knows.
+    """One call of a layer, for a rule: its tensors, and methods to record its channels.
 
-    Args:
-        recorded: the layer's record; shared by all its calls.
-        ties: the ties of the model.
-        costs: list that takes (multiplications, [channels, ...]) for each product.
-        inputs: the tensors that are read, given by position.
-        named: those given by keyword, a list for each.
-        output_shapes: the shapes of the tensors that are made.
+    ``costs`` gets (multiplications, [channels, ...]) for each product.
     """
 
-    def __init__(self, recorded: Recorded, ties: Ties, costs: list, inputs, named, output_shapes):
-        self._recorded = recorded
-        self._ties = ties
+    def __init__(
+        self, record: LayerRecord, couplings: Couplings, costs: list, inputs, named, output_shapes
+    ):
+        self._record = record
+        self._couplings = couplings
         self._costs = costs
-        self._first = not recorded.made and not recorded.read
-        self.layer = recorded.layer
+        self._first = not record.made and not record.read
+        self.layer = record.layer
         self.inputs: list[Tensor] = inputs
         self.named: dict[str, list[Tensor]] = named
         self.output_shapes: list[tuple] = output_shapes
@@ -136,52 +109,52 @@ class Call:
         return self.output_shapes[0]
 
     def make(self, count: int, role: str = "outputs") -> np.ndarray:
-        """Return the channels that the layer makes: the same ones at every call."""
-        if role not in self._recorded.made:
-            self._recorded.made[role] = self._ties.new(count)
-        return self._recorded.made[role]
+        """Return the channels of the layer's output: the same at every call."""
+        if role not in self._record.made:
+            self._record.made[role] = self._couplings.new(count)
+        return self._record.made[role]
 
     def read(self, x: Tensor, axis: int, role: str = "inputs") -> np.ndarray | None:
-        """Return the channels of a tensor that meet the layer's weights, or None.
+        """Return the channels of an input on the axis that the layer's weights index, or None.
 
-        The weights have the same slices at every call, so the channels of all calls are tied.
-        Channels on another axis than the one that the weights index stay whole.
+        The channels of all calls are coupled, as the weights are the same. Channels on another axis
+        are pinned.
         """
         channels = x.on(axis)
         if channels is None and x.channels is not None:
             self.pin(x.channels.ids)
-        if role not in self._recorded.read:
-            self._recorded.read[role] = channels
+        if role not in self._record.read:
+            self._record.read[role] = channels
             return channels
-        first = self._recorded.read[role]
-        self.tie(first, channels)
+        first = self._record.read[role]
+        self.couple(first, channels)
         return first
 
     def slice(self, variable, axis: int, channels: np.ndarray | None) -> None:
-        """Say that a channel removed takes a slice of a variable along."""
+        """Record that removing a channel removes a slice of a variable."""
         if self._first and variable is not None and channels is not None:
-            self._recorded.slices.append((variable, axis % len(variable.shape), channels))
+            self._record.slices.append((variable, axis % len(variable.shape), channels))
 
     def size(self, channels: np.ndarray | None, *keys) -> None:
-        """Say that a setting of the layer's config is the number of some channels."""
+        """Record that a setting of the layer's config is the number of some channels."""
         if self._first and channels is not None:
-            self._recorded.sizes.append((keys, channels))
+            self._record.sizes.append((keys, channels))
 
-    def tie(self, first: np.ndarray | None, second: np.ndarray | None) -> None:
-        """Tie two lists of channels pairwise; pin the one where the other is not known."""
+    def couple(self, first: np.ndarray | None, second: np.ndarray | None) -> None:
+        """Couple two lists of channels pairwise; pin one if the other is unknown."""
         if first is None or second is None:
             self.pin(first, second)
         else:
-            self._ties.tie(first, second)
+            self._couplings.couple(first, second)
 
     def pin(self, *lists: np.ndarray | None) -> None:
         """Keep channels from being removed."""
         for channels in lists:
             if channels is not None:
-                self._ties.pin(channels)
+                self._couplings.pin(channels)
 
     def pin_inputs(self) -> None:
-        """Keep all that is read from being removed."""
+        """Keep the channels of all inputs from being removed."""
         given = [*self.inputs, *(x for tensors in self.named.values() for x in tensors)]
         self.pin(*(x.channels.ids for x in given if x.channels is not None))
 
@@ -197,6 +170,6 @@ class Call:
 
 
 def positions(shape: tuple, *channel_axes: int) -> int:
-    """Return how many positions a tensor has besides the batch and some axes; unknown count 1."""
+    """Return the number of positions without the batch and some axes; unknown sizes count as 1."""
     skipped = {0, *(axis % len(shape) for axis in channel_axes)}
     return math.prod(size or 1 for axis, size in enumerate(shape) if axis not in skipped)

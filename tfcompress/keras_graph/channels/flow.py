@@ -1,13 +1,14 @@
-"""Reading a model: which channels there are, and which of them stay or go together."""
+"""The channels of a model: which are coupled, and which can be removed."""
 
 import dataclasses
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 
 import keras
 import numpy as np
 
-from tfcompress.keras_graph.channels.calls import Call, Recorded, Tensor, Ties
+from tfcompress.compat.keras_graphs import functional_of, has_graph, nodes_in_order
+from tfcompress.keras_graph.channels.calls import Call, Couplings, LayerRecord, Tensor
 from tfcompress.keras_graph.channels.rules import OPERATION_RULES, RULES, untracked
 
 _MIXING_ACTIVATIONS = {"softmax", "log_softmax", "sparsemax", "glu"}
@@ -15,64 +16,40 @@ _MIXING_ACTIVATIONS = {"softmax", "log_softmax", "sparsemax", "glu"}
 
 @dataclasses.dataclass(frozen=True)
 class ChannelGroup:
-    """Channels that are alternatives to each other: a share of them may be removed.
+    """Channels of which a share may be removed."""
 
-    Attributes:
-        paths: the layers that make them, in the order of the model.
-        bundles: the numbers of the bundles that they form; a bundle goes or stays as a whole.
-    """
-
-    paths: tuple[str, ...]
-    bundles: tuple[int, ...]
+    paths: tuple[str, ...]  # the layers that output them, in the order of the model
+    coupled_sets: tuple[int, ...]  # their coupled sets, each of which is removed or kept as a whole
 
     def __len__(self):
-        return len(self.bundles)
+        return len(self.coupled_sets)
 
 
 @dataclasses.dataclass(frozen=True)
 class ChannelFlow:
-    """What ``read_channels`` found.
+    """The channels of a model, see ``read_channels``."""
 
-    Attributes:
-        records: what belongs to which channels, for each layer.
-        tensors: the channels of each symbolic tensor, by its id.
-        bundle_of: int array (channels,): the bundle of each channel.
-        pinned: bool array (channels,): whether it must stay.
-        groups: the channels that may be removed.
-        unfollowed: paths of the layers through which channels were not followed.
-        costs: (multiplications, lists of channels): a product costs the number times the lengths.
-    """
-
-    records: dict[int, Recorded]
-    tensors: dict[int, Tensor]
-    bundle_of: np.ndarray
-    pinned: np.ndarray
-    groups: tuple[ChannelGroup, ...]
-    unfollowed: tuple[str, ...]
+    records: dict[int, LayerRecord]  # what belongs to which channels, for each layer
+    tensors: dict[int, Tensor]  # the channels of each symbolic tensor, by its id
+    coupled_set_of: np.ndarray  # int array (channels,): the coupled set of each channel
+    pinned: np.ndarray  # bool array (channels,): whether it must stay
+    groups: tuple[ChannelGroup, ...]  # the channels that may be removed
+    unfollowed: tuple[str, ...]  # paths of the layers through which channels could not be followed
+    # (multiplications, lists of channels): a product costs their number times the lengths.
     costs: tuple[tuple[float, tuple[np.ndarray, ...]], ...]
 
     def kept(self, removed: Collection[int] = ()) -> np.ndarray:
-        """Return which channels are left.
-
-        Args:
-            removed: numbers of bundles.
-
-        Returns:
-            bool array (channels,).
-
-        Raises:
-            ValueError: a bundle is pinned.
-        """
-        gone = np.isin(self.bundle_of, list(removed))
+        """Return which channels are left without some coupled sets: bool array (channels,)."""
+        gone = np.isin(self.coupled_set_of, list(removed))
         if (gone & self.pinned).any():
             raise ValueError(
-                "Some of these channels reach the model's outputs or a layer that cannot shrink. "
-                f"Received: removed={sorted(set(self.bundle_of[gone & self.pinned].tolist()))}"
+                "Some of these channels reach the model's outputs, or a layer that cannot shrink. "
+                f"Received: removed={sorted(set(self.coupled_set_of[gone & self.pinned].tolist()))}"
             )
         return ~gone
 
     def macs(self, removed: Collection[int] = ()) -> int:
-        """Return the multiply-accumulate operations of one example without some bundles."""
+        """Return the multiply-accumulate operations of one example without some coupled sets."""
         kept = self.kept(removed)
         return round(
             sum(
@@ -82,7 +59,7 @@ class ChannelFlow:
         )
 
     def parameters(self, removed: Collection[int] = ()) -> int:
-        """Return the number of weights without some bundles, trainable or not."""
+        """Return the number of weights without some coupled sets, trainable or not."""
         kept, sizes = self.kept(removed), {}
         for record in self.records.values():
             for variable in getattr(record.layer, "weights", ()):
@@ -91,11 +68,8 @@ class ChannelFlow:
                 sizes[id(variable)][axis] = int(np.count_nonzero(kept[ids]))
         return sum(math.prod(shape) for shape in sizes.values())
 
-    def where_lost(self) -> str:
-        """Return a sentence, and a space, on the layers through which channels were not followed.
-
-        An empty text where there are none.
-        """
+    def describe_unfollowed(self) -> str:
+        """Return a sentence and a space on the unfollowed layers, for errors; "" without any."""
         if not self.unfollowed:
             return ""
         kinds = {record.path: type(record.layer).__name__ for record in self.records.values()}
@@ -104,13 +78,13 @@ class ChannelFlow:
 
 
 def read_channels(model: keras.Model) -> ChannelFlow:
-    """Follow the channels of a model from the layers that make them to those that mix them.
+    """Follow the channels of a model from the layers that output them to those that mix them.
 
     Args:
         model: a built Functional or Sequential model; nested ones inside are followed too.
 
     Returns:
-        What must shrink together.
+        The channels, their coupled sets, and the groups from which they can be removed.
 
     Raises:
         ValueError: ``model`` is not built, or is a subclassed model.
@@ -127,57 +101,37 @@ def read_channels(model: keras.Model) -> ChannelFlow:
     for tensor in functional.outputs:
         channels = reader.tensors[id(tensor)].channels
         if channels is not None:
-            reader.ties.pin(channels.ids)
+            reader.couplings.pin(channels.ids)
     return reader.result()
 
 
 def require_functional(model: keras.Model):
-    """Return the graph of layers that a model is.
-
-    Args:
-        model: a keras.Model.
-
-    Returns:
-        The Functional model that a Functional or Sequential model is or holds.
-
-    Raises:
-        ValueError: there is none.
-    """
+    """Return the Functional model that a Functional or Sequential model is or holds."""
     if isinstance(model, keras.Sequential):
-        if model._functional is None:
+        if functional_of(model) is None:
             raise ValueError(
                 f"Model {model.name!r} has no declared input. Start it with `keras.Input(shape)`."
             )
-        return model._functional
-    if hasattr(model, "_nodes_by_depth"):
+        return functional_of(model)
+    if has_graph(model):
         return model
     raise ValueError(
-        f"Model {model.name!r} is a subclassed model, whose `call` says how its layers are joined: "
-        "no smaller model can be made of it by itself. Build it from its layers as a Functional "
+        f"Model {model.name!r} is a subclassed model: the connections of its layers are not known, "
+        "so that it cannot be rebuilt. Build it from its layers as a Functional "
         "model: `keras.Model(inputs, outputs)`, or compress the Functional models inside one by "
         f"one. Received: model of type {type(model).__name__}"
     )
 
 
 def is_graph(layer) -> bool:
-    """Tell whether a layer is itself a graph of layers."""
-    return hasattr(layer, "_nodes_by_depth") or (
-        isinstance(layer, keras.Sequential) and layer._functional is not None
-    )
-
-
-def nodes_in_order(functional) -> Iterator:
-    """Yield the calls in a graph of layers, in an order in which they can be made."""
-    for depth in sorted(functional._nodes_by_depth, reverse=True):
-        for node in functional._nodes_by_depth[depth]:
-            if not node.is_input and node.operation:
-                yield node
+    """Return whether a layer is itself a graph of layers."""
+    return has_graph(functional_of(layer))
 
 
 class _Reader:
     def __init__(self):
-        self.ties = Ties()
-        self.records: dict[int, Recorded] = {}
+        self.couplings = Couplings()
+        self.records: dict[int, LayerRecord] = {}
         self.tensors: dict[int, Tensor] = {}
         self.unfollowed: dict[str, None] = {}
         self.costs: list = []
@@ -210,19 +164,19 @@ class _Reader:
         return [self.tensors[id(tensor)] for tensor in functional.outputs]
 
     def _agree(self, before, now):
-        """Tie what enters a shared model to what entered it first."""
+        """Couple the inputs of a shared model to those of its first call."""
         both = before.channels, now.channels
         if None not in both and both[0].axis == both[1].axis:
-            self.ties.tie(both[0].ids, both[1].ids)
+            self.couplings.couple(both[0].ids, both[1].ids)
             return
         for channels in both:
             if channels is not None:
-                self.ties.pin(channels.ids)
+                self.couplings.pin(channels.ids)
 
     def _call(self, operation, path, node, inputs, named):
-        record = self.records.setdefault(id(operation), Recorded(operation, path))
+        record = self.records.setdefault(id(operation), LayerRecord(operation, path))
         shapes = [tuple(tensor.shape) for tensor in node.outputs]
-        call = Call(record, self.ties, self.costs, inputs, named, shapes)
+        call = Call(record, self.couplings, self.costs, inputs, named, shapes)
         outputs = _rule(operation, node)(call)
         if any(x.channels is not None for x in inputs) and outputs[0].channels is None:
             self.unfollowed[path] = None
@@ -232,11 +186,17 @@ class _Reader:
         return outputs
 
     def result(self):
-        bundle_of, pinned = self.ties.settled()
-        groups = _group(self.records.values(), bundle_of, pinned)
+        coupled_set_of, pinned = self.couplings.settled()
+        groups = _group(self.records.values(), coupled_set_of, pinned)
         costs = tuple((factor, tuple(lists)) for factor, lists in self.costs)
         return ChannelFlow(
-            self.records, self.tensors, bundle_of, pinned, groups, tuple(self.unfollowed), costs
+            self.records,
+            self.tensors,
+            coupled_set_of,
+            pinned,
+            groups,
+            tuple(self.unfollowed),
+            costs,
         )
 
 
@@ -261,31 +221,31 @@ def _constants(node):
     ]
 
 
-def _group(records, bundle_of, pinned):
-    """Join the bundles of every list of channels that one layer makes."""
-    parents = {bundle: bundle for bundle in bundle_of[~pinned].tolist()}
+def _group(records, coupled_set_of, pinned):
+    """Group the coupled sets of all channels that one layer outputs."""
+    parents = {one: one for one in coupled_set_of[~pinned].tolist()}
 
-    def root(bundle):
-        while parents[bundle] != bundle:
-            parents[bundle] = parents[parents[bundle]]
-            bundle = parents[bundle]
-        return bundle
+    def root(one):
+        while parents[one] != one:
+            parents[one] = parents[parents[one]]
+            one = parents[one]
+        return one
 
     makers: dict[int, list[str]] = {}
     for record in records:
         for made in record.made.values():
-            free = sorted({bundle for bundle in bundle_of[made].tolist() if bundle in parents})
-            for bundle in free:
-                parents[root(bundle)] = root(free[0])
-            for bundle in free[:1]:
-                makers.setdefault(bundle, []).append(record.path)
+            free = sorted({one for one in coupled_set_of[made].tolist() if one in parents})
+            for one in free:
+                parents[root(one)] = root(free[0])
+            for one in free[:1]:
+                makers.setdefault(one, []).append(record.path)
     members: dict[int, list[int]] = {}
-    for bundle in sorted(parents):
-        members.setdefault(root(bundle), []).append(bundle)
+    for one in sorted(parents):
+        members.setdefault(root(one), []).append(one)
     paths: dict[int, list[str]] = {}
-    for bundle, found in makers.items():
-        paths.setdefault(root(bundle), []).extend(found)
+    for one, found in makers.items():
+        paths.setdefault(root(one), []).extend(found)
     return tuple(
-        ChannelGroup(tuple(dict.fromkeys(paths[group])), tuple(bundles))
-        for group, bundles in members.items()
+        ChannelGroup(tuple(dict.fromkeys(paths[group])), tuple(coupled_sets))
+        for group, coupled_sets in members.items()
     )

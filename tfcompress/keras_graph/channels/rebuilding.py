@@ -1,4 +1,4 @@
-"""A smaller model from a model and the channels that it can do without."""
+"""Rebuilding a model without some of its channels."""
 
 import copy
 from collections.abc import Collection, Mapping
@@ -6,6 +6,15 @@ from collections.abc import Collection, Mapping
 import keras
 import numpy as np
 
+from tfcompress.compat.keras_graphs import (
+    forget_nodes,
+    functional_of,
+    input_structure,
+    output_structure,
+    produced_by,
+    producing_node,
+)
+from tfcompress.compat.keras_layers import declared_output_shape
 from tfcompress.keras_graph.channels.flow import ChannelFlow, is_graph, require_functional
 
 
@@ -16,52 +25,19 @@ def rebuild(
     replaced: Mapping[int, keras.KerasTensor] | None = None,
     remade: Mapping[int, keras.Layer] | None = None,
 ) -> keras.Model:
-    """Build a model without some channels, with the weights of those that are left.
-
-    Args:
-        model: the model that ``flow`` was read from.
-        flow: what ``read_channels`` found.
-        removed: numbers of bundles that go.
-        replaced: for a Functional model: by the id of one of its tensors, an earlier tensor that
-            takes its place. Layers that nothing needs any more are left out.
-        remade: by the id of a layer, an unbuilt layer that takes its place; its weights are not
-            copied.
-
-    Returns:
-        A new model of the same kind with the same inputs and outputs, the same layer names, and
-        weights of its own; not compiled.
-
-    Raises:
-        ValueError: a bundle is pinned.
-
-    Example:
-    >>> from tfcompress.keras_graph.channels import read_channels
-    >>> flow = read_channels(model)
-    >>> smaller = rebuild(model, flow, removed=flow.groups[0].bundles[:4])
-    """
+    """Build a model without some channels, with the weights of those that are left."""
     return _Builder(flow, flow.kept(removed), replaced or {}, remade or {}).model(model)
 
 
 def run_graph(functional, inputs, replaced, operation_of=None, wanted=None):
-    """Run a graph of layers with some of its tensors replaced by earlier ones.
-
-    Args:
-        functional: a Functional model.
-        inputs: tensors or symbolic tensors in place of its inputs, in their order.
-        replaced: by the id of a tensor of the graph, the tensor of the graph to use instead.
-        operation_of: from a layer or operation to what is called in its place.
-        wanted: a structure of tensors of the graph; the outputs when not given.
-
-    Returns:
-        What takes their place, in the same structure.
-    """
+    """Run a graph of layers with some of its tensors replaced by earlier ones."""
     values = {id(tensor): given for tensor, given in zip(functional.inputs, inputs, strict=True)}
 
     def value(tensor):
         pending = [tensor]  # a stack of our own: graphs are deeper than Python's
         while pending:
             wanted = pending[-1]
-            source, node = replaced.get(id(wanted)), _node(wanted)
+            source, node = replaced.get(id(wanted)), producing_node(wanted)
             needed = node.input_tensors if source is None else [source]
             missing = [x for x in needed if id(x) not in values]
             if id(wanted) in values or not missing:
@@ -82,12 +58,7 @@ def run_graph(functional, inputs, replaced, operation_of=None, wanted=None):
                 values.update(zip(map(id, node.outputs), outputs, strict=True))
         return values[id(tensor)]
 
-    return keras.tree.map_structure(value, wanted or functional._outputs_struct)
-
-
-def _node(tensor):
-    history = tensor._keras_history
-    return history.operation._inbound_nodes[history.node_index]
+    return keras.tree.map_structure(value, wanted or output_structure(functional))
 
 
 class _Builder:
@@ -101,13 +72,13 @@ class _Builder:
     def model(self, model):
         if isinstance(model, keras.Sequential):
             layers = [self._operation(layer) for layer in model.layers]
-            inputs = [self._input(tensor) for tensor in model._functional.inputs]
+            inputs = [self._input(tensor) for tensor in functional_of(model).inputs]
             built = keras.Sequential([*inputs, *layers], name=model.name)
         else:
             functional = require_functional(model)
             inputs = [self._input(tensor) for tensor in functional.inputs]
             outputs = run_graph(functional, inputs, self._replaced, self._operation)
-            structured = keras.tree.pack_sequence_as(functional._inputs_struct, inputs)
+            structured = keras.tree.pack_sequence_as(input_structure(functional), inputs)
             built = keras.Model(structured, outputs, name=model.name)
         self._fill(model)
         built.trainable = model.trainable
@@ -124,7 +95,7 @@ class _Builder:
         return keras.Input(
             batch_shape=shape,
             dtype=tensor.dtype,
-            name=tensor._keras_history.operation.name,
+            name=produced_by(tensor).operation.name,
             sparse=tensor.sparse,
         )
 
@@ -140,7 +111,7 @@ class _Builder:
         if not isinstance(operation, keras.Layer):
             # Nodes are noted in the operation: the model's own must not get ours.
             twin = copy.copy(operation)
-            twin._inbound_nodes, twin._outbound_nodes = [], []
+            forget_nodes(twin)
             return twin
         if isinstance(operation, keras.layers.Lambda):
             return _lambda_twin(operation)
@@ -176,7 +147,7 @@ def _lambda_twin(layer):
     """Return a layer of the same function: Keras makes no function of a config unless told to."""
     return type(layer)(
         layer.function,
-        output_shape=layer._output_shape,
+        output_shape=declared_output_shape(layer),
         mask=layer.mask,
         arguments=layer.arguments,
         **keras.Layer.get_config(layer),

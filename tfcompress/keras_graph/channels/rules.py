@@ -1,8 +1,8 @@
 """What each kind of layer does to channels: one function per kind.
 
-A rule reads the tensors of a call, says which slices of the layer's variables and which settings
-belong to which channels, ties what must go together, and returns the tensors that are made. A layer
-without a rule is reported, and whatever it reads stays whole.
+A rule gets a call and returns the tensors of its outputs. It records which slices of the layer's
+variables and which settings belong to which channels, and couples channels. A layer without a rule
+is reported, and the channels of its inputs are pinned.
 """
 
 import math
@@ -10,6 +10,7 @@ import math
 import numpy as np
 from keras import layers as kl
 
+from tfcompress.compat.keras_layers import stored_embeddings, stored_kernel
 from tfcompress.keras_graph.channels.calls import Call, Channels, Tensor, positions
 
 RECURRENT = (kl.LSTM, kl.GRU, kl.SimpleRNN)
@@ -21,7 +22,7 @@ def untracked(call: Call) -> list[Tensor]:
     return [Tensor(shape, None) for shape in call.output_shapes]
 
 
-def passed_on(call: Call) -> list[Tensor]:
+def elementwise(call: Call) -> list[Tensor]:
     """Make each channel of the output from the same channel of the input."""
     (x,) = call.inputs
     if x.channels is None or len(x.shape) != len(call.output_shape):
@@ -33,10 +34,10 @@ def softmax(call: Call) -> list[Tensor]:
     """Normalize over an axis, whose channels depend on each other."""
     (x,) = call.inputs
     axes = np.atleast_1d(call.layer.axis)
-    return untracked(call) if any(x.on(axis) is not None for axis in axes) else passed_on(call)
+    return untracked(call) if any(x.on(axis) is not None for axis in axes) else elementwise(call)
 
 
-def combined(call: Call) -> list[Tensor]:
+def broadcast(call: Call) -> list[Tensor]:
     """Combine tensors element by element, with broadcasting."""
     rank = len(call.output_shape)
     known = [
@@ -55,7 +56,7 @@ def combined(call: Call) -> list[Tensor]:
         if channels is None:
             call.pin(None if x.channels is None else x.channels.ids)
         if joined is not None or channels is None:
-            call.tie(joined, channels)
+            call.couple(joined, channels)
         joined = channels if joined is None else joined
     whole = [x for x in call.inputs if x.channels is None and x.shape[axis - rank :][:1] != (1,)]
     if any(axis - rank + len(x.shape) >= 0 for x in whole):
@@ -71,7 +72,7 @@ def concatenated(call: Call) -> list[Tensor]:
     if not known or any(other != known[0] for other in known):
         return untracked(call)
     if known[0] != axis:
-        return combined(call)
+        return broadcast(call)
     # What is not known takes part as channels that stay.
     parts = []
     for number, x in enumerate(call.inputs):
@@ -124,7 +125,7 @@ def spatial(call: Call) -> list[Tensor]:
     """Pool, pad, crop or resize positions and leave channels alone."""
     (x,) = call.inputs
     axis = channel_axis(call.layer, x.shape)
-    return untracked(call) if x.on(axis) is None else passed_on(call)
+    return untracked(call) if x.on(axis) is None else elementwise(call)
 
 
 def batch_normalization(call: Call) -> list[Tensor]:
@@ -135,7 +136,7 @@ def batch_normalization(call: Call) -> list[Tensor]:
         return untracked(call)
     for variable in (layer.gamma, layer.beta, layer.moving_mean, layer.moving_variance):
         call.slice(variable, 0, ids)
-    return passed_on(call)
+    return elementwise(call)
 
 
 def normalized_over_channels(call: Call) -> list[Tensor]:
@@ -143,10 +144,10 @@ def normalized_over_channels(call: Call) -> list[Tensor]:
     (x,) = call.inputs
     axis = getattr(call.layer, "axis", -1)
     axes = [axis] if isinstance(axis, int) else list(axis)
-    return untracked(call) if any(x.on(a) is not None for a in axes) else passed_on(call)
+    return untracked(call) if any(x.on(a) is not None for a in axes) else elementwise(call)
 
 
-def leaky(call: Call) -> list[Tensor]:
+def prelu(call: Call) -> list[Tensor]:
     """Apply PReLU, whose slopes may be one per channel."""
     layer, (x,) = call.layer, call.inputs
     if x.channels is None:
@@ -154,14 +155,14 @@ def leaky(call: Call) -> list[Tensor]:
     axis = x.channels.axis - 1
     if layer.alpha.shape[axis] != 1:
         call.slice(layer.alpha, axis, call.read(x, x.channels.axis))
-    return passed_on(call)
+    return elementwise(call)
 
 
 def convolution(call: Call) -> list[Tensor]:
     """Mix all channels of the input, or those of each group."""
     layer, (x,) = call.layer, call.inputs
     axis = channel_axis(layer, x.shape)
-    kernel = layer._kernel
+    kernel = stored_kernel(layer)
     ids = call.read(x, axis)
     made = call.make(layer.filters)
     where = positions(call.output_shape, axis) * math.prod(kernel.shape[:-2])
@@ -169,12 +170,12 @@ def convolution(call: Call) -> list[Tensor]:
         # A removed channel takes the one in the same place of every group along.
         made_in_groups = made.reshape(layer.groups, -1)
         for other in made_in_groups[1:]:
-            call.tie(made_in_groups[0], other)
+            call.couple(made_in_groups[0], other)
         read_in_groups = None
         if ids is not None:
             read_in_groups = ids.reshape(layer.groups, -1)
             for other in read_in_groups[1:]:
-                call.tie(read_in_groups[0], other)
+                call.couple(read_in_groups[0], other)
             read_in_groups = read_in_groups[0]
         call.slice(kernel, -2, read_in_groups)
         inputs = (read_in_groups,) if ids is not None else ()
@@ -245,7 +246,7 @@ def dense(call: Call) -> list[Tensor]:
     layer, (x,) = call.layer, call.inputs
     ids = call.read(x, -1)
     made = call.make(layer.units)
-    kernel = layer._kernel
+    kernel = stored_kernel(layer)
     call.slice(kernel, 0, ids)
     call.slice(kernel, 1, made)
     call.slice(layer.bias if layer.use_bias else None, 0, made)
@@ -260,7 +261,7 @@ def einsum_dense(call: Call) -> list[Tensor]:
     layer, (x,) = call.layer, call.inputs
     data, rest = layer.equation.replace(" ", "").replace("...", "").split(",")
     kernel, output = rest.split("->")
-    last, variable = output[-1], layer._kernel
+    last, variable = output[-1], stored_kernel(layer)
     free = "..." not in layer.equation and last in kernel and last not in data
     mixed = x.channels is not None and "..." not in layer.equation
     letter = data[x.channels.axis] if mixed else None
@@ -293,7 +294,7 @@ def embedding(call: Call) -> list[Tensor]:
     """Look up a vector for each token."""
     layer = call.layer
     made = call.make(layer.output_dim)
-    call.slice(layer._embeddings, 1, made)
+    call.slice(stored_embeddings(layer), 1, made)
     call.size(made, "output_dim")
     return call.output(-1, made)
 
@@ -313,15 +314,15 @@ def multi_head_attention(call: Call) -> list[Tensor]:
         ("key", layer.key_dense, keys, layer.key_dim),
         ("value", layer.value_dense, keys, layer.value_dim),
     ):
-        call.slice(projection._kernel, 0, ids[role])
-        call.slice(projection._kernel, 1, heads)
+        call.slice(stored_kernel(projection), 0, ids[role])
+        call.slice(stored_kernel(projection), 1, heads)
         call.slice(projection.bias, 0, heads)
-        width = 1 if ids[role] is not None else projection._kernel.shape[0]
+        width = 1 if ids[role] is not None else stored_kernel(projection).shape[0]
         call.cost(count * size * width, ids[role], heads)
     call.cost(tokens * keys * (layer.key_dim + layer.value_dim), heads)
     output = layer.output_dense
-    call.slice(output._kernel, 0, heads)
-    call.slice(output._kernel, -1, made)
+    call.slice(stored_kernel(output), 0, heads)
+    call.slice(stored_kernel(output), -1, made)
     call.slice(output.bias, 0, made)
     call.cost(tokens * layer.value_dim, heads, made)
     call.size(heads, "num_heads")
@@ -339,7 +340,7 @@ def recurrent(call: Call) -> list[Tensor]:
     ids = call.read(x, -1)
     made = call.make(layer.units)
     for state in states:
-        call.tie(made, state.on(-1))
+        call.couple(made, state.on(-1))
     _slice_cell(call, layer.cell, ids, made)
     call.size(made, "units")
     _recurrent_cost(call, layer.cell, x, ids, made)
@@ -382,13 +383,13 @@ def bidirectional(call: Call) -> list[Tensor]:
 
 
 _BY_LAYER = {
-    passed_on: (
+    elementwise: (
         kl.Activation, kl.ReLU, kl.LeakyReLU, kl.ELU, kl.Dropout, kl.GaussianDropout,
         kl.GaussianNoise, kl.AlphaDropout, kl.SpatialDropout1D, kl.SpatialDropout2D,
         kl.SpatialDropout3D, kl.ActivityRegularization, kl.Identity,
     ),
     softmax: (kl.Softmax,),
-    combined: (kl.Add, kl.Subtract, kl.Multiply, kl.Average, kl.Maximum, kl.Minimum),
+    broadcast: (kl.Add, kl.Subtract, kl.Multiply, kl.Average, kl.Maximum, kl.Minimum),
     concatenated: (kl.Concatenate,),
     reshaped: (kl.Flatten, kl.Reshape, kl.Permute),
     globally_pooled: (
@@ -410,7 +411,7 @@ _BY_LAYER = {
     embedding: (kl.Embedding,),
     batch_normalization: (kl.BatchNormalization,),
     normalized_over_channels: (kl.LayerNormalization, kl.UnitNormalization),
-    leaky: (kl.PReLU,),
+    prelu: (kl.PReLU,),
     multi_head_attention: (kl.MultiHeadAttention,),
     recurrent: RECURRENT,
     bidirectional: (kl.Bidirectional,),
@@ -418,12 +419,12 @@ _BY_LAYER = {
 
 # Functions of keras.ops, and the operators of symbolic tensors, appear in a graph as operations.
 _BY_OPERATION = {
-    passed_on: (
+    elementwise: (
         "Abs", "Cast", "Celu", "Clip", "Elu", "Gelu", "HardSigmoid", "HardSilu", "HardTanh",
         "LeakyRelu", "Identity", "Log1p", "Negative", "Relu", "Relu6", "Selu", "Sigmoid", "Silu",
         "Softplus", "Softsign", "Sqrt", "Square", "StopGradient", "Tanh",
     ),
-    combined: ("Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Maximum", "Minimum"),
+    broadcast: ("Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Maximum", "Minimum"),
     concatenated: ("Concatenate",),
 }  # fmt: skip
 

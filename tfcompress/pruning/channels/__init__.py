@@ -1,8 +1,5 @@
-"""Channels really removed: which matter least, and the smaller model without them."""
+"""Structured pruning: channels ranked by importance and removed from the model."""
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    submod_attrs={"iterative": ["prune_iteratively"], "removal": ["remove_channels"]},
-)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -34,11 +34,11 @@ def _fused(operation):
     return operation.options.get("fused_activation_function", "NONE")
 
 
-def _by_either(taken, by_xnnpack, built_in, grid, kernels):
+def _by_either(taken, by_xnnpack, built_in, inputs, grid, kernels):
     """Compute as XNNPACK does if it takes the operation, otherwise as the built-in kernel."""
     if kernels != "xnnpack" or grid.dtype != "INT8":
         return [built_in()]
-    return [tf.cond(taken, by_xnnpack, built_in)]
+    return [rq.chosen(taken, by_xnnpack, built_in, *(each.values for each in inputs))]
 
 
 def _in_8_fractional_bits(values, factors, grid):
@@ -63,7 +63,7 @@ def _sum_with(sign):
             values = _sum_in_fixed_point(*inputs, grid, sign, kernels)
             return rq.clamped(values, _fused(operation), grid, "reference")
 
-        return _by_either(taken, by_xnnpack, built_in, grid, kernels)
+        return _by_either(taken, by_xnnpack, built_in, inputs, grid, kernels)
 
     return kernel
 
@@ -124,7 +124,7 @@ def _mul(operation, inputs, grids, kernels):
     def built_in():
         return _product_in_fixed_point(operation, inputs, grid, real)
 
-    return _by_either(taken, by_xnnpack, built_in, grid, kernels)
+    return _by_either(taken, by_xnnpack, built_in, inputs, grid, kernels)
 
 
 def _mul_by_float64_factor(operation, inputs, grids, kernels):
@@ -207,7 +207,7 @@ def quantize(operation, inputs, grids, kernels):
     if values.grid.dtype != grid.dtype:
         return [built_in()]
     taken = (single >= 2.0**-8) & (single <= 2.0**7)
-    return _by_either(taken, by_xnnpack, built_in, grid, kernels)
+    return _by_either(taken, by_xnnpack, built_in, inputs, grid, kernels)
 
 
 def dequantize(operation, inputs, grids, kernels):
@@ -281,7 +281,7 @@ def _leaky_relu(factor):
         taken_over = (identity >= 2.0**-8) & (identity <= 2.0**7)
         taken_over &= (below >= -(2.0**7) + 2.0**-8) & (below <= 2.0**7)
         taken_over &= tf.abs(below) >= 2.0**-8
-        return _by_either(taken_over, by_xnnpack, built_in, grid, kernels)
+        return _by_either(taken_over, by_xnnpack, built_in, inputs, grid, kernels)
 
     return kernel
 

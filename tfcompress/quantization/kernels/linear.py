@@ -111,7 +111,7 @@ def batch_matmul(operation, inputs, grids, kernels):
     def by_xnnpack():
         return _by_xnnpack(operation, sums, None, inputs, grid)
 
-    return [tf.cond(tf.equal(second.grid.zero_point, 0), by_xnnpack, built_in)]
+    return [rq.chosen(tf.equal(second.grid.zero_point, 0), by_xnnpack, built_in, sums)]
 
 
 def _sum_type(activations):
@@ -207,10 +207,11 @@ def _float32_sums(sums, offsets):
     """Return sums and offsets rounded once to float32, as a kernel converts its 32-bit sum."""
     if offsets is not None:
         fits = tf.reduce_all(tf.abs(tf.cast(offsets, tf.int64)) <= _EXACT_IN_FLOAT32)
-        sums = tf.cond(
+        sums = rq.chosen(
             fits,
             lambda: tf.nn.bias_add(sums, tf.cast(offsets, tf.float32)),
             lambda: tf.cast(tf.cast(sums, tf.float64) + tf.cast(offsets, tf.float64), tf.float32),
+            sums,
         )
     # Without an operation in between, TensorFlow multiplies constant weights instead of the sums.
     return tf.raw_ops.EnsureShape(input=sums, shape=sums.shape)

@@ -17,6 +17,27 @@ import tensorflow as tf
 from tfcompress.quantization.kernels.grids import Grid, integer_range
 
 _SMALLEST_SHIFT = -31
+_SMALL = 1024  # values of one example
+
+
+def chosen(condition, first, second, *tensors):
+    """Compute one of two results.
+
+    Args:
+        condition: bool scalar.
+        first: returns the result where ``condition`` holds.
+        second: returns the other one, of the same shape and type.
+        tensors: what they are computed from. Where that is small, both are computed: in graphs of
+            hundreds of operations, compiling the branches takes longest.
+
+    Returns:
+        The result.
+    """
+    sizes = [tensor.shape[1:].num_elements() for tensor in tensors]
+    is_small = None not in sizes and sum(sizes) <= _SMALL
+    if is_small and not tf.executing_eagerly():
+        return tf.where(condition, first(), second())
+    return tf.cond(condition, first, second)
 
 
 def quotient(dividend, divisor):

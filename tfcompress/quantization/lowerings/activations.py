@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 from keras import layers as kl
 
-from tfcompress.quantization.lowerings.attributes import attributes
+from tfcompress.compat.keras_attributes import get_untracked, replaced_attributes
 
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
@@ -45,12 +45,12 @@ _FUNCTIONS = {
 
 def integer_activation(layer, call):
     """Return a layer's call with its activation function in a form for integers."""
-    form = _FUNCTIONS.get(layer.__dict__.get("activation"))
+    form = _FUNCTIONS.get(get_untracked(layer, "activation"))
     if form is None:
         return call
 
     def run(*args, **kwargs):
-        with attributes(layer, activation=form):
+        with replaced_attributes(layer, activation=form):
             return call(*args, **kwargs)
 
     return run

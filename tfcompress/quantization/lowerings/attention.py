@@ -10,8 +10,15 @@ import numpy as np
 import tensorflow as tf
 from keras import layers as kl
 
+from tfcompress.compat.keras_attention import (
+    attention_step,
+    weighting_step,
+    with_attention_step,
+    with_scores_returned,
+    with_scoring_step,
+    with_weighting_step,
+)
 from tfcompress.quantization.arithmetic.fake_quantization import round_constant
-from tfcompress.quantization.lowerings.attributes import attributes
 
 _BELOW_ALL = -1e9
 _MARGIN = 8.0
@@ -20,7 +27,7 @@ _MARGIN = 8.0
 def multi_head(layer, call, tap):
     """Compute MultiHeadAttention's scores in steps, their softmax by a layer of its own."""
     del tap
-    stock = layer._compute_attention
+    stock = attention_step(layer)
 
     def compute(*args, **kwargs):
         first = ("query", "key", "value", "attention_mask", "training")
@@ -28,7 +35,7 @@ def multi_head(layer, call, tap):
         return stock(**{**named, "return_attention_scores": True})
 
     def run(*args, **kwargs):
-        with attributes(layer, _compute_attention=compute):
+        with with_attention_step(layer, compute):
             return call(*args, **kwargs)
 
     return run
@@ -37,14 +44,14 @@ def multi_head(layer, call, tap):
 def grouped_query(layer, call, tap):
     """Compute GroupQueryAttention's scores in steps, likewise."""
     del tap
-    stock = layer._compute_attention
+    stock = attention_step(layer)
 
     def compute(*args, **kwargs):
-        with attributes(layer, _return_attention_scores=True):
+        with with_scores_returned(layer):
             return stock(*args, **kwargs)
 
     def run(*args, **kwargs):
-        with attributes(layer, _compute_attention=compute):
+        with with_attention_step(layer, compute):
             return call(*args, **kwargs)
 
     return run
@@ -52,7 +59,7 @@ def grouped_query(layer, call, tap):
 
 def dot_product(layer, call, tap):
     """Compute Attention with masked scores in reach of 8 bits."""
-    stock = layer._apply_scores
+    stock = weighting_step(layer)
 
     def apply_scores(scores, value, scores_mask=None, training=False):
         if scores_mask is not None:
@@ -62,7 +69,7 @@ def dot_product(layer, call, tap):
         return stock(scores, value, None, training)
 
     def run(*args, **kwargs):
-        with attributes(layer, _apply_scores=apply_scores):
+        with with_weighting_step(layer, apply_scores):
             return call(*args, **kwargs)
 
     return run
@@ -81,7 +88,7 @@ def additive(layer, call, tap):
     masked = dot_product(layer, call, tap)
 
     def run(*args, **kwargs):
-        with attributes(layer, _calculate_scores=calculate_scores):
+        with with_scoring_step(layer, calculate_scores):
             return masked(*args, **kwargs)
 
     return run

@@ -13,9 +13,8 @@ import functools
 
 import tensorflow as tf
 from keras import layers as kl
-from keras.src.layers.rnn.conv_lstm import ConvLSTMCell
-from keras.src.layers.rnn.dropout_rnn_cell import DropoutRNNCell
 
+from tfcompress.compat.keras_recurrent import ConvLSTMCell, can_drop_out
 from tfcompress.keras_graph.inner_tensors import unwatched
 
 
@@ -151,7 +150,7 @@ def require_no_dropout(cell) -> None:
     Raises:
         ValueError: it is a recurrent cell that drops out.
     """
-    if isinstance(cell, DropoutRNNCell) and (cell.dropout or cell.recurrent_dropout):
+    if can_drop_out(cell) and (cell.dropout or cell.recurrent_dropout):
         raise ValueError(
             f"Cell {cell.path!r} cannot be quantized: what it drops out in training changes the "
             "tensors inside. Supported with dropout: SimpleRNNCell, GRUCell, LSTMCell and "

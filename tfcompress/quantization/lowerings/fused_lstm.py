@@ -15,6 +15,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
+from tfcompress.compat.keras_layers import all_layers
 from tfcompress.keras_graph.selection import walk_layers
 
 
@@ -50,7 +51,7 @@ def with_recurrence(
 
     Args:
         model: a built Keras model.
-        lowering: that of each layer, see ``TappedCalls.active``; None for calls as they are.
+        lowering: that of each layer, see ``HookedCalls.active``; None for calls as they are.
         fuse: whether an LSTM may become one operation, which needs a fixed batch size.
         unroll: whether the loops of the others are unrolled, which integer files need, and free
             batch sizes.
@@ -93,7 +94,7 @@ def _unrolled(layer: keras.layers.RNN, unroll: bool):
     if not unroll or layer.unroll:
         yield
         return
-    cells = [part for part in layer._flatten_layers() if hasattr(part, "implementation")]
+    cells = [part for part in all_layers(layer) if hasattr(part, "implementation")]
     previous = [cell.implementation for cell in cells]
     layer.unroll = True
     for cell in cells:
@@ -110,7 +111,7 @@ def _unrolled(layer: keras.layers.RNN, unroll: bool):
 @contextlib.contextmanager
 def _without_dropout(layer: keras.layers.RNN):
     """Keep masks out of the graph: cells draw them, and move a seed on, in inference as well."""
-    cells = [part for part in layer._flatten_layers() if hasattr(part, "get_dropout_mask")]
+    cells = [part for part in all_layers(layer) if hasattr(part, "get_dropout_mask")]
     rates = [(cell.dropout, cell.recurrent_dropout) for cell in cells]
     for cell in cells:
         cell.dropout = cell.recurrent_dropout = 0.0

@@ -18,6 +18,7 @@ from tfcompress.quantization.lowerings import activations
 # and the scopes of TensorFlow's functions.
 _KNOWN_BY_PARTS = (kl.PReLU,)
 _FAR = 1e6
+_LONGEST_SUM = 256  # its matrix has the square of that
 _SCOPES = re.compile(r"(^|/)(Gelu|l2_normalize)(_\d+)?/")
 _SCOPES_FOR_16_BITS = re.compile(r"(^|/)Gelu(_\d+)?/")  # L2_NORMALIZATION has no 16-bit kernel
 _L2_NORMALIZATION = "L2Normalize"  # stands for the parts of TensorFlow's function
@@ -79,6 +80,26 @@ def _where_finite(operation):
     condition, x, _ = operation.inputs
     known = condition.op.type == "IsFinite" and condition.op.inputs[0] is x
     return tf.identity(x) if known else None
+
+
+def _cumulative_sum(operation):
+    """Sum up by a matrix of zeros and ones, for which there are integer kernels."""
+    x, axis = operation.inputs
+    axis = tf.get_static_value(axis)
+    rank = len(x.shape)
+    if axis is None or axis % rank == 0 or not x.dtype.is_floating:
+        return None
+    axis = int(axis % rank)
+    size = x.shape[axis]
+    if None in x.shape[1:] or size > _LONGEST_SUM:
+        return None
+    ones = np.triu(np.ones((size, size)), int(operation.get_attr("exclusive")))
+    matrix = tf.constant(ones.T if operation.get_attr("reverse") else ones, x.dtype)
+    order = [*(i for i in range(rank) if i != axis), axis]
+    rows = tf.transpose(x, order)
+    sums = tf.matmul(tf.reshape(rows, [-1, size]), matrix)
+    shape = [-1, *(x.shape[i] for i in order[1:])]
+    return tf.transpose(tf.reshape(sums, shape), np.argsort(order))
 
 
 def _one_hot(operation):
@@ -193,6 +214,7 @@ _UNKNOWN = {
 _EXACT = {
     **_UNKNOWN,
     "Cast": _cast,
+    "Cumsum": _cumulative_sum,
     "Minimum": _without_far_limit,
     "Neg": _negated,
     "NotEqual": _unequal,
@@ -265,7 +287,7 @@ def forms_for(kinds: Collection[str]) -> Callable[[object], Mapping[str, Callabl
         kinds: types of TensorFlow operations, see ``rewritings``.
 
     Returns:
-        A callable that takes the layer, see ``TappedCalls``.
+        A callable that takes the layer, see ``HookedCalls``.
     """
     known = _SCOPES_FOR_16_BITS if _L2_NORMALIZATION in kinds else _SCOPES
     chosen = {

@@ -6,20 +6,15 @@ seen as those of any layer.
 
 from keras import layers as kl
 
-from tfcompress.quantization.lowerings.attributes import attributes
+from tfcompress.compat.keras_recurrent import through_the_cell, through_the_layers
 
 
 def unrolled(layer, call, tap):
     """Run an RNN layer step by step, through its cell alone."""
     del tap
-    # Cells draw what they drop out when they first need it. Keras would do so before, in inference
-    # as well, and call stacked cells for it.
-    settings = {"unroll": True, "_maybe_config_dropout_masks": _nothing}
-    if hasattr(layer, "use_cudnn"):
-        settings["use_cudnn"] = False
 
     def run(*args, **kwargs):
-        with attributes(layer, **settings):
+        with through_the_cell(layer):
             return call(*args, **kwargs)
 
     return run
@@ -30,18 +25,10 @@ def both_directions(layer, call, tap):
     del tap
 
     def run(*args, **kwargs):
-        with attributes(layer, _can_attempt_fused_lstm=_never, _can_attempt_fused_gru=_never):
+        with through_the_layers(layer):
             return call(*args, **kwargs)
 
     return run
-
-
-def _nothing(*_):
-    pass
-
-
-def _never(*_):
-    return False
 
 
 FORMS = {
