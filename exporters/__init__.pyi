@@ -7,8 +7,8 @@ from .export import export_tflite as export_tflite
 from .inspection import Inspection as Inspection
 from .inspection import inspect as inspect
 from .parity import ParityReport as ParityReport
-from .running.runtime import Limits as Limits
-from .running.runtime import RunError as RunError
+from .running.child_process import Limits as Limits
+from .running.child_process import RunError as RunError
 from .running.runtime import Runtime as Runtime
 from .running.runtime import find_runtimes as find_runtimes
 from .running.runtime import load as load

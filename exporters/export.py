@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import os
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import keras
 
@@ -38,8 +39,8 @@ def export_tflite(
     quantization: str | Scheme | None = None,
     *,
     target: str | Target | None = None,
-    representative_data=None,
-    validation_data=None,
+    representative_data: Any = None,
+    validation_data: Any = None,
     input_dtype: str = "int8",
     output_dtype: str = "int8",
     batch_size: int | None = 1,

@@ -1,5 +1,7 @@
 """Base class of the callbacks, and what they need to know about ``fit``."""
 
+from typing import Any
+
 import keras
 
 from tfcompress.compat.keras_attributes import remove_untracked, set_untracked
@@ -26,7 +28,7 @@ class CompressionCallback(keras.callbacks.Callback):
         """Return how to make a copy."""
         return _make, (type(self), *self._arguments)
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Check that there is a model to work on."""
         del logs
         if self.model is None:

@@ -1,6 +1,7 @@
 """Metrics of the deployed model while it trains."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,6 +11,7 @@ from exporters.running.runtime import load
 from keras_callbacks.callback import CompressionCallback
 from tfcompress.compat.keras_training import compute_metrics
 from tfcompress.data import as_called, gather
+from tfcompress.quantization.scheme import Scheme
 from tfcompress.targets.target import Target, load_target
 from tfcompress.targets.vela import compile_for_npu, require_compiler
 
@@ -50,12 +52,12 @@ class DeployedAccuracy(CompressionCallback):
 
     def __init__(
         self,
-        validation_data,
+        validation_data: Any,
         metrics: Sequence = ("accuracy",),
         every: int = 1,
         *,
-        quantization=None,
-        representative_data=None,
+        quantization: str | Scheme | None = None,
+        representative_data: Any = None,
         kernels: str = "xnnpack",
         threads: int = 1,
         target: str | Target | None = None,
@@ -85,7 +87,7 @@ class DeployedAccuracy(CompressionCallback):
                 )
             require_compiler(self._target)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Convert, run and log."""
         self.require_begun("on_epoch_end")
         last = epoch + 1 == (self.params or {}).get("epochs")

@@ -15,6 +15,7 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -119,7 +120,7 @@ def _reporting_save(model, name, states):
 class ScheduledCallback(CompressionCallback, abc.ABC):
     """Base class of the callbacks that follow a pruning schedule, of this package or TFMOT."""
 
-    def __init__(self, schedule):
+    def __init__(self, schedule: Any):
         super().__init__()
         self.schedule = as_schedule(schedule)
         self._state = SavedState(self._read_state, self._prepare_file, self._note_file)
@@ -181,14 +182,14 @@ class ScheduledCallback(CompressionCallback, abc.ABC):
 
     # Keras calls these.
 
-    def set_model(self, model):
+    def set_model(self, model: keras.Model) -> None:
         """Attach the state to the model, before `BackupAndRestore` loads what it saved."""
         if model is not self._model:
             self._reset()
         super().set_model(model)
         self._state.attach(model)
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Check everything before the first step."""
         super().on_train_begin(logs)
         self.require_optimizer()
@@ -197,25 +198,25 @@ class ScheduledCallback(CompressionCallback, abc.ABC):
         self._started = self._ended = False
         self._files = {}
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Find the step to start from, after every callback has restored its state."""
         self.require_begun("on_epoch_begin")
         self._start_once(epoch)
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Make the update that is due, in custom loops that call this hook alone."""
         self.require_begun("on_train_batch_begin")
         self._start_once()
         self._advance()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Make the update that is due."""
         self.require_begun("on_train_batch_end")
         self._start_once()
         self._advance()
         self._report(logs)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Report; after the last epoch, make the last update."""
         self.require_begun("on_epoch_end")
         self._start_once()
@@ -225,7 +226,7 @@ class ScheduledCallback(CompressionCallback, abc.ABC):
         self._advance(at_least=self._planned if complete and self._planned is not None else 0)
         self._report(logs)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Make the update of the last step."""
         self.require_begun("on_train_end")
         if self._running is not None:

@@ -11,6 +11,7 @@ Source: https://www.tensorflow.org/tutorials/distribute/multi_worker_with_keras
 
 import os
 import types
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -81,12 +82,12 @@ class BackupAcrossWorkers(keras.callbacks.Callback):
     Source: https://www.tensorflow.org/tutorials/distribute/multi_worker_with_keras
     """
 
-    def __init__(self, directory: str | os.PathLike, **settings):
+    def __init__(self, directory: str | os.PathLike, **settings: Any):
         super().__init__()
         self._directory = os.fspath(directory)
         self._settings = {"double_checkpoint": True, **settings}
 
-    def set_model(self, model):
+    def set_model(self, model: keras.Model) -> None:
         """Set the model, and with it the worker's backup and that of the first worker."""
         super().set_model(model)
         first, own = _names(model.distribute_strategy)
@@ -99,20 +100,20 @@ class BackupAcrossWorkers(keras.callbacks.Callback):
         backup.set_model(self.model)
         return backup
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Load the backup of the first worker."""
         with self.model.distribute_strategy.scope():  # the optimizer's variables are made here
             self._first.on_train_begin(logs)
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Save, if it is time."""
         self._own.on_train_batch_end(batch, logs)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Save, if it is time."""
         self._own.on_epoch_end(epoch, logs)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Remove the backup."""
         self._own.on_train_end(logs)
 

@@ -5,6 +5,7 @@ import json
 import pathlib
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -43,14 +44,14 @@ class Teacher(abc.ABC):
     supports_jit: bool = True
 
     @abc.abstractmethod
-    def signals(self, inputs, layers: Sequence[str]) -> Signals:
+    def signals(self, inputs: Any, layers: Sequence[str]) -> Signals:
         """Run on a batch in inference mode; return outputs and the chosen layers' outputs."""
 
     @abc.abstractmethod
     def fingerprint(self) -> str:
         """Return a text that changes whenever the signals may change."""
 
-    def symbolic_signals(self, inputs, layers: Sequence[str]) -> Signals:
+    def symbolic_signals(self, inputs: Any, layers: Sequence[str]) -> Signals:
         """Return anything with the shapes and dtypes of ``signals``."""
         return self.signals(inputs, layers)
 

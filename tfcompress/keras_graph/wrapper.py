@@ -1,6 +1,7 @@
 """Models that train another model: how to recognise one and find the user's own model in it."""
 
 import os
+from typing import Any
 
 import keras
 
@@ -20,21 +21,21 @@ class ModelWrapper(keras.Model):
 
     finished_by: str | None = None
 
-    def __init__(self, model, name=None, **kwargs):
+    def __init__(self, model: keras.Model, name: str | None = None, **kwargs: Any):
         require_built(model)
         super().__init__(name=name or model.name, **kwargs)
         self.model = model
         self.built = True
 
-    def call(self, *args, **kwargs):
+    def call(self, *args: Any, **kwargs: Any) -> Any:
         """Run the wrapped model."""
         return self.model(*args, **kwargs)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         """Compute the wrapped model's output shape."""
         return self.model.compute_output_shape(input_shape)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the wrapper: its base configuration and the wrapped model."""
         return {
             **super().get_config(),

@@ -6,6 +6,7 @@ without equivalents, or with ranges that TFMOT has learned, runs inside a ``Lega
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -40,7 +41,7 @@ class NoEquivalentError(ValueError):
     """A layer of a tf_keras model has no Keras 3 layer that computes the same."""
 
 
-def from_tf_keras(model, example=None) -> keras.Model:
+def from_tf_keras(model: Any, example: Any = None) -> keras.Model:
     """Convert a tf_keras (Keras 2) model to a Keras 3 model with the same weights.
 
     Every layer is replaced by the Keras 3 layer that computes the same, then both models are run:

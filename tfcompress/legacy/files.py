@@ -7,6 +7,7 @@ import pathlib
 import re
 import zipfile
 import zlib
+from typing import Any
 
 from tfcompress.extras import missing_extra
 
@@ -23,7 +24,7 @@ def is_tf_keras_file(path: str | os.PathLike) -> bool:
     return version is not None and version[1] == "2"
 
 
-def load_tf_keras(path: str | os.PathLike):
+def load_tf_keras(path: str | os.PathLike) -> Any:
     """Load a model that tf_keras has saved, TFMOT's wrappers included.
 
     TFMOT is imported only if the file names a layer of it.

@@ -1,6 +1,7 @@
 """Post-training optimization of a model that will be quantized, on a few hundred inputs."""
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import keras
 
@@ -30,7 +31,7 @@ STEPS: dict[str, type[Step]] = {
 @reliable_interruption()
 def repair(
     model: keras.Model,
-    representative_data,
+    representative_data: Any,
     steps: Iterable[str | Step] = ("equalize", "round", "correct_biases"),
     *,
     scheme: Scheme | None = None,
@@ -113,7 +114,7 @@ def optimized(
     return session.model
 
 
-def equalize(model: keras.Model, representative_data, **settings) -> keras.Model:
+def equalize(model: keras.Model, representative_data: Any, **settings: Any) -> keras.Model:
     """Scale channels between layers so that values with a common scale are similar in magnitude.
 
     Args:
@@ -134,7 +135,7 @@ def equalize(model: keras.Model, representative_data, **settings) -> keras.Model
     return repair(model, representative_data, ("equalize",), **settings)
 
 
-def round_weights(model: keras.Model, representative_data, **settings) -> keras.Model:
+def round_weights(model: keras.Model, representative_data: Any, **settings: Any) -> keras.Model:
     """Choose the integers of the weights by the outputs of layers, not by the nearest value.
 
     Args:
@@ -155,7 +156,7 @@ def round_weights(model: keras.Model, representative_data, **settings) -> keras.
     return repair(model, representative_data, ("round",), **settings)
 
 
-def correct_biases(model: keras.Model, representative_data, **settings) -> keras.Model:
+def correct_biases(model: keras.Model, representative_data: Any, **settings: Any) -> keras.Model:
     """Restore the mean output of each layer, which rounding has shifted.
 
     Args:

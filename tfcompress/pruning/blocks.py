@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -110,7 +111,7 @@ def remove_blocks(
     model: keras.Model,
     count: int,
     *,
-    data,
+    data: Any,
     criterion: str | Callable[[ResidualBlock], float] = "output",
     layers: LayerSelector = None,
     progress: Callable[[str], None] | None = None,

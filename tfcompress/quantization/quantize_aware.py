@@ -1,7 +1,8 @@
 """Training with the numbers that will be deployed."""
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any, Self
 
 import keras
 import numpy as np
@@ -88,16 +89,16 @@ class QuantizeAware(ModelWrapper):
 
     def __init__(
         self,
-        model,
-        scheme,
-        placement,
-        layers=None,
-        observer="moving_average",
-        learn_steps=(),
-        allow_float=(),
-        stepped=None,
-        name=None,
-        **kwargs,
+        model: keras.Model,
+        scheme: Scheme,
+        placement: Placement,
+        layers: Any = None,
+        observer: Any = "moving_average",
+        learn_steps: Iterable[str] = (),
+        allow_float: Iterable[str] = (),
+        stepped: Any = None,
+        name: str | None = None,
+        **kwargs: Any,
     ):
         super().__init__(model, name=name, **kwargs)
         self.scheme = scheme
@@ -144,7 +145,7 @@ class QuantizeAware(ModelWrapper):
             shape=tuple(shape), initializer="ones", dtype="float32", autocast=False, name=name
         )
 
-    def call(self, inputs, training=None, mask=None):
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Run the model on rounded numbers; in training, follow the ranges of its tensors."""
         if not training and tf.executing_eagerly():
             self.require_ranges()
@@ -164,36 +165,36 @@ class QuantizeAware(ModelWrapper):
         return with_logits(*run(inputs, training=training, mask=mask, phase=phase))
 
     @property
-    def inputs(self):
+    def inputs(self) -> list:
         """What the wrapped model takes, as Keras tensors."""
         return self.model.inputs
 
     @property
-    def outputs(self):
+    def outputs(self) -> list:
         """What the wrapped model gives, as Keras tensors."""
         return self.model.outputs
 
     @property
-    def input_shape(self):
+    def input_shape(self) -> Any:
         """The shapes of what the wrapped model takes."""
         return self.model.input_shape
 
     @property
-    def output_shape(self):
+    def output_shape(self) -> Any:
         """The shapes of what the wrapped model gives."""
         return self.model.output_shape
 
     @property
-    def input_names(self):
+    def input_names(self) -> list[str]:
         """The names of what the wrapped model takes, in order."""
         return [tensor.name for tensor in self.model.inputs]
 
     @property
-    def output_names(self):
+    def output_names(self) -> list[str]:
         """The names of what the wrapped model gives, in order."""
         return self.model.output_names
 
-    def get_layer(self, name=None, index=None):
+    def get_layer(self, name: str | None = None, index: int | None = None) -> keras.Layer:
         """Return a layer of the wrapped model, see ``keras.Model.get_layer``."""
         return self.model.get_layer(name, index)
 
@@ -249,7 +250,7 @@ class QuantizeAware(ModelWrapper):
         )
         set_untracked(self, "_deployed", deployed)
 
-    def simulated(self, inputs):
+    def simulated(self, inputs: Any) -> Any:
         """Run the model at inference with its tensors in sight: fake quantization in float.
 
         Args:
@@ -261,7 +262,7 @@ class QuantizeAware(ModelWrapper):
         inputs = keras.tree.map_structure(tf.convert_to_tensor, inputs)
         return self._rounded(inputs, False, None, _INFERENCE)[0]
 
-    def train_step(self, data):
+    def train_step(self, data: Any) -> dict[str, Any]:
         """Train on a batch, with cheaper gradients where the step is not compiled by XLA."""
         if not self.jit_compile:
             self._fake_quantize = fake_quantize_activations_outside_xla
@@ -318,7 +319,9 @@ class QuantizeAware(ModelWrapper):
         with self._taps.active(tap, wrap):
             return self.model(inputs, training=training, **masks)
 
-    def calibrate(self, data, batch_size: int = 32, observer=None):
+    def calibrate(
+        self, data: Any, batch_size: int = 32, observer: str | MovingAverage | None = None
+    ) -> Self:
         """Set the ranges from data without training, as post-training quantization does.
 
         Step sizes that are trained start anew: from these ranges, and from the present weights.
@@ -404,22 +407,22 @@ class QuantizeAware(ModelWrapper):
         steps_follow = self.activation_steps is not None
         require_observed(self.name, self.placement.learnt, ranges, steps_follow)
 
-    def make_train_function(self, force=False):
+    def make_train_function(self, force: bool = False) -> Callable:
         """Build the training step, once the deployed graph is read: it says how kernels fold."""
         self.deployed  # noqa: B018 - read before the step is traced, on this thread
         return super().make_train_function(force)
 
-    def make_test_function(self, force=False):
+    def make_test_function(self, force: bool = False) -> Callable:
         """Build the evaluation step, once the ranges are known."""
         self.require_ranges()
         return super().make_test_function(force)
 
-    def make_predict_function(self, force=False):
+    def make_predict_function(self, force: bool = False) -> Callable:
         """Build the prediction step, once the ranges are known."""
         self.require_ranges()
         return super().make_predict_function(force)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the model."""
         return {
             **super().get_config(),
@@ -433,7 +436,7 @@ class QuantizeAware(ModelWrapper):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         """Rebuild the model from ``get_config``'s data."""
         config = dict(config)
         model, scheme = take_model(config), Scheme.from_config(config.pop("scheme"))

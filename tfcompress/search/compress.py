@@ -6,6 +6,7 @@ import os
 import pathlib
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 from rich.console import Console
@@ -45,16 +46,16 @@ from tfcompress.search.worker import Worker, require_shared
 from tfcompress.targets.target import load_target
 
 _MAKING = 2  # making a candidate takes so many times as long as wrapping the model: channels too
-_UNTIL_TRAINED = 4  # so many times what a trial that trains nothing takes
+_UNTIL_TRAINED = 3  # so many times what a trial that trains nothing takes
 
 
 def compress(
     model: keras.Model,
-    train_data,
-    validation_data,
+    train_data: Any,
+    validation_data: Any,
     *,
     target: str | None = None,
-    metric=None,
+    metric: Any = None,
     metric_mode: str = "auto",
     max_accuracy_drop: float | None = None,
     max_size: int | None = None,
@@ -65,7 +66,7 @@ def compress(
     techniques: Sequence[str] | None = None,
     epochs: int | None = None,
     learning_rate: float = 2e-3,
-    loss=None,
+    loss: Any = None,
     batch_size: int = 32,
     max_trials: int | None = None,
     runs: int = 100,
