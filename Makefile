@@ -20,7 +20,11 @@ OUT ?= quickstart_out
 BIN := $(VENV)/bin
 EACH := tests/compat tests/test_each_technique.py
 MATRIX := $(EACH) tests/legacy/test_legacy_files.py
-FAST := $(EACH) tests/tflite tests/keras_graph tests/quantization/arithmetic
+FAST := $(EACH) tests/tflite tests/keras_graph tests/pruning tests/quantization/arithmetic \
+  tests/quantization/test_scheme.py tests/quantization/test_integers.py tests/quantization/test_plan.py \
+  tests/clustering/test_constraint.py tests/clustering/test_soft_kmeans.py tests/clustering/test_grouping.py \
+  tests/distillation/test_arithmetic.py tests/distillation/test_matching.py \
+  tests/test_data.py tests/test_extras.py tests/test_interruption.py
 
 .PHONY: quickstart test test-fast matrix wheel emulate emulate-micro examples lint types format docs clean coverage soak bench bench-fast
 

@@ -408,3 +408,14 @@ def test_a_file_that_takes_one_example_at_a_time(tmp_path):
     model = keras.Model(inputs, kl.Dense(3)(tokens))
     x = RANDOM.normal(size=(16, 6)).astype("float32")
     both_ways(model, x, tmp_path / "m")
+
+
+@pytest.mark.parametrize("quantization", ["float32", "float16", "int8"])
+def test_a_vector_of_zeros_has_no_length(quantization, tmp_path):
+    inputs = keras.Input((4, 6))
+    model = keras.Model(inputs, kl.UnitNormalization()(inputs))
+    x = RANDOM.normal(size=(8, 4, 6)).astype("float32")
+    x[:, 1] = 0.0
+    export_tflite(model, tmp_path / "m", quantization, representative_data=x)
+    with load(str(tmp_path / "m")) as loaded:
+        np.testing.assert_allclose(loaded.predict(x)[0], model.predict(x, verbose=0), atol=0.01)

@@ -408,6 +408,8 @@ def deploy_as_it_is(
             model, observable_call if integer else None, fuse=fuse, unroll=not keeps_loops
         )
     fixed = batch_size if recurrent and (fuse or keeps_loops) else None
+    if not is_keras_3(model):
+        rewritten = ()  # its calls are not Keras 3's
     traced = trace(model, lowering, rewritten, fixed)
     weights = {name: value.numpy() for name, value in traced.weight_values().items()}
     content = float_file(traced, weights, batch_size)

@@ -46,7 +46,7 @@ from tfcompress.search.worker import Worker, require_shared
 from tfcompress.targets.target import load_target
 
 _MAKING = 2  # making a candidate takes so many times as long as wrapping the model: channels too
-_UNTIL_TRAINED = 4  # so many times what a trial that trains nothing takes
+_UNTIL_TRAINED = 3  # so many times what a trial that trains nothing takes
 
 
 def compress(

@@ -266,7 +266,7 @@ def einsum_dense(call: Call) -> list[Tensor]:
     mixed = x.channels is not None and "..." not in layer.equation
     letter = data[x.channels.axis] if mixed else None
     ids = None
-    if letter in kernel and letter not in output:
+    if letter is not None and letter in kernel and letter not in output:
         ids = call.read(x, x.channels.axis)
         call.slice(variable, kernel.index(letter), ids)
     else:

@@ -22,6 +22,7 @@ _LONGEST_SUM = 256  # its matrix has the square of that
 _SCOPES = re.compile(r"(^|/)(Gelu|l2_normalize)(_\d+)?/")
 _SCOPES_FOR_16_BITS = re.compile(r"(^|/)Gelu(_\d+)?/")  # L2_NORMALIZATION has no 16-bit kernel
 _L2_NORMALIZATION = "L2Normalize"  # stands for the parts of TensorFlow's function
+_LIMITED_ROOT = "Minimum of Rsqrt"  # stands for one operation behind another
 
 
 def _negated(operation):
@@ -159,6 +160,15 @@ def _without_far_limit(operation):
     return x if limit > _FAR else None
 
 
+def _limited_root(operation):
+    """Limit what the root is taken of: of zero, LiteRT's float kernel makes NaN, not infinity."""
+    x, y = operation.inputs
+    limit = tf.get_static_value(y)
+    if x.op.type != "Rsqrt" or limit is None or limit.size != 1 or limit <= 0:
+        return None
+    return tf.math.rsqrt(tf.maximum(x.op.inputs[0], tf.cast(limit**-2.0, x.dtype)))
+
+
 def _pooled_in_turns(pool):
     """Pool over height and width, then over depth: there is no pooling over three dimensions."""
 
@@ -241,7 +251,7 @@ FORMS = {**_EXACT, **_INEXACT}
 
 # What the converter or a kernel gets wrong, not just leaves in float.
 _ALWAYS = {
-    None: (),
+    None: (_LIMITED_ROOT,),
     8: ("Minimum", "OneHot", "OnesLike", "SelectV2", "ZerosLike"),
     16: (
         "Minimum",
@@ -293,8 +303,10 @@ def forms_for(kinds: Collection[str]) -> Callable[[object], Mapping[str, Callabl
     chosen = {
         kind: functools.partial(_unless_known, known, FORMS[kind])
         for kind in kinds
-        if kind != _L2_NORMALIZATION
+        if kind not in (_L2_NORMALIZATION, _LIMITED_ROOT)
     }
+    if _LIMITED_ROOT in kinds:
+        chosen["Minimum"] = _limited_root
     return lambda layer: {} if isinstance(layer, _KNOWN_BY_PARTS) else chosen
 
 
