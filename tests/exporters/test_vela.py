@@ -120,5 +120,7 @@ def test_damaged_bytes_do_not_reach_the_compiler(tmp_path):
 
 
 def test_a_device_without_an_npu_is_not_compiled_for():
-    with pytest.raises(ValueError, match=r"a device with an NPU.*Received: target='raspberry-pi-4'"):
+    with pytest.raises(
+        ValueError, match=r"a device with an NPU.*Received: target='raspberry-pi-4'"
+    ):
         compile_for_npu(b"", load_target("raspberry-pi-4"))
