@@ -1,9 +1,10 @@
 """When quantization-aware training rounds, and when it comes to rest."""
 
 from keras_callbacks.callback import CompressionCallback, retrace
+from tfcompress.deprecation import old_attribute
 from tfcompress.keras_graph.wrapper import ModelWrapper
 from tfcompress.quantization import QuantizeAware
-from tfcompress.quantization.phase import Phase
+from tfcompress.quantization.activation_tensors import TrainingMode
 
 
 class QuantizationSchedule(CompressionCallback):
@@ -31,6 +32,8 @@ class QuantizationSchedule(CompressionCallback):
     >>> quantized.fit(x, y, epochs=10, callbacks=[schedule])
     """
 
+    phase_at = old_attribute("phase_at", "mode_at")
+
     def __init__(
         self,
         begin_step: int = 0,
@@ -49,9 +52,9 @@ class QuantizationSchedule(CompressionCallback):
         self.freeze_ranges_step = freeze_ranges_step
         self.freeze_statistics_step = freeze_statistics_step
 
-    def phase_at(self, step: int) -> Phase:
+    def mode_at(self, step: int) -> TrainingMode:
         """Return what the training step of that number does."""
-        return Phase(
+        return TrainingMode(
             rounding=step >= self.begin_step,
             ranges_move=self.freeze_ranges_step is None or step < self.freeze_ranges_step,
             statistics_move=self.freeze_statistics_step is None
@@ -68,17 +71,17 @@ class QuantizationSchedule(CompressionCallback):
         """Set what the next step does."""
         del batch, logs
         self.require_begun("on_train_batch_begin")
-        phase = self.phase_at(int(self.model.optimizer.iterations.numpy()))
-        if phase != self._quantized.phase:
-            self._quantized.phase = phase
+        mode = self.mode_at(int(self.model.optimizer.iterations.numpy()))
+        if mode != self._quantized.training_mode:
+            self._quantized.training_mode = mode
             retrace(self.model)
 
     def on_train_end(self, logs=None):
         """Leave the model as it was made: another training may have no schedule."""
         del logs
         self.require_begun("on_train_end")
-        if self._quantized.phase != Phase():
-            self._quantized.phase = Phase()
+        if self._quantized.training_mode != TrainingMode():
+            self._quantized.training_mode = TrainingMode()
             self.model.train_function = None
 
 

@@ -11,7 +11,7 @@ from tfcompress.keras_graph.channels import read_channels, rebuild
 from tfcompress.keras_graph.interception import VariableSwap, intercepted_calls
 from tfcompress.keras_graph.selection import walk_layers
 from tfcompress.post_training.sample_data import sample_batches
-from tfcompress.quantization.finite_weights import require_finite_weights
+from tfcompress.quantization.weights import require_finite_weights
 
 
 def reestimate_batch_normalization(

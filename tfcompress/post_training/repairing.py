@@ -16,7 +16,7 @@ from tfcompress.post_training.sample_data import sample_batches
 from tfcompress.post_training.workbench import Workbench
 from tfcompress.quantization import QuantizeAware, Scheme
 from tfcompress.quantization.arithmetic.observers import MovingAverage
-from tfcompress.quantization.finite_weights import require_finite_weights
+from tfcompress.quantization.weights import require_finite_weights
 
 Step = Equalize | RoundWeights | CorrectBiases
 STEPS: dict[str, type[Step]] = {

@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras import layers as kl
 
 from tfcompress.quantization.arithmetic.fake_quantization import round_constant
-from tfcompress.quantization.lowerings.attributes import attributes
+from tfcompress.quantization.lowerings.attributes import call_with
 
 _BELOW_ALL = -1e9
 _MARGIN = 8.0
@@ -27,27 +27,14 @@ def multi_head(layer, call, tap):
         named = {**dict(zip(first, args, strict=False)), **kwargs}
         return stock(**{**named, "return_attention_scores": True})
 
-    def run(*args, **kwargs):
-        with attributes(layer, _compute_attention=compute):
-            return call(*args, **kwargs)
-
-    return run
+    return call_with(layer, call, _compute_attention=compute)
 
 
 def grouped_query(layer, call, tap):
     """Compute GroupQueryAttention's scores in steps, likewise."""
     del tap
-    stock = layer._compute_attention
-
-    def compute(*args, **kwargs):
-        with attributes(layer, _return_attention_scores=True):
-            return stock(*args, **kwargs)
-
-    def run(*args, **kwargs):
-        with attributes(layer, _compute_attention=compute):
-            return call(*args, **kwargs)
-
-    return run
+    compute = call_with(layer, layer._compute_attention, _return_attention_scores=True)
+    return call_with(layer, call, _compute_attention=compute)
 
 
 def dot_product(layer, call, tap):
@@ -61,11 +48,7 @@ def dot_product(layer, call, tap):
             scores = _masked(scores, scores_mask, tap)
         return stock(scores, value, None, training)
 
-    def run(*args, **kwargs):
-        with attributes(layer, _apply_scores=apply_scores):
-            return call(*args, **kwargs)
-
-    return run
+    return call_with(layer, call, _apply_scores=apply_scores)
 
 
 def additive(layer, call, tap):
@@ -79,12 +62,7 @@ def additive(layer, call, tap):
         return tf.reduce_sum(x, -1)
 
     masked = dot_product(layer, call, tap)
-
-    def run(*args, **kwargs):
-        with attributes(layer, _calculate_scores=calculate_scores):
-            return masked(*args, **kwargs)
-
-    return run
+    return call_with(layer, masked, _calculate_scores=calculate_scores)
 
 
 def softmax(layer, call, tap):
@@ -120,6 +98,8 @@ def _over_several_axes(inputs, axes):
 
 
 def _masked(scores, mask, tap):
+    """Mask scores by a low number that a range does not hold."""
+
     def masked_by(low):
         return tf.where(mask, scores, tf.cast(low, scores.dtype))
 

@@ -1,19 +1,14 @@
 """Setting attributes of a layer for the duration of one call."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import keras
 
 
 @contextlib.contextmanager
 def attributes(layer: keras.Layer, **values) -> Iterator[None]:
-    """Give attributes of a layer other values while the block runs.
-
-    Args:
-        layer: the layer. Its own attributes are back afterwards, its class's too.
-        **values: the values by name.
-    """
+    """Give attributes of a layer other values while the block runs."""
     # Written to __dict__: Keras's own __setattr__ would try to track the values.
     own = {name: layer.__dict__[name] for name in values if name in layer.__dict__}
     layer.__dict__.update(values)
@@ -23,3 +18,13 @@ def attributes(layer: keras.Layer, **values) -> Iterator[None]:
         for name in values:
             del layer.__dict__[name]
         layer.__dict__.update(own)
+
+
+def call_with(layer: keras.Layer, call: Callable, **values) -> Callable:
+    """Return a layer's call during which attributes of it have other values."""
+
+    def run(*args, **kwargs):
+        with attributes(layer, **values):
+            return call(*args, **kwargs)
+
+    return run
