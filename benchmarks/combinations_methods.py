@@ -92,7 +92,7 @@ def pruning(task, epochs, sparsity=SPARSITY):
     """
     end = epochs * task.steps_per_epoch // 2
     schedule = tfc.PolynomialDecay(FIRST_SPARSITY, sparsity, 0, end, frequency=FREQUENCY)
-    return MagnitudePruning(schedule, allocation="erk")
+    return MagnitudePruning(schedule, sparsity_distribution="erk")
 
 
 def pruned(model, task):

@@ -58,7 +58,8 @@ and each of its stages (pruning, clustering, quantization-aware training) takes 
   from the file; of the seeds, the most.
 - Settings that both sides have are the same: sparsity 80 % over all kernels, 16 clusters that start
   evenly spaced, optimizer and rates. Ours leaves the small first kernel denser, and the dense one
-  sparser for it (`allocation="erk"`), and clusters pruned kernels with `mobility={mobility}`.
+  sparser for it (`sparsity_distribution="erk"`), and clusters pruned kernels with
+  `mobility={mobility}`.
 - The last row has no counterpart in TFMOT: {smallest:.0%} zeros and {fewest} values; every stage is
   taught by LeNet-5 on twice the images (each once more, shifted by a pixel), and takes longer:
   {longer} epochs of pruning, half as many of each of the others.

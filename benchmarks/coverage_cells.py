@@ -20,8 +20,8 @@ from exporters.running.runtime import load
 from keras_callbacks import MagnitudePruning
 from tfcompress.keras_graph.channels import read_channels
 from tfcompress.keras_graph.kernels import find_kernels
-from tfcompress.pruning.channels.choice import Choice
 from tfcompress.pruning.channels.importance import CRITERIA
+from tfcompress.pruning.channels.selection import ChannelSelection
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.model import float_operations
 from tfcompress.tflite.numerics import sqnr
@@ -119,7 +119,7 @@ def remove(row):
     left = smaller.count_params() / model.count_params()
     require(left < 1, "no channel could be removed: what cannot be followed stays whole")
     flow = read_channels(model)
-    removed = Choice(flow, flow.groups, CRITERIA["l1"](model, flow)).by_share(RATIO)
+    removed = ChannelSelection(flow, flow.groups, CRITERIA["l1"](model, flow)).by_ratio(RATIO)
     make_deaf(model, flow, removed)
     expected, found = (arrays(one(inputs, training=False)) for one in (model, smaller))
     return {"left": left, **rounding(expected, found)}

@@ -23,8 +23,8 @@ from ai_edge_litert.interpreter import Interpreter
 
 from tfcompress.keras_graph.kernels import find_kernels
 from tfcompress.pruning import L1, Element, xnnpack_policy
-from tfcompress.pruning.allocation import PerLayer
 from tfcompress.pruning.pruner import Pruner
+from tfcompress.pruning.sparsity_distribution import PerLayer
 
 
 def pointwise_kernels(model):

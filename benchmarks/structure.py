@@ -34,8 +34,8 @@ from training_data import SHARED, sign_digits
 import tfcompress as tfc
 from exporters import benchmark, export_tflite
 from tfcompress.keras_graph.channels import read_channels
-from tfcompress.pruning.channels.choice import Choice
 from tfcompress.pruning.channels.importance import CRITERIA
+from tfcompress.pruning.channels.selection import ChannelSelection
 
 KEYS = ("part", "model", "what", "seed")
 EPOCHS, FINE_TUNING, BATCH = 25, 15, 32
@@ -138,7 +138,7 @@ def exactness(rows):
         seconds = time.perf_counter() - start[0], time.process_time() - start[1]
         flow = read_channels(model)
         scores = CRITERIA["l1"](model, flow)
-        removed = Choice(flow, flow.groups, scores).by_share(0.5)
+        removed = ChannelSelection(flow, flow.groups, scores).by_ratio(0.5)
         make_deaf(model, flow, removed)
         x = generator.random((1, *model.input_shape[1:]), dtype=np.float32)
         if any(isinstance(layer, keras.layers.Rescaling) for layer in model.layers):

@@ -15,10 +15,10 @@ import tfcompress as tfc
 from tfcompress.clustering.centroids import INITIALIZATIONS
 from tfcompress.clustering.soft_kmeans import soft_clusters
 from tfcompress.distillation.arithmetic import soft_label_divergence
-from tfcompress.pruning.gates import hard_concrete
+from tfcompress.pruning import hard_concrete
+from tfcompress.pruning.dynamic_sparse_training import drop_fraction
 from tfcompress.pruning.masks import smallest
-from tfcompress.pruning.proximal import soft_threshold
-from tfcompress.pruning.rewiring import drop_fraction
+from tfcompress.pruning.sparse_optimization import soft_threshold
 from tfcompress.quantization.arithmetic.fake_quantization import fake_quantize_activations
 from tfcompress.quantization.arithmetic.observers import NO_RANGE, OBSERVERS
 
@@ -105,7 +105,7 @@ def clustering():
 
 
 def structure():
-    """A removed channel in two kernels, learnt gates, and how much sparse training moves."""
+    """A removed channel in two kernels, learned gates, and how much sparse training moves."""
     figure, (before, after, gates, moves) = plt.subplots(1, 4, figsize=(15, 3))
     keras.utils.set_random_seed(0)
     image = keras.Input((6,))

@@ -1,7 +1,6 @@
 """Callbacks that compress a model while ``fit`` trains it, and that report on it.
 
-Importing this package loads neither TensorFlow nor Keras: each name is imported when it is first
-used.
+Importing this package loads neither TensorFlow nor Keras: each name is imported on first use.
 """
 
 import lazy_loader
@@ -10,11 +9,15 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "deployed": ["DeployedAccuracy"],
+        "dynamic_sparse_training": ["SET", "RigL"],
         "pruning": ["MagnitudePruning"],
         "quantization": ["QuantizationSchedule"],
         "slimming": ["NetworkSlimming"],
-        "sparse_from_scratch": ["SET", "RigL"],
-        "sparse_training": ["IterativeHardThresholding", "ProximalL1", "SparsityRegularization"],
+        "sparse_optimization": [
+            "IterativeHardThresholding",
+            "ProximalL1",
+            "SparsityRegularization",
+        ],
         "summary": ["CompressionSummary"],
     },
 )

@@ -1,4 +1,4 @@
-"""How good the model would be on the device, seen while it trains."""
+"""Metrics of the deployed model while it trains."""
 
 from collections.abc import Sequence
 
@@ -13,26 +13,26 @@ from tfcompress.data import as_called, gather
 
 
 class DeployedAccuracy(CompressionCallback):
-    """Convert the model as it stands, run it in the interpreter, and log what it reaches there.
+    """Convert the present model, run it in the interpreter, and log its metrics there.
 
-    Logs ``val_deployed_<metric>`` for each metric, and ``val_deployed_agreement``: the share of
-    output values of the file that lie within one step of what Keras computes (within 1e-4 where the
-    outputs are float). Put it before ``EarlyStopping`` and ``ModelCheckpoint`` in the list of
-    callbacks, and they can watch what will ship:
+    Logs ``val_deployed_<metric>`` for each metric, and ``val_deployed_agreement``: the fraction of
+    output values within one quantization step of Keras's (within 1e-4 for float outputs). Put it
+    before ``EarlyStopping`` and ``ModelCheckpoint`` in the list of callbacks to let them monitor
+    the deployed model:
 
         ModelCheckpoint("best.keras", monitor="val_deployed_accuracy", mode="max")
 
     Args:
         validation_data: (inputs, labels), or a dataset of such batches.
-        metrics: Keras metrics, by name or as objects; each for each output.
-        every: how many epochs lie between two conversions. The last epoch always counts.
+        metrics: Keras metrics, by name or as objects, for each output.
+        every: number of epochs between two conversions. The last epoch is always converted.
         quantization: as in ``export_tflite``; not for quantization-aware models.
         representative_data: as in ``export_tflite``.
         kernels: "xnnpack", "builtin" or "reference".
-        threads: threads of the interpreter.
+        threads: number of interpreter threads.
 
     Raises:
-        ValueError: ``validation_data`` has no labels or no example, or ``every`` is less than 1.
+        ValueError: ``validation_data`` has no labels or no examples, or ``every`` is less than 1.
             During training: what ``export_tflite`` raises.
 
     Example:
@@ -59,8 +59,8 @@ class DeployedAccuracy(CompressionCallback):
         self._inputs, self._labels = gather(validation_data)
         if self._labels is None:
             raise ValueError(
-                "DeployedAccuracy compares with labels: pass `validation_data=(inputs, labels)`, "
-                "or a dataset of such batches. Received data without labels."
+                "DeployedAccuracy needs labels: pass `validation_data=(inputs, labels)`, or a "
+                "dataset of such batches. Received: data without labels"
             )
         self.metrics = list(metrics)
         self.every = every
@@ -85,6 +85,7 @@ class DeployedAccuracy(CompressionCallback):
             logs[f"val_deployed_{name}"] = float(value)
 
     def _agreement(self, model, outputs, steps):
+        """Return the fraction of outputs within a step of Keras's."""
         expected = keras.tree.flatten(model.predict(as_called(self._inputs), verbose=0))
         close = [
             np.abs(output - reference) <= 1.5 * step
@@ -93,7 +94,7 @@ class DeployedAccuracy(CompressionCallback):
         return float(np.mean(np.concatenate([values.ravel() for values in close])))
 
     def _measure(self, outputs):
-        # New metric objects: the model's own are in the middle of an epoch.
+        """Compute new metric objects: the model's own are in the middle of an epoch."""
         several = len(outputs) > 1
         metrics = CompileMetrics(
             [self._metrics() for _ in outputs] if several else self._metrics(),
@@ -106,10 +107,12 @@ class DeployedAccuracy(CompressionCallback):
         return metrics.result()
 
     def _metrics(self):
-        return [metric if isinstance(metric, str) else _anew(metric) for metric in self.metrics]
+        """Return new metrics for one output."""
+        return [metric if isinstance(metric, str) else _copy(metric) for metric in self.metrics]
 
 
-def _anew(metric):
+def _copy(metric):
+    """Return a new metric with the same config."""
     if isinstance(metric, keras.metrics.Metric):
         return type(metric).from_config(metric.get_config())
     return metric

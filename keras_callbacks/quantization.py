@@ -1,4 +1,4 @@
-"""When quantization-aware training rounds, and when it comes to rest."""
+"""When quantization-aware training quantizes, and when it freezes ranges and statistics."""
 
 from keras_callbacks.callback import CompressionCallback, retrace
 from tfcompress.deprecation import old_attribute
@@ -8,22 +8,22 @@ from tfcompress.quantization.activation_tensors import TrainingMode
 
 
 class QuantizationSchedule(CompressionCallback):
-    """Begin quantization late, and freeze ranges and BatchNormalization statistics early.
+    """Delay quantization, and freeze ranges and BatchNormalization statistics.
 
-    Training in float first lets ranges and weights settle. Frozen ranges make steps cheaper and
-    let the weights adapt to what will be deployed; frozen statistics do the same for
+    Training in float first lets ranges and weights converge. Frozen ranges make steps cheaper and
+    let the weights adapt to the deployed numerics; frozen statistics do the same for
     BatchNormalization, which the device folds into the kernels. Steps are counted by the optimizer,
-    so that a resumed training goes on where it was. A step is compiled anew at each change.
+    so that a resumed training continues where it stopped. Each change retraces the training step.
 
     Args:
-        begin_step: the first step in which weights and activations are rounded.
-        freeze_ranges_step: the first step that leaves the ranges alone; ``None`` for never.
+        begin_step: the first step in which weights and activations are quantized.
+        freeze_ranges_step: the first step with frozen ranges; ``None`` for never.
         freeze_statistics_step: the first step in which BatchNormalization uses its moving
             statistics; ``None`` for never.
 
     Raises:
-        ValueError: a step is negative, or ranges freeze at step 0, before they have seen a batch.
-            Before the first step of ``fit``: the model holds no quantization-aware one.
+        ValueError: a step is negative, or ranges freeze at step 0, before any batch. Before the
+            first step of ``fit``: the model is not quantization-aware.
 
     Example:
     >>> schedule = QuantizationSchedule(freeze_ranges_step=500, freeze_statistics_step=500)
@@ -77,7 +77,7 @@ class QuantizationSchedule(CompressionCallback):
             retrace(self.model)
 
     def on_train_end(self, logs=None):
-        """Leave the model as it was made: another training may have no schedule."""
+        """Restore the default: another training may have no schedule."""
         del logs
         self.require_begun("on_train_end")
         if self._quantized.training_mode != TrainingMode():
@@ -86,12 +86,13 @@ class QuantizationSchedule(CompressionCallback):
 
 
 def _find_quantized(model) -> QuantizeAware:
+    """Return the quantization-aware model inside wrappers."""
     inner = model
     while isinstance(inner, ModelWrapper):
         if isinstance(inner, QuantizeAware):
             return inner
         inner = inner.model
     raise ValueError(
-        f"QuantizationSchedule needs a model made by `quantize_aware`. Received: model "
-        f"{model.name!r} of type {type(model).__name__}"
+        "QuantizationSchedule requires a quantization-aware model: train what `quantize_aware` "
+        f"returns. Received: model {model.name!r} of type {type(model).__name__}"
     )

@@ -1,43 +1,135 @@
-"""Callbacks that change a model on a schedule: when, and how to go on after an interruption.
+"""Callbacks that change a model on a schedule, and that resume after an interruption.
 
-A step is counted by the optimizer, the one counter that every checkpoint holds: step 0 is where the
+Steps are counted by the optimizer, whose counter every checkpoint holds; step 0 is where the
 callback's first training began. An update that is due is made at the first opportunity: after the
-batch, or with ``steps_per_execution`` after the execution, in which its step falls, or before the
-model is saved, whichever comes first. A training that ends before the schedule ends at the sparsity
-that the schedule has for its last step.
+batch of its step (with ``steps_per_execution``, after the execution), or before the model is saved.
+A training that ends before the schedule does ends at the sparsity of its last step.
+
+The callback's state is saved with the model. ``BackupAndRestore`` and ``ModelCheckpoint`` save what
+they find among the attributes of the model; during training a small saveable object is one of them.
+It adds nothing to the model's weights, and a model without it can load the same file.
 """
 
+import abc
 import math
 import os
 import warnings
+from collections.abc import Callable, Mapping
 
 import keras
 import numpy as np
+from keras.src.saving.keras_saveable import KerasSaveable
 
 from keras_callbacks.callback import CompressionCallback, after_every_callback, coming_history
-from keras_callbacks.saved_state import SavedState
-from tfcompress.pruning.schedule import TO_THE_END
-from tfcompress.pruning.schedules import as_schedule
+from tfcompress.pruning.schedules import TO_THE_END, as_schedule
+
+_ATTRIBUTE = "_callback_states"
+_SAVING = ("save", "save_weights")
 
 
-class ScheduledCallback(CompressionCallback):
-    """Base of the callbacks that follow a pruning schedule. Subclasses say what an update does.
+class SavedState(KerasSaveable):
+    """One callback's entry in the files of a model.
 
-    Args:
-        schedule: a schedule of this package or of TFMOT.
-
-    Raises:
-        TypeError: ``schedule`` is no schedule.
+    ``read`` returns the arrays to save by name; ``before_save`` is called before the model is
+    saved, whoever saves it; ``after_save`` is called with the path of the file.
     """
+
+    def __init__(
+        self,
+        read: Callable[[], Mapping],
+        before_save: Callable[[], None],
+        after_save: Callable[[str], None],
+    ):
+        self._read = read
+        self._before_save = before_save
+        self._after_save = after_save
+        self.loaded: dict[str, np.ndarray] | None = None
+        self.training = False
+        self._claims: set[str] = set()
+
+    def _obj_type(self):
+        # Tells Keras which attributes not to walk; a loss is the plainest kind that it knows.
+        return "Loss"
+
+    def save_own_variables(self, store):
+        """Write the state; called by Keras."""
+        if self.training:
+            for name, value in self._read().items():
+                store[name] = value
+
+    def load_own_variables(self, store):
+        """Keep what the file holds; called by Keras."""
+        names = list(store.keys())
+        self.loaded = {name: np.asarray(store[name]) for name in names} or None
+
+    def attach(self, model: keras.Model) -> None:
+        """Become an attribute of a model, for a training that is about to begin."""
+        self.loaded = None
+        self.training = False
+        states = model.__dict__.setdefault(_ATTRIBUTE, [])
+        # A fit that was interrupted by an exception left its entries behind: it is over.
+        states[:] = [state for state in states if not state.training and state is not self]
+        states.append(self)
+
+        def save_own_variables(store):
+            for state in states:
+                if state.training:
+                    state._before_save()
+            type(model).save_own_variables(model, store)
+
+        # Keras calls this first when it saves a model. Written to __dict__, like the entries:
+        # Keras's own __setattr__ would try to track the values.
+        model.__dict__["save_own_variables"] = save_own_variables
+        for name in _SAVING:
+            model.__dict__[name] = _reporting_save(model, name, states)
+
+    def claim(self, model: keras.Model, kernels: set[str]) -> None:
+        """Begin a training that changes the kernels of these paths, exclusively."""
+        for other in model.__dict__[_ATTRIBUTE]:
+            both = other._claims & kernels
+            if other.training and both:
+                raise ValueError(
+                    "Two callbacks cannot set the sparsity of the same kernel: give each its own "
+                    f"`layers=`. Received twice: {sorted(both)}"
+                )
+        self._claims = kernels
+        self.training = True
+
+    def detach(self, model: keras.Model) -> None:
+        """Remove this object from the model's attributes."""
+        self.training = False
+        states = model.__dict__.get(_ATTRIBUTE, [])
+        if self in states:
+            states.remove(self)
+        if not states:
+            model.__dict__.pop(_ATTRIBUTE, None)
+            for name in ("save_own_variables", *_SAVING):
+                model.__dict__.pop(name, None)
+
+
+def _reporting_save(model, name, states):
+    """Return a model's method that saves it, made to report the file."""
+
+    def save(filepath, *args, **kwargs):
+        getattr(type(model), name)(model, filepath, *args, **kwargs)
+        for state in states:
+            if state.training:
+                state._after_save(str(filepath))
+
+    return save
+
+
+class ScheduledCallback(CompressionCallback, abc.ABC):
+    """Base class of the callbacks that follow a pruning schedule, of this package or TFMOT."""
 
     def __init__(self, schedule):
         super().__init__()
         self.schedule = as_schedule(schedule)
-        self._state = SavedState(self._read_state, self._bring_up_to_date, self._note_file)
-        self._forget()
+        self._state = SavedState(self._read_state, self._prepare_file, self._note_file)
+        self._reset()
 
-    def _forget(self):
-        """Be as before any training."""
+    def _reset(self):
+        """Return to the state before any training."""
         self._optimizer = None
         self._origin = None  # the optimizer's count at step 0
         self._running = None  # the schedule, its end filled in
@@ -48,54 +140,54 @@ class ScheduledCallback(CompressionCallback):
         self._ended = False
         self._files: dict[str, tuple[int, float]] = {}  # step and sparsity when last saved
 
-    # What subclasses do.
+    # Subclasses implement these.
 
+    @abc.abstractmethod
     def prepare(self) -> set[str]:
-        """Check the model and get ready; called before each training. Return the kernels' paths."""
-        raise NotImplementedError
+        """Check the model before each training; return the paths of the kernels to change."""
 
+    @abc.abstractmethod
     def update(self, sparsity: float, last: bool) -> None:
-        """Bring the model to a sparsity; to stay there if this is the schedule's last update."""
-        raise NotImplementedError
+        """Bring the model to a sparsity, for good if it is the ``last`` update."""
 
+    @abc.abstractmethod
     def hold(self, sparsity: float) -> None:
-        """Bring the model to a sparsity on the way, because the training ends there."""
-        raise NotImplementedError
+        """Bring the model to an intermediate sparsity at which the training ends."""
 
+    @abc.abstractmethod
     def mask_again(self) -> float | None:
-        """Undo what other callbacks wrote; return the share of zeros that it had, if they did."""
-        raise NotImplementedError
+        """Mask again; return the sparsity found if another callback has changed it."""
 
+    @abc.abstractmethod
     def recover(self, sparsity: float) -> bool:
-        """Take the model, if it is at just that sparsity, as an earlier training left it."""
-        raise NotImplementedError
+        """Take masks from a model that an earlier training left at exactly this sparsity."""
 
+    @abc.abstractmethod
     def read_state(self) -> dict[str, np.ndarray]:
         """Return what else to save."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def write_state(self, state: dict[str, np.ndarray]) -> None:
-        """Take up what ``read_state`` returned before the interruption."""
-        raise NotImplementedError
+        """Restore what ``read_state`` returned."""
 
+    @abc.abstractmethod
     def sparsity(self) -> float:
-        """Return the share of zeros that the masks enforce now, over the kernels worked on."""
-        raise NotImplementedError
+        """Return the fraction of zeros that the masks keep in the kernels being changed."""
 
+    @abc.abstractmethod
     def sparsity_of_model(self) -> float:
-        """Return the share of zeros over all kernels of the model that could be worked on."""
-        raise NotImplementedError
+        """Return the fraction of zeros in all trained kernels of the model."""
 
+    @abc.abstractmethod
     def finish(self) -> None:
-        """Leave the model as it should be; called after each training."""
-        raise NotImplementedError
+        """Clean up after each training."""
 
-    # What Keras calls.
+    # Keras calls these.
 
     def set_model(self, model):
-        """Stand by to be saved with the model; before `BackupAndRestore` loads what it saved."""
+        """Attach the state to the model, before `BackupAndRestore` loads what it saved."""
         if model is not self._model:
-            self._forget()
+            self._reset()
         super().set_model(model)
         self._state.attach(model)
 
@@ -109,12 +201,12 @@ class ScheduledCallback(CompressionCallback):
         self._files = {}
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Find the step to start from, once every callback has restored what it restores."""
+        """Find the step to start from, after every callback has restored its state."""
         self.require_begun("on_epoch_begin")
         self._start_once(epoch)
 
     def on_train_batch_begin(self, batch, logs=None):
-        """Make the update that is due, in loops that call no more than this."""
+        """Make the update that is due, in custom loops that call this hook alone."""
         self.require_begun("on_train_batch_begin")
         self._start_once()
         self._advance()
@@ -127,7 +219,7 @@ class ScheduledCallback(CompressionCallback):
         self._report(logs)
 
     def on_epoch_end(self, epoch, logs=None):
-        """Report; at the end of the last epoch, be at the end."""
+        """Report; after the last epoch, make the last update."""
         self.require_begun("on_epoch_end")
         self._start_once()
         stopped = getattr(self.model, "stop_training", False)
@@ -137,16 +229,17 @@ class ScheduledCallback(CompressionCallback):
         self._report(logs)
 
     def on_train_end(self, logs=None):
-        """Be at the sparsity of the last step; the final one, if the schedule lasts to the end."""
+        """Make the update of the last step."""
         self.require_begun("on_train_end")
         if self._running is not None:
-            self._settle()
+            self._make_last_update()
         self._ended = True
-        self._put_masks_back()
+        self._restore_masks()
         self.finish()
-        after_every_callback(self._history, self._take_leave)
+        after_every_callback(self._history, self._leave_model)
 
-    def _settle(self):
+    def _make_last_update(self):
+        """Reach the sparsity of the last step; the final one if the schedule lasts to the end."""
         step, sparsity, foreseen = self._last_step, self.sparsity(), self._running
         unforeseen = self._planned is None or step < self._planned
         self._planned = step
@@ -154,7 +247,7 @@ class ScheduledCallback(CompressionCallback):
             end = max(step, self.schedule.begin_step)
             if foreseen.end_step == TO_THE_END or end < foreseen.end_step:
                 self._running = self.schedule.ending_at(end)
-                # An update made at this step, with more to come, was not the last one.
+                # An update made at this step, with more planned, was not the last one.
                 self._last_update = None
             self._advance(at_least=end)
         else:
@@ -164,72 +257,75 @@ class ScheduledCallback(CompressionCallback):
             self._warn_of_early_end(foreseen, step, sparsity)
 
     def _warn_of_early_end(self, running, step, sparsity):
+        """Warn that the training ends before the schedule."""
         ends = f"{type(self).__name__} follows a schedule that ends at step {running.end_step}"
         if self.schedule.end_step == TO_THE_END:
-            said = (
-                f"{ends}, but the training was stopped at step {step}, so the sparsity went from "
-                f"{sparsity:.4g} to {running.final:.4g} at once. Train on for the weights to adapt."
+            text = (
+                f"{ends}, but the training was stopped at step {step}, so the sparsity rose from "
+                f"{sparsity:.4g} to {running.final:.4g} at once. Train further to let the weights "
+                "adapt."
             )
         elif sparsity == running.final:
-            said = f"{ends}, but this fit ends at step {step}, before the masks are settled."
+            text = f"{ends}, but this fit ends at step {step}, before the last update of the masks."
         else:
-            said = (
+            text = (
                 f"{ends}, but this fit ends at step {step}, at a sparsity of {sparsity:.4g} "
                 f"instead of {running.final:.4g}. Train longer, or use end_step=-1 to end with the "
                 "fit."
             )
-        warnings.warn(said, stacklevel=3)
+        warnings.warn(text, stacklevel=3)
 
     def _report(self, logs):
-        # The progress bar and `History` come after the user's callbacks and show what is here.
+        """Write the sparsity to the logs, which the progress bar and `History` show."""
         if logs is not None:
             logs["sparsity"] = self.sparsity_of_model()
 
-    # What other callbacks do.
-
-    def _put_masks_back(self):
-        """Mask again what was written since the last step, and say so."""
+    def _restore_masks(self):
+        """Mask again what other callbacks wrote since the last step, with a warning."""
         found = self.mask_again()
         if found is None or self._averages_weights():
             return
         warnings.warn(
-            f"{type(self).__name__}: another callback put weights back whose sparsity was "
+            f"{type(self).__name__}: another callback restored weights with a sparsity of "
             f"{found:.4g}, not {self.sparsity():.4g}, as EarlyStopping(restore_best_weights=True) "
-            "does when the best epoch came before the target was reached. They are masked again, "
-            f"but they were not trained so. {self._later()}",
+            "does if the best epoch precedes the target sparsity. They were masked again, but not "
+            f"trained with these masks. {self._advice()}",
             stacklevel=3,
         )
 
     def _averages_weights(self):
+        """Return whether the optimizer overwrites the weights with their moving averages."""
         return getattr(_innermost(self.model.optimizer), "use_ema", False)
 
-    def _later(self):
-        """Say how to look for the best epoch among those at the final sparsity."""
+    def _advice(self):
+        """Return how to find the best epoch among those at the final sparsity."""
         params = self.params or {}
         steps, epochs, end = params.get("steps"), params.get("epochs"), self._running.end_step
         if steps and epochs:
             epoch = self._first_epoch + math.ceil((end - self._first_step) / steps) - 1
             if epoch < epochs - 1:
                 return (
-                    "Compare only epochs that reached the target: "
+                    "Compare only epochs at the target sparsity: "
                     f"EarlyStopping(start_from_epoch={max(epoch, 0)})."
                 )
         return (
-            "Give the schedule an `end_step` well before the end of the training, and compare only "
-            "epochs after it: EarlyStopping(start_from_epoch=...)."
+            "Set the `end_step` of the schedule well before the end of the training, and compare "
+            "only epochs after it: EarlyStopping(start_from_epoch=...)."
         )
 
-    def _take_leave(self):
-        """Have the last word when every callback has ended."""
-        self._put_masks_back()
+    def _leave_model(self):
+        """Detach from the model after every callback has ended."""
+        self._restore_masks()
         self._state.detach(self.model)
         self._warn_of_early_file()
 
     def _note_file(self, path):
+        """Remember at which sparsity a file was saved."""
         self._files.pop(path, None)
         self._files[path] = self._last_step, self.sparsity()
 
     def _warn_of_early_file(self):
+        """Warn of a file that was last saved before the final sparsity was reached."""
         # `BackupAndRestore` has deleted its own by now.
         left = [path for path in self._files if os.path.exists(path)]
         if not left:
@@ -237,21 +333,21 @@ class ScheduledCallback(CompressionCallback):
         step, sparsity = self._files[left[-1]]
         if sparsity < self.sparsity():
             warnings.warn(
-                f"{left[-1]!r} was last saved at step {step}, at a sparsity of {sparsity:.4g}: "
-                f"before {type(self).__name__} reached {self.sparsity():.4g}. What was the best "
-                "model then is not the best pruned one. Save after `fit`, or compare only epochs "
-                "at the final sparsity, in a second `fit` with ModelCheckpoint.",
+                f"{left[-1]!r} was last saved at step {step}, at a sparsity of {sparsity:.4g}, "
+                f"before {type(self).__name__} reached {self.sparsity():.4g}. The best model at "
+                "that time is not the best pruned model. Save after `fit`, or use ModelCheckpoint "
+                "in a second `fit` at the final sparsity.",
                 stacklevel=3,
             )
 
-    # Counting.
-
     def _start_once(self, epoch=0):
+        """Find the step to start from, once per training."""
         if not self._started:
             self._started = True
             self._start(epoch)
 
     def _start(self, epoch):
+        """Restore or find the origin of the step count, and plan the end."""
         count = self._count()
         params = self.params or {}
         remaining = None
@@ -268,33 +364,34 @@ class ScheduledCallback(CompressionCallback):
         self._first_epoch, self._first_step = epoch, self._step()
         self._planned = None if remaining is None else self._step() + remaining
         if self._running is None:
-            self._running = self._filled_in(self._planned)
+            self._running = self._with_end(self._planned)
         if self._planned is not None and self._planned < self._running.end_step:
             self._warn_of_early_end(self._running, self._planned, self._running(self._planned))
         self._advance()
 
-    def _filled_in(self, planned):
+    def _with_end(self, planned):
+        """Return the schedule with its end filled in, if that is known."""
         if planned is not None:
             return self.schedule.ending_at(planned)
         if self.schedule.end_step == TO_THE_END and self.schedule.initial != self.schedule.highest:
             raise ValueError(
                 f"The schedule of {type(self).__name__} lasts to the end of the training "
-                "(end_step=-1), but nothing tells how many steps an epoch has. Pass "
+                "(end_step=-1), but the number of steps per epoch is unknown. Pass "
                 "`steps_per_epoch` to `fit`, call `set_params({'epochs': ..., 'steps': ...})` in a "
-                "loop of your own, or give the schedule an `end_step`. "
+                "custom training loop, or set the `end_step` of the schedule. "
                 f"Received: schedule={self.schedule}"
             )
         return self.schedule
 
     def _continues(self, count, remaining):
-        """Tell a model that was saved in mid-schedule from one that was merely trained before.
+        """Return whether the model was saved in mid-schedule, rather than merely trained before.
 
-        A file in Keras's format holds the optimizer's count but not where pruning began. If the
-        model holds exactly the zeros that the schedule asks for at that count, it began at 0.
+        A .keras file holds the optimizer's count but not where pruning began. If the model has
+        exactly the zeros that the schedule asks for at that count, pruning began at 0.
         """
         if count == 0:
             return True
-        running = self._filled_in(None if remaining is None else count + remaining)
+        running = self._with_end(None if remaining is None else count + remaining)
         due = running.last_update(count)
         if due is None:
             return False
@@ -305,17 +402,19 @@ class ScheduledCallback(CompressionCallback):
         return False
 
     def _count(self):
+        """Return the optimizer's count of batches."""
         # `_iterations` counts batches, where `iterations` would count sums of
         # `gradient_accumulation_steps` batches.
         return int(keras.ops.convert_to_numpy(_innermost(self.model.optimizer)._iterations))
 
     def _step(self):
+        """Return the present step of the schedule."""
         return self._count() - self._origin
 
-    def _bring_up_to_date(self):
-        """Be what a file should hold."""
+    def _prepare_file(self):
+        """Bring the model to the state that a file should hold."""
         if self._ended:
-            self._put_masks_back()
+            self._restore_masks()
         else:
             self._advance()
 
@@ -338,9 +437,9 @@ class ScheduledCallback(CompressionCallback):
             self.update(self._running(due), last=due == self._running.end_step)
         self._last_update = due
 
-    # Saving.
-
     def _read_state(self):
+        """Return the step count and the state of the subclass."""
+
         def optional(value):
             return np.int64(-1 if value is None else value)
 
@@ -352,6 +451,7 @@ class ScheduledCallback(CompressionCallback):
         }
 
     def _restore(self, state):
+        """Restore what ``_read_state`` returned."""
         self._origin = int(state.pop("origin"))
         end_step = int(state.pop("end_step"))
         self._running = self.schedule

@@ -1,4 +1,4 @@
-"""Training that shows which channels a network can do without."""
+"""Network slimming: training that shows which channels can be removed."""
 
 import keras
 import numpy as np
@@ -6,21 +6,22 @@ from keras import ops
 
 from keras_callbacks.callback import CompressionCallback, retrace
 from tfcompress.keras_graph.selection import LayerSelector, select_layers
-from tfcompress.pruning.regularization import SparsityRegularizer
+from tfcompress.keras_graph.wrapper import require_built
+from tfcompress.pruning.sparse_optimization import SparsityRegularizer
 
 
 class NetworkSlimming(CompressionCallback):
-    """An L1 penalty on the scales of BatchNormalization, for ``criterion="gamma"``.
+    """Add an L1 penalty on BatchNormalization scales, for ``criterion="gamma"``.
 
-    The penalty pulls the scales of channels that matter little towards zero while the network
-    trains. ``tfc.remove_channels(model, ..., criterion="gamma", scope="global")`` then removes
-    these channels. While training, ``small_scales`` in the logs tells the share of scales below a
-    hundredth of the largest of their layer: what can go without harm. The penalty is taken off
-    when the training ends.
+    The penalty pulls the scales of unimportant channels towards zero during training.
+    ``tfc.remove_channels(model, ..., criterion="gamma", scope="global")`` then removes these
+    channels. ``small_scales`` in the logs is the fraction of scales below a hundredth of the
+    largest of their layer: channels that can be removed without harm. The penalty ends with the
+    training.
 
     Args:
         strength: weight of the sum of the scales' magnitudes in the loss; 1e-4 to 1e-3 is usual.
-        layers: which layers: a regular expression, a list of names or layers, or a callable; all
+        layers: a regular expression, a list of names or layers, or a callable; all
             BatchNormalization layers by default.
 
     Raises:
@@ -45,14 +46,10 @@ class NetworkSlimming(CompressionCallback):
         self._scales = []
 
     def on_train_begin(self, logs=None):
-        """Put the penalty on the scales."""
+        """Add the penalty to the scales."""
         super().on_train_begin(logs)
-        self._take_off()  # a training that was interrupted left it there
-        if not self.model.built:
-            raise ValueError(
-                f"Model {self.model.name!r} is not built, so it has no scales yet. Call it once on "
-                "a batch, give it an `Input`, or call `model.build(input_shape)` first."
-            )
+        self._remove_penalty()  # an interrupted training left it there
+        require_built(self.model)
         self._scales = [
             layer.gamma
             for _, layer in select_layers(self.model, self.layers)
@@ -72,22 +69,21 @@ class NetworkSlimming(CompressionCallback):
         retrace(self.model)
 
     def on_epoch_end(self, epoch, logs=None):
-        """Report how many scales are small."""
+        """Report the fraction of small scales."""
         self.require_begun("on_epoch_end")
         if logs is not None:
-            logs["small_scales"] = self._share_of_small()
+            magnitudes = [np.abs(ops.convert_to_numpy(scale)) for scale in self._scales]
+            small = np.concatenate([values < 0.01 * values.max() for values in magnitudes])
+            logs["small_scales"] = float(np.mean(small))
 
     def on_train_end(self, logs=None):
-        """Take the penalty off."""
+        """Remove the penalty."""
         self.require_begun("on_train_end")
-        self._take_off()
+        self._remove_penalty()
         self.model.train_function = None  # the next fit traces a step without the penalty
 
-    def _take_off(self):
+    def _remove_penalty(self):
+        """Restore the user's own regularizers."""
         for scale in self._scales:
             scale.regularizer = scale.regularizer.regularizer
         self._scales = []
-
-    def _share_of_small(self):
-        magnitudes = [np.abs(ops.convert_to_numpy(scale)) for scale in self._scales]
-        return float(np.mean(np.concatenate([m < 0.01 * m.max() for m in magnitudes])))

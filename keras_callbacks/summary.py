@@ -1,4 +1,4 @@
-"""Reports of how far a model is compressed, while it is being trained."""
+"""Sparsity and clusters of a model while it trains."""
 
 import numpy as np
 import tensorflow as tf
@@ -13,22 +13,21 @@ from tfcompress.pruning.masks import MaskConstraint
 
 
 class CompressionSummary(CompressionCallback):
-    """Report the sparsity of each kernel and of all, and their clusters, after each epoch.
+    """Log the sparsity and the clusters of each kernel after each epoch.
 
-    The numbers are counted on the weights themselves. They go into ``logs``, and so into the
-    progress bar, ``History`` and ``CSVLogger``, and into TensorBoard where ``log_dir`` is given:
+    The numbers are counted on the weights. They appear in ``logs``, and so in the progress bar,
+    ``History`` and ``CSVLogger``, and in TensorBoard if ``log_dir`` is given:
 
-    - ``sparsity/<layer>/<kernel>``: the share of zeros of a kernel;
-    - ``sparsity/all``: the share of zeros over all kernels;
-    - ``threshold/<layer>/<kernel>``: the smallest score that the last update of the mask kept,
-      for kernels that are pruned;
-    - ``values/<layer>/<kernel>``: the different values of a kernel, and
-      ``bits_per_weight/<layer>/<kernel>``: their entropy, for kernels that are clustered.
+    - ``sparsity/<layer>/<kernel>``: the fraction of zeros of a kernel;
+    - ``sparsity/all``: the fraction of zeros over all kernels;
+    - ``threshold/<layer>/<kernel>``: the smallest score that the last update of the mask kept, for
+      pruned kernels;
+    - ``values/<layer>/<kernel>``: the number of distinct values, and
+      ``bits_per_weight/<layer>/<kernel>``: their entropy, for clustered kernels.
 
     Args:
         log_dir: the directory of the TensorBoard logs; none are written without it.
-        layers: which layers: a regular expression, a list of names or layers, or a callable; all
-            by default.
+        layers: a regular expression, a list of names or layers, or a callable; all by default.
 
     Raises:
         ValueError: when training begins: ``layers`` matches nothing, or nothing with a kernel.
@@ -57,7 +56,7 @@ class CompressionSummary(CompressionCallback):
             self._writer = tf.summary.create_file_writer(str(self.log_dir))
 
     def on_epoch_end(self, epoch, logs=None):
-        """Count zeros and values, and write them down."""
+        """Count zeros and values, and log them."""
         self.require_begun("on_epoch_end")
         entries = self._entries()
         if logs is not None:
@@ -75,6 +74,7 @@ class CompressionSummary(CompressionCallback):
             self._writer = None
 
     def _entries(self):
+        """Return the numbers to log by name."""
         entries, zeros, size = {}, 0, 0
         for kernel in self._kernels:
             weights = ops.convert_to_numpy(kernel.variable)
@@ -94,7 +94,7 @@ class CompressionSummary(CompressionCallback):
 
 
 def _write_scalar(name, value):
-    # `tf.summary.scalar` needs the tensorboard package, to write as to read; this does not.
+    """Write a scalar; unlike this, `tf.summary.scalar` needs the tensorboard package."""
     metadata = tf.compat.v1.SummaryMetadata(
         plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars"),
         data_class=1,  # DATA_CLASS_SCALAR of tensorflow/core/framework/summary.proto

@@ -73,7 +73,7 @@ _SERIALIZABLE = (
     "tfcompress.distillation",
     "tfcompress.legacy.equivalents",
     "tfcompress.pruning.criteria",
-    "tfcompress.pruning.gates.gated_model",
+    "tfcompress.pruning.gates",
     "tfcompress.pruning.masks",
     "tfcompress.pruning.patterns",
     "tfcompress.pruning.schedules",

@@ -1,4 +1,4 @@
-"""Public names that were renamed: the old name works for one release, with a warning."""
+"""Renamed public names and arguments: the old name works for one release, with a warning."""
 
 import functools
 import importlib
@@ -32,15 +32,22 @@ def renamed_arguments(**renamed: str) -> Callable:
     def decorated(function):
         @functools.wraps(function)
         def call(*args, **kwargs):
-            for old, new in renamed.items():
-                if old in kwargs:
-                    warnings.warn(
-                        f"`{old}` of {function.__name__} is now `{new}`; the old name will be "
-                        "removed in the next release.",
-                        DeprecationWarning,
-                        stacklevel=2,
+            method = function.__name__ == "__init__"
+            owner = type(args[0]).__name__ if method else function.__name__
+            for old in renamed.keys() & kwargs.keys():
+                new = renamed[old]
+                if new in kwargs:
+                    raise TypeError(
+                        f"`{old}` is the former name of `{new}` of {owner}: pass `{new}` alone. "
+                        f"Received: {old}={kwargs[old]!r}, {new}={kwargs[new]!r}"
                     )
-                    kwargs[new] = kwargs.pop(old)
+                warnings.warn(
+                    f"`{old}` of {owner} is now `{new}`; the old name will be removed in the next "
+                    "release.",
+                    DeprecationWarning,
+                    stacklevel=2,
+                )
+                kwargs[new] = kwargs.pop(old)
             return function(*args, **kwargs)
 
         return call

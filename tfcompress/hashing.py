@@ -17,9 +17,9 @@ def hash_arrays(*parts) -> str:
         if isinstance(part, str):
             digest.update(part.encode())
         else:
-            array = np.ascontiguousarray(part)
+            array = np.asarray(part)
             digest.update(f"{array.dtype}{array.shape}".encode())
-            digest.update(array)
+            digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 
 

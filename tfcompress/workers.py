@@ -1,10 +1,10 @@
-"""Training on several machines at once, with Keras's own ``fit``, and going on after a failure.
+"""Multi-worker training with Keras's own ``fit``, resumed after a failure.
 
 Under ``MultiWorkerMirroredStrategy`` the ``fit`` of Keras 3.15 stops twice. Before the first step
 it hands the strategy a whole batch to average, a tuple where the strategy averages one value
 (``TensorFlowTrainer._maybe_symbolic_build``). After the step it averages the logs over their first
-dimension, and logs are scalars (``reduce_per_replica``). Both are left out here: a model that is
-built needs no batch to be built from, and a worker shows what its own replica logged.
+dimension, and logs are scalars (``reduce_per_replica``). Both are skipped here: a model that is
+built needs no batch, and a worker shows the logs of its own replica.
 
 Source: https://www.tensorflow.org/tutorials/distribute/multi_worker_with_keras
 """
@@ -17,17 +17,17 @@ import tensorflow as tf
 
 
 def train_across_workers(model: keras.Model) -> keras.Model:
-    """Let ``fit`` and ``evaluate`` of a model run under ``MultiWorkerMirroredStrategy``.
+    """Make ``fit`` and ``evaluate`` of a model run under ``MultiWorkerMirroredStrategy``.
 
     Args:
         model: a compiled model, built in the strategy's scope. It may be one of
             ``tfc.quantize_aware``, ``tfc.cluster_weights`` or ``tfc.Distiller``.
 
     Returns:
-        The same model. The logs of a step are those of the worker; the logs of an epoch are of all.
+        The same model. The logs of a step are the worker's own; the logs of an epoch are of all.
 
     Raises:
-        ValueError: the model was not made under the strategy, is not built or compiled, or is
+        ValueError: the model was not created under the strategy, is not built or compiled, or is
             compiled with ``steps_per_execution`` above 1.
 
     Example:
@@ -59,17 +59,17 @@ def train_across_workers(model: keras.Model) -> keras.Model:
 
 
 class BackupAcrossWorkers(keras.callbacks.Callback):
-    """``BackupAndRestore`` for workers: all of them go on from what the first one has saved.
+    """``BackupAndRestore`` for workers: all of them resume from the backup of the first one.
 
-    When a worker dies the others cannot go on: start all of them anew. Keras's own callback would
-    make the optimizer's variables outside of the strategy's scope, which is an error; and with a
-    backup for each, one that was ahead would go on in another epoch with other weights.
+    When a worker dies the others cannot continue: restart all of them. Keras's own callback would
+    create the optimizer's variables outside of the strategy's scope, which is an error; and with a
+    backup for each, one that was ahead would resume in another epoch with other weights.
 
     Args:
-        directory: a folder that all workers reach. Each saves in one of its own there, as saving
-            may take all of them, and removes it after the training.
-        **settings: further arguments of ``keras.callbacks.BackupAndRestore``. By default the state
-            before the last is kept as well, in case that a worker is killed while it saves.
+        directory: a folder that all workers can access. Each saves in its own subfolder, as saving
+            may involve all of them, and removes it after the training.
+        **settings: further arguments of ``keras.callbacks.BackupAndRestore``. By default the
+            previous backup is kept as well, in case a worker is killed while it saves.
 
     Example:
     ```python
@@ -85,7 +85,7 @@ class BackupAcrossWorkers(keras.callbacks.Callback):
         self._settings = {"double_checkpoint": True, **settings}
 
     def set_model(self, model):
-        """Take the model, and with it the worker's place among the others."""
+        """Set the model, and with it the worker's backup and that of the first worker."""
         super().set_model(model)
         first, own = _names(model.distribute_strategy)
         self._first, self._own = self._backup(first), self._backup(own)
@@ -98,7 +98,7 @@ class BackupAcrossWorkers(keras.callbacks.Callback):
         return backup
 
     def on_train_begin(self, logs=None):
-        """Load what the first worker has saved."""
+        """Load the backup of the first worker."""
         with self.model.distribute_strategy.scope():  # the optimizer's variables are made here
             self._first.on_train_begin(logs)
 
@@ -111,7 +111,7 @@ class BackupAcrossWorkers(keras.callbacks.Callback):
         self._own.on_epoch_end(epoch, logs)
 
     def on_train_end(self, logs=None):
-        """Remove what was saved."""
+        """Remove the backup."""
         self._own.on_train_end(logs)
 
 
@@ -128,7 +128,7 @@ def _require_trainable(model):
     strategy = model.distribute_strategy
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         raise ValueError(
-            "A model is trained across workers if it was made in the scope of a "
+            "The model must be created in the scope of a "
             f"MultiWorkerMirroredStrategy. Received: one of {type(strategy).__name__}"
         )
     if not model.built or not model.compiled:
@@ -138,7 +138,7 @@ def _require_trainable(model):
         )
     if model.steps_per_execution != 1:
         raise ValueError(
-            "Workers take one step at a time. "
+            "Training across workers needs `steps_per_execution=1`. "
             f"Received: steps_per_execution={model.steps_per_execution}"
         )
 

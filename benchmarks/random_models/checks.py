@@ -22,8 +22,8 @@ from keras_callbacks import MagnitudePruning
 from random_models.programs import Program, build, examples
 from tfcompress.keras_graph.channels import read_channels
 from tfcompress.keras_graph.kernels import find_kernels
-from tfcompress.pruning.channels.choice import Choice
 from tfcompress.pruning.channels.importance import CRITERIA
+from tfcompress.pruning.channels.selection import ChannelSelection
 from tfcompress.quantization.float_file import ConversionError
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.model import float_operations
@@ -199,7 +199,9 @@ def removed(case):
         warnings.simplefilter("ignore")  # nothing to remove
         smaller = tfc.remove_channels(model, ratio=0.5)
     flow = read_channels(model)
-    make_deaf(model, flow, Choice(flow, flow.groups, CRITERIA["l1"](model, flow)).by_share(0.5))
+    make_deaf(
+        model, flow, ChannelSelection(flow, flow.groups, CRITERIA["l1"](model, flow)).by_ratio(0.5)
+    )
     _require_near(outputs(model, case.compared), outputs(smaller, case.compared), "channel removal")
     return {"channels left": smaller.count_params() / max(1, model.count_params())}
 

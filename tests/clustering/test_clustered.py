@@ -59,7 +59,7 @@ def test_released_weights_stay_and_move_freely():
         ({"cluster_centroids_init": "best"}, "'best'"),
         ({"layers": "nothing"}, "matches no layer"),
         ({"mobility": 1.5}, "mobility=1.5"),
-        ({"mobility": 0.1, "method": "differentiable"}, "goes with method='nearest'"),
+        ({"mobility": 0.1, "method": "differentiable"}, "requires method='nearest'"),
     ],
 )
 def test_bad_input_is_named(how, message):

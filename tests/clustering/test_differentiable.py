@@ -82,17 +82,21 @@ def test_saved_and_loaded(tmp_path):
 
 def test_unfinished_models_are_refused_by_name(tmp_path):
     model = soft()
-    with pytest.raises(ValueError, match=r"an export has.*take what `settle\(\)` returns"):
+    with pytest.raises(
+        ValueError, match=r"an export needs.*Pass the model that `settle\(\)` returns"
+    ):
         export_tflite(model, tmp_path / "model.tflite", "float32")
-    with pytest.raises(ValueError, match=r"an export has.*take what `settle\(\)` returns"):
+    with pytest.raises(
+        ValueError, match=r"an export needs.*Pass the model that `settle\(\)` returns"
+    ):
         export_tflite(tfc.Distiller(model, net()), tmp_path / "model.tflite", "float32")
-    with pytest.raises(ValueError, match=r"take what `settle\(\)` returns"):
+    with pytest.raises(ValueError, match=r"Pass the model that `settle\(\)` returns"):
         tfc.quantize_aware(model)
-    with pytest.raises(ValueError, match=r"take what `settle\(\)` returns"):
+    with pytest.raises(ValueError, match=r"Pass the model that `settle\(\)` returns"):
         tfc.cluster_weights(model)
-    with pytest.raises(ValueError, match=r"take what `settle\(\)` returns"):
+    with pytest.raises(ValueError, match=r"Pass the model that `settle\(\)` returns"):
         model.fit(*data(), verbose=0, callbacks=[MagnitudePruning(tfc.ConstantSparsity(0.5, 0))])
-    with pytest.raises(ValueError, match=r"take what `fold\(\)` returns"):
+    with pytest.raises(ValueError, match=r"Pass the model that `fold\(\)` returns"):
         tfc.cluster_weights(tfc.gated(net(), 0.5, "element"))
     with pytest.raises(ValueError, match="method='soft'"):
         tfc.cluster_weights(net(), method="soft")

@@ -9,19 +9,20 @@ import time
 import keras
 import numpy as np
 
-from tfcompress.distillation import cache_filling, cache_teacher
+from tfcompress.distillation import cache as teacher_cache
+from tfcompress.distillation import cache_teacher
 
 
 def main(model_path, data_path, folder, delay):
-    cache_filling._SECONDS_BETWEEN_SAVES = 0.0
+    teacher_cache._SECONDS_BETWEEN_SAVES = 0.0
     model = keras.saving.load_model(model_path)
-    hash_examples = cache_filling.hash_examples
+    hash_examples = teacher_cache.hash_examples
 
     def slowly(batch):
         time.sleep(float(delay))
         return hash_examples(batch)
 
-    cache_filling.hash_examples = slowly
+    teacher_cache.hash_examples = slowly
     cache_teacher(model, np.load(data_path), folder, batch_size=10, progress=False)
 
 

@@ -46,7 +46,7 @@ def test_temperature_must_be_above_zero(temperature):
         (lambda: HardLabels("relu"), ValueError, "`activation` must be one of"),
         (lambda: AttentionTransfer("a", "b", power=0), ValueError, "`power` must be finite"),
         (lambda: Relational("a", "b", angle_weight=-1), ValueError, "`angle_weight` must be"),
-        (lambda: FSP("a", ("b", "c")), ValueError, "give two layers of each model"),
+        (lambda: FSP("a", ("b", "c")), ValueError, "pass two layers of each model"),
         (lambda: Features("a", "b", projection="dense"), TypeError, "must be a Keras layer"),
     ],
 )
@@ -128,7 +128,7 @@ def test_models_that_disagree_only_on_outputs_may_share_features():
 )
 def test_logits_against_probabilities(ours, theirs, from_logits):
     student, teacher = net(activation=ours), net(name="teacher", activation=theirs)
-    with pytest.raises(ValueError, match="Logits or probabilities"):
+    with pytest.raises(ValueError, match="both return logits or both probabilities"):
         tfc.Distiller(student, teacher, from_logits=from_logits)
 
 
@@ -229,7 +229,7 @@ def test_subclassed_models_that_disagree_are_refused_before_the_first_step():
     before = student.get_weights()
     distiller = tfc.Distiller(student, teacher, LogitsMSE())
     distiller.compile("adam")
-    with pytest.raises(ValueError, match="disagree on output"):
+    with pytest.raises(ValueError, match="differ in the shape of output"):
         distiller.fit(np.ones((4, 4), "float32"), verbose=0)
     np.testing.assert_array_equal(before[0], student.get_weights()[0])
 

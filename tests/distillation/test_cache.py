@@ -284,7 +284,7 @@ def test_a_callable_needs_a_version(data, folder):
 
 
 def test_an_interrupted_cache_is_completed(data, folder, monkeypatch):
-    monkeypatch.setattr("tfcompress.distillation.cache_filling._SECONDS_BETWEEN_SAVES", 0.0)
+    monkeypatch.setattr("tfcompress.distillation.cache._SECONDS_BETWEEN_SAVES", 0.0)
     teacher = CountingTeacher(net(8))
     model, calls = teacher.model, []
 
@@ -338,7 +338,7 @@ def test_damage_is_noticed(data, folder):
     with pytest.raises(ValueError, match=r"damaged: output_0.npy .* no file"):
         TeacherCache(folder)
     (folder / "manifest.json").write_text("{")
-    with pytest.raises(ValueError, match="no manifest"):
+    with pytest.raises(ValueError, match="not a manifest"):
         TeacherCache(folder)
 
 

@@ -416,7 +416,7 @@ def test_says_that_restored_weights_were_not_trained_at_the_target(pruning_first
         keras.callbacks.EarlyStopping("val_loss", patience=9, restore_best_weights=True),
     ]
     # 0.75 (1 - 0.6^3) = 0.588 of 128 and of 48 weights after epoch 1: 75 and 28 of 176.
-    said = r"sparsity was 0\.5852, not 0\.75.*start_from_epoch=2\)"
+    said = r"sparsity of 0\.5852, not 0\.75.*start_from_epoch=2\)"
     with pytest.warns(UserWarning, match=said):
         fit(model, FirstIsBest(), *callbacks[:: 1 if pruning_first else -1], epochs=4)
     assert zeros(model) == [96, 36]
@@ -445,7 +445,7 @@ def test_a_best_file_from_before_the_target_is_said_to_be_one(tmp_path, name, pr
     callbacks = [pruning, FirstIsBest(), checkpoint] if pruning_first else [
         FirstIsBest(), checkpoint, pruning
     ]  # fmt: skip
-    said = rf"{name}' was last saved at step 10, at a sparsity of 0\.5852: before .* 0\.75"
+    said = rf"{name}' was last saved at step 10, at a sparsity of 0\.5852, before .* 0\.75"
     model = make_model()
     with pytest.warns(UserWarning, match=said):
         fit(model, *callbacks, backup, epochs=4)

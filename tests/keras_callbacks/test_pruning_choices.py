@@ -1,4 +1,4 @@
-"""Patterns, criteria, scopes and allocations, through `fit`."""
+"""Patterns, criteria, scopes and sparsity distributions, through `fit`."""
 
 import keras
 import numpy as np
@@ -103,7 +103,7 @@ def test_global_scope_meets_the_total_within_bounds():
     kernel = model.get_layer("head").kernel
     kernel.assign(kernel / 100)
     pruning = MagnitudePruning(
-        SCHEDULE, scope="global", floors={"wide": 0.3}, ceilings={"^head$": 0.75}
+        SCHEDULE, scope="global", min_sparsity={"wide": 0.3}, max_sparsity={"^head$": 0.75}
     )
     fit(model, pruning)
     total = sum(np.count_nonzero(kernel == 0) for kernel in kernels(model).values())
@@ -115,16 +115,38 @@ def test_global_scope_meets_the_total_within_bounds():
 
 def test_erk_spares_the_small_kernel():
     model = make_model()
-    fit(model, MagnitudePruning(SCHEDULE, allocation="erk"))
+    fit(model, MagnitudePruning(SCHEDULE, sparsity_distribution="erk"))
     # Densities of 24/128, 24/128 and 12/32, scaled to keep 144 of 288: 70.4, 70.4 and 3.2 zeros.
     zeros = {name: np.count_nonzero(kernel == 0) for name, kernel in kernels(model).items()}
     assert zeros == {"wide": 71, "narrow": 70, "head": 3}
 
 
-def test_targets_by_layer():
+def test_sparsities_by_layer():
     model = make_model()
-    fit(model, MagnitudePruning(SCHEDULE, targets={"head": 0.25, "wide|head": 0.75}))
+    fit(model, MagnitudePruning(SCHEDULE, layer_sparsity={"head": 0.25, "wide|head": 0.75}))
     assert sparsities(model) == {"wide": 0.75, "narrow": 0.5, "head": 0.25}
+
+
+FORMER = {
+    "allocation": ("sparsity_distribution", "erk"),
+    "targets": ("layer_sparsity", {"head": 0.25}),
+    "floors": ("min_sparsity", 0.1),
+    "ceilings": ("max_sparsity", {"head": 0.75}),
+}
+
+
+@pytest.mark.parametrize("old", FORMER)
+def test_former_names_of_arguments_warn_and_mean_the_same(old):
+    new, value = FORMER[old]
+    scope = "global" if old in ("floors", "ceilings") else "layer"
+    models = [keras.utils.set_random_seed(0) or make_model() for _ in range(2)]
+    fit(models[0], MagnitudePruning(SCHEDULE, scope=scope, **{new: value}))
+    with pytest.warns(DeprecationWarning, match=f"`{old}` of MagnitudePruning is now `{new}`"):
+        renamed = MagnitudePruning(SCHEDULE, scope=scope, **{old: value})
+    fit(models[1], renamed)
+    assert sparsities(models[0]) == sparsities(models[1])
+    with pytest.raises(TypeError, match=f"former name of `{new}`"):
+        MagnitudePruning(SCHEDULE, scope=scope, **{old: value, new: value})
 
 
 def test_one_schedule_for_each_of_two_callbacks():

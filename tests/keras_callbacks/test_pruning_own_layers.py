@@ -54,7 +54,7 @@ def zeros(model):
 def test_a_matrix_of_ones_own_is_pruned_and_a_table_is_named_once():
     model = make_model()
     pruning = MagnitudePruning(PolynomialDecay(0.0, 0.75, 0, 8))
-    said = r"MagnitudePruning does not prune 'mix/position' \(meets the data in AddV2\)\.$"
+    said = r"MagnitudePruning does not prune 'mix/position' \(applied to the data by AddV2\)\.$"
     with pytest.warns(UserWarning, match=said):
         history = fit(model, pruning, CompressionSummary()).history
     with warnings.catch_warnings():

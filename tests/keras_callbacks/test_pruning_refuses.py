@@ -125,7 +125,7 @@ def test_weights_that_are_no_numbers(value):
     kernel[1, 2] = value
     model.get_layer("head").kernel.assign(kernel)
     message = refused(model, MagnitudePruning(HALF))
-    assert "Kernel 'head/kernel' holds 1 weights that are no finite numbers" in message
+    assert "Kernel 'head/kernel' holds 1 NaN or infinite weights" in message
     assert f"Received: {value}" in message
 
 
@@ -145,7 +145,7 @@ def test_training_that_diverges_says_so():
 def test_two_callbacks_on_one_kernel():
     callbacks = [MagnitudePruning(HALF, layers=name) for name in ("body", "body|head")]
     message = refused(make_model(), *callbacks)
-    assert "Two callbacks cannot set the sparsity of one kernel" in message
+    assert "Two callbacks cannot set the sparsity of the same kernel" in message
     assert "body/kernel" in message
 
 
@@ -158,22 +158,37 @@ def test_gradients_before_the_first_batch():
     ("arguments", "fragments"),
     [
         ({"scope": "model"}, ["'layer', 'global'", "scope='model'"]),
-        ({"allocation": "lamp"}, ["'uniform', 'erk'", "allocation='lamp'"]),
-        ({"targets": {"tail": 0.5}}, ["matches no layer", "'tail'"]),
-        ({"targets": {"norm": 0.5}}, ["`targets` selects no kernel", "body/kernel, head/kernel"]),
-        ({"targets": {"head": 1.0}}, ["`targets` must lie in [0, 1)", "1.0"]),
-        ({"targets": [0.5]}, ["`targets` must be a number or a mapping", "list"]),
-        ({"floors": 0.5}, ["scope='global'", "floors=0.5"]),
-        ({"scope": "global", "targets": 0.5}, ["`floors` and `ceilings`", "targets=0.5"]),
-        ({"scope": "global", "allocation": "erk"}, ["scope='layer'", "allocation='erk'"]),
-        ({"scope": "global", "floors": 0.6}, ["from 0.6 to 1", "ends at 0.5"]),
-        ({"scope": "global", "ceilings": 0.4}, ["from 0 to 0.4", "reaches 0.5"]),
+        ({"sparsity_distribution": "lamp"}, ["'uniform', 'erk'", "distribution='lamp'"]),
+        ({"layer_sparsity": {"tail": 0.5}}, ["matches no layer", "'tail'"]),
         (
-            {"scope": "global", "floors": {"head": 0.5}, "ceilings": {"head": 0.4}},
-            ["'head/kernel'", "floor 0.5, ceiling 0.4"],
+            {"layer_sparsity": {"norm": 0.5}},
+            ["selects no pruned kernel", "body/kernel, head/kernel"],
         ),
-        ({"allocation": "erk", "targets": 0.5}, ["use one of them", "targets=0.5"]),
-        ({"allocation": "erk", "pattern": "1:2"}, ["allocation='uniform'", "NofM(n=1, m=2"]),
+        ({"layer_sparsity": {"head": 1.0}}, ["`layer_sparsity` must lie in [0, 1)", "1.0"]),
+        ({"layer_sparsity": [0.5]}, ["`layer_sparsity` must be a number or a mapping", "list"]),
+        ({"min_sparsity": 0.5}, ["scope='global'", "min_sparsity=0.5"]),
+        (
+            {"scope": "global", "layer_sparsity": 0.5},
+            ["`min_sparsity` and", "layer_sparsity=0.5"],
+        ),
+        (
+            {"scope": "global", "sparsity_distribution": "erk"},
+            ["scope='layer'", "distribution='erk'"],
+        ),
+        ({"scope": "global", "min_sparsity": 0.6}, ["from 0.6 to 1", "ends at 0.5"]),
+        ({"scope": "global", "max_sparsity": 0.4}, ["from 0 to 0.4", "peaks at 0.5"]),
+        (
+            {"scope": "global", "min_sparsity": {"head": 0.5}, "max_sparsity": {"head": 0.4}},
+            ["'head/kernel'", "min_sparsity=0.5, max_sparsity=0.4"],
+        ),
+        (
+            {"sparsity_distribution": "erk", "layer_sparsity": 0.5},
+            ["one of them", "layer_sparsity=0.5"],
+        ),
+        (
+            {"sparsity_distribution": "erk", "pattern": "1:2"},
+            ["sparsity_distribution='uniform'", "NofM(n=1, m=2"],
+        ),
     ],
 )
 def test_arguments_that_do_not_go_together(arguments, fragments):
@@ -184,9 +199,9 @@ def test_arguments_that_do_not_go_together(arguments, fragments):
 
 def test_target_that_a_peak_scales_beyond_1():
     cycle = OneCycle(0.0, 0.9, 0.5, begin_step=0)
-    message = refused(make_model(), MagnitudePruning(cycle, targets={"head": 0.6}))
+    message = refused(make_model(), MagnitudePruning(cycle, layer_sparsity={"head": 0.6}))
     assert "'head/kernel'" in message
-    assert "to 1.08" in message
+    assert "a sparsity of 1.08" in message
 
 
 def test_model_without_an_optimizer():

@@ -38,7 +38,7 @@ def ours(tmp_path_factory):
 
 
 def test_every_section_has_both_columns(theirs, ours):
-    assert set(theirs) - {"names"} == set(ours) - {"Models that you have"}
+    assert set(theirs) - {"names"} == set(ours) - {"Legacy models"}
 
 
 def test_every_public_name_of_tfmot_is_in_the_guide(theirs):

@@ -4,7 +4,7 @@ import pytest
 
 from tfcompress.keras_graph.kernels import find_kernels
 from tfcompress.pruning.criteria import Movement, Taylor
-from tfcompress.pruning.gradients import GradientSums
+from tfcompress.pruning.pruner import GradientSums
 
 X = np.array([[1.0, 2.0]], dtype="float32")
 Y = np.array([[0.0]], dtype="float32")

@@ -2,8 +2,13 @@ import keras
 import numpy as np
 import pytest
 
-from tfcompress.pruning.proximal import SoftThreshold, soft_threshold
-from tfcompress.pruning.regularization import SparsityRegularizer, next_strength, root_mean_square
+from tfcompress.pruning.sparse_optimization import (
+    SoftThreshold,
+    SparsityRegularizer,
+    next_strength,
+    root_mean_square,
+    soft_threshold,
+)
 
 
 def test_soft_threshold():

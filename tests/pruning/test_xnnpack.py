@@ -34,7 +34,7 @@ def test_selects_the_pointwise_convolutions_and_explains_the_rest():
     policy = xnnpack_policy(model, 0.8)
     assert policy.selected == ("first_pointwise", "second_pointwise")
     assert set(policy.left) == {"stem", "first_depthwise", "second_depthwise", "head"}
-    assert all("no 1x1 convolution" in reason for reason in policy.left.values())
+    assert all("not a 1x1 convolution" in reason for reason in policy.left.values())
 
 
 def test_residuals_and_squeeze_and_excitation():
@@ -54,11 +54,11 @@ def test_residuals_and_squeeze_and_excitation():
     [
         (
             lambda x: block(kl.MaxPooling2D(name="pool")(stem(x)), "first"),
-            "'pool', on the way to the global average, is of type MaxPooling2D",
+            "'pool', before the global average pooling, is of type MaxPooling2D",
         ),
         (
             lambda x: block(stem(x), "first", kernel_size=7),
-            "'first_depthwise', on the way .* other than 3x3 or 5x5",
+            "'first_depthwise', before .* other than 3x3 or 5x5",
         ),
         (
             lambda x: block(kl.Conv2D(8, 1, activation="tanh", name="curve")(stem(x)), "first"),
@@ -73,7 +73,7 @@ def test_residuals_and_squeeze_and_excitation():
         ),
         (
             lambda x: block(kl.Conv2D(8, 3, 2, padding="same", name="stem")(x), "first"),
-            "not between a 3x3 convolution of stride 2 that pads by 1",
+            "not between a 3x3 convolution of stride 2, padding 1",
         ),
     ],
 )

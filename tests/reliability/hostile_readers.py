@@ -18,7 +18,7 @@ from exporters.compatibility import check_target
 from exporters.inspection import inspect
 from tfcompress.cli.command import CommandError
 from tfcompress.cli.data_argument import load_data
-from tfcompress.distillation.cache_store import Manifest, read_manifest
+from tfcompress.distillation.cache import Manifest, read_manifest
 from tfcompress.legacy.files import is_tf_keras_file
 from tfcompress.quantization.scheme import Scheme
 from tfcompress.report.histories import read_trainings

@@ -15,7 +15,7 @@ from hostile_readers import all_readers, feed
 from exporters.compatibility import check_target
 from tfcompress.cli.command import CommandError
 from tfcompress.cli.data_argument import load_data
-from tfcompress.distillation.cache_store import read_manifest
+from tfcompress.distillation.cache import read_manifest
 from tfcompress.legacy.files import is_tf_keras_file
 from tfcompress.quantization.scheme import Scheme
 from tfcompress.tflite.metadata import append_files, appended_files

@@ -239,6 +239,7 @@ SEVERAL = np.where(np.arange(32)[:, None] % 4 == 0, [1, 1, 0], np.eye(3)[Y])
         ({"validation_data": (X, Y - 1)}, "labels from -1 to 1"),
         ({"validation_data": (X, np.eye(4)[Y])}, "one-hot labels of 4 classes"),
         ({"train_data": (X, Y + 0.5)}, "class numbers or one-hot rows"),
+        ({"train_data": (X, {"head": Y})}, "`train_data` must have one array of labels"),
         ({"train_data": (X, Y[:20])}, "`train_data` with 32 examples and 20 labels"),
         ({"validation_data": (X, Y[:20])}, "`validation_data` with 32 examples and 20 labels"),
         ({"train_data": (X, Y, np.ones(9))}, "32 examples and 9 sample weights"),

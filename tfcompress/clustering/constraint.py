@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import tensorflow as tf
+from keras.src.saving.keras_saveable import KerasSaveable
 
 from tfcompress.clustering.grouping import (
     group,
@@ -14,27 +15,28 @@ from tfcompress.clustering.grouping import (
     ungroup,
     values_of,
 )
+from tfcompress.keras_graph.kernels import Kernel, find_kernels
+from tfcompress.keras_graph.wrapper import ModelWrapper, unwrap
 
 
 @keras.saving.register_keras_serializable(package="tfcompress")
 class ClusterConstraint(keras.constraints.Constraint):
-    """Keep each weight at one of a few values, and let the gradients move these values.
+    """Keep each weight at one of a few values, which the gradients move.
 
     Keras optimizers apply the constraint of a variable after each update, inside the compiled
-    step. Each value moves by the mean update of the weights that share it. What a weight would be
-    by itself is remembered, so that it can change over to a value that has come nearer. Where zero
-    is one of the values, weights that are zero by themselves are pruned ones: they stay at zero,
-    and so does the value that they share.
+    step. Each value moves by the mean update of the weights that share it. The constraint remembers
+    where a weight would be by itself, so that it can change to a value that has become nearer. If
+    zero is one of the values, weights that are zero by themselves are pruned: they and their value
+    stay at zero.
 
     Args:
         shape: shape of the kernel.
         centroids: float array (groups, clusters), ascending in each group. The kernel's last axis
-            is split into the groups: with ``groups`` the number of output channels, each has its
+            is split into the groups: with as many groups as output channels, each channel has its
             own values.
         values: float array of the kernel's shape: the weights.
-        constraint: the constraint that the variable had before, applied first; or None.
-        mobility: how much of its own updates a weight follows, from 0 to 1; see
-            ``cluster_weights``.
+        constraint: the constraint to apply first; or None.
+        mobility: how far a weight follows its own updates, from 0 to 1; see ``cluster_weights``.
 
     Attributes:
         centroids: variable (groups, clusters).
@@ -58,7 +60,7 @@ class ClusterConstraint(keras.constraints.Constraint):
         self._members = _variable(members, "members")
 
     def __call__(self, w):
-        """Return the weights at their shared values, which have followed the update."""
+        """Return the weights at their shared values, moved by the update."""
         if self.constraint is not None:
             w = self.constraint(w)
         w = tf.convert_to_tensor(w)
@@ -88,11 +90,11 @@ class ClusterConstraint(keras.constraints.Constraint):
 
     @property
     def state(self) -> dict[str, keras.Variable]:
-        """What the next step depends on, by name."""
+        """The variables that the next step depends on, by name."""
         return {"centroids": self.centroids, "latent": self._latent, "members": self._members}
 
     def get_config(self):
-        """Return what rebuilds the constraint."""
+        """Return the constructor arguments."""
         return {
             "shape": list(self._shape),
             "centroids": keras.ops.convert_to_numpy(self.centroids).tolist(),
@@ -103,6 +105,7 @@ class ClusterConstraint(keras.constraints.Constraint):
 
 
 def _variable(value, name):
+    """Return a variable for part of a constraint's state."""
     return keras.Variable(
         lambda shape, dtype: keras.ops.convert_to_tensor(value, dtype),
         shape=value.shape,
@@ -111,3 +114,98 @@ def _variable(value, name):
         aggregation="only_first_replica",  # replicas see the same updates
         name=name,
     )
+
+
+class SavedClusters(KerasSaveable):
+    """The state of one constraint in the files of its model, to resume a training exactly.
+
+    Keras saves what it finds among the attributes of layers; this object is an attribute of a
+    clustered layer. It adds nothing to the model's weights, and a model that is not clustered can
+    load the same file.
+    """
+
+    def __init__(self, path: str, constraint: ClusterConstraint):
+        self._path = path
+        self._constraint = constraint
+
+    def _obj_type(self):
+        # Tells Keras which attributes not to walk; a loss is the plainest kind that it knows.
+        return "Loss"
+
+    def save_own_variables(self, store):
+        """Write the state; called by Keras."""
+        for name, variable in self._constraint.state.items():
+            store[name] = keras.ops.convert_to_numpy(variable)
+
+    def load_own_variables(self, store):
+        """Read the state; called by Keras."""
+        state = self._constraint.state
+        found = {name: np.asarray(store[name]) for name in store.keys()}  # noqa: SIM118
+        shapes = {name: tuple(value.shape) for name, value in found.items()}
+        expected = {name: tuple(variable.shape) for name, variable in state.items()}
+        if shapes != expected:
+            raise ValueError(
+                f"The file does not hold the clusters of {self._path!r}, which has "
+                f"{expected['centroids'][1]} values in each of {expected['centroids'][0]} groups. "
+                "Load it before `cluster_weights`, or cluster the model as the saved one was. "
+                f"Received: {shapes or 'no clusters'}"
+            )
+        for name, variable in state.items():
+            variable.assign(found[name])
+
+
+def constrain(
+    model: keras.Model,
+    kernels: list[Kernel],
+    centroids: list[np.ndarray],
+    mobility: float = 1.0,
+) -> None:
+    """Move the weights of kernels to shared values, and make the optimizer keep them there.
+
+    ``centroids`` holds a float array (groups, clusters), ascending in each group, per kernel.
+    """
+    with unwrap(model).distribute_strategy.scope():
+        for kernel, start in zip(kernels, centroids, strict=True):
+            variable = kernel.variable
+            values = keras.ops.convert_to_numpy(variable)
+            constraint = ClusterConstraint(
+                variable.shape, start, values, variable.constraint, mobility
+            )
+            variable.assign(constraint.clustered())
+            variable.constraint = constraint
+            # Written to __dict__: Keras's own __setattr__ would try to track the value.
+            kernel.layer.__dict__[_attribute(kernel)] = SavedClusters(kernel.path, constraint)
+    _discard_traces(model)
+
+
+def release_clusters(model: keras.Model) -> keras.Model:
+    """Remove the constraints of ``cluster_weights``; the weights keep their values.
+
+    Args:
+        model: a clustered model, or a wrapper of one.
+
+    Returns:
+        The same model.
+
+    Example:
+    >>> model = tfc.cluster_weights(tfc.release_clusters(model), 8)
+    """
+    for kernel in find_kernels(model):
+        if isinstance(kernel.variable.constraint, ClusterConstraint):
+            kernel.variable.constraint = kernel.variable.constraint.constraint
+            kernel.layer.__dict__.pop(_attribute(kernel), None)
+    _discard_traces(model)
+    return model
+
+
+def _attribute(kernel):
+    """Return the name under which a layer holds the saved state of a kernel."""
+    return f"_{kernel.variable.name}_clusters"
+
+
+def _discard_traces(model):
+    """Discard compiled training steps: they contain other constraints."""
+    model.train_function = None
+    while isinstance(model, ModelWrapper):
+        model = model.model
+        model.train_function = None

@@ -1,4 +1,4 @@
-"""A model whose weights are soft mixtures of few values while it trains."""
+"""A model whose weights are soft mixtures of few values while it trains (DKM)."""
 
 import dataclasses
 
@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 from keras.src.backend import AutocastScope
 
-from tfcompress.clustering.constraining import constrain
+from tfcompress.clustering.constraint import constrain
 from tfcompress.clustering.grouping import group, nearest_members, shared_values, ungroup
 from tfcompress.clustering.soft_kmeans import DifferentiableKMeans, soft_clusters
 from tfcompress.keras_graph.interception import VariableSwap
@@ -16,13 +16,7 @@ from tfcompress.keras_graph.wrapper import ModelWrapper, take_model
 
 @dataclasses.dataclass(frozen=True)
 class SharedKernel:
-    """A kernel that is clustered.
-
-    Attributes:
-        path: its path, see ``find_kernels``.
-        groups: how many groups of output channels have values of their own.
-        clusters: values of each.
-    """
+    """The path of a clustered kernel, its groups of output channels, and the values of each."""
 
     path: str
     groups: int
@@ -31,16 +25,10 @@ class SharedKernel:
 
 @keras.saving.register_keras_serializable(package="tfcompress")
 class DifferentiableClusters(ModelWrapper):
-    """A model that trains towards clusters: in training weights mix values, else have the nearest.
+    """A model whose weights mix values in training and take the nearest value otherwise.
 
     Made by ``cluster_weights``. It shares the variables of the model that it wraps and adds its
     own: the values of each kernel.
-
-    Args:
-        model: the user's built model.
-        kernels: which kernels share how many values.
-        method: how soft, and how many rounds.
-        name: name of the wrapper.
     """
 
     finished_by = "settle()"
@@ -64,13 +52,13 @@ class DifferentiableClusters(ModelWrapper):
             for shared in self._shared
         ]
 
-    def start(self, centroids) -> None:
-        """Set the values: for each kernel a float array (groups, clusters), ascending in each."""
+    def set_centroids(self, centroids) -> None:
+        """Set the values: a float array (groups, clusters) per kernel, ascending in each group."""
         for variable, values in zip(self._centroids, centroids, strict=True):
             variable.assign(values)
 
     def call(self, inputs, training=None, mask=None):
-        """Run the model on mixed weights in training, on those of the nearest values otherwise."""
+        """Run the model on mixed weights in training, on the nearest values otherwise."""
         with AutocastScope(None):  # the stored float32 weights, also under mixed precision
             values = self._mixed() if training else self._nearest()
             swaps = [
@@ -82,11 +70,13 @@ class DifferentiableClusters(ModelWrapper):
             return self.model(inputs, training=training, **masks)
 
     def _grouped(self):
+        """Yield each kernel, its weights in groups, and its values."""
         for kernel, centroids in zip(self._kernels, self._centroids, strict=True):
             weights = tf.cast(tf.convert_to_tensor(kernel.variable.value), tf.float32)
             yield kernel, group(weights, centroids.shape[0]), centroids
 
     def _mixed(self):
+        """Return the kernels as mixtures of values, and update the values."""
         tensors = []
         for kernel, weights, centroids in self._grouped():
             mixed, moved = soft_clusters(
@@ -100,6 +90,7 @@ class DifferentiableClusters(ModelWrapper):
         return tensors
 
     def _nearest(self):
+        """Return the kernels at their nearest values."""
         tensors = []
         for kernel, weights, centroids in self._grouped():
             values = tf.sort(tf.convert_to_tensor(centroids), axis=1)
@@ -108,20 +99,20 @@ class DifferentiableClusters(ModelWrapper):
         return tensors
 
     def settle(self) -> keras.Model:
-        """Return the wrapped model with its weights at their nearest values, kept there.
+        """Return the wrapped model with its weights constrained to their nearest values.
 
-        The values are constraints from now on, as ``cluster_weights(method="nearest")`` makes them:
-        the model can be trained further, made quantization-aware, and exported.
+        It is then clustered as by ``cluster_weights(method="nearest")``: it can be trained further,
+        made quantization-aware, and exported.
 
         Returns:
-            The model that was given to ``cluster_weights``, to be compiled anew.
+            The model that was given to ``cluster_weights``; compile it again.
         """
         centroids = [tf.sort(tf.convert_to_tensor(c), axis=1).numpy() for c in self._centroids]
         constrain(self.model, self._kernels, centroids)
         return self.model
 
     def get_config(self):
-        """Return what rebuilds the model."""
+        """Return the constructor arguments."""
         return {
             **super().get_config(),
             "kernels": [dataclasses.asdict(shared) for shared in self._shared],
@@ -130,7 +121,7 @@ class DifferentiableClusters(ModelWrapper):
 
     @classmethod
     def from_config(cls, config):
-        """Rebuild the model from ``get_config``'s data."""
+        """Create the model from its config."""
         config = dict(config)
         return cls(
             take_model(config),

@@ -6,18 +6,20 @@ import tensorflow as tf
 
 from tfcompress.clustering.grouping import held_values, pruned_weights
 
+_EPSILON = 1e-6
+
 
 @dataclasses.dataclass(frozen=True)
 class DifferentiableKMeans:
     """Settings of ``cluster_weights(method=...)`` for differentiable k-means.
 
     Attributes:
-        temperature: how soft the mixture is: the distance, in standard deviations of a group's
-            weights, that divides the attention of a weight to a value by e.
+        temperature: softness of the mixture: the distance, in standard deviations of a group's
+            weights, over which the attention of a weight to a value falls by a factor of e.
         iterations: rounds of soft k-means in each training step; gradients pass through all.
 
     Raises:
-        ValueError: ``temperature`` is not positive, or ``iterations`` is no positive integer.
+        ValueError: ``temperature`` is not positive, or ``iterations`` is not a positive integer.
 
     Example:
     >>> tfc.cluster_weights(model, 16, method=tfc.DifferentiableKMeans(temperature=0.1))
@@ -38,18 +40,11 @@ class DifferentiableKMeans:
 
 
 def soft_clusters(weights, centroids, temperature: float, iterations: int):
-    """Run soft k-means, and mix the values that it finds into each weight.
+    """Run soft k-means from ``centroids``, and mix the resulting values into each weight.
 
-    Args:
-        weights: float32 tensor (groups, weights of each). Where zero is one of the values, those
-            that are zero stay so, attend to nothing, and hold that value.
-        centroids: float32 tensor (groups, clusters), where the values start.
-        temperature: see ``DifferentiableKMeans``.
-        iterations: likewise.
-
-    Returns:
-        (mixed, centroids): the weights as mixtures of the new values, and these; float32 tensors of
-        the shapes given. Gradients pass through both.
+    Takes float32 tensors (groups, weights of each) and (groups, clusters), and returns the mixed
+    weights and the new values in the same shapes. If zero is one of the values, it and the weights
+    that are zero stay so.
 
     Example:
     >>> mixed, values = soft_clusters(
@@ -73,18 +68,15 @@ def soft_clusters(weights, centroids, temperature: float, iterations: int):
     for _ in range(iterations):
         shares = attention(centroids)
         sums = tf.reduce_sum(shares, axis=1)
-        means = tf.einsum("gnk,gn->gk", shares, weights) / tf.maximum(sums, _LEAST)
-        # A value that nothing attends to stays where it is.
-        centroids = tf.where(held | (sums < _LEAST), centroids, means)
+        means = tf.einsum("gnk,gn->gk", shares, weights) / tf.maximum(sums, _EPSILON)
+        # A value without attention does not move.
+        centroids = tf.where(held | (sums < _EPSILON), centroids, means)
     return tf.einsum("gnk,gk->gn", attention(centroids), centroids), centroids
 
 
-_LEAST = 1e-6
-
-
 def _deviation(weights, kept):
-    """Return the standard deviation of each group's weights that are not zero: (groups, 1)."""
+    """Return the standard deviation of each group's nonzero weights: (groups, 1)."""
     count = tf.maximum(tf.reduce_sum(kept, axis=1, keepdims=True), 1.0)
     mean = tf.reduce_sum(weights, axis=1, keepdims=True) / count
     square = tf.reduce_sum(kept * tf.square(weights - mean), axis=1, keepdims=True) / count
-    return tf.maximum(tf.sqrt(square), _LEAST)
+    return tf.maximum(tf.sqrt(square), _EPSILON)

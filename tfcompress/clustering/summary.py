@@ -1,4 +1,4 @@
-"""How far the kernels of a model are clustered, as a table."""
+"""The clusters of a model's kernels as a table."""
 
 import dataclasses
 
@@ -13,16 +13,16 @@ _HEADINGS = ("kernel", "weights", "values", "zeros", "largest share", "bits per 
 
 @dataclasses.dataclass(frozen=True)
 class KernelClusters:
-    """The values of one kernel.
+    """The distinct values of one kernel.
 
     Attributes:
         path: the kernel's path.
-        weights: how many weights it has.
-        values: how many different ones.
-        zeros: the share of zeros.
-        largest_share: the share of weights that have the commonest value.
-        bits_per_weight: the entropy of the values: no code for single weights needs less, whatever
-            the values are. gzip comes near it, and goes below it where weights repeat in order.
+        weights: number of weights.
+        values: number of distinct values.
+        zeros: fraction of zeros.
+        largest_share: fraction of weights that have the most frequent value.
+        bits_per_weight: the entropy of the values, a lower bound for codes of single weights. gzip
+            comes close to it, and goes below it if sequences of weights repeat.
     """
 
     path: str
@@ -35,10 +35,10 @@ class KernelClusters:
 
 @dataclasses.dataclass(frozen=True)
 class ClusterSummary:
-    """The values of each kernel of a model.
+    """The distinct values of each kernel of a model.
 
     Attributes:
-        kernels: one entry for each kernel.
+        kernels: an entry for each kernel.
     """
 
     kernels: tuple[KernelClusters, ...]
@@ -67,14 +67,14 @@ class ClusterSummary:
 
 
 def cluster_summary(model: keras.Model, layers: LayerSelector = None) -> ClusterSummary:
-    """Tell how many values the kernels of a model have, and what they need.
+    """Summarize the distinct values of a model's kernels.
 
     Args:
         model: a built Keras model, or a wrapper of one.
         layers: which layers; see ``select_layers``. All by default.
 
     Returns:
-        The summary: ``to_text()`` is a table.
+        The summary; ``to_text()`` gives a table.
 
     Raises:
         TypeError: ``layers`` is not a selector.
@@ -92,13 +92,13 @@ def cluster_summary(model: keras.Model, layers: LayerSelector = None) -> Cluster
 
 
 def unique_weights(model: keras.Model) -> dict[str, int]:
-    """Count the different values in each kernel of a model.
+    """Count the distinct values in each kernel of a model.
 
     Args:
         model: a built Keras model.
 
     Returns:
-        {path of the kernel: number of values}.
+        The number of values by the path of the kernel.
 
     Example:
     >>> tfc.unique_weights(tfc.cluster_weights(model, 8, layers=["stem"]))["stem/kernel"]
@@ -108,7 +108,7 @@ def unique_weights(model: keras.Model) -> dict[str, int]:
 
 
 def entropy(counts: np.ndarray) -> float:
-    """Return the entropy in bits of values that occur so often.
+    """Return the entropy in bits of values with these counts.
 
     Example:
     >>> entropy(np.array([2, 1, 1]))
@@ -119,15 +119,7 @@ def entropy(counts: np.ndarray) -> float:
 
 
 def kernel_clusters(path: str, weights: np.ndarray) -> KernelClusters:
-    """Describe the values of one kernel.
-
-    Args:
-        path: its path.
-        weights: array of any shape.
-
-    Returns:
-        The description.
-    """
+    """Describe the values of one kernel."""
     _, counts = np.unique(weights, return_counts=True)
     return KernelClusters(
         path=path,

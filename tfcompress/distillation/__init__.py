@@ -1,11 +1,17 @@
 """Distillation: a student that learns from a teacher inside the user's own ``fit``."""
 
-from tfcompress.distillation.cache import StaleCacheError, TeacherCache
-from tfcompress.distillation.cache_filling import cache_teacher
+from tfcompress.distillation.cache import StaleCacheError, TeacherCache, cache_teacher
 from tfcompress.distillation.distiller import Distiller
 from tfcompress.distillation.examples import seeded_views
-from tfcompress.distillation.feature_losses import FSP, AttentionTransfer, Features, Relational
-from tfcompress.distillation.output_losses import HardLabels, LogitsMSE, SoftLabels
+from tfcompress.distillation.losses import (
+    FSP,
+    AttentionTransfer,
+    Features,
+    HardLabels,
+    LogitsMSE,
+    Relational,
+    SoftLabels,
+)
 
 __all__ = [
     "FSP",

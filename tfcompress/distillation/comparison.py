@@ -1,40 +1,36 @@
-"""Comparing what student and teacher say: matching their outputs and features, averaging values."""
+"""Comparing student and teacher: a dry run, matching outputs and features, averaging values."""
 
-import abc
 import dataclasses
 from collections.abc import Sequence
 
 import keras
+import tensorflow as tf
 
 from tfcompress.distillation.arithmetic import weighted_mean
-from tfcompress.distillation.base import FeatureLoss, OutputLoss
-from tfcompress.distillation.heads import resolve_from_logits
-from tfcompress.distillation.matching import match_outputs
-from tfcompress.distillation.teacher import Signals
-
-
-class Comparison(abc.ABC):
-    """How one loss compares the signals of two given models."""
-
-    @abc.abstractmethod
-    def value(self, teacher: Signals, student: Signals, sample_weight, step):
-        """Return the loss of a batch, averaged with sample weights and masks, a scalar."""
+from tfcompress.distillation.losses import FeatureLoss, OutputLoss
+from tfcompress.distillation.signals import (
+    Signals,
+    captured_outputs,
+    given_names,
+    match_outputs,
+    resolve_from_logits,
+)
+from tfcompress.distillation.teachers import Teacher
+from tfcompress.keras_graph.wrapper import unwrap
 
 
 @dataclasses.dataclass(frozen=True)
-class OutputComparison(Comparison):
+class OutputComparison:
     """A loss on outputs, summed over them.
 
-    Attributes:
-        loss: the loss.
-        outputs: (position among the student's flattened outputs, position among the teacher's,
-            whether it is logits), for each output.
+    ``outputs`` holds, for each, its position among the student's flattened outputs and among the
+    teacher's, and whether it is logits.
     """
 
     loss: OutputLoss
     outputs: tuple[tuple[int, int, bool], ...]
 
-    def value(self, teacher, student, sample_weight, step):
+    def value(self, teacher: Signals, student: Signals, sample_weight, step):
         """Sum the loss over the outputs, each with its own sample weights and mask."""
         theirs, ours = keras.tree.flatten(teacher.outputs), keras.tree.flatten(student.outputs)
         weights = keras.tree.flatten(sample_weight)
@@ -47,22 +43,17 @@ class OutputComparison(Comparison):
 
 
 @dataclasses.dataclass(frozen=True)
-class FeatureComparison(Comparison):
-    """A loss on features.
-
-    Attributes:
-        loss: the loss.
-        projection: a built layer that the student's features pass first, or ``None``.
-    """
+class FeatureComparison:
+    """A loss on features; a built ``projection``, if any, is applied to the student's first."""
 
     loss: FeatureLoss
     projection: keras.Layer | None
 
-    def value(self, teacher, student, sample_weight, step):
+    def value(self, teacher: Signals, student: Signals, sample_weight, step):
         """Average the loss over the examples.
 
-        Sample weights given per output have no meaning for a layer between, and are not used here;
-        nor is a mask over positions by a loss that gives one value per example.
+        Sample weights per output have no meaning for an inner layer and are not used; nor is a mask
+        over positions for a loss with one value per example.
         """
         features = [student.layers[name] for name in self.loss.student_layers]
         mask = getattr(features[0], "_keras_mask", None)
@@ -77,7 +68,36 @@ class FeatureComparison(Comparison):
         return weighted_mean(values, sample_weight, mask)
 
 
-def plan_outputs(
+def symbolic_inputs(model: keras.Model):
+    """Return the specifications of a model's inputs; None if only a call reveals them."""
+    model = unwrap(model)
+    if not getattr(model, "inputs", None):
+        return None
+    inputs = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+    return keras.tree.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype), inputs)
+
+
+def dry_run(
+    teacher: Teacher, student: keras.Model, inputs, layers: tuple[Sequence[str], Sequence[str]]
+) -> tuple[Signals, Signals]:
+    """Trace both models once on input specifications, without computing anything.
+
+    ``layers`` names the layers to read of the teacher and of the student. Only the static shapes
+    and dtypes of the returned signals have a meaning.
+    """
+    signals = []
+
+    def run(x):
+        signals.append(teacher.symbolic_signals(x, layers[0]))
+        with captured_outputs(student, layers[1]) as captured:
+            outputs = student(x, training=False)
+        signals.append(Signals(outputs, captured, given_names(outputs, student)))
+
+    tf.function(run, autograph=False).get_concrete_function(inputs)
+    return signals[0], signals[1]
+
+
+def compare_outputs(
     loss: OutputLoss,
     teacher: Signals,
     student: Signals,
@@ -86,26 +106,15 @@ def plan_outputs(
     heads: tuple[Sequence, Sequence],
     from_logits: bool | None,
 ) -> OutputComparison:
-    """Match the outputs of student and teacher that a loss compares, by name where names agree.
+    """Match the outputs that a loss compares, by name if names agree.
 
-    Args:
-        loss: the loss.
-        teacher: the teacher's signals; only shapes are read.
-        student: the student's signals; only shapes are read.
-        names: the names of the student's outputs, flattened.
-        heads: how the outputs of the student and of the teacher end; see ``detect_heads``.
-        from_logits: the user's word on them, or ``None``.
-
-    Raises:
-        ValueError: the number or the shapes of the outputs differ, the loss wants an output that
-            the student does not have, names of outputs conflict, the outputs end in different
-            activations, or an output does not fit the loss's own activation.
+    ``names`` are those of the student's outputs, ``heads`` the final activations of both models.
     """
     theirs, ours = keras.tree.flatten(teacher.outputs), keras.tree.flatten(student.outputs)
     if len(theirs) != len(ours):
         raise ValueError(
-            f"Student and teacher disagree on their outputs: the student has {len(ours)}, the "
-            f"teacher {len(theirs)}. Give the teacher as a callable that returns the student's "
+            f"Student and teacher differ in the number of outputs: the student has {len(ours)}, "
+            f"the teacher {len(theirs)}. Pass the teacher as a callable that returns the student's "
             f"outputs. Received: student shapes {_shapes(ours)}, teacher shapes {_shapes(theirs)}"
         )
     places = match_outputs(student.names, teacher.names, (_shapes(ours), _shapes(theirs)))
@@ -122,20 +131,10 @@ def plan_outputs(
     return OutputComparison(loss, tuple(outputs))
 
 
-def plan_features(
+def compare_features(
     loss: FeatureLoss, teacher: Signals, student: Signals, projection: keras.Layer | None
 ) -> FeatureComparison:
-    """Match the features of student and teacher, with a built projection where they need one.
-
-    Args:
-        loss: the loss.
-        teacher: the teacher's signals; only shapes are read.
-        student: the student's signals; only shapes are read.
-        projection: one that was built before, to be used again, or ``None``.
-
-    Raises:
-        ValueError: a layer gives several tensors, or the features' shapes do not fit the loss.
-    """
+    """Match the features that a loss compares, with a new or known projection if needed."""
     theirs = _feature_shapes(loss.teacher_layers, teacher, "teacher")
     ours = _feature_shapes(loss.student_layers, student, "student")
     if projection is None:
@@ -149,16 +148,18 @@ def plan_features(
 
 
 def _feature_shapes(names, signals, role):
+    """Return the shapes of layers' outputs, one tensor each."""
     for name in names:
         if keras.tree.is_nested(signals.layers[name]):
             raise ValueError(
-                f"Layer {name!r} of the {role} returns several tensors; distil from a layer that "
+                f"Layer {name!r} of the {role} returns several tensors: choose a layer that "
                 f"returns one. Received: shapes {_shapes(signals.layers[name])}"
             )
     return [tuple(signals.layers[name].shape) for name in names]
 
 
 def _selected(loss, names):
+    """Return the positions of the outputs that a loss compares."""
     if loss.output is None:
         return list(range(len(names)))
     if loss.output in names:
@@ -166,24 +167,27 @@ def _selected(loss, names):
     if isinstance(loss.output, int) and 0 <= loss.output < len(names):
         return [loss.output]
     raise ValueError(
-        f"`output` must be one of the student's outputs {names} or a position among them. "
+        f"`output` must be one of the student's outputs {names} or the position of one. "
         f"Received: output={loss.output!r}"
     )
 
 
 def _check_same_shape(name, teacher, student):
+    """Raise ValueError for outputs of different shapes."""
     known = [(a, b) for a, b in zip(teacher, student, strict=False) if None not in (a, b)]
     if len(teacher) != len(student) or any(a != b for a, b in known):
         raise ValueError(
-            f"Student and teacher disagree on output {name!r}: the shapes must be equal. Give the "
-            "two models heads of the same size, or use a loss on features. Received: student shape "
+            f"Student and teacher differ in the shape of output {name!r}. Give both models outputs "
+            "of the same size, or use a loss on features. Received: student shape "
             f"{tuple(student)}, teacher shape {tuple(teacher)}"
         )
 
 
 def _float32(x):
+    """Return a tensor as float32."""
     return keras.ops.cast(x, "float32")
 
 
 def _shapes(tensors):
+    """Return the static shapes of a structure of tensors."""
     return [tuple(tensor.shape) for tensor in keras.tree.flatten(tensors)]

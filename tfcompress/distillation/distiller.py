@@ -7,17 +7,16 @@ import dataclasses
 import keras
 import tensorflow as tf
 
-from tfcompress.distillation.base import FeatureLoss
 from tfcompress.distillation.cache import Taught, TeacherCache
-from tfcompress.distillation.capture import captured_outputs, find_layer
 from tfcompress.distillation.comparison import (
-    Comparison,
+    FeatureComparison,
     OutputComparison,
-    plan_features,
-    plan_outputs,
+    compare_features,
+    compare_outputs,
+    dry_run,
+    symbolic_inputs,
 )
-from tfcompress.distillation.heads import detect_heads
-from tfcompress.distillation.rehearsal import output_names, rehearse, symbolic_inputs
+from tfcompress.distillation.losses import FeatureLoss
 from tfcompress.distillation.schedules import (
     Schedule,
     checked_schedule,
@@ -25,29 +24,34 @@ from tfcompress.distillation.schedules import (
     schedule_from_config,
     value_at,
 )
-from tfcompress.distillation.task import loss_of_output
-from tfcompress.distillation.teacher import Signals, Teacher
-from tfcompress.distillation.teachers import as_teacher, frozen_copy
-from tfcompress.distillation.terms import as_terms, pair_from_config
-from tfcompress.distillation.trackers import Trackers
+from tfcompress.distillation.signals import (
+    Signals,
+    captured_outputs,
+    detect_heads,
+    find_layer,
+    loss_of_output,
+    output_names,
+)
+from tfcompress.distillation.teachers import Teacher, as_teacher, frozen_copy
+from tfcompress.distillation.terms import Trackers, as_terms, pair_from_config
 from tfcompress.keras_graph.wrapper import ModelWrapper, take_model
 
 
 @dataclasses.dataclass
-class _Lesson:
-    """One training step: what the teacher said, and what the student's layers say."""
+class _Step:
+    """One training step: the teacher's signals, and the outputs of the student's layers."""
 
     teacher: Signals
     student_layers: dict = dataclasses.field(default_factory=dict)
 
 
-# The replicas of a distribution strategy trace in threads of their own: each has its own lesson.
-_LESSON: contextvars.ContextVar[_Lesson | None] = contextvars.ContextVar("lesson", default=None)
+# The replicas of a distribution strategy trace in their own threads, each with its own step.
+_STEP: contextvars.ContextVar[_Step | None] = contextvars.ContextVar("step", default=None)
 
 
 @keras.saving.register_keras_serializable(package="tfcompress")
 class Distiller(ModelWrapper):
-    """Trains a student on its labels and on what a teacher says.
+    """Train a student on its labels and on the outputs of a teacher.
 
     The loss of a training step is
 
@@ -55,31 +59,32 @@ class Distiller(ModelWrapper):
         regularization losses.
 
     The student runs once per step. The teacher runs in inference mode outside the gradient tape; it
-    is neither trained nor changed, and belongs neither to the distiller's weights nor to what it
-    saves. ``evaluate`` and ``predict`` are the student's alone. Sample weights, class weights and
-    masks count in every term. The logs of ``fit`` show each term under its own name.
+    is neither trained nor changed, and its weights are neither part of the distiller nor saved with
+    it. ``evaluate`` and ``predict`` use the student alone. Sample weights, class weights and masks
+    apply to every term. The logs of ``fit`` show each term under its own name.
 
     Args:
         student: the built Keras model to train: plain, pruned by a callback, or ``quantize_aware``.
-            It is the caller's own object: export or save that one after training.
-        teacher: a built Keras model; "self" for a frozen copy of the student's float model as it is
-            now; a ``TeacherCache``; a tf_keras model; the path of a SavedModel folder, a .tflite or
-            a .keras file; a callable from a batch to outputs; or a list of teachers, or of
-            (teacher, weight) pairs, whose outputs are averaged. ``None`` makes a distiller that
-            cannot train until ``set_teacher``: what loading a saved one gives.
+            It is the caller's own object: export or save it after training.
+        teacher: a built Keras model; "self" for a frozen copy of the student's present float model;
+            a ``TeacherCache``; a tf_keras model; the path of a SavedModel folder, a .tflite or a
+            .keras file; a callable from a batch to outputs; or a list of teachers, or of (teacher,
+            weight) pairs, whose outputs are averaged. With ``None``, as after loading a saved
+            distiller, call ``set_teacher`` before training.
         losses: a loss, a list of losses and (loss, weight) pairs, or a dictionary from loss to
             weight; ``SoftLabels()`` by default. A weight is a number or a schedule: a callable from
             the step, such as a ``keras.optimizers.schedules`` object.
         task_weight: the weight of the loss given to ``compile``; a number or a schedule.
         from_logits: whether the outputs of student and teacher are logits (True) or probabilities
-            (False). By default the last layers tell; where they do not, logits are assumed.
-        name: name of the distiller; the student's name when not given.
+            (False). By default the last layers determine it; if they are unknown, logits are
+            assumed.
+        name: name of the distiller; the student's name by default.
 
     Raises:
-        TypeError: ``student``, ``teacher`` or a loss is of a kind that is not supported, or a
-            weight is neither a number nor a callable.
+        TypeError: ``student``, ``teacher`` or a loss is of an unsupported kind, or a weight is
+            neither a number nor a callable.
         ValueError: the student or the teacher is not built; the teacher has NaN weights; student
-            and teacher disagree on their outputs; a layer is missing; a weight is negative.
+            and teacher have different outputs; a layer is missing; or a weight is negative.
 
     Example:
     >>> distiller = tfc.Distiller(student, teacher, losses=[SoftLabels(temperature=4.0)])
@@ -109,7 +114,7 @@ class Distiller(ModelWrapper):
         self.task_weight = checked_schedule("task_weight", task_weight)
         self.from_logits = from_logits
         self.projections: dict[str, keras.layers.Layer] = {}
-        self._comparisons: dict[str, Comparison] = {}
+        self._comparisons: dict[str, OutputComparison | FeatureComparison] = {}
         self._trackers = Trackers(["task", *(term.name for term in self.terms)])
         self._teacher = None
         for layer in self._feature_layers("student_layers"):
@@ -119,68 +124,68 @@ class Distiller(ModelWrapper):
 
     @property
     def student(self) -> keras.Model:
-        """The caller's own model, the one that is trained."""
+        """The caller's own model, which is trained."""
         return self.model
 
     @property
     def teacher(self) -> Teacher | None:
-        """What teaches; ``None`` after loading, until ``set_teacher``."""
+        """The teacher; ``None`` after loading, until ``set_teacher``."""
         return self._teacher
 
     def set_teacher(self, teacher) -> None:
-        """Give the distiller its teacher, or another one.
+        """Set or replace the teacher.
 
-        A method, not a settable attribute: Keras would make the teacher's weights the distiller's.
+        A method, not an attribute: Keras would make the teacher's weights the distiller's.
 
         Args:
-            teacher: whatever the constructor takes as ``teacher``.
+            teacher: any teacher that the constructor accepts.
 
         Raises:
-            TypeError: ``teacher`` is of a kind that is not supported.
-            ValueError: as for the constructor.
+            TypeError: ``teacher`` is of an unsupported kind.
+            ValueError: see the constructor.
         """
         if isinstance(teacher, str) and teacher == "self":
             teacher = frozen_copy(self.model)
         self._teacher = as_teacher(teacher)
         self._comparisons = {}
-        self.train_function = None  # one that was traced before asks the teacher before
+        self.train_function = None  # a step traced before calls the former teacher
         self.supports_jit = self._teacher.supports_jit
         self._teacher.check_layers(self._feature_layers("teacher_layers"))
         inputs = symbolic_inputs(self.model)
         if inputs is not None:
-            self._plan(inputs)
+            self._prepare(inputs)
 
     def call(self, inputs, training=None, **kwargs):
-        """Run the student; during a lesson, listen to its layers."""
+        """Run the student; during a training step, capture the outputs of its layers."""
         if isinstance(inputs, Taught):
             inputs = inputs.inputs
-        lesson = _LESSON.get()
-        if lesson is None:
+        step = _STEP.get()
+        if step is None:
             return self.model(inputs, training=training, **kwargs)
         with captured_outputs(self.model, self._feature_layers("student_layers")) as captured:
             outputs = self.model(inputs, training=training, **kwargs)
-        lesson.student_layers = captured
+        step.student_layers = captured
         return outputs
 
     def train_step(self, data):
-        """Ask the teacher, then run Keras's own training step with the answer at hand."""
+        """Run the teacher, then Keras's own training step with its signals."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         if self._teacher is None:
             raise ValueError(
                 f"Distiller {self.name!r} has no teacher: teachers are not saved. Set one before "
                 "`fit`: `distiller.set_teacher(teacher)`. Received: teacher=None"
             )
-        x, said = self._ask_teacher(x)
-        with self._lesson(said):
+        x, signals = self._run_teacher(x)
+        with self._training_step(signals):
             if not self._comparisons:
-                self._plan(keras.tree.map_structure(tf.TensorSpec.from_tensor, x))
+                self._prepare(keras.tree.map_structure(tf.TensorSpec.from_tensor, x))
             self._check_task()
             return super().train_step((x, y, sample_weight))
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Compute the student's own loss and, during a lesson, the weighted sum of all terms."""
-        lesson = _LESSON.get()
-        if lesson is None:
+        """Compute the student's own loss; during a training step, the weighted sum of all terms."""
+        current = _STEP.get()
+        if current is None:
             return super().compute_loss(x, y, y_pred, sample_weight, training)
         step = self.optimizer.iterations
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
@@ -189,27 +194,27 @@ class Distiller(ModelWrapper):
             task = self._compile_loss(y, y_pred, sample_weight)
             self._trackers.update("task", task * replicas, y_pred)
             total += value_at(self.task_weight, step) * task
-        student = Signals(y_pred, lesson.student_layers)
+        student = Signals(y_pred, current.student_layers)
         for term in self.terms:
             comparison = self._comparisons[term.name]
-            value = comparison.value(lesson.teacher, student, sample_weight, step)
+            value = comparison.value(current.teacher, student, sample_weight, step)
             self._trackers.update(term.name, value, y_pred)
             # Keras averages its losses over the replicas by the same division.
             total += value_at(term.weight, step) * value / replicas
         return total + sum(keras.ops.sum(loss) for loss in self.losses)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        """Compute the compiled metrics and, during a lesson, the running mean of each term."""
+        """Compute the compiled metrics; during a training step, also the mean of each term."""
         results = super().compute_metrics(x, y, y_pred, sample_weight)
-        return results if _LESSON.get() is None else {**results, **self._trackers.results()}
+        return results if _STEP.get() is None else {**results, **self._trackers.results()}
 
     def reset_metrics(self):
-        """Reset the metrics, those of the terms included."""
+        """Reset the metrics and the means of the terms."""
         super().reset_metrics()
         self._trackers.reset()
 
     def get_config(self):
-        """Return what rebuilds the distiller, but for the teacher."""
+        """Return the constructor arguments, without the teacher."""
         return {
             **super().get_config(),
             "losses": [term.get_config() for term in self.terms],
@@ -223,7 +228,7 @@ class Distiller(ModelWrapper):
 
     @classmethod
     def from_config(cls, config):
-        """Rebuild a distiller; call its ``set_teacher`` before training."""
+        """Create a distiller from its config; call ``set_teacher`` before training."""
         config = dict(config)
         student = take_model(config)
         projections = config.pop("projections")
@@ -235,25 +240,27 @@ class Distiller(ModelWrapper):
         return distiller
 
     @contextlib.contextmanager
-    def _lesson(self, teacher: Signals):
-        token = _LESSON.set(_Lesson(teacher))
+    def _training_step(self, teacher: Signals):
+        """Make the teacher's signals available to the calls of a training step."""
+        token = _STEP.set(_Step(teacher))
         try:
             yield
         finally:
-            _LESSON.reset(token)
+            _STEP.reset(token)
 
     def _feature_layers(self, attribute):
+        """Return the layers of all feature losses, each once."""
         feature_losses = [term.loss for term in self.terms if isinstance(term.loss, FeatureLoss)]
         return list(
             dict.fromkeys(name for loss in feature_losses for name in getattr(loss, attribute))
         )
 
-    def _ask_teacher(self, x):
-        """Return the student's inputs and what the teacher says of them."""
+    def _run_teacher(self, x):
+        """Return the student's inputs and the teacher's signals for them."""
         if isinstance(x, Taught):
             if not isinstance(self._teacher, TeacherCache):
                 raise ValueError(
-                    "The data carry cached outputs of a teacher, but the distiller's teacher is no "
+                    "The data carry cached teacher outputs, but the distiller's teacher is not a "
                     "cache. Make the cache its teacher: `Distiller(student, cache)`. "
                     f"Received: teacher {self._teacher.name!r}"
                 )
@@ -266,10 +273,10 @@ class Distiller(ModelWrapper):
         )
         return x, Signals(outputs, layers)
 
-    def _plan(self, inputs):
-        """Plan every comparison by a rehearsal: what does not fit shows here, before any step."""
+    def _prepare(self, inputs):
+        """Prepare every comparison by a dry run, which reveals mismatches before any step."""
         layers = [self._feature_layers(f"{role}_layers") for role in ("teacher", "student")]
-        teacher, student = rehearse(self._teacher, self.model, inputs, layers)
+        teacher, student = dry_run(self._teacher, self.model, inputs, layers)
         heads = (detect_heads(self.model), self._teacher.heads)
         names = output_names(self.model, student.outputs)
         self._names, self._heads = names, heads[0]
@@ -277,11 +284,11 @@ class Distiller(ModelWrapper):
             if isinstance(term.loss, FeatureLoss):
                 known = self.projections.get(term.name)
                 with tf.init_scope():
-                    comparison = plan_features(term.loss, teacher, student, known)
+                    comparison = compare_features(term.loss, teacher, student, known)
                 if comparison.projection is not None:
                     self.projections[term.name] = comparison.projection
             else:
-                comparison = plan_outputs(
+                comparison = compare_outputs(
                     term.loss,
                     teacher,
                     student,
@@ -292,7 +299,7 @@ class Distiller(ModelWrapper):
             self._comparisons[term.name] = comparison
 
     def _check_task(self):
-        """Refuse a softmax over units that the student's own loss takes for yes and no."""
+        """Raise ValueError for a softmax over units that the student's loss treats as binary."""
         for term in self.terms:
             comparison = self._comparisons.get(term.name)
             if isinstance(comparison, OutputComparison):

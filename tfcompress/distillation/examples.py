@@ -1,4 +1,4 @@
-"""The data of ``fit`` as examples in a fixed order."""
+"""The data of ``fit`` as examples in a fixed order, identified by hashes."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,18 +10,10 @@ from tfcompress.hashing import hash_examples
 
 
 def as_batches(data, batch_size: int) -> tf.data.Dataset:
-    """Turn data into a dataset of (x, ...) batches in a fixed order.
+    """Return data as a dataset of (x, ...) batches in a fixed order.
 
-    Args:
-        data: an array or a structure of arrays of inputs; or a batched ``tf.data.Dataset`` or a
-            ``keras.utils.PyDataset`` of inputs or (x, y, sample_weight) tuples, as ``fit`` takes.
-        batch_size: the size of the batches that arrays are cut into; datasets keep theirs.
-
-    Returns:
-        A dataset whose elements are tuples.
-
-    Raises:
-        ValueError: the data are endless.
+    ``data`` is a structure of input arrays, cut into batches of ``batch_size``, or a batched
+    ``tf.data.Dataset`` or ``PyDataset`` of inputs or (x, y, sample_weight) tuples.
     """
     if isinstance(data, keras.utils.PyDataset):
         dataset = _from_py_dataset(data)
@@ -32,15 +24,14 @@ def as_batches(data, batch_size: int) -> tf.data.Dataset:
         dataset = tf.data.Dataset.from_tensor_slices(arrays).batch(batch_size)
     if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
         raise ValueError(
-            "The teacher's outputs are kept for a finite number of examples, but the dataset is "
-            "endless. Remove its `repeat()`, or add `take(number_of_batches)`. "
-            f"Received: {dataset}"
+            "A teacher cache needs a finite number of examples, but the dataset is endless. Remove "
+            f"its `repeat()`, or add `take(number_of_batches)`. Received: {dataset}"
         )
     return dataset.map(lambda *element: (*element,))
 
 
 def is_dataset(data) -> bool:
-    """Tell datasets, which bring their labels and batches, from arrays."""
+    """Return whether data brings its own labels and batches."""
     return isinstance(data, (tf.data.Dataset, keras.utils.PyDataset))
 
 
@@ -50,7 +41,7 @@ def as_structure(arrays):
 
 
 def input_hashes(batches: tf.data.Dataset) -> Iterator:
-    """Hash the inputs of each batch; see ``hash_examples``."""
+    """Yield the hashes of each batch's inputs."""
     for batch in batches.map(lambda *element: element[0]).as_numpy_iterator():
         yield hash_examples(batch)
 
@@ -58,20 +49,20 @@ def input_hashes(batches: tf.data.Dataset) -> Iterator:
 def seeded_views(
     data: tf.data.Dataset, augment: Callable[[Any, Any], Any], views: int, seed: int = 0
 ) -> tf.data.Dataset:
-    """Augment each example in a fixed number of ways that can be produced again.
+    """Augment each example in a fixed number of reproducible ways.
 
-    Random augmentation gives other examples in every epoch, for which no teacher's outputs can be
-    kept. With this one, each epoch has ``views`` versions of every example, always the same.
+    Random augmentation gives new examples in every epoch, for which no teacher outputs can be
+    cached. This gives ``views`` versions of every example, the same in each epoch.
 
     Args:
         data: a batched dataset of inputs or (x, y, sample_weight) tuples, in a fixed order.
         augment: takes the inputs of one example and a seed, an int32 tensor of shape (2,), as
             the functions ``tf.image.stateless_random_*`` do; returns augmented inputs.
-        views: how many versions of each example, at least 1.
-        seed: chooses among the ways to augment.
+        views: number of versions of each example, at least 1.
+        seed: selects the augmentations.
 
     Returns:
-        A dataset with ``views`` times the examples, batched as ``data`` is.
+        A dataset with ``views`` times the examples, batched like ``data``.
 
     Raises:
         ValueError: ``views`` is below 1.
@@ -96,7 +87,9 @@ def seeded_views(
             views_of_x = tf.map_fn(
                 lambda pair: augment(pair[0], fold_in(batch_seed, pair[1])),
                 (x, positions),
-                fn_output_signature=_example_spec(x),
+                fn_output_signature=keras.tree.map_structure(
+                    lambda tensor: tf.TensorSpec(tensor.shape[1:], tensor.dtype), x
+                ),
             )
             return (views_of_x, *rest)
 
@@ -108,11 +101,9 @@ def seeded_views(
     return dataset
 
 
-def _example_spec(batch):
-    return keras.tree.map_structure(lambda x: tf.TensorSpec(x.shape[1:], x.dtype), batch)
-
-
 def _from_py_dataset(data):
+    """Return a PyDataset as a tf.data.Dataset of known length."""
+
     def spec(array):
         return tf.TensorSpec([None, *array.shape[1:]], array.dtype)
 

@@ -1,22 +1,15 @@
-"""Loss objects of ``keras.distillation``, accepted wherever this package's own are."""
+"""Loss objects of ``keras.distillation``, accepted like this package's own."""
 
 import re
 
 import keras
 import tensorflow as tf
 
-from tfcompress.distillation.base import DistillationLoss, FeatureLoss, OutputLoss
+from tfcompress.distillation.losses import DistillationLoss, FeatureLoss, OutputLoss
 
 
 def adapt(loss) -> DistillationLoss:
-    """Return a loss of this package, wrapping one of Keras's.
-
-    Args:
-        loss: any object.
-
-    Raises:
-        TypeError: ``loss`` is no distillation loss.
-    """
+    """Return a loss of this package, wrapping one of Keras's."""
     if isinstance(loss, DistillationLoss):
         return loss
     if isinstance(loss, keras.distillation.FeatureDistillation) and (
@@ -34,15 +27,7 @@ def adapt(loss) -> DistillationLoss:
 
 @keras.saving.register_keras_serializable(package="tfcompress")
 class KerasOutputLoss(OutputLoss):
-    """A ``keras.distillation`` loss on the models' outputs.
-
-    Args:
-        loss: the loss. Its own structure of losses per output is not supported: give one loss, and
-            several of them in the distiller's ``losses`` where the outputs need different ones.
-
-    Raises:
-        ValueError: ``loss`` holds a structure of losses.
-    """
+    """A ``keras.distillation`` loss on the models' outputs."""
 
     compares_classes = False
 
@@ -50,43 +35,28 @@ class KerasOutputLoss(OutputLoss):
         super().__init__()
         if keras.tree.is_nested(getattr(loss, "loss", None)):
             raise ValueError(
-                f"{type(loss).__name__} with a loss per output is not supported: list one loss per "
-                "output instead, such as SoftLabels(output='name'). "
+                f"{type(loss).__name__} with a structure of losses is not supported: list one loss "
+                "per output instead, such as SoftLabels(output='name'). "
                 f"Received: loss={loss.loss!r}"
             )
         self.loss = loss
-        self.name = _snake_case(type(loss).__name__)
+        self.name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(loss).__name__).lower()
 
     def values(self, teacher, student, step, from_logits):
-        """Compute Keras's loss for each example; logits losses get logits, others the outputs."""
+        """Return Keras's loss for each example; logits losses get logits, others the outputs."""
         if isinstance(self.loss, keras.distillation.LogitsDistillation):
             return super().values(teacher, student, step, from_logits)
-        return self.compare(_float32(teacher), _float32(student), step)
+        float32 = (keras.ops.cast(x, "float32") for x in (teacher, student))
+        return self.compare(*float32, step)
 
     def compare(self, teacher, student, step):
-        """Compute Keras's loss for each example."""
+        """Return Keras's loss for each example."""
         return _per_example(_as_documented(self.loss), teacher, student)
-
-    def get_config(self):
-        """Return the constructor's arguments."""
-        return {"loss": keras.saving.serialize_keras_object(self.loss)}
-
-    @classmethod
-    def from_config(cls, config):
-        """Rebuild the loss from ``get_config``."""
-        return cls(keras.saving.deserialize_keras_object(config["loss"]))
 
 
 @keras.saving.register_keras_serializable(package="tfcompress")
 class KerasFeatureLoss(FeatureLoss):
-    """A ``keras.distillation.FeatureDistillation`` on layers.
-
-    Args:
-        loss: the loss, with both layers named.
-
-    Raises:
-        ValueError: only one of the layers is named.
-    """
+    """A ``keras.distillation.FeatureDistillation`` with both layers named."""
 
     name = "feature_distillation"
 
@@ -101,30 +71,21 @@ class KerasFeatureLoss(FeatureLoss):
         self.loss = loss
 
     def check(self, teacher_shapes, student_shapes):
-        """Let Keras's own function broadcast, or refuse, the shapes."""
+        """Let Keras's own function broadcast, or reject, the shapes."""
         tf.function(lambda *pair: self.values([pair[0]], [pair[1]])).get_concrete_function(
             tf.TensorSpec(teacher_shapes[0]), tf.TensorSpec(student_shapes[0])
         )
 
     def values(self, teacher, student):
-        """Compute Keras's loss for each example."""
+        """Return Keras's loss for each example."""
         return _per_example(self.loss, teacher[0], student[0])
-
-    def get_config(self):
-        """Return the constructor's arguments."""
-        return {"loss": keras.saving.serialize_keras_object(self.loss)}
-
-    @classmethod
-    def from_config(cls, config):
-        """Rebuild the loss from ``get_config``."""
-        return cls(keras.saving.deserialize_keras_object(config["loss"]))
 
 
 def _per_example(loss, teacher, student):
-    """Compute a loss on each example alone, so that sample weights and masks can count.
+    """Compute a loss for each example separately, so that sample weights and masks apply.
 
-    The mean of these values is the loss of the batch wherever that is a mean over examples, as it
-    is for Keras's own classes.
+    The mean of these values is the loss of the batch if that is a mean over examples, as for
+    Keras's own classes.
     """
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
 
@@ -145,11 +106,3 @@ def _as_documented(loss):
     if is_logits and loss.loss is keras.losses.kl_divergence:
         return keras.distillation.LogitsDistillation(loss.temperature, keras.losses.KLDivergence())
     return loss
-
-
-def _float32(x):
-    return keras.ops.cast(x, "float32")
-
-
-def _snake_case(name):
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()

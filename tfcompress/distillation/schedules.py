@@ -1,7 +1,7 @@
-"""Numbers that may change over the steps of training: weights and temperatures.
+"""Numbers that may change during training: weights and temperatures.
 
-A schedule is a float, or any callable from a step to a scalar: ``keras.optimizers.schedules``
-already offers the usual ones, so this package defines none of its own.
+A schedule is a float, or any callable from a step to a scalar, such as those of
+``keras.optimizers.schedules``.
 """
 
 from collections.abc import Callable
@@ -12,30 +12,16 @@ import numpy as np
 Schedule = float | Callable
 
 
-def checked_schedule(name: str, value: Schedule, *, minimum: float = 0.0, above: bool = False):
-    """Return a schedule after checking its first value.
-
-    Args:
-        name: the argument's name, for the error.
-        value: a number, or a callable from a step (a scalar integer) to a scalar.
-        minimum: the smallest value allowed.
-        above: whether the minimum itself is refused.
-
-    Returns:
-        A float, or the callable itself.
-
-    Raises:
-        TypeError: ``value`` is neither a number nor a callable.
-        ValueError: its value at step 0 is below the minimum, or is not finite.
-    """
+def checked_schedule(name: str, value: Schedule, *, above: bool = False):
+    """Return an argument called ``name``, whose first value must be at least, or above, 0."""
     if not callable(value) and (isinstance(value, bool) or not isinstance(value, (int, float))):
         raise TypeError(
             f"`{name}` must be a number or a callable from a step to a number, such as a "
             f"keras.optimizers.schedules object. Received: {name}={value!r}"
         )
     first = float(np.asarray(value(0) if callable(value) else value))
-    if not np.isfinite(first) or first < minimum or (above and first == minimum):
-        bound = f"above {minimum:g}" if above else f"at least {minimum:g}"
+    if not np.isfinite(first) or first < 0 or (above and first == 0):
+        bound = "above 0" if above else "at least 0"
         at = " at step 0" if callable(value) else ""
         raise ValueError(f"`{name}` must be finite and {bound}. Received: {name}={first:g}{at}")
     return value if callable(value) else float(value)
@@ -47,10 +33,10 @@ def value_at(schedule: Schedule, step):
 
 
 def schedule_config(schedule: Schedule):
-    """Return what rebuilds a schedule: the float, or the serialised object."""
+    """Return the float, or the serialized object."""
     return keras.saving.serialize_keras_object(schedule) if callable(schedule) else schedule
 
 
 def schedule_from_config(config) -> Schedule:
-    """Rebuild a schedule from ``schedule_config``."""
+    """Create a schedule from ``schedule_config``."""
     return keras.saving.deserialize_keras_object(config) if isinstance(config, dict) else config

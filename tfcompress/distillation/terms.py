@@ -1,13 +1,12 @@
-"""The terms of the distillation loss: which losses, with which weights, under which names."""
+"""The terms of the distillation loss: weighted losses with names, and their running means."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import keras
 
-from tfcompress.distillation.base import DistillationLoss
 from tfcompress.distillation.keras_losses import adapt
-from tfcompress.distillation.output_losses import SoftLabels
+from tfcompress.distillation.losses import DistillationLoss, SoftLabels
 from tfcompress.distillation.schedules import (
     Schedule,
     checked_schedule,
@@ -18,45 +17,26 @@ from tfcompress.distillation.schedules import (
 
 @dataclasses.dataclass(frozen=True)
 class Term:
-    """One weighted loss of a distiller.
-
-    Attributes:
-        name: unique among the distiller's terms.
-        loss: what it computes.
-        weight: what the loss is multiplied by: a float or a schedule of the step.
-    """
+    """A weighted loss of a distiller, with a unique name; the weight may be a schedule."""
 
     name: str
     loss: DistillationLoss
     weight: Schedule
 
     def get_config(self) -> dict:
-        """Return what ``term_from_config`` rebuilds."""
+        """Return what ``pair_from_config`` reads."""
         loss = keras.saving.serialize_keras_object(self.loss)
         return {"loss": loss, "weight": schedule_config(self.weight)}
 
 
 def pair_from_config(config: dict) -> tuple[DistillationLoss, Schedule]:
-    """Rebuild the (loss, weight) pair of a term from its configuration."""
+    """Create the (loss, weight) pair of a term from its config."""
     loss = keras.saving.deserialize_keras_object(config["loss"])
     return loss, schedule_from_config(config["weight"])
 
 
 def as_terms(losses) -> tuple[Term, ...]:
-    """Read the ``losses`` argument of a distiller.
-
-    Args:
-        losses: a loss of this package or of ``keras.distillation``; a list of losses and (loss,
-            weight) pairs; a dictionary from loss to weight; or ``None`` for ``SoftLabels()``. A
-            loss without a weight weighs 1.
-
-    Returns:
-        The terms, named after their losses, numbered where a name comes twice.
-
-    Raises:
-        TypeError: a loss is no distillation loss, or a weight neither a number nor a callable.
-        ValueError: there is no loss, or a weight is below 0 or not finite.
-    """
+    """Return the terms of a distiller's ``losses`` argument; repeated names are numbered."""
     if losses is None:
         losses = [SoftLabels()]
     if isinstance(losses, Mapping):
@@ -75,3 +55,27 @@ def as_terms(losses) -> tuple[Term, ...]:
         name = f"{loss.name}_{same}" if same else loss.name
         terms.append(Term(name, loss, checked_schedule("weight", weight)))
     return tuple(terms)
+
+
+class Trackers:
+    """Running means of terms, weighted by batch size, called ``<name>_loss`` in the logs.
+
+    They are not among ``Model.metrics``: ``evaluate`` does not use them.
+    """
+
+    def __init__(self, names: Iterable[str]):
+        self._means = {name: keras.metrics.Mean(name=f"{name}_loss") for name in names}
+
+    def update(self, name: str, value, y_pred) -> None:
+        """Add a batch's value of a term."""
+        batch_size = keras.ops.shape(keras.tree.flatten(y_pred)[0])[0]
+        self._means[name].update_state(value, sample_weight=batch_size)
+
+    def results(self) -> dict:
+        """Return the means."""
+        return {mean.name: mean.result() for mean in self._means.values()}
+
+    def reset(self) -> None:
+        """Reset the means."""
+        for mean in self._means.values():
+            mean.reset_state()

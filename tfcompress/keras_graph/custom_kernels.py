@@ -1,4 +1,4 @@
-"""Weights of layers that this package does not know: which of them work as kernels."""
+"""Kernels of custom layers: which of their weights the data are multiplied with."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ _SHAPES = frozenset({"Shape", "ShapeN", "Size", "Rank"})
 
 @dataclasses.dataclass(frozen=True)
 class CustomWeights:
-    """What the layers of one's own hold besides the kernels that ``find_kernels`` knows."""
+    """The weights of custom layers besides the kernels that ``find_kernels`` knows."""
 
     # Weights that the data are multiplied with, their last axis the output channels.
     kernels: tuple[Kernel, ...]
@@ -28,12 +28,12 @@ class CustomWeights:
 
 
 def find_custom_weights(model: keras.Model) -> CustomWeights:
-    """Sort the trainable weights of two or more dimensions that belong to layers of one's own.
+    """Sort the trainable weights of two or more dimensions of custom layers.
 
-    A weight is a kernel if the data are multiplied with it: the first operation in which it meets
-    them is a product, a convolution or a lookup, or a multiplication of single values where the
-    weight has at least two axes longer than 1. A table of positions that is added is none. To see
-    it, the model is traced once, if there is such a weight at all.
+    A weight is a kernel if the first operation that applies it to the data is a product, a
+    convolution or a lookup, or an elementwise multiplication and the weight has at least two axes
+    longer than 1. A table of positions that is added is not. If there is such a weight, the model
+    is traced once.
     """
     known = {id(kernel.variable) for kernel in find_kernels(model)}
     candidates: dict[int, tuple] = {}
@@ -52,14 +52,14 @@ def find_custom_weights(model: keras.Model) -> CustomWeights:
         if kinds is not None and _is_multiplied(variable, kinds):
             kernels.append(Kernel(path, layer, variable, (len(variable.shape) - 1,)))
         elif kinds:
-            others[path] = f"meets the data in {', '.join(sorted(kinds))}"
+            others[path] = f"applied to the data by {', '.join(sorted(kinds))}"
         else:
-            others[path] = "what it does cannot be seen"
+            others[path] = "its use could not be traced"
     return CustomWeights(tuple(kernels), others)
 
 
 def find_all_kernels(model: keras.Model, layers: LayerSelector = None) -> list[Kernel]:
-    """List the kernels of a model with those of one's own layers, in the order of the model."""
+    """List the kernels of a model, those of custom layers included, in the order of the model."""
     return find_kernels(model, layers, find_custom_weights(model).kernels)
 
 
@@ -71,13 +71,10 @@ def _is_multiplied(variable, kinds):
 def operations_on_data(
     model: keras.Model, variables: Sequence[keras.Variable]
 ) -> list[frozenset[str]] | None:
-    """Find the TensorFlow operations in which weights first meet the data of a model.
+    """Return the types of the operations that apply each weight to the data of a model.
 
-    On the way there a weight may be reshaped, cast, scaled or combined with other weights.
-
-    Returns:
-        For each weight the types of these operations, such as "MatMul" or "AddV2"; None where
-        the model cannot be traced.
+    Before that, a weight may be reshaped, cast, scaled or combined with other weights. None if the
+    model cannot be traced.
     """
     specs = _input_specs(model)
     if specs is None:

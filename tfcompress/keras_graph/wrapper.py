@@ -58,8 +58,8 @@ def require_built(model: keras.Model) -> None:
     """Check that a model has its weights."""
     if not model.built:
         raise ValueError(
-            f"Model {model.name!r} is not built, so it has no weights to work on. Call it once on "
-            "a batch, give it an `Input`, or call `model.build(input_shape)` first."
+            f"Model {model.name!r} is not built, so it has no weights. Call it on a batch, start "
+            "it with `keras.Input`, or call `model.build(input_shape)` first."
         )
 
 
@@ -68,8 +68,8 @@ def require_final_kernels(model: keras.Model, what: str) -> None:
     while isinstance(model, ModelWrapper):
         if model.finished_by is not None:
             raise ValueError(
-                f"Model {model.name!r} computes with other weights than its kernels hold, so that "
-                f"{what} has nothing to go by: take what `{model.finished_by}` returns. "
+                f"Model {model.name!r} computes with other weights than its kernels hold, but "
+                f"{what} needs the final ones. Pass the model that `{model.finished_by}` returns. "
                 f"Received: a model of type {type(model).__name__}"
             )
         model = model.model

@@ -1,4 +1,4 @@
-"""What a repair has done, as frozen data."""
+"""The report of a post-training optimization."""
 
 import dataclasses
 import math
@@ -8,12 +8,12 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class StepReport:
-    """What one step has done.
+    """The result of one step.
 
     Attributes:
         step: its name.
-        changed: what it changed: paths of layers, or pairs of them.
-        left: by the path of a layer, why it was left as it is.
+        changed: what it changed: paths of layers, or sets of them.
+        left: the reason for each layer that it did not change, by path.
     """
 
     step: str
@@ -23,12 +23,12 @@ class StepReport:
 
 @dataclasses.dataclass(frozen=True)
 class LayerNoise:
-    """How near a layer that is rounded comes to what it should compute, on the data of the repair.
+    """The signal-to-noise ratio of a quantized layer on the representative data.
 
     Attributes:
         path: the layer; "outputs" for the outputs of the model.
-        before: signal-to-noise ratio in dB before the repair; infinite where nothing is rounded.
-        after: the same afterwards.
+        before: the ratio in dB before the optimization; infinite if nothing is rounded.
+        after: the ratio in dB afterwards.
     """
 
     path: str
@@ -38,12 +38,12 @@ class LayerNoise:
 
 @dataclasses.dataclass(frozen=True)
 class RepairReport:
-    """What a repair has done.
+    """The result of a post-training optimization.
 
     Attributes:
         steps: the steps, in order.
         layers: the linear layers in the order of the model.
-        outputs: the outputs of the model, against those of the model that was given.
+        outputs: the outputs of the model, compared with those of the original.
     """
 
     steps: tuple[StepReport, ...]
@@ -72,9 +72,9 @@ class RepairReport:
     def __str__(self) -> str:
         lines = []
         for step in self.steps:
-            lines.append(f"{step.step}: {len(step.changed)} changed, {len(step.left)} left")
+            lines.append(f"{step.step}: {len(step.changed)} changed, {len(step.left)} unchanged")
             lines.extend(f"  {path}: {reason}" for path, reason in step.left.items())
-        lines.append(f"{'signal to noise, dB':<44}{'before':>8}{'after':>8}")
+        lines.append(f"{'signal-to-noise ratio, dB':<44}{'before':>8}{'after':>8}")
         for layer in (*self.layers, self.outputs):
             lines.append(f"{layer.path[-44:]:<44}{layer.before:>8.1f}{layer.after:>8.1f}")
         return "\n".join(lines)

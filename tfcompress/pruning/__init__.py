@@ -1,4 +1,4 @@
-"""Pruning: schedules, criteria, patterns and the masks that they lead to."""
+"""Pruning: schedules, criteria, patterns, masks, and the removal of channels and blocks."""
 
 import lazy_loader
 

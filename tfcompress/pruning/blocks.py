@@ -1,4 +1,4 @@
-"""Residual blocks removed whole: what a block adds to its input is left out."""
+"""Depth pruning: residual blocks are removed whole, and their inputs pass through unchanged."""
 
 import dataclasses
 from collections.abc import Callable
@@ -21,10 +21,10 @@ class ResidualBlock:
     """A branch between a tensor and the addition that joins it again.
 
     Attributes:
-        path: the path of the addition.
-        layers: the paths of the layers that only the branch uses.
-        source: the symbolic tensor that the branch begins with.
-        branch: the one that it ends with.
+        path: path of the addition.
+        layers: paths of the branch's own layers.
+        source: the symbolic tensor at the start of the branch.
+        branch: the one at its end.
         output: their sum.
     """
 
@@ -38,9 +38,8 @@ class ResidualBlock:
 def find_blocks(model: keras.Model) -> list[ResidualBlock]:
     """List the residual blocks of a model, in its order.
 
-    A block is an ``Add`` of two tensors of one shape, of which the one is computed from nothing but
-    the other, by layers that nothing else uses the results of. Nested models are looked at as one
-    layer.
+    A block is an ``Add`` of two tensors of the same shape, one of which is computed from the other
+    alone, by layers whose results nothing else uses. A nested model counts as one layer.
 
     Args:
         model: a built Functional model.
@@ -81,8 +80,9 @@ def find_blocks(model: keras.Model) -> list[ResidualBlock]:
 
 
 def _adds_two(node):
+    """Return whether a node adds two tensors."""
     operation = node.operation
-    # `x + y` is an operation of Keras, and no layer.
+    # `x + y` is an operation of Keras, not a layer.
     adds = isinstance(operation, keras.layers.Add) or (
         not isinstance(operation, keras.Layer) and type(operation).__name__ == "Add"
     )
@@ -90,7 +90,7 @@ def _adds_two(node):
 
 
 def _between(source, end):
-    """Return the nodes from one tensor to another, the last first; none if others lead there."""
+    """Return the nodes from one tensor to another, the last first; none if there are others."""
     nodes, pending = {}, [end]
     while pending:
         tensor = pending.pop()
@@ -115,28 +115,29 @@ def remove_blocks(
     layers: LayerSelector = None,
     progress: Callable[[str], None] | None = None,
 ) -> keras.Model:
-    """Make a shallower model of a residual one: blocks that contribute least are left out.
+    """Make a shallower model by removing the residual blocks that contribute least.
 
-    Where a block was, its input goes on as it is. Blocks are removed one after the other, and those
-    that are left are judged anew each time.
+    The input of a removed block passes through unchanged. Blocks are removed one by one, and the
+    remaining ones are scored again each time.
 
     Args:
-        model: a built Functional model; it is left as it is.
-        count: how many blocks go.
-        data: some hundred inputs; labels are not needed.
-        criterion: "output" for the mean squared change of the model's outputs on ``data``, relative
-            to their mean square, "branch" for the norm of what the block adds relative to that of
-            its input, or a function from a ``ResidualBlock`` to a number; the lowest go first.
-        layers: layers whose blocks may go: inside them, or their additions; see ``select_layers``.
-            All by default.
-        progress: takes a line for each block removed, such as ``print``.
+        model: a built Functional model; it is not changed.
+        count: number of blocks to remove.
+        data: a few hundred inputs; labels are not needed.
+        criterion: "output" for the mean squared change of the model's outputs on ``data`` relative
+            to their mean square, "branch" for the norm of what the block adds relative to the norm
+            of its input, or a function from a ``ResidualBlock`` to a number; the lowest is removed
+            first.
+        layers: restricts removal to blocks that contain one of these layers; see
+            ``select_layers``. All blocks by default.
+        progress: called with a line of text for each removed block, such as ``print``.
 
     Returns:
         A new model with the same inputs and outputs; not compiled.
 
     Raises:
-        ValueError: ``model`` is subclassed or not built, has fewer such blocks than ``count``,
-            ``count`` is less than 1, or ``criterion`` is unknown; or there is no data.
+        ValueError: ``model`` is subclassed, not built, or has fewer such blocks than ``count``;
+            ``count`` is less than 1; ``criterion`` is unknown; or there is no data.
         TypeError: ``layers`` is not a selector.
 
     Example:
@@ -153,7 +154,7 @@ def remove_blocks(
     _check(model, count, criterion, blocks)
     batches = list(iterate_inputs(data))
     if not batches:
-        raise ValueError("`data` must hold at least one example. Received: none")
+        raise ValueError("`data` must contain at least one example. Received: none")
     functional = require_functional(model)
     replaced: dict[int, keras.KerasTensor] = {}
     for done in range(count):
@@ -171,14 +172,14 @@ def remove_blocks(
         blocks = [block for block in blocks if block.path not in gone.layers]
         if len(blocks) < count - done - 1:
             raise ValueError(
-                f"Model {model.name!r} has blocks inside blocks: with {gone.path!r} others went, "
-                f"and too few are left. Received: count={count}"
+                f"Model {model.name!r} has blocks inside blocks: removing {gone.path!r} removed "
+                f"others with it, and too few are left. Lower `count`. Received: count={count}"
             )
     return rebuild(model, read_channels(model), replaced=replaced)
 
 
 def _changes(functional, blocks, replaced, batches):
-    """Return how much the outputs change, relative to their mean square, without each block."""
+    """Return the relative mean squared change of the outputs without each block."""
     changes, size = np.zeros(len(blocks)), 0.0
     for batch in batches:
         inputs = functional._standardize_inputs(batch)
@@ -192,6 +193,7 @@ def _changes(functional, blocks, replaced, batches):
 
 
 def _outputs(functional, inputs, replaced):
+    """Return all outputs of a batch as one float64 vector."""
     outputs = keras.tree.flatten(run_graph(functional, inputs, replaced))
     return np.concatenate([np.asarray(x, dtype=np.float64).ravel() for x in outputs])
 
@@ -207,13 +209,14 @@ def _contributions(functional, blocks, replaced, batches):
 
 
 def _check(model, count, criterion, blocks):
+    """Raise ValueError for arguments that make no sense."""
     if count < 1:
         raise ValueError(f"`count` must be at least 1. Received: count={count!r}")
     if len(blocks) < count:
         raise ValueError(
-            f"Model {model.name!r} has {len(blocks)} residual blocks to choose from: "
+            f"Model {model.name!r} has {len(blocks)} residual blocks that can be removed: "
             f"{[block.path for block in blocks]}. Blocks that change the shape, or whose inner "
-            f"results are used elsewhere, have to stay. Received: count={count!r}"
+            f"results are used elsewhere, cannot. Received: count={count!r}"
         )
     if not callable(criterion) and criterion not in _CRITERIA:
         raise ValueError(

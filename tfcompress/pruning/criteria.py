@@ -1,4 +1,4 @@
-"""How much a weight matters: the smallest scores are masked first."""
+"""Importance criteria: the weights with the lowest scores are masked first."""
 
 import dataclasses
 from typing import ClassVar
@@ -9,15 +9,15 @@ from keras import ops
 
 
 class Criterion:
-    """What all criteria share. Subclasses are frozen, serialisable dataclasses.
+    """Base class of the importance criteria. Subclasses are frozen, serializable dataclasses.
 
     Attributes:
-        uses_gradients: whether ``contribution`` is summed up over the training steps.
-        forgets: whether that sum starts anew after each update of the masks.
+        uses_gradients: whether ``contribution`` is accumulated over the training steps.
+        resets: whether the accumulated sum restarts at zero after each update of the masks.
     """
 
     uses_gradients: ClassVar[bool] = False
-    forgets: ClassVar[bool] = False
+    resets: ClassVar[bool] = False
 
     def scores(
         self, weights: np.ndarray, kernel_index: int, accumulated: np.ndarray | None = None
@@ -26,7 +26,7 @@ class Criterion:
 
         Args:
             weights: the kernel, of any shape.
-            kernel_index: the position of the kernel among those that are pruned.
+            kernel_index: position of the kernel among the pruned ones.
             accumulated: the sum of the contributions, for a criterion that uses gradients.
         """
         raise NotImplementedError
@@ -36,12 +36,12 @@ class Criterion:
         raise NotImplementedError
 
     def get_config(self) -> dict:
-        """Return the arguments that rebuild the criterion."""
+        """Return the constructor arguments."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_config(cls, config):
-        """Rebuild a criterion from its configuration."""
+        """Create a criterion from its config."""
         return cls(**config)
 
 
@@ -68,10 +68,20 @@ class L2(Criterion):
         return np.square(weights)
 
 
+class _Accumulated(Criterion):
+    """A criterion whose score is the accumulated sum."""
+
+    uses_gradients: ClassVar[bool] = True
+
+    def scores(self, weights, kernel_index, accumulated=None):
+        """Return the sums."""
+        return accumulated
+
+
 @keras.saving.register_keras_serializable(package="tfcompress")
 @dataclasses.dataclass(frozen=True)
-class Taylor(Criterion):
-    """The change of the loss that removing the weight would make, to first order, squared.
+class Taylor(_Accumulated):
+    """The squared first-order change of the loss if the weight were removed.
 
     ``(gradient * weight) ** 2`` is summed over the steps between two updates, from the gradients
     that the optimizer applies: averaged over replicas and accumulation steps, clipped, unscaled.
@@ -79,12 +89,7 @@ class Taylor(Criterion):
     Source: Molchanov et al., "Importance estimation for neural network pruning", 2019, equation 8.
     """
 
-    uses_gradients: ClassVar[bool] = True
-    forgets: ClassVar[bool] = True
-
-    def scores(self, weights, kernel_index, accumulated=None):
-        """Return the sums."""
-        return accumulated
+    resets: ClassVar[bool] = True
 
     def contribution(self, gradient, weights):
         """Return the squared first-order change of the loss."""
@@ -93,21 +98,15 @@ class Taylor(Criterion):
 
 @keras.saving.register_keras_serializable(package="tfcompress")
 @dataclasses.dataclass(frozen=True)
-class Movement(Criterion):
+class Movement(_Accumulated):
     """How far training moves the weight away from zero, summed over the whole training.
 
-    ``-gradient * weight`` is positive where a step makes the weight larger. A masked weight keeps
-    its sum, and comes back, from zero, when others fall below it. Good for fine-tuning, where
-    large weights are large because of the earlier task.
+    ``-gradient * weight`` is positive if a step increases the magnitude of the weight. A masked
+    weight keeps its sum and returns, from zero, when others fall below it. Suited to fine-tuning,
+    where large weights may matter for the pretraining task alone.
 
     Source: Sanh et al., "Movement pruning", 2020, equation 3.
     """
-
-    uses_gradients: ClassVar[bool] = True
-
-    def scores(self, weights, kernel_index, accumulated=None):
-        """Return the sums."""
-        return accumulated
 
     def contribution(self, gradient, weights):
         """Return the movement away from zero."""
@@ -116,16 +115,13 @@ class Movement(Criterion):
 
 @keras.saving.register_keras_serializable(package="tfcompress")
 @dataclasses.dataclass(frozen=True)
-class Gradient(Criterion):
-    """The magnitude of the gradient, averaged over the steps since the last update.
-
-    What a masked weight would do for the loss if it grew: it says where, not which weights to keep.
+class Gradient(_Accumulated):
+    """The magnitude of the gradient since the last update: which masked weights should grow.
 
     Source: Evci et al., "Rigging the lottery", 2020.
     """
 
-    uses_gradients: ClassVar[bool] = True
-    forgets: ClassVar[bool] = True
+    resets: ClassVar[bool] = True
 
     def scores(self, weights, kernel_index, accumulated=None):
         """Return the magnitudes of the sums."""
@@ -139,16 +135,16 @@ class Gradient(Criterion):
 @keras.saving.register_keras_serializable(package="tfcompress")
 @dataclasses.dataclass(frozen=True)
 class Random(Criterion):
-    """A score drawn once for each weight: the baseline that a criterion has to beat.
+    """A random score for each weight, drawn once: the baseline for other criteria.
 
     Args:
-        seed: of the generator; the same seed gives the same masks.
+        seed: seed of the generator; the same seed gives the same masks.
     """
 
     seed: int = 0
 
     def scores(self, weights, kernel_index, accumulated=None):
-        """Return the draw, the same at each update, so that masks only grow."""
+        """Return the same random numbers at each update, so that masks only grow."""
         return np.random.default_rng([self.seed, kernel_index]).random(weights.shape)
 
 
@@ -156,15 +152,7 @@ NAMED = {"l1": L1, "l2": L2, "taylor": Taylor, "movement": Movement, "random": R
 
 
 def as_criterion(criterion) -> Criterion:
-    """Return the criterion that a name or an object means.
-
-    Args:
-        criterion: "l1", "l2", "taylor", "movement", "random", or a ``Criterion``.
-
-    Raises:
-        ValueError: the name is unknown.
-        TypeError: it is neither a name nor a ``Criterion``.
-    """
+    """Return the criterion that a name or an object stands for."""
     if isinstance(criterion, Criterion):
         return criterion
     if isinstance(criterion, str) and criterion in NAMED:

@@ -1,6 +1,6 @@
 """From scores to masks, and the constraint that keeps masked weights at zero.
 
-A mask is boolean and has the shape of its kernel: True where the weight is kept.
+A mask is a boolean array of the kernel's shape: True where the weight is kept.
 """
 
 import base64
@@ -11,14 +11,7 @@ from keras import ops
 
 
 def count_masked(groups: int, sparsity: float) -> int:
-    """Return how many of a kernel's weights, or groups of weights, are masked at a sparsity.
-
-    The exact product rounded to the nearest integer, halves to the even one; but one always
-    stays, so that no layer falls silent.
-
-    Args:
-        groups: the number of weights, or of groups that are masked together; at least 1.
-        sparsity: in [0, 1).
+    """Return how many of a kernel's weights or groups of weights to mask; one always stays.
 
     Example:
     >>> count_masked(16, 0.5), count_masked(10, 0.25), count_masked(4, 0.9)
@@ -28,14 +21,7 @@ def count_masked(groups: int, sparsity: float) -> int:
 
 
 def smallest(scores: np.ndarray, count: int) -> np.ndarray:
-    """Mark the ``count`` smallest scores; of equal scores, the first in memory order.
-
-    Args:
-        scores: any shape, without NaN.
-        count: how many to mark, from 0 to the number of scores.
-
-    Returns:
-        A boolean array of the shape of ``scores`` with exactly ``count`` True.
+    """Mark the ``count`` smallest scores; ties go to the first in memory order.
 
     Example:
     >>> smallest(np.array([3.0, 1.0, 2.0, 1.0]), 2)
@@ -45,7 +31,7 @@ def smallest(scores: np.ndarray, count: int) -> np.ndarray:
     if count == 0:
         return np.zeros(scores.shape, dtype=bool)
     threshold = flat.min()
-    # Weights masked before are all zero, and selection slows down tenfold among equal values.
+    # Weights masked before are all zero, and selection is ten times slower among equal values.
     above = flat[flat > threshold]
     lowest = flat.size - above.size
     if count > lowest:
@@ -57,18 +43,9 @@ def smallest(scores: np.ndarray, count: int) -> np.ndarray:
 
 
 def smallest_by_size(scores: np.ndarray, sizes: np.ndarray, total: int) -> np.ndarray:
-    """Mark the groups with the smallest scores that together hold ``total`` weights.
+    """Mark the groups with the smallest scores whose sizes add up to ``total``, or close to it.
 
-    Groups are taken in the order of their scores, equal ones in memory order, for as long as that
-    brings the sum of their sizes closer to ``total``: with groups of one weight it is exact.
-
-    Args:
-        scores: of shape (n,), without NaN; infinite for a group that must stay.
-        sizes: the number of weights of each group, of shape (n,).
-        total: the number of weights to mark.
-
-    Returns:
-        A boolean array of shape (n,).
+    Groups are taken in the order of their scores, shape (n,); infinite scores are never taken.
 
     Example:
     >>> smallest_by_size(np.array([1.0, 3.0, 2.0]), np.array([4, 4, 2]), 6)
@@ -87,21 +64,21 @@ def smallest_by_size(scores: np.ndarray, sizes: np.ndarray, total: int) -> np.nd
 
 @keras.saving.register_keras_serializable(package="tfcompress")
 class MaskConstraint(keras.constraints.Constraint):
-    """Keep the weights outside a mask at zero, after applying the user's own constraint.
+    """Keep masked weights at zero, after applying the user's own constraint.
 
     Keras optimizers apply the constraint of a variable after each update, inside the compiled
-    step. The mask is a variable, so a new one takes effect without tracing the step again. It
-    takes one byte a weight, and is not one of the model's weights.
+    step. The mask is a variable: a new mask takes effect without retracing. It takes one byte per
+    weight and is not part of the model's weights.
 
     Args:
-        mask: boolean array of the shape of the variable, True where the weight is kept.
-        constraint: the constraint that the variable had before, applied first; or None.
+        mask: boolean array of the variable's shape, True where the weight is kept.
+        constraint: the constraint to apply first; or None.
 
     Attributes:
         mask: the variable that holds the mask.
         constraint: as given.
-        masked: the number of weights outside the mask.
-        threshold: the smallest score that was kept at the last update of the mask; None before it.
+        masked: the number of masked weights.
+        threshold: the smallest score kept at the last update of the mask; None before it.
 
     Example:
     >>> diagonal = MaskConstraint(np.eye(3, dtype=bool))
@@ -122,7 +99,7 @@ class MaskConstraint(keras.constraints.Constraint):
         self.threshold = None
 
     def __call__(self, w):
-        """Return the constrained weights, zero outside the mask."""
+        """Return the constrained weights, zero where masked."""
         if self.constraint is not None:
             w = self.constraint(w)
         w = ops.convert_to_tensor(w)
@@ -130,7 +107,7 @@ class MaskConstraint(keras.constraints.Constraint):
         return ops.where(self.mask, w, ops.zeros((), w.dtype))
 
     def get_config(self):
-        """Return what rebuilds the constraint, the mask included, packed to a bit a weight."""
+        """Return the constructor arguments, the mask packed into bits."""
         mask = ops.convert_to_numpy(self.mask)
         return {
             "shape": list(mask.shape),
@@ -140,7 +117,7 @@ class MaskConstraint(keras.constraints.Constraint):
 
     @classmethod
     def from_config(cls, config):
-        """Rebuild the constraint from its configuration."""
+        """Create the constraint from its config."""
         bits = np.frombuffer(base64.b64decode(config["packed_mask"]), dtype=np.uint8)
         shape = config["shape"]
         mask = np.unpackbits(bits, count=int(np.prod(shape))).reshape(shape)

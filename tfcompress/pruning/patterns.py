@@ -1,7 +1,8 @@
-"""Which weights are masked together.
+"""Sparsity patterns: which weights are masked together.
 
-Every docstring works the pattern at 50 % on this kernel of a Dense layer with four inputs (rows)
-and four outputs (columns), shown by magnitude::
+A pattern pools the scores of weights into scores of groups, and spreads a decision about groups
+back to the weights. Every docstring shows the pattern at 50 % on this kernel of a Dense layer with
+four inputs (rows) and four outputs (columns), by magnitude::
 
     9 2 7 1
     4 8 3 6
@@ -16,25 +17,50 @@ import re
 import keras
 import numpy as np
 
-from tfcompress.pruning.pattern import Pattern
+
+class Pattern:
+    """Base class of the sparsity patterns. Subclasses are frozen, serializable dataclasses."""
+
+    def check(self, path: str, shape: tuple[int, ...], output_axes: tuple[int, ...]) -> None:
+        """Raise ValueError, naming the kernel, if the pattern does not fit its shape."""
+
+    def check_sparsity(self, final: float, highest: float) -> None:
+        """Raise ValueError if the pattern cannot reach the sparsities of a schedule."""
+
+    def pool(self, scores: np.ndarray, output_axes: tuple[int, ...]) -> np.ndarray:
+        """Return a score for each group; infinite where the group must be kept.
+
+        Args:
+            scores: a score for each weight, of the kernel's shape.
+            output_axes: the kernel's axes that index output channels.
+        """
+        raise NotImplementedError
+
+    def spread(self, groups: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """Return the value of its group for each weight.
+
+        Args:
+            groups: an array as returned by ``pool``.
+            shape: the shape of the kernel.
+        """
+        raise NotImplementedError
+
+    def sizes(self, shape: tuple[int, ...], output_axes: tuple[int, ...]) -> np.ndarray:
+        """Return the number of weights of each group, in the shape that ``pool`` returns."""
+        raise NotImplementedError
+
+    def get_config(self) -> dict:
+        """Return the constructor arguments."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_config(cls, config):
+        """Create a pattern from its config."""
+        return cls(**config)
 
 
-@keras.saving.register_keras_serializable(package="tfcompress")
-@dataclasses.dataclass(frozen=True)
-class Element(Pattern):
-    """Each weight by itself: the most accurate pattern, and the one that few kernels profit from.
-
-    Example: the eight smallest of sixteen weights go::
-
-        9 2 7 1      9 . 7 .
-        4 8 3 6  ->  . 8 . 6
-        5 1 8 2      5 . 8 .
-        6 7 2 3      6 7 . .
-    """
-
-    def pool(self, scores, output_axes):
-        """Return the scores: each weight is a group."""
-        return scores
+class _SingleWeights(Pattern):
+    """A pattern whose groups are single weights."""
 
     def spread(self, groups, shape):
         """Return the groups: each is a weight."""
@@ -47,30 +73,48 @@ class Element(Pattern):
 
 @keras.saving.register_keras_serializable(package="tfcompress")
 @dataclasses.dataclass(frozen=True)
+class Element(_SingleWeights):
+    """Single weights: the most accurate pattern; few kernels run it faster.
+
+    Example: the eight smallest of sixteen weights are masked::
+
+        9 2 7 1      9 . 7 .
+        4 8 3 6  ->  . 8 . 6
+        5 1 8 2      5 . 8 .
+        6 7 2 3      6 7 . .
+    """
+
+    def pool(self, scores, output_axes):
+        """Return the scores: each weight is a group."""
+        return scores
+
+
+@keras.saving.register_keras_serializable(package="tfcompress")
+@dataclasses.dataclass(frozen=True)
 class Block(Pattern):
-    """Blocks of weights, the shape that a sparse kernel loads at once.
+    """Blocks of weights of the shape that a sparse kernel loads at once.
 
     Args:
         shape: the size of a block along the last axes of the kernel; 1 along the axes before. In
             Keras a Dense kernel is (inputs, outputs) and a Conv2D kernel (height, width, inputs,
             outputs): (1, 4) is four outputs of one input, (16, 1) sixteen inputs of one output,
             (3, 3, 1, 1) a whole spatial filter. Blocks at the edge may be smaller.
-        pooling: "average" or "max": what a block's score is made of.
+        pooling: "average" or "max": how the scores of a block are pooled.
 
     Raises:
-        ValueError: ``shape`` holds no positive integers, or ``pooling`` is unknown; for a kernel:
-            the block has more axes than it.
+        ValueError: ``shape`` is not made of positive integers, ``pooling`` is unknown, or a kernel
+            has fewer axes than the block.
 
-    Example: with blocks of (1, 2), two neighbours in a row go together. The averages are
-    5.5 and 4, 6 and 4.5, 3 and 5, 6.5 and 2.5; the four smallest blocks go::
+    Example: blocks of (1, 2) are two neighbors in a row. Their averages are 5.5 and 4, 6 and 4.5,
+    3 and 5, 6.5 and 2.5; the four smallest blocks are masked::
 
         9 2 7 1      9 2 . .
         4 8 3 6  ->  4 8 . .
         5 1 8 2      . . 8 2
         6 7 2 3      6 7 . .
 
-    With max pooling they are 9 and 7, 8 and 6, 5 and 8, 7 and 3; of the two at 7, the first in
-    memory order goes::
+    Their maxima are 9 and 7, 8 and 6, 5 and 8, 7 and 3; of the two at 7, the first in memory order
+    is masked::
 
         9 2 7 1      9 2 . .
         4 8 3 6  ->  4 8 . .
@@ -82,7 +126,7 @@ class Block(Pattern):
     pooling: str = "average"
 
     def __post_init__(self):
-        # Lists come from configurations.
+        # Configs hold lists.
         object.__setattr__(self, "shape", tuple(self.shape))
         if not self.shape or not all(isinstance(n, int) and n >= 1 for n in self.shape):
             raise ValueError(
@@ -95,12 +139,12 @@ class Block(Pattern):
             )
 
     def check(self, path, shape, output_axes):
-        """Refuse a kernel of fewer axes than the block."""
+        """Raise ValueError if a kernel has fewer axes than the block."""
         if len(self.shape) > len(shape):
             raise ValueError(
-                f"Kernel {path!r} has {len(shape)} axes, fewer than the block. Give a block of as "
-                f"many, or leave the layer out with `layers=`. Received: shape={self.shape} for a "
-                f"kernel of shape {shape}"
+                f"Kernel {path!r} has {len(shape)} axes, fewer than the block. Use a block with at "
+                f"most {len(shape)} axes, or exclude the layer with `layers=`. "
+                f"Received: shape={self.shape} for a kernel of shape {shape}"
             )
 
     def pool(self, scores, output_axes):
@@ -131,31 +175,30 @@ class Block(Pattern):
 
 @keras.saving.register_keras_serializable(package="tfcompress")
 @dataclasses.dataclass(frozen=True)
-class NofM(Pattern):
-    """At most ``n`` weights kept of every ``m`` neighbours: 2:4 for sparse tensor cores.
+class NofM(_SingleWeights):
+    """At most ``n`` of every ``m`` neighboring weights are kept: 2:4 for sparse tensor cores.
 
-    Only the ``m - n`` smallest of each ``m`` are ever masked. On the way to the final sparsity of
-    1 - n / m, the smallest of these go first, as the schedule says.
+    Only the ``m - n`` smallest of each ``m`` are ever masked. Until the schedule reaches its final
+    sparsity of 1 - n / m, the smallest of these are masked first.
 
     Args:
-        n: how many weights are kept, at least 1.
-        m: of how many neighbours, more than ``n``.
-        axis: the kernel's axis along which neighbours lie; by default its last axis that does not
-            index output channels, the inputs of a Dense or of a convolution.
+        n: number of weights to keep, at least 1.
+        m: number of neighbors, more than ``n``.
+        axis: the kernel's axis along which neighbors lie; by default its last axis that does not
+            index output channels: the inputs of a Dense layer or a convolution.
 
     Raises:
-        ValueError: ``n`` and ``m`` are no integers with 1 <= n < m; for a kernel: ``m`` does not
-            divide the axis, or there is no such axis; for a schedule: it does not end at
-            1 - n / m.
+        ValueError: ``n`` and ``m`` are not integers with 1 <= n < m; ``m`` does not divide the
+            axis of a kernel, or there is no such axis; or the schedule does not end at 1 - n / m.
 
-    Example: 2:4 along the inputs, that is down each column, keeps two of every four::
+    Example: 2:4 along the inputs (down each column) keeps two of every four::
 
         9 2 7 1      9 . 7 .
         4 8 3 6  ->  . 8 . 6
         5 1 8 2      . . 8 .
         6 7 2 3      6 7 . 3
 
-    At a sparsity of 25 %, on the way there, the four smallest of those eight are gone::
+    At a sparsity of 25 %, on the way there, the four smallest of those eight are masked::
 
         9 2 7 1      9 . 7 .
         4 8 3 6  ->  4 8 3 6
@@ -178,7 +221,7 @@ class NofM(Pattern):
             )
 
     def check(self, path, shape, output_axes):
-        """Refuse a kernel whose axis ``m`` does not divide."""
+        """Raise ValueError if ``m`` does not divide the axis of a kernel."""
         axis = self._axis(len(shape), output_axes)
         if not -len(shape) <= axis < len(shape):
             raise ValueError(
@@ -188,37 +231,29 @@ class NofM(Pattern):
         if shape[axis] % self.m:
             raise ValueError(
                 f"{self.n}:{self.m} needs an axis that {self.m} divides, but axis {axis} of kernel "
-                f"{path!r} has {shape[axis]} weights. Choose another axis or pattern, or leave "
-                f"the layer out with `layers=`. Received: a kernel of shape {shape}"
+                f"{path!r} has {shape[axis]} weights. Choose another axis or pattern, or exclude "
+                f"the layer with `layers=`. Received: a kernel of shape {shape}"
             )
 
     def check_sparsity(self, final, highest):
-        """Refuse a sparsity that the pattern does not have."""
+        """Raise ValueError unless a schedule ends at the pattern's sparsity."""
         target = 1.0 - self.n / self.m
         if not math.isclose(final, target, abs_tol=1e-6) or highest > final:
             raise ValueError(
-                f"A kernel that is {self.n}:{self.m} sparse has a sparsity of {target:.6g}: the "
-                "schedule must end there and never go beyond. "
-                f"Received: a final sparsity of {final:.6g}, at most {highest:.6g} on the way"
+                f"A {self.n}:{self.m} sparse kernel has a sparsity of {target:.6g}: the schedule "
+                "must end there and must not exceed it. "
+                f"Received: a final sparsity of {final:.6g} and a peak of {highest:.6g}"
             )
 
     def pool(self, scores, output_axes):
         """Return the scores, infinite for the ``n`` largest of each ``m``."""
         axis = self._axis(scores.ndim, output_axes)
         rows = np.moveaxis(scores, axis, -1)
-        neighbours = rows.reshape(*rows.shape[:-1], -1, self.m)
-        order = np.argsort(neighbours, axis=-1, kind="stable")
-        pooled = neighbours.astype(np.promote_types(scores.dtype, np.float32))
+        neighbors = rows.reshape(*rows.shape[:-1], -1, self.m)
+        order = np.argsort(neighbors, axis=-1, kind="stable")
+        pooled = neighbors.astype(np.promote_types(scores.dtype, np.float32))
         np.put_along_axis(pooled, order[..., self.m - self.n :], np.inf, axis=-1)
         return np.moveaxis(pooled.reshape(rows.shape), -1, axis)
-
-    def spread(self, groups, shape):
-        """Return the groups: each is a weight."""
-        return groups
-
-    def sizes(self, shape, output_axes):
-        """Return ones."""
-        return np.broadcast_to(np.int64(1), shape)
 
     def _axis(self, rank, output_axes):
         if self.axis is not None:
@@ -229,12 +264,13 @@ class NofM(Pattern):
 @keras.saving.register_keras_serializable(package="tfcompress")
 @dataclasses.dataclass(frozen=True)
 class Channel(Pattern):
-    """All the weights of an output channel together: a step before the channel is removed.
+    """All the weights of an output channel: a step towards removing the channel.
 
-    The output of a masked channel is its bias alone. Leave the last layer out with ``layers=``:
-    its channels are the model's answers.
+    A masked channel outputs its bias. Exclude the last layer with ``layers=``: its channels are the
+    model's outputs.
 
-    Example: the columns, outputs of a Dense, average 6, 4.5, 5 and 3; the two smallest go::
+    Example: the columns, outputs of a Dense layer, average 6, 4.5, 5 and 3; the two smallest are
+    masked::
 
         9 2 7 1      9 . 7 .
         4 8 3 6  ->  4 . 3 .
@@ -260,14 +296,7 @@ class Channel(Pattern):
 
 
 def as_pattern(pattern) -> Pattern:
-    """Return the pattern that a name or an object means.
-
-    Args:
-        pattern: "element", "channel", "N:M" such as "2:4", or a ``Pattern``.
-
-    Raises:
-        ValueError: the name is unknown.
-        TypeError: it is neither a name nor a ``Pattern``.
+    """Return the pattern that a name, such as "2:4", or an object stands for.
 
     Example:
     >>> as_pattern("2:4")

@@ -2,41 +2,27 @@
 
 import keras
 import numpy as np
+from keras import ops
 
 from tfcompress.keras_graph.custom_kernels import find_all_kernels
 from tfcompress.keras_graph.kernels import Kernel
 from tfcompress.keras_graph.selection import LayerSelector, frozen_layers
-from tfcompress.pruning.allocation import Allocation
+from tfcompress.keras_graph.wrapper import require_built
 from tfcompress.pruning.criteria import Criterion
-from tfcompress.pruning.gradients import GradientSums
 from tfcompress.pruning.masks import MaskConstraint
-from tfcompress.pruning.pattern import Pattern
+from tfcompress.pruning.patterns import Pattern
+from tfcompress.pruning.sparsity_distribution import SparsityDistribution
 
 
 def prunable_kernels(
     model: keras.Model, layers: LayerSelector = None, depthwise: bool = False
 ) -> list[Kernel]:
-    """List the kernels that pruning may work on, checked.
-
-    Args:
-        model: a built Keras model, or one wrapped for quantization or distillation.
-        layers: which layers; see ``select_layers``.
-        depthwise: whether depthwise kernels, which hold few weights and much accuracy, count.
-
-    Raises:
-        TypeError: ``layers`` is not a selector.
-        ValueError: the model is not built, ``layers`` matches nothing or nothing with a kernel,
-            a layer is frozen, or a kernel holds NaN or infinity.
-    """
-    if not model.built:
-        raise ValueError(
-            f"Model {model.name!r} is not built, so it has no weights to prune. Call it once on a "
-            "batch, give it an `Input`, or call `model.build(input_shape)` first."
-        )
+    """List the kernels to prune, checked; depthwise ones, which hold few weights, on request."""
+    require_built(model)
     found = find_all_kernels(model, layers)
     kernels = [kernel for kernel in found if depthwise or not kernel.depthwise]
     if not kernels:
-        hint = "depthwise ones take `prune_depthwise=True`" if found else "none has a kernel"
+        hint = "depthwise ones require `prune_depthwise=True`" if found else "none has a kernel"
         raise ValueError(
             f"`layers` selects no kernel to prune in model {model.name!r}: {hint}. "
             f"Received: layers={layers!r}"
@@ -50,32 +36,96 @@ def prunable_kernels(
             raise ValueError(
                 f"Layer {layer_path!r} is frozen{within}, so its kernel of shape "
                 f"{tuple(kernel.variable.shape)} cannot adapt to pruning. Set "
-                "`layer.trainable = True`, or leave the layer out with `layers=`. "
+                "`layer.trainable = True`, or exclude the layer with `layers=`. "
                 "Received: trainable=False"
             )
         _read(kernel)
     return kernels
 
 
+class GradientSums:
+    """Variables that accumulate ``criterion.contribution`` inside the compiled step.
+
+    Keras optimizers pass each final gradient (summed over replicas, unscaled, averaged over
+    accumulation steps, clipped) to ``update_step``. While attached, an instance attribute wraps
+    that method. It takes effect when the training step is traced.
+    """
+
+    def __init__(self, model: keras.Model, kernels: list[Kernel], criterion: Criterion):
+        self._strategy = model.distribute_strategy
+        self._kernels = kernels
+        self._criterion = criterion
+        self._optimizer = None
+        with self._strategy.scope():
+            self._sums = [
+                keras.Variable(
+                    initializer="zeros",
+                    shape=kernel.variable.shape,
+                    dtype="float32",
+                    trainable=False,
+                    name="gradient_sum",
+                )
+                for kernel in kernels
+            ]
+
+    def attach(self, optimizer: keras.Optimizer) -> None:
+        """Accumulate the gradients of an optimizer from the next tracing of the step on."""
+        # Loss scaling hands unscaled gradients to the optimizer inside, and skips bad ones.
+        while hasattr(optimizer, "inner_optimizer"):
+            optimizer = optimizer.inner_optimizer
+        self._optimizer = optimizer
+        sums = {
+            optimizer._var_key(kernel.variable): total
+            for kernel, total in zip(self._kernels, self._sums, strict=True)
+        }
+        update_step = optimizer.update_step
+
+        def accumulating_update_step(gradient, variable, learning_rate):
+            total = sums.get(optimizer._var_key(variable))
+            if total is not None:
+                # An embedding's gradient is sparse: converting makes it dense.
+                added = self._criterion.contribution(
+                    ops.cast(ops.convert_to_tensor(gradient), "float32"),
+                    ops.cast(ops.convert_to_tensor(variable), "float32"),
+                )
+                optimizer.assign_add(total, added)
+            return update_step(gradient, variable, learning_rate)
+
+        # Written to __dict__: the optimizer's own __setattr__ would try to track the value.
+        optimizer.__dict__["update_step"] = accumulating_update_step
+
+    def detach(self) -> None:
+        """Restore the optimizer; steps traced before still accumulate."""
+        if self._optimizer is not None:
+            self._optimizer.__dict__.pop("update_step", None)
+            self._optimizer = None
+
+    def read(self) -> list[np.ndarray]:
+        """Return the sums, one array per kernel."""
+        return [ops.convert_to_numpy(total) for total in self._sums]
+
+    def write(self, values: list[np.ndarray]) -> None:
+        """Set the sums."""
+        with self._strategy.scope():
+            for total, value in zip(self._sums, values, strict=True):
+                total.assign(value)
+
+    def reset(self) -> None:
+        """Set the sums to zero."""
+        self.write([np.zeros(total.shape, np.float32) for total in self._sums])
+
+
 class Pruner:
-    """Masks on a model's kernels: made by ``update``, kept by constraints in the compiled step.
+    """Masks on a model's kernels: set by ``update``, kept by constraints in the compiled step.
 
-    The constraints stay on the variables after training, so that the model stays sparse if it is
-    trained further; they are not part of what Keras saves. ``remove_masks`` takes them off.
-
-    Args:
-        model: the model, for its distribution strategy.
-        kernels: as returned by ``prunable_kernels``.
-        pattern: which weights go together.
-        criterion: which go first.
-        allocation: how many of each kernel.
+    The constraints stay on the variables after training, so that further training keeps the model
+    sparse; Keras does not save them. ``remove_masks`` takes them off.
 
     Attributes:
-        kernels: as given.
-        sparsity: the share of weights that the masks keep at zero.
+        kernels: the kernels, as returned by ``prunable_kernels``.
+        sparsity: the fraction of weights that the masks keep at zero.
         gradients: the sums of a criterion that uses gradients; None for others.
-        needs_tracing: whether a constraint or a sum is new, so that a training step that was
-            compiled before does not know it.
+        needs_tracing: whether a training step compiled before lacks a constraint or a sum.
     """
 
     def __init__(
@@ -84,13 +134,13 @@ class Pruner:
         kernels: list[Kernel],
         pattern: Pattern,
         criterion: Criterion,
-        allocation: Allocation,
+        distribution: SparsityDistribution,
     ):
         self.kernels = kernels
         self._strategy = model.distribute_strategy
         self._pattern = pattern
         self._criterion = criterion
-        self._allocation = allocation
+        self._distribution = distribution
         self.gradients = None
         if criterion.uses_gradients:
             self.gradients = GradientSums(model, kernels, criterion)
@@ -105,38 +155,33 @@ class Pruner:
                     kernel.variable.constraint = constraint
                     self.needs_tracing = True
                 self._constraints.append(constraint)
-        self.sparsity = _share_of_zeros(self.masks())
+        self.sparsity = _sparsity(self.masks())
 
-    def share_of_zeros(self) -> float:
-        """Count the zeros among the weights; return their share."""
-        weights = [kernel.variable.value.numpy() for kernel in self.kernels]
-        return 1.0 - sum(map(np.count_nonzero, weights)) / sum(w.size for w in weights)
+    def weight_sparsity(self) -> float:
+        """Return the fraction of weights that are zero, masked or not."""
+        return _sparsity([kernel.variable.value.numpy() for kernel in self.kernels])
 
-    def prunes_the_same(self, other: "Pruner") -> bool:
-        """Tell whether another pruner works on the very same variables, in the same order."""
+    def has_kernels_of(self, other: "Pruner") -> bool:
+        """Return whether another pruner has the same variables in the same order."""
         ours, theirs = ([id(k.variable) for k in pruner.kernels] for pruner in (self, other))
         return ours == theirs
 
     def masks(self) -> list[np.ndarray]:
-        """Return the masks, one for each kernel."""
+        """Return the masks, one per kernel."""
         return [constraint.mask.value.numpy() for constraint in self._constraints]
 
     def update(self, sparsity: float) -> None:
-        """Choose new masks at a sparsity from the present weights, and apply them at once.
-
-        Raises:
-            ValueError: a kernel holds NaN or infinity.
-        """
+        """Choose masks for a sparsity from the present weights and apply them at once."""
         weights = [_read(kernel) for kernel in self.kernels]
         masks, thresholds = self._choose(sparsity, weights)
         for constraint, threshold in zip(self._constraints, thresholds, strict=True):
             constraint.threshold = threshold
         self._assign(masks, weights)
-        if self._criterion.forgets:
+        if self._criterion.resets:
             self.gradients.reset()
 
     def _choose(self, sparsity, weights):
-        """Return for each kernel its mask at a sparsity and the smallest score that is kept."""
+        """Return each kernel's mask at a sparsity, and its smallest score that is kept."""
         sums = self.gradients.read() if self.gradients else [None] * len(self.kernels)
         scores, sizes = [], []
         for index, kernel in enumerate(self.kernels):
@@ -145,7 +190,7 @@ class Pruner:
                 score = self._ranked_to_regrow(score, index)
             scores.append(self._pattern.pool(score, kernel.output_axes))
             sizes.append(self._pattern.sizes(score.shape, kernel.output_axes))
-        masked = self._allocation.choose(scores, sizes, sparsity)
+        masked = self._distribution.choose(scores, sizes, sparsity)
         masks = [
             self._pattern.spread(~groups, tuple(kernel.variable.shape))
             for kernel, groups in zip(self.kernels, masked, strict=True)
@@ -155,20 +200,17 @@ class Pruner:
         return masks, [float(value) if np.isfinite(value) else None for value in kept]
 
     def _ranked_to_regrow(self, score, index):
-        """Rank equal scores of masked weights at random, so that regrowth is not all in one corner.
-
-        Weights that are zero have magnitudes of zero, which say nothing of which to bring back.
-        """
+        """Rank the masked weights, which all score 0, at random, so that regrowth is spread out."""
         masked = ~self._constraints[index].mask.value.numpy() & (score == 0)
         draw = np.random.default_rng(index).random(score.shape, dtype=np.float32)
         return np.where(masked, -draw, score)
 
     def set_masks(self, masks: list[np.ndarray]) -> None:
-        """Set the masks and zero the weights outside them now, so that any checkpoint is sparse."""
+        """Set the masks and zero the masked weights now, so that every checkpoint is sparse."""
         self._assign(masks, [kernel.variable.value.numpy() for kernel in self.kernels])
 
     def open(self) -> None:
-        """Let all weights move again; those that are zero stay so until the next step."""
+        """Let all weights train again; zeros remain until the next step."""
         with self._strategy.scope():
             for constraint in self._constraints:
                 constraint.mask.assign(np.ones(constraint.mask.shape, dtype=bool))
@@ -176,10 +218,11 @@ class Pruner:
         self.sparsity = 0.0
 
     def apply(self) -> None:
-        """Zero the weights outside the masks."""
+        """Zero the masked weights."""
         self.set_masks(self.masks())
 
     def _assign(self, masks, weights):
+        """Set the masks, and the masked weights to zero."""
         with self._strategy.scope():
             for kernel, constraint, mask, values in zip(
                 self.kernels, self._constraints, masks, weights, strict=True
@@ -189,16 +232,12 @@ class Pruner:
                 constraint.masked = mask.size - int(np.count_nonzero(mask))
                 masked = np.where(mask, values, np.zeros((), values.dtype))
                 kernel.variable.value.assign(masked.astype(kernel.variable.dtype, copy=False))
-        self.sparsity = _share_of_zeros(masks)
+        self.sparsity = _sparsity(masks)
 
     def recover(self, sparsity: float) -> bool:
-        """Take the zeros among the weights for masks, if they are what an update would leave.
+        """Take the zeros among the weights as masks if an update to ``sparsity`` left them.
 
-        Args:
-            sparsity: what the schedule asked for when the weights were saved.
-
-        Returns:
-            Whether the model holds exactly as many zeros as that update masks, and some.
+        Returns whether the model holds exactly as many zeros as that update masks, and some.
         """
         weights = [_read(kernel) for kernel in self.kernels]
         zeros = [values == 0 for values in weights]
@@ -211,29 +250,30 @@ class Pruner:
         return recovered
 
 
-def _share_of_zeros(masks):
-    kept = sum(int(np.count_nonzero(mask)) for mask in masks)
-    return 1.0 - kept / sum(mask.size for mask in masks)
+def _sparsity(arrays):
+    """Return the fraction of zeros."""
+    nonzero = sum(int(np.count_nonzero(array)) for array in arrays)
+    return 1.0 - nonzero / sum(array.size for array in arrays)
 
 
 def _read(kernel):
-    """Return a kernel's weights as float32 or wider, checked."""
+    """Return a kernel's weights as float32 or wider, checked to be finite."""
     weights = kernel.variable.value.numpy()
     weights = weights.astype(np.promote_types(weights.dtype, np.float32), copy=False)
     finite = np.isfinite(weights)
     if not finite.all():
         raise ValueError(
-            f"Kernel {kernel.path!r} holds {np.count_nonzero(~finite)} weights that are no finite "
-            "numbers, so they cannot be ranked: the training has diverged, or the model was loaded "
-            f"from a broken file. Received: {weights[~finite][0]} in shape {weights.shape}"
+            f"Kernel {kernel.path!r} holds {np.count_nonzero(~finite)} NaN or infinite weights, "
+            "which cannot be ranked: the training has diverged, or the model was loaded from a "
+            f"broken file. Received: {weights[~finite][0]} in shape {weights.shape}"
         )
     return weights
 
 
 def remove_masks(model: keras.Model) -> None:
-    """Take the masks off a model's kernels, so that further training may use every weight.
+    """Remove the masks from a model's kernels, so that further training uses every weight.
 
-    The constraints that the user had set stay. There is no need for this before saving or export.
+    The user's own constraints stay. Saving and exporting do not require this.
 
     Args:
         model: a model that was pruned.

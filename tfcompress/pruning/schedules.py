@@ -1,24 +1,160 @@
-"""The courses that sparsity can take; ``schedule`` says what they share."""
+"""Schedules: the target sparsity at each training step.
+
+A schedule is a frozen, serializable function of the step. Step ``t`` means that ``t`` batches have
+been trained since pruning started. Masks are updated at ``begin_step``, then every ``frequency``
+steps, and last at ``end_step``. Without a frequency there are twenty updates.
+"""
 
 import dataclasses
 import math
-from typing import ClassVar
+import numbers
 
 import keras
 
-from tfcompress.pruning.schedule import TO_THE_END, Schedule, is_number
+TO_THE_END = -1
+_UPDATES = 20
+_LONGEST_INTERVAL = 100  # steps; by then an update costs little in comparison
+
+
+class Schedule:
+    """Base class of the schedules: when masks are updated. Subclasses are frozen dataclasses.
+
+    Args:
+        begin_step: the first step, in batches, at which masks are updated.
+        end_step: the step at which the final sparsity is reached; -1 for the end of training.
+        frequency: number of steps between updates; ``None`` for a twentieth of the schedule, at
+            most 100 steps.
+
+    Raises:
+        ValueError: a sparsity is outside [0, 1), a step is not a non-negative integer,
+            ``end_step`` precedes ``begin_step``, or ``frequency`` is below 1.
+    """
+
+    begin_step: int
+    end_step: int
+    frequency: int | None
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            if field.name.endswith("_sparsity"):
+                check_sparsity(type(self).__name__, field.name, getattr(self, field.name))
+        self._check_step("begin_step", minimum=0)
+        self._check_step("end_step", minimum=TO_THE_END)
+        if self.frequency is not None:
+            self._check_step("frequency", minimum=1)
+        if self.end_step != TO_THE_END and self.end_step < self.begin_step:
+            raise ValueError(
+                f"`begin_step` of {type(self).__name__} must not exceed `end_step`. Received: "
+                f"begin_step={self.begin_step}, end_step={self.end_step}"
+            )
+
+    def _check_step(self, name, minimum):
+        """Raise ValueError unless a field is an integer of at least a minimum."""
+        value = getattr(self, name)
+        integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+        if not integer or value < minimum:
+            raise ValueError(
+                f"`{name}` of {type(self).__name__} must be an integer of at least {minimum}. "
+                f"Received: {name}={value!r}"
+            )
+
+    @property
+    def initial(self) -> float:
+        """The sparsity at ``begin_step``."""
+        return self.at(0.0)
+
+    @property
+    def final(self) -> float:
+        """The sparsity from ``end_step`` on."""
+        return self.at(1.0)
+
+    @property
+    def highest(self) -> float:
+        """The largest sparsity of the schedule."""
+        return max(self.initial, self.final)
+
+    @property
+    def interval(self) -> int:
+        """The number of steps between updates."""
+        if self.frequency is not None:
+            return self.frequency
+        if self.end_step == TO_THE_END:
+            return _LONGEST_INTERVAL
+        return min(max((self.end_step - self.begin_step) // _UPDATES, 1), _LONGEST_INTERVAL)
+
+    def at(self, progress: float) -> float:
+        """Return the sparsity at a fraction ``progress`` in [0, 1] of the schedule."""
+        raise NotImplementedError
+
+    def __call__(self, step: int) -> float:
+        """Return the target sparsity at a step; 0 before ``begin_step``."""
+        if step < self.begin_step:
+            return 0.0
+        if self.initial == self.final == self.highest:
+            return self.final
+        if self.end_step == TO_THE_END:
+            raise ValueError(
+                f"{type(self).__name__} lasts to the end of the training (end_step=-1), whose "
+                "length is unknown here. Call `schedule.ending_at(last_step)` first. "
+                f"Received: step={step}"
+            )
+        if step >= self.end_step:
+            return self.final
+        return self.at((step - self.begin_step) / (self.end_step - self.begin_step))
+
+    def last_update(self, step: int) -> int | None:
+        """Return the last update step up to ``step``; None before ``begin_step``."""
+        if step < self.begin_step:
+            return None
+        if self.end_step != TO_THE_END and step >= self.end_step:
+            return self.end_step
+        return step - (step - self.begin_step) % self.interval
+
+    def ending_at(self, step: int) -> "Schedule":
+        """Return the schedule with ``end_step=-1`` replaced by a step."""
+        if self.end_step != TO_THE_END:
+            return self
+        if step < self.begin_step:
+            raise ValueError(
+                f"Training ends at step {step}, before {type(self).__name__} begins. Train longer "
+                f"or set an earlier `begin_step`. Received: begin_step={self.begin_step}"
+            )
+        return dataclasses.replace(self, end_step=step)
+
+    def get_config(self) -> dict:
+        """Return the constructor arguments."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_config(cls, config):
+        """Create a schedule from its config."""
+        return cls(**config)
+
+
+def is_number(value) -> bool:
+    """Return whether a value is a real number; booleans are not."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def check_sparsity(owner: str, name: str, value) -> None:
+    """Raise ValueError unless a value is a sparsity in [0, 1)."""
+    if not is_number(value) or not 0.0 <= value < 1.0:
+        raise ValueError(
+            f"`{name}` of {owner} is the fraction of zero weights and must lie in [0, 1). "
+            f"Received: {name}={value!r}"
+        )
 
 
 @keras.saving.register_keras_serializable(package="tfcompress")
 @dataclasses.dataclass(frozen=True)
 class ConstantSparsity(Schedule):
-    """The same sparsity from ``begin_step`` on; which weights are masked may change until the end.
+    """A constant sparsity from ``begin_step`` on; the choice of masked weights is still updated.
 
     Args:
-        target_sparsity: share of weights that are zero, in [0, 1).
+        target_sparsity: fraction of weights that are zero, in [0, 1).
         begin_step: the first step, in batches, at which masks are updated.
-        end_step: the step of the last update; -1 for the end of the training.
-        frequency: the number of steps between updates; see ``Schedule``.
+        end_step: the step of the last update; -1 for the end of training.
+        frequency: number of steps between updates; see ``Schedule``.
 
     Raises:
         ValueError: see ``Schedule``.
@@ -33,30 +169,28 @@ class ConstantSparsity(Schedule):
     end_step: int = TO_THE_END
     frequency: int | None = None
 
-    _sparsity_fields: ClassVar[tuple[str, ...]] = ("target_sparsity",)
-
     def at(self, progress):
-        """Return the target, whatever the progress."""
+        """Return the target."""
         return self.target_sparsity
 
 
 @keras.saving.register_keras_serializable(package="tfcompress")
 @dataclasses.dataclass(frozen=True)
 class PolynomialDecay(Schedule):
-    """Fast at first, when many weights matter little, then ever slower.
+    """Prune fast at first, while many weights are redundant, then ever more slowly.
 
     The sparsity at progress p is ``final + (initial - final) * (1 - p) ** power``.
 
     Args:
-        initial_sparsity: share of zeros at ``begin_step``, in [0, 1).
-        final_sparsity: share of zeros from ``end_step`` on, in [0, 1).
+        initial_sparsity: fraction of zeros at ``begin_step``, in [0, 1).
+        final_sparsity: fraction of zeros from ``end_step`` on, in [0, 1).
         begin_step: the first step, in batches, at which masks are updated.
-        end_step: the step at which the final sparsity is reached; -1 for the end of the training.
-        power: exponent of the polynomial; 1 is linear, 3 is the paper's.
-        frequency: the number of steps between updates; see ``Schedule``.
+        end_step: the step at which the final sparsity is reached; -1 for the end of training.
+        power: exponent of the polynomial; 1 is linear, the paper uses 3.
+        frequency: number of steps between updates; see ``Schedule``.
 
     Raises:
-        ValueError: see ``Schedule``; also where ``power`` is not positive.
+        ValueError: see ``Schedule``; also if ``power`` is not positive.
 
     Example:
     >>> round(PolynomialDecay(0.0, 0.8, begin_step=0, end_step=100)(50), 6)
@@ -72,8 +206,6 @@ class PolynomialDecay(Schedule):
     power: float = 3
     frequency: int | None = None
 
-    _sparsity_fields: ClassVar[tuple[str, ...]] = ("initial_sparsity", "final_sparsity")
-
     def __post_init__(self):
         super().__post_init__()
         if not is_number(self.power) or not self.power > 0:
@@ -87,19 +219,27 @@ class PolynomialDecay(Schedule):
         return self.final_sparsity + change * (1.0 - progress) ** self.power
 
 
-@keras.saving.register_keras_serializable(package="tfcompress")
 @dataclasses.dataclass(frozen=True)
-class CosineDecay(Schedule):
-    """Slow at both ends: half a period of a cosine from the initial to the final sparsity.
+class _Decay(Schedule):
+    """The fields of a schedule from one sparsity to another."""
+
+    initial_sparsity: float
+    final_sparsity: float
+    begin_step: int
+    end_step: int = TO_THE_END
+    frequency: int | None = None
+
+
+@keras.saving.register_keras_serializable(package="tfcompress")
+class CosineDecay(_Decay):
+    """Follow half a cosine from the initial to the final sparsity: slow at both ends.
 
     The sparsity at progress p is ``initial + (final - initial) * (1 - cos(pi * p)) / 2``.
 
     Args:
-        initial_sparsity: share of zeros at ``begin_step``, in [0, 1).
-        final_sparsity: share of zeros from ``end_step`` on, in [0, 1).
-        begin_step: the first step, in batches, at which masks are updated.
-        end_step: the step at which the final sparsity is reached; -1 for the end of the training.
-        frequency: the number of steps between updates; see ``Schedule``.
+        initial_sparsity: fraction of zeros at ``begin_step``, in [0, 1).
+        final_sparsity: fraction of zeros from ``end_step`` on, in [0, 1).
+        begin_step, end_step, frequency: when masks are updated; see ``Schedule``.
 
     Raises:
         ValueError: see ``Schedule``.
@@ -111,33 +251,22 @@ class CosineDecay(Schedule):
     Source: Dettmers and Zettlemoyer, "Sparse networks from scratch", 2019 (cosine annealing).
     """
 
-    initial_sparsity: float
-    final_sparsity: float
-    begin_step: int
-    end_step: int = TO_THE_END
-    frequency: int | None = None
-
-    _sparsity_fields: ClassVar[tuple[str, ...]] = ("initial_sparsity", "final_sparsity")
-
     def at(self, progress):
         """Return the sparsity of the half cosine."""
         return _half_cosine(self.initial_sparsity, self.final_sparsity, progress)
 
 
 @keras.saving.register_keras_serializable(package="tfcompress")
-@dataclasses.dataclass(frozen=True)
-class ExponentialDecay(Schedule):
-    """Each update removes the same share of the weights that are left.
+class ExponentialDecay(_Decay):
+    """Remove the same fraction of the remaining weights at each update.
 
     The density at progress p is ``(1 - initial) ** (1 - p) * (1 - final) ** p``: iterative
-    magnitude pruning, spread over one training.
+    magnitude pruning within one training run.
 
     Args:
-        initial_sparsity: share of zeros at ``begin_step``, in [0, 1).
-        final_sparsity: share of zeros from ``end_step`` on, in [0, 1).
-        begin_step: the first step, in batches, at which masks are updated.
-        end_step: the step at which the final sparsity is reached; -1 for the end of the training.
-        frequency: the number of steps between updates; see ``Schedule``.
+        initial_sparsity: fraction of zeros at ``begin_step``, in [0, 1).
+        final_sparsity: fraction of zeros from ``end_step`` on, in [0, 1).
+        begin_step, end_step, frequency: when masks are updated; see ``Schedule``.
 
     Raises:
         ValueError: see ``Schedule``.
@@ -146,19 +275,11 @@ class ExponentialDecay(Schedule):
     >>> ExponentialDecay(0.0, 0.75, begin_step=0, end_step=100)(50)
     0.5
 
-    Source: Frankle and Carbin, "The lottery ticket hypothesis", 2019 (a fixed share a round).
+    Source: Frankle and Carbin, "The lottery ticket hypothesis", 2019 (a fixed fraction per round).
     """
 
-    initial_sparsity: float
-    final_sparsity: float
-    begin_step: int
-    end_step: int = TO_THE_END
-    frequency: int | None = None
-
-    _sparsity_fields: ClassVar[tuple[str, ...]] = ("initial_sparsity", "final_sparsity")
-
     def at(self, progress):
-        """Return the sparsity that leaves a geometric sequence of densities."""
+        """Return the sparsity of a geometric sequence of densities."""
         if progress in (0.0, 1.0):
             return self.final_sparsity if progress else self.initial_sparsity
         kept = (1.0 - self.initial_sparsity) ** (1.0 - progress)
@@ -168,23 +289,23 @@ class ExponentialDecay(Schedule):
 @keras.saving.register_keras_serializable(package="tfcompress")
 @dataclasses.dataclass(frozen=True)
 class OneCycle(Schedule):
-    """Up to a peak above the target, then partly regrown: two half cosines.
+    """Rise along half a cosine to a peak above the target, then regrow to the target.
 
-    Weights that come back start from zero, as in dense-sparse-dense training; they repair what
-    the peak broke.
+    Regrown weights start from zero, as in dense-sparse-dense training, and recover accuracy that
+    was lost at the peak.
 
     Args:
-        initial_sparsity: share of zeros at ``begin_step``, in [0, 1).
-        peak_sparsity: share of zeros at the peak, in [0, 1), not below the final one.
-        final_sparsity: share of zeros from ``end_step`` on, in [0, 1).
+        initial_sparsity: fraction of zeros at ``begin_step``, in [0, 1).
+        peak_sparsity: fraction of zeros at the peak, in [0, 1), at least ``final_sparsity``.
+        final_sparsity: fraction of zeros from ``end_step`` on, in [0, 1).
         begin_step: the first step, in batches, at which masks are updated.
-        end_step: the step at which the final sparsity is reached; -1 for the end of the training.
-        peak_at: the share of the schedule that lies before the peak, in (0, 1).
-        frequency: the number of steps between updates; see ``Schedule``.
+        end_step: the step at which the final sparsity is reached; -1 for the end of training.
+        peak_at: position of the peak as a fraction of the schedule, in (0, 1).
+        frequency: number of steps between updates; see ``Schedule``.
 
     Raises:
-        ValueError: see ``Schedule``; also where ``peak_at`` lies outside (0, 1), or the peak lies
-            below the initial or the final sparsity.
+        ValueError: see ``Schedule``; also if ``peak_at`` is outside (0, 1), or the peak is below
+            the initial or the final sparsity.
 
     Example:
     >>> cycle = OneCycle(0.0, 0.9, 0.75, begin_step=0, end_step=100)
@@ -203,22 +324,16 @@ class OneCycle(Schedule):
     peak_at: float = 0.6
     frequency: int | None = None
 
-    _sparsity_fields: ClassVar[tuple[str, ...]] = (
-        "initial_sparsity",
-        "peak_sparsity",
-        "final_sparsity",
-    )
-
     def __post_init__(self):
         super().__post_init__()
         if not is_number(self.peak_at) or not 0 < self.peak_at < 1:
             raise ValueError(
-                "`peak_at` of OneCycle is a share of the schedule and must lie in (0, 1). "
+                "`peak_at` of OneCycle is a fraction of the schedule and must lie in (0, 1). "
                 f"Received: peak_at={self.peak_at!r}"
             )
         if self.peak_sparsity < max(self.initial_sparsity, self.final_sparsity):
             raise ValueError(
-                "`peak_sparsity` of OneCycle must not lie below the initial or the final one. "
+                "`peak_sparsity` of OneCycle must be at least the initial and the final sparsity. "
                 f"Received: initial_sparsity={self.initial_sparsity}, "
                 f"peak_sparsity={self.peak_sparsity}, final_sparsity={self.final_sparsity}"
             )
@@ -229,7 +344,7 @@ class OneCycle(Schedule):
         return self.peak_sparsity
 
     def at(self, progress):
-        """Return the sparsity on the way up or on the way down."""
+        """Return the sparsity before or after the peak."""
         if progress <= self.peak_at:
             return _half_cosine(self.initial_sparsity, self.peak_sparsity, progress / self.peak_at)
         down = (progress - self.peak_at) / (1.0 - self.peak_at)
@@ -239,13 +354,7 @@ class OneCycle(Schedule):
 def as_schedule(schedule) -> Schedule:
     """Return a schedule of this package for one of this package or of TFMOT.
 
-    Args:
-        schedule: a ``Schedule``, or a TFMOT ``ConstantSparsity`` or ``PolynomialDecay`` object.
-            TFMOT is not imported: its ``get_config`` says all.
-
-    Raises:
-        TypeError: it is neither.
-        ValueError: its numbers are out of range; see ``Schedule``.
+    TFMOT is not imported: the config of its ConstantSparsity and PolynomialDecay is enough.
 
     Example:
     >>> as_schedule(tfmot.sparsity.keras.ConstantSparsity(0.5, begin_step=0))
@@ -265,6 +374,6 @@ def as_schedule(schedule) -> Schedule:
 
 
 def _half_cosine(start, stop, progress):
-    # Written as a weighted sum so that both ends are exact.
+    """Interpolate along half a cosine; a weighted sum, so that both ends are exact."""
     weight = (1.0 - math.cos(math.pi * progress)) / 2.0
     return start * (1.0 - weight) + stop * weight

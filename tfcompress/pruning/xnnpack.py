@@ -1,9 +1,9 @@
-"""Which layers run faster when they are sparse: the policy for XNNPACK, the CPU backend of TFLite.
+"""Which layers XNNPACK, the CPU backend of TFLite, runs faster when they are sparse.
 
-XNNPACK has sparse kernels for float 1x1 convolutions, for which it turns whole parts of a model
-to channels-first: from a 3x3 convolution of stride 2 that reads three channels, to an average over
-the spatial axes. One layer in between that it cannot turn keeps all of them dense. At less than
-two thirds of zeros the dense kernel is as fast.
+XNNPACK has sparse kernels for float 1x1 convolutions. It runs a subgraph channels-first, from a 3x3
+convolution of stride 2 with three input channels to a global average pooling. A single layer in
+between that has no channels-first kernel keeps the whole subgraph dense. Below a sparsity of two
+thirds the dense kernels are as fast.
 
 Sources: the section "Sparse inference" of the README of TensorFlow Lite's XNNPACK delegate, and the
 rules of `xnn_subgraph_rewrite_for_nchw`; Elsen et al., "Fast sparse ConvNets", 2020.
@@ -24,11 +24,11 @@ _ACTIVATIONS = ("linear", "relu", "relu6", "leaky_relu", "elu", "sigmoid", "silu
 
 @dataclasses.dataclass(frozen=True)
 class XnnpackPolicy:
-    """What to prune for XNNPACK's sparse kernels, and why not more.
+    """The layers to prune for XNNPACK's sparse kernels.
 
     Attributes:
-        selected: the paths of the layers that will run faster, for ``layers=``.
-        left: for every other layer with a kernel, the reason.
+        selected: paths of the layers that run faster when sparse, for ``layers=``.
+        left: the reason for every other layer with a kernel, by path.
     """
 
     selected: tuple[str, ...]
@@ -36,20 +36,20 @@ class XnnpackPolicy:
 
 
 def xnnpack_policy(model: keras.Model, sparsity: float) -> XnnpackPolicy:
-    """Choose the layers of a model that XNNPACK runs faster when they are sparse.
+    """Select the layers of a model that XNNPACK runs faster when they are sparse.
 
-    The export must be float, with sparse weights encoded as such.
+    It does so for float files with sparsely encoded weights.
 
     Args:
         model: a built Sequential or Functional model without nested models.
-        sparsity: the final sparsity that pruning will give each of the layers.
+        sparsity: the final sparsity of each pruned layer.
 
     Returns:
-        The selection, which may be empty, and the reasons for what was left out.
+        The selection, which may be empty, and the reasons for the other layers.
 
     Raises:
-        TypeError: the model is subclassed, so that its layers' order cannot be read.
-        ValueError: the sparsity is below two thirds, or not below 1.
+        TypeError: the model is subclassed.
+        ValueError: the sparsity is outside [2/3, 1).
 
     Example:
     >>> policy = xnnpack_policy(model, sparsity=0.8)
@@ -57,16 +57,16 @@ def xnnpack_policy(model: keras.Model, sparsity: float) -> XnnpackPolicy:
     """
     if not MIN_SPARSITY <= sparsity < 1.0:
         raise ValueError(
-            "XNNPACK's sparse kernels are faster than its dense ones from two thirds of zeros on, "
-            f"so `sparsity` must lie in [2/3, 1). Received: sparsity={sparsity}"
+            "XNNPACK's sparse kernels are faster than its dense ones from a sparsity of two thirds "
+            f"on: `sparsity` must lie in [2/3, 1). Received: sparsity={sparsity}"
         )
     model = unwrap(model)
     if isinstance(model, keras.Sequential):
         model = model._functional
     if not isinstance(model, keras.Model) or not hasattr(model, "operations"):
         raise TypeError(
-            "The order of the layers of a subclassed model cannot be read: give a Sequential or "
-            f"Functional one. Received: model of type {type(model).__name__}"
+            "`model` must be a Sequential or Functional model: the layer order of a subclassed "
+            f"model cannot be read. Received: model of type {type(model).__name__}"
         )
     graph = _Graph(model)
     chosen, blocked = set(), {}
@@ -88,13 +88,14 @@ def xnnpack_policy(model: keras.Model, sparsity: float) -> XnnpackPolicy:
 
 
 def _reason(layer, blocked):
+    """Return why a layer does not run faster when sparse."""
     if not _is_pointwise(layer):
-        return "no 1x1 convolution of stride 1, without dilation and groups"
+        return "not a 1x1 convolution of stride 1 without dilation and groups"
     if layer in blocked:
         return blocked[layer]
     return (
-        "not between a 3x3 convolution of stride 2 that pads by 1 and reads 3 channels, and a "
-        "global average"
+        "not between a 3x3 convolution of stride 2, padding 1 and 3 input channels, and a global "
+        "average pooling"
     )
 
 
@@ -113,7 +114,7 @@ class _Graph:
                         self._consumers[producer].append(operation)
 
     def is_entry(self, operation):
-        """Tell whether a part in channels-first order can begin with an operation."""
+        """Return whether a channels-first subgraph can begin with an operation."""
         return (
             _is_plain_convolution(operation)
             and operation.kernel_size == (3, 3)
@@ -123,7 +124,7 @@ class _Graph:
         )
 
     def region(self, entry):
-        """Return the operations from an entry to the global averages, and what is in the way."""
+        """Return the operations from an entry to the global poolings, and what blocks them."""
         region, pending, obstacle = [], [entry], None
         while pending:
             operation = pending.pop()
@@ -137,31 +138,34 @@ class _Graph:
         return region, obstacle
 
     def _ends(self, operation):
+        """Return whether a subgraph ends with an operation."""
         if not isinstance(operation, kl.GlobalAveragePooling2D):
             return False
         onward = self._consumers[operation]
-        # With its axes kept it may stand in the middle, as in squeeze and excitation.
+        # With keepdims it may lie in the middle, as in squeeze and excitation.
         return not (operation.keepdims and onward and not any(map(self._unfit, onward)))
 
     def _obstacle(self, operation, entry, region):
+        """Return why an operation blocks the subgraph; None if it does not."""
         if operation is not entry and (unfit := self._unfit(operation)):
-            return f"{operation.name!r}, on the way to the global average, is {unfit}"
+            return f"{operation.name!r}, before the global average pooling, is {unfit}"
         if not self._consumers[operation] and not self._ends(operation):
-            return f"no global average comes after it: the model ends with {operation.name!r}"
+            return f"no global average pooling follows: the model ends with {operation.name!r}"
         return None
 
     def _foreign_input(self, region, entry):
+        """Return which operation reads from outside the subgraph; None if none does."""
         for operation in region:
             for producer in self._producers[operation]:
                 if operation is not entry and producer not in region:
                     return (
                         f"{operation.name!r} also reads {producer.name!r}, which lies outside the "
-                        "part that can be sparse"
+                        "sparse subgraph"
                     )
         return None
 
     def _unfit(self, operation):
-        """Return why an operation cannot work in channels-first order; None if it can."""
+        """Return why an operation has no channels-first kernel; None if it has."""
         activation = getattr(operation, "activation", None)
         if activation is not None and activation.__name__ not in _ACTIVATIONS:
             return f"followed by {activation.__name__}, which has no channels-first kernel"
@@ -198,10 +202,11 @@ class _Graph:
         return f"of type {type(operation).__name__}, which has no channels-first kernel"
 
     def _unfit_depthwise(self, layer):
+        """Return why a depthwise convolution has no channels-first kernel; None if it has."""
         size = layer.kernel_size[0]
         half = size // 2
         if layer.kernel_size not in ((3, 3), (5, 5)) or layer.depth_multiplier != 1:
-            return "a depthwise convolution other than 3x3 or 5x5 with one output a channel"
+            return "a depthwise convolution other than 3x3 or 5x5 with a depth multiplier of 1"
         if layer.strides not in ((1, 1), (2, 2)) or layer.dilation_rate not in (1, (1, 1)):
             return "a depthwise convolution with unusual strides or dilation"
         if self._padding(layer) != ((half, half), (half, half)):
@@ -229,6 +234,7 @@ class _Graph:
 
 
 def _same_padding(size, kernel, stride):
+    """Return the zeros before and after an axis with padding='same'."""
     if stride == 1:
         total = kernel - 1
     elif size is None:
@@ -239,6 +245,7 @@ def _same_padding(size, kernel, stride):
 
 
 def _is_plain_convolution(layer):
+    """Return whether a layer is a Conv2D without groups and dilation, channels last."""
     return (
         type(layer) is kl.Conv2D
         and layer.groups == 1
@@ -248,4 +255,5 @@ def _is_plain_convolution(layer):
 
 
 def _is_pointwise(layer):
+    """Return whether a layer is a 1x1 convolution of stride 1."""
     return _is_plain_convolution(layer) and layer.kernel_size == (1, 1) and layer.strides == (1, 1)

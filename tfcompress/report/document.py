@@ -3,33 +3,29 @@
 Each kind of block has a template in ``templates/parts`` and a function in ``rendering``.
 """
 
-import dataclasses
 from collections.abc import Callable
+from typing import NamedTuple
 
 
-@dataclasses.dataclass(frozen=True)
-class Text:
+class Text(NamedTuple):
     """A paragraph."""
 
     text: str
 
 
-@dataclasses.dataclass(frozen=True)
-class Items:
+class Items(NamedTuple):
     """A list of sentences."""
 
     items: tuple[str, ...]
 
 
-@dataclasses.dataclass(frozen=True)
-class Code:
+class Code(NamedTuple):
     """Lines to type."""
 
     code: str
 
 
-@dataclasses.dataclass(frozen=True)
-class Tile:
+class Tile(NamedTuple):
     """One important number, with its unit, and a note on what it is computed from."""
 
     label: str
@@ -37,23 +33,20 @@ class Tile:
     note: str = ""
 
 
-@dataclasses.dataclass(frozen=True)
-class Tiles:
+class Tiles(NamedTuple):
     """The most important numbers."""
 
     tiles: tuple[Tile, ...]
 
 
-@dataclasses.dataclass(frozen=True)
-class Pairs:
+class Pairs(NamedTuple):
     """Names and what they stand for: definitions, versions, hashes."""
 
     pairs: tuple[tuple[str, str], ...]
     code: bool = False
 
 
-@dataclasses.dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
     """One cell of a table."""
 
     text: str
@@ -62,8 +55,7 @@ class Cell:
     drawing: Callable[[], str] | None = None  # makes an inline SVG, which the text describes
 
 
-@dataclasses.dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
     """A column of a table; numbers are aligned right."""
 
     title: str
@@ -71,8 +63,7 @@ class Column:
     explanation: str = ""
 
 
-@dataclasses.dataclass(frozen=True)
-class Table:
+class Table(NamedTuple):
     """A table; the first column names the row."""
 
     caption: str
@@ -81,8 +72,7 @@ class Table:
     sortable: bool = False
 
 
-@dataclasses.dataclass(frozen=True)
-class Figure:
+class Figure(NamedTuple):
     """A drawing as inline SVG, and its content in words."""
 
     title: str
@@ -91,8 +81,7 @@ class Figure:
     wide: bool = False  # as wide as the page
 
 
-@dataclasses.dataclass(frozen=True)
-class Figures:
+class Figures(NamedTuple):
     """Drawings that belong together."""
 
     figures: tuple[Figure, ...]
@@ -101,8 +90,7 @@ class Figures:
 Block = Text | Items | Code | Tiles | Pairs | Table | Figures
 
 
-@dataclasses.dataclass(frozen=True)
-class Section:
+class Section(NamedTuple):
     """A part of a document; a folded one is shown on request."""
 
     title: str
@@ -115,8 +103,7 @@ class Section:
         return "-".join(self.title.lower().split())
 
 
-@dataclasses.dataclass(frozen=True)
-class Document:
+class Document(NamedTuple):
     """A report: its kind, what it is about, a sentence that sums it up, and its parts."""
 
     kind: str

@@ -1,16 +1,26 @@
 """Writes findings as an HTML page that needs no network, as Markdown and as JSON."""
 
 import base64
-import functools
 import hashlib
 import importlib.resources
 import importlib.util
 import json
 import os
 import pathlib
+from collections.abc import Iterable
 
 from tfcompress.atomic_files import write_atomically
-from tfcompress.report.document import Code, Document, Figures, Items, Pairs, Table, Text, Tiles
+from tfcompress.report.document import (
+    Block,
+    Code,
+    Document,
+    Figures,
+    Items,
+    Pairs,
+    Table,
+    Text,
+    Tiles,
+)
 from tfcompress.report.findings import Findings
 from tfcompress.report.sections import findings_document
 
@@ -102,56 +112,44 @@ def render_markdown(document: Document) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-@functools.singledispatch
-def _block(block) -> str:
-    raise TypeError(f"A document cannot hold such a block. Received: {type(block).__name__}")
+def _block(block: Block) -> str:
+    if type(block) not in _BLOCKS:
+        raise TypeError(f"A document cannot hold such a block. Received: {type(block).__name__}")
+    return _BLOCKS[type(block)](block)
 
 
-@_block.register
-def _(block: Text) -> str:
-    return _escaped(block.text)
-
-
-@_block.register
-def _(block: Items) -> str:
-    return "\n".join(f"- {_escaped(item)}" for item in block.items)
-
-
-@_block.register
-def _(block: Code) -> str:
-    return f"```sh\n{block.code}\n```"
-
-
-@_block.register
-def _(block: Tiles) -> str:
-    return "\n".join(
-        f"- **{_escaped(tile.label)}** {_escaped(tile.value)}"
+def _tiles(block: Tiles) -> str:
+    return _list(
+        f"**{_escaped(tile.label)}** {_escaped(tile.value)}"
         + (f" ({_escaped(tile.note)})" if tile.note else "")
         for tile in block.tiles
     )
 
 
-@_block.register
-def _(block: Pairs) -> str:
-    return "\n".join(f"- {_escaped(name)}: {_escaped(value)}" for name, value in block.pairs)
-
-
-@_block.register
-def _(block: Table) -> str:
+def _table(block: Table) -> str:
     lines = [
         [_escaped(column.title) for column in block.columns],
         ["---:" if column.number else "---" for column in block.columns],
         *([_escaped(cell.text) for cell in row] for row in block.rows),
     ]
-    return f"{_escaped(block.caption)}:\n\n" + "\n".join(
-        f"| {' | '.join(line)} |" for line in lines
-    )
+    rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"{_escaped(block.caption)}:\n\n{rows}"
 
 
-@_block.register
-def _(block: Figures) -> str:
-    return "\n".join(f"- {_escaped(figure.alternative)}" for figure in block.figures)
+def _list(items: Iterable[str]) -> str:
+    return "\n".join(f"- {item}" for item in items)
 
 
 def _escaped(text: str) -> str:
     return " ".join(text.translate(_SPECIAL).split())
+
+
+_BLOCKS = {
+    Text: lambda block: _escaped(block.text),
+    Items: lambda block: _list(map(_escaped, block.items)),
+    Code: lambda block: f"```sh\n{block.code}\n```",
+    Tiles: _tiles,
+    Pairs: lambda block: _list(f"{_escaped(n)}: {_escaped(v)}" for n, v in block.pairs),
+    Table: _table,
+    Figures: lambda block: _list(_escaped(figure.alternative) for figure in block.figures),
+}

@@ -13,7 +13,7 @@ import tensorflow as tf
 from keras_callbacks import MagnitudePruning
 from tfcompress.clustering import cluster_weights, release_clusters
 from tfcompress.distillation import Distiller, SoftLabels
-from tfcompress.distillation.heads import detect_heads
+from tfcompress.distillation.signals import detect_heads
 from tfcompress.interruption import raise_pending_interruption
 from tfcompress.keras_graph.kernels import find_kernels
 from tfcompress.pruning import PolynomialDecay
@@ -149,7 +149,8 @@ class FineTuning:
         )
         layers = {path.rpartition("/")[0]: share for path, share in shares.items()}
         return MagnitudePruning(
-            schedule, targets={f"^{re.escape(path)}$": share for path, share in layers.items()}
+            schedule,
+            layer_sparsity={f"^{re.escape(path)}$": share for path, share in layers.items()},
         )
 
 

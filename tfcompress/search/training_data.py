@@ -60,6 +60,11 @@ def require_labels(model: keras.Model, data, name: str) -> np.ndarray:
             f"`{name}` needs labels: (inputs, labels), or a dataset of such batches. "
             "Received: only inputs"
         )
+    if not isinstance(labels, np.ndarray):
+        raise ValueError(
+            f"`{name}` must have one array of labels, for the one output of a classifier. "
+            f"Received: labels in a {type(labels).__name__}"
+        )
     examples = count_examples(inputs)
     counts = {"labels": len(labels)}
     if whole and len(data) > len(("x", "y")):

@@ -36,6 +36,33 @@ def dequantize(integers: np.ndarray, scale: float, zero_point: int) -> np.ndarra
     return np.float32(scale) * (integers.astype(np.int64) - zero_point).astype(np.float32)
 
 
+class SignalToNoise:
+    """Accumulates a reference and its difference from approximate values.
+
+    Example:
+    >>> ratio = SignalToNoise()
+    >>> ratio.add(np.array([10.0]), np.array([9.0]))
+    >>> ratio.decibels
+    20.0
+    """
+
+    def __init__(self):
+        self._signal = self._noise = 0.0
+
+    def add(self, reference: np.ndarray, values: np.ndarray) -> None:
+        """Add arrays of the same shape."""
+        reference = reference.astype(np.float64)
+        self._signal += float((reference**2).sum())
+        self._noise += float(((reference - values) ** 2).sum())
+
+    @property
+    def decibels(self) -> float:
+        """The ratio of the energies in dB; infinite if nothing differs."""
+        if self._noise == 0:
+            return math.inf
+        return 10 * math.log10(self._signal / self._noise) if self._signal > 0 else -math.inf
+
+
 def sqnr(reference: np.ndarray, values: np.ndarray) -> float:
     """Return the signal-to-quantization-noise ratio in dB; infinite if the arrays are equal.
 
@@ -46,9 +73,6 @@ def sqnr(reference: np.ndarray, values: np.ndarray) -> float:
     sqnr(np.array([1.0, 2.0]), np.array([1.0, 1.5]))  # 10 log10(5 / 0.25) = 13.01
     ```
     """
-    reference = reference.astype(np.float64)
-    noise = float(((reference - values) ** 2).sum())
-    signal = float((reference**2).sum())
-    if noise == 0:
-        return math.inf
-    return 10 * math.log10(signal / noise) if signal > 0 else -math.inf
+    ratio = SignalToNoise()
+    ratio.add(reference, values)
+    return ratio.decibels

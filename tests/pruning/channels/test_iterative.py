@@ -109,5 +109,5 @@ def test_refuses_what_cannot_be(tmp_path):
     with pytest.raises(ValueError, match="not compiled"):
         prune(tmp_path, model)
     prune(tmp_path, rounds=1)
-    with pytest.raises(ValueError, match="another model or plan"):
+    with pytest.raises(ValueError, match="another model or target"):
         prune(tmp_path, rounds=2)

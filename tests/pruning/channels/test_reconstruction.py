@@ -4,8 +4,7 @@ import pytest
 from keras import layers as kl
 
 import tfcompress as tfc
-from tfcompress.keras_graph.channels import read_channels
-from tfcompress.pruning.channels.mixing import collect_rows, mixing_layers
+from tfcompress.keras_graph.linear_layers import collect_rows, linear_layers
 from tfcompress.pruning.channels.reconstruction import entry_order, least_squares
 
 pytest.importorskip("sklearn", reason="the criterion 'lasso' needs the extra 'structure'")
@@ -59,9 +58,9 @@ def _rows_agree(layer, x, shape):
     inputs = keras.Input(shape)
     middle = (kl.Conv2D if len(shape) == 3 else kl.Conv1D)(4, 1)(inputs)
     model = keras.Model(inputs, kl.Flatten()(layer(middle)))
-    mixing = [m for m in mixing_layers(read_channels(model)) if m.layer is layer]
-    rows = collect_rows(model, mixing, x, 10**6)[layer.name]
-    product = rows.reshape(len(rows), -1) @ mixing[0].matrix.reshape(-1, 5)
+    (linear,) = [found for found in linear_layers(model)[0] if found.layer is layer]
+    rows = collect_rows([linear], [x], 10**6, model)[layer.name]
+    product = rows[:, 0] @ linear.kernel.numpy().reshape(-1, 5)
     np.testing.assert_allclose(product.ravel(), model(x).numpy().ravel(), rtol=1e-4, atol=1e-5)
 
 

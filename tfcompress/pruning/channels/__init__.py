@@ -1,4 +1,4 @@
-"""Channels really removed: which matter least, and the smaller model without them."""
+"""Structured pruning: channels ranked by importance and removed from the model."""
 
 import lazy_loader
 

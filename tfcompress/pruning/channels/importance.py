@@ -1,7 +1,7 @@
-"""How much a channel matters to a model: the lowest are removed first.
+"""Importance criteria of channels: the channels with the lowest scores are removed first.
 
-Each criterion gives every bundle of channels that go together one number. Within a layer only the
-order counts; between layers numbers are made comparable by dividing by the layer's mean.
+Each criterion gives one number to each set of coupled channels. Within a layer only the order
+counts; between layers the numbers are comparable because each is divided by its layer's mean.
 """
 
 from collections.abc import Callable
@@ -14,12 +14,12 @@ from tfcompress.data import as_called, gather
 from tfcompress.keras_graph.channels import ChannelFlow
 from tfcompress.pruning.channels.reconstruction import lasso
 
-# From a model, its flow, data and a seed to the score of each bundle.
+# From a model, its flow, data and a seed to the score of each set of coupled channels.
 Importance = Callable[[keras.Model, ChannelFlow, object, int], dict[int, float]]
 
 
 def l1(model, flow, data=None, seed=0):
-    """Return the mean magnitude of the weights that make a channel.
+    """Return the mean magnitude of the weights that produce a channel.
 
     Source: Li et al., "Pruning filters for efficient ConvNets", 2017,
     https://arxiv.org/abs/1608.08710.
@@ -28,12 +28,12 @@ def l1(model, flow, data=None, seed=0):
 
 
 def l2(model, flow, data=None, seed=0):
-    """Return the root of the mean square of the weights that make a channel."""
+    """Return the root mean square of the weights that produce a channel."""
     return _from_weights(flow, lambda rows: np.sqrt(np.square(rows).mean(1)))
 
 
 def geometric_median(model, flow, data=None, seed=0):
-    """Return the mean distance of a filter to the others: the most replaceable go first.
+    """Return the mean distance of a filter to the others: the most replaceable are removed first.
 
     Source: He et al., "Filter pruning via geometric median", 2019,
     https://arxiv.org/abs/1811.00250.
@@ -48,10 +48,10 @@ def geometric_median(model, flow, data=None, seed=0):
 
 
 def gamma(model, flow, data=None, seed=0):
-    """Return the magnitude of a channel's scale in BatchNormalization.
+    """Return the magnitude of a channel's BatchNormalization scale.
 
-    Meant for models trained with an L1 penalty on these scales. Channels that no BatchNormalization
-    scales are not scored, and stay.
+    For models trained with an L1 penalty on these scales. Channels without a scale are not scored,
+    and stay.
 
     Source: Liu et al., "Learning efficient convolutional networks through network slimming", 2017,
     https://arxiv.org/abs/1708.06519.
@@ -66,13 +66,13 @@ def gamma(model, flow, data=None, seed=0):
 
 
 def random(model, flow, data=None, seed=0):
-    """Return random numbers: what any other criterion should beat."""
+    """Return random numbers: the baseline for other criteria."""
     free = np.unique(flow.coupled_set_of[~flow.pinned])
     return dict(zip(free.tolist(), np.random.default_rng(seed).random(len(free)), strict=True))
 
 
 def taylor(model, flow, data=None, seed=0):
-    """Return the squared first-order change of the loss that removing a channel would make.
+    """Return the squared first-order change of the loss if a channel were removed.
 
     The sum of gradient times weight over a channel's filter, squared, summed over the batches.
 
@@ -82,10 +82,10 @@ def taylor(model, flow, data=None, seed=0):
     if data is None or not model.compiled or model.loss is None:
         raise ValueError(
             "The criterion 'taylor' ranks channels by gradients of the loss: compile the model "
-            "with its loss and pass `data=(x, y)`, some hundred examples with labels. "
+            "with its loss and pass `data=(x, y)`, a few hundred labelled examples. "
             f"Received: data={data!r}, compiled={model.compiled}"
         )
-    slices = [item for record in flow.records.values() for item in _making(record)]
+    slices = [item for record in flow.records.values() for item in _producing(record)]
     variables = [variable.value for variable, _, _ in slices]
     totals = [0.0] * len(slices)
 
@@ -99,7 +99,7 @@ def taylor(model, flow, data=None, seed=0):
     inputs, labels = gather(data)
     if labels is None:
         raise ValueError(
-            "The criterion 'taylor' needs labels: `data=(x, y)`. Received: inputs alone"
+            "The criterion 'taylor' needs labels: pass `data=(x, y)`. Received: inputs alone"
         )
     for x, y in tf.data.Dataset.from_tensor_slices((as_called(inputs), labels)).batch(32):
         for index, gradient in enumerate(gradients(x, y)):
@@ -125,7 +125,7 @@ CRITERIA: dict[str, Importance] = {
 
 
 class _Scores:
-    """Collects scores of channels and averages them over each bundle."""
+    """Averages the scores of channels over those that are coupled."""
 
     def __init__(self, flow):
         self._coupled_set_of = flow.coupled_set_of
@@ -135,17 +135,17 @@ class _Scores:
 
     def add(self, ids, values):
         size = np.mean(values)
-        bundles = self._coupled_set_of[ids]
-        np.add.at(self._sums, bundles, values / size if size > 0 else values)
-        np.add.at(self._counts, bundles, 1.0)
+        sets = self._coupled_set_of[ids]
+        np.add.at(self._sums, sets, values / size if size > 0 else values)
+        np.add.at(self._counts, sets, 1.0)
 
     def mean(self):
         found = np.flatnonzero((self._counts > 0) & self._free)
         return {int(b): float(self._sums[b] / self._counts[b]) for b in found}
 
 
-def _making(record):
-    """Return the slices of the kernels, along the channels that a layer makes."""
+def _producing(record):
+    """Return the slices of a layer's kernels along the channels that it produces."""
     made = list(record.made.values())
     return [
         (variable, axis, ids)
@@ -155,9 +155,10 @@ def _making(record):
 
 
 def _from_weights(flow, rows_to_scores):
+    """Score channels by a function of the weights that produce them: (channels, weights)."""
     scores = _Scores(flow)
     for record in flow.records.values():
-        for variable, axis, ids in _making(record):
+        for variable, axis, ids in _producing(record):
             rows = np.moveaxis(keras.ops.convert_to_numpy(variable), axis, 0)
             scores.add(ids, rows_to_scores(rows.reshape(len(rows), -1)))
     return scores.mean()

@@ -1,4 +1,4 @@
-"""Removal and fine-tuning in turns, in one call that can be interrupted."""
+"""Iterative structured pruning: channel removal and fine-tuning in turns, resumable."""
 
 import dataclasses
 import json
@@ -10,10 +10,7 @@ from typing import Any
 import keras
 
 from tfcompress.atomic_files import replace_atomically, write_atomically
-from tfcompress.interruption import (
-    raise_pending_interruption,
-    reliable_interruption,
-)
+from tfcompress.interruption import raise_pending_interruption, reliable_interruption
 from tfcompress.keras_graph.channels import read_channels
 from tfcompress.pruning.channels.removal import remove_channels
 
@@ -26,10 +23,10 @@ class Round:
 
     Attributes:
         number: from 1 on.
-        of: how many there are.
-        macs: multiply-accumulate operations of one example that are left.
-        parameters: weights that are left.
-        logs: the last epoch's losses and metrics.
+        of: the number of rounds.
+        macs: remaining multiply-accumulate operations per example.
+        parameters: remaining parameters.
+        logs: losses and metrics of the last epoch.
     """
 
     number: int
@@ -61,25 +58,24 @@ def prune_iteratively(
     progress: Callable[[Round], None] = print,
     **removal,
 ) -> keras.Model:
-    """Remove a part of the channels, fine-tune, and again: gentler than all at once.
+    """Remove some channels, fine-tune, and repeat: gentler than removing all at once.
 
-    Each round comes down by the same factor. Its model is saved in ``folder``, so that a call with
-    the same arguments goes on after the last finished round when this one was interrupted.
+    Each round shrinks the model by the same factor and saves it in ``folder``. A call with the same
+    arguments resumes an interrupted one after its last finished round.
 
     Args:
-        model: a built and compiled Sequential or Functional model; it is left as it is.
-        x: training data, as ``fit`` takes it; the criterion sees it too, unless ``data`` is given.
-        y: labels where ``x`` holds none.
-        rounds: how many.
-        folder: where finished rounds are kept; made if missing.
-        target_macs: the multiply-accumulate operations to end with; below 1, a share of the
-            model's own.
-        target_size: the number of parameters to end with; below 1, a share of the model's own.
-        fit: further arguments for ``fit``, such as ``{"epochs": 5, "batch_size": 32}``; callbacks
-            too.
-        compile: compiles each smaller model; with the settings of ``model``, its optimizer anew,
-            when not given.
-        progress: takes each finished ``Round``.
+        model: a built and compiled Sequential or Functional model; it is not changed.
+        x: training data, as for ``fit``; also the criterion's data, unless ``data`` is given.
+        y: labels, if ``x`` does not contain them.
+        rounds: number of rounds.
+        folder: directory of the finished rounds; created if missing.
+        target_macs: the final multiply-accumulate operations; below 1, a fraction of the model's
+            own.
+        target_size: the final number of parameters; below 1, a fraction of the model's own.
+        fit: further arguments for ``fit``, such as ``{"epochs": 5, "batch_size": 32}``.
+        compile: a function that compiles each smaller model; by default it is compiled like
+            ``model``, with a new optimizer.
+        progress: called with each finished ``Round``.
         **removal: further arguments for ``remove_channels``, such as ``criterion`` and ``data``.
 
     Returns:
@@ -87,7 +83,7 @@ def prune_iteratively(
 
     Raises:
         ValueError: none or both of the targets are given, ``rounds`` is less than 1, ``model`` is
-            not compiled, ``folder`` holds the rounds of another plan, or see ``remove_channels``.
+            not compiled, ``folder`` holds the rounds of another call; or see ``remove_channels``.
 
     Example:
     >>> smaller = tfc.prune_iteratively(
@@ -104,8 +100,8 @@ def prune_iteratively(
         raise ValueError(f"`rounds` must be at least 1. Received: rounds={rounds!r}")
     if compile is None and not model.compiled:
         raise ValueError(
-            f"Model {model.name!r} is not compiled, so there is nothing to fine-tune with. Compile "
-            "it, or pass `compile`, a function that compiles a smaller model. "
+            f"Model {model.name!r} is not compiled, so it cannot be fine-tuned. Compile it, or "
+            "pass `compile`, a function that compiles a smaller model. "
             f"Received: compile={compile!r}"
         )
     limits = [present * (target / present) ** (step / rounds) for step in range(1, rounds + 1)]
@@ -129,18 +125,18 @@ def prune_iteratively(
 
 
 def _target(flow, target_macs, target_size):
+    """Return the name of the target, its absolute value, and the model's present value."""
     given = {"target_macs": target_macs, "target_size": target_size}
     given = {name: value for name, value in given.items() if value is not None}
     if len(given) != 1:
         raise ValueError(
-            "Say how far to shrink with one of target_macs and target_size. "
-            f"Received: {given or 'none'}"
+            f"Pass exactly one of target_macs and target_size. Received: {given or 'none of them'}"
         )
     ((name, target),) = given.items()
     present = flow.macs() if name == "target_macs" else flow.parameters()
     if not 0 < target <= present:
         raise ValueError(
-            f"`{name}` must be positive and at most the model's own, {present:,}. "
+            f"`{name}` must be positive and at most {present:,}, the model's own. "
             f"Received: {name}={target!r}"
         )
     return name, target * present if target < 1 else target, present
@@ -159,7 +155,7 @@ class _Journal:
             content = json.loads(path.read_text(encoding="utf-8"))
             if content["plan"] != plan:
                 raise ValueError(
-                    "The folder holds the rounds of another model or plan: use another folder, or "
+                    "`folder` holds the rounds of another model or target: use another folder, or "
                     f"empty this one. Received: folder={str(folder)!r}, which holds "
                     f"{content['plan']}, for {plan}"
                 )
@@ -170,7 +166,7 @@ class _Journal:
         return keras.saving.load_model(self._file(len(self.rounds))) if self.rounds else None
 
     def add(self, done, model):
-        """Save a round: its model first, so that a listed round is a whole one."""
+        """Save a round, its model first: a round in the journal is complete."""
         with replace_atomically(self._file(done.number)) as draft:
             model.save(draft)
         self.rounds.append(done)
@@ -178,4 +174,5 @@ class _Journal:
         write_atomically(self._folder / _JOURNAL, json.dumps(content, indent=2).encode())
 
     def _file(self, number):
+        """Return the path of a round's model."""
         return self._folder / f"round_{number}.keras"

@@ -1,4 +1,4 @@
-"""A real, smaller model: the same inputs and outputs, fewer channels inside."""
+"""Structured pruning: a smaller model with the same inputs and outputs and fewer channels."""
 
 import warnings
 from collections.abc import Callable, Mapping
@@ -9,9 +9,9 @@ from tfcompress.keras_graph.channels import ChannelFlow, ChannelGroup, read_chan
 from tfcompress.keras_graph.channels.flow import require_functional
 from tfcompress.keras_graph.selection import LayerSelector, select_layers
 from tfcompress.keras_graph.wrapper import require_built
-from tfcompress.pruning.channels.choice import Choice
 from tfcompress.pruning.channels.importance import CRITERIA, Importance
 from tfcompress.pruning.channels.reconstruction import reconstruct
+from tfcompress.pruning.channels.selection import ChannelSelection
 
 
 def remove_channels(
@@ -30,43 +30,44 @@ def remove_channels(
     reconstruction: bool = False,
     seed: int = 0,
 ) -> keras.Model:
-    """Make a smaller model of a model, with the channels that matter least removed.
+    """Make a smaller model by removing the least important channels.
 
     Kernels, biases and normalizations shrink together, through additions, concatenations,
-    depthwise and grouped convolutions, nested and shared layers. What cannot be followed stays
-    whole; where nothing is removed for that, a warning names the layers. Say how far with one of
-    ``ratio``, ``keep`` and the targets.
+    depthwise and grouped convolutions, nested and shared layers. Layers whose channels cannot be
+    followed stay whole; if nothing can be removed, a warning names them. Pass one of ``ratio``,
+    ``keep`` and the targets.
 
     Args:
-        model: a built Sequential or Functional model; it is left as it is.
-        ratio: the share of channels removed from each group that can shrink, in [0, 1).
-        keep: what to leave of some layers, by regular expression of their path: a number of
-            channels, or a share in (0, 1]. Layers that match none stay whole.
-        target_macs: the multiply-accumulate operations of one example to come down to; below 1, a
-            share of the model's own.
-        target_size: the number of parameters to come down to; below 1, a share of the model's own.
+        model: a built Sequential or Functional model; it is not changed.
+        ratio: fraction of channels to remove from each group that can shrink, in [0, 1).
+        keep: what to keep of some layers, by regular expression of their path: a number of
+            channels, or a fraction in (0, 1]. Layers that match none stay whole.
+        target_macs: the multiply-accumulate operations per example to reach; below 1, a fraction
+            of the model's own.
+        target_size: the number of parameters to reach; below 1, a fraction of the model's own.
         target_cost: a function from a model to a number, such as a measured latency, and the
-            largest number that is accepted.
+            largest number to accept.
         criterion: "l1", "l2", "geometric_median", "gamma", "taylor", "lasso", "random", or a
             function; see ``tfcompress.pruning.channels.importance``.
-        scope: "layer" for the same share of each group, "global" for the least important channels
+        scope: "layer" for the same ratio in each group, "global" for the least important channels
             of the whole model.
-        layers: the layers whose channels may go; see ``select_layers``. All by default.
-        round_to: leave multiples of this many channels: 8 suits int8 kernels on Arm processors and
+        layers: the layers whose channels may be removed; see ``select_layers``. All by default.
+        round_to: keep multiples of this many channels: 8 suits int8 kernels on Arm processors and
             the Edge TPU.
-        data: for a criterion that needs it, and for ``reconstruction``: some hundred examples,
-            with labels for "taylor"; whatever ``fit`` takes.
-        reconstruction: fit the layers that lost inputs to what the original computes on ``data``,
-            by least squares: most of the accuracy comes back before any training.
-        seed: for the criterion "random".
+        data: examples for ``reconstruction`` and for criteria that need them, a few hundred in any
+            form that ``fit`` accepts; "taylor" needs labels.
+        reconstruction: fit the layers that lost inputs to the outputs of the original on ``data``
+            by least squares, which restores most of the accuracy before any training.
+        seed: seed of the criterion "random".
 
     Returns:
         A new model with the same inputs, outputs and layer names; not compiled.
 
     Raises:
-        ValueError: none or several of the arguments say how far; one is out of its range or cannot
-            be reached; ``model`` is subclassed or not built; a selector matches nothing or only
-            layers that cannot shrink, such as the output; or a criterion lacks its data.
+        ValueError: none or several of ``ratio``, ``keep`` and the targets are given; an argument is
+            out of range or a target cannot be reached; ``model`` is subclassed or not built;
+            a selector matches nothing, or only layers that cannot shrink, such as the output; or a
+            criterion lacks its data.
 
     Example:
     >>> smaller = tfc.remove_channels(model, target_macs=0.5, round_to=8)
@@ -80,8 +81,8 @@ def remove_channels(
     _check(ratio, criterion, scope, round_to)
     if reconstruction and data is None:
         raise ValueError(
-            "`reconstruction` repairs layers on sample inputs: pass `data`, some hundred inputs; "
-            "labels are not needed. Received: data=None"
+            "`reconstruction` requires sample inputs: pass `data`, a few hundred inputs; labels "
+            "are not needed. Received: data=None"
         )
     flow = read_channels(model)
     importance = CRITERIA[criterion] if isinstance(criterion, str) else criterion
@@ -89,61 +90,71 @@ def remove_channels(
     if keep is not None:
         removed = _by_keep(model, flow, scores, keep, round_to)
     else:
-        choice = Choice(flow, selected_groups(model, flow, layers), scores, round_to, scope)
-        removed = _by_budget(model, choice, ratio, target_macs, target_size, target_cost)
+        groups = selected_groups(model, flow, layers)
+        selection = ChannelSelection(flow, groups, scores, round_to, scope)
+        removed = _by_budget(model, selection, ratio, target_macs, target_size, target_cost)
         if ratio and not removed:
-            _warn_of_nothing(model, choice, ratio)
+            _warn_of_nothing(model, selection, ratio)
     smaller = rebuild(model, flow, removed)
     if reconstruction:
         reconstruct(model, smaller, flow, removed, data)
     return smaller
 
 
-def _by_budget(model, choice, ratio, target_macs, target_size, target_cost):
-    flow = choice.flow
+def _by_budget(model, selection, ratio, target_macs, target_size, target_cost):
+    """Return what to remove for the one budget that is given."""
+    flow = selection.flow
     if ratio is not None:
-        return choice.by_share(ratio)
+        return selection.by_ratio(ratio)
     if target_macs is not None:
-        return choice.by_cost(flow.macs, _limit(target_macs, flow.macs()))
+        return selection.by_cost(flow.macs, _limit(target_macs, flow.macs()))
     if target_size is not None:
-        return choice.by_cost(flow.parameters, _limit(target_size, flow.parameters()))
+        return selection.by_cost(flow.parameters, _limit(target_size, flow.parameters()))
     measure, limit = target_cost
-    return choice.by_cost(lambda bundles: measure(rebuild(model, flow, bundles)), limit)
+    return selection.by_cost(lambda removed: measure(rebuild(model, flow, removed)), limit)
 
 
-def _warn_of_nothing(model, choice, ratio):
-    if choice.groups:
-        sizes = ", ".join(f"{group.paths[0]!r} has {len(group)}" for group in choice.groups[:5])
-        why = f"a share of {ratio:g}, rounded to multiples of {choice.round_to}, is none: {sizes}."
-    elif choice.flow.unfollowed:
+def _warn_of_nothing(model, selection, ratio):
+    """Warn that no channel was removed, with the reason."""
+    flow = selection.flow
+    if selection.groups:
+        sizes = ", ".join(f"{group.paths[0]!r} has {len(group)}" for group in selection.groups[:5])
         why = (
-            f"none can go. {choice.flow.describe_unfollowed()}Write such a layer with Keras layers "
-            "and operations that are known, or shrink the model's layers yourself."
+            f"ratio={ratio:g}, rounded to multiples of {selection.round_to}, is less than one "
+            f"channel: {sizes}."
+        )
+    elif flow.unfollowed:
+        why = (
+            f"no channel can be removed. {flow.describe_unfollowed()}Write such a layer with Keras "
+            "layers and operations, or shrink the model's layers yourself."
         )
     else:
-        why = "all of them make its outputs, or reach an operation that needs every one."
+        why = "all channels are outputs of the model, or reach an operation that needs every one."
     warnings.warn(
         f"`remove_channels` removed no channel of model {model.name!r}: {why}", stacklevel=3
     )
 
 
 def _limit(target, present):
+    """Return an absolute limit; targets below 1 are fractions."""
     return target * present if target < 1 else target
 
 
-def _require_one(**ways):
-    given = {name: value for name, value in ways.items() if value is not None}
+def _require_one(**budgets):
+    """Raise ValueError unless exactly one argument is given."""
+    given = {name: value for name, value in budgets.items() if value is not None}
     if len(given) != 1:
         raise ValueError(
-            f"Say how far to shrink with one of {', '.join(ways)}. Received: {given or 'none'}"
+            f"Pass exactly one of {', '.join(budgets)}. Received: {given or 'none of them'}"
         )
 
 
 def _check(ratio, criterion, scope, round_to):
+    """Raise ValueError for arguments out of range."""
     if ratio is not None and not 0 <= ratio < 1:
         raise ValueError(
-            "`ratio` is the share of channels to remove, in [0, 1): at 1 no layer would have any "
-            f"left. Received: ratio={ratio!r}"
+            "`ratio` is the fraction of channels to remove and must lie in [0, 1): at 1 no layer "
+            f"would have any channel left. Received: ratio={ratio!r}"
         )
     if isinstance(criterion, str) and criterion not in CRITERIA:
         raise ValueError(
@@ -153,45 +164,41 @@ def _check(ratio, criterion, scope, round_to):
     if scope not in ("layer", "global"):
         raise ValueError(f"`scope` must be 'layer' or 'global'. Received: scope={scope!r}")
     if not (isinstance(round_to, int) and round_to >= 1):
-        raise ValueError(f"`round_to` must be an integer from 1. Received: round_to={round_to!r}")
+        raise ValueError(
+            f"`round_to` must be an integer of at least 1. Received: round_to={round_to!r}"
+        )
 
 
 def selected_groups(
     model: keras.Model, flow: ChannelFlow, layers: LayerSelector
 ) -> tuple[ChannelGroup, ...]:
-    """Return the groups that the selected layers make channels of.
-
-    Raises:
-        ValueError: there is none.
-    """
+    """Return the groups of channels that the selected layers produce, at least one."""
     if layers is None:
         return flow.groups
     paths = {path for path, _ in select_layers(model, layers)}
     groups = tuple(group for group in flow.groups if paths & set(group.paths))
     if not groups:
+        removable = ", ".join(path for group in flow.groups for path in group.paths)
         raise ValueError(
-            "No selected layer can lose channels: they make the model's outputs, or reach a layer "
-            f"that cannot shrink. {flow.describe_unfollowed()}Received: layers={layers!r}. "
-            f"Layers that can: {_able(flow) or 'none'}"
+            "No selected layer can lose channels: their channels are the model's outputs, or reach "
+            f"a layer that cannot shrink. {flow.describe_unfollowed()}Layers that can lose "
+            f"channels: {removable or 'none'}. Received: layers={layers!r}"
         )
     return groups
 
 
 def _by_keep(model, flow, scores, keep, round_to):
+    """Return what to remove so that layers keep so many channels."""
     groups, counts = [], []
     for pattern, left in keep.items():
         for group in selected_groups(model, flow, pattern):
             wanted = left * len(group) if isinstance(left, float) else left
             if not 1 <= round(wanted) <= len(group) or group in groups:
                 raise ValueError(
-                    f"`keep` leaves each layer at least one channel and at most those it has, and "
-                    f"names it once. Received: {pattern!r}: {left!r}, where "
+                    "`keep` must keep at least one channel of a layer, at most as many as it has, "
+                    f"and name each layer once. Received: {pattern!r}: {left!r}, where "
                     f"{', '.join(group.paths)} has {len(group)}"
                 )
             groups.append(group)
             counts.append(len(group) - round(wanted))
-    return Choice(flow, groups, scores, round_to).by_counts(counts)
-
-
-def _able(flow):
-    return ", ".join(path for group in flow.groups for path in group.paths)
+    return ChannelSelection(flow, groups, scores, round_to).by_counts(counts)
