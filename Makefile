@@ -1,5 +1,8 @@
 # make quickstart   the whole path on real data, in its own virtual environment
 # make test         the test suite, likewise
+# make test-fast    the tests that train little or nothing, under 2 minutes on 2 cores
+# make matrix       a fast suite with each supported TensorFlow, Keras and Python, into docs/versions.md
+# make wheel        the wheel, installed with everything from the package index into a new environment
 # make emulate      bundles on an emulated 64-bit Raspberry Pi (root, Debian or Ubuntu, x86-64)
 # make emulate-micro  files compiled to C on an emulated Cortex-M4 (gcc-arm-none-eabi, qemu-system-arm)
 # make coverage     which models each technique takes, ours and TFMOT's, into docs/coverage.md
@@ -14,14 +17,27 @@ PYTHON ?= python3
 VENV ?= .venv
 OUT ?= quickstart_out
 BIN := $(VENV)/bin
+EACH := tests/compat tests/test_each_technique.py
+MATRIX := $(EACH) tests/legacy/test_legacy_files.py
+FAST := $(EACH) tests/tflite tests/keras_graph tests/quantization/arithmetic
 
-.PHONY: quickstart test emulate emulate-micro examples lint format docs clean coverage soak bench bench-fast
+.PHONY: quickstart test test-fast matrix wheel emulate emulate-micro examples lint format docs clean coverage soak bench bench-fast
 
 quickstart: $(VENV)/installed
 	$(BIN)/tfcompress quickstart --out $(OUT)
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+test-fast: $(VENV)/installed
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal $(FAST)
+
+matrix: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable '.[matrix]'
+	$(BIN)/python tests/version_matrix.py $(MATRIX)
+
+wheel: $(VENV)/installed
+	$(BIN)/python -m pytest -q -m network tests/test_wheel.py
 
 emulate: $(VENV)/installed
 	$(BIN)/python -m pytest -q -s -m emulation tests/exporters/bundling/test_aarch64.py
@@ -31,7 +47,7 @@ emulate-micro: $(VENV)/installed
 	$(BIN)/python -m pytest -q -s -m emulation tests/exporters/bundling/test_cortex_m.py
 
 coverage: $(VENV)/installed
-	$(BIN)/python benchmarks/run_all.py coverage_matrix quantization_coverage
+	$(BIN)/python benchmarks/run_all.py coverage_matrix quantization_coverage zoo_coverage
 
 bench: $(VENV)/installed
 	$(BIN)/python benchmarks/run_all.py

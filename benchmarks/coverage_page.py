@@ -4,6 +4,7 @@ import textwrap
 
 from coverage_models import ROWS
 from sections.goals import table
+from zoo import ZOO
 
 # What a cell shows of its figures.
 FORMS = {
@@ -22,8 +23,9 @@ FORMS = {
 }
 HEAD = """# Coverage
 
-Written by `benchmarks/write_pages.py` from the records of `benchmarks/coverage_matrix.py` and
-`benchmarks/quantization_coverage.py`; `make coverage` runs what has no record yet.
+Written by `benchmarks/write_pages.py` from the records of `benchmarks/coverage_matrix.py`,
+`benchmarks/zoo_coverage.py` and `benchmarks/quantization_coverage.py`; `make coverage` runs what
+has no record yet.
 
 ## The matrix
 
@@ -49,6 +51,14 @@ that is trained gets two steps of plain gradient descent.
 LEGEND = """\
 "no" is a failure, "-" a model that tf_keras does not have; the numbers are those of the
 [notes](#notes).
+"""
+ZOO_CELLS = ("QAT", "PTQ int8", "pruning", "channel removal")
+ZOO_HEAD = """## The zoo
+
+Small architectures after the kinds that people publish (`benchmarks/zoo`), with random weights. The
+cells are those of the matrix; wrapping and export are the seconds of `quantize_aware` and of
+`export_tflite` with its evidence, on the machine of the record while others worked on it. Where
+channel removal says no, the model is as large as before, and the warning says why.
 """
 WHOLE = """## Quantization-aware training, whole networks
 
@@ -81,6 +91,8 @@ def coverage_page(records):
         lines += matrix(record["figures"])
     else:
         lines += ["Not measured yet.", ""]
+    if record := records.get("zoo_coverage"):
+        lines += zoo(record["figures"]["rows"])
     if record := records.get("quantization_coverage"):
         lines += whole(record["figures"])
     return "\n".join(lines).replace("\n\n\n", "\n\n").rstrip() + "\n"
@@ -98,6 +110,39 @@ def matrix(figures):
         rows = [[n, *(cell_text(found.get((n, c)), c, notes) for c in FORMS)] for n in names]
         lines += table(["model", *FORMS], rows)
     return [*lines, "### Notes", "", *notes.lines(), ""]
+
+
+def zoo(rows):
+    """Return the lines of the zoo: what each technique takes, a table for each group, the notes."""
+    found = {(row["model"], row["cell"]): row for row in rows}
+    notes, lines = Notes(), [ZOO_HEAD]
+    counts = []
+    for cell in ZOO_CELLS:
+        own = [row for row in rows if row["cell"] == cell]
+        counts.append(f"{cell} {sum('figures' in row for row in own)} of {len(own)}")
+    lines += [f"**{', '.join(counts)}.**", ""]
+    for group, models in ZOO.items():
+        tried = [name for name in models if any((name, cell) in found for cell in ZOO_CELLS)]
+        lines += [f"### The zoo: {group}"]
+        lines += table(
+            ["model", *ZOO_CELLS, "wrapping", "export"],
+            [
+                [
+                    name.replace("_", " "),
+                    *(cell_text(found.get((name, cell)), cell, notes) for cell in ZOO_CELLS),
+                    *_seconds(found.get((name, "QAT"), {}).get("figures")),
+                ]
+                for name in tried
+            ],
+        )
+    return [*lines, "### Notes of the zoo", "", *notes.lines(), ""]
+
+
+def _seconds(figures):
+    """Return how long wrapping and export took."""
+    if figures is None:
+        return ["", ""]
+    return [f"{figures[key]:.1f} s" for key in ("wrapping_s", "export_s")]
 
 
 def cell_text(row, cell, notes):

@@ -73,6 +73,7 @@ PARTS = {
         ("--fast", "--models", "sign net"),
     ),
     "coverage_matrix": Part("coverage_matrix.py", _ROWS_AND_JSON, None),
+    "zoo_coverage": Part("zoo_coverage.py", _ROWS_AND_JSON, None),
     "quantization_coverage": Part("quantization_coverage.py", ("--json", "{json}"), None),
     "structure_exactness": Part("structure.py", ("exactness", "--json", "{rows}"), None),
     "structure_accuracy": Part(

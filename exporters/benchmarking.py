@@ -19,6 +19,7 @@ from exporters.running.runtime import (
     load_isolated,
 )
 from exporters.running.tensor_details import random_inputs
+from tfcompress.machine import usable_cores
 from tfcompress.tflite.editing import OperationCutter
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.model import FlatbufferError
@@ -75,11 +76,11 @@ class BenchmarkResult:
         return dataclasses.asdict(self)
 
     def to_text(self) -> str:
-        """Return a table for the terminal, in milliseconds and MiB."""
+        """Return a table for the terminal."""
         lines = [
             f"{self.runtime}, {self.runs} runs, {self.cores} cores",
-            f"{'file':<32} {'kernels':<10} {'threads':>7} {'first':>9} {'median':>9} {'p90':>9} "
-            f"{'minimum':>9} {'memory':>9}",
+            f"{'file':<32} {'kernels':<10} {'threads':>7} {'first, ms':>11} {'median, ms':>11} "
+            f"{'p90, ms':>11} {'minimum, ms':>11} {'memory, MiB':>11}",
         ]
         for entry in self.measurements:
             head = (
@@ -91,12 +92,12 @@ class BenchmarkResult:
             times = (entry.first, entry.median, entry.p90, entry.minimum)
             lines.append(
                 f"{head} "
-                + " ".join(f"{1000 * seconds:>9.3f}" for seconds in times)
-                + f" {entry.peak_memory / 2**20:>9.2f}"
+                + " ".join(f"{1000 * seconds:>11.3f}" for seconds in times)
+                + f" {entry.peak_memory / 2**20:>11.2f}"
             )
             lines += [
                 f"    {op.index:>3} {op.operation:<28} {op.layer or '-':<40} "
-                + ("-" if op.seconds is None else f"{1000 * op.seconds:.4f}")
+                + ("-" if op.seconds is None else f"{1000 * op.seconds:.4f} ms")
                 for op in entry.operations
             ]
         return "\n".join(lines)
@@ -160,7 +161,7 @@ def benchmark(
             files, runs, _Setting(runtime, kernel_set, count, limits, seed), profile
         )
     ]
-    return BenchmarkResult(str(runtime), runs, len(os.sched_getaffinity(0)), tuple(measurements))
+    return BenchmarkResult(str(runtime), runs, usable_cores(), tuple(measurements))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,16 +9,23 @@ import tensorflow as tf
 
 from exporters.calibration import data_by_signature, observe_ranges
 from exporters.signatures import DEFAULT, entry_models, output_names
-from tfcompress.keras_graph.wrapper import ModelWrapper, require_final_kernels, unwrap
+from tfcompress.keras_graph.wrapper import (
+    ModelWrapper,
+    require_final_kernels,
+    require_model,
+    unwrap,
+)
 from tfcompress.legacy.conversion import LegacyModel, converted
 from tfcompress.quantization import QuantizeAware, Scheme
 from tfcompress.quantization.deployed_graph import (
     DeployedGraph,
     deploy_as_it_is,
     first_accepted,
+    is_keras_3,
 )
 from tfcompress.quantization.float_file import ConversionError
 from tfcompress.quantization.integers import GraphIntegers, computed, filling_of, integers_of
+from tfcompress.quantization.layer_schemes import require_named
 from tfcompress.quantization.lowerings.operations import rewritings
 from tfcompress.quantization.lowerings.recurrent import require_no_state
 from tfcompress.quantization.planning import NO_RANGE
@@ -77,6 +84,9 @@ def convert_model(
     scheme = _scheme_of(model, quantization, signatures)
     require_finite_weights(model)
     models = entry_models(model, signatures)
+    allow_float = list(allow_float)
+    if is_keras_3(model):
+        require_named(models.values(), allow_float)
     for entry_model in models.values():
         require_no_state(entry_model)
     if isinstance(model, QuantizeAware):
@@ -116,6 +126,7 @@ def convert_model(
 
 def _deployable(model):
     """Unwrap wrappers that change how a model trains, but not what it computes."""
+    require_model(model)
     require_final_kernels(model, "an export")
     while isinstance(model, ModelWrapper) and not isinstance(model, QuantizeAware | LegacyModel):
         model = model.model

@@ -51,6 +51,7 @@ class ParityReport:
             file to compare with.
         classes: the number of classes among the labels; None if the labels are not classes.
         noise: whether the examples are random numbers, which say little about real data.
+        noise_from: what they are drawn from, where that is known.
         metric_name: the name of the task metric; None without one.
         no_metric: why there is no task metric; None if there is one.
     """
@@ -62,6 +63,7 @@ class ParityReport:
     first_wrong: LayerParity | None = None
     classes: int | None = None
     noise: bool = False
+    noise_from: str | None = None
     metric_name: str | None = None
     no_metric: str | None = None
 
@@ -95,17 +97,22 @@ class ParityReport:
         """The file's task metric, under the first runtime that ran."""
         return self.ran[0].metric
 
+    def of_what(self) -> str:
+        """Say what the examples are: noise, or of how many classes; empty if it is unknown."""
+        if self.noise:
+            drawn = "" if self.noise_from is None else f" from {self.noise_from}"
+            return f" of random noise{drawn}, which says little about real data"
+        if self.classes is None:
+            return ""
+        return f" of {self.classes} {'class' if self.classes == 1 else 'classes'}"
+
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON-able values."""
         return dataclasses.asdict(self)
 
     def to_text(self) -> str:
         """Return a table for the terminal."""
-        lines = [f"{self.examples} examples"]
-        if self.noise:
-            lines[0] += " of random noise, which says little about real data"
-        elif self.classes is not None:
-            lines[0] += f" of {self.classes} {'class' if self.classes == 1 else 'classes'}"
+        lines = [f"{self.examples} examples{self.of_what()}"]
         if self.reference_metric is not None:
             name = "" if self.metric_name is None else f" ({self.metric_name})"
             lines[0] += f", reference metric {self.reference_metric:.4f}{name}"

@@ -17,6 +17,36 @@ _ZSTD_LEVEL = 19  # a file is compressed once and downloaded often
 
 
 @dataclasses.dataclass(frozen=True)
+class RepairTrial:
+    """What came of repairing a model before its file was made.
+
+    Attributes:
+        kept: whether the file is that of the repaired model.
+        reason: why it is not; empty if it is.
+        examples: how many examples judged, which the repair had not seen.
+        plain: signal-to-noise ratio in dB of the outputs without a repair, against the float model.
+        repaired: the same with it.
+        seconds: how long it took to find out.
+    """
+
+    kept: bool
+    reason: str = ""
+    examples: int = 0
+    plain: float | None = None
+    repaired: float | None = None
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        if self.plain is None:
+            return f"no repair: {self.reason}"
+        found = (
+            f"{self.plain:.1f} dB without, {self.repaired:.1f} dB with it on {self.examples} "
+            f"examples held out, {self.seconds:.0f} s"
+        )
+        return f"repaired: {found}" if self.kept else f"not repaired, {self.reason}: {found}"
+
+
+@dataclasses.dataclass(frozen=True)
 class ExportReport:
     """What is known about an exported file.
 
@@ -33,6 +63,7 @@ class ExportReport:
         signature_agreements: the same of each further signature, by key.
         verdict: the compatibility with the target, None without a target.
         zstd_size: its size in bytes after Zstandard, None without the extra `zstd`.
+        repair: what came of repairing the model first, None where that was not tried.
     """
 
     quantization: str
@@ -47,6 +78,7 @@ class ExportReport:
     signature_agreements: dict[str, ParityReport] = dataclasses.field(default_factory=dict)
     verdict: CompatibilityReport | None = None
     zstd_size: int | None = None
+    repair: RepairTrial | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON-able values."""
@@ -64,6 +96,8 @@ class ExportReport:
             f"in float: {', '.join(self.float_operations) or 'none'}",
             self.agreement.to_text(),
         ]
+        if self.repair is not None:
+            lines.insert(-1, str(self.repair))
         for key, agreement in self.signature_agreements.items():
             lines.append(f"signature {key}: {agreement.to_text()}")
         if self.verdict is not None:

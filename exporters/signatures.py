@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import keras
 
+from tfcompress.compat.keras_graphs import functional_of, output_structure
 from tfcompress.keras_graph.interception import intercepted_calls
 from tfcompress.keras_graph.selection import select_layers
 from tfcompress.keras_graph.wrapper import ModelWrapper, require_built, unwrap
@@ -85,10 +86,9 @@ def output_names(model: keras.Model, count: int) -> list[str]:
         name = model.layer_path.rsplit("/", maxsplit=1)[-1]
         return [name] if count == 1 else [f"{name}_{place}" for place in range(count)]
     user_model = unwrap(model)
-    functional = getattr(user_model, "_functional", None) or user_model  # of a Sequential
-    structure = getattr(functional, "_outputs_struct", None)
+    structure = output_structure(user_model)
     if isinstance(structure, dict):  # in the order in which it is flattened
         names = sorted(structure)
     else:
-        names = getattr(functional, "output_names", ())
+        names = getattr(functional_of(user_model), "output_names", ())
     return list(names) if len(names) == count else [f"output_{place}" for place in range(count)]

@@ -161,6 +161,36 @@ def file_metric(
         return _score(_task_metric(metric, outputs, labels), outputs, labels)
 
 
+def squared_errors(file: File, against: Any, data: Any) -> np.ndarray:
+    """Compute how far the outputs of a file are from what they should be, example by example.
+
+    Args:
+        file: the file's path, or its bytes.
+        against: see ``validate``.
+        data: likewise.
+
+    Returns:
+        float64 array (examples,): squared differences, relative to the mean energy of each output,
+        averaged over the outputs.
+
+    Raises:
+        RunError: the file does not run.
+    """
+    inputs, _ = gather(data)
+    with load_isolated(file) as loaded:
+        wanted = _reference(against, loaded, inputs, None)
+        found = loaded.predict(_by_name(against, loaded, inputs))
+
+    def energies(output):
+        return np.square(output.astype(np.float64)).reshape(len(output), -1).sum(1)
+
+    errors = [
+        energies(one - other) / max(energies(one).mean(), 1e-300)
+        for one, other in zip(wanted, found, strict=True)
+    ]
+    return np.mean(errors, axis=0)
+
+
 def _noise(file: File, signature: str | None) -> Inputs:
     """Return random examples for a file."""
     details, _ = input_output_details(read_model(file), signature)

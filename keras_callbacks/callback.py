@@ -1,6 +1,10 @@
 """Base class of the callbacks, and what they need to know about ``fit``."""
 
+from typing import Any
+
 import keras
+
+from tfcompress.compat.keras_attributes import remove_untracked, set_untracked
 
 
 class CompressionCallback(keras.callbacks.Callback):
@@ -24,7 +28,7 @@ class CompressionCallback(keras.callbacks.Callback):
         """Return how to make a copy."""
         return _make, (type(self), *self._arguments)
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Check that there is a model to work on."""
         del logs
         if self.model is None:
@@ -74,11 +78,11 @@ def after_every_callback(history, function) -> None:
     before = history.on_train_end
 
     def on_train_end(logs=None):
-        history.__dict__.pop("on_train_end", None)
+        remove_untracked(history, "on_train_end")
         before(logs)
         function()
 
-    history.__dict__["on_train_end"] = on_train_end
+    set_untracked(history, "on_train_end", on_train_end)
 
 
 def coming_history(model: keras.Model) -> keras.callbacks.History | None:

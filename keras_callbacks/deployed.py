@@ -1,15 +1,19 @@
 """Metrics of the deployed model while it trains."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
-from keras.src.trainers.compile_utils import CompileMetrics
 
 from exporters.converting import convert_model
 from exporters.running.runtime import load
 from keras_callbacks.callback import CompressionCallback
+from tfcompress.compat.keras_training import compute_metrics
 from tfcompress.data import as_called, gather
+from tfcompress.quantization.scheme import Scheme
+from tfcompress.targets.target import Target, load_target
+from tfcompress.targets.vela import compile_for_npu, require_compiler
 
 
 class DeployedAccuracy(CompressionCallback):
@@ -30,10 +34,14 @@ class DeployedAccuracy(CompressionCallback):
         representative_data: as in ``export_tflite``.
         kernels: "xnnpack", "builtin" or "reference".
         threads: number of interpreter threads.
+        target: a device whose compiler is asked too, such as "ethos-u55-128": logs ``npu_cycles``,
+            ``npu_flash`` (bytes) and ``npu_left_on_cpu`` (operations).
 
     Raises:
-        ValueError: ``validation_data`` has no labels or no examples, or ``every`` is less than 1.
-            During training: what ``export_tflite`` raises.
+        ImportError: the compiler of ``target`` is not installed.
+        ValueError: ``validation_data`` has no labels or no examples, ``every`` is less than 1, or
+            ``target`` is unknown or has no compiler. During training: what ``export_tflite``
+            raises.
 
     Example:
     >>> deployed = DeployedAccuracy((x_test, y_test), every=5)
@@ -44,14 +52,15 @@ class DeployedAccuracy(CompressionCallback):
 
     def __init__(
         self,
-        validation_data,
+        validation_data: Any,
         metrics: Sequence = ("accuracy",),
         every: int = 1,
         *,
-        quantization=None,
-        representative_data=None,
+        quantization: str | Scheme | None = None,
+        representative_data: Any = None,
         kernels: str = "xnnpack",
         threads: int = 1,
+        target: str | Target | None = None,
     ):
         super().__init__()
         if every < 1:
@@ -69,8 +78,16 @@ class DeployedAccuracy(CompressionCallback):
             "representative_data": representative_data,
         }
         self._running = {"kernels": kernels, "threads": threads}
+        self._target = load_target(target) if isinstance(target, str) else target
+        if self._target is not None:
+            if self._target.compiler is None:
+                raise ValueError(
+                    "`target` is a device with a compiler, such as 'ethos-u55-128'; check_target "
+                    f"judges for others. Received: target={self._target.name!r}"
+                )
+            require_compiler(self._target)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Convert, run and log."""
         self.require_begun("on_epoch_end")
         last = epoch + 1 == (self.params or {}).get("epochs")
@@ -83,6 +100,11 @@ class DeployedAccuracy(CompressionCallback):
         logs["val_deployed_agreement"] = self._agreement(converted.model, outputs, steps)
         for name, value in self._measure(outputs).items():
             logs[f"val_deployed_{name}"] = float(value)
+        if self._target is not None:
+            compiled = compile_for_npu(converted.flatbuffer, self._target)
+            logs["npu_cycles"] = float(compiled.cycles)
+            logs["npu_flash"] = float(compiled.flash)
+            logs["npu_left_on_cpu"] = float(len(compiled.left_on_cpu))
 
     def _agreement(self, model, outputs, steps):
         """Return the fraction of outputs within a step of Keras's."""
@@ -95,16 +117,10 @@ class DeployedAccuracy(CompressionCallback):
 
     def _measure(self, outputs):
         """Compute new metric objects: the model's own are in the middle of an epoch."""
-        several = len(outputs) > 1
-        metrics = CompileMetrics(
-            [self._metrics() for _ in outputs] if several else self._metrics(),
-            None,
-            output_names=self.model.output_names if several else None,
-        )
-        predictions = outputs if several else outputs[0]
-        metrics.build(self._labels, predictions)
-        metrics.update_state(self._labels, predictions)
-        return metrics.result()
+        if len(outputs) == 1:
+            return compute_metrics(self._metrics(), self._labels, outputs[0])
+        metrics = [self._metrics() for _ in outputs]
+        return compute_metrics(metrics, self._labels, outputs, self.model.output_names)
 
     def _metrics(self):
         """Return new metrics for one output."""

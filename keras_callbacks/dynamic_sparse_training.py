@@ -3,6 +3,8 @@
 Two callbacks that differ in where weights grow.
 """
 
+import numpy as np
+
 from keras_callbacks.pruning import MagnitudePruning
 from tfcompress.deprecation import renamed_arguments
 from tfcompress.keras_graph.selection import LayerSelector
@@ -50,11 +52,11 @@ class _DynamicSparseTraining(MagnitudePruning):
         """Return the criterion that says where weights grow."""
         raise NotImplementedError
 
-    def growth(self):
+    def growth(self) -> list[np.ndarray]:
         """Return for each kernel the scores of where weights grow."""
         raise NotImplementedError
 
-    def update(self, sparsity, last):
+    def update(self, sparsity: float, last: bool) -> None:
         """Draw the first masks, or move some of the weights."""
         due = self._due()
         if due == 0:
@@ -65,10 +67,10 @@ class _DynamicSparseTraining(MagnitudePruning):
         if self._pruner.gradients is not None:
             self._pruner.gradients.reset()
 
-    def hold(self, sparsity):
+    def hold(self, sparsity: float) -> None:
         """Do nothing: the sparsity is constant, and what grows now never trains."""
 
-    def recover(self, sparsity):
+    def recover(self, sparsity: float) -> bool:
         """Take the zeros of the model as masks."""
         return self._pruner.recover(sparsity, self.drop)
 
@@ -120,11 +122,11 @@ class RigL(_DynamicSparseTraining):
     https://arxiv.org/abs/1911.11134.
     """
 
-    def growth_criterion(self):
+    def growth_criterion(self) -> Criterion:
         """Return the summed gradient."""
         return Gradient()
 
-    def growth(self):
+    def growth(self) -> list[np.ndarray]:
         """Return the magnitudes of the summed gradients."""
         return [
             self.criterion.scores(total, index, total)
@@ -158,11 +160,11 @@ class SET(_DynamicSparseTraining):
     connectivity inspired by network science", 2018, https://arxiv.org/abs/1707.04780.
     """
 
-    def growth_criterion(self):
+    def growth_criterion(self) -> Criterion:
         """Return random scores."""
         return Random(self.seed)
 
-    def growth(self):
+    def growth(self) -> list[np.ndarray]:
         """Return new random scores for each update, the same after an interruption."""
         # Beside the seed, not above it: seed 1 at step 0 is not seed 0 at step 1.
         draw = Random(self.seed * 1_000_003 + self._due())

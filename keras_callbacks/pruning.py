@@ -1,6 +1,7 @@
 """Pruning a model while ``fit`` trains it."""
 
 import warnings
+from typing import Any
 
 import numpy as np
 
@@ -15,9 +16,9 @@ from tfcompress.keras_graph.selection import (
     output_layers,
     select_layers,
 )
-from tfcompress.pruning.criteria import as_criterion
+from tfcompress.pruning.criteria import Criterion, as_criterion
 from tfcompress.pruning.masks import MaskConstraint
-from tfcompress.pruning.patterns import Channel, as_pattern
+from tfcompress.pruning.patterns import Channel, Pattern, as_pattern
 from tfcompress.pruning.pruner import Pruner, prunable_kernels
 from tfcompress.pruning.sparsity_distribution import PerLayerValue, make_distribution
 
@@ -79,17 +80,17 @@ class MagnitudePruning(ScheduledCallback):
     )
     def __init__(
         self,
-        schedule,
+        schedule: Any,
         layers: LayerSelector = None,
-        pattern="element",
-        criterion="l1",
-        scope="layer",
+        pattern: str | tuple[int, ...] | Pattern = "element",
+        criterion: str | Criterion = "l1",
+        scope: str = "layer",
         *,
-        sparsity_distribution="uniform",
+        sparsity_distribution: str = "uniform",
         layer_sparsity: PerLayerValue = None,
         min_sparsity: PerLayerValue = None,
         max_sparsity: PerLayerValue = None,
-        prune_depthwise=False,
+        prune_depthwise: bool = False,
     ):
         super().__init__(schedule)
         self.layers = layers
@@ -114,7 +115,7 @@ class MagnitudePruning(ScheduledCallback):
                 f"Received: begin_step={self.schedule.begin_step}"
             )
 
-    def prepare(self):
+    def prepare(self) -> set[str]:
         """Put masks on the kernels."""
         kernels = self._kernels()
         refuse_clustered(self.model, kernels)
@@ -173,29 +174,29 @@ class MagnitudePruning(ScheduledCallback):
             if any(path.startswith(chosen + "/") for chosen in selected)
         }
 
-    def update(self, sparsity, last):
+    def update(self, sparsity: float, last: bool) -> None:
         """Choose new masks."""
         self._pruner.update(sparsity)
 
-    def hold(self, sparsity):
+    def hold(self, sparsity: float) -> None:
         """Choose new masks."""
         self._pruner.update(sparsity)
 
-    def mask_again(self):
+    def mask_again(self) -> float | None:
         """Mask again; averages of weights, taken at the end of a training, are not sparse."""
         found = self._pruner.weight_sparsity()
         self._pruner.apply()
         return found if found < self._pruner.sparsity else None
 
-    def recover(self, sparsity):
+    def recover(self, sparsity: float) -> bool:
         """Take the zeros of the model as masks if pruning can have left them."""
         return self._pruner.recover(sparsity)
 
-    def sparsity(self):
+    def sparsity(self) -> float:
         """Return the fraction of masked weights in the pruned kernels."""
         return self._pruner.sparsity
 
-    def sparsity_of_model(self):
+    def sparsity_of_model(self) -> float:
         """Return the fraction of masked weights in all trained kernels."""
         size = sum(kernel.size for kernel in self._pruner.kernels)
         masked = self.sparsity() * size
@@ -205,19 +206,19 @@ class MagnitudePruning(ScheduledCallback):
             size += kernel.size
         return masked / size
 
-    def finish(self):
+    def finish(self) -> None:
         """Stop accumulating gradients."""
         if self._pruner.gradients is not None:
             self._pruner.gradients.detach()
             self.model.train_function = None  # the next fit traces a step without the sums
 
-    def read_state(self):
+    def read_state(self) -> dict[str, np.ndarray]:
         """Return the masks, packed into bits, and the sums of gradients."""
         masks = {f"mask_{i}": np.packbits(mask) for i, mask in enumerate(self._pruner.masks())}
         sums = self._pruner.gradients.read() if self._pruner.gradients is not None else []
         return {**masks, **{f"gradients_{i}": total for i, total in enumerate(sums)}}
 
-    def write_state(self, state):
+    def write_state(self, state: dict[str, np.ndarray]) -> None:
         """Set the masks and the sums of gradients."""
         shapes = [tuple(kernel.variable.shape) for kernel in self._pruner.kernels]
         sizes = [int(np.prod(shape)) for shape in shapes]

@@ -1,5 +1,7 @@
 """When quantization-aware training quantizes, and when it freezes ranges and statistics."""
 
+from typing import Any
+
 from keras_callbacks.callback import CompressionCallback, retrace
 from tfcompress.deprecation import old_attribute
 from tfcompress.keras_graph.wrapper import ModelWrapper
@@ -61,13 +63,13 @@ class QuantizationSchedule(CompressionCallback):
             or step < self.freeze_statistics_step,
         )
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Find the quantization-aware model."""
         super().on_train_begin(logs)
         self.require_optimizer()
         self._quantized = _find_quantized(self.model)
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Set what the next step does."""
         del batch, logs
         self.require_begun("on_train_batch_begin")
@@ -76,7 +78,7 @@ class QuantizationSchedule(CompressionCallback):
             self._quantized.training_mode = mode
             retrace(self.model)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Restore the default: another training may have no schedule."""
         del logs
         self.require_begun("on_train_end")

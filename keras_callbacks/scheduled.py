@@ -15,19 +15,22 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import keras
 import numpy as np
-from keras.src.saving.keras_saveable import KerasSaveable
 
 from keras_callbacks.callback import CompressionCallback, after_every_callback, coming_history
+from tfcompress.compat.keras_attributes import get_untracked, remove_untracked, set_untracked
+from tfcompress.compat.keras_saving import SaveableState
+from tfcompress.compat.keras_training import batches_seen, innermost_optimizer
 from tfcompress.pruning.schedules import TO_THE_END, as_schedule
 
 _ATTRIBUTE = "_callback_states"
 _SAVING = ("save", "save_weights")
 
 
-class SavedState(KerasSaveable):
+class SavedState(SaveableState):
     """One callback's entry in the files of a model.
 
     ``read`` returns the arrays to save by name; ``before_save`` is called before the model is
@@ -47,10 +50,6 @@ class SavedState(KerasSaveable):
         self.training = False
         self._claims: set[str] = set()
 
-    def _obj_type(self):
-        # Tells Keras which attributes not to walk; a loss is the plainest kind that it knows.
-        return "Loss"
-
     def save_own_variables(self, store):
         """Write the state; called by Keras."""
         if self.training:
@@ -66,7 +65,8 @@ class SavedState(KerasSaveable):
         """Become an attribute of a model, for a training that is about to begin."""
         self.loaded = None
         self.training = False
-        states = model.__dict__.setdefault(_ATTRIBUTE, [])
+        states = get_untracked(model, _ATTRIBUTE, [])
+        set_untracked(model, _ATTRIBUTE, states)
         # A fit that was interrupted by an exception left its entries behind: it is over.
         states[:] = [state for state in states if not state.training and state is not self]
         states.append(self)
@@ -77,15 +77,14 @@ class SavedState(KerasSaveable):
                     state._before_save()
             type(model).save_own_variables(model, store)
 
-        # Keras calls this first when it saves a model. Written to __dict__, like the entries:
-        # Keras's own __setattr__ would try to track the values.
-        model.__dict__["save_own_variables"] = save_own_variables
+        # Keras calls this first when it saves a model.
+        set_untracked(model, "save_own_variables", save_own_variables)
         for name in _SAVING:
-            model.__dict__[name] = _reporting_save(model, name, states)
+            set_untracked(model, name, _reporting_save(model, name, states))
 
     def claim(self, model: keras.Model, kernels: set[str]) -> None:
         """Begin a training that changes the kernels of these paths, exclusively."""
-        for other in model.__dict__[_ATTRIBUTE]:
+        for other in get_untracked(model, _ATTRIBUTE):
             both = other._claims & kernels
             if other.training and both:
                 raise ValueError(
@@ -98,13 +97,12 @@ class SavedState(KerasSaveable):
     def detach(self, model: keras.Model) -> None:
         """Remove this object from the model's attributes."""
         self.training = False
-        states = model.__dict__.get(_ATTRIBUTE, [])
+        states = get_untracked(model, _ATTRIBUTE, [])
         if self in states:
             states.remove(self)
         if not states:
-            model.__dict__.pop(_ATTRIBUTE, None)
-            for name in ("save_own_variables", *_SAVING):
-                model.__dict__.pop(name, None)
+            for name in (_ATTRIBUTE, "save_own_variables", *_SAVING):
+                remove_untracked(model, name)
 
 
 def _reporting_save(model, name, states):
@@ -122,7 +120,7 @@ def _reporting_save(model, name, states):
 class ScheduledCallback(CompressionCallback, abc.ABC):
     """Base class of the callbacks that follow a pruning schedule, of this package or TFMOT."""
 
-    def __init__(self, schedule):
+    def __init__(self, schedule: Any):
         super().__init__()
         self.schedule = as_schedule(schedule)
         self._state = SavedState(self._read_state, self._prepare_file, self._note_file)
@@ -184,14 +182,14 @@ class ScheduledCallback(CompressionCallback, abc.ABC):
 
     # Keras calls these.
 
-    def set_model(self, model):
+    def set_model(self, model: keras.Model) -> None:
         """Attach the state to the model, before `BackupAndRestore` loads what it saved."""
         if model is not self._model:
             self._reset()
         super().set_model(model)
         self._state.attach(model)
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Check everything before the first step."""
         super().on_train_begin(logs)
         self.require_optimizer()
@@ -200,25 +198,25 @@ class ScheduledCallback(CompressionCallback, abc.ABC):
         self._started = self._ended = False
         self._files = {}
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Find the step to start from, after every callback has restored its state."""
         self.require_begun("on_epoch_begin")
         self._start_once(epoch)
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Make the update that is due, in custom loops that call this hook alone."""
         self.require_begun("on_train_batch_begin")
         self._start_once()
         self._advance()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Make the update that is due."""
         self.require_begun("on_train_batch_end")
         self._start_once()
         self._advance()
         self._report(logs)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Report; after the last epoch, make the last update."""
         self.require_begun("on_epoch_end")
         self._start_once()
@@ -228,7 +226,7 @@ class ScheduledCallback(CompressionCallback, abc.ABC):
         self._advance(at_least=self._planned if complete and self._planned is not None else 0)
         self._report(logs)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Make the update of the last step."""
         self.require_begun("on_train_end")
         if self._running is not None:
@@ -295,7 +293,7 @@ class ScheduledCallback(CompressionCallback, abc.ABC):
 
     def _averages_weights(self):
         """Return whether the optimizer overwrites the weights with their moving averages."""
-        return getattr(_innermost(self.model.optimizer), "use_ema", False)
+        return getattr(innermost_optimizer(self.model.optimizer), "use_ema", False)
 
     def _advice(self):
         """Return how to find the best epoch among those at the final sparsity."""
@@ -403,9 +401,7 @@ class ScheduledCallback(CompressionCallback, abc.ABC):
 
     def _count(self):
         """Return the optimizer's count of batches."""
-        # `_iterations` counts batches, where `iterations` would count sums of
-        # `gradient_accumulation_steps` batches.
-        return int(keras.ops.convert_to_numpy(_innermost(self.model.optimizer)._iterations))
+        return batches_seen(self.model.optimizer)
 
     def _step(self):
         """Return the present step of the schedule."""
@@ -460,10 +456,3 @@ class ScheduledCallback(CompressionCallback, abc.ABC):
         last_update = int(state.pop("last_update"))
         self._last_update = None if last_update < 0 else last_update
         self.write_state(state)
-
-
-def _innermost(optimizer):
-    """Return the optimizer inside loss scaling, which counts the steps."""
-    while hasattr(optimizer, "inner_optimizer"):
-        optimizer = optimizer.inner_optimizer
-    return optimizer

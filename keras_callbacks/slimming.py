@@ -1,5 +1,7 @@
 """Network slimming: training that shows which channels can be removed."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -45,7 +47,7 @@ class NetworkSlimming(CompressionCallback):
         self.layers = layers
         self._scales = []
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Add the penalty to the scales."""
         super().on_train_begin(logs)
         self._remove_penalty()  # an interrupted training left it there
@@ -68,7 +70,7 @@ class NetworkSlimming(CompressionCallback):
             scale.regularizer = SparsityRegularizer(strength, None, scale.regularizer)
         retrace(self.model)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Report the fraction of small scales."""
         self.require_begun("on_epoch_end")
         if logs is not None:
@@ -76,7 +78,7 @@ class NetworkSlimming(CompressionCallback):
             small = np.concatenate([values < 0.01 * values.max() for values in magnitudes])
             logs["small_scales"] = float(np.mean(small))
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Remove the penalty."""
         self.require_begun("on_train_end")
         self._remove_penalty()

@@ -4,14 +4,17 @@ Until the last update of the schedule every weight may return; from then on mask
 final sparsity, and the rest of the training fine-tunes the remaining weights.
 """
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
 
 from keras_callbacks.callback import retrace
 from keras_callbacks.pruning import MagnitudePruning
+from tfcompress.keras_graph.kernels import Kernel
 from tfcompress.keras_graph.selection import LayerSelector
-from tfcompress.pruning.patterns import Channel
+from tfcompress.pruning.patterns import Channel, Pattern
 from tfcompress.pruning.sparse_optimization import (
     SoftThreshold,
     SparsityRegularizer,
@@ -46,23 +49,28 @@ class IterativeHardThresholding(MagnitudePruning):
     """
 
     def __init__(
-        self, schedule, layers: LayerSelector = None, pattern="element", *, prune_depthwise=False
+        self,
+        schedule: Any,
+        layers: LayerSelector = None,
+        pattern: str | tuple[int, ...] | Pattern = "element",
+        *,
+        prune_depthwise: bool = False,
     ):
         super().__init__(schedule, layers, pattern, prune_depthwise=prune_depthwise)
         self._projected = 0.0
 
-    def update(self, sparsity, last):
+    def update(self, sparsity: float, last: bool) -> None:
         """Project; keep the masks after the last update."""
         super().update(sparsity, last)
         self._projected = super().sparsity()
         if not last:
             self._pruner.open()
 
-    def hold(self, sparsity):
+    def hold(self, sparsity: float) -> None:
         """Project."""
         self.update(sparsity, last=False)
 
-    def sparsity(self):
+    def sparsity(self) -> float:
         """Return the sparsity at the last projection."""
         return self._projected
 
@@ -70,7 +78,15 @@ class IterativeHardThresholding(MagnitudePruning):
 class _PenalizedPruning(MagnitudePruning):
     """A penalty whose strength is adapted to the sparsity found; exact masks at the end."""
 
-    def __init__(self, schedule, layers, pattern, initial_strength, gain, prune_depthwise):
+    def __init__(
+        self,
+        schedule: Any,
+        layers: LayerSelector,
+        pattern: str | tuple[int, ...] | Pattern,
+        initial_strength: float,
+        gain: float,
+        prune_depthwise: bool,
+    ):
         super().__init__(schedule, layers, pattern, prune_depthwise=prune_depthwise)
         for name, value in (("initial_strength", initial_strength), ("gain", gain)):
             if not value > 0:
@@ -85,7 +101,7 @@ class _PenalizedPruning(MagnitudePruning):
         """The present strength of the penalty; None before training."""
         return None if self._strength is None else float(ops.convert_to_numpy(self._strength))
 
-    def prepare(self):
+    def prepare(self) -> set[str]:
         """Add the penalty to the kernels."""
         paths = super().prepare()
         if self._strength is None:
@@ -98,11 +114,11 @@ class _PenalizedPruning(MagnitudePruning):
         retrace(self.model)
         return paths
 
-    def add_penalty(self, kernel):
+    def add_penalty(self, kernel: Kernel) -> None:
         """Add the penalty to one kernel."""
         raise NotImplementedError
 
-    def remove_penalty(self, kernel):
+    def remove_penalty(self, kernel: Kernel) -> None:
         """Remove the penalty from one kernel."""
         raise NotImplementedError
 
@@ -110,7 +126,7 @@ class _PenalizedPruning(MagnitudePruning):
         """Return the fraction of weights that the penalty has brought to zero."""
         raise NotImplementedError
 
-    def update(self, sparsity, last):
+    def update(self, sparsity: float, last: bool) -> None:
         """Adapt the strength; at the end, replace the penalty by exact masks."""
         self._found = self.found()
         if last:
@@ -119,7 +135,7 @@ class _PenalizedPruning(MagnitudePruning):
         else:
             self._set_strength(next_strength(self.strength, self._found, sparsity, self._gain))
 
-    def hold(self, sparsity):
+    def hold(self, sparsity: float) -> None:
         """Zero the smallest weights, but let them train again in a later `fit`."""
         super().update(sparsity, last=False)
         self._found = self._pruner.sparsity
@@ -130,22 +146,22 @@ class _PenalizedPruning(MagnitudePruning):
         with self.model.distribute_strategy.scope():
             self._strength.assign(value)
 
-    def sparsity(self):
+    def sparsity(self) -> float:
         """Return the sparsity found at the last update; after the end, that of the masks."""
         return self._pruner.sparsity or self._found
 
-    def finish(self):
+    def finish(self) -> None:
         """Remove the penalty; the masks stay."""
         super().finish()
         for kernel in self._pruner.kernels:
             self.remove_penalty(kernel)
         self.model.train_function = None  # the next fit traces a step without the penalty
 
-    def read_state(self):
+    def read_state(self) -> dict[str, np.ndarray]:
         """Return the masks and the strength."""
         return {**super().read_state(), "strength": np.float32(self.strength)}
 
-    def write_state(self, state):
+    def write_state(self, state: dict[str, np.ndarray]) -> None:
         """Set the masks and the strength."""
         self._set_strength(state.pop("strength"))
         super().write_state(state)
@@ -180,26 +196,26 @@ class ProximalL1(_PenalizedPruning):
 
     def __init__(
         self,
-        schedule,
+        schedule: Any,
         layers: LayerSelector = None,
-        initial_strength=0.01,
-        gain=2.0,
+        initial_strength: float = 0.01,
+        gain: float = 2.0,
         *,
-        prune_depthwise=False,
+        prune_depthwise: bool = False,
     ):
         super().__init__(schedule, layers, "element", initial_strength, gain, prune_depthwise)
 
-    def add_penalty(self, kernel):
+    def add_penalty(self, kernel: Kernel) -> None:
         """Shrink before masking."""
         mask = kernel.variable.constraint
         mask.constraint = SoftThreshold(self._strength, self.model.optimizer, mask.constraint)
 
-    def remove_penalty(self, kernel):
+    def remove_penalty(self, kernel: Kernel) -> None:
         """Restore the user's own constraint inside the mask."""
         mask = kernel.variable.constraint
         mask.constraint = mask.constraint.constraint
 
-    def found(self):
+    def found(self) -> float:
         """Return the fraction of exact zeros."""
         return self._pruner.weight_sparsity()
 
@@ -238,14 +254,14 @@ class SparsityRegularization(_PenalizedPruning):
 
     def __init__(
         self,
-        schedule,
+        schedule: Any,
         layers: LayerSelector = None,
-        groups="element",
-        initial_strength=1e-3,
-        gain=0.5,
+        groups: str = "element",
+        initial_strength: float = 1e-3,
+        gain: float = 0.5,
         *,
-        tolerance=0.05,
-        prune_depthwise=False,
+        tolerance: float = 0.05,
+        prune_depthwise: bool = False,
     ):
         if groups not in ("element", "channel"):
             raise ValueError(
@@ -257,7 +273,7 @@ class SparsityRegularization(_PenalizedPruning):
         self._tolerance = tolerance
         self._scales = None  # root mean square of each kernel when the training began
 
-    def prepare(self):
+    def prepare(self) -> set[str]:
         """Add the penalty to the kernels, and measure how large their weights are."""
         paths = super().prepare()
         if self._scales is None:
@@ -265,7 +281,7 @@ class SparsityRegularization(_PenalizedPruning):
             self._scales = np.array([root_mean_square(kernel) for kernel in kernels])
         return paths
 
-    def add_penalty(self, kernel):
+    def add_penalty(self, kernel: Kernel) -> None:
         """Add the penalty to the loss."""
         axes = None
         if isinstance(self.pattern, Channel):
@@ -275,11 +291,11 @@ class SparsityRegularization(_PenalizedPruning):
             self._strength, axes, kernel.variable.regularizer
         )
 
-    def remove_penalty(self, kernel):
+    def remove_penalty(self, kernel: Kernel) -> None:
         """Restore the user's own regularizer."""
         kernel.variable.regularizer = kernel.variable.regularizer.regularizer
 
-    def found(self):
+    def found(self) -> float:
         """Return the fraction of weights in groups close to zero."""
         near, total = 0.0, 0
         for kernel, scale in zip(self._pruner.kernels, self._scales, strict=True):
@@ -289,11 +305,11 @@ class SparsityRegularization(_PenalizedPruning):
             total += kernel.size
         return float(near / total)
 
-    def read_state(self):
+    def read_state(self) -> dict[str, np.ndarray]:
         """Return the masks, the strength and the scales."""
         return {**super().read_state(), "scales": self._scales}
 
-    def write_state(self, state):
+    def write_state(self, state: dict[str, np.ndarray]) -> None:
         """Set the masks, the strength and the scales."""
         self._scales = state.pop("scales")
         super().write_state(state)

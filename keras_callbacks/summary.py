@@ -1,5 +1,8 @@
 """Sparsity and clusters of a model while it trains."""
 
+import os
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 from keras import ops
@@ -37,13 +40,13 @@ class CompressionSummary(CompressionCallback):
     >>> model.fit(x, y, callbacks=[pruning, CompressionSummary("logs")])
     """
 
-    def __init__(self, log_dir=None, layers: LayerSelector = None):
+    def __init__(self, log_dir: str | os.PathLike | None = None, layers: LayerSelector = None):
         super().__init__()
         self.log_dir = log_dir
         self.layers = layers
         self._writer = None
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Find the kernels and open the log."""
         super().on_train_begin(logs)
         self._kernels = find_all_kernels(self.model, self.layers)
@@ -55,7 +58,7 @@ class CompressionSummary(CompressionCallback):
         if self.log_dir is not None:
             self._writer = tf.summary.create_file_writer(str(self.log_dir))
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Count zeros and values, and log them."""
         self.require_begun("on_epoch_end")
         entries = self._entries()
@@ -67,7 +70,7 @@ class CompressionSummary(CompressionCallback):
                     _write_scalar(name, value)
             self._writer.flush()
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Close the log."""
         if self._writer is not None:
             self._writer.close()

@@ -1,5 +1,7 @@
 """What importing and installing the packages does, and does not do."""
 
+import ast
+import configparser
 import importlib.metadata
 import pathlib
 import subprocess
@@ -53,6 +55,46 @@ def test_every_public_name_resolves(package):
     module = importlib.import_module(package)
     for name in module.__all__:
         assert getattr(module, name).__doc__
+
+
+@pytest.mark.process
+def test_every_public_name_is_reachable_from_tfcompress_alone():
+    script = (
+        "import os; os.environ['TF_CPP_MIN_LOG_LEVEL'] = '3'\n"
+        "import tfcompress as tfc\n"
+        "beside = ('exporters', 'keras_callbacks')\n"
+        "here = set(dir(tfc))\n"
+        "assert {'MagnitudePruning', 'export_tflite', 'repair'} <= here\n"
+        "tfc.MagnitudePruning, tfc.export_tflite, tfc.pruning.Taylor\n"
+        "import exporters, keras_callbacks\n"
+        "for package in (exporters, keras_callbacks):\n"
+        "    for name in package.__all__:\n"
+        "        assert name in here and name not in tfc.__all__\n"
+        "        assert getattr(tfc, name) is getattr(package, name)\n"
+        "        print(name)"
+    )
+    assert len(python(script)) > 20
+
+
+def test_the_stub_has_the_names_of_the_packages_beside_it():
+    """Their own stubs are what their names are read from; this list is written again."""
+    tree = ast.parse((ROOT / "tfcompress/__init__.pyi").read_text("utf-8"))
+    listed = [ast.unparse(node) for node in tree.body if isinstance(node, ast.Assign)]
+    expected = [
+        f"{name} = {package}.{name}"
+        for package in ("exporters", "keras_callbacks")
+        for name in importlib.import_module(package).__all__
+    ]
+    assert listed == expected
+
+
+def test_a_checker_of_types_finds_the_stubs_of_an_installed_package():
+    for package in ("tfcompress", "exporters", "keras_callbacks"):
+        assert (ROOT / package / "py.typed").is_file()
+        assert (ROOT / package / "__init__.pyi").is_file()
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    assert config["options.package_data"]["*"].split() == ["py.typed", "*.pyi"]
 
 
 def test_version_is_the_one_that_is_installed():

@@ -5,6 +5,7 @@ used.
 """
 
 import importlib
+from typing import Any
 
 import lazy_loader
 import wrapt
@@ -13,57 +14,26 @@ from tfcompress.deprecation import with_old_names
 
 __version__ = "0.1.0"
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    submod_attrs={
-        "clustering": [
-            "DifferentiableKMeans",
-            "cluster_summary",
-            "cluster_weights",
-            "release_clusters",
-            "unique_weights",
-        ],
-        "distillation": [
-            "FSP",
-            "AttentionTransfer",
-            "Distiller",
-            "Features",
-            "HardLabels",
-            "LogitsMSE",
-            "Relational",
-            "SoftLabels",
-            "TeacherCache",
-            "cache_teacher",
-        ],
-        "legacy": ["NoEquivalentError", "from_tf_keras", "load_tf_keras"],
-        "post_training": [
-            "correct_biases",
-            "equalize",
-            "reestimate_batch_normalization",
-            "repair",
-            "round_weights",
-        ],
-        "pruning": [
-            "Block",
-            "Channel",
-            "ConstantSparsity",
-            "CosineDecay",
-            "Element",
-            "ExponentialDecay",
-            "NofM",
-            "OneCycle",
-            "PolynomialDecay",
-            "remove_masks",
-        ],
-        "pruning.blocks": ["remove_blocks"],
-        "pruning.channels": ["prune_iteratively", "remove_channels"],
-        "pruning.gates": ["gated"],
-        "quantization": ["PlacementError", "Scheme", "quantize_aware"],
-        "report": ["examine", "write_report"],
-        "search": ["choose_precisions", "compress", "sensitivity"],
-        "workers": ["BackupAcrossWorkers", "train_across_workers"],
-    },
-)
+_attribute, _, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_BESIDE = ("exporters", "keras_callbacks")
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name of this package, or of the two beside it."""
+    if name not in __all__:
+        # By name, when asked: the packages beside this one import it.
+        for package in map(importlib.import_module, _BESIDE):
+            if name in vars(package).get("__all__", ()):
+                return getattr(package, name)
+    return _attribute(name)
+
+
+def __dir__() -> list[str]:
+    """Return the public names of all three packages."""
+    beside = map(importlib.import_module, _BESIDE)
+    return sorted({"__version__", *__all__}.union(*(package.__all__ for package in beside)))
+
+
 __getattr__ = with_old_names(__name__, __getattr__, {"NoTwinError": "NoEquivalentError"})
 
 
@@ -84,5 +54,8 @@ _SERIALIZABLE = (
 @wrapt.when_imported("keras")
 def _register_serializable_classes(_keras):
     """Let ``keras.saving.load_model`` find our classes, whichever package is imported first."""
+    from tfcompress.compat.versions import require_supported
+
+    require_supported()
     for module in _SERIALIZABLE:
         importlib.import_module(module)

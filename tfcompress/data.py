@@ -19,7 +19,7 @@ def gather(data: Any, max_examples: int | None = None) -> tuple[Inputs, Labels |
         data: an array; a list of arrays, one per input; a dict of arrays by input name, or of dicts
             and lists of these; a tuple of one of these, or of a tuple of arrays, and labels; or
             batches: a tf.data.Dataset, a PyDataset, or any iterable, whose batches are inputs, or
-            tuples of inputs, labels and weights.
+            tuples of inputs, labels and weights; or a function that returns such batches.
         max_examples: how many examples to collect at most.
 
     Returns:
@@ -186,6 +186,8 @@ def _batches(data: Any) -> Iterator[Any]:
     if _is_py_dataset(data):
         indices = itertools.count() if data.num_batches is None else range(data.num_batches)
         return (data[index] for index in indices)
+    if callable(data) and not isinstance(data, Iterable):  # a generator function, as of TFLite
+        return iter(data())
     if isinstance(data, str | bytes) or not isinstance(data, Iterable):
         raise TypeError(
             "Data must be an array, a list or dict of arrays, a tuple of these and labels, or an "

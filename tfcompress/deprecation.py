@@ -4,7 +4,9 @@ import functools
 import importlib
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar, cast
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def with_old_names(
@@ -26,12 +28,12 @@ def with_old_names(
     return extended
 
 
-def renamed_arguments(**renamed: str) -> Callable:
+def renamed_arguments(**renamed: str) -> Callable[[_Function], _Function]:
     """Let a function take keyword arguments under old names, mapped to new ones, which warn."""
 
-    def decorated(function):
+    def decorated(function: _Function) -> _Function:
         @functools.wraps(function)
-        def call(*args, **kwargs):
+        def call(*args: Any, **kwargs: Any) -> Any:
             method = function.__name__ == "__init__"
             owner = type(args[0]).__name__ if method else function.__name__
             for old in renamed.keys() & kwargs.keys():
@@ -50,7 +52,7 @@ def renamed_arguments(**renamed: str) -> Callable:
                 kwargs[new] = kwargs.pop(old)
             return function(*args, **kwargs)
 
-        return call
+        return cast(_Function, call)
 
     return decorated
 

@@ -11,9 +11,12 @@ Source: https://www.tensorflow.org/tutorials/distribute/multi_worker_with_keras
 
 import os
 import types
+from typing import Any
 
 import keras
 import tensorflow as tf
+
+from tfcompress.compat.keras_training import skip_symbolic_build
 
 
 def train_across_workers(model: keras.Model) -> keras.Model:
@@ -53,7 +56,7 @@ def train_across_workers(model: keras.Model) -> keras.Model:
 
     model.make_train_function = types.MethodType(make_train_function, model)
     model.make_test_function = types.MethodType(make_test_function, model)
-    model._maybe_symbolic_build = types.MethodType(_build_nothing, model)
+    skip_symbolic_build(model)
     model.train_function = model.test_function = None
     return model
 
@@ -79,12 +82,12 @@ class BackupAcrossWorkers(keras.callbacks.Callback):
     Source: https://www.tensorflow.org/tutorials/distribute/multi_worker_with_keras
     """
 
-    def __init__(self, directory: str | os.PathLike, **settings):
+    def __init__(self, directory: str | os.PathLike, **settings: Any):
         super().__init__()
         self._directory = os.fspath(directory)
         self._settings = {"double_checkpoint": True, **settings}
 
-    def set_model(self, model):
+    def set_model(self, model: keras.Model) -> None:
         """Set the model, and with it the worker's backup and that of the first worker."""
         super().set_model(model)
         first, own = _names(model.distribute_strategy)
@@ -97,20 +100,20 @@ class BackupAcrossWorkers(keras.callbacks.Callback):
         backup.set_model(self.model)
         return backup
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Load the backup of the first worker."""
         with self.model.distribute_strategy.scope():  # the optimizer's variables are made here
             self._first.on_train_begin(logs)
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Save, if it is time."""
         self._own.on_train_batch_end(batch, logs)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Save, if it is time."""
         self._own.on_epoch_end(epoch, logs)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Remove the backup."""
         self._own.on_train_end(logs)
 
@@ -141,10 +144,6 @@ def _require_trainable(model):
             "Training across workers needs `steps_per_execution=1`. "
             f"Received: steps_per_execution={model.steps_per_execution}"
         )
-
-
-def _build_nothing(model, iterator=None, data_batch=None):
-    """Stand in for Keras's building of a model from its first batch."""
 
 
 def _function(model, step):

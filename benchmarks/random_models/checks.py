@@ -32,6 +32,7 @@ from tfcompress.tflite.operations import runs_with
 SEEN, COMPARED = 32, 8
 # What float32 rounding explains, relative to the largest value.
 ROUNDING = 1e-4
+NOTHING = 1e-9
 # Fewer may be a fault.
 FEW_DECIBELS = 15
 REFUSALS = (FloatOperationError, tfc.PlacementError)
@@ -39,6 +40,10 @@ REFUSALS = (FloatOperationError, tfc.PlacementError)
 
 class WrongError(Exception):
     """Something that must hold does not."""
+
+
+class DivergedError(Exception):
+    """The gradients of a model are not finite, as at the root of 0."""
 
 
 class Case:
@@ -112,15 +117,12 @@ def saved(case):
 
 
 def signal(expected, found) -> float:
-    """Return the smallest signal-to-noise ratio of several outputs, in dB; 100 at most.
-
-    The mean of an output over the examples is no signal.
-    """
+    """Return the smallest signal-to-noise ratio of several outputs, in dB; 100 at most."""
     ratios = []
     for exact, given in zip(expected, found, strict=True):
-        noise = np.square(exact - given).sum()
-        power = np.square(exact).sum()
-        ratios.append(10 * np.log10((power + 1e-12) / (noise + 1e-12)))
+        power, noise = np.square(exact).mean(), np.square(exact - given).mean()
+        if power > NOTHING:  # a difference of equal numbers has no signal
+            ratios.append(10 * np.log10(power / (noise + NOTHING)))
     return float(min(100.0, *ratios, 100.0))
 
 
@@ -173,7 +175,14 @@ def _trained(model, case, callbacks=()):
     """Run one step that moves statistics, ranges and masks, and no weight."""
     model.compile(keras.optimizers.SGD(0.0), "mse", jit_compile=False)
     zeros = _single([np.zeros((SEEN, *each.shape[1:]), "float32") for each in case.expected])
-    model.fit(case.seen, zeros, SEEN, 1, 0, list(callbacks))
+    try:
+        model.fit(case.seen, zeros, SEEN, 1, 0, list(callbacks))
+    except ValueError as error:
+        if "no finite numbers" in str(error):
+            raise DivergedError from error
+        raise
+    if not all(np.isfinite(values).all() for values in model.get_weights()):
+        raise DivergedError
 
 
 def pruned(case):
@@ -235,8 +244,8 @@ class Failure:
         return f"{self.check}: {' '.join(words.split())[:100]}"
 
 
-def missing_kernels(message: str) -> list[str]:
-    """Return the operations that a refusal names, and that have an integer kernel after all."""
+def kernels_after_all(message: str) -> list[str]:
+    """Return the operations that a refusal names although they have an integer kernel."""
     names = re.findall(r"\b[A-Z][A-Z0-9]+(?:_[A-Z0-9]+)*\b", message.partition("device:")[2])
     return [name for name in names if runs_with(name, "INT8")]
 
@@ -263,11 +272,14 @@ def check(program: Program, names=tuple(CHECKS)) -> tuple[list[Failure], dict]:
         for name in names:
             try:
                 figures |= CHECKS[name](case) or {}
+            except DivergedError:
+                figures[f"diverged, {name}"] = "gradients are not finite"
             except REFUSALS as error:
-                figures[f"refused, {name}"] = str(error)
-                if present := missing_kernels(str(error)):
+                if present := kernels_after_all(str(error)):
                     what = f"refused for {', '.join(sorted({*present}))}: {error}"
                     failures.append(Failure(name, what))
+                else:
+                    figures[f"refused, {name}"] = str(error)
             except Exception as error:
                 failures.append(Failure(name, f"{type(error).__name__}: {error}"))
     return failures, figures

@@ -3,7 +3,6 @@
 import functools
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 
 from random_operations.files import (
     Port,
@@ -15,6 +14,7 @@ from random_operations.files import (
     scale,
     weights,
 )
+from tfcompress.compat.litert_schema import schema
 
 
 def conv_2d(random, dtype="INT8", weight_dtype="INT8"):

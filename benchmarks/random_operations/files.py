@@ -14,9 +14,9 @@ from typing import NamedTuple
 import flatbuffers
 import numpy as np
 import tensorflow as tf
-from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+from tfcompress.compat.litert_schema import schema
 from tfcompress.quantization.kernels.grids import Grid, Integers, integer_range
 from tfcompress.quantization.kernels.registry import KERNEL_SETS
 from tfcompress.tflite.constants import constant_value

@@ -3,9 +3,9 @@
 import functools
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 
 from random_operations.files import Port, Sample, activations, fused, output, scale, weights
+from tfcompress.compat.litert_schema import schema
 
 
 def constant(value, dtype="INT32"):

@@ -3,10 +3,10 @@
 import functools
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 
 from random_operations.files import Port, Sample
 from random_operations.functions import constant, fixed, shape_of, taken
+from tfcompress.compat.litert_schema import schema
 
 
 def like(value, shape):

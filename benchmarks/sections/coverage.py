@@ -3,7 +3,7 @@
 from .goals import Goal, table
 
 TITLE = "Coverage"
-PARTS = ("coverage_matrix", "quantization_coverage")
+PARTS = ("coverage_matrix", "quantization_coverage", "zoo_coverage")
 ABOUT = (
     "Every family of keras.applications and a zoo of layers, with random weights and small inputs: "
     "each cell of the matrix is a run of its own, and whole networks are trained "
@@ -21,7 +21,18 @@ def goals(found):
     if rows := found.get(PARTS[1]):
         works = sum(not row["error"] for row in rows.values())
         result.append(_all("models that are trained quantization-aware and run", works, len(rows)))
+    if zoo := found.get(PARTS[2]):
+        for cell, share in _ZOO_SHARES.items():
+            own = [row for row in zoo["rows"] if row["cell"] == cell]
+            works = sum("figures" in row for row in own)
+            wanted = f"{share:.0%}"
+            reached = works >= share * len(own)
+            result.append(Goal(f"zoo: {cell}", wanted, f"{works} of {len(own)}", "", reached))
     return result
+
+
+# The share of the zoo that each technique has to take; of channel removal, to make smaller.
+_ZOO_SHARES = {"QAT": 0.95, "PTQ int8": 1.0, "pruning": 1.0, "channel removal": 0.85}
 
 
 def _all(what, works, count):

@@ -294,7 +294,7 @@ def perceiver():
     """Jaegle et al. 2021: learned latents attend to the image."""
     inputs = image()
     x = patches(inputs)
-    latents = Positions()(kl.Dense(16)(x)[:, :4] * 0.0)
+    latents = Positions()(ops.repeat(ops.mean(x, axis=1, keepdims=True), 4, axis=1))
     latents = latents + kl.MultiHeadAttention(1, 16)(kl.LayerNormalization()(latents), x)
     return keras.Model(inputs, head(transformer(latents)))
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,6 +10,9 @@ from exporters.running.child import Session
 from exporters.running.child_process import Child
 from exporters.running.tensor_details import input_output_details
 from tfcompress.tflite.model import TFLiteModel
+
+if TYPE_CHECKING:
+    from exporters.running.runtime import Runtime
 
 Examples = np.ndarray | Sequence[np.ndarray] | Mapping[str, np.ndarray]
 
@@ -61,7 +65,12 @@ class LoadedModel:
     """
 
     def __init__(
-        self, runtime, kernels, model: TFLiteModel, signature, backend: Session | RemoteSession
+        self,
+        runtime: "Runtime",
+        kernels: str,
+        model: TFLiteModel,
+        signature: str | None,
+        backend: Session | RemoteSession,
     ):
         self.runtime, self.kernels, self.model = runtime, kernels, model
         self.signature = signature
@@ -117,7 +126,7 @@ class LoadedModel:
             return outputs
         return [details.to_real(out) for details, out in zip(self.outputs, outputs, strict=True)]
 
-    def trace(self, examples: Examples, tensors: Sequence[int]):
+    def trace(self, examples: Examples, tensors: Sequence[int]) -> list[np.ndarray]:
         """Run on any number of examples; return intermediate tensors as well.
 
         Args:

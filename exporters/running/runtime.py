@@ -9,6 +9,7 @@ import pathlib
 import subprocess
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -244,7 +245,9 @@ class Children:
         return child
 
 
-def run(source, inputs: Sequence[np.ndarray], **settings) -> list[np.ndarray]:
+def run(
+    source: bytes | str | os.PathLike, inputs: Sequence[np.ndarray], **settings: Any
+) -> list[np.ndarray]:
     """Load a trusted file in this process and run it once.
 
     Args:
@@ -267,7 +270,9 @@ def run(source, inputs: Sequence[np.ndarray], **settings) -> list[np.ndarray]:
         return loaded.run(inputs)
 
 
-def run_isolated(source, inputs: Sequence[np.ndarray], **settings) -> list[np.ndarray]:
+def run_isolated(
+    source: bytes | str | os.PathLike, inputs: Sequence[np.ndarray], **settings: Any
+) -> list[np.ndarray]:
     """Load a file from anywhere in a child process and run it once.
 
     Args:

@@ -63,6 +63,30 @@ def test_operations_are_summed_up_over_their_forms(soak):
     assert section.failed(rows) == rows[-1:]
 
 
+def test_random_models_are_summed_up(soak):
+    section = soak.SECTIONS["models"]
+    failure = {"check": "pruned", "what": "WrongError: 3 zeros of 8", "program": {}}
+    missing = "they would compute in float on the device:\n  x: SIN"
+    rows = [
+        {"model": 0, "figures": {"figures": {}, "failures": []}},
+        {"model": 1, "figures": {"figures": {}, "failures": [failure]}},
+        {
+            "model": 2,
+            "figures": {"figures": {"refused, quantization-aware": missing}, "failures": []},
+        },
+        {"model": 3, "figures": {"figures": {"unusable": "not finite"}, "failures": []}},
+        {"model": 4, "error": "not done in 1200 s"},
+    ]
+    lines = section.text(rows)
+    assert lines[0].startswith("5 models, numbers 0 to 4. 1 of them give infinities or NaN")
+    assert "1 ended their process" in lines[0]
+    assert lines[0].endswith("Refused for operations without an integer kernel: SIN (1).")
+    assert "| half of the weights of each kernel are zero | 2 | 0 | 1 |" in lines
+    integers = "the int8 file equals the quantization-aware model to the bit"
+    assert f"| {integers} | 2 | 1 | 0 |" in lines
+    assert section.failed(rows) == [rows[1], rows[4]]
+
+
 def test_random_files_until_there_are_so_many_values(soak):
     files = importlib.import_module("random_operations")
     generator, kernel = files.GENERATORS["RELU INT8"], files.kernel_of("RELU INT8", "xnnpack")

@@ -117,7 +117,7 @@ def test_missing_extra(folder, capsys, monkeypatch):
         importlib.util, "find_spec", lambda name: None if name == "optuna" else found(name)
     )
     assert call(LINE.format(f=folder)) == 2
-    assert "pip install 'tfcompress[search]'" in capsys.readouterr().err
+    assert "compress needs the extra 'search': pip install 'optuna" in capsys.readouterr().err
 
 
 @pytest.mark.process

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfcompress.compat.keras_logits import attach_logits, logits_behind
+from tfcompress.compat.keras_logits import attach_logits, logits_behind, with_logits
 
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
@@ -28,3 +28,9 @@ def test_crossentropies_compute_with_attached_logits():
 
 def test_other_tensors_have_no_logits():
     assert logits_behind(tf.constant([0.5])) is None
+
+
+def test_outputs_keep_their_structure_with_logits():
+    outputs = with_logits({"a": tf.constant([0.5]), "b": tf.constant([0.5])}, ["logits", None])
+    assert logits_behind(outputs["a"]) == "logits"
+    assert logits_behind(outputs["b"]) is None

@@ -10,11 +10,11 @@ import pytest
 import tensorflow as tf
 import toy_files
 from keras import layers
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from exporters import compatibility
 from exporters.compatibility import check_target
 from exporters.running.runtime import RunError, find_runtimes, load, load_isolated
+from tfcompress.compat.tensorflow_graphs import freeze_variables
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.rewriting import (
     REWRITES,
@@ -30,7 +30,7 @@ def converted(shape, *stack, batch=1, quantization=None) -> bytes:
     model = keras.Sequential([keras.Input(shape), *stack])
     function = tf.function(lambda x: model(x, training=False))
     spec = tf.TensorSpec((batch, *shape), tf.float32, name="x")
-    frozen = convert_variables_to_constants_v2(function.get_concrete_function(spec))
+    frozen = freeze_variables(function.get_concrete_function(spec))
     converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen], model)
     if quantization is not None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]

@@ -203,7 +203,7 @@ def test_convolutions_over_three_dimensions_become_integers(tmp_path):
         ({"representative_data": np.zeros((8, 8, 3), "float32")}, r"'image'.*Received: \(8, 8, 3"),
         ({"representative_data": np.array(["a", "b"])}, "'image'"),
         ({"representative_data": np.zeros((2, 8, 8, 3), complex)}, "'image'.*complex128"),
-        ({"representative_data": [np.zeros((2, 8, 8, 3))] * 2}, "takes 1 inputs.*data for 2"),
+        ({"representative_data": [np.zeros((2, 8, 8, 3))] * 2}, "takes 1 inputs.*Received: 2"),
         ({"target": "toaster"}, "Unknown target"),
     ],
 )

@@ -8,11 +8,11 @@ import zipfile
 import numpy as np
 import pytest
 import toy_files
-from ai_edge_litert import schema_py_generated as schema
 
 from exporters import check_target, export_tflite, inspect, load, write_bundle
 from exporters.metadata import label_names, labels_by_output, with_metadata
 from exporters.running.tensor_details import TensorDetails
+from tfcompress.compat.litert_schema import schema
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.metadata import (
     Metadata,

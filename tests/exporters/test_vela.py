@@ -93,10 +93,10 @@ def test_a_verdict_from_the_compiler_is_json_without_files():
 
 def test_without_the_compiler_one_line_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setattr(vela.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ImportError, match="pip install ethos-u-vela"):
+    with pytest.raises(ImportError, match="the extra 'ethos-u': pip install"):
         check_target(toy_files.content("int8"), "ethos-u55-128")
     path = tmp_path / "toy.tflite"
-    with pytest.raises(ImportError, match="pip install ethos-u-vela"):
+    with pytest.raises(ImportError, match="the extra 'ethos-u': pip install"):
         export_tflite(toy_files.model(), path, "float32", target="ethos-u55-128")
     assert list(tmp_path.iterdir()) == []
 

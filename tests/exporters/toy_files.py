@@ -5,7 +5,8 @@ import functools
 import keras
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from tfcompress.compat.tensorflow_graphs import freeze_variables
 
 CLASSES = 5
 
@@ -42,7 +43,7 @@ def content(kind: str) -> bytes:
     """The file as "float32", "dynamic", "int8", or "int8 float io" (float in and out)."""
     spec = tf.TensorSpec((1, 12, 12, 3), tf.float32, name="image")
     function = tf.function(lambda image: model()(image, training=False))
-    concrete = convert_variables_to_constants_v2(function.get_concrete_function(spec))
+    concrete = freeze_variables(function.get_concrete_function(spec))
     converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], model())
     if kind != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]

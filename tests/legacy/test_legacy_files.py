@@ -37,5 +37,5 @@ def test_a_file_that_needs_tfmot_says_so_where_it_is_missing(tmp_path, monkeypat
         archive.writestr("config.json", json.dumps({"class_name": "PruneLowMagnitude"}))
     # What Python finds there stands for a package that is not installed.
     monkeypatch.setitem(sys.modules, "tensorflow_model_optimization", None)
-    with pytest.raises(ImportError, match=r"PruneLowMagnitude.*pip install tensorflow-model-opt"):
+    with pytest.raises(ImportError, match=r"PruneLowMagnitude.*the extra 'tfmot': pip install"):
         tfc.load_tf_keras(path)

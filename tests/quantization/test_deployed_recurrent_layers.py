@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers as kl
-from keras.src.layers.rnn.conv_lstm import ConvLSTMCell
 
 import tfcompress as tfc
 from exporters import export_tflite
+from tfcompress.compat.keras_recurrent import ConvLSTMCell
 from tfcompress.quantization.lowerings import observable_call
 
 STEPS = 3

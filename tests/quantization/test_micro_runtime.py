@@ -13,7 +13,7 @@ from tfcompress.tflite.flatbuffer import read_model
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("tflite_micro") is None,
-    reason="tflite-micro is not installed: pip install tfcompress[micro]",
+    reason="tflite-micro is not installed: pip install '.[micro]'",
 )
 EXAMPLES = 32
 ARENA_BYTES = 1 << 22

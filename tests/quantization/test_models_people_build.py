@@ -161,6 +161,10 @@ BY_HAND = {
     "a soft argmax": lambda x: ops.softmax(ops.reshape(x, (-1, 16, 3)), axis=1) * PLACES,
     "logsumexp": lambda x: ops.logsumexp(x, axis=-1),
     "Softmax(axis=[1, 2])": kl.Softmax(axis=[1, 2]),
+    "a cumulative sum": lambda x: ops.cumsum(x, axis=1),
+    "overlapping patches": lambda x: ops.image.extract_patches(x, 3, strides=1),
+    "attention of channels": lambda x: x * ops.softmax(ops.mean(x, (1, 2), keepdims=True)),
+    "LayerNormalization(axis=[1, 2])": kl.LayerNormalization(axis=[1, 2]),
     "a softmax of two axes": lambda x: ops.exp(x - ops.logsumexp(x, (1, 2), keepdims=True)),
 }
 
@@ -291,6 +295,78 @@ def test_sequences_in_both_directions_of_any_batch_size(cell, tmp_path):
         assert report.agreement.equal == 1.0
 
 
+def test_weights_of_16_bits(tmp_path):
+    def build(dtype):
+        return keras.Sequential([keras.Input((8,), dtype="float16"), kl.Dense(3, dtype=dtype)])
+
+    half, mixed = build("float16"), build("mixed_float16")
+    x = RANDOM.random((32, 8), "float32")
+    report = export_tflite(half, tmp_path / "m", representative_data=x).report
+    assert report.float_operations == ()
+    assert report.agreement.within_one > 0.9
+    with pytest.raises(ValueError, match=r"weights in float16.*dtype='mixed_float16'"):
+        tfc.quantize_aware(half)
+    mixed.set_weights(half.get_weights())
+    quantized = tfc.quantize_aware(mixed).calibrate(x)
+    assert export_tflite(quantized, tmp_path / "m").report.agreement.equal == 1.0
+
+
+def test_states_go_in_and_out_as_the_advice_says(tmp_path):
+    stateful = keras.Sequential([keras.Input(batch_shape=(1, 4, 3)), kl.GRU(2, stateful=True)])
+    with pytest.raises(ValueError, match=r"'gru.*\(initial_state=.*return_state=True\)"):
+        tfc.quantize_aware(stateful)
+    inputs, state = keras.Input((4, 3)), keras.Input((2,))
+    model = keras.Model([inputs, state], kl.GRU(2, return_state=True)(inputs, initial_state=state))
+    x = [RANDOM.random((16, 4, 3), "float32"), RANDOM.random((16, 2), "float32")]
+    both_ways(model, x, tmp_path / "m")
+
+
+def test_data_from_a_generator_function_and_no_path_for_a_model(tmp_path):
+    x = RANDOM.random((16, 8), "float32")
+    model = keras.Sequential([keras.Input((8,)), kl.Dense(3)])
+
+    def samples():
+        for row in x:
+            yield [row[None]]
+
+    export_tflite(model, tmp_path / "a", representative_data=samples)
+    export_tflite(model, tmp_path / "b", representative_data=x)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    for use in (tfc.quantize_aware, lambda model: export_tflite(model, tmp_path / "m")):
+        with pytest.raises(TypeError, match=r"load_model\('m\.keras'\)"):
+            use("m.keras")
+
+
+@pytest.mark.parametrize("aware", [False, True])
+def test_a_layer_in_float_has_one_name_and_no_other_is_in_float(aware, tmp_path):
+    inputs = keras.Input((8,))
+    model = keras.Model(inputs, kl.Dense(3)(ops.sin(kl.Dense(3)(inputs))))
+    (name,) = [op.name for op in model.operations if op.name.startswith("sin")]
+    x = RANDOM.random((16, 8), "float32")
+
+    def export(*allowed):
+        if aware:
+            quantized = tfc.quantize_aware(model, allow_float=allowed).calibrate(x)
+            return export_tflite(quantized, tmp_path / "m")
+        return export_tflite(model, tmp_path / "m", representative_data=x, allow_float=allowed)
+
+    with pytest.raises(ValueError, match=rf"allow_float=\['{name}'\]"):
+        export()
+    with pytest.raises(ValueError, match="no layer 'PartitionedCall:01'"):
+        export("PartitionedCall:01")
+    assert export(name).report.float_operations == ("DEQUANTIZE", "SIN", "QUANTIZE")
+
+
+def test_an_lstm_that_starts_from_what_looks_like_its_kernel(tmp_path):
+    model = keras.Sequential([keras.Input((4, 3)), kl.LSTM(1)])
+    kernel = model.layers[0].cell.recurrent_kernel
+    kernel.assign(0.0 * kernel)
+    x = RANDOM.normal(size=(8, 4, 3)).astype("float32")
+    export_tflite(model, tmp_path / "m", "float32")
+    with load(str(tmp_path / "m")) as loaded:
+        np.testing.assert_allclose(loaded.predict(x)[0], model(x), atol=1e-6)
+
+
 def test_several_inputs_are_inferred_as_their_file_does(tmp_path):
     inputs = [keras.Input((4,), name="left"), keras.Input((6,), name="right")]
     model = keras.Model(inputs, kl.Dense(3)(kl.Concatenate()(inputs)))
@@ -324,3 +400,11 @@ def test_the_largest_for_any_batch(batch_size, tmp_path):
     export_tflite(model, tmp_path / "m", "float32", batch_size=batch_size)
     with load(str(tmp_path / "m")) as loaded:
         np.testing.assert_array_equal(loaded.predict(x)[0], np.eye(4)[x.argmax(-1)])
+
+
+def test_a_file_that_takes_one_example_at_a_time(tmp_path):
+    inputs = keras.Input((6,))
+    tokens = kl.EinsumDense("bf,fd->bfd", (6, 4), bias_axes="fd")(inputs)
+    model = keras.Model(inputs, kl.Dense(3)(tokens))
+    x = RANDOM.normal(size=(16, 6)).astype("float32")
+    both_ways(model, x, tmp_path / "m")

@@ -18,6 +18,7 @@ INT16 = tfc.Scheme.int8_weights_int16_activations()
 
 OPERATIONS = {
     "Cast": lambda x: tf.cast(x > 0.0, x.dtype),
+    "Cumsum": lambda x: tf.cumsum(x, 1) + tf.cumsum(x, -1, exclusive=True, reverse=True),
     "Elu": tf.nn.elu,
     "Expm1": tf.math.expm1,
     "Minimum": lambda x: tf.minimum(x, 1e12),

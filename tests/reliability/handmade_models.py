@@ -2,7 +2,8 @@
 
 import flatbuffers
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
+
+from tfcompress.compat.litert_schema import schema
 
 
 def small_models() -> list[bytes]:

@@ -8,13 +8,13 @@ import zipfile
 import flatbuffers
 import numpy as np
 import pytest
-from ai_edge_litert import schema_py_generated as schema
 from handmade_models import small_models
 from hostile_readers import all_readers, feed
 
 from exporters.compatibility import check_target
 from tfcompress.cli.command import CommandError
 from tfcompress.cli.data_argument import load_data
+from tfcompress.compat.litert_schema import schema
 from tfcompress.distillation.cache import read_manifest
 from tfcompress.legacy.files import is_tf_keras_file
 from tfcompress.quantization.scheme import Scheme

@@ -2,7 +2,8 @@
 
 import flatbuffers
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
+
+from tfcompress.compat.litert_schema import schema
 
 
 def tensor(name, shape, dtype="FLOAT32", value=None, scales=(), zero_points=(), axis=0, **fields):

@@ -6,8 +6,9 @@ rounds after each factor (REDUCE_PROD).
 """
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 from one_operation import Case
+
+from tfcompress.compat.litert_schema import schema
 
 _RANDOM = np.random.default_rng(0)
 _SAME, _VALID = schema.Padding.SAME, schema.Padding.VALID

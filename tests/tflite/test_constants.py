@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from ai_edge_litert import schema_py_generated as schema
 from handmade import file, graph, tensor
 
+from tfcompress.compat.litert_schema import schema
 from tfcompress.tflite.constants import bits_per_value, constant_value, numpy_type, unpack_bits
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.model import FlatbufferError

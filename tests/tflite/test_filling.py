@@ -3,10 +3,10 @@
 import handmade
 import numpy as np
 import pytest
-from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from one_operation import DEFAULT_KERNELS, PLAIN, REFERENCE_KERNELS, run
 
+from tfcompress.compat.litert_schema import schema
 from tfcompress.tflite.constants import constant_value, pack_bits, unpack_bits
 from tfcompress.tflite.editing import Editor
 from tfcompress.tflite.filling import Filling, Storage, fill

@@ -3,9 +3,9 @@ import sys
 
 import numpy as np
 import pytest
-from ai_edge_litert import schema_py_generated as schema
 from handmade import file, graph, operation, tensor
 
+from tfcompress.compat.litert_schema import schema
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.model import FlatbufferError, Quantization
 

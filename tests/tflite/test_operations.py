@@ -5,7 +5,6 @@ import functools
 
 import numpy as np
 import pytest
-from ai_edge_litert import schema_py_generated as schema
 from one_operation import (
     DEFAULT_KERNELS,
     PLAIN,
@@ -20,6 +19,7 @@ from one_operation import (
 )
 from operation_cases import CASES
 
+from tfcompress.compat.litert_schema import schema
 from tfcompress.targets.target import operation_versions
 from tfcompress.tflite import operations
 from tfcompress.tflite.editing import Editor

@@ -3,12 +3,15 @@
 import argparse
 import contextlib
 import ctypes
+import io
 import json
 import os
 import pathlib
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+
+from tfcompress.native_output import diverted_native_output, is_wanted
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -45,10 +48,16 @@ def show(result, as_json: bool) -> None:
 def work(as_json: bool) -> Iterator[None]:
     """Surround the work of a command before it shows the result.
 
-    Errors of files, data and arguments become one line. With ``--json``, what user code and
+    Errors of files, data and arguments become one line. What TensorFlow says from C++ is not shown,
+    unless TF_CPP_MIN_LOG_LEVEL is 0. With ``--json``, what user code and
     libraries print goes to the standard error stream, so that standard output is JSON only.
     """
-    with one_line_errors(), _printing_to_stderr() if as_json else contextlib.nullcontext():
+    nothing = contextlib.nullcontext()
+    with (
+        _printing_to_stderr() if as_json else nothing,
+        nothing if is_wanted() else diverted_native_output(),
+        one_line_errors(),
+    ):
         yield
 
 
@@ -69,6 +78,18 @@ def one_line_errors() -> Iterator[None]:
         raise
 
 
+class _PresentStderr(io.TextIOBase):
+    """Writes to what ``sys.stderr`` is at that moment."""
+
+    def write(self, text: str) -> int:
+        """Write text."""
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        """Flush the stream."""
+        sys.stderr.flush()
+
+
 @contextlib.contextmanager
 def _printing_to_stderr() -> Iterator[None]:
     """Let Python, native code and child processes print to the standard error stream."""
@@ -76,33 +97,13 @@ def _printing_to_stderr() -> Iterator[None]:
     stdout = os.dup(1)
     try:
         os.dup2(2, 1)
-        with contextlib.redirect_stdout(sys.stderr):
+        with contextlib.redirect_stdout(_PresentStderr()):
             yield
     finally:
-        ctypes.CDLL(None).fflush(None)  # what C has not written yet
+        if os.name == "posix":
+            ctypes.CDLL(None).fflush(None)  # what C has not written yet
         os.dup2(stdout, 1)
         os.close(stdout)
-
-
-@contextlib.contextmanager
-def native_output_to(log: pathlib.Path) -> Iterator[None]:
-    """Send what native code writes to the standard error stream to a new file.
-
-    TensorFlow and the interpreters write there from C++. What Python writes to ``sys.stderr`` still
-    reaches the terminal.
-    """
-    sys.stderr.flush()
-    terminal = os.dup(2)
-    python_stream = sys.stderr
-    with open(log, "wb") as file, os.fdopen(terminal, "w", buffering=1, closefd=False) as stream:
-        try:
-            os.dup2(file.fileno(), 2)
-            sys.stderr = stream
-            yield
-        finally:
-            sys.stderr = python_stream
-            os.dup2(terminal, 2)
-            os.close(terminal)
 
 
 def require_other_file(flag: str, out: str | None, read: str) -> None:

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from tfcompress.cli.command import add_parser
+from tfcompress.compat.argparse_parsers import arguments, subcommands
 
 _EXAMPLES = """\
   eval "$(tfcompress completion bash)"    # in ~/.bashrc
@@ -120,14 +121,12 @@ def read_commands(
     parser: argparse.ArgumentParser, values: Mapping[str, tuple[str, ...]]
 ) -> tuple[Command, ...]:
     """List a parser's subcommands; ``values`` are those of options, which parsers do not know."""
-    subparsers = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
-    summaries = {action.dest: action.help or "" for action in subparsers._choices_actions}
     found = []
-    for name, subparser in subparsers.choices.items():
-        shown = [action for action in subparser._actions if action.help != argparse.SUPPRESS]
+    for name, (subparser, summary) in subcommands(parser).items():
+        shown = arguments(subparser)
         options = tuple(_option(action, values) for action in shown if action.option_strings)
         words = tuple(w for a in shown if not a.option_strings for w in a.choices or ())
-        found.append(Command(name, summaries.get(name, ""), options, words))
+        found.append(Command(name, summary, options, words))
     return tuple(found)
 
 

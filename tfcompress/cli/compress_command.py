@@ -12,7 +12,6 @@ from tfcompress.cli.command import (
     EXIT_FAILED,
     CommandError,
     add_parser,
-    native_output_to,
     one_line_errors,
     prepare_folder,
     require_other_file,
@@ -26,11 +25,13 @@ from tfcompress.cli.model_argument import (
     image_shape,
     load_model,
 )
+from tfcompress.extras import missing_extra
+from tfcompress.native_output import diverted_native_output
 
 _OWN_FILES = ("original.keras", "best.keras")  # models that a search writes into its folder
 _LIMITS = ("max_accuracy_drop", "max_size", "max_latency")
 _COUNTS = ("epochs", "learning_rate", "batch_size", "max_trials")
-_OTHERS = ("target", "storage", "techniques", "seed")
+_OTHERS = ("target", "metric", "metric_mode", "loss", "storage", "techniques", "seed")
 
 _DESCRIPTION = """\
 Remove channels, set weights to zero, round them, and fine-tune with the model itself as the
@@ -52,13 +53,18 @@ def add_to(commands) -> None:
         commands, "compress", "make a model fit a device and a budget", _DESCRIPTION, _EXAMPLES, run
     )
     add = parser.add_argument
-    add("model", help="the .keras file of a trained classifier")
+    add("model", help="the .keras file of a trained model")
     add("--data", required=True, help=f"to train on; {DATA_HELP}")
     add("--validation-data", required=True, metavar="DATA", help="to measure accuracy on; likewise")
     add("--out", required=True, metavar="DIR", help="folder for trials and results")
     add("--target", help="the device; an unknown one lists them")
-    drop_help = "against the float file; 0.01, the default, is one point"
-    add("--max-accuracy-drop", type=float, default=0.01, metavar="SHARE", help=drop_help)
+    drop_help = "against the float file; 0.01, the default, is one point; or in --metric's unit"
+    add("--max-accuracy-drop", type=float, metavar="SHARE", help=drop_help)
+    metric_help = "a metric of Keras to keep in the place of accuracy, such as mse"
+    add("--metric", metavar="NAME", help=metric_help)
+    mode_help = "which is better (default: what the metric's name tells)"
+    add("--metric-mode", choices=("auto", "max", "min"), default="auto", help=mode_help)
+    add("--loss", metavar="NAME", help="of the training; needed with --metric")
     add("--max-size", type=int, metavar="BYTES", help="of the gzipped file")
     latency_help = "median of a run on this computer"
     add("--max-latency", type=float, metavar="SECONDS", help=latency_help)
@@ -77,12 +83,12 @@ def add_to(commands) -> None:
 def run(arguments) -> int:
     """Run the subcommand."""
     if importlib.util.find_spec("optuna") is None:
-        raise CommandError("compress needs an extra: pip install 'tfcompress[search]'")
+        raise CommandError(missing_extra("compress", "search"))
     with one_line_errors():
         _check(arguments)
     out = prepare_folder(arguments.out)
     begun = time.monotonic()
-    with _best_named(out), native_output_to(out / "compress.log"), work(arguments.json):
+    with _best_named(out), diverted_native_output(out / "compress.log"), work(arguments.json):
         own = custom_objects(arguments.modules, [arguments.data, arguments.validation_data])
         model = load_model(arguments.model, own)
 
@@ -106,12 +112,12 @@ def run(arguments) -> int:
 def _check(arguments) -> None:
     """Check the arguments before TensorFlow loads."""
     from tfcompress.search.candidates import Space
-    from tfcompress.search.results import Budget, require_positive
+    from tfcompress.search.results import ACCURACY, make_budget, require_positive
 
     check_arguments(arguments)
     for name in _OWN_FILES:
         require_other_file("--out", f"{arguments.out}/{name}", arguments.model)
-    Budget(**{name: getattr(arguments, name) for name in _LIMITS})
+    make_budget(arguments.metric or ACCURACY, *(getattr(arguments, name) for name in _LIMITS))
     require_positive(**{name: getattr(arguments, name) for name in ("time_budget", *_COUNTS)})
     if arguments.techniques is not None:
         Space(tuple(arguments.techniques))

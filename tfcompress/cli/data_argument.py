@@ -12,6 +12,7 @@ import numpy as np
 
 from tfcompress.cli.command import CommandError
 from tfcompress.cli.model_argument import import_module, is_function, require_model_file
+from tfcompress.machine import memory
 
 HELP = (
     "examples: an .npz file with `x` and, where labels are needed, `y`; a folder with one folder "
@@ -155,17 +156,13 @@ def _require_room(path, flag):
             f"{flag} takes archives that are stored or deflated, as NumPy writes them. "
             f"Received: another compression in {path}"
         )
-    needed, limit = sum(member.file_size for member in found), _memory() // 2
+    needed, limit = sum(member.file_size for member in found), memory() // 2
     if needed > limit:
         raise CommandError(
             f"{flag} unpacks to {needed:,} bytes; the limit is half of this computer's memory, "
             f"{limit:,} bytes. Load a part of it in a function of your own: {flag} "
             f"module:function. Received: {path}"
         )
-
-
-def _memory() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _require_numbers(name, array, path, flag):

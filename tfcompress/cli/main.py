@@ -21,6 +21,7 @@ from tfcompress.cli import (
     report_command,
 )
 from tfcompress.cli.command import EXIT_SIGNALLED, EXIT_USAGE, CommandError
+from tfcompress.compat.versions import UnsupportedVersionError
 from tfcompress.interruption import Interruption
 
 _COMMANDS = (
@@ -72,7 +73,7 @@ def run(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:
         # The reader had enough. What is still buffered must not raise again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except CommandError as error:
+    except (CommandError, UnsupportedVersionError) as error:
         print(f"tfcompress: {error}", file=sys.stderr)
         sys.exit(EXIT_USAGE)
     except KeyboardInterrupt:

@@ -72,6 +72,11 @@ def _add_export(commands):
     add("--input-dtype", choices=_DTYPES, default="int8", help="of integer files (default: int8)")
     add("--output-dtype", choices=_DTYPES, default="int8", help="likewise")
     add("--target", help="also check whether this device runs the file")
+    add(
+        "--no-repair",
+        action="store_true",
+        help="do not try whether the int8 file is nearer to the model once that is repaired",
+    )
     add_import_option(parser)
 
 
@@ -112,6 +117,8 @@ def run_export(arguments) -> None:
             labels=labels,
             normalization=arguments.normalization,
             target=arguments.target,
+            repair=not arguments.no_repair,
+            progress=not arguments.json,
         )
     if arguments.json:
         show(result.report, as_json=True)

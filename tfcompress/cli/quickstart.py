@@ -17,6 +17,7 @@ from exporters import export_tflite
 from keras_callbacks import MagnitudePruning
 from tfcompress.cli.report_command import files_table, remarks
 from tfcompress.datasets import sign_digits
+from tfcompress.extras import missing_extra
 from tfcompress.interruption import raise_pending_interruption
 from tfcompress.report import examine
 from tfcompress.report.findings import Findings
@@ -172,7 +173,11 @@ def quickstart(
     session.train("teacher", teacher, TEACHER_EPOCHS, 4e-3)
     session.train("student", student, STUDENT_EPOCHS, 4e-3)
     float_file = export_tflite(
-        student, out / "model_float.tflite", "float32", validation_data=session.test
+        student,
+        out / "model_float.tflite",
+        "float32",
+        validation_data=session.test,
+        progress=progress,
     )
 
     quantized = tfc.quantize_aware(student)
@@ -188,7 +193,9 @@ def quickstart(
         )
     )
     session.train("compressed student", distiller, COMPRESSION_EPOCHS, 3e-3, [pruning])
-    int8_file = export_tflite(quantized, out / "model_int8.tflite", validation_data=session.test)
+    int8_file = export_tflite(
+        quantized, out / "model_int8.tflite", validation_data=session.test, progress=progress
+    )
 
     console.print("measuring both files")
     findings = examine(
@@ -208,5 +215,7 @@ def quickstart(
     written += ["report.html"] if html else []
     console.print(f"{out}: {', '.join(written)}", highlight=False, soft_wrap=True)
     if not html:
-        console.print("for report.html as well: pip install 'tfcompress\\[report]'")
+        console.print(
+            missing_extra("report.html", "report"), highlight=False, markup=False, soft_wrap=True
+        )
     return findings

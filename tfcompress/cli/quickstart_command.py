@@ -2,7 +2,9 @@
 
 import json
 
-from tfcompress.cli.command import CommandError, add_parser, native_output_to, prepare_folder
+from tfcompress.cli.command import CommandError, add_parser, prepare_folder
+from tfcompress.extras import missing_extra
+from tfcompress.native_output import diverted_native_output
 
 _DESCRIPTION = """\
 Train a teacher and a small student on photos of hand signs, compress the student inside fit
@@ -32,11 +34,11 @@ def run(arguments) -> None:
 
     html = not missing_libraries()
     if arguments.html and not html:
-        raise CommandError("--html needs an extra: pip install 'tfcompress[report]'")
+        raise CommandError(missing_extra("--html", "report"))
     if arguments.seed < 0:
         raise CommandError(f"--seed must not be negative. Received: {arguments.seed}")
     out = prepare_folder(arguments.out)
-    with native_output_to(out / "quickstart.log"):
+    with diverted_native_output(out / "quickstart.log"):
         import tensorflow as tf
 
         from tfcompress.cli.quickstart import quickstart

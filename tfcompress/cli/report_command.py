@@ -5,7 +5,7 @@ import os
 import pathlib
 import tempfile
 
-from tfcompress.cli.command import add_parser, native_output_to, prepare_folder, work
+from tfcompress.cli.command import add_parser, prepare_folder, work
 from tfcompress.cli.data_argument import HELP as DATA_HELP
 from tfcompress.cli.data_argument import check_arguments, load_data
 from tfcompress.cli.model_argument import (
@@ -15,6 +15,7 @@ from tfcompress.cli.model_argument import (
     image_shape_of_file,
     load_model,
 )
+from tfcompress.native_output import diverted_native_output
 
 _DESCRIPTION = """\
 Inspect, run, compare and time a .tflite file, and write what was found as report.html (one page
@@ -72,7 +73,7 @@ def run(arguments) -> None:
         out = prepare_folder(arguments.out)
         with (
             tempfile.TemporaryDirectory() as scratch,
-            native_output_to(pathlib.Path(scratch) / "log"),
+            diverted_native_output(pathlib.Path(scratch) / "log"),
             Console(stderr=True).status("examining"),
         ):
             own = custom_objects(arguments.modules, [arguments.data])
@@ -113,7 +114,7 @@ def files_table(findings):
     from tfcompress.report import formats
 
     table = Table(title="in the interpreter, on this computer")
-    headings = ("file", findings.metric_name, "bytes", "gzipped", "median ms", "float ops")
+    headings = ("file", findings.metric_name, "bytes", "gzip bytes", "median, ms", "float ops")
     for heading in headings:
         table.add_column(heading, justify="left" if heading == "file" else "right", no_wrap=True)
     for file in (findings.baseline, findings.file):

@@ -3,7 +3,6 @@
 import keras
 import numpy as np
 import tensorflow as tf
-from keras.src.saving.keras_saveable import KerasSaveable
 
 from tfcompress.clustering.grouping import (
     group,
@@ -15,6 +14,8 @@ from tfcompress.clustering.grouping import (
     ungroup,
     values_of,
 )
+from tfcompress.compat.keras_attributes import remove_untracked, set_untracked
+from tfcompress.compat.keras_saving import SaveableState
 from tfcompress.keras_graph.kernels import Kernel, find_kernels
 from tfcompress.keras_graph.wrapper import ModelWrapper, unwrap
 
@@ -116,7 +117,7 @@ def _variable(value, name):
     )
 
 
-class SavedClusters(KerasSaveable):
+class SavedClusters(SaveableState):
     """The state of one constraint in the files of its model, to resume a training exactly.
 
     Keras saves what it finds among the attributes of layers; this object is an attribute of a
@@ -127,10 +128,6 @@ class SavedClusters(KerasSaveable):
     def __init__(self, path: str, constraint: ClusterConstraint):
         self._path = path
         self._constraint = constraint
-
-    def _obj_type(self):
-        # Tells Keras which attributes not to walk; a loss is the plainest kind that it knows.
-        return "Loss"
 
     def save_own_variables(self, store):
         """Write the state; called by Keras."""
@@ -173,8 +170,7 @@ def constrain(
             )
             variable.assign(constraint.clustered())
             variable.constraint = constraint
-            # Written to __dict__: Keras's own __setattr__ would try to track the value.
-            kernel.layer.__dict__[_attribute(kernel)] = SavedClusters(kernel.path, constraint)
+            set_untracked(kernel.layer, _attribute(kernel), SavedClusters(kernel.path, constraint))
     _discard_traces(model)
 
 
@@ -193,7 +189,7 @@ def release_clusters(model: keras.Model) -> keras.Model:
     for kernel in find_kernels(model):
         if isinstance(kernel.variable.constraint, ClusterConstraint):
             kernel.variable.constraint = kernel.variable.constraint.constraint
-            kernel.layer.__dict__.pop(_attribute(kernel), None)
+            remove_untracked(kernel.layer, _attribute(kernel))
     _discard_traces(model)
     return model
 

@@ -1,14 +1,17 @@
 """A model whose weights are soft mixtures of few values while it trains (DKM)."""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any, Self
 
 import keras
+import numpy as np
 import tensorflow as tf
-from keras.src.backend import AutocastScope
 
 from tfcompress.clustering.constraint import constrain
 from tfcompress.clustering.grouping import group, nearest_members, shared_values, ungroup
 from tfcompress.clustering.soft_kmeans import DifferentiableKMeans, soft_clusters
+from tfcompress.compat.keras_training import without_autocast
 from tfcompress.keras_graph.interception import VariableSwap
 from tfcompress.keras_graph.kernels import find_kernels
 from tfcompress.keras_graph.wrapper import ModelWrapper, take_model
@@ -33,7 +36,14 @@ class DifferentiableClusters(ModelWrapper):
 
     finished_by = "settle()"
 
-    def __init__(self, model, kernels, method, name=None, **kwargs):
+    def __init__(
+        self,
+        model: keras.Model,
+        kernels: Sequence[SharedKernel],
+        method: DifferentiableKMeans,
+        name: str | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(model, name=name, **kwargs)
         self.method = method
         self._shared = tuple(kernels)
@@ -52,14 +62,14 @@ class DifferentiableClusters(ModelWrapper):
             for shared in self._shared
         ]
 
-    def set_centroids(self, centroids) -> None:
+    def set_centroids(self, centroids: Sequence[np.ndarray]) -> None:
         """Set the values: a float array (groups, clusters) per kernel, ascending in each group."""
         for variable, values in zip(self._centroids, centroids, strict=True):
             variable.assign(values)
 
-    def call(self, inputs, training=None, mask=None):
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Run the model on mixed weights in training, on the nearest values otherwise."""
-        with AutocastScope(None):  # the stored float32 weights, also under mixed precision
+        with without_autocast():  # the stored float32 weights, also under mixed precision
             values = self._mixed() if training else self._nearest()
             swaps = [
                 (kernel.variable, tf.cast(tensor, kernel.variable.dtype))
@@ -111,7 +121,7 @@ class DifferentiableClusters(ModelWrapper):
         constrain(self.model, self._kernels, centroids)
         return self.model
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Return the constructor arguments."""
         return {
             **super().get_config(),
@@ -120,7 +130,7 @@ class DifferentiableClusters(ModelWrapper):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         """Create the model from its config."""
         config = dict(config)
         return cls(

@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 
 
-def load_data():
+def load_data() -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """Load the photos, split once and for all into a training and a test part.
 
     Returns:

@@ -7,12 +7,13 @@ on disk, so that a killed run loses at most the rows since the last save.
 
 import dataclasses
 import json
+import os
 import pathlib
 import re
 import shutil
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import keras
 import numpy as np
@@ -155,7 +156,7 @@ class TeacherCache(Teacher):
     >>> distiller.fit(cache.attach(x, y, batch_size=32), epochs=20)
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike):
         self.path = pathlib.Path(path)
         self.manifest = read_manifest(self.path)
         if self.manifest is None or not self.manifest.complete:
@@ -168,7 +169,16 @@ class TeacherCache(Teacher):
         self.name = self.manifest.teacher_name
         self.heads = self.manifest.heads
 
-    def attach(self, x, y=None, sample_weight=None, *, batch_size=32, shuffle=True, seed=None):
+    def attach(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        batch_size: int = 32,
+        shuffle: bool | int = True,
+        seed: int | None = None,
+    ) -> tf.data.Dataset:
         """Make the dataset for ``fit``: each example with the teacher's outputs for it.
 
         The examples are first compared with those that were cached.
@@ -208,21 +218,21 @@ class TeacherCache(Teacher):
         arrays = tuple(as_structure(part) for part in (x, y, sample_weight) if part is not None)
         return self._from_arrays(arrays, batch_size, buffer, seed)
 
-    def signals(self, inputs, layers):
+    def signals(self, inputs: Any, layers: Sequence[str]) -> NoReturn:
         """Raise ValueError: without the index of an example its outputs are unknown."""
         raise ValueError(
             "A teacher cache knows the outputs of its own examples alone. Pass the dataset "
             "`cache.attach(x, y)` to `fit`. Received: a batch without cached outputs"
         )
 
-    def symbolic_signals(self, inputs, layers):
+    def symbolic_signals(self, inputs: Any, layers: Sequence[str]) -> Signals:
         """Return the specifications of the rows."""
         outputs, layers = self._with_layers(
             [tf.TensorSpec([None, *shape], self.manifest.dtype) for shape in self.manifest.shapes]
         )
         return Signals(outputs, layers, self.manifest.outputs)
 
-    def check_layers(self, layers):
+    def check_layers(self, layers: Sequence[str]) -> None:
         """Raise ValueError for a layer that was not cached."""
         for name in layers:
             if name not in self.manifest.layers:
@@ -232,7 +242,7 @@ class TeacherCache(Teacher):
                     f"{self.manifest.layers}"
                 )
 
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """Return the cached teacher's."""
         return self.manifest.teacher
 
@@ -301,9 +311,9 @@ def _check_hashes(known: np.ndarray, found: np.ndarray) -> None:
 
 @reliable_interruption()
 def cache_teacher(
-    teacher,
-    data,
-    path,
+    teacher: Any,
+    data: Any,
+    path: str | os.PathLike,
     *,
     layers: Sequence[str] = (),
     dtype: str = "float32",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
+from tfcompress.compat.keras_graphs import keras_mask
 from tfcompress.distillation.arithmetic import weighted_mean
 from tfcompress.distillation.losses import FeatureLoss, OutputLoss
 from tfcompress.distillation.signals import (
@@ -38,7 +39,7 @@ class OutputComparison:
         for index, place, from_logits in self.outputs:
             weight = weights[index] if len(weights) == len(ours) else weights[0]
             values = self.loss.values(theirs[place], ours[index], step, from_logits)
-            total += weighted_mean(values, weight, getattr(ours[index], "_keras_mask", None))
+            total += weighted_mean(values, weight, keras_mask(ours[index]))
         return total
 
 
@@ -56,7 +57,7 @@ class FeatureComparison:
         over positions for a loss with one value per example.
         """
         features = [student.layers[name] for name in self.loss.student_layers]
-        mask = getattr(features[0], "_keras_mask", None)
+        mask = keras_mask(features[0])
         if self.projection is not None:
             features = [self.projection(feature) for feature in features]
         theirs = [_float32(teacher.layers[name]) for name in self.loss.teacher_layers]

@@ -3,10 +3,12 @@
 import contextlib
 import contextvars
 import dataclasses
+from typing import Any, Self
 
 import keras
 import tensorflow as tf
 
+from tfcompress.compat.keras_training import compiled_loss, has_compiled_loss
 from tfcompress.distillation.cache import Taught, TeacherCache
 from tfcompress.distillation.comparison import (
     FeatureComparison,
@@ -95,14 +97,14 @@ class Distiller(ModelWrapper):
 
     def __init__(
         self,
-        student,
-        teacher,
-        losses=None,
+        student: keras.Model,
+        teacher: Any,
+        losses: Any = None,
         task_weight: Schedule = 1.0,
         *,
         from_logits: bool | None = None,
-        name=None,
-        **kwargs,
+        name: str | None = None,
+        **kwargs: Any,
     ):
         if not isinstance(student, keras.Model):
             raise TypeError(
@@ -132,7 +134,7 @@ class Distiller(ModelWrapper):
         """The teacher; ``None`` after loading, until ``set_teacher``."""
         return self._teacher
 
-    def set_teacher(self, teacher) -> None:
+    def set_teacher(self, teacher: Any) -> None:
         """Set or replace the teacher.
 
         A method, not an attribute: Keras would make the teacher's weights the distiller's.
@@ -155,7 +157,7 @@ class Distiller(ModelWrapper):
         if inputs is not None:
             self._prepare(inputs)
 
-    def call(self, inputs, training=None, **kwargs):
+    def call(self, inputs: Any, training: bool | None = None, **kwargs: Any) -> Any:
         """Run the student; during a training step, capture the outputs of its layers."""
         if isinstance(inputs, Taught):
             inputs = inputs.inputs
@@ -167,7 +169,7 @@ class Distiller(ModelWrapper):
         step.student_layers = captured
         return outputs
 
-    def train_step(self, data):
+    def train_step(self, data: Any) -> dict[str, Any]:
         """Run the teacher, then Keras's own training step with its signals."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         if self._teacher is None:
@@ -182,7 +184,14 @@ class Distiller(ModelWrapper):
             self._check_task()
             return super().train_step((x, y, sample_weight))
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
         """Compute the student's own loss; during a training step, the weighted sum of all terms."""
         current = _STEP.get()
         if current is None:
@@ -190,8 +199,8 @@ class Distiller(ModelWrapper):
         step = self.optimizer.iterations
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         total = 0.0
-        if self._compile_loss is not None:
-            task = self._compile_loss(y, y_pred, sample_weight)
+        if has_compiled_loss(self):
+            task = compiled_loss(self, y, y_pred, sample_weight)
             self._trackers.update("task", task * replicas, y_pred)
             total += value_at(self.task_weight, step) * task
         student = Signals(y_pred, current.student_layers)
@@ -203,17 +212,19 @@ class Distiller(ModelWrapper):
             total += value_at(term.weight, step) * value / replicas
         return total + sum(keras.ops.sum(loss) for loss in self.losses)
 
-    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+    ) -> dict[str, Any]:
         """Compute the compiled metrics; during a training step, also the mean of each term."""
         results = super().compute_metrics(x, y, y_pred, sample_weight)
         return results if _STEP.get() is None else {**results, **self._trackers.results()}
 
-    def reset_metrics(self):
+    def reset_metrics(self) -> None:
         """Reset the metrics and the means of the terms."""
         super().reset_metrics()
         self._trackers.reset()
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Return the constructor arguments, without the teacher."""
         return {
             **super().get_config(),
@@ -227,7 +238,7 @@ class Distiller(ModelWrapper):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         """Create a distiller from its config; call ``set_teacher`` before training."""
         config = dict(config)
         student = take_model(config)

@@ -9,6 +9,7 @@ channels-last.
 import abc
 import inspect
 from collections.abc import Sequence
+from typing import Any, Self
 
 import keras
 
@@ -34,7 +35,7 @@ class DistillationLoss(abc.ABC):
         }
 
     @classmethod
-    def from_config(cls, config: dict):
+    def from_config(cls, config: dict) -> Self:
         """Create the loss from its config."""
         return cls(
             **{
@@ -49,7 +50,7 @@ class DistillationLoss(abc.ABC):
 class FeatureLoss(DistillationLoss):
     """A loss on the outputs of one or several layers of student and teacher."""
 
-    def __init__(self, student_layer, teacher_layer):
+    def __init__(self, student_layer: str | Sequence[str], teacher_layer: str | Sequence[str]):
         self.student_layer = student_layer
         self.teacher_layer = teacher_layer
 
@@ -63,16 +64,16 @@ class FeatureLoss(DistillationLoss):
         """The teacher's layers as a list."""
         return _as_list(self.teacher_layer)
 
-    def new_projection(self, teacher_shape, student_shape) -> keras.Layer | None:
+    def new_projection(self, teacher_shape: tuple, student_shape: tuple) -> keras.Layer | None:
         """Return a new layer for the student's first feature, or None; shapes include the batch."""
         return None
 
     @abc.abstractmethod
-    def check(self, teacher_shapes, student_shapes) -> None:
+    def check(self, teacher_shapes: list[tuple], student_shapes: list[tuple]) -> None:
         """Raise ValueError unless features of these shapes, projected, can be compared."""
 
     @abc.abstractmethod
-    def values(self, teacher, student):
+    def values(self, teacher: Any, student: Any) -> Any:
         """Compare lists of float32 features; return one value per example (and position)."""
 
 
@@ -90,7 +91,7 @@ class OutputLoss(DistillationLoss):
 
     compares_classes = True
 
-    def __init__(self, activation="softmax", output=None):
+    def __init__(self, activation: str = "softmax", output: str | None = None):
         if activation not in _ACTIVATIONS:
             raise ValueError(
                 f"`activation` must be one of {_ACTIVATIONS}. Received: activation={activation!r}"
@@ -113,7 +114,7 @@ class OutputLoss(DistillationLoss):
             f"choose another output with `output`. Received: activation={self.activation!r}"
         )
 
-    def check_task(self, name: str, loss, heads: Sequence[str | None]) -> None:
+    def check_task(self, name: str, loss: Any, heads: Sequence[str | None]) -> None:
         """Raise ValueError for exclusive classes if the student's own loss is binary."""
         classes = self.activation == "softmax" and self.compares_classes
         if classes and is_binary(loss) and "softmax" not in heads:
@@ -125,10 +126,10 @@ class OutputLoss(DistillationLoss):
             )
 
     @abc.abstractmethod
-    def compare(self, teacher, student, step):
+    def compare(self, teacher: Any, student: Any, step: Any) -> Any:
         """Compare logits of equal shapes; return one value per example (and position)."""
 
-    def values(self, teacher, student, step, from_logits):
+    def values(self, teacher: Any, student: Any, step: Any, from_logits: bool | None) -> Any:
         """Compare outputs (batch, ..., units), logits or probabilities; return float32 values."""
         teacher, student = (keras.ops.cast(x, "float32") for x in (teacher, student))
         if not from_logits:
@@ -162,11 +163,13 @@ class SoftLabels(OutputLoss):
 
     name = "soft_labels"
 
-    def __init__(self, temperature: Schedule = 3.0, activation="softmax", output=None):
+    def __init__(
+        self, temperature: Schedule = 3.0, activation: str = "softmax", output: str | None = None
+    ):
         super().__init__(activation, output)
         self.temperature = checked_schedule("temperature", temperature, above=True)
 
-    def compare(self, teacher, student, step):
+    def compare(self, teacher: Any, student: Any, step: Any) -> Any:
         """Return the divergence of logits at the step's temperature."""
         divergence = {
             "softmax": arithmetic.soft_label_divergence,
@@ -192,7 +195,7 @@ class HardLabels(OutputLoss):
 
     name = "hard_labels"
 
-    def compare(self, teacher, student, step):
+    def compare(self, teacher: Any, student: Any, step: Any) -> Any:
         """Return the cross-entropy with the teacher's decisions."""
         crossentropy = {
             "softmax": arithmetic.hard_label_crossentropy,
@@ -222,7 +225,7 @@ class LogitsMSE(OutputLoss):
     name = "logits_mse"
     compares_classes = False
 
-    def compare(self, teacher, student, step):
+    def compare(self, teacher: Any, student: Any, step: Any) -> Any:
         """Return the mean squared difference over the units."""
         return arithmetic.mean_squared_difference(teacher, student)
 
@@ -252,7 +255,13 @@ class Features(FeatureLoss):
 
     name = "features"
 
-    def __init__(self, student_layer, teacher_layer, projection=None, seed=None):
+    def __init__(
+        self,
+        student_layer: str,
+        teacher_layer: str,
+        projection: keras.Layer | None = None,
+        seed: int | None = None,
+    ):
         super().__init__(student_layer, teacher_layer)
         if projection is not None and not isinstance(projection, keras.Layer):
             raise TypeError(
@@ -262,7 +271,7 @@ class Features(FeatureLoss):
         self.projection = projection
         self.seed = seed
 
-    def new_projection(self, teacher_shape, student_shape):
+    def new_projection(self, teacher_shape: tuple, student_shape: tuple) -> keras.Layer | None:
         """Return a copy of the user's projection, or a Dense layer if the widths differ."""
         if self.projection is not None:
             return type(self.projection).from_config(self.projection.get_config())
@@ -271,7 +280,7 @@ class Features(FeatureLoss):
         initializer = keras.initializers.GlorotUniform(seed=self.seed)
         return keras.layers.Dense(teacher_shape[-1], kernel_initializer=initializer)
 
-    def check(self, teacher_shapes, student_shapes):
+    def check(self, teacher_shapes: list[tuple], student_shapes: list[tuple]) -> None:
         """Raise ValueError for features of different shapes."""
         if not _compatible(teacher_shapes[0], student_shapes[0]):
             raise ValueError(
@@ -280,7 +289,7 @@ class Features(FeatureLoss):
                 f"makes them equal. Received: {_received(self, student_shapes, teacher_shapes)}"
             )
 
-    def values(self, teacher, student):
+    def values(self, teacher: Any, student: Any) -> Any:
         """Return the mean squared difference over the last axis."""
         return arithmetic.mean_squared_difference(teacher[0], student[0])
 
@@ -308,12 +317,12 @@ class AttentionTransfer(FeatureLoss):
 
     name = "attention_transfer"
 
-    def __init__(self, student_layer, teacher_layer, power=2):
+    def __init__(self, student_layer: str, teacher_layer: str, power: float = 2):
         super().__init__(student_layer, teacher_layer)
         checked_schedule("power", power, above=True)
         self.power = power
 
-    def check(self, teacher_shapes, student_shapes):
+    def check(self, teacher_shapes: list[tuple], student_shapes: list[tuple]) -> None:
         """Raise ValueError for features without positions, or with different ones."""
         teacher, student = teacher_shapes[0], student_shapes[0]
         if len(student) < 3 or not _compatible(teacher[:-1], student[:-1]):
@@ -323,7 +332,7 @@ class AttentionTransfer(FeatureLoss):
                 f"Received: {_received(self, student_shapes, teacher_shapes)}"
             )
 
-    def values(self, teacher, student):
+    def values(self, teacher: Any, student: Any) -> Any:
         """Return the mean squared difference of the attention maps."""
         return arithmetic.attention_difference(teacher[0], student[0], self.power)
 
@@ -352,17 +361,23 @@ class Relational(FeatureLoss):
 
     name = "relational"
 
-    def __init__(self, student_layer, teacher_layer, distance_weight=1.0, angle_weight=2.0):
+    def __init__(
+        self,
+        student_layer: str,
+        teacher_layer: str,
+        distance_weight: float = 1.0,
+        angle_weight: float = 2.0,
+    ):
         super().__init__(student_layer, teacher_layer)
         checked_schedule("distance_weight", distance_weight)
         checked_schedule("angle_weight", angle_weight)
         self.distance_weight = distance_weight
         self.angle_weight = angle_weight
 
-    def check(self, teacher_shapes, student_shapes):
+    def check(self, teacher_shapes: list[tuple], student_shapes: list[tuple]) -> None:
         """Accept every shape: only relations between examples are compared."""
 
-    def values(self, teacher, student):
+    def values(self, teacher: Any, student: Any) -> Any:
         """Return the weighted sum of the two differences."""
         distances = arithmetic.distance_difference(teacher[0], student[0])
         angles = arithmetic.angle_difference(teacher[0], student[0])
@@ -391,7 +406,7 @@ class FSP(FeatureLoss):
 
     name = "fsp"
 
-    def __init__(self, student_layer, teacher_layer):
+    def __init__(self, student_layer: Sequence[str], teacher_layer: Sequence[str]):
         super().__init__(student_layer, teacher_layer)
         if len(self.student_layers) != 2 or len(self.teacher_layers) != 2:
             raise ValueError(
@@ -399,7 +414,7 @@ class FSP(FeatureLoss):
                 f"model. Received: student_layer={student_layer!r}, teacher_layer={teacher_layer!r}"
             )
 
-    def check(self, teacher_shapes, student_shapes):
+    def check(self, teacher_shapes: list[tuple], student_shapes: list[tuple]) -> None:
         """Raise ValueError if channels differ, or positions do not shrink by a whole factor."""
         received = f"Received: {_received(self, student_shapes, teacher_shapes)}"
         if [shape[-1] for shape in teacher_shapes] != [shape[-1] for shape in student_shapes]:
@@ -418,7 +433,7 @@ class FSP(FeatureLoss):
             except ValueError as error:
                 raise ValueError(f"{_layers(self)}: {error}. {received}") from error
 
-    def values(self, teacher, student):
+    def values(self, teacher: Any, student: Any) -> Any:
         """Return the mean squared difference of the flow matrices."""
         return arithmetic.flow_difference(teacher, student)
 

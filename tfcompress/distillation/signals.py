@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
-from keras.src.utils.naming import to_snake_case
 
+from tfcompress.compat.keras_graphs import produced_by
+from tfcompress.compat.keras_layers import automatic_name
 from tfcompress.keras_graph.interception import intercepted_calls
 from tfcompress.keras_graph.selection import select_layers
 from tfcompress.keras_graph.wrapper import unwrap
@@ -92,7 +93,7 @@ def detect_heads(model: keras.Model) -> list[str | None]:
 
 def _head(tensor):
     """Return the activation that produced a symbolic tensor."""
-    operation, _, index = tensor._keras_history
+    operation, _, index = produced_by(tensor)
     if isinstance(operation, keras.Model) and getattr(operation, "outputs", None):
         return _head(operation.outputs[index])
     name = type(operation).__name__.lower()
@@ -134,7 +135,7 @@ def given_names(outputs, model: keras.Model | None = None) -> list[str | None]:
     tensors = getattr(unwrap(model), "outputs", None) if model is not None else None
     flat = keras.tree.flatten_with_path(outputs)
     if not isinstance(outputs, dict) and tensors and len(tensors) == len(flat):
-        names = [_given(tensor._keras_history.operation) for tensor in tensors]
+        names = [_given(produced_by(tensor).operation) for tensor in tensors]
     else:
         names = ["/".join(map(str, path)) for path, _ in flat]
         names = [None if _NUMBERED.fullmatch(name) else name for name in names]
@@ -143,7 +144,7 @@ def given_names(outputs, model: keras.Model | None = None) -> list[str | None]:
 
 def _given(operation):
     """Return an operation's name; None if Keras made it up."""
-    automatic = to_snake_case(type(operation).__name__)
+    automatic = automatic_name(type(operation).__name__)
     return None if re.fullmatch(rf"{automatic}(_\d+)?", operation.name) else operation.name
 
 
@@ -151,7 +152,7 @@ def output_names(model: keras.Model, outputs) -> list[str]:
     """Return a name for each output: its key, its layer's name, or its position."""
     tensors = getattr(unwrap(model), "outputs", None)
     if tensors and not isinstance(outputs, dict):
-        return [tensor._keras_history.operation.name for tensor in tensors]
+        return [produced_by(tensor).operation.name for tensor in tensors]
     paths = [path for path, _ in keras.tree.flatten_with_path(outputs)]
     return ["/".join(map(str, path)) or "0" for path in paths]
 
@@ -204,7 +205,12 @@ def loss_of_output(losses, index: int, names: Sequence[str]):
     return losses
 
 
-def is_binary(loss) -> bool:
-    """Return whether a loss treats the units of an output as independent yes-or-no decisions."""
+def loss_name(loss) -> str:
+    """Return the name of a loss as Keras's functions have it: "sparse_categorical_crossentropy"."""
     name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
-    return to_snake_case(name) in _BINARY_LOSSES or name == "bce"
+    return automatic_name(name)
+
+
+def is_binary(loss) -> bool:
+    """Tell whether a loss treats each unit of an output as a binary decision of its own."""
+    return loss_name(loss) in (*_BINARY_LOSSES, "bce")

@@ -5,11 +5,13 @@ import json
 import pathlib
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from tfcompress.compat.keras_layers import all_layers
 from tfcompress.distillation.schedules import checked_schedule
 from tfcompress.distillation.signals import (
     Signals,
@@ -42,14 +44,14 @@ class Teacher(abc.ABC):
     supports_jit: bool = True
 
     @abc.abstractmethod
-    def signals(self, inputs, layers: Sequence[str]) -> Signals:
+    def signals(self, inputs: Any, layers: Sequence[str]) -> Signals:
         """Run on a batch in inference mode; return outputs and the chosen layers' outputs."""
 
     @abc.abstractmethod
     def fingerprint(self) -> str:
         """Return a text that changes whenever the signals may change."""
 
-    def symbolic_signals(self, inputs, layers: Sequence[str]) -> Signals:
+    def symbolic_signals(self, inputs: Any, layers: Sequence[str]) -> Signals:
         """Return anything with the shapes and dtypes of ``signals``."""
         return self.signals(inputs, layers)
 
@@ -92,7 +94,7 @@ class KerasTeacher(TFKerasTeacher):
     def __init__(self, model: keras.Model):
         super().__init__(model)
         self.heads = detect_heads(model)
-        self.supports_jit = all(layer.supports_jit for layer in model._flatten_layers())
+        self.supports_jit = all(layer.supports_jit for layer in all_layers(model))
 
     def check_layers(self, layers):
         """Raise ValueError for a layer that the model does not have."""

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 import keras
 import tensorflow as tf
 
+from tfcompress.compat.keras_layers import build_shapes, is_stock, own_trainable_variables
+from tfcompress.compat.tensorflow_graphs import called_graph
 from tfcompress.keras_graph.kernels import Kernel, find_kernels
 from tfcompress.keras_graph.selection import LayerSelector, walk_layers
 
@@ -38,9 +40,9 @@ def find_custom_weights(model: keras.Model) -> CustomWeights:
     known = {id(kernel.variable) for kernel in find_kernels(model)}
     candidates: dict[int, tuple] = {}
     for path, layer in walk_layers(model):
-        if type(layer).__module__.startswith("keras.src."):
+        if is_stock(layer):
             continue
-        for variable in layer._trainable_variables:
+        for variable in own_trainable_variables(layer):
             if len(variable.shape) >= 2 and id(variable) not in known:
                 candidates.setdefault(id(variable), (f"{path}/{variable.name}", layer, variable))
     if not candidates:
@@ -100,7 +102,7 @@ def _input_specs(model):
     if getattr(model, "inputs", None):
         inputs = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
         return keras.tree.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype), inputs)
-    shapes = getattr(model, "_build_shapes_dict", None) or {}
+    shapes = build_shapes(model)
     if len(shapes) != 1 or not isinstance(next(iter(shapes.values())), tuple):
         return None
     return tf.TensorSpec((None, *next(iter(shapes.values()))[1:]), model.input_dtype)
@@ -134,8 +136,7 @@ def _inner_graphs(operation):
     for name in ("body", "f", "then_branch", "else_branch"):
         if name not in operation.node_def.attr:
             continue
-        called = operation.graph._get_function(operation.get_attr(name).name)
-        body = getattr(called, "graph", None)
+        body = called_graph(operation, name)
         if body is None or len(body.inputs) != len(operation.inputs):
             continue
         varies = set()

@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 import keras
 
+from tfcompress.compat.keras_attributes import get_untracked, replaced_attributes
 from tfcompress.keras_graph.inner_tensors import InnerTensors, unwatched
 from tfcompress.keras_graph.interception import intercepted_calls
 from tfcompress.keras_graph.selection import walk_layers
@@ -155,7 +156,7 @@ def _named(operation):
 @contextlib.contextmanager
 def _hooked_activation(operation, hook):
     """Call the hook on the input of the activation function inside a layer, if any."""
-    activation = operation.__dict__.get("activation")
+    activation = get_untracked(operation, "activation")
     if not callable(activation) or activation is keras.activations.linear:
         yield
         return
@@ -167,8 +168,5 @@ def _hooked_activation(operation, hook):
             hook(f"preactivation_{number}" if number else "preactivation", x), *args, **kwargs
         )
 
-    operation.__dict__["activation"] = hooked
-    try:
+    with replaced_attributes(operation, activation=hooked):
         yield
-    finally:
-        operation.__dict__["activation"] = activation

@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator, Mapping
 
 import tensorflow as tf
 
+from tfcompress.compat.tensorflow_graphs import made_by
+
 _PREFIX = "tf."
-_HOOKS = "_tfcompress_hooks"
 _thread = threading.local()
 
 # Which of these Keras adds with depends on the batch size.
@@ -72,7 +73,7 @@ class InnerTensors:
             return
         self._calls.append((hook, forms, collections.Counter()))
         try:
-            with _hooked(tf.compat.v1.get_default_graph(), self._make):
+            with made_by(tf.compat.v1.get_default_graph(), self._make):
                 yield
         finally:
             self._calls.pop()
@@ -126,37 +127,3 @@ class InnerTensors:
 def _is_recast(kind, operation):
     """Return whether an operation only changes the float type, as mixed precision does."""
     return kind == "Cast" and operation.inputs[0].dtype.is_floating
-
-
-@contextlib.contextmanager
-def _hooked(graph, hook):
-    """Create the operations that this thread adds to a graph by ``hook(make, kind, inputs, ...)``.
-
-    A distribution strategy traces its replicas into one graph, in threads that take turns.
-    """
-    hooks = getattr(graph, _HOOKS, None)
-    if hooks is None:
-        hooks = {}
-        setattr(graph, _HOOKS, hooks)
-        make = graph._create_op_internal
-
-        def dispatch(kind, inputs, *args, **kwargs):
-            own = hooks.get(threading.get_ident())
-            if own is None:
-                return make(kind, inputs, *args, **kwargs)
-            return own(make, kind, inputs, *args, **kwargs)
-
-        graph._create_op_internal = dispatch
-    thread = threading.get_ident()
-    outer = hooks.get(thread)
-    hooks[thread] = hook
-    try:
-        yield
-    finally:
-        if outer is not None:
-            hooks[thread] = outer
-        else:
-            del hooks[thread]
-        if not hooks:
-            del graph._create_op_internal
-            delattr(graph, _HOOKS)

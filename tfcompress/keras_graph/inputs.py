@@ -6,11 +6,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfcompress.compat.keras_graphs import input_structure
 from tfcompress.keras_graph.wrapper import unwrap
 
 
 def input_specs(model: keras.Model, batch_size: int | None = 1) -> list[tf.TensorSpec]:
-    """Describe what a model's inference function takes."""
+    """Describe what a model's inference function takes; floats of any size as float32."""
     inputs = getattr(unwrap(model), "inputs", None)
     if not inputs:
         raise ValueError(
@@ -25,22 +26,26 @@ def input_specs(model: keras.Model, batch_size: int | None = 1) -> list[tf.Tenso
                 f"Input {tensor.name!r} of model {model.name!r} has an unknown dimension besides "
                 f"the batch, and a deployed model needs fixed ones. Received: shape={shape}"
             )
-        specs.append(tf.TensorSpec((batch_size, *shape[1:]), tensor.dtype, tensor.name))
+        dtype = "float32" if keras.backend.is_float_dtype(tensor.dtype) else tensor.dtype
+        specs.append(tf.TensorSpec((batch_size, *shape[1:]), dtype, tensor.name))
     return specs
 
 
 def arrange_inputs(model: keras.Model, tensors: Sequence):
     """Arrange one tensor per input as the user's model takes them: bare, as a list or as a dict."""
-    structure = getattr(unwrap(model), "_inputs_struct", None)
+    structure = input_structure(unwrap(model))
     if structure is None:
         return tensors[0] if len(tensors) == 1 else list(tensors)
     return keras.tree.pack_sequence_as(structure, list(tensors))
 
 
-def checked_inputs(model: keras.Model, inputs, data_name: str) -> list[np.ndarray]:
+def checked_inputs(
+    model: keras.Model, inputs, data_name: str, casting: str = "same_kind"
+) -> list[np.ndarray]:
     """Return data as one array per input of a model: its number, shapes, types and values checked.
 
-    ``data_name`` is what errors call the data.
+    ``data_name`` is what errors call the data; ``casting`` which types may become the model's, see
+    ``np.can_cast``.
     """
     specs = input_specs(model)
     names = [spec.name for spec in specs]
@@ -50,7 +55,7 @@ def checked_inputs(model: keras.Model, inputs, data_name: str) -> list[np.ndarra
     if len(arrays) != len(names):
         raise ValueError(
             f"Model {model.name!r} takes {len(names)} inputs, {names}. "
-            f"Received: {data_name} for {len(arrays)} inputs"
+            f"Received: {len(arrays)} in the {data_name}"
         )
     for array, spec in zip(arrays, specs, strict=True):
         where = f"The {data_name} for input {spec.name!r} of model {model.name!r}"
@@ -60,12 +65,14 @@ def checked_inputs(model: keras.Model, inputs, data_name: str) -> list[np.ndarra
                 f"{where} needs the shape (examples, {', '.join(map(str, shape))}). "
                 f"Received: {array.shape}"
             )
-        if array.dtype.kind not in "biuf" or not np.can_cast(array.dtype, dtype, "same_kind"):
-            raise ValueError(f"{where} needs a type that casts to {dtype}. Received: {array.dtype}")
+        if array.dtype.kind not in "biuf" or not np.can_cast(array.dtype, dtype, casting):
+            raise ValueError(
+                f"{where} needs numbers that {dtype} can hold. Received: {array.dtype}"
+            )
         if not np.isfinite(array).all():
             raise ValueError(
-                f"{where} must be finite. Leave out these examples. "
-                f"Received: {np.count_nonzero(~np.isfinite(array))} NaN or infinite values"
+                f"{where} has NaN or infinite values. Remove these examples. "
+                f"Received: {np.count_nonzero(~np.isfinite(array))} such values"
             )
     if len({len(array) for array in arrays}) > 1:
         raise ValueError(

@@ -11,6 +11,15 @@ from collections.abc import Callable, Iterable, Iterator
 
 import keras
 
+from tfcompress.compat.keras_attributes import (
+    get_untracked,
+    has_untracked,
+    remove_untracked,
+    set_untracked,
+)
+from tfcompress.compat.keras_layers import all_layers
+from tfcompress.compat.keras_training import assign_directly
+
 _thread = threading.local()
 
 
@@ -23,21 +32,20 @@ def intercepted_calls(
     replaced = []
     try:
         for operation in operations:
-            replaced.append((operation, operation.__dict__.get("call")))
-            # Written to __dict__: Keras's own __setattr__ would try to track the value.
-            operation.__dict__["call"] = wrap(operation, operation.call)
+            replaced.append((operation, get_untracked(operation, "call")))
+            set_untracked(operation, "call", wrap(operation, operation.call))
         yield
     finally:
         for operation, previous in reversed(replaced):
             if previous is None:
-                del operation.__dict__["call"]
+                remove_untracked(operation, "call")
             else:
-                operation.__dict__["call"] = previous
+                set_untracked(operation, "call", previous)
 
 
 def is_intercepted(operations: Iterable[keras.Operation]) -> bool:
     """Return whether the call of any layer or operation is replaced: someone looks at it."""
-    return any("call" in operation.__dict__ for operation in operations)
+    return any(has_untracked(operation, "call") for operation in operations)
 
 
 @contextlib.contextmanager
@@ -45,7 +53,7 @@ def float32_computation(model: keras.Model) -> Iterator[None]:
     """Make a model that trains in mixed precision compute in float32, as its deployed form does."""
     policy = keras.DTypePolicy("float32")
     layers = [
-        layer for layer in model._flatten_layers() if layer.compute_dtype in ("float16", "bfloat16")
+        layer for layer in all_layers(model) if layer.compute_dtype in ("float16", "bfloat16")
     ]
     previous = [layer.dtype_policy for layer in layers]
     try:
@@ -73,7 +81,7 @@ class VariableSwap(keras.StatelessScope):
         if self.original_scope is not None:
             self.original_scope.add_update(update)
         else:
-            variable._direct_assign(value)
+            assign_directly(variable, value)
 
     def get_current_value(self, variable):
         """Return the tensor swapped in for a variable, here or in the enclosing scope."""

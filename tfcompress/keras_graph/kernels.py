@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 from keras import layers as kl
-from keras.src.layers.rnn.conv_lstm import ConvLSTMCell
 
+from tfcompress.compat.keras_layers import stored_embeddings, stored_kernel
+from tfcompress.compat.keras_recurrent import ConvLSTMCell
 from tfcompress.keras_graph.selection import LayerSelector, frozen_layers, select_layers
 
 
@@ -65,10 +66,7 @@ def find_kernels(
 
 def _kernels_of(layer):
     """Return (variable, output axes, depthwise) for each kernel that the layer itself owns."""
-    # Layers with LoRA support keep the stored weight in `_kernel`; `kernel` may be a computed sum.
-    kernel = getattr(layer, "_kernel", None)
-    if kernel is None:
-        kernel = getattr(layer, "kernel", None)
+    kernel = stored_kernel(layer)
     if isinstance(layer, (kl.DepthwiseConv1D, kl.DepthwiseConv2D)):
         return [(kernel, _last(kernel, 2), True)]
     if isinstance(layer, (kl.SeparableConv1D, kl.SeparableConv2D)):
@@ -81,7 +79,7 @@ def _kernels_of(layer):
     if isinstance(layer, kl.EinsumDense):
         return [(kernel, _einsum_output_axes(layer.equation), False)]
     if isinstance(layer, kl.Embedding):
-        return [(layer._embeddings, (1,), False)]
+        return [(stored_embeddings(layer), (1,), False)]
     if isinstance(layer, (kl.LSTMCell, kl.GRUCell, kl.SimpleRNNCell, ConvLSTMCell)):
         return [(w, _last(w, 1), False) for w in (layer.kernel, layer.recurrent_kernel)]
     if isinstance(kernel, keras.Variable) and len(kernel.shape) >= 2:

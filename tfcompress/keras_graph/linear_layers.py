@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers as kl
 
+from tfcompress.compat.keras_layers import stored_kernel
 from tfcompress.keras_graph.interception import intercepted_calls
 from tfcompress.keras_graph.kernels import extract_patches, find_kernels
 from tfcompress.keras_graph.layer_calls import LayerCalls
@@ -36,7 +37,7 @@ class LinearLayer:
     @property
     def kernel(self) -> keras.Variable:
         """The float variable."""
-        return self.layer.kernel if self._is_depthwise else self.layer._kernel
+        return self.layer.kernel if self._is_depthwise else stored_kernel(self.layer)
 
     @property
     def bias(self) -> keras.Variable | None:

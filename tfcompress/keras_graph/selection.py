@@ -1,12 +1,13 @@
 """Which layers a user means: the one meaning of every ``layers=`` argument."""
 
-import contextlib
 import difflib
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 import keras
 
+from tfcompress.compat.keras_graphs import nodes_of, produced_by
+from tfcompress.compat.keras_layers import all_layers, shown_as_frozen
 from tfcompress.keras_graph.wrapper import unwrap
 
 LayerSelector = str | Iterable[str | keras.Layer] | Callable[[keras.Layer], bool] | None
@@ -26,7 +27,7 @@ def walk_layers(model: keras.Model) -> list[tuple[str, keras.Layer]]:
     seen: set[int] = set()
 
     def visit(parent: keras.Layer, prefix: str) -> None:
-        for layer in parent._flatten_layers(include_self=False, recursive=False):
+        for layer in all_layers(parent, include_self=False, recursive=False):
             if id(layer) in seen:
                 continue
             seen.add(id(layer))
@@ -71,7 +72,7 @@ def select_layers(
         frozen = frozen_layers(model)
         chosen = []
         for path, layer in candidates:
-            with _seen_as(layer, frozen=path in frozen):
+            with shown_as_frozen(layer, frozen=path in frozen):
                 if layers(layer):
                     chosen.append((path, layer))
     elif isinstance(layers, Iterable):
@@ -100,18 +101,6 @@ def frozen_layers(model: keras.Model) -> dict[str, str]:
             frozen[path] = path
     frozen.pop("", None)
     return frozen
-
-
-@contextlib.contextmanager
-def _seen_as(layer, frozen) -> Iterator[None]:
-    """Let a layer in a frozen one say so itself, as long as the block runs."""
-    # Keras's setter would change the layer's variables too.
-    own = layer._trainable
-    try:
-        layer.__dict__["_trainable"] = own and not frozen
-        yield
-    finally:
-        layer.__dict__["_trainable"] = own
 
 
 def _matching(candidates, pattern):
@@ -154,14 +143,14 @@ def output_layers(model: keras.Model) -> list[keras.Layer]:
         if id(tensor) in seen:
             return
         seen.add(id(tensor))
-        operation, node_index, place = tensor._keras_history
+        operation, node_index, place = produced_by(tensor)
         inner = getattr(operation, "outputs", None) if isinstance(operation, keras.Model) else None
         if inner:
             visit(inner[place])
         elif getattr(operation, "trainable_variables", None):
             found[id(operation)] = operation
         else:
-            for before in operation._inbound_nodes[node_index].input_tensors:
+            for before in nodes_of(operation)[node_index].input_tensors:
                 visit(before)
 
     for tensor in getattr(unwrap(model), "outputs", None) or []:

@@ -1,6 +1,11 @@
 """Models that train another model: how to recognise one and find the user's own model in it."""
 
+import os
+from typing import Any
+
 import keras
+
+from tfcompress.compat.keras_layers import all_layers
 
 
 class ModelWrapper(keras.Model):
@@ -16,26 +21,26 @@ class ModelWrapper(keras.Model):
 
     finished_by: str | None = None
 
-    def __init__(self, model, name=None, **kwargs):
+    def __init__(self, model: keras.Model, name: str | None = None, **kwargs: Any):
         require_built(model)
         super().__init__(name=name or model.name, **kwargs)
         self.model = model
         self.built = True
 
-    def call(self, *args, **kwargs):
+    def call(self, *args: Any, **kwargs: Any) -> Any:
         """Run the wrapped model."""
         return self.model(*args, **kwargs)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         """Compute the wrapped model's output shape."""
         return self.model.compute_output_shape(input_shape)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the wrapper: its base configuration and the wrapped model."""
         return {
             **super().get_config(),
             "model": keras.saving.serialize_keras_object(self.model),
-            "layer_names": [layer.name for layer in self.model._flatten_layers(include_self=False)],
+            "layer_names": [layer.name for layer in all_layers(self.model, include_self=False)],
         }
 
 
@@ -47,15 +52,25 @@ def take_model(config: dict) -> keras.Model:
     """
     model = keras.saving.deserialize_keras_object(config.pop("model"))
     names = config.pop("layer_names", ())  # absent from early files
-    layers = model._flatten_layers(include_self=False)
+    layers = list(all_layers(model, include_self=False))
     if len(layers) == len(names):
         for layer, name in zip(layers, names, strict=True):
             layer.name = name
     return model
 
 
+def require_model(model) -> None:
+    """Check that what is handed over is a Keras model, not a path for instance."""
+    if not isinstance(model, keras.Model):
+        hint = ""
+        if isinstance(model, str | os.PathLike):
+            hint = f" Load it first: keras.saving.load_model({os.fspath(model)!r})."
+        raise TypeError(f"A Keras model is needed. Received: {type(model).__name__}.{hint}")
+
+
 def require_built(model: keras.Model) -> None:
-    """Check that a model has its weights."""
+    """Check that a model is one of Keras and has its weights."""
+    require_model(model)
     if not model.built:
         raise ValueError(
             f"Model {model.name!r} is not built, so it has no weights. Call it on a batch, start "

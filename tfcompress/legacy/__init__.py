@@ -5,7 +5,4 @@ Only loading a file imports tf_keras and TFMOT: whoever passes a model has impor
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    submod_attrs={"conversion": ["NoEquivalentError", "from_tf_keras"], "files": ["load_tf_keras"]},
-)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

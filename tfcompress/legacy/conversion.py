@@ -6,16 +6,26 @@ without equivalents, or with ranges that TFMOT has learned, runs inside a ``Lega
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
 from tensorflow import nest
 
+from tfcompress.compat.keras_graphs import produced_by
+from tfcompress.compat.tf_keras_models import (
+    all_layers,
+    has_graph,
+    input_layers,
+    input_structure,
+    nodes_in_order,
+    output_structure,
+    own_weights,
+)
 from tfcompress.keras_graph.wrapper import ModelWrapper
 from tfcompress.legacy.equivalents import FUNCTIONS, equivalent_layer
 from tfcompress.legacy.wrappers import (
     has_learned_ranges,
-    input_structure,
     is_tf_keras_model,
     strip_wrappers,
 )
@@ -31,7 +41,7 @@ class NoEquivalentError(ValueError):
     """A layer of a tf_keras model has no Keras 3 layer that computes the same."""
 
 
-def from_tf_keras(model, example=None) -> keras.Model:
+def from_tf_keras(model: Any, example: Any = None) -> keras.Model:
     """Convert a tf_keras (Keras 2) model to a Keras 3 model with the same weights.
 
     Every layer is replaced by the Keras 3 layer that computes the same, then both models are run:
@@ -123,7 +133,7 @@ def _require_convertible(model) -> None:
             "`from_tf_keras` takes a model of tf_keras. "
             f"Received: {model!r} of type {type(model).__module__}.{type(model).__name__}"
         )
-    if not _is_sequential(model) and not model._is_graph_network:
+    if not _is_sequential(model) and not has_graph(model):
         raise ValueError(
             f"Model {model.name!r} is subclassed: only its `call` method defines how its layers "
             "are connected, so it cannot be converted. Rewrite the class on `keras.Model` and copy "
@@ -176,18 +186,15 @@ class _Conversion:
     def _functional(self, legacy, path):
         tensors = {
             id(tensor): _input_of(tensor, layer.name)
-            for tensor, layer in zip(legacy.inputs, legacy._input_layers, strict=True)
+            for tensor, layer in zip(legacy.inputs, input_layers(legacy), strict=True)
         }
-        inputs = _mapped(legacy._nested_inputs, tensors)
-        for depth in sorted(legacy._nodes_by_depth, reverse=True):
-            for node in legacy._nodes_by_depth[depth]:
-                if node.is_input:
-                    continue
-                with _named_in_errors(node.layer, path):
-                    args, kwargs = _mapped((node.call_args, node.call_kwargs), tensors)
-                    made = keras.tree.flatten(self._call(node.layer, path, args, kwargs))
-                tensors |= zip(map(id, nest.flatten(node.outputs)), made, strict=True)
-        return keras.Model(inputs, _mapped(legacy._nested_outputs, tensors), name=legacy.name)
+        inputs = _mapped(input_structure(legacy), tensors)
+        for node in nodes_in_order(legacy):
+            with _named_in_errors(node.layer, path):
+                args, kwargs = _mapped((node.call_args, node.call_kwargs), tensors)
+                made = keras.tree.flatten(self._call(node.layer, path, args, kwargs))
+            tensors |= zip(map(id, nest.flatten(node.outputs)), made, strict=True)
+        return keras.Model(inputs, _mapped(output_structure(legacy), tensors), name=legacy.name)
 
     def _call(self, layer, path, args, kwargs):
         kwargs = {name: value for name, value in kwargs.items() if value is not None}
@@ -197,7 +204,7 @@ class _Conversion:
             outputs = _function(layer)(*args, **kwargs)
             for tensor in keras.tree.flatten(outputs):
                 # A name of Keras's own choice may be that of another layer of the model.
-                tensor._keras_history.operation.name = layer.name
+                produced_by(tensor).operation.name = layer.name
             return outputs
         equivalent = self._equivalent(layer, path)
         recurrent = isinstance(equivalent, keras.layers.RNN | keras.layers.Bidirectional)
@@ -296,7 +303,7 @@ def _random(generator, tensor) -> np.ndarray:
 def _require_deployable(model) -> None:
     from tf_keras.layers import RNN
 
-    for layer in model._flatten_layers(include_self=False):
+    for layer in all_layers(model, include_self=False):
         named = f"Layer {layer.name!r} of the tf_keras model {model.name!r}"
         if isinstance(layer, RNN) and not layer.unroll:
             raise ValueError(
@@ -310,8 +317,7 @@ def _require_deployable(model) -> None:
                 "model without a mixed-precision policy and load these weights into it. "
                 f"Received: {layer.compute_dtype}"
             )
-        own = (*layer._trainable_weights, *layer._non_trainable_weights)
-        if lost := [weight.name for weight in own if not _is_finite(weight)]:
+        if lost := [weight.name for weight in own_weights(layer) if not _is_finite(weight)]:
             raise ValueError(
                 f"{named} has weights that are NaN or infinite: {', '.join(lost)}. Go back to an "
                 "earlier checkpoint."

@@ -4,11 +4,11 @@ tf_keras turns ``x * 2`` or ``tf.nn.relu(x)`` on a symbolic tensor into a layer 
 TensorFlow function; ``FUNCTIONS`` has an operation for each, which takes that function's arguments.
 """
 
-import importlib
-
 import keras
 import numpy as np
 from keras import ops
+
+from tfcompress.compat.keras_layers import application_layer
 
 # Settings that Keras 3 lacks: dropped if they have the value that Keras 3 assumes, refused if not.
 _REQUIRED = {
@@ -60,8 +60,7 @@ def equivalent_layer(layer) -> keras.Layer:
 
 def _class_of(kind: str) -> type[keras.Layer]:
     if kind in _OF_APPLICATIONS:
-        module = importlib.import_module(f"keras.src.applications.{_OF_APPLICATIONS[kind]}")
-        return getattr(module, kind)
+        return application_layer(_OF_APPLICATIONS[kind], kind)
     found = getattr(keras.layers, kind, None)
     if found is None:
         raise ValueError(f"Keras 3 has no layer {kind}")

@@ -7,6 +7,9 @@ import pathlib
 import re
 import zipfile
 import zlib
+from typing import Any
+
+from tfcompress.extras import missing_extra
 
 _TFMOT_LAYER = re.compile(r'"(PruneLowMagnitude|ClusterWeights|Quantize(?:Wrapper(?:V2)?|Layer))"')
 
@@ -21,7 +24,7 @@ def is_tf_keras_file(path: str | os.PathLike) -> bool:
     return version is not None and version[1] == "2"
 
 
-def load_tf_keras(path: str | os.PathLike):
+def load_tf_keras(path: str | os.PathLike) -> Any:
     """Load a model that tf_keras has saved, TFMOT's wrappers included.
 
     TFMOT is imported only if the file names a layer of it.
@@ -43,7 +46,7 @@ def load_tf_keras(path: str | os.PathLike):
     ```
     """
     path = pathlib.Path(path)
-    tf_keras = _imported("tf_keras", "tf-keras", path, "tf_keras has saved it")
+    tf_keras = _imported("tf_keras", path, "tf_keras has saved it")
     wrapped = _TFMOT_LAYER.search(_description(path))
     scopes = _tfmot_scopes(path, wrapped[1]) if wrapped else ()
     with contextlib.ExitStack() as stack:
@@ -56,9 +59,7 @@ def _tfmot_scopes(path, layer):
     name = "tensorflow_model_optimization"
     legacy_keras = os.environ.get("TF_USE_LEGACY_KERAS")
     try:
-        tfmot = _imported(
-            name, "tensorflow-model-optimization", path, f"it contains a {layer} layer"
-        )
+        tfmot = _imported(name, path, f"it contains a {layer} layer")
     finally:  # importing TFMOT sets the variable
         os.environ.pop("TF_USE_LEGACY_KERAS", None)
         if legacy_keras is not None:
@@ -70,13 +71,12 @@ def _tfmot_scopes(path, layer):
     )
 
 
-def _imported(name: str, package: str, path, reason: str):
+def _imported(name: str, path, reason: str):
     try:
         return importlib.import_module(name)
     except ImportError as error:
         raise ImportError(
-            f"{path} can be read only with {package}, because {reason}. "
-            f"Install it: pip install {package}. Received: {error}"
+            f"{missing_extra(f'{path} ({reason})', 'tfmot')}. Received: {error}"
         ) from error
 
 

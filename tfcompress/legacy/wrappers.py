@@ -8,9 +8,7 @@ import sys
 
 import numpy as np
 
-_PRUNING = ("PruneLowMagnitude",)
-_CLUSTERING = ("ClusterWeights",)
-_QUANTIZING = ("QuantizeWrapper", "QuantizeLayer")
+from tfcompress.compat.tf_keras_models import all_layers, is_clustered, is_pruned, is_quantizing
 
 
 def is_tf_keras_model(candidate) -> bool:
@@ -19,15 +17,9 @@ def is_tf_keras_model(candidate) -> bool:
     return module is not None and isinstance(candidate, module.Model)
 
 
-def input_structure(model):
-    """Return the inputs of a tf_keras model in the structure that it takes."""
-    structure = getattr(model, "_nested_inputs", None)
-    return model.inputs[0] if structure is None else structure  # a Sequential
-
-
 def has_learned_ranges(model) -> bool:
     """Tell whether TFMOT's quantization-aware training made a tf_keras model."""
-    return any(_is_of_tfmot(layer, _QUANTIZING) for layer in model._flatten_layers())
+    return any(is_quantizing(layer) for layer in all_layers(model))
 
 
 def strip_wrappers(model):
@@ -48,8 +40,7 @@ def strip_wrappers(model):
     strip_wrappers(pruned).save("model.h5")
     ```
     """
-    wrappers = (*_PRUNING, *_CLUSTERING)
-    if not any(_is_of_tfmot(layer, wrappers) for layer in model._flatten_layers()):
+    if not any(is_pruned(layer) or is_clustered(layer) for layer in all_layers(model)):
         return model
     return _copied(model)
 
@@ -77,7 +68,7 @@ def _copied(model):
 
 def _unwrapped(layer):
     """Return the layer inside a wrapper, and its weights, masked or clustered."""
-    if _is_of_tfmot(layer, _PRUNING):
+    if is_pruned(layer):
         masks = {id(weight): mask for weight, mask, _ in getattr(layer, "pruning_vars", ())}
         inner = layer.layer
         weights = [
@@ -85,7 +76,7 @@ def _unwrapped(layer):
             for weight in inner.weights
         ]
         return inner, weights
-    if _is_of_tfmot(layer, _CLUSTERING):
+    if is_clustered(layer):
         layer.update_clustered_weights_associations()
         inner = layer.layer
         weights = inner.get_weights()
@@ -93,10 +84,3 @@ def _unwrapped(layer):
             weights.insert(position, np.asarray(layer.get_weight_from_layer(name)))
         return inner, weights
     return layer, layer.get_weights()
-
-
-def _is_of_tfmot(layer, names) -> bool:
-    return any(
-        base.__name__ in names and base.__module__.startswith("tensorflow_model_optimization.")
-        for base in type(layer).__mro__
-    )

@@ -2,14 +2,4 @@
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    submod_attrs={
-        "adaptive_rounding": ["RoundWeights"],
-        "batch_normalization": ["fold_batch_normalization", "reestimate_batch_normalization"],
-        "bias_correction": ["CorrectBiases"],
-        "cross_layer_equalization": ["Equalize"],
-        "optimization": ["correct_biases", "equalize", "repair", "round_weights"],
-        "report": ["LayerNoise", "RepairReport", "StepReport"],
-    },
-)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -213,6 +213,10 @@ class RoundWeights:
                 f"`dampings` must be positive numbers. Received: dampings={self.dampings!r}"
             )
 
+    def cost(self, session: Session) -> float:
+        """Estimate the passes over the data that the step makes."""
+        return 2 + len(session.linears) / 2
+
     def apply(self, session: Session) -> StepReport:
         """Round the kernels of the session's model."""
         session.calibrate()

@@ -1,6 +1,7 @@
 """Batch normalizations: folded into the layers before them, or re-estimated on data."""
 
 import dataclasses
+from typing import Any
 
 import keras
 import numpy as np
@@ -91,7 +92,7 @@ def _folded(linear, norm):
 
 @renamed_arguments(most="max_examples")
 def reestimate_batch_normalization(
-    model: keras.Model, representative_data, *, max_examples: int = 1024
+    model: keras.Model, representative_data: Any, *, max_examples: int = 1024
 ) -> keras.Model:
     """Copy a model with BatchNormalization statistics re-estimated on data.
 

@@ -32,6 +32,11 @@ class CorrectBiases:
         if self.passes < 1:
             raise ValueError(f"`passes` must be at least 1. Received: passes={self.passes!r}")
 
+    def cost(self, session: Session) -> float:
+        """Estimate the passes over the data that the step makes."""
+        with_bias = sum(linear.bias is not None for linear in session.linears)
+        return 1 + self.passes * (1 + with_bias / 2)
+
     def apply(self, session: Session) -> StepReport:
         """Change the biases of the session's model."""
         outputs = session.reference_outputs()

@@ -146,6 +146,11 @@ class Equalize:
         if not 0 < self.headroom <= 1:
             raise ValueError(f"`headroom` must lie in (0, 1]. Received: headroom={self.headroom!r}")
 
+    def cost(self, session: Session) -> float:
+        """Return the passes over the data that the step makes."""
+        del session
+        return 1.0
+
     def apply(self, session: Session) -> StepReport:
         """Scale the channels of the session's model."""
         sets, unchanged = find_scaling_sets(session.model)

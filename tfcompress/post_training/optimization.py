@@ -1,6 +1,7 @@
 """Post-training optimization of a model that will be quantized, on a few hundred inputs."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import keras
 
@@ -13,7 +14,7 @@ from tfcompress.post_training.bias_correction import CorrectBiases
 from tfcompress.post_training.cross_layer_equalization import Equalize
 from tfcompress.post_training.report import LayerNoise, RepairReport
 from tfcompress.post_training.representative_data import input_batches
-from tfcompress.post_training.session import OUTPUTS, Session
+from tfcompress.post_training.session import NOISE_PASSES, OUTPUTS, Session
 from tfcompress.quantization import QuantizeAware, Scheme
 from tfcompress.quantization.arithmetic.observers import MovingAverage
 from tfcompress.quantization.weights import require_finite_weights
@@ -30,7 +31,7 @@ STEPS: dict[str, type[Step]] = {
 @reliable_interruption()
 def repair(
     model: keras.Model,
-    representative_data,
+    representative_data: Any,
     steps: Iterable[str | Step] = ("equalize", "round", "correct_biases"),
     *,
     scheme: Scheme | None = None,
@@ -78,7 +79,7 @@ def repair(
     Method: each step names its own; the order is that of Nagel et al., "A White Paper on Neural
     Network Quantization", 2021, https://arxiv.org/abs/2106.08295, section 3.
     """
-    model = _optimizable(model)
+    model = require_optimizable(model)
     steps = _checked_steps([steps] if isinstance(steps, str) else steps)
     scheme = scheme or Scheme.int8()
     if not scheme.is_integer:
@@ -86,9 +87,24 @@ def repair(
             "Post-training optimization requires a scheme that computes with integers, such as "
             f"Scheme.int8(). Received: scheme={scheme!r}, whose activations are floats"
         )
-    session = Session(
-        model, input_batches(model, representative_data, max_examples), scheme, observer
-    )
+    batches = input_batches(model, representative_data, max_examples)
+    return optimized(model, batches, steps, scheme, observer)
+
+
+def optimized(
+    model: keras.Model,
+    batches: Sequence,
+    steps: Sequence[Step],
+    scheme: Scheme,
+    observer: str | MovingAverage = "min_max",
+    tell: Callable[[float], None] = lambda share: None,
+) -> keras.Model:
+    """Optimize a model on checked batches.
+
+    ``tell`` takes the share of the work that is done, after each batch; it may raise to end it.
+    """
+    session = Session(model, batches, scheme, observer, lambda passes: tell(passes / cost))
+    cost = 2 * NOISE_PASSES + sum(step.cost(session) for step in steps)
     before = session.noise()
     reports = tuple(step.apply(session) for step in steps)
     after = session.noise()
@@ -98,7 +114,7 @@ def repair(
     return session.model
 
 
-def equalize(model: keras.Model, representative_data, **settings) -> keras.Model:
+def equalize(model: keras.Model, representative_data: Any, **settings: Any) -> keras.Model:
     """Scale channels between layers so that values with a common scale are similar in magnitude.
 
     Args:
@@ -119,7 +135,7 @@ def equalize(model: keras.Model, representative_data, **settings) -> keras.Model
     return repair(model, representative_data, ("equalize",), **settings)
 
 
-def round_weights(model: keras.Model, representative_data, **settings) -> keras.Model:
+def round_weights(model: keras.Model, representative_data: Any, **settings: Any) -> keras.Model:
     """Choose the integers of the weights by the outputs of layers, not by the nearest value.
 
     Args:
@@ -140,7 +156,7 @@ def round_weights(model: keras.Model, representative_data, **settings) -> keras.
     return repair(model, representative_data, ("round",), **settings)
 
 
-def correct_biases(model: keras.Model, representative_data, **settings) -> keras.Model:
+def correct_biases(model: keras.Model, representative_data: Any, **settings: Any) -> keras.Model:
     """Restore the mean output of each layer, which rounding has shifted.
 
     Args:
@@ -161,8 +177,8 @@ def correct_biases(model: keras.Model, representative_data, **settings) -> keras
     return repair(model, representative_data, ("correct_biases",), **settings)
 
 
-def _optimizable(model: keras.Model) -> keras.Model:
-    """Return the user's own model, checked."""
+def require_optimizable(model: keras.Model) -> keras.Model:
+    """Return the user's own model, or raise a ``ValueError`` where it cannot be optimized."""
     if isinstance(model, QuantizeAware):
         raise ValueError(
             f"Model {model.name!r} is quantization-aware: train it instead, or pass `model.model`, "

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -20,7 +20,23 @@ from tfcompress.quantization.weights import QuantizedWeights, RoundedKernel
 from tfcompress.tflite.numerics import SignalToNoise
 
 OUTPUTS = "outputs"
+NOISE_PASSES = 3.0  # that ``Session.noise`` makes
 _MAX_ROWS = 4096  # positions per layer
+
+
+class _Reported:
+    """Batches that report, after each, which share of them that was."""
+
+    def __init__(self, batches: Sequence, report: Callable[[float], None]):
+        self._batches, self._report = batches, report
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator:
+        for batch in self._batches:
+            yield batch
+            self._report(1 / len(self._batches))
 
 
 class WeightGrids:
@@ -52,7 +68,7 @@ class Session:
 
     Attributes:
         original: the caller's model; it is not changed.
-        batches: the inputs.
+        batches: the inputs, a sequence; ``tell`` is called with the number of passes over it.
         scheme: the numerics of the deployed model.
         model: a copy of the original with folded batch normalizations, which the steps change.
         reference: what the model should compute: a copy with weights that were never rounded.
@@ -67,14 +83,22 @@ class Session:
         batches: Sequence,
         scheme: Scheme,
         observer: str | MovingAverage,
+        tell: Callable[[float], None] = lambda passes: None,
     ):
-        self.original, self.batches, self.scheme = original, batches, scheme
+        self.original, self.scheme = original, scheme
+        self._data, self._passes, self._tell = batches, 0.0, tell
+        self.batches = _Reported(batches, self._passed)
         self._observer = observer
         self.model = fold_batch_normalization(original)
         self.reference = rebuild(self.model, read_channels(self.model))
         self.grids = WeightGrids(self.model, scheme)
         self.linears, self.skipped = linear_layers(self.model)
         self._reference_linears, _ = linear_layers(self.reference)
+
+    def _passed(self, share: float) -> None:
+        """Count a part of a pass over the data."""
+        self._passes += share
+        self._tell(self._passes)
 
     def update_reference(self) -> None:
         """Make the present weights of the model the reference."""
@@ -93,7 +117,7 @@ class Session:
         self.calibrate()
         ratios = {path: SignalToNoise() for path in (*(x.path for x in self.linears), OUTPUTS)}
         run_quantized = self._run()
-        for batch in self.batches:
+        for batch in _Reported(self._data, lambda share: self._passed(2 * share)):
             with float32_computation(self.reference):
                 wanted = _outputs_of(
                     self._reference_linears, lambda x: self.reference(x, training=False), batch
@@ -125,7 +149,9 @@ class Session:
         They are a float32 array (positions, groups, taps * inputs of a group).
         """
         with float32_computation(self.model):
-            return collect_rows([linear], self.batches, _MAX_ROWS, self._run())[linear.path]
+            # The model is not run behind the layer.
+            batches = _Reported(self._data, lambda share: self._passed(share / 2))
+            return collect_rows([linear], batches, _MAX_ROWS, self._run())[linear.path]
 
     def _run(self) -> Callable:
         """Return a function that runs the quantized model on a batch."""

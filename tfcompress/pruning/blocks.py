@@ -2,10 +2,12 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
 
+from tfcompress.compat.keras_graphs import producing_node, standardize_inputs
 from tfcompress.data import iterate_inputs
 from tfcompress.keras_graph.channels import read_channels, rebuild
 from tfcompress.keras_graph.channels.flow import nodes_in_order, require_functional
@@ -96,8 +98,7 @@ def _between(source, end):
         tensor = pending.pop()
         if tensor is source:
             continue
-        history = tensor._keras_history
-        node = history.operation._inbound_nodes[history.node_index]
+        node = producing_node(tensor)
         if node.is_input:
             return []
         if id(node) not in nodes:
@@ -110,7 +111,7 @@ def remove_blocks(
     model: keras.Model,
     count: int,
     *,
-    data,
+    data: Any,
     criterion: str | Callable[[ResidualBlock], float] = "output",
     layers: LayerSelector = None,
     progress: Callable[[str], None] | None = None,
@@ -182,7 +183,7 @@ def _changes(functional, blocks, replaced, batches):
     """Return the relative mean squared change of the outputs without each block."""
     changes, size = np.zeros(len(blocks)), 0.0
     for batch in batches:
-        inputs = functional._standardize_inputs(batch)
+        inputs = standardize_inputs(functional, batch)
         expected = _outputs(functional, inputs, replaced)
         size += np.square(expected).sum()
         for index, block in enumerate(blocks):
@@ -203,7 +204,7 @@ def _contributions(functional, blocks, replaced, batches):
     squares = np.zeros((len(blocks), 2))
     wanted = [(block.branch, block.source) for block in blocks]
     for batch in batches:
-        pairs = run_graph(functional, functional._standardize_inputs(batch), replaced, None, wanted)
+        pairs = run_graph(functional, standardize_inputs(functional, batch), replaced, None, wanted)
         squares += [[float(np.square(np.asarray(x)).sum()) for x in pair] for pair in pairs]
     return np.sqrt(squares[:, 0] / squares[:, 1])
 

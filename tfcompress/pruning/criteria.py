@@ -1,7 +1,7 @@
 """Importance criteria: the weights with the lowest scores are masked first."""
 
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import keras
 import numpy as np
@@ -31,7 +31,7 @@ class Criterion:
         """
         raise NotImplementedError
 
-    def contribution(self, gradient, weights):
+    def contribution(self, gradient: Any, weights: Any) -> Any:
         """Return what one step adds to the sum, from tensors of the kernel's shape."""
         raise NotImplementedError
 
@@ -40,7 +40,7 @@ class Criterion:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         """Create a criterion from its config."""
         return cls(**config)
 
@@ -53,7 +53,9 @@ class L1(Criterion):
     Source: Han et al., "Learning both weights and connections", 2015.
     """
 
-    def scores(self, weights, kernel_index, accumulated=None):
+    def scores(
+        self, weights: np.ndarray, kernel_index: int, accumulated: np.ndarray | None = None
+    ) -> np.ndarray:
         """Return the magnitudes."""
         return np.abs(weights)
 
@@ -63,7 +65,9 @@ class L1(Criterion):
 class L2(Criterion):
     """The square of the weight: single weights rank as with L1, groups by their mean energy."""
 
-    def scores(self, weights, kernel_index, accumulated=None):
+    def scores(
+        self, weights: np.ndarray, kernel_index: int, accumulated: np.ndarray | None = None
+    ) -> np.ndarray:
         """Return the squares."""
         return np.square(weights)
 
@@ -73,7 +77,9 @@ class _Accumulated(Criterion):
 
     uses_gradients: ClassVar[bool] = True
 
-    def scores(self, weights, kernel_index, accumulated=None):
+    def scores(
+        self, weights: np.ndarray, kernel_index: int, accumulated: np.ndarray | None = None
+    ) -> np.ndarray:
         """Return the sums."""
         return accumulated
 
@@ -91,7 +97,7 @@ class Taylor(_Accumulated):
 
     resets: ClassVar[bool] = True
 
-    def contribution(self, gradient, weights):
+    def contribution(self, gradient: Any, weights: Any) -> Any:
         """Return the squared first-order change of the loss."""
         return ops.square(gradient * weights)
 
@@ -108,7 +114,7 @@ class Movement(_Accumulated):
     Source: Sanh et al., "Movement pruning", 2020, equation 3.
     """
 
-    def contribution(self, gradient, weights):
+    def contribution(self, gradient: Any, weights: Any) -> Any:
         """Return the movement away from zero."""
         return -gradient * weights
 
@@ -143,7 +149,9 @@ class Random(Criterion):
 
     seed: int = 0
 
-    def scores(self, weights, kernel_index, accumulated=None):
+    def scores(
+        self, weights: np.ndarray, kernel_index: int, accumulated: np.ndarray | None = None
+    ) -> np.ndarray:
         """Return the same random numbers at each update, so that masks only grow."""
         return np.random.default_rng([self.seed, kernel_index]).random(weights.shape)
 

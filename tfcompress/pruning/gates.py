@@ -2,12 +2,13 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any, Self
 
 import keras
 import numpy as np
 from keras import ops
-from keras.src.backend import AutocastScope
 
+from tfcompress.compat.keras_training import without_autocast
 from tfcompress.keras_graph.channels import ChannelFlow, ChannelGroup, read_channels, rebuild
 from tfcompress.keras_graph.channels.flow import require_functional
 from tfcompress.keras_graph.interception import VariableSwap, intercepted_calls
@@ -162,16 +163,16 @@ class Gated(ModelWrapper):
 
     def __init__(
         self,
-        model,
-        sparsity,
-        groups="channel",
-        layers=None,
-        rate=30.0,
-        initial_strength=0.1,
-        gain=0.05,
-        seed=0,
-        name=None,
-        **kwargs,
+        model: keras.Model,
+        sparsity: float,
+        groups: str = "channel",
+        layers: LayerSelector = None,
+        rate: float = 30.0,
+        initial_strength: float = 0.1,
+        gain: float = 0.05,
+        seed: int = 0,
+        name: str | None = None,
+        **kwargs: Any,
     ):
         super().__init__(model, name=name, **kwargs)
         self.sparsity = sparsity
@@ -213,9 +214,9 @@ class Gated(ModelWrapper):
             name="strength",
         )
 
-    def call(self, inputs, training=None, mask=None):
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Run the model under its gates; in training, with noise and the penalty."""
-        with AutocastScope(None):
+        with without_autocast():
             logits = [ops.convert_to_tensor(scaled) * self.rate for scaled in self._scaled]
             if training:
                 self._regularize(logits)
@@ -285,12 +286,12 @@ class Gated(ModelWrapper):
         """Return the logits of the gates as arrays."""
         return [ops.convert_to_numpy(scaled) * self.rate for scaled in self._scaled]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Return the constructor arguments."""
         return {**super().get_config(), **self._arguments}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         """Create the model from its config."""
         config = dict(config)
         return cls(take_model(config), **config)

@@ -13,6 +13,7 @@ four inputs (rows) and four outputs (columns), by magnitude::
 import dataclasses
 import math
 import re
+from typing import Any, Self
 
 import keras
 import numpy as np
@@ -54,7 +55,7 @@ class Pattern:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         """Create a pattern from its config."""
         return cls(**config)
 
@@ -62,11 +63,11 @@ class Pattern:
 class _SingleWeights(Pattern):
     """A pattern whose groups are single weights."""
 
-    def spread(self, groups, shape):
+    def spread(self, groups: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """Return the groups: each is a weight."""
         return groups
 
-    def sizes(self, shape, output_axes):
+    def sizes(self, shape: tuple[int, ...], output_axes: tuple[int, ...]) -> np.ndarray:
         """Return ones."""
         return np.broadcast_to(np.int64(1), shape)
 
@@ -84,7 +85,7 @@ class Element(_SingleWeights):
         6 7 2 3      6 7 . .
     """
 
-    def pool(self, scores, output_axes):
+    def pool(self, scores: np.ndarray, output_axes: tuple[int, ...]) -> np.ndarray:
         """Return the scores: each weight is a group."""
         return scores
 
@@ -138,7 +139,7 @@ class Block(Pattern):
                 f'`pooling` of Block must be "average" or "max". Received: pooling={self.pooling!r}'
             )
 
-    def check(self, path, shape, output_axes):
+    def check(self, path: str, shape: tuple[int, ...], output_axes: tuple[int, ...]) -> None:
         """Raise ValueError if a kernel has fewer axes than the block."""
         if len(self.shape) > len(shape):
             raise ValueError(
@@ -147,19 +148,19 @@ class Block(Pattern):
                 f"Received: shape={self.shape} for a kernel of shape {shape}"
             )
 
-    def pool(self, scores, output_axes):
+    def pool(self, scores: np.ndarray, output_axes: tuple[int, ...]) -> np.ndarray:
         """Return the average or the maximum of each block."""
         if self.pooling == "max":
             return self._reduce(np.maximum, scores)
         return self._reduce(np.add, scores) / self.sizes(scores.shape, output_axes)
 
-    def spread(self, groups, shape):
+    def spread(self, groups: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """Repeat each block's value over the block."""
         for axis, (block, size) in enumerate(zip(self._per_axis(len(shape)), shape, strict=True)):
             groups = np.repeat(groups, block, axis).take(range(size), axis)
         return groups
 
-    def sizes(self, shape, output_axes):
+    def sizes(self, shape: tuple[int, ...], output_axes: tuple[int, ...]) -> np.ndarray:
         """Count the weights of each block."""
         return self._reduce(np.add, np.ones(shape, dtype=np.int64))
 
@@ -220,7 +221,7 @@ class NofM(_SingleWeights):
                 f"Received: n={self.n!r}, m={self.m!r}"
             )
 
-    def check(self, path, shape, output_axes):
+    def check(self, path: str, shape: tuple[int, ...], output_axes: tuple[int, ...]) -> None:
         """Raise ValueError if ``m`` does not divide the axis of a kernel."""
         axis = self._axis(len(shape), output_axes)
         if not -len(shape) <= axis < len(shape):
@@ -235,7 +236,7 @@ class NofM(_SingleWeights):
                 f"the layer with `layers=`. Received: a kernel of shape {shape}"
             )
 
-    def check_sparsity(self, final, highest):
+    def check_sparsity(self, final: float, highest: float) -> None:
         """Raise ValueError unless a schedule ends at the pattern's sparsity."""
         target = 1.0 - self.n / self.m
         if not math.isclose(final, target, abs_tol=1e-6) or highest > final:
@@ -245,7 +246,7 @@ class NofM(_SingleWeights):
                 f"Received: a final sparsity of {final:.6g} and a peak of {highest:.6g}"
             )
 
-    def pool(self, scores, output_axes):
+    def pool(self, scores: np.ndarray, output_axes: tuple[int, ...]) -> np.ndarray:
         """Return the scores, infinite for the ``n`` largest of each ``m``."""
         axis = self._axis(scores.ndim, output_axes)
         rows = np.moveaxis(scores, axis, -1)
@@ -280,16 +281,16 @@ class Channel(Pattern):
     Source: Li et al., "Pruning filters for efficient ConvNets", 2017.
     """
 
-    def pool(self, scores, output_axes):
+    def pool(self, scores: np.ndarray, output_axes: tuple[int, ...]) -> np.ndarray:
         """Return the average over each channel's weights, with the other axes kept at size 1."""
         others = tuple(axis for axis in range(scores.ndim) if axis not in output_axes)
         return scores.mean(axis=others, keepdims=True)
 
-    def spread(self, groups, shape):
+    def spread(self, groups: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """Repeat each channel's value over its weights."""
         return np.broadcast_to(groups, shape)
 
-    def sizes(self, shape, output_axes):
+    def sizes(self, shape: tuple[int, ...], output_axes: tuple[int, ...]) -> np.ndarray:
         """Count the weights of each channel."""
         channels = [size if axis in output_axes else 1 for axis, size in enumerate(shape)]
         return np.full(channels, math.prod(shape) // math.prod(channels), dtype=np.int64)

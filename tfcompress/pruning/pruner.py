@@ -4,6 +4,12 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfcompress.compat.keras_training import (
+    innermost_optimizer,
+    unwatch_updates,
+    variable_key,
+    watch_updates,
+)
 from tfcompress.keras_graph.custom_kernels import find_all_kernels
 from tfcompress.keras_graph.kernels import Kernel
 from tfcompress.keras_graph.selection import LayerSelector, frozen_layers
@@ -71,17 +77,14 @@ class GradientSums:
     def attach(self, optimizer: keras.Optimizer) -> None:
         """Accumulate the gradients of an optimizer from the next tracing of the step on."""
         # Loss scaling hands unscaled gradients to the optimizer inside, and skips bad ones.
-        while hasattr(optimizer, "inner_optimizer"):
-            optimizer = optimizer.inner_optimizer
-        self._optimizer = optimizer
+        self._optimizer = optimizer = innermost_optimizer(optimizer)
         sums = {
-            optimizer._var_key(kernel.variable): total
+            variable_key(optimizer, kernel.variable): total
             for kernel, total in zip(self._kernels, self._sums, strict=True)
         }
-        update_step = optimizer.update_step
 
-        def accumulating_update_step(gradient, variable, learning_rate):
-            total = sums.get(optimizer._var_key(variable))
+        def accumulate(gradient, variable):
+            total = sums.get(variable_key(optimizer, variable))
             if total is not None:
                 # An embedding's gradient is sparse: converting makes it dense.
                 added = self._criterion.contribution(
@@ -89,15 +92,13 @@ class GradientSums:
                     ops.cast(ops.convert_to_tensor(variable), "float32"),
                 )
                 optimizer.assign_add(total, added)
-            return update_step(gradient, variable, learning_rate)
 
-        # Written to __dict__: the optimizer's own __setattr__ would try to track the value.
-        optimizer.__dict__["update_step"] = accumulating_update_step
+        watch_updates(optimizer, accumulate)
 
     def detach(self) -> None:
         """Restore the optimizer; steps traced before still accumulate."""
         if self._optimizer is not None:
-            self._optimizer.__dict__.pop("update_step", None)
+            unwatch_updates(self._optimizer)
             self._optimizer = None
 
     def read(self) -> list[np.ndarray]:

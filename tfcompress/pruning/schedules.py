@@ -8,6 +8,7 @@ steps, and last at ``end_step``. Without a frequency there are twenty updates.
 import dataclasses
 import math
 import numbers
+from typing import Any, Self
 
 import keras
 
@@ -126,7 +127,7 @@ class Schedule:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         """Create a schedule from its config."""
         return cls(**config)
 
@@ -169,7 +170,7 @@ class ConstantSparsity(Schedule):
     end_step: int = TO_THE_END
     frequency: int | None = None
 
-    def at(self, progress):
+    def at(self, progress: float) -> float:
         """Return the target."""
         return self.target_sparsity
 
@@ -213,7 +214,7 @@ class PolynomialDecay(Schedule):
                 f"`power` of PolynomialDecay must be positive. Received: power={self.power!r}"
             )
 
-    def at(self, progress):
+    def at(self, progress: float) -> float:
         """Return the sparsity of the polynomial."""
         change = self.initial_sparsity - self.final_sparsity
         return self.final_sparsity + change * (1.0 - progress) ** self.power
@@ -251,7 +252,7 @@ class CosineDecay(_Decay):
     Source: Dettmers and Zettlemoyer, "Sparse networks from scratch", 2019 (cosine annealing).
     """
 
-    def at(self, progress):
+    def at(self, progress: float) -> float:
         """Return the sparsity of the half cosine."""
         return _half_cosine(self.initial_sparsity, self.final_sparsity, progress)
 
@@ -278,7 +279,7 @@ class ExponentialDecay(_Decay):
     Source: Frankle and Carbin, "The lottery ticket hypothesis", 2019 (a fixed fraction per round).
     """
 
-    def at(self, progress):
+    def at(self, progress: float) -> float:
         """Return the sparsity of a geometric sequence of densities."""
         if progress in (0.0, 1.0):
             return self.final_sparsity if progress else self.initial_sparsity
@@ -339,11 +340,11 @@ class OneCycle(Schedule):
             )
 
     @property
-    def highest(self):
+    def highest(self) -> float:
         """The sparsity at the peak."""
         return self.peak_sparsity
 
-    def at(self, progress):
+    def at(self, progress: float) -> float:
         """Return the sparsity before or after the peak."""
         if progress <= self.peak_at:
             return _half_cosine(self.initial_sparsity, self.peak_sparsity, progress / self.peak_at)

@@ -14,6 +14,7 @@ import dataclasses
 import keras
 from keras import layers as kl
 
+from tfcompress.compat.keras_graphs import functional_of, nodes_of, produced_by
 from tfcompress.keras_graph.kernels import find_kernels
 from tfcompress.keras_graph.wrapper import unwrap
 
@@ -61,8 +62,7 @@ def xnnpack_policy(model: keras.Model, sparsity: float) -> XnnpackPolicy:
             f"on: `sparsity` must lie in [2/3, 1). Received: sparsity={sparsity}"
         )
     model = unwrap(model)
-    if isinstance(model, keras.Sequential):
-        model = model._functional
+    model = functional_of(model)
     if not isinstance(model, keras.Model) or not hasattr(model, "operations"):
         raise TypeError(
             "`model` must be a Sequential or Functional model: the layer order of a subclassed "
@@ -106,9 +106,9 @@ class _Graph:
         self._producers = {operation: [] for operation in model.operations}
         self._consumers = {operation: [] for operation in model.operations}
         for operation in model.operations:
-            for node in operation._inbound_nodes:
+            for node in nodes_of(operation):
                 for tensor in node.input_tensors:
-                    producer = tensor._keras_history.operation
+                    producer = produced_by(tensor).operation
                     if producer in self._consumers:
                         self._producers[operation].append(producer)
                         self._consumers[producer].append(operation)

@@ -16,8 +16,8 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 from keras import layers as kl
-from keras.src.backend import AutocastScope
 
+from tfcompress.compat.keras_training import without_autocast
 from tfcompress.keras_graph.inner_tensors import unwatched
 from tfcompress.keras_graph.interception import VariableSwap, is_deploying
 
@@ -101,7 +101,7 @@ def _rounded_bias(layer, unit):
     bias = getattr(layer, "bias", None)
     if not isinstance(bias, keras.Variable):
         return []
-    with AutocastScope(None):  # the stored float32 bias, also under mixed precision
+    with without_autocast():  # the stored float32 bias, also under mixed precision
         value = tf.convert_to_tensor(bias.value)
     if len(unit.shape):
         unit = tf.reshape(unit, value.shape)
@@ -112,7 +112,7 @@ def _rounded_shift(layer, unit):
     """Move ``beta`` so that beta - mean * scale is a multiple of the unit of the scaled sum."""
     if unit is None or not layer.center:
         return []
-    with AutocastScope(None):
+    with without_autocast():
         gamma = tf.convert_to_tensor(layer.gamma.value) if layer.scale else 1.0
         beta, mean, variance = (
             tf.convert_to_tensor(variable.value)

@@ -16,6 +16,7 @@ from tfcompress.keras_graph.kernels import find_kernels
 from tfcompress.keras_graph.wrapper import unwrap
 from tfcompress.quantization.derivation import Derivations, FoldedKernel, derive
 from tfcompress.quantization.float_file import ConversionError, float_file
+from tfcompress.quantization.float_parity import require_right_file
 from tfcompress.quantization.layer_schemes import LayerSchemes, resolve_schemes
 from tfcompress.quantization.lowerings import observable_call
 from tfcompress.quantization.lowerings.recurrent import recurrent_layers, with_recurrence
@@ -29,7 +30,7 @@ from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.interpreter import tensor_values
 from tfcompress.tflite.model import Operation, Subgraph, TFLiteModel, list_refused
 from tfcompress.tflite.names import layer_scopes, match_layer
-from tfcompress.tflite.rewriting import remove_quantization_pairs, without_cell_clip
+from tfcompress.tflite.rewriting import remove_quantization_pairs, with_lstms_of_keras
 
 
 @dataclasses.dataclass(frozen=True)
@@ -255,7 +256,7 @@ def deploy_as_it_is(
         ValueError: see ``input_specs`` and ``resolve_schemes``.
     """
     integer = scheme is not None and scheme.is_integer
-    of_keras_3 = isinstance(unwrap(model), keras.Model)  # others have no layers to be lowered
+    of_keras_3 = is_keras_3(model)
     keeps_loops = batch_size is not None and not integer
     fuse = batch_size is not None and (scheme is None or scheme.activation_bits != 16)
     recurrent = of_keras_3 and recurrent_layers(model)
@@ -269,7 +270,9 @@ def deploy_as_it_is(
     weights = {name: value.numpy() for name, value in traced.weight_values().items()}
     content = float_file(traced, weights, batch_size)
     if recurrent:
-        content = without_cell_clip(content)
+        content = with_lstms_of_keras(content)
+    if of_keras_3:
+        require_right_file(model, traced, content)
     file, tfmot_grids = read_model(content), {}
     if integer:
         content, tfmot_grids = remove_quantization_pairs(content, file)
@@ -280,6 +283,11 @@ def deploy_as_it_is(
     schemes = resolve_schemes(unwrap(model), scheme) if of_keras_3 else {}
     own = _operation_schemes(graph.layers, schemes)
     return _planned(graph, make_plan(graph.model, scheme, own, tfmot_grids, observed), schemes)
+
+
+def is_keras_3(model) -> bool:
+    """Tell whether the user's model is one of Keras 3, whose layers can be lowered."""
+    return isinstance(unwrap(model), keras.Model)
 
 
 def _read(model, traced, content, file) -> DeployedGraph:

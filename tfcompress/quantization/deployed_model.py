@@ -8,11 +8,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfcompress.compat.keras_graphs import output_structure
 from tfcompress.compat.keras_logits import with_logits
 from tfcompress.keras_graph.hooks import HookPoint
 from tfcompress.keras_graph.wrapper import unwrap
 from tfcompress.quantization.deployed_graph import DeployedGraph
 from tfcompress.quantization.float_file import ConversionError
+from tfcompress.quantization.float_parity import are_alike
 from tfcompress.quantization.integers import GraphIntegers, compiled, integers_of
 from tfcompress.quantization.kernels.batches import completed
 from tfcompress.quantization.kernels.elementwise import dequantize, quantize
@@ -30,13 +32,8 @@ from tfcompress.quantization.tracing import computed_once
 from tfcompress.tflite.constants import constant_value
 from tfcompress.tflite.model import Operation
 
-# Relative to the largest value: what the order of float operations can make of an output.
-_SAME = 2e-3
 _PROBED_EXAMPLES = 3
 _PROBABILITIES = frozenset({"LOGISTIC", "SOFTMAX"})
-# A change of the inputs of the size of a few roundings, and how much more those of all layers do.
-_MOVED = 1e-6
-_MAGNIFIED = 10.0
 # Compiling a recurrent model takes as long as many calls.
 _CALLS_BEFORE_COMPILING = 16
 
@@ -148,20 +145,11 @@ class DeployedModel:
             if many.dtype.kind == "f":
                 many = many * generator.uniform(0.5, 2.0, many.shape).astype(many.dtype)
             inputs.append(many)
-        expected = traced.run(traced.outputs, inputs, weights)
         try:
             found = computed_once(lambda: _run_float(self.graph, weights, inputs))
         except (tf.errors.InvalidArgumentError, ValueError):
             return False
-        if all(_difference(*pair) <= _SAME for pair in zip(found, expected, strict=True)):
-            return True
-        # Deep networks can magnify the rounding of floats: by as much as a change of their inputs.
-        moved = [x * np.float32(1 + _MOVED) if x.dtype.kind == "f" else x for x in inputs]
-        moved = traced.run(traced.outputs, moved, weights)
-        return all(
-            _difference(one, other) <= _MAGNIFIED * _difference(another, other)
-            for one, other, another in zip(found, expected, moved, strict=True)
-        )
+        return are_alike(found, lambda x: traced.run(traced.outputs, x, weights), inputs)
 
     def __call__(self, inputs):
         """Compute what the device computes on a batch; losses find the logits of probabilities."""
@@ -175,9 +163,13 @@ class DeployedModel:
     def once(self, inputs, numbers: GraphIntegers):
         """Compute what the device computes on a batch, with numbers that are known.
 
-        Nothing is compiled: for a batch or two that takes longer than to compute them.
+        Nothing is compiled: for a batch or two that takes longer than to compute them. Examples
+        that have to be computed one by one are many.
         """
-        return self._outputs(inputs, numbers)[0]
+        if self._takes_batches:
+            return self._outputs(inputs, numbers)[0]
+        run = tf.function(lambda given: self._outputs(given, numbers)[0], autograph=False)
+        return run(inputs)
 
     @functools.cached_property
     def _compiled(self):
@@ -233,8 +225,7 @@ class DeployedModel:
     def _structure(self):
         """What the model's outputs are arranged as."""
         model = unwrap(self._model)
-        functional = getattr(model, "_functional", None) or model
-        structure = getattr(functional, "_outputs_struct", None)
+        structure = output_structure(model)
         return model.outputs if structure is None else structure
 
 
@@ -374,16 +365,3 @@ def _missing_kernels(graph, kernels="xnnpack") -> bool:
         if operation.custom or not there:
             return True
     return False
-
-
-def _difference(one, other) -> float:
-    """Return the largest difference of two arrays, relative to the largest value of the second.
-
-    It is infinite for arrays of different shapes, or with NaN.
-    """
-    one, other = (np.asarray(x, np.float64) for x in (one, other))
-    if one.shape != other.shape:
-        return np.inf
-    size = max(np.abs(other).max(initial=0.0), 1e-6)
-    found = np.abs(one - other).max(initial=0.0) / size
-    return np.inf if np.isnan(found) else float(found)

@@ -9,14 +9,14 @@ import io
 import logging
 import re
 import threading
-import types
 import warnings
 from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.lite.python.lite import TFLiteConverterBaseV2
 
+from tfcompress.compat.tflite_converter import convert_frozen_graph
+from tfcompress.native_output import is_wanted, silenced_error_stream
 from tfcompress.quantization.tracing import TracedModel, dependent_nodes
 from tfcompress.tflite.names import layer_scope
 
@@ -33,19 +33,9 @@ def float_file(
 ) -> bytes:
     """Convert a traced model to a float .tflite file without signatures."""
     definition = _with_constants(traced, weights, batch_size)
-    with tf.Graph().as_default() as graph:
-        tf.compat.v1.import_graph_def(definition, name="")
-        inputs = [graph.get_tensor_by_name(f"{name}:0") for name in traced.inputs]
-        outputs = [graph.get_tensor_by_name(name) for name in traced.outputs]
-    # The public constructors take functions or files, and freeze once more what is frozen.
-    converter = TFLiteConverterBaseV2()
-    converter._trackable_obj = None
-    converter._funcs = [types.SimpleNamespace(graph=graph)]  # what it words its errors with
-    # Its passes over the TensorFlow graph fold nothing that those over the TFLite graph do not.
-    converter._optimize_tf_model = lambda definition, *_: definition
     with _silence():
         try:
-            return converter.convert(definition, inputs, outputs)
+            return convert_frozen_graph(definition, traced.inputs, traced.outputs)
         except Exception as error:
             raise _explained(str(error), traced.paths) from error
 
@@ -126,7 +116,11 @@ def _silence():
         for logger in loggers:
             logger.addFilter(_is_error)
         try:
-            with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            with (
+                contextlib.nullcontext() if is_wanted() else silenced_error_stream(),
+                contextlib.redirect_stdout(io.StringIO()),
+                warnings.catch_warnings(),
+            ):
                 warnings.simplefilter("ignore")
                 yield
         finally:

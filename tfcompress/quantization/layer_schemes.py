@@ -1,10 +1,11 @@
 """Which numerics each layer of a model has: a scheme with its overrides, applied to a model."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import keras
 from keras import layers as kl
 
+from tfcompress.keras_graph.hooks import walk_operations
 from tfcompress.keras_graph.kernels import find_kernels
 from tfcompress.keras_graph.selection import LayerSelector, select_layers, walk_layers
 from tfcompress.quantization.scheme import Scheme
@@ -39,6 +40,22 @@ def resolve_schemes(
         found.update(dict.fromkeys(_left_out(model, layers)))
     _require_kernels_for_4_bits(model, found)
     return found
+
+
+def require_named(models: Iterable[keras.Model], allowed: Collection[str]) -> None:
+    """Check that the layers or operations that may compute in float exist.
+
+    Args:
+        models: Keras models.
+        allowed: paths, each of a layer or an operation of at least one of them.
+
+    Raises:
+        ValueError: there is no such layer or operation.
+    """
+    models = list(models)
+    known = {path for model in models for path, _ in walk_operations(model)}
+    if unknown := [name for name in allowed if name not in known]:
+        select_layers(models[0], unknown)
 
 
 def float_paths(schemes: LayerSchemes) -> list[str]:

@@ -21,6 +21,8 @@ _PASS_ON: dict[str, tuple[int, ...] | None] = {
     "TRANSPOSE": (0,),
 }
 _SCALE = frozenset({"DIV", "MUL"})
+# Scores as they are computed; masks come later. The logits of a classifier may differ as much.
+_NOT_MASKED = frozenset({"BATCH_MATMUL", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
 
 
 def score_margins(model: TFLiteModel) -> Mapping[int, float]:
@@ -39,6 +41,9 @@ def score_margins(model: TFLiteModel) -> Mapping[int, float]:
         for index in (*operation.outputs, *operation.inputs):
             tensor = graph.tensors[index] if index >= 0 else None
             if tensor is None or tensor.dtype != "FLOAT32" or index in graph.outputs:
+                continue
+            if operation.name in _NOT_MASKED and index in operation.outputs:
+                margins.pop(index, None)  # set where a later operation reads it
                 continue
             asked = [_margin(model, place, margins) for place in readers.get(index, ())]
             if asked and None not in asked and any(asked):

@@ -2,17 +2,18 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any, Self
 
 import keras
 import numpy as np
 import tensorflow as tf
-from keras.src.backend import AutocastScope
 
+from tfcompress.compat.keras_attributes import set_untracked
 from tfcompress.compat.keras_logits import logits_behind, with_logits
+from tfcompress.compat.keras_training import without_autocast
 from tfcompress.data import iterate_inputs
-from tfcompress.deprecation import old_attribute
-from tfcompress.keras_graph.hooks import HookedCalls, walk_operations
+from tfcompress.keras_graph.hooks import HookedCalls
 from tfcompress.keras_graph.inputs import input_specs
 from tfcompress.keras_graph.interception import is_intercepted
 from tfcompress.keras_graph.selection import LayerSelector, select_layers
@@ -43,10 +44,11 @@ from tfcompress.quantization.deployed_graph import DeployedGraph, first_accepted
 from tfcompress.quantization.deployed_model import DeployedModel
 from tfcompress.quantization.float_file import ConversionError
 from tfcompress.quantization.integers import TrainedKernel
-from tfcompress.quantization.layer_schemes import float_paths, resolve_schemes
+from tfcompress.quantization.layer_schemes import float_paths, require_named, resolve_schemes
 from tfcompress.quantization.lowerings import observable_call
 from tfcompress.quantization.lowerings.normalization import with_moving_statistics
 from tfcompress.quantization.lowerings.operations import forms_for, rewritings
+from tfcompress.quantization.lowerings.recurrent import require_no_state
 from tfcompress.quantization.placement import Placement, PlacementError
 from tfcompress.quantization.scheme import Scheme
 from tfcompress.quantization.tracing import input_point
@@ -86,20 +88,18 @@ class QuantizeAware(ModelWrapper):
         allow_float: paths of these, and of others that may compute in float.
     """
 
-    phase = old_attribute("phase", "training_mode")
-
     def __init__(
         self,
-        model,
-        scheme,
-        placement,
-        layers=None,
-        observer="moving_average",
-        learn_steps=(),
-        allow_float=(),
-        stepped=None,
-        name=None,
-        **kwargs,
+        model: keras.Model,
+        scheme: Scheme,
+        placement: Placement,
+        layers: Any = None,
+        observer: Any = "moving_average",
+        learn_steps: Iterable[str] = (),
+        allow_float: Iterable[str] = (),
+        stepped: Any = None,
+        name: str | None = None,
+        **kwargs: Any,
     ):
         super().__init__(model, name=name, **kwargs)
         self.scheme = scheme
@@ -147,7 +147,7 @@ class QuantizeAware(ModelWrapper):
             shape=tuple(shape), initializer="ones", dtype="float32", autocast=False, name=name
         )
 
-    def call(self, inputs, training=None, mask=None):
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Run the model on rounded numbers; in training, follow the ranges of its tensors."""
         if not training and tf.executing_eagerly():
             self.require_ranges()
@@ -167,36 +167,36 @@ class QuantizeAware(ModelWrapper):
         return with_logits(*run(inputs, training=training, mask=mask, mode=mode))
 
     @property
-    def inputs(self):
+    def inputs(self) -> list:
         """What the wrapped model takes, as Keras tensors."""
         return self.model.inputs
 
     @property
-    def outputs(self):
+    def outputs(self) -> list:
         """What the wrapped model gives, as Keras tensors."""
         return self.model.outputs
 
     @property
-    def input_shape(self):
+    def input_shape(self) -> Any:
         """The shapes of what the wrapped model takes."""
         return self.model.input_shape
 
     @property
-    def output_shape(self):
+    def output_shape(self) -> Any:
         """The shapes of what the wrapped model gives."""
         return self.model.output_shape
 
     @property
-    def input_names(self):
+    def input_names(self) -> list[str]:
         """The names of what the wrapped model takes, in order."""
         return [tensor.name for tensor in self.model.inputs]
 
     @property
-    def output_names(self):
+    def output_names(self) -> list[str]:
         """The names of what the wrapped model gives, in order."""
         return self.model.output_names
 
-    def get_layer(self, name=None, index=None):
+    def get_layer(self, name: str | None = None, index: int | None = None) -> keras.Layer:
         """Return a layer of the wrapped model, see ``keras.Model.get_layer``."""
         return self.model.get_layer(name, index)
 
@@ -224,7 +224,7 @@ class QuantizeAware(ModelWrapper):
         }
 
         def state():
-            with AutocastScope(None):  # stored float32 values, also under mixed precision
+            with without_autocast():  # stored float32 values, also under mixed precision
                 ranges = tf.convert_to_tensor(self.ranges.value)
                 if self.activation_steps is not None:
                     steps = tf.convert_to_tensor(self.activation_steps.value)
@@ -236,10 +236,10 @@ class QuantizeAware(ModelWrapper):
                 return ranges, graph.traced.weight_values(), kernels
 
         graph = dataclasses.replace(graph, placement=self.placement)
-        # Written to __dict__: Keras would track a callable object of ours.
-        self.__dict__["_deployed"] = DeployedModel(graph, self.model, self.scheme.kernels, state)
+        deployed = DeployedModel(graph, self.model, self.scheme.kernels, state)
+        set_untracked(self, "_deployed", deployed)  # Keras would track a callable object of ours
 
-    def simulated(self, inputs):
+    def simulated(self, inputs: Any) -> Any:
         """Run the model at inference with its tensors in sight: fake quantization in float.
 
         Args:
@@ -251,7 +251,7 @@ class QuantizeAware(ModelWrapper):
         inputs = keras.tree.map_structure(tf.convert_to_tensor, inputs)
         return self._rounded(inputs, False, None, _INFERENCE)[0]
 
-    def train_step(self, data):
+    def train_step(self, data: Any) -> dict[str, Any]:
         """Train on a batch, with cheaper gradients where the step is not compiled by XLA."""
         if not self.jit_compile:
             self._fake_quantize = fake_quantize_activations_outside_xla
@@ -310,7 +310,9 @@ class QuantizeAware(ModelWrapper):
         with self._taps.active(tap, wrap):
             return self.model(inputs, training=training, **masks)
 
-    def calibrate(self, data, batch_size: int = 32, observer=None):
+    def calibrate(
+        self, data: Any, batch_size: int = 32, observer: str | MovingAverage | None = None
+    ) -> Self:
         """Set the ranges from data without training, as post-training quantization does.
 
         Step sizes that are trained start anew: from these ranges, and from the present weights.
@@ -373,6 +375,15 @@ class QuantizeAware(ModelWrapper):
                 "NaN or infinite on this data. Look at the data, and at the weights before it."
             )
 
+    def input_ranges(self) -> list[tuple[float, float] | None]:
+        """Return the smallest and the largest value of each input that has a range, else None."""
+        ranges = tf.convert_to_tensor(self.ranges.value)
+        if self.activation_steps is not None:
+            ranges = stepped_ranges(ranges, self.activation_steps.value, self.scheme)
+        rows = self.placement.rows()
+        found = [rows.get(input_point(index)) for index in range(len(self.inputs))]
+        return [None if row is None else tuple(ranges[row].numpy().tolist()) for row in found]
+
     @property
     def calibrated(self) -> bool:
         """Whether ranges have been observed: after a training step or ``calibrate``."""
@@ -388,22 +399,22 @@ class QuantizeAware(ModelWrapper):
         steps_follow = self.activation_steps is not None
         require_observed(self.name, self.placement.learned, ranges, steps_follow)
 
-    def make_train_function(self, force=False):
+    def make_train_function(self, force: bool = False) -> Callable:
         """Build the training step, once the deployed graph is read: it says how kernels fold."""
         self.deployed  # noqa: B018 - read before the step is traced, on this thread
         return super().make_train_function(force)
 
-    def make_test_function(self, force=False):
+    def make_test_function(self, force: bool = False) -> Callable:
         """Build the evaluation step, once the ranges are known."""
         self.require_ranges()
         return super().make_test_function(force)
 
-    def make_predict_function(self, force=False):
+    def make_predict_function(self, force: bool = False) -> Callable:
         """Build the prediction step, once the ranges are known."""
         self.require_ranges()
         return super().make_predict_function(force)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the model."""
         return {
             **super().get_config(),
@@ -417,7 +428,7 @@ class QuantizeAware(ModelWrapper):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         """Rebuild the model from ``get_config``'s data."""
         config = dict(config)
         model, scheme = take_model(config), Scheme.from_config(config.pop("scheme"))
@@ -476,11 +487,13 @@ def quantize_aware(
         The model to compile, fit and hand to ``export_tflite``.
 
     Raises:
+        TypeError: ``model`` is no Keras model.
         ValueError: ``model`` is quantization-aware already, is not built, computes with other
-            kernels than its own (``gated``), has weights that are NaN, does not declare its inputs
-            or leaves a dimension besides the batch unknown; ``layers``, ``allow_float`` or an
-            override matches nothing; the scheme cannot leave layers in float; or ``observer`` or
-            ``learn_steps`` names something else, or steps that the scheme does not train.
+            kernels than its own (``gated``), has weights that are NaN or of 16 bits, keeps states
+            between calls, does not declare its inputs or leaves a dimension besides the batch
+            unknown; ``layers``, ``allow_float`` or an override matches nothing; the scheme cannot
+            leave layers in float; or ``observer`` or ``learn_steps`` names something else, or steps
+            that the scheme does not train.
         PlacementError: layers not in ``allow_float`` would compute in float on the device.
         ConversionError: the TFLite converter refuses the model.
 
@@ -507,7 +520,9 @@ def quantize_aware(
     paths = None if layers is None else [path for path, _ in select_layers(model, layers)]
     schemes = resolve_schemes(model, scheme, paths)
     allowed = list(allow_float)
-    _require_named(model, allowed)
+    require_named([model], allowed)
+    require_no_state(model)
+    _require_single_precision(model)
     graph = first_accepted(
         lambda rewritten: lower(model, scheme, schemes, allowed, rewritten),
         rewritings(scheme.activation_bits),
@@ -518,11 +533,21 @@ def quantize_aware(
     return quantized
 
 
-def _require_named(model, allowed):
-    """Check that the model has the layers or operations that may compute in float."""
-    operations = {path for path, _ in walk_operations(model)}
-    if layers := [name for name in allowed if name not in operations]:
-        select_layers(model, layers)
+def _require_single_precision(model):
+    """Check that weights have the bits that small steps of training need."""
+    halves = {
+        variable.path.rpartition("/")[0]: variable.dtype
+        for variable in model.weights
+        if variable.dtype in ("float16", "bfloat16")
+    }
+    if halves:
+        (layer, dtype), *_ = halves.items()
+        raise ValueError(
+            f"Layer {layer!r} of model {model.name!r} keeps its weights in {dtype}, in which small "
+            "steps of training are lost. Build the model with dtype='mixed_float16' or 'float32', "
+            f"and copy the weights: `new.set_weights(model.get_weights())`. Received: {dtype} in "
+            f"{', '.join(halves)}"
+        )
 
 
 def _require_learnable(scheme, learn_steps):

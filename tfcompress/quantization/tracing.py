@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfcompress.compat.tensorflow_graphs import freeze_variables
 from tfcompress.keras_graph.hooks import HookedCalls, HookPoint, walk_operations
 from tfcompress.keras_graph.inner_tensors import is_inner_role
 from tfcompress.keras_graph.inputs import arrange_inputs, input_specs
@@ -171,20 +172,21 @@ def _float_variables(model):
 
 
 def _in_single_precision(definition):
-    """Return the graph with float32 in the place of float64, which devices do not compute with.
+    """Return the graph with float32 in the place of floats that devices do not compute with.
 
     An array of NumPy among a model's constants is enough to make what follows float64.
     """
-    double, single = tf.float64.as_datatype_enum, tf.float32.as_datatype_enum
+    others = {kind.as_datatype_enum for kind in (tf.float64, tf.float16, tf.bfloat16)}
+    single = tf.float32.as_datatype_enum
     for node in definition.node:
         for attribute in node.attr.values():
-            if attribute.type == double:
+            if attribute.type in others:
                 attribute.type = single
-            if attribute.tensor.dtype == double:
+            if attribute.tensor.dtype in others:
                 value = tf.make_ndarray(attribute.tensor).astype(np.float32)
                 attribute.tensor.CopyFrom(tf.make_tensor_proto(value))
             for place, kind in enumerate(attribute.list.type):
-                if kind == double:
+                if kind in others:
                     attribute.list.type[place] = single
         if node.op == "Cast" and node.attr["SrcT"].type == node.attr["DstT"].type:
             kind = node.attr["DstT"].type
@@ -208,11 +210,7 @@ def _without_functions(traced):
     """
     graph = traced.graph
     if graph.captures or any(_calls_function(operation) for operation in graph.get_operations()):
-        from tensorflow.python.framework.convert_to_constants import (
-            convert_variables_to_constants_v2,
-        )
-
-        return convert_variables_to_constants_v2(traced).graph.as_graph_def()
+        return freeze_variables(traced).graph.as_graph_def()
     return graph.as_graph_def()
 
 

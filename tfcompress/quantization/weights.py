@@ -8,9 +8,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers as kl
-from keras.src.backend import AutocastScope
-from keras.src.layers.rnn.conv_lstm import ConvLSTMCell
 
+from tfcompress.compat.keras_recurrent import ConvLSTMCell
+from tfcompress.compat.keras_training import without_autocast
 from tfcompress.keras_graph.inner_tensors import unwatched
 from tfcompress.keras_graph.interception import VariableSwap
 from tfcompress.keras_graph.kernels import Kernel, find_kernels
@@ -202,7 +202,7 @@ class RoundedKernel:
 
     def stored(self):
         """Return the float32 weights."""
-        with AutocastScope(None):  # the stored float32 weight, also under mixed precision
+        with without_autocast():  # the stored float32 weight, also under mixed precision
             return tf.convert_to_tensor(self.kernel.variable.value)
 
 

@@ -20,6 +20,7 @@ from exporters.running.runtime import Limits, find_runtime
 from exporters.validation import Metric, file_metric, validate
 from tfcompress.data import gather
 from tfcompress.hashing import hash_file
+from tfcompress.machine import usable_cores
 from tfcompress.report.findings import FileFindings, Findings, LayerFindings
 from tfcompress.report.histories import read_trainings
 from tfcompress.report.weights import file_sparsity, operation_weights
@@ -214,7 +215,7 @@ def _environment() -> dict[str, str]:
         **found,
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
-        "processor cores": str(len(os.sched_getaffinity(0))),
+        "processor cores": str(usable_cores()),
     }
 
 

@@ -167,6 +167,8 @@ def draw_pareto(search: SearchResult) -> str:
     """Draw each trial's accuracy over its size, with the front and the limits of the budget."""
     front = sorted(search.front, key=lambda trial: trial.gzip_size)
     others = [t for t in search.trials if t.error is None and t not in search.front]
+    reference = search.reference
+    scale = 100 if reference.metric == "accuracy" else 1
     with _axes(height=3.3, width=5.4) as axes:
         for trials, color, marker, label in (
             (others, _MUTED, "o", "other trials"),
@@ -174,7 +176,7 @@ def draw_pareto(search: SearchResult) -> str:
         ):
             axes.plot(
                 [trial.gzip_size / 1000 for trial in trials],
-                [100 * trial.accuracy for trial in trials],
+                [scale * trial.accuracy for trial in trials],
                 color=color,
                 linestyle="-" if trials is front else "none",
                 linewidth=0.8,
@@ -183,8 +185,8 @@ def draw_pareto(search: SearchResult) -> str:
                 label=label,
             )
         axes.plot(
-            [search.reference.gzip_size / 1000],
-            [100 * search.reference.accuracy],
+            [reference.gzip_size / 1000],
+            [scale * reference.accuracy],
             color=_SERIES[1],
             linestyle="none",
             marker="*",
@@ -194,14 +196,15 @@ def draw_pareto(search: SearchResult) -> str:
         for trial in front:
             axes.annotate(
                 str(trial.number),
-                (trial.gzip_size / 1000, 100 * trial.accuracy),
+                (trial.gzip_size / 1000, scale * trial.accuracy),
                 xytext=(5, 5),
                 textcoords="offset points",
                 color=_INK,
                 fontsize=8,
             )
         budget = search.budget
-        limit = 100 * (search.reference.accuracy - budget.max_accuracy_drop)
+        worse = 1 if reference.lower_is_better else -1
+        limit = scale * (reference.accuracy + worse * budget.max_accuracy_drop)
         axes.axhline(limit, color=_SERIES[1], linestyle="--", linewidth=1, label="budget")
         if budget.max_size is not None:
             axes.axvline(budget.max_size / 1000, color=_SERIES[1], linestyle=":", linewidth=1)
@@ -210,6 +213,6 @@ def draw_pareto(search: SearchResult) -> str:
         axes.xaxis.set_major_formatter("{x:g}")  # not the powers of ten of mathematical text
         axes.minorticks_off()
         axes.set_xlabel("gzipped size, kB")
-        axes.set_ylabel("accuracy, %")
+        axes.set_ylabel("accuracy, %" if scale > 1 else reference.metric)
         axes.legend(loc="best")
         return _inline_svg(axes)

@@ -10,6 +10,7 @@ import pathlib
 from collections.abc import Iterable
 
 from tfcompress.atomic_files import write_atomically
+from tfcompress.extras import missing_extra
 from tfcompress.report.document import (
     Block,
     Code,
@@ -71,10 +72,8 @@ def missing_libraries() -> list[str]:
 
 def require_extra() -> None:
     """Raise ImportError, with the command to install it, if the extra ``report`` is missing."""
-    if missing := missing_libraries():
-        raise ImportError(
-            f"Reports need {' and '.join(missing)}. Install them: pip install 'tfcompress[report]'"
-        )
+    if missing_libraries():
+        raise ImportError(missing_extra("A report", "report"))
 
 
 def render_html(document: Document) -> str:

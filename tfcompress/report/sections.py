@@ -225,7 +225,8 @@ def _agreement_section(findings: Findings) -> Section | None:
         ["runtime, kernels", "output"],
         ["equal", "within one step", "largest difference", "same class", findings.metric_name],
     )
-    text = f"{agreement.examples:,} examples, compared with {findings.reference}"
+    examples = f"{agreement.examples:,} examples{agreement.of_what()}"
+    text = f"{examples}, compared with {findings.reference}"
     if agreement.reference_metric is not None:
         value = formats.metric(agreement.reference_metric, findings.metric_name)
         text += f", whose {findings.metric_name} is {value}"
@@ -242,24 +243,26 @@ def _search_section(findings: Findings) -> Section | None:
         return None
     points = "; ".join(
         f"trial {trial.number}: {formats.count(trial.gzip_size)} bytes, "
-        f"{formats.percent(trial.accuracy, 2)}"
+        f"{formats.metric(trial.accuracy, search.reference.metric)}"
         for trial in sorted(search.front, key=lambda trial: trial.gzip_size)
     )
     figure = Figure(
         "Small against accurate",
-        f"Accuracy over gzipped size of every trial. On the front: {points or 'none'}.",
+        f"{search.reference.metric.capitalize()} over gzipped size of every trial. "
+        f"On the front: {points or 'none'}.",
         functools.partial(draw_pareto, search),
         wide=True,
     )
-    numbers = ["accuracy", "bytes, gzipped", "compression", "speed-up", "seconds"]
+    numbers = [search.reference.metric, "bytes, gzipped", "compression", "speed-up", "seconds"]
     columns = (*_columns(["trial", "candidate"], numbers), Column("on the front", number=False))
-    rows = tuple(_trial_row(trial, trial in search.front) for trial in search.trials)
+    metric = search.reference.metric
+    rows = tuple(_trial_row(trial, metric, trial in search.front) for trial in search.trials)
     table = Table("Trials", columns, rows, sortable=True)
     return Section("Search", (Text(_search_verdict(search)), Figures((figure,)), table))
 
 
 def _search_verdict(search: SearchResult) -> str:
-    limits = dataclasses.asdict(search.budget).items()
+    limits = search.budget.to_json().items()
     budget = ", ".join(f"{name} {limit:g}" for name, limit in limits if limit is not None)
     text = f"{len(search.trials)} trials for {search.target or 'any device'}; budget: {budget}. "
     if search.met:
@@ -271,7 +274,7 @@ def _search_verdict(search: SearchResult) -> str:
     return text + f"No trial meets it. Trial {number} is nearest: it misses {misses}."
 
 
-def _trial_row(trial: Trial, on_front: bool) -> tuple[Cell, ...]:
+def _trial_row(trial: Trial, metric: str, on_front: bool) -> tuple[Cell, ...]:
     asked = ", ".join(
         f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in dataclasses.asdict(trial.candidate).items()
@@ -280,7 +283,7 @@ def _trial_row(trial: Trial, on_front: bool) -> tuple[Cell, ...]:
     return (
         Cell(str(trial.number), trial.number),
         Cell(asked if trial.error is None else f"{asked}: {trial.error}"),
-        Cell(formats.percent(trial.accuracy, 2), trial.accuracy),
+        Cell(formats.metric(trial.accuracy, metric), trial.accuracy),
         Cell(formats.count(trial.gzip_size), trial.gzip_size),
         Cell(formats.factor(trial.compression_ratio), trial.compression_ratio),
         Cell(formats.factor(trial.speed_up), trial.speed_up),

@@ -2,12 +2,4 @@
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    submod_attrs={
-        "compress": ["compress"],
-        "precision": ["PrecisionChoice", "choose_precisions"],
-        "results": ["SearchResult", "read_result"],
-        "sensitivity": ["Sensitivity", "sensitivity"],
-    },
-)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -6,6 +6,7 @@ import os
 import pathlib
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 from rich.console import Console
@@ -15,8 +16,9 @@ from tfcompress.interruption import reliable_interruption
 from tfcompress.keras_graph.channels.flow import require_functional
 from tfcompress.keras_graph.wrapper import require_built, unwrap
 from tfcompress.search.candidates import TECHNIQUES, Candidate, Space
-from tfcompress.search.fine_tuning import FineTuning
-from tfcompress.search.results import Budget, SearchResult, require_positive
+from tfcompress.search.fine_tuning import FineTuning, require_loss
+from tfcompress.search.quality import Quality, quality_of
+from tfcompress.search.results import ACCURACY, SearchResult, make_budget, require_positive
 from tfcompress.search.strategy import choose
 from tfcompress.search.study import StrategySampler, finished_trials, open_study
 from tfcompress.search.time_budget import (
@@ -29,6 +31,7 @@ from tfcompress.search.time_budget import (
 from tfcompress.search.training_data import (
     count_steps,
     prepare_training_data,
+    require_classes,
     require_labels,
     sample_inputs,
 )
@@ -43,16 +46,18 @@ from tfcompress.search.worker import Worker, require_shared
 from tfcompress.targets.target import load_target
 
 _MAKING = 2  # making a candidate takes so many times as long as wrapping the model: channels too
-_UNTIL_TRAINED = 4  # so many times what a trial that trains nothing takes
+_UNTIL_TRAINED = 3  # so many times what a trial that trains nothing takes
 
 
 def compress(
     model: keras.Model,
-    train_data,
-    validation_data,
+    train_data: Any,
+    validation_data: Any,
     *,
     target: str | None = None,
-    max_accuracy_drop: float = 0.01,
+    metric: Any = None,
+    metric_mode: str = "auto",
+    max_accuracy_drop: float | None = None,
     max_size: int | None = None,
     max_latency: float | None = None,
     time_budget: float = 900,
@@ -61,7 +66,7 @@ def compress(
     techniques: Sequence[str] | None = None,
     epochs: int | None = None,
     learning_rate: float = 2e-3,
-    loss=None,
+    loss: Any = None,
     batch_size: int = 32,
     max_trials: int | None = None,
     runs: int = 100,
@@ -69,7 +74,7 @@ def compress(
     seed: int = 0,
     progress: bool = True,
 ) -> SearchResult:
-    """Find the best .tflite file of a classifier within a budget.
+    """Find the best .tflite file of a model within a budget.
 
     Each trial removes channels, sets weights to zero, rounds them to 8 bits or fewer, fine-tunes
     the result with the original as the teacher and the numbers of the device, exports it, runs
@@ -81,14 +86,20 @@ def compress(
     there, under another budget too; several processes can work on it together.
 
     Args:
-        model: a built and trained classifier, which is not changed. Its output has the shape
-            (examples, classes).
+        model: a built and trained model, which is not changed. Without ``metric`` a classifier,
+            whose output has the shape (examples, classes).
         train_data: (x, y), (x, y, sample_weight), a tf.data.Dataset or a PyDataset, as ``fit``
             takes them. A dataset may augment its examples.
         validation_data: likewise, with labels, to measure accuracy on. As trials are chosen
             by it, keep other data for the final evaluation.
         target: a device of ``tfcompress.targets.list_targets()`` that must run the file.
-        max_accuracy_drop: the largest loss of accuracy against the float file; 0.01 is one point.
+        metric: what to keep in the place of accuracy, for regression, segmentation or several
+            outputs: a metric of Keras or its name, a function from (labels, outputs) to a number,
+            or {the name of an output: one of these}. Outputs come as the labels do: one array, a
+            list, or a dict by name.
+        metric_mode: whether "max" or "min" of ``metric`` is better; "auto" goes by its name.
+        max_accuracy_drop: the largest loss of accuracy against the float file; 0.01, the default,
+            is one point. With ``metric`` how much worse that may get, in its unit; to be given.
         max_size: the most bytes of the gzipped file.
         max_latency: the most median seconds of a run, on this computer with one thread.
         time_budget: seconds; the last trial is cut to what is left.
@@ -99,7 +110,8 @@ def compress(
             "clusters". The first three by default; without "channels" for a subclassed model.
         epochs: epochs of a trial; by default so many that about seven trials fit.
         learning_rate: the initial learning rate of the fine-tuning.
-        loss: the loss of the labels; by default the cross entropy that fits the model.
+        loss: the loss of the labels, one or several, as ``compile`` takes it; by default the cross
+            entropy that fits a classifier. With ``metric`` that of the compiled model.
         batch_size: of arrays.
         max_trials: the most trials, including those of other workers and earlier calls.
         runs: timed runs of each file.
@@ -114,10 +126,11 @@ def compress(
     Raises:
         ImportError: Optuna is not installed.
         TypeError: the data can be iterated over only once.
-        ValueError: the target or a technique is unknown; a limit is out of its range or below what
-            any compression reaches; the model is not built, a wrapper, or not a classifier; labels
-            are missing or do not fit its classes; the directory belongs to another model or target;
-            or the model does not fit the budget without training, for which there is no time.
+        ValueError: the target, a technique or the metric is unknown; a limit is out of its range or
+            below what any compression reaches; the model is not built, a wrapper, or without
+            ``metric`` not a classifier; labels or the loss are missing, or labels do not fit its
+            classes; the directory belongs to another model, target or metric; or the model does not
+            fit the budget without training, for which there is no time.
         RuntimeError: no candidate can be exported; or an error of ``export_tflite`` for the
             original model.
         KeyboardInterrupt: after Ctrl-C; the best file so far is in the directory, and the next
@@ -134,7 +147,8 @@ def compress(
     https://arxiv.org/abs/1907.10902.
     """
     end = time.monotonic() + time_budget
-    budget = Budget(max_accuracy_drop, max_size, max_latency)
+    quality = quality_of(metric, metric_mode)
+    budget = make_budget(quality.name, max_accuracy_drop, max_size, max_latency)
     require_positive(
         time_budget=time_budget, epochs=epochs, batch_size=batch_size, max_trials=max_trials,
         runs=runs, heartbeat=heartbeat, learning_rate=learning_rate,
@@ -143,8 +157,7 @@ def compress(
         load_target(target)
     space = _space(model, techniques)
     validation_data = reusable(validation_data)
-    labels = require_labels(model, validation_data, "validation_data")
-    require_labels(model, train_data, "train_data")
+    labels, loss = _checked_labels(model, train_data, validation_data, quality, loss)
     steps = count_steps(train_data, batch_size)
     validation_data = gather(validation_data)
     identity = fingerprint(model, validation_data)
@@ -152,19 +165,20 @@ def compress(
     directory.mkdir(parents=True, exist_ok=True)
     console = Console(quiet=not progress)
     with one_at_a_time(directory), console.status("measuring the original model"):
-        claim_directory(directory, identity, target)
-        reference = measure_reference(model, validation_data, directory, runs)
+        claim_directory(directory, identity, target, quality.name)
+        reference = measure_reference(model, validation_data, directory, runs, quality)
         budget.require_possible(reference)
         sampler = StrategySampler(space, functools.partial(choose, space, budget), seed)
-        name = f"tfcompress-{identity}-{target}"
-        study = open_study(directory, storage, name, sampler, heartbeat)
+        study = open_study(
+            directory, storage, f"tfcompress-{identity}-{target}", sampler, heartbeat
+        )
     require_shared(directory, finished_trials(study))
     tuning = FineTuning(sample_inputs(train_data), labels, learning_rate, loss, seed)
-    runner = TrialRunner(directory, tuning, reference, validation_data, target, runs)
+    runner = TrialRunner(directory, tuning, reference, validation_data, target, runs, quality)
     worker = Worker(runner, study, space, budget, time_budget, model.name, console)
     worker.say(
         f"the float file: {reference.gzip_size:,} bytes (gzip), {1000 * reference.latency:.3f} ms, "
-        f"accuracy {reference.accuracy:.2%}"
+        f"{reference.metric} {reference.text_of(reference.accuracy)}"
     )
     try:
         with reliable_interruption():
@@ -185,6 +199,18 @@ def compress(
         errors = "; ".join(trial.error for trial in result.trials)
         raise RuntimeError(f"No candidate gave a file that runs: {errors or 'none was tried'}")
     return result
+
+
+def _checked_labels(model, train_data, validation_data, quality: Quality, loss):
+    """Check that there are labels; return some of a classifier's, and the loss of other models."""
+    data = {"validation_data": validation_data, "train_data": train_data}
+    if quality.name != ACCURACY:
+        loss = require_loss(model, loss)
+        for name, examples in data.items():
+            require_labels(examples, name)
+        return None, loss
+    labels = [require_classes(model, examples, name) for name, examples in data.items()]
+    return labels[0], loss
 
 
 def _space(model: keras.Model, techniques: Sequence[str] | None) -> Space:

@@ -12,8 +12,13 @@ import tensorflow as tf
 
 from keras_callbacks import MagnitudePruning
 from tfcompress.clustering import cluster_weights, release_clusters
-from tfcompress.distillation import Distiller, SoftLabels
-from tfcompress.distillation.signals import detect_heads
+from tfcompress.distillation import Distiller, LogitsMSE, SoftLabels
+from tfcompress.distillation.signals import (
+    detect_heads,
+    is_binary,
+    loss_name,
+    loss_of_output,
+)
 from tfcompress.interruption import raise_pending_interruption
 from tfcompress.keras_graph.kernels import find_kernels
 from tfcompress.pruning import PolynomialDecay
@@ -52,7 +57,7 @@ class FineTuning:
     """Makes and trains candidates of one model."""
 
     inputs: Any  # some, to observe ranges and channels on
-    labels: np.ndarray  # some, which determine the default loss
+    labels: np.ndarray | None  # some, which determine the default loss; None where one is given
     learning_rate: float  # the initial one; it decays to zero along a cosine
     loss: object  # of the labels; None for the cross entropy that fits
     seed: int  # of the order of examples
@@ -113,8 +118,9 @@ class FineTuning:
         return max(last - first, 1e-4) / max(count - 1, 1) * self.data.steps
 
     def _fit(self, quantized, epochs, callbacks, number):
+        loss = self.loss or _cross_entropy(quantized, self.labels)
         distiller = Distiller(
-            quantized, self.data.teacher, losses=SoftLabels(temperature=_TEMPERATURE)
+            quantized, self.data.teacher, losses=distillation_losses(quantized, loss)
         )
         steps = epochs * self.data.steps
         distiller.compile(
@@ -122,8 +128,8 @@ class FineTuning:
                 keras.optimizers.schedules.CosineDecay(self.learning_rate, steps),
                 weight_decay=_WEIGHT_DECAY,
             ),
-            self.loss or _cross_entropy(quantized, self.labels),
-            metrics=["accuracy"],
+            loss,
+            metrics=None if self.labels is None else ["accuracy"],
             jit_compile=False,  # several times slower on a CPU
         )
         batches = self.data.batches(self.seed + number)
@@ -152,6 +158,47 @@ class FineTuning:
             schedule,
             layer_sparsity={f"^{re.escape(path)}$": share for path, share in layers.items()},
         )
+
+
+def require_loss(model: keras.Model, loss=None):
+    """Return the loss of a model's labels: that which is given, or that of the compiled model.
+
+    Raises:
+        ValueError: there is none.
+    """
+    loss = getattr(model, "loss", None) if loss is None else loss
+    if loss is None:
+        raise ValueError(
+            "Trials are trained on their labels, too: pass `loss`, as `compile` takes it, or a "
+            f"compiled model. Received: model {model.name!r}, not compiled, and loss=None"
+        )
+    return loss
+
+
+def distillation_losses(model: keras.Model, loss) -> list:
+    """Choose how a student follows its teacher: by what its outputs are.
+
+    Args:
+        model: the student.
+        loss: of the labels: one, a list or a dict, by output.
+
+    Returns:
+        For each output soft labels where it tells classes, or yes or no, and otherwise the squared
+        difference.
+    """
+    heads = detect_heads(model) or [None]
+    names = getattr(model, "output_names", None) or [None]
+    losses = []
+    for index, head in enumerate(heads):
+        output = index if len(heads) > 1 else None
+        own = loss_of_output(loss, index, names)
+        if is_binary(own) or head == "sigmoid":
+            losses.append(SoftLabels(_TEMPERATURE, activation="sigmoid", output=output))
+        elif "crossentropy" in loss_name(own) or head == "softmax":
+            losses.append(SoftLabels(_TEMPERATURE, output=output))
+        else:
+            losses.append(LogitsMSE(output=output))
+    return losses
 
 
 def _cross_entropy(model: keras.Model, labels: np.ndarray) -> keras.Loss:

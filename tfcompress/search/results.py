@@ -23,6 +23,8 @@ _FILES = {
 }
 _BEST = {"weights": "best.keras", "file": "best.tflite"}
 _FORMAT = 1
+_POINT = 0.01
+ACCURACY = "accuracy"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +32,9 @@ class Reference:
     """The float file of the model as it was passed."""
 
     file: str  # its path, relative to the search's directory
-    accuracy: float  # share of the validation examples that it classifies right, in the interpreter
+    # Share of the validation examples that it classifies right, in the interpreter; or the value of
+    # the search's own metric.
+    accuracy: float
     size: int  # bytes
     gzip_size: int  # bytes after gzip
     latency: float  # median seconds of a run
@@ -38,6 +42,22 @@ class Reference:
     # Multiply-accumulate operations of one example; None where they cannot be counted.
     macs: int | None
     bare_size: int  # bytes after gzip of the file without any weights: no compression goes below
+    metric: str = ACCURACY  # what accuracy is
+    lower_is_better: bool = False  # whether less of it is better
+
+    def drop_to(self, value: float) -> float:
+        """Return how much worse a value of the metric is; negative where it is better."""
+        return value - self.accuracy if self.lower_is_better else self.accuracy - value
+
+    def text_of(self, value: float) -> str:
+        """Write a value of the metric: accuracy in percent."""
+        return f"{value:.2%}" if self.metric == ACCURACY else f"{value:.5g}"
+
+    def change_of(self, drop: float) -> str:
+        """Write how the metric has changed: accuracy in points."""
+        if self.metric == ACCURACY:
+            return f"{-100 * drop:+.2f} points"
+        return f"{drop if self.lower_is_better else -drop:+.4g}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,8 +73,8 @@ class Trial:
     epochs: int | None = None  # epochs of fine-tuning, in this trial
     seconds: float | None = None  # how long the whole trial took
     training_seconds: float | None = None  # how long its training took
-    accuracy: float | None = None  # share of the validation examples that the file classifies right
-    accuracy_drop: float | None = None  # the reference's accuracy less this one
+    accuracy: float | None = None  # of the file, as that of the reference
+    accuracy_drop: float | None = None  # how much worse that is than the reference's
     size: int | None = None  # bytes of the file
     gzip_size: int | None = None  # bytes after gzip
     compression_ratio: float | None = None  # the reference's gzipped size divided by this one
@@ -109,9 +129,16 @@ class Budget:
     max_accuracy_drop: float = 0.01  # the largest loss of accuracy, a share: 0.01 is one point
     max_size: int | None = None  # the most bytes of the gzipped file
     max_latency: float | None = None  # the most median seconds of a run on this computer
+    metric: str = ACCURACY  # what stands in its place; the drop is in its unit
 
     def __post_init__(self):
-        if not 0 <= self.max_accuracy_drop < 1:
+        if self.metric != ACCURACY:
+            if not 0 <= self.max_accuracy_drop < math.inf:
+                raise ValueError(
+                    f"`max_accuracy_drop` says how much worse {self.metric} may get, in its own "
+                    f"unit, from 0. Received: max_accuracy_drop={self.max_accuracy_drop!r}"
+                )
+        elif not 0 <= self.max_accuracy_drop < 1:
             raise ValueError(
                 "`max_accuracy_drop` must be a share of the examples in [0, 1), such as 0.01 for "
                 f"one point. Received: max_accuracy_drop={self.max_accuracy_drop!r}"
@@ -152,17 +179,43 @@ class Budget:
     def distance(self, trial: Trial) -> float:
         """Return how far a trial is from the budget: the sum of shortfalls, each by its scale.
 
-        A point of accuracy counts as much as a twentieth of the permitted size or latency; a file
-        that the target does not run is far from any that it runs.
+        A point of accuracy, or what another metric may get worse, counts as much as a twentieth of
+        the permitted size or latency; a file that the target does not run is far from any that it
+        runs.
         """
         scales = {
-            "accuracy_drop": 0.01,
+            "accuracy_drop": _POINT
+            if self.metric == ACCURACY
+            else self.max_accuracy_drop or _POINT,
             "size": (self.max_size or 1) / 20,
             "latency": (self.max_latency or 1) / 20,
             "runs_on_target": 1e-6,
             "failed": 1e-9,
         }
         return sum(value / scales[name] for name, value in self.shortfalls(trial).items())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the limits as plain data."""
+        limits = dataclasses.asdict(self)
+        del limits["metric"]  # the reference has it
+        return limits
+
+
+def make_budget(
+    metric: str,
+    max_accuracy_drop: float | None,
+    max_size: int | None = None,
+    max_latency: float | None = None,
+) -> Budget:
+    """Make a budget; accuracy may drop by a point where nothing is said."""
+    if max_accuracy_drop is None:
+        if metric != ACCURACY:
+            raise ValueError(
+                f"Say how much worse {metric} may get, in its own unit: `max_accuracy_drop`. "
+                "Received: max_accuracy_drop=None"
+            )
+        max_accuracy_drop = _POINT
+    return Budget(max_accuracy_drop, max_size, max_latency, metric)
 
 
 def require_positive(**values: float | None) -> None:
@@ -175,7 +228,8 @@ def require_positive(**values: float | None) -> None:
 def pareto_front(trials: Sequence[Trial]) -> tuple[Trial, ...]:
     """Return the trials that no other one beats in accuracy, gzipped size and speed-up at once."""
     finished = [trial for trial in trials if trial.error is None]
-    merits = np.array([(t.accuracy, -t.gzip_size, t.speed_up) for t in finished]).reshape(-1, 3)
+    merits = [(-t.accuracy_drop, -t.gzip_size, t.speed_up) for t in finished]
+    merits = np.array(merits).reshape(-1, 3)
 
     def is_dominated(merit):
         return ((merits >= merit).all(axis=1) & (merits > merit).any(axis=1)).any()
@@ -269,7 +323,7 @@ class SearchResult:
             "format": _FORMAT,
             "model": self.name,
             "target": self.target,
-            "budget": dataclasses.asdict(self.budget),
+            "budget": self.budget.to_json(),
             "time_budget": self.time_budget,
             "met": self.met,
             "best": None if self.best is None else self.best.number,
@@ -290,18 +344,20 @@ class SearchResult:
 
     def to_text(self) -> str:
         """Return a table of the trials, and a sentence that sums them up."""
-        reference = self.reference
+        reference, width = self.reference, len(self.reference.metric)
         lines = [
-            f"{'trial':>5}  {'accuracy':>8}  {'gzipped':>10}  {'ratio':>6}  {'ms':>8}  speed-up",
-            f"{'float':>5}  {reference.accuracy:>8.2%}  {reference.gzip_size:>10,}  {'1.0x':>6}  "
-            f"{1000 * reference.latency:>8.3f}      1.0x",
+            f"{'trial':>5}  {reference.metric}  {'gzip bytes':>10}  {'ratio':>6}  "
+            f"{'run, ms':>8}  speed-up",
+            f"{'float':>5}  {reference.text_of(reference.accuracy):>{width}}  "
+            f"{reference.gzip_size:>10,}  {'1.0x':>6}  {1000 * reference.latency:>8.3f}      1.0x",
         ]
         for trial in self.trials:
             tried = trial.candidate.to_text()
             lines.append(
                 f"{trial.number:>5}  failed: {tried}: {trial.error}"
                 if trial.error is not None
-                else f"{trial.number:>5}  {trial.accuracy:>8.2%}  {trial.gzip_size:>10,}  "
+                else f"{trial.number:>5}  {reference.text_of(trial.accuracy):>{width}}  "
+                f"{trial.gzip_size:>10,}  "
                 f"{trial.compression_ratio:>5.1f}x  {1000 * trial.latency:>8.3f}  "
                 f"{trial.speed_up:>7.1f}x  {tried}"
             )
@@ -309,16 +365,21 @@ class SearchResult:
 
     def verdict(self) -> str:
         """Say whether the budget is met, and by what."""
-        trial = self.nearest
+        trial, reference = self.nearest, self.reference
         found = (
             f"trial {trial.number}, {trial.compression_ratio:.1f}x smaller (gzip), "
-            f"{trial.speed_up:.1f}x faster, accuracy {trial.accuracy:.2%} against "
-            f"{self.reference.accuracy:.2%} of the float file"
+            f"{trial.speed_up:.1f}x faster, {reference.metric} "
+            f"{reference.text_of(trial.accuracy)} against "
+            f"{reference.text_of(reference.accuracy)} of the float file"
         )
         if self.met:
             return f"The budget is met by {found}: {self.path}"
         phrases = {
-            "accuracy_drop": lambda value: f"loses {100 * value:.2f} points more than allowed",
+            "accuracy_drop": lambda value: (
+                f"loses {100 * value:.2f} points more than allowed"
+                if reference.metric == ACCURACY
+                else f"is {value:.4g} worse than allowed"
+            ),
             "size": lambda value: f"is {value:,.0f} bytes too large",
             "latency": lambda value: f"is {1000 * value:.3f} ms too slow",
             "runs_on_target": lambda value: "does not run on the target",
@@ -359,7 +420,7 @@ def read_result(path: str | os.PathLike) -> SearchResult:
             directory=path.parent,
             name=str(content["model"]),
             target=content["target"],
-            budget=Budget(**content["budget"]),
+            budget=Budget(**content["budget"], metric=reference.metric),
             time_budget=content["time_budget"],
             reference=reference,
             trials=trials,

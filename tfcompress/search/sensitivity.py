@@ -5,6 +5,7 @@ import dataclasses
 import itertools
 import json
 import math
+import os
 import pathlib
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
@@ -104,7 +105,7 @@ class Sensitivity:
             lines.append(f"unchanged: {self.metric:.4f}")
         return "\n".join(lines)
 
-    def draw(self, path) -> None:
+    def draw(self, path: str | os.PathLike) -> None:
         """Draw a heat map into an .svg, .png or .pdf file; needs the extra ``report``."""
         from matplotlib.figure import Figure
 
@@ -128,14 +129,14 @@ class Sensitivity:
 @reliable_interruption()
 def sensitivity(
     model: keras.Model,
-    data,
+    data: Any,
     *,
     sparsities: Sequence[float] = (0.5, 0.75, 0.9),
     bits: Sequence[int] = (8, 4),
     layers: LayerSelector = None,
     metric: Metric | None = None,
     max_examples: int = 256,
-    file=None,
+    file: str | os.PathLike | None = None,
     progress: bool = True,
 ) -> Sensitivity:
     """Measure how much the outputs change when one kernel at a time is pruned or rounded.

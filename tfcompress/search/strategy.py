@@ -167,7 +167,7 @@ def reason(budget: Budget, trials: Sequence[Trial], candidate: Candidate) -> str
         missed = " and ".join(_MISSED[name] for name in short[below.number])
         said.append(f"goes further than trial {below.number}, which {missed or 'holds'}")
     if above is not None:
-        said.append(f"gentler than trial {above.number}, which lost too much accuracy")
+        said.append(f"gentler than trial {above.number}, which lost too much {budget.metric}")
     if said:
         return ", ".join(said)
     if candidate.trained and not any(trial.candidate.trained for trial in finished):

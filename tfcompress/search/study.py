@@ -9,13 +9,13 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 
+from tfcompress.extras import missing_extra
+
 try:
     import optuna
     from sqlalchemy.exc import SQLAlchemyError
 except ImportError as error:
-    raise ImportError(
-        "A search stores its trials with Optuna. Install it: pip install 'tfcompress[search]'"
-    ) from error
+    raise ImportError(missing_extra("A search", "search")) from error
 
 from tfcompress.interruption import reliable_interruption
 from tfcompress.search.candidates import TECHNIQUES, Candidate, Space

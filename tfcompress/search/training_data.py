@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfcompress.data import as_called, count_examples, evenly_spaced, gather
+from tfcompress.data import as_called, count_examples, evenly_spaced, flattened, gather
 from tfcompress.distillation import TeacherCache, cache_teacher
 
 _SAMPLE = 256
@@ -46,8 +46,8 @@ def prepare_training_data(
     return TrainingData(cache, steps, None, arrays, batch_size)
 
 
-def require_labels(model: keras.Model, data, name: str) -> np.ndarray:
-    """Check that the data of an argument has labels for a model's classes; return some of them."""
+def require_labels(data, name: str):
+    """Check that the data of an argument has a label for each example; return some of them."""
     if isinstance(data, Iterator):
         raise TypeError(
             f"`{name}` is read again in every trial, so it cannot be an iterator: pass arrays, a "
@@ -60,33 +60,34 @@ def require_labels(model: keras.Model, data, name: str) -> np.ndarray:
             f"`{name}` needs labels: (inputs, labels), or a dataset of such batches. "
             "Received: only inputs"
         )
-    if not isinstance(labels, np.ndarray):
-        raise ValueError(
-            f"`{name}` must have one array of labels, for the one output of a classifier. "
-            f"Received: labels in a {type(labels).__name__}"
-        )
     examples = count_examples(inputs)
-    counts = {"labels": len(labels)}
+    counts = [("labels", len(array)) for array in flattened(labels)]
     if whole and len(data) > len(("x", "y")):
-        counts["sample weights"] = len(data[2])
-    for what, count in counts.items():
+        counts += [("sample weights", len(array)) for array in flattened(data[2])]
+    for what, count in counts:
         if count != examples:
             raise ValueError(
                 f"The number of {what} must equal the number of examples. Received: `{name}` with "
                 f"{examples} examples and {count} {what}"
             )
-    _require_classes(model, labels, name)
     return labels
 
 
-def _require_classes(model: keras.Model, labels: np.ndarray, name: str) -> None:
-    """Check that labels are one-hot rows, or numbers, of a model's classes."""
+def require_classes(model: keras.Model, data, name: str) -> np.ndarray:
+    """Check that the data of an argument has labels for a model's classes; return some of them."""
+    labels = require_labels(data, name)
+    if not isinstance(labels, np.ndarray):
+        raise ValueError(
+            f"`{name}` must have one array of labels, for the one output of a classifier; for "
+            "several outputs pass `metric`. "
+            f"Received: labels in a {type(labels).__name__}"
+        )
     shape = getattr(model, "output_shape", None)
     if not (isinstance(shape, tuple) and len(shape) == 2 and (shape[1] or 0) > 1):
         raise ValueError(
             "A search compares accuracies, so the model must have one output of shape (examples, "
-            f"classes) with at least two classes. Received: model {model.name!r} with output "
-            f"shape {shape}"
+            "classes) with at least two classes. For other models pass `metric` and `loss`. "
+            f"Received: model {model.name!r} with output shape {shape}"
         )
     classes = shape[1]
     if labels.ndim > 1 and labels.shape[-1] > 1:
@@ -99,11 +100,12 @@ def _require_classes(model: keras.Model, labels: np.ndarray, name: str) -> None:
         if wrong.any() or labels.min() < 0:
             raise ValueError(
                 "A search compares accuracies, so each example must have one class: a class "
-                "number, or a row that sums to 1; several yes-or-no labels per example are not "
-                f"supported. Received: `{name}` with {int(wrong.sum())} of {len(labels)} rows of "
-                f"labels that do not sum to 1, such as {labels[wrong.argmax()].tolist()}"
+                "number, or a row that sums to 1; for several yes-or-no labels per example pass "
+                f"`metric`, such as 'binary_accuracy'. Received: `{name}` with "
+                f"{int(wrong.sum())} of {len(labels)} rows of labels that do not sum to 1, such as "
+                f"{labels[wrong.argmax()].tolist()}"
             )
-        return
+        return labels
     if labels.dtype.kind not in "iuf" or not (labels == np.floor(labels)).all():
         raise ValueError(
             f"Labels must be class numbers or one-hot rows. Received: `{name}` with labels of type "
@@ -115,6 +117,7 @@ def _require_classes(model: keras.Model, labels: np.ndarray, name: str) -> None:
             f"Model {model.name!r} has {classes} classes, numbered 0 to {classes - 1}. "
             f"Received: `{name}` with labels from {lowest} to {highest}"
         )
+    return labels
 
 
 def sample_inputs(data):

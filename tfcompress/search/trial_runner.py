@@ -2,18 +2,18 @@
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import pathlib
 import tempfile
 import time
 
+import filelock
 import keras
 import numpy as np
 
 from exporters import benchmark, export_tflite
 from exporters.report import gzip_size
-from exporters.validation import file_metric
+from exporters.running.runtime import load_isolated
 from tfcompress.atomic_files import replace_atomically, write_atomically, write_folder_atomically
 from tfcompress.data import evenly_spaced
 from tfcompress.hashing import hash_arrays
@@ -22,7 +22,8 @@ from tfcompress.keras_graph.kernels import find_kernels
 from tfcompress.keras_graph.wrapper import unwrap
 from tfcompress.search.candidates import Candidate
 from tfcompress.search.fine_tuning import FineTuning
-from tfcompress.search.results import Reference, Trial
+from tfcompress.search.quality import Quality, quality_of
+from tfcompress.search.results import ACCURACY, Reference, Trial
 from tfcompress.tflite.editing import Editor
 
 _ORIGINAL = "original.keras"
@@ -33,39 +34,45 @@ _EVIDENCE = 256  # examples on which every kernel set is compared with the model
 @contextlib.contextmanager
 def one_at_a_time(directory: pathlib.Path):
     """Let one worker at a time write the files in a directory that all of them read."""
-    with (directory / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with filelock.FileLock(directory / ".lock"):
         yield
 
 
 def fingerprint(model: keras.Model, validation_data: tuple) -> str:
     """Identify a model's weights and gathered validation data by 16 hexadecimal digits."""
-    inputs, labels = validation_data
-    return hash_arrays(*model.get_weights(), *keras.tree.flatten(inputs), labels)[:16]
+    return hash_arrays(*model.get_weights(), *keras.tree.flatten(validation_data))[:16]
 
 
-def claim_directory(directory: pathlib.Path, identity: str, target: str | None) -> None:
-    """Mark a directory as that of one model, its data and its target, or check the mark."""
+def claim_directory(
+    directory: pathlib.Path, identity: str, target: str | None, metric: str
+) -> None:
+    """Mark a directory as that of one model, its data, target and metric, or check the mark."""
     mark = directory / "search.json"
-    wanted = {"fingerprint": identity, "target": target}
+    wanted = {"fingerprint": identity, "target": target, "metric": metric}
     if not mark.exists():
         write_atomically(mark, json.dumps(wanted).encode())
         return
-    found = json.loads(mark.read_text(encoding="utf-8"))
+    found = {"metric": ACCURACY, **json.loads(mark.read_text(encoding="utf-8"))}
     what = {
         "fingerprint": "another model, or one with other validation data",
         "target": f"another target, {found['target']!r}",
+        "metric": f"another metric, {found['metric']!r}",
     }
     for name, value in wanted.items():
         if found[name] != value:
             raise ValueError(
                 f"The directory holds a search for {what[name]}: choose another directory, or "
-                f"empty it. Received: directory={str(directory)!r}, target={target!r}"
+                f"empty it. Received: directory={str(directory)!r}, target={target!r}, "
+                f"metric={metric!r}"
             )
 
 
 def measure_reference(
-    model: keras.Model, validation_data: tuple, directory: pathlib.Path, runs: int
+    model: keras.Model,
+    validation_data: tuple,
+    directory: pathlib.Path,
+    runs: int,
+    quality: Quality,
 ) -> Reference:
     """Save the original and its float file, and measure the file; or read what was measured."""
     record = directory / "reference.json"
@@ -74,7 +81,7 @@ def measure_reference(
     with replace_atomically(directory / _ORIGINAL) as draft:
         model.save(draft)
     exported, accuracy = _export(
-        model, directory / _FLOAT_FILE, validation_data, quantization="float32"
+        model, directory / _FLOAT_FILE, validation_data, quality, quantization="float32"
     )
     (measured,) = benchmark(exported.path, runs).measurements
     reference = Reference(
@@ -86,17 +93,43 @@ def measure_reference(
         parameters=model.count_params(),
         macs=count_macs(model),
         bare_size=bare_size(exported.path.read_bytes()),
+        metric=quality.name,
+        lower_is_better=quality.lower_is_better,
     )
     write_atomically(record, json.dumps(dataclasses.asdict(reference)).encode())
     return reference
 
 
-def _export(model: keras.Model, file: pathlib.Path, validation_data: tuple, **settings):
-    """Export a model with evidence on some examples; return the result and the accuracy on all."""
+def _export(
+    model: keras.Model,
+    file: pathlib.Path,
+    validation_data: tuple,
+    quality: Quality,
+    **settings,
+):
+    """Export a model with evidence on some examples; return the result and the quality on all."""
     evidence = evenly_spaced(validation_data, _EVIDENCE)
-    exported = export_tflite(model, file, validation_data=evidence, **settings)
+    if not isinstance(evidence[1], np.ndarray):
+        evidence = evidence[0]
+    exported = export_tflite(model, file, validation_data=evidence, progress=False, **settings)
     kernels = exported.report.agreement.ran[0].kernels
-    return exported, file_metric(file, validation_data, kernels)
+    return exported, _file_quality(file, kernels, unwrap(model), validation_data, quality)
+
+
+def _file_quality(
+    file: pathlib.Path, kernels: str, model: keras.Model, validation_data: tuple, quality: Quality
+) -> float:
+    """Measure a file on all examples; the model names its inputs and outputs, in order."""
+    inputs, labels = validation_data
+    with load_isolated(file, kernels=kernels) as loaded:
+        names = [tensor.name for tensor in getattr(model, "inputs", None) or ()]
+        if isinstance(inputs, list) and sorted(names) == sorted(p.name for p in loaded.inputs):
+            inputs = dict(zip(names, inputs, strict=True))
+        found = dict(zip([p.name for p in loaded.outputs], loaded.predict(inputs), strict=True))
+    order = getattr(model, "output_names", None) or found
+    if set(order) == set(found):
+        found = {name: found[name] for name in order}
+    return quality.compute(found, labels)
 
 
 def bare_size(flatbuffer: bytes) -> int:
@@ -131,6 +164,7 @@ class TrialRunner:
     validation_data: tuple  # (inputs, labels)
     target: str | None
     runs: int  # timed runs of each file
+    quality: Quality = dataclasses.field(default_factory=quality_of)  # what files keep
 
     def load(self, trial: Trial | None = None) -> keras.Model:
         """Return a fresh copy of a trial's model; of the original by default."""
@@ -160,7 +194,9 @@ class TrialRunner:
         training_seconds = time.monotonic() - made
         with tempfile.TemporaryDirectory() as scratch:
             file = pathlib.Path(scratch) / "model.tflite"
-            exported, accuracy = _export(quantized, file, self.validation_data, target=self.target)
+            exported, accuracy = _export(
+                quantized, file, self.validation_data, self.quality, target=self.target
+            )
             weights = pathlib.Path(scratch) / "model.keras"
             quantized.save(weights)
             timing = benchmark([self.directory / _FLOAT_FILE, file], self.runs).measurements
@@ -176,7 +212,7 @@ class TrialRunner:
             seconds=time.monotonic() - start,
             training_seconds=training_seconds,
             accuracy=accuracy,
-            accuracy_drop=self.reference.accuracy - accuracy,
+            accuracy_drop=self.reference.drop_to(accuracy),
             size=report.size,
             gzip_size=report.gzip_size,
             compression_ratio=self.reference.gzip_size / report.gzip_size,

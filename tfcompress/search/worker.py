@@ -107,10 +107,11 @@ class Worker:
         head = f"trial {trial.number}: {trial.candidate.to_text()}"
         if trial.error is not None:
             return f"{head}: failed: {trial.error}"
-        missed = self.budget.shortfalls(trial)
+        missed, reference = self.budget.shortfalls(trial), self.runner.reference
         return (
             f"{head}: {trial.compression_ratio:.1f}x smaller, {trial.speed_up:.1f}x faster, "
-            f"accuracy {trial.accuracy:.2%} ({-100 * trial.accuracy_drop:+.2f} points), "
+            f"{reference.metric} {reference.text_of(trial.accuracy)} "
+            f"({reference.change_of(trial.accuracy_drop)}), "
             f"{trial.epochs} epochs, {trial.seconds:.0f} s: "
             + (f"misses {', '.join(missed)}" if missed else "within the budget")
         )

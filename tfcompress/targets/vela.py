@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 
+from tfcompress.extras import missing_extra
 from tfcompress.targets.target import Compiler, Target
 from tfcompress.tflite.flatbuffer import read_model
 
@@ -71,9 +72,7 @@ def has_compiler(target: Target) -> bool:
 def require_compiler(target: Target) -> None:
     """Check that the compiler that a target needs is installed."""
     if not has_compiler(target):
-        raise ImportError(
-            f"Checking the target {target.name!r} needs Arm's compiler: pip install ethos-u-vela"
-        )
+        raise ImportError(missing_extra(f"The target {target.name!r}", "ethos-u"))
 
 
 def compile_for_npu(source: bytes | str | os.PathLike, target: Target) -> Compilation:

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import flatbuffers
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 
+from tfcompress.compat.litert_schema import schema
 from tfcompress.tflite.flatbuffer import DAMAGE, IDENTIFIER, read_model
 from tfcompress.tflite.metadata import append_files, appended_files
 from tfcompress.tflite.model import FlatbufferError, Operation, TFLiteModel

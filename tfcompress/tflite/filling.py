@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 
+from tfcompress.compat.litert_schema import schema
 from tfcompress.tflite import operations
 from tfcompress.tflite.constants import PACKED_BITS, pack_bits
 from tfcompress.tflite.editing import (

@@ -13,8 +13,8 @@ import struct
 from typing import Any
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 
+from tfcompress.compat.litert_schema import schema
 from tfcompress.tflite.model import (
     FlatbufferError,
     Operation,

@@ -10,7 +10,7 @@ import numpy as np
 
 from tfcompress.tflite.editing import Editor, indices
 from tfcompress.tflite.editing import record as new_record
-from tfcompress.tflite.filling import FUSED_LSTM, Storage
+from tfcompress.tflite.filling import CELL_STATE, FUSED_LSTM, HIDDEN_STATE, Storage
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.model import Tensor, TFLiteModel
 
@@ -199,10 +199,11 @@ def remove_quantization_pairs(
     return editor.packed(), forms
 
 
-def without_cell_clip(content: bytes) -> bytes:
-    """Remove the limit of 10 that the converter sets to the cell states of fused LSTMs.
+def with_lstms_of_keras(content: bytes) -> bytes:
+    """Let fused LSTMs compute what those of Keras do.
 
-    Keras has none: an LSTM that counts further would compute something else.
+    The converter limits their cell states to 10, and takes the state that they start from for a
+    kernel of zeros of the same shape, which would change from step to step.
     """
     model = read_model(content)
     found = [each for each in model.subgraphs[0].operations if each.name == FUSED_LSTM]
@@ -210,5 +211,13 @@ def without_cell_clip(content: bytes) -> bytes:
         return content
     editor = Editor(content, model)
     for operation in found:
-        editor.records[operation.index].builtinOptions.cellClip = 0.0
+        record = editor.records[operation.index]
+        record.builtinOptions.cellClip = 0.0
+        record.inputs = list(operation.inputs)
+        states = operation.inputs[HIDDEN_STATE : CELL_STATE + 1]
+        for position, index in enumerate(operation.inputs[:HIDDEN_STATE]):
+            if index in states:
+                tensor = model.subgraphs[0].tensors[index]
+                zeros = np.zeros(tensor.shape, np.float32)
+                record.inputs[position] = editor.add_constant(tensor.name, zeros, tensor.dtype)
     return editor.packed()

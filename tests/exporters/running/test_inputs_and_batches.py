@@ -6,12 +6,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from exporters.bundle import write_bundle
 from exporters.converting import convert_model
 from exporters.running.runtime import load
 from exporters.validation import validate
+from tfcompress.compat.tensorflow_graphs import freeze_variables
 
 
 @functools.cache
@@ -31,7 +31,7 @@ def content(batch) -> bytes:
         "number": tf.TensorSpec((batch, 3), tf.float32, name="number"),
     }
     function = tf.function(lambda image, number: model()({"image": image, "number": number}))
-    concrete = convert_variables_to_constants_v2(function.get_concrete_function(**specs))
+    concrete = freeze_variables(function.get_concrete_function(**specs))
     return tf.lite.TFLiteConverter.from_concrete_functions([concrete], model()).convert()
 
 

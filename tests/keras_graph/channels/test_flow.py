@@ -107,3 +107,10 @@ def test_masks_of_nested_models_are_no_inputs():
     inner = keras.Sequential([keras.Input((5, 4)), kl.Dense(6, name="a")], name="inner")
     model = keras.Model(tokens, kl.Dense(2, name="b")(inner(x)))
     assert sizes(model)[("inner/a",)] == 6
+
+
+def test_an_einsum_of_what_cannot_be_followed():
+    inputs = keras.Input((6,))
+    x = kl.EinsumDense("ab,bc->ac", 5, name="a")(keras.ops.cumsum(inputs, axis=-1))
+    model = keras.Model(inputs, kl.Dense(2, name="b")(x))
+    assert sizes(model) == {("a",): 5}

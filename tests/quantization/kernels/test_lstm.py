@@ -5,9 +5,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
+from tfcompress.compat.litert_schema import schema
 from tfcompress.quantization.kernels.lstm import sequence_lstm
 
 STEPS, CHANNELS, UNITS, ITEMS = 5, 3, 4, 2

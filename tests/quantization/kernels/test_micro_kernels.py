@@ -10,7 +10,7 @@ from tfcompress.quantization.scheme import KERNELS
 
 needs_micro = pytest.mark.skipif(
     importlib.util.find_spec("tflite_micro") is None,
-    reason="tflite-micro is not installed: pip install tfcompress[micro]",
+    reason="tflite-micro is not installed: pip install '.[micro]'",
 )
 # Their quotient lies a little below 3 / 2; rounded to float32 it is 3 / 2.
 SCALE, OUTPUT_SCALE = 0.000118184820166789, 7.878988253651187e-05

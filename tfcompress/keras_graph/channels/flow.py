@@ -2,11 +2,12 @@
 
 import dataclasses
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 
 import keras
 import numpy as np
 
+from tfcompress.compat.keras_graphs import functional_of, has_graph, nodes_in_order
 from tfcompress.keras_graph.channels.calls import Call, Couplings, LayerRecord, Tensor
 from tfcompress.keras_graph.channels.rules import OPERATION_RULES, RULES, untracked
 
@@ -107,12 +108,12 @@ def read_channels(model: keras.Model) -> ChannelFlow:
 def require_functional(model: keras.Model):
     """Return the Functional model that a Functional or Sequential model is or holds."""
     if isinstance(model, keras.Sequential):
-        if model._functional is None:
+        if functional_of(model) is None:
             raise ValueError(
                 f"Model {model.name!r} has no declared input. Start it with `keras.Input(shape)`."
             )
-        return model._functional
-    if hasattr(model, "_nodes_by_depth"):
+        return functional_of(model)
+    if has_graph(model):
         return model
     raise ValueError(
         f"Model {model.name!r} is a subclassed model: the connections of its layers are not known, "
@@ -124,17 +125,7 @@ def require_functional(model: keras.Model):
 
 def is_graph(layer) -> bool:
     """Return whether a layer is itself a graph of layers."""
-    return hasattr(layer, "_nodes_by_depth") or (
-        isinstance(layer, keras.Sequential) and layer._functional is not None
-    )
-
-
-def nodes_in_order(functional) -> Iterator:
-    """Yield the calls in a graph of layers, in an order in which they can be made."""
-    for depth in sorted(functional._nodes_by_depth, reverse=True):
-        for node in functional._nodes_by_depth[depth]:
-            if not node.is_input and node.operation:
-                yield node
+    return has_graph(functional_of(layer))
 
 
 class _Reader:

@@ -6,6 +6,15 @@ from collections.abc import Collection, Mapping
 import keras
 import numpy as np
 
+from tfcompress.compat.keras_graphs import (
+    forget_nodes,
+    functional_of,
+    input_structure,
+    output_structure,
+    produced_by,
+    producing_node,
+)
+from tfcompress.compat.keras_layers import declared_output_shape
 from tfcompress.keras_graph.channels.flow import ChannelFlow, is_graph, require_functional
 
 
@@ -28,7 +37,7 @@ def run_graph(functional, inputs, replaced, operation_of=None, wanted=None):
         pending = [tensor]  # a stack of our own: graphs are deeper than Python's
         while pending:
             wanted = pending[-1]
-            source, node = replaced.get(id(wanted)), _node(wanted)
+            source, node = replaced.get(id(wanted)), producing_node(wanted)
             needed = node.input_tensors if source is None else [source]
             missing = [x for x in needed if id(x) not in values]
             if id(wanted) in values or not missing:
@@ -49,12 +58,7 @@ def run_graph(functional, inputs, replaced, operation_of=None, wanted=None):
                 values.update(zip(map(id, node.outputs), outputs, strict=True))
         return values[id(tensor)]
 
-    return keras.tree.map_structure(value, wanted or functional._outputs_struct)
-
-
-def _node(tensor):
-    history = tensor._keras_history
-    return history.operation._inbound_nodes[history.node_index]
+    return keras.tree.map_structure(value, wanted or output_structure(functional))
 
 
 class _Builder:
@@ -68,13 +72,13 @@ class _Builder:
     def model(self, model):
         if isinstance(model, keras.Sequential):
             layers = [self._operation(layer) for layer in model.layers]
-            inputs = [self._input(tensor) for tensor in model._functional.inputs]
+            inputs = [self._input(tensor) for tensor in functional_of(model).inputs]
             built = keras.Sequential([*inputs, *layers], name=model.name)
         else:
             functional = require_functional(model)
             inputs = [self._input(tensor) for tensor in functional.inputs]
             outputs = run_graph(functional, inputs, self._replaced, self._operation)
-            structured = keras.tree.pack_sequence_as(functional._inputs_struct, inputs)
+            structured = keras.tree.pack_sequence_as(input_structure(functional), inputs)
             built = keras.Model(structured, outputs, name=model.name)
         self._fill(model)
         built.trainable = model.trainable
@@ -91,7 +95,7 @@ class _Builder:
         return keras.Input(
             batch_shape=shape,
             dtype=tensor.dtype,
-            name=tensor._keras_history.operation.name,
+            name=produced_by(tensor).operation.name,
             sparse=tensor.sparse,
         )
 
@@ -107,7 +111,7 @@ class _Builder:
         if not isinstance(operation, keras.Layer):
             # Nodes are noted in the operation: the model's own must not get ours.
             twin = copy.copy(operation)
-            twin._inbound_nodes, twin._outbound_nodes = [], []
+            forget_nodes(twin)
             return twin
         if isinstance(operation, keras.layers.Lambda):
             return _lambda_twin(operation)
@@ -143,7 +147,7 @@ def _lambda_twin(layer):
     """Return a layer of the same function: Keras makes no function of a config unless told to."""
     return type(layer)(
         layer.function,
-        output_shape=layer._output_shape,
+        output_shape=declared_output_shape(layer),
         mask=layer.mask,
         arguments=layer.arguments,
         **keras.Layer.get_config(layer),

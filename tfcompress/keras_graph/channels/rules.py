@@ -10,6 +10,7 @@ import math
 import numpy as np
 from keras import layers as kl
 
+from tfcompress.compat.keras_layers import stored_embeddings, stored_kernel
 from tfcompress.keras_graph.channels.calls import Call, Channels, Tensor, positions
 
 RECURRENT = (kl.LSTM, kl.GRU, kl.SimpleRNN)
@@ -161,7 +162,7 @@ def convolution(call: Call) -> list[Tensor]:
     """Mix all channels of the input, or those of each group."""
     layer, (x,) = call.layer, call.inputs
     axis = channel_axis(layer, x.shape)
-    kernel = layer._kernel
+    kernel = stored_kernel(layer)
     ids = call.read(x, axis)
     made = call.make(layer.filters)
     where = positions(call.output_shape, axis) * math.prod(kernel.shape[:-2])
@@ -245,7 +246,7 @@ def dense(call: Call) -> list[Tensor]:
     layer, (x,) = call.layer, call.inputs
     ids = call.read(x, -1)
     made = call.make(layer.units)
-    kernel = layer._kernel
+    kernel = stored_kernel(layer)
     call.slice(kernel, 0, ids)
     call.slice(kernel, 1, made)
     call.slice(layer.bias if layer.use_bias else None, 0, made)
@@ -260,12 +261,12 @@ def einsum_dense(call: Call) -> list[Tensor]:
     layer, (x,) = call.layer, call.inputs
     data, rest = layer.equation.replace(" ", "").replace("...", "").split(",")
     kernel, output = rest.split("->")
-    last, variable = output[-1], layer._kernel
+    last, variable = output[-1], stored_kernel(layer)
     free = "..." not in layer.equation and last in kernel and last not in data
     mixed = x.channels is not None and "..." not in layer.equation
     letter = data[x.channels.axis] if mixed else None
     ids = None
-    if letter in kernel and letter not in output:
+    if letter is not None and letter in kernel and letter not in output:
         ids = call.read(x, x.channels.axis)
         call.slice(variable, kernel.index(letter), ids)
     else:
@@ -293,7 +294,7 @@ def embedding(call: Call) -> list[Tensor]:
     """Look up a vector for each token."""
     layer = call.layer
     made = call.make(layer.output_dim)
-    call.slice(layer._embeddings, 1, made)
+    call.slice(stored_embeddings(layer), 1, made)
     call.size(made, "output_dim")
     return call.output(-1, made)
 
@@ -313,15 +314,15 @@ def multi_head_attention(call: Call) -> list[Tensor]:
         ("key", layer.key_dense, keys, layer.key_dim),
         ("value", layer.value_dense, keys, layer.value_dim),
     ):
-        call.slice(projection._kernel, 0, ids[role])
-        call.slice(projection._kernel, 1, heads)
+        call.slice(stored_kernel(projection), 0, ids[role])
+        call.slice(stored_kernel(projection), 1, heads)
         call.slice(projection.bias, 0, heads)
-        width = 1 if ids[role] is not None else projection._kernel.shape[0]
+        width = 1 if ids[role] is not None else stored_kernel(projection).shape[0]
         call.cost(count * size * width, ids[role], heads)
     call.cost(tokens * keys * (layer.key_dim + layer.value_dim), heads)
     output = layer.output_dense
-    call.slice(output._kernel, 0, heads)
-    call.slice(output._kernel, -1, made)
+    call.slice(stored_kernel(output), 0, heads)
+    call.slice(stored_kernel(output), -1, made)
     call.slice(output.bias, 0, made)
     call.cost(tokens * layer.value_dim, heads, made)
     call.size(heads, "num_heads")

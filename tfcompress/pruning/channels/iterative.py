@@ -46,8 +46,8 @@ class Round:
 @reliable_interruption()
 def prune_iteratively(
     model: keras.Model,
-    x,
-    y=None,
+    x: Any,
+    y: Any = None,
     *,
     rounds: int,
     folder: str | os.PathLike,
@@ -56,7 +56,7 @@ def prune_iteratively(
     fit: Mapping[str, Any] | None = None,
     compile: Callable[[keras.Model], None] | None = None,
     progress: Callable[[Round], None] = print,
-    **removal,
+    **removal: Any,
 ) -> keras.Model:
     """Remove some channels, fine-tune, and repeat: gentler than removing all at once.
 

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from tfcompress.data import iterate_inputs
+from tfcompress.extras import missing_extra
 from tfcompress.keras_graph.channels import ChannelFlow, read_channels
 from tfcompress.keras_graph.linear_layers import LinearLayer, collect_rows, linear_layers
 
@@ -29,9 +30,7 @@ def entry_order(contributions: np.ndarray) -> np.ndarray:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import lars_path_gram
     except ImportError as missing:
-        raise ImportError(
-            "The criterion 'lasso' requires scikit-learn: pip install 'tfcompress[structure]'"
-        ) from missing
+        raise ImportError(missing_extra("The criterion 'lasso'", "structure")) from missing
     gram = contributions.T.astype(np.float64) @ contributions
     total = gram.sum(1)
     if not total.any():

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import keras
 
@@ -26,7 +27,7 @@ def remove_channels(
     scope: str = "layer",
     layers: LayerSelector = None,
     round_to: int = 1,
-    data=None,
+    data: Any = None,
     reconstruction: bool = False,
     seed: int = 0,
 ) -> keras.Model:

@@ -7,6 +7,7 @@ range is a float32 tensor [smallest, largest] that contains zero; before the fir
 """
 
 from collections.abc import Callable
+from typing import Any, Self
 
 import keras
 import tensorflow as tf
@@ -205,7 +206,7 @@ class MovingAverage:
             raise ValueError(f"`momentum` must be in [0, 1). Received: momentum={momentum!r}")
         self.momentum = momentum
 
-    def observe(self, values, bits: int, symmetric: bool):
+    def observe(self, values: tf.Tensor, bits: int, symmetric: bool) -> tf.Tensor:
         """Return the range that a batch asks for.
 
         Args:
@@ -219,7 +220,7 @@ class MovingAverage:
         del bits, symmetric
         return observed_range(values)
 
-    def follow(self, previous, observed):
+    def follow(self, previous: tf.Tensor, observed: tf.Tensor) -> tf.Tensor:
         """Return the next range.
 
         Args:
@@ -236,7 +237,7 @@ class MovingAverage:
         return {"momentum": self.momentum}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         """Build an observer from ``get_config``'s data."""
         return cls(**config)
 
@@ -248,7 +249,7 @@ class MinMax(MovingAverage):
     def __init__(self):
         super().__init__()
 
-    def follow(self, previous, observed):
+    def follow(self, previous: tf.Tensor, observed: tf.Tensor) -> tf.Tensor:
         """Return the range that holds both."""
         return tf.where(is_seen(previous), wider_range(previous, observed), observed)
 
@@ -278,7 +279,7 @@ class Percentile(MovingAverage):
             )
         self.percentile = percentile
 
-    def observe(self, values, bits: int, symmetric: bool):
+    def observe(self, values: tf.Tensor, bits: int, symmetric: bool) -> tf.Tensor:
         """Return the range that a batch asks for; see ``MovingAverage.observe``."""
         del bits, symmetric
         return percentile_range(*histogram(values, observed_range(values)), self.percentile)
@@ -299,7 +300,7 @@ class LeastError(MovingAverage):
     Quantization", 2021, https://arxiv.org/abs/2106.08295, section 3.1.
     """
 
-    def observe(self, values, bits: int, symmetric: bool):
+    def observe(self, values: tf.Tensor, bits: int, symmetric: bool) -> tf.Tensor:
         """Return the range that a batch asks for; see ``MovingAverage.observe``."""
         counts, edges = histogram(values, observed_range(values))
         return least_error_range(counts, edges, bits, symmetric)
@@ -316,7 +317,7 @@ class LeastDivergence(MovingAverage):
     https://www.cse.iitd.ac.in/~rijurekha/course/tensorrt.pdf.
     """
 
-    def observe(self, values, bits: int, symmetric: bool):
+    def observe(self, values: tf.Tensor, bits: int, symmetric: bool) -> tf.Tensor:
         """Return the range that a batch asks for; see ``MovingAverage.observe``."""
         counts, edges = histogram(values, observed_range(values))
         return least_divergence_range(counts, edges, bits, symmetric)

@@ -10,8 +10,16 @@ import numpy as np
 import tensorflow as tf
 from keras import layers as kl
 
+from tfcompress.compat.keras_attention import (
+    attention_step,
+    weighting_step,
+    with_attention_step,
+    with_scores_returned,
+    with_scoring_step,
+    with_weighting_step,
+)
 from tfcompress.quantization.arithmetic.fake_quantization import round_constant
-from tfcompress.quantization.lowerings.attributes import call_with
+from tfcompress.quantization.lowerings.calls import call_within
 
 _BELOW_ALL = -1e9
 _MARGIN = 8.0
@@ -20,26 +28,26 @@ _MARGIN = 8.0
 def multi_head(layer, call, tap):
     """Compute MultiHeadAttention's scores in steps, their softmax by a layer of its own."""
     del tap
-    stock = layer._compute_attention
+    stock = attention_step(layer)
 
     def compute(*args, **kwargs):
         first = ("query", "key", "value", "attention_mask", "training")
         named = {**dict(zip(first, args, strict=False)), **kwargs}
         return stock(**{**named, "return_attention_scores": True})
 
-    return call_with(layer, call, _compute_attention=compute)
+    return call_within(lambda: with_attention_step(layer, compute), call)
 
 
 def grouped_query(layer, call, tap):
     """Compute GroupQueryAttention's scores in steps, likewise."""
     del tap
-    compute = call_with(layer, layer._compute_attention, _return_attention_scores=True)
-    return call_with(layer, call, _compute_attention=compute)
+    compute = call_within(lambda: with_scores_returned(layer), attention_step(layer))
+    return call_within(lambda: with_attention_step(layer, compute), call)
 
 
 def dot_product(layer, call, tap):
     """Compute Attention with masked scores in reach of 8 bits."""
-    stock = layer._apply_scores
+    stock = weighting_step(layer)
 
     def apply_scores(scores, value, scores_mask=None, training=False):
         if scores_mask is not None:
@@ -48,7 +56,7 @@ def dot_product(layer, call, tap):
             scores = _masked(scores, scores_mask, tap)
         return stock(scores, value, None, training)
 
-    return call_with(layer, call, _apply_scores=apply_scores)
+    return call_within(lambda: with_weighting_step(layer, apply_scores), call)
 
 
 def additive(layer, call, tap):
@@ -62,7 +70,7 @@ def additive(layer, call, tap):
         return tf.reduce_sum(x, -1)
 
     masked = dot_product(layer, call, tap)
-    return call_with(layer, masked, _calculate_scores=calculate_scores)
+    return call_within(lambda: with_scoring_step(layer, calculate_scores), masked)
 
 
 def softmax(layer, call, tap):

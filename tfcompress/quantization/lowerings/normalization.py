@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 from keras import layers as kl
 
+from tfcompress.compat.keras_layers import split_into_groups
 from tfcompress.quantization.arithmetic.fake_quantization import round_constant
 
 
@@ -97,11 +98,11 @@ def group_normalization(layer, call, tap):
     del call
 
     def run(inputs):
-        grouped = tf.cast(layer._reshape_into_groups(inputs), tf.float32)
+        grouped, shape = split_into_groups(layer, inputs)
+        grouped = tf.cast(grouped, tf.float32)
         rank = len(grouped.shape)
         groups = rank - 2 if layer.axis == -1 else layer.axis % (rank - 1)
         axes = [axis for axis in range(1, rank) if axis != groups]
-        shape = layer._create_broadcast_shape(inputs.shape)
         outputs = _normalized(layer, tap, grouped, axes, shape)
         return tf.reshape(outputs, tf.shape(inputs))
 

@@ -13,12 +13,14 @@ import numpy as np
 import tensorflow as tf
 from keras import layers as kl
 
-from tfcompress.quantization.lowerings.attributes import call_with
+from tfcompress.compat.keras_attributes import get_untracked, replaced_attributes
+from tfcompress.quantization.lowerings.calls import call_within
 
 # The converter has one integer operation for each of these, which it knows by its parts: layers,
 # and the scopes of TensorFlow's functions.
 _KNOWN_BY_PARTS = (kl.PReLU,)
 _FAR = 1e6
+_LONGEST_SUM = 256  # its matrix has the square of that
 _SCOPES = re.compile(r"(^|/)(Gelu|l2_normalize)(_\d+)?/")
 _SCOPES_FOR_16_BITS = re.compile(r"(^|/)Gelu(_\d+)?/")  # L2_NORMALIZATION has no 16-bit kernel
 _L2_NORMALIZATION = "L2Normalize"  # stands for the parts of TensorFlow's function
@@ -61,8 +63,10 @@ _ACTIVATIONS = {
 
 def integer_activation(layer, call):
     """Return a layer's call with its activation function in a form for integers."""
-    form = _ACTIVATIONS.get(layer.__dict__.get("activation"))
-    return call if form is None else call_with(layer, call, activation=form)
+    form = _ACTIVATIONS.get(get_untracked(layer, "activation"))
+    if form is None:
+        return call
+    return call_within(lambda: replaced_attributes(layer, activation=form), call)
 
 
 def _elu_layer(layer, call, tap):
@@ -111,6 +115,26 @@ def _where_finite(operation):
     condition, x, _ = operation.inputs
     known = condition.op.type == "IsFinite" and condition.op.inputs[0] is x
     return tf.identity(x) if known else None
+
+
+def _cumulative_sum(operation):
+    """Sum up by a matrix of zeros and ones, for which there are integer kernels."""
+    x, axis = operation.inputs
+    axis = tf.get_static_value(axis)
+    rank = len(x.shape)
+    if axis is None or axis % rank == 0 or not x.dtype.is_floating:
+        return None
+    axis = int(axis % rank)
+    size = x.shape[axis]
+    if None in x.shape[1:] or size > _LONGEST_SUM:
+        return None
+    ones = np.triu(np.ones((size, size)), int(operation.get_attr("exclusive")))
+    matrix = tf.constant(ones.T if operation.get_attr("reverse") else ones, x.dtype)
+    order = [*(i for i in range(rank) if i != axis), axis]
+    rows = tf.transpose(x, order)
+    sums = tf.matmul(tf.reshape(rows, [-1, size]), matrix)
+    shape = [-1, *(x.shape[i] for i in order[1:])]
+    return tf.transpose(tf.reshape(sums, shape), np.argsort(order))
 
 
 def _one_hot(operation):
@@ -214,6 +238,7 @@ _UNKNOWN = {
 FORMS = {
     **_UNKNOWN,
     "Cast": _cast,
+    "Cumsum": _cumulative_sum,
     "Elu": _of_reals(elu),
     "Expm1": _of_reals(lambda x: tf.exp(x) - 1.0),
     "Minimum": _without_far_limit,

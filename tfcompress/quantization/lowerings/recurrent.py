@@ -22,12 +22,18 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 from keras import layers as kl
-from keras.src.layers.rnn.conv_lstm import ConvLSTMCell
-from keras.src.layers.rnn.dropout_rnn_cell import DropoutRNNCell
 
+from tfcompress.compat.keras_attributes import replaced_attributes
+from tfcompress.compat.keras_layers import all_layers
+from tfcompress.compat.keras_recurrent import (
+    ConvLSTMCell,
+    can_drop_out,
+    through_the_cell,
+    through_the_layers,
+)
 from tfcompress.keras_graph.inner_tensors import unwatched
 from tfcompress.keras_graph.selection import walk_layers
-from tfcompress.quantization.lowerings.attributes import attributes, call_with
+from tfcompress.quantization.lowerings.calls import call_within
 
 
 def require_no_state(model: keras.Model) -> None:
@@ -51,7 +57,7 @@ def require_no_dropout(cell) -> None:
     Raises:
         ValueError: it is a recurrent cell that drops out.
     """
-    if isinstance(cell, DropoutRNNCell) and (cell.dropout or cell.recurrent_dropout):
+    if can_drop_out(cell) and (cell.dropout or cell.recurrent_dropout):
         raise ValueError(
             f"Cell {cell.path!r} cannot be quantized: what it drops out in training changes the "
             "tensors inside. Supported with dropout: SimpleRNNCell, GRUCell, LSTMCell and "
@@ -70,24 +76,13 @@ def recurrent_layers(model: keras.Model) -> list[tuple[str, keras.layers.RNN]]:
 def unrolled(layer, call, tap):
     """Run an RNN layer step by step, through its cell alone."""
     del tap
-    # Cells draw what they drop out when they first need it. Keras would do so before, in inference
-    # as well, and call stacked cells for it.
-    settings = {"unroll": True, "_maybe_config_dropout_masks": _nothing}
-    if hasattr(layer, "use_cudnn"):
-        settings["use_cudnn"] = False
-    return call_with(layer, call, **settings)
+    return call_within(lambda: through_the_cell(layer), call)
 
 
 def _both_directions(layer, call, tap):
     """Run Bidirectional through its two layers."""
     del tap
-    fused = dict.fromkeys(("_can_attempt_fused_lstm", "_can_attempt_fused_gru"), _nothing)
-    return call_with(layer, call, **fused)
-
-
-def _nothing(*_):
-    """Do nothing, and tell that it is not possible."""
-    return False
+    return call_within(lambda: through_the_layers(layer), call)
 
 
 def _simple_rnn(layer, call, tap):
@@ -312,17 +307,17 @@ def _is_standard_lstm(layer: keras.layers.RNN) -> bool:
 
 def _prepare_for_graph(stack, layer, unroll):
     """Unroll a layer's loop and keep masks out of its cells while it is traced."""
-    cells = list(layer._flatten_layers())
+    cells = all_layers(layer)
     if unroll and not layer.unroll:
-        stack.enter_context(attributes(layer, unroll=True))
+        stack.enter_context(replaced_attributes(layer, unroll=True))
         for cell in cells:
             if hasattr(cell, "implementation"):
                 # Each gate by itself: the converter leaves a SPLIT into gates in float, at times.
-                stack.enter_context(attributes(cell, implementation=1))
+                stack.enter_context(replaced_attributes(cell, implementation=1))
     for cell in cells:
         if hasattr(cell, "get_dropout_mask"):
             # Cells draw masks, and move a seed on, in inference as well.
-            stack.enter_context(attributes(cell, dropout=0.0, recurrent_dropout=0.0))
+            stack.enter_context(replaced_attributes(cell, dropout=0.0, recurrent_dropout=0.0))
 
 
 def _fused_lstm(layer: keras.layers.LSTM, path: str, sequences):

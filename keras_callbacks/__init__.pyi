@@ -1,0 +1,10 @@
+from .deployed import DeployedAccuracy as DeployedAccuracy
+from .dynamic_sparse_training import SET as SET
+from .dynamic_sparse_training import RigL as RigL
+from .pruning import MagnitudePruning as MagnitudePruning
+from .quantization import QuantizationSchedule as QuantizationSchedule
+from .slimming import NetworkSlimming as NetworkSlimming
+from .sparse_optimization import IterativeHardThresholding as IterativeHardThresholding
+from .sparse_optimization import ProximalL1 as ProximalL1
+from .sparse_optimization import SparsityRegularization as SparsityRegularization
+from .summary import CompressionSummary as CompressionSummary

@@ -1,0 +1,49 @@
+"""Keeping the chatter of native libraries off the terminal without losing what Python writes."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+
+
+def is_wanted() -> bool:
+    """Tell whether the user asks for what TensorFlow says: TF_CPP_MIN_LOG_LEVEL=0."""
+    return os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0"
+
+
+@contextlib.contextmanager
+def silenced_error_stream(log: str | os.PathLike = os.devnull) -> Iterator[None]:
+    """Send what is written to the process's standard error stream, past Python, to a file.
+
+    Args:
+        log: the file; begun anew. Nothing is kept when not given.
+    """
+    with contextlib.ExitStack() as undoing:
+        with contextlib.suppress(OSError):  # a process may have no such stream
+            terminal = os.dup(2)
+            undoing.callback(os.close, terminal)
+            file = undoing.enter_context(open(log, "wb"))
+            os.dup2(file.fileno(), 2)
+            undoing.callback(os.dup2, terminal, 2)
+        yield
+
+
+@contextlib.contextmanager
+def diverted_native_output(log: str | os.PathLike = os.devnull) -> Iterator[None]:
+    """Send what native code writes to the standard error stream to a file, for a whole command.
+
+    TensorFlow and the interpreters write there from C++ while they load and work, past Python.
+    What Python itself writes to ``sys.stderr`` still reaches the terminal.
+
+    Args:
+        log: the file; begun anew. Nothing is kept when not given.
+    """
+    python_stream = sys.stderr
+    python_stream.flush()
+    # Never closed: loggers that libraries set up meanwhile go on writing there.
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, closefd=False)
+    try:
+        with silenced_error_stream(log):
+            yield
+    finally:
+        sys.stderr = python_stream

@@ -1,0 +1,12 @@
+from .adaptive_rounding import RoundWeights as RoundWeights
+from .batch_normalization import fold_batch_normalization as fold_batch_normalization
+from .batch_normalization import reestimate_batch_normalization as reestimate_batch_normalization
+from .bias_correction import CorrectBiases as CorrectBiases
+from .cross_layer_equalization import Equalize as Equalize
+from .optimization import correct_biases as correct_biases
+from .optimization import equalize as equalize
+from .optimization import repair as repair
+from .optimization import round_weights as round_weights
+from .report import LayerNoise as LayerNoise
+from .report import RepairReport as RepairReport
+from .report import StepReport as StepReport

@@ -1,0 +1,17 @@
+from .criteria import L1 as L1
+from .criteria import L2 as L2
+from .criteria import Movement as Movement
+from .criteria import Random as Random
+from .criteria import Taylor as Taylor
+from .masks import MaskConstraint as MaskConstraint
+from .patterns import Block as Block
+from .patterns import Channel as Channel
+from .patterns import Element as Element
+from .patterns import NofM as NofM
+from .pruner import remove_masks as remove_masks
+from .schedules import ConstantSparsity as ConstantSparsity
+from .schedules import CosineDecay as CosineDecay
+from .schedules import ExponentialDecay as ExponentialDecay
+from .schedules import OneCycle as OneCycle
+from .schedules import PolynomialDecay as PolynomialDecay
+from .xnnpack import xnnpack_policy as xnnpack_policy
