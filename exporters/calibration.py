@@ -14,8 +14,8 @@ from tfcompress.quantization.arithmetic.masks import (
     least_that_counts,
 )
 from tfcompress.quantization.deployed_graph import DeployedGraph
-from tfcompress.quantization.lstm_numbers import CellStates
-from tfcompress.quantization.plan import CellState
+from tfcompress.quantization.kernels.lstm import CellStates
+from tfcompress.quantization.planning import CellState
 from tfcompress.tflite.interpreter import open_interpreter
 
 _THREADS = 2

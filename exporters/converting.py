@@ -23,14 +23,13 @@ from tfcompress.quantization.deployed_graph import (
     first_accepted,
     is_keras_3,
 )
-from tfcompress.quantization.filled_file import filling_of
-from tfcompress.quantization.finite_weights import require_finite_weights
 from tfcompress.quantization.float_file import ConversionError
-from tfcompress.quantization.integers import GraphIntegers, computed, integers_of
+from tfcompress.quantization.integers import GraphIntegers, computed, filling_of, integers_of
 from tfcompress.quantization.layer_schemes import require_named
-from tfcompress.quantization.lowerings.fused_lstm import require_no_state
 from tfcompress.quantization.lowerings.operations import rewritings
+from tfcompress.quantization.lowerings.recurrent import require_no_state
 from tfcompress.quantization.planning import NO_RANGE
+from tfcompress.quantization.weights import require_finite_weights
 from tfcompress.tflite.editing import Editor, Entry, assemble, shorten_names
 from tfcompress.tflite.filling import fill
 from tfcompress.tflite.flatbuffer import read_model

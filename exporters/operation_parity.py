@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from exporters.running.runtime import KERNELS, RunError, load_isolated, start_child
 from tfcompress.quantization import QuantizeAware
-from tfcompress.quantization.execution import all_integers, each_alone
+from tfcompress.quantization.deployed_model import IntegerRun
 from tfcompress.quantization.kernels.grids import Integers
 from tfcompress.tflite.editing import OperationCutter
 from tfcompress.tflite.flatbuffer import read_model
@@ -87,9 +87,9 @@ def compare_operations(
         index: Integers(tf.constant(value, tf.float32), grids[index])
         for index, value in held.items()
     }
-    together = all_integers(deployed.graph, numbers, [tf.constant(inputs)], "reference")
+    together = IntegerRun(deployed.graph, numbers, "reference").all_integers([tf.constant(inputs)])
     expected = {
-        kernels: each_alone(deployed.graph, numbers, given, kernels)
+        kernels: IntegerRun(deployed.graph, numbers, kernels).alone(given)
         for kernels in ("xnnpack", "reference")
     }
     producers = {index: operation for operation in graph.operations for index in operation.outputs}

@@ -3,9 +3,10 @@
 from typing import Any
 
 from keras_callbacks.callback import CompressionCallback, retrace
+from tfcompress.deprecation import old_attribute
 from tfcompress.keras_graph.wrapper import ModelWrapper
 from tfcompress.quantization import QuantizeAware
-from tfcompress.quantization.phase import Phase
+from tfcompress.quantization.activation_tensors import TrainingMode
 
 
 class QuantizationSchedule(CompressionCallback):
@@ -33,6 +34,8 @@ class QuantizationSchedule(CompressionCallback):
     >>> quantized.fit(x, y, epochs=10, callbacks=[schedule])
     """
 
+    phase_at = old_attribute("phase_at", "mode_at")
+
     def __init__(
         self,
         begin_step: int = 0,
@@ -51,9 +54,9 @@ class QuantizationSchedule(CompressionCallback):
         self.freeze_ranges_step = freeze_ranges_step
         self.freeze_statistics_step = freeze_statistics_step
 
-    def phase_at(self, step: int) -> Phase:
-        """Return what a training step does."""
-        return Phase(
+    def mode_at(self, step: int) -> TrainingMode:
+        """Return what the training step of that number does."""
+        return TrainingMode(
             rounding=step >= self.begin_step,
             ranges_move=self.freeze_ranges_step is None or step < self.freeze_ranges_step,
             statistics_move=self.freeze_statistics_step is None
@@ -70,17 +73,17 @@ class QuantizationSchedule(CompressionCallback):
         """Set what the next step does."""
         del batch, logs
         self.require_begun("on_train_batch_begin")
-        phase = self.phase_at(int(self.model.optimizer.iterations.numpy()))
-        if phase != self._quantized.phase:
-            self._quantized.phase = phase
+        mode = self.mode_at(int(self.model.optimizer.iterations.numpy()))
+        if mode != self._quantized.training_mode:
+            self._quantized.training_mode = mode
             retrace(self.model)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Restore the default: another training may have no schedule."""
         del logs
         self.require_begun("on_train_end")
-        if self._quantized.phase != Phase():
-            self._quantized.phase = Phase()
+        if self._quantized.training_mode != TrainingMode():
+            self._quantized.training_mode = TrainingMode()
             self.model.train_function = None
 
 

@@ -55,3 +55,30 @@ def renamed_arguments(**renamed: str) -> Callable[[_Function], _Function]:
         return cast(_Function, call)
 
     return decorated
+
+
+def old_attribute(old: str, new: str) -> property:
+    """Make the property under which a renamed attribute or method is still found, with a warning.
+
+    Args:
+        old: its old name.
+        new: its name.
+    """
+
+    def warn(owner):
+        kind = type(owner).__name__
+        warnings.warn(
+            f"{kind}.{old} is now {kind}.{new}; the old name will be removed in the next release.",
+            DeprecationWarning,
+            stacklevel=3,
+        )
+
+    def read(owner):
+        warn(owner)
+        return getattr(owner, new)
+
+    def write(owner, value):
+        warn(owner)
+        setattr(owner, new, value)
+
+    return property(read, write)

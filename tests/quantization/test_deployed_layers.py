@@ -194,7 +194,7 @@ def test_file_computes_what_was_trained(case, tmp_path):
     report = export_tflite(q, tmp_path / "m.tflite", validation_data=examples).report
     assert report.float_operations == ()
     # Each tensor that is rounded on the way can move the next one by a step, though seldom.
-    roundings = len(q.placement.learnt) + len(q.placement.fixed) - len(q.model.inputs)
+    roundings = len(q.placement.learned) + len(q.placement.fixed) - len(q.model.inputs)
     assert report.agreement.largest <= roundings
     assert report.agreement.within_one >= 0.99
 
@@ -224,6 +224,6 @@ def test_numbers_that_rounding_makes_zero(case, tmp_path):
     assert all(np.isfinite(keras.ops.convert_to_numpy(v)).all() for v in q.variables)
     report = export_tflite(q, tmp_path / "m.tflite", validation_data=examples).report
     assert report.float_operations == ()
-    roundings = len(q.placement.learnt) + len(q.placement.fixed) - 1
+    roundings = len(q.placement.learned) + len(q.placement.fixed) - 1
     assert report.agreement.largest <= roundings
     assert report.agreement.within_one >= 0.99

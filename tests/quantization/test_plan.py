@@ -5,7 +5,7 @@ import numpy as np
 from keras import layers as kl
 
 from tfcompress.quantization.deployed_graph import deploy_as_it_is
-from tfcompress.quantization.plan import Fixed, Float, Learned
+from tfcompress.quantization.planning import Fixed, Float, Learned
 from tfcompress.quantization.scheme import Scheme
 
 

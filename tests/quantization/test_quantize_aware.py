@@ -52,14 +52,14 @@ def test_the_float_model_still_computes_in_float(small_net, images):
 
 def test_ranges_are_where_the_device_stores_tensors(small_net):
     q = tfc.quantize_aware(small_net())
-    assert [str(point) for point in q.placement.learnt] == [":input", "relu:output", "head:output"]
+    assert [str(point) for point in q.placement.learned] == [":input", "relu:output", "head:output"]
 
 
 def test_unfused_batch_normalization_has_a_range_inside():
     inputs = keras.Input((8, 8, 3))
     x = kl.BatchNormalization(name="norm")(kl.MaxPooling2D(name="pool")(inputs))
     q = tfc.quantize_aware(keras.Model(inputs, x))
-    assert [str(point) for point in q.placement.learnt] == [
+    assert [str(point) for point in q.placement.learned] == [
         ":input",
         "norm:scaled",
         "norm:output",
@@ -204,7 +204,7 @@ def test_nested_shared_and_multi_input_models():
     left, right = keras.Input((8,), name="left"), keras.Input((8,), name="right")
     outputs = kl.Add(name="sum")([branch(left), branch(right)])
     q = tfc.quantize_aware(keras.Model([left, right], outputs))
-    assert [str(point) for point in q.placement.learnt] == [
+    assert [str(point) for point in q.placement.learned] == [
         ":input",
         ":input[0,1]",
         "branch/dense:output",

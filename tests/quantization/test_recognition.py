@@ -3,8 +3,9 @@
 import numpy as np
 
 from tfcompress.keras_graph.hooks import HookPoint
-from tfcompress.quantization.recognition import Candidate, Candidates, unmasked
+from tfcompress.quantization.recognition import COPIES, Candidate, Candidates, unmasked
 from tfcompress.tflite.model import Operation
+from tfcompress.tflite.operations import support
 
 A, B, C = map(HookPoint, "abc")
 ADD = Operation(0, "ADD", 1, (0, 1), (2,), {"fused_activation_function": "NONE"})
@@ -71,3 +72,8 @@ def test_masks_do_not_make_tensors_alike():
 
 def test_nothing_is_recognised_without_a_value():
     assert among(candidate(A, VALUES)).recognise(None, ADD) is None
+
+
+def test_what_copies_is_an_operation():
+    assert {"RESHAPE", "UNPACK"} < COPIES
+    assert [name for name in COPIES if support(name) is None] == []

@@ -8,7 +8,7 @@ from keras import layers as kl
 
 from exporters import export_tflite, inspect, load, validate
 from exporters.converting import convert_model
-from tfcompress.quantization.lstm_numbers import cell_grid
+from tfcompress.quantization.kernels.lstm import cell_grid
 from tfcompress.tflite.filling import (
     CELL_STATE,
     CELL_STEPS,

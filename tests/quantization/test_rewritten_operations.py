@@ -10,9 +10,8 @@ from keras import ops
 import tfcompress as tfc
 from exporters import export_tflite
 from tfcompress.keras_graph.inner_tensors import InnerTensors
-from tfcompress.quantization.deployed_graph import PlacementError
 from tfcompress.quantization.lowerings.operations import FORMS, rewritings
-from tfcompress.quantization.placement import Placement
+from tfcompress.quantization.placement import Placement, PlacementError
 
 SERIES = np.random.default_rng(0).normal(size=(32, 4, 3)).astype("float32")
 INT16 = tfc.Scheme.int8_weights_int16_activations()

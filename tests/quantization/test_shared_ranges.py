@@ -6,8 +6,7 @@ from keras import layers as kl
 import tfcompress as tfc
 from exporters import export_tflite
 from tfcompress.keras_graph.hooks import HookPoint
-from tfcompress.quantization.deployed_graph import share_ranges
-from tfcompress.quantization.placement import Placement
+from tfcompress.quantization.placement import Placement, share_ranges
 from tfcompress.tflite.flatbuffer import read_model
 
 A, B, C, D = map(HookPoint, "abcd")

@@ -8,9 +8,13 @@ from keras import layers as kl
 
 from exporters import load
 from exporters.converting import convert_model
-from tfcompress.quantization.brought_grids import activation_grid, kernel_bits
-from tfcompress.quantization.plan import Fixed, Float
-from tfcompress.quantization.planning import make_plan
+from tfcompress.quantization.planning import (
+    Fixed,
+    Float,
+    make_plan,
+    tfmot_activation_grid,
+    tfmot_kernel_bits,
+)
 from tfcompress.quantization.scheme import Scheme
 from tfcompress.tflite.constants import constant_value
 from tfcompress.tflite.filling import Storage
@@ -125,7 +129,7 @@ def test_a_kernel_has_the_integers_of_the_model():
     ],
 )
 def test_kernels_have_no_zero_points(form, bits):
-    assert kernel_bits(form) == bits
+    assert tfmot_kernel_bits(form) == bits
 
 
 @pytest.mark.parametrize(
@@ -139,7 +143,7 @@ def test_kernels_have_no_zero_points(form, bits):
     ],
 )
 def test_a_range_stays_where_the_file_has_other_bits(form, dtype, grid):
-    scale, zero_point = activation_grid(form, dtype)
+    scale, zero_point = tfmot_activation_grid(form, dtype)
     assert scale == pytest.approx(grid[0], rel=1e-6)
     assert zero_point == grid[1]
 
@@ -185,7 +189,7 @@ def test_what_lacks_a_range_is_in_float_where_none_is_observed():
     (first, concatenation, relu, last) = file.subgraphs[0].operations
     assert [plan.form(concatenation, place) for place in (0, 1)] == [Float(), Float()]
     assert plan.tensors[relu.outputs[0]] == Float()
-    assert plan.form(last, 0) == Fixed(*activation_grid(forms[relu.outputs[0]], "INT8"))
+    assert plan.form(last, 0) == Fixed(*tfmot_activation_grid(forms[relu.outputs[0]], "INT8"))
     assert plan.tensors[first.outputs[0]] == Fixed(
-        *activation_grid(forms[first.outputs[0]], "INT8")
+        *tfmot_activation_grid(forms[first.outputs[0]], "INT8")
     )

@@ -15,7 +15,7 @@ from tfcompress.keras_graph.layer_calls import LayerCalls
 from tfcompress.keras_graph.linear_layers import LinearLayer, float64, is_linear
 from tfcompress.keras_graph.selection import walk_layers
 from tfcompress.post_training.representative_data import input_batches
-from tfcompress.quantization.finite_weights import require_finite_weights
+from tfcompress.quantization.weights import require_finite_weights
 
 
 def fold_batch_normalization(model: keras.Model) -> keras.Model:

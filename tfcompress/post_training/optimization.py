@@ -17,7 +17,7 @@ from tfcompress.post_training.representative_data import input_batches
 from tfcompress.post_training.session import NOISE_PASSES, OUTPUTS, Session
 from tfcompress.quantization import QuantizeAware, Scheme
 from tfcompress.quantization.arithmetic.observers import MovingAverage
-from tfcompress.quantization.finite_weights import require_finite_weights
+from tfcompress.quantization.weights import require_finite_weights
 
 Step = Equalize | RoundWeights | CorrectBiases
 STEPS: dict[str, type[Step]] = {

@@ -44,17 +44,7 @@ class AccumulatorUnits:
         self._units: dict[int, tuple] = {}
 
     def wrap(self, operation, call: Callable, batch_statistics: bool) -> Callable:
-        """Return an operation's call with its bias, or its shift, rounded to the unit of the sum.
-
-        Args:
-            operation: the layer or operation.
-            call: what computes it.
-            batch_statistics: whether normalizations use the statistics of the batch: what is folded
-                into a kernel are the moving ones.
-
-        Returns:
-            The callable to use instead of ``call``.
-        """
+        """Return an operation's call with its bias, or shift, rounded to the unit of the sum."""
         prepare, halves_away = unwatched(self._prepared), unwatched(_halves_away_from_zero)
 
         def run(*args, **kwargs):
@@ -84,19 +74,13 @@ class AccumulatorUnits:
         return grid, None, []
 
     def _grid(self, tensor):
+        """Return the grid of a tensor that is stored, or that was copied from one."""
         own = self._grid_of_tensor(tensor)
         return _find(self._grids, tensor) if own is None else own
 
 
 def round_to_unit(values, unit):
     """Round numbers to multiples of a unit.
-
-    Args:
-        values: float32 tensor.
-        unit: float32 tensor of positive numbers that broadcasts to ``values``.
-
-    Returns:
-        float32 tensor of the shape of ``values``. Gradients pass straight through.
 
     Example:
     >>> round_to_unit(tf.constant([0.24, -0.26]), tf.constant(0.5)).numpy()
@@ -113,6 +97,7 @@ def _halves_away_from_zero(averages, step, middle):
 
 
 def _rounded_bias(layer, unit):
+    """Return a layer's bias with its value, rounded to the unit."""
     bias = getattr(layer, "bias", None)
     if not isinstance(bias, keras.Variable):
         return []
@@ -140,5 +125,5 @@ def _rounded_shift(layer, unit):
 
 
 def _find(known, tensor):
-    entry = known.get(id(tensor))
-    return None if entry is None else entry[1]
+    """Return what is known of a tensor, None if nothing is."""
+    return known.get(id(tensor), (None, None))[1]

@@ -1,26 +1,52 @@
 """Rounding the tensors that the device stores, during one run of a model."""
 
-from collections.abc import Collection
+import dataclasses
+from collections.abc import Callable, Collection, Container, Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfcompress.compat.keras_logits import attach_logits, logits_behind
-from tfcompress.keras_graph.hooks import HookPoint
+from tfcompress.keras_graph.hooks import Hook, HookPoint
 from tfcompress.quantization.arithmetic.fake_quantization import (
     fake_quantize_activations,
     grid_levels,
+    quantize_with_learned_step,
+    usable_step,
 )
-from tfcompress.quantization.arithmetic.learnt_steps import quantize_with_learnt_step, usable_step
 from tfcompress.quantization.arithmetic.masks import without_masks
-from tfcompress.quantization.arithmetic.observers import MovingAverage, wider_range
-from tfcompress.quantization.deployed_graph import PlacementError
-from tfcompress.quantization.phase import Phase
-from tfcompress.quantization.placement import Placement
+from tfcompress.quantization.arithmetic.observers import NO_RANGE, MovingAverage, wider_range
+from tfcompress.quantization.placement import Placement, PlacementError
 from tfcompress.quantization.scheme import Scheme
 
 # What sigmoid, softmax and tanh give where activations have 16 bits: the scale is 2**-15.
 _FIXED_16_BITS = (-32767 / 32768, 32767 / 32768)
+# Functions that are infinite, or endlessly steep, at zero, and their value there.
+_HUGE = 1e9
+_SINGULARITIES = {
+    "Log": (tf.math.log, -_HUGE),
+    "Rsqrt": (tf.math.rsqrt, _HUGE),
+    "Sqrt": (tf.math.sqrt, 0.0),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingMode:
+    """Which parts of quantization-aware training are at work.
+
+    Attributes:
+        rounding: whether weights and activations are rounded; without it the model computes in
+            float and its ranges merely follow.
+        ranges_move: whether ranges follow the data. Without it a step is cheaper: nothing is
+            observed.
+        statistics_move: whether BatchNormalization normalizes by the batch and moves its
+            statistics; without it, it uses them as they are, as the deployed model does.
+    """
+
+    rounding: bool = True
+    ranges_move: bool = True
+    statistics_move: bool = True
 
 
 class ActivationTensors:
@@ -30,8 +56,8 @@ class ActivationTensors:
         placement: which points have a range.
         scheme: bits and symmetry of the activations.
         ranges: float32 tensor (rows, 2), the ranges before the run.
-        phase: what the run does.
-        observer: how ranges follow, where ``phase.ranges_move``.
+        mode: what the run does.
+        observer: how ranges follow, where ``mode.ranges_move``.
         steps: float32 tensor (rows,) of trained step sizes; ``None`` if the ranges decide.
         fake_quantize: rounds a tensor to a range; see ``fake_quantize_activations``.
         unrounded: points with a fixed range whose tensors are left as they are.
@@ -45,31 +71,26 @@ class ActivationTensors:
         placement: Placement,
         scheme: Scheme,
         ranges,
-        phase: Phase,
+        mode: TrainingMode,
         observer: MovingAverage,
         steps=None,
-        fake_quantize=fake_quantize_activations,
+        fake_quantize: Callable = fake_quantize_activations,
         unrounded: Collection[HookPoint] = (),
     ):
         self._rows = placement.rows()
-        self._fixed = dict(placement.fixed)
-        self._margins = dict(placement.scores)
-        self._bits = scheme.activation_bits
-        self._symmetric = scheme.symmetric_activations
-        self._phase = phase
-        self._observer = observer
-        self._steps = steps
-        self._fake_quantize = fake_quantize
-        self._unrounded = unrounded
+        self._fixed, self._margins = dict(placement.fixed), dict(placement.scores)
+        self._bits, self._symmetric = scheme.activation_bits, scheme.symmetric_activations
+        self._mode, self._observer, self._steps = mode, observer, steps
+        self._fake_quantize, self._unrounded = fake_quantize, unrounded
         self._left: dict[int, tf.Tensor] = {}
-        self._before = tf.unstack(ranges, num=len(placement.learnt))
+        self._before = tf.unstack(ranges, num=len(placement.learned))
         self._observed = {}
         self._met = set()
         self._made: dict[int, tuple] = {}
         self.ranges = list(self._before)
 
-    def tap(self, point, tensor, observed=None, stored=None):
-        """Return the tensor as the device stores it.
+    def tap(self, point: HookPoint, tensor, observed=None, stored=None):
+        """Return a tensor as the device stores it: rounded if its point has a range.
 
         Args:
             point: where the model hands it out.
@@ -77,33 +98,27 @@ class ActivationTensors:
             observed: returns what the range is to follow in its place.
             stored: returns the tensor as 8-bit constants make it, which the device computes with
                 if it stores the tensor.
-
-        Returns:
-            The tensor, rounded if the point has a range.
         """
         self._met.add(point)
         row = self._rows.get(point)
         if row is None:
             fixed = self._fixed.get(point)
-            if fixed is None or not self._phase.rounding:
+            if fixed is None or not self._mode.rounding:
                 return tensor
             return self._in_fixed_range(point, tensor, fixed)
-        if stored is not None and self._bits == 8 and self._phase.rounding:
+        if stored is not None and self._bits == 8 and self._mode.rounding:
             tensor = stored()
         if self._steps is not None:
-            return self._with_learnt_step(row, tensor) if self._phase.rounding else tensor
-        if self._phase.ranges_move:
+            return self._with_learned_step(row, tensor) if self._mode.rounding else tensor
+        if self._mode.ranges_move:
             seen = tensor if observed is None else observed()
             if point in self._margins:
                 seen = without_masks(seen, self._margins[point])
             self._follow(row, seen)
-        return self._rounded(tensor, self.ranges[row]) if self._phase.rounding else tensor
+        return self._rounded(tensor, self.ranges[row]) if self._mode.rounding else tensor
 
     def require_met(self, model: keras.Model) -> None:
         """Check, while a run is traced and before it is run, that it has met every point.
-
-        Args:
-            model: the model that was run.
 
         Raises:
             PlacementError: a layer computes otherwise in this run than when its tensors were
@@ -120,11 +135,9 @@ class ActivationTensors:
             )
 
     def grid_of(self, tensor):
-        """Describe the grid of a tensor that ``tap`` has rounded.
+        """Return the step of a tensor that ``tap`` has rounded, and the number whose integer is 0.
 
-        Returns:
-            (step, middle): the step, and the real number whose integer is 0; float32 scalars. None
-            if the tensor is no such one.
+        Both are float32 scalars; None if the tensor is no such one.
         """
         if id(tensor) not in self._made:
             return None
@@ -146,54 +159,100 @@ class ActivationTensors:
         return rounded
 
     def _rounded(self, tensor, value_range):
+        """Round a tensor to a range."""
         rounded = self._fake_quantize(tensor, value_range, self._bits, self._symmetric)
         self._made[id(rounded)] = (rounded, value_range)  # kept alive: known by its identity
         return rounded
 
     def _follow(self, row, tensor):
+        """Let a range follow a tensor."""
         observed = self._observer.observe(tensor, self._bits, self._symmetric)
         if row in self._observed:  # another tensor of the same scale
             observed = wider_range(self._observed[row], observed)
         self._observed[row] = observed
         self.ranges[row] = self._observer.follow(self._before[row], observed)
 
-    def _with_learnt_step(self, row, tensor):
+    def _with_learned_step(self, row, tensor):
+        """Round a tensor to multiples of a trained step."""
         smallest, largest = tf.unstack(self._before[row])
         lowest, highest, _ = grid_levels(smallest, largest, self._bits, self._symmetric)
         step = usable_step(self._steps[row])
-        if self._phase.ranges_move:
+        if self._mode.ranges_move:
             count = tf.size(tensor) // tf.shape(tensor)[0]
-            return quantize_with_learnt_step(tensor, step, lowest, highest, count)
+            return quantize_with_learned_step(tensor, step, lowest, highest, count)
         return self._rounded(tensor, tf.stack([lowest * step, highest * step]))
 
 
-def first_steps(ranges, scheme: Scheme):
-    """Return the step sizes that follow from ranges.
+def around_singularities(tap: Hook, ranged: Container[HookPoint]) -> Hook:
+    """Make what a tap is offered finite at ``ranged`` points, and its gradient too.
 
-    Args:
-        ranges: float32 tensor (rows, 2).
-        scheme: bits and symmetry of the activations.
-
-    Returns:
-        float32 tensor (rows,).
+    Rounding brings small numbers to zero, where some functions are infinite. The kernels give the
+    end of their output's range there. So does the rounding of any huge number, which the range must
+    not follow, nor the gradient see.
     """
+
+    def guarded(point, tensor, **how):
+        kind = tensor.op.type if tf.is_symbolic_tensor(tensor) else None
+        if kind not in _SINGULARITIES or point not in ranged:
+            return tap(point, tensor, **how)
+        function, value = _SINGULARITIES[kind]
+        (x,) = tensor.op.inputs
+        is_zero = tf.equal(x, 0.0)
+        # Chosen before and after: the gradient of what is not chosen would be zero times infinity.
+        values = function(tf.where(is_zero, tf.ones_like(x), x))
+        at_zero = tf.constant(np.clip(value, x.dtype.min, x.dtype.max), x.dtype)
+        how = {"observed": lambda: tf.where(is_zero, tf.zeros_like(values), values)} | how
+        return tap(point, tf.where(is_zero, at_zero, values), **how)
+
+    return guarded
+
+
+def first_steps(ranges, scheme: Scheme):
+    """Return the step sizes, float32 (rows,), that follow from ranges, float32 (rows, 2)."""
     smallest, largest = ranges[:, 0], ranges[:, 1]
     return grid_levels(smallest, largest, scheme.activation_bits, scheme.symmetric_activations)[2]
 
 
 def stepped_ranges(ranges, steps, scheme: Scheme):
-    """Return the ranges that trained step sizes make of those that they started from.
-
-    Args:
-        ranges: float32 tensor (rows, 2).
-        steps: float32 tensor (rows,).
-        scheme: bits and symmetry of the activations.
-
-    Returns:
-        float32 tensor (rows, 2).
-    """
+    """Return the ranges that trained step sizes make of those that they started from."""
+    smallest, largest = ranges[:, 0], ranges[:, 1]
     lowest, highest, _ = grid_levels(
-        ranges[:, 0], ranges[:, 1], scheme.activation_bits, scheme.symmetric_activations
+        smallest, largest, scheme.activation_bits, scheme.symmetric_activations
     )
     steps = usable_step(steps)
     return tf.stack([lowest * steps, highest * steps], axis=1)
+
+
+def unseen(shape, dtype=None) -> tf.Tensor:
+    """Return ranges of tensors that no data was seen of, (rows, 2); a Keras initializer."""
+    return tf.tile(tf.constant([NO_RANGE], dtype), (shape[0], 1))
+
+
+def are_observed(ranges: np.ndarray) -> bool:
+    """Tell whether ranges, of shape (rows, 2), have seen data."""
+    return not len(ranges) or not bool((ranges[:, 0] > ranges[:, 1]).all())
+
+
+def require_observed(
+    name: str, points: Sequence[HookPoint], ranges: np.ndarray, steps_follow: bool
+) -> None:
+    """Check that a model's ranges, one for each point, can be computed with.
+
+    Raises:
+        ValueError: no data was seen, or a tensor has been NaN or infinite; names the tensors.
+    """
+    if not are_observed(ranges):
+        raise ValueError(
+            f"Model {name!r} has not seen any data since it was made quantization-aware, "
+            "so the ranges of its activations are unknown. Train it with `fit`, or call "
+            "`calibrate(data)` on some inputs first"
+            + (": trained steps start from them." if steps_follow else ".")
+        )
+    finite = np.isfinite(ranges).all(axis=1)
+    lost = [str(point) for point, known in zip(points, finite, strict=True) if not known]
+    if lost:
+        raise ValueError(
+            f"Model {name!r} has met NaN or infinite values in training, so the ranges of "
+            f"these tensors are lost: {', '.join(lost)}. Look at the data and the learning "
+            "rate; go back to an earlier checkpoint, or call `calibrate(data)`."
+        )

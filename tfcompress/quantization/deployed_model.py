@@ -1,7 +1,8 @@
-"""A quantization-aware model as a device runs it."""
+"""A quantization-aware model as a device runs it: its graph on integers, inside TensorFlow."""
 
+import collections
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -11,19 +12,28 @@ from tfcompress.compat.keras_graphs import output_structure
 from tfcompress.compat.keras_logits import with_logits
 from tfcompress.keras_graph.hooks import HookPoint
 from tfcompress.keras_graph.wrapper import unwrap
-from tfcompress.quantization.deployed_graph import DeployedGraph, probe_inputs
-from tfcompress.quantization.execution import (
-    missing_kernels,
-    probability_outputs,
-    run_float,
-    run_integers,
-)
+from tfcompress.quantization.deployed_graph import DeployedGraph
 from tfcompress.quantization.float_file import ConversionError
 from tfcompress.quantization.float_parity import are_alike
-from tfcompress.quantization.integers import GraphIntegers, compiled, integers_of, plan_ranges
+from tfcompress.quantization.integers import GraphIntegers, compiled, integers_of
+from tfcompress.quantization.kernels.batches import completed
+from tfcompress.quantization.kernels.elementwise import dequantize, quantize
+from tfcompress.quantization.kernels.floating import FLOAT
+from tfcompress.quantization.kernels.grids import Integers
+from tfcompress.quantization.kernels.registry import (
+    KERNEL_SETS,
+    compute_float,
+    compute_integers,
+    has_integer_kernel,
+)
+from tfcompress.quantization.planning import Float
+from tfcompress.quantization.recognition import COPIES, probe_inputs
 from tfcompress.quantization.tracing import computed_once
+from tfcompress.tflite.constants import constant_value
+from tfcompress.tflite.model import Operation
 
 _PROBED_EXAMPLES = 3
+_PROBABILITIES = frozenset({"LOGISTIC", "SOFTMAX"})
 # Compiling a recurrent model takes as long as many calls.
 _CALLS_BEFORE_COMPILING = 16
 
@@ -35,7 +45,8 @@ class DeployedModel:
         graph: the deployed graph.
         model: the user's model.
         kernels: "xnnpack", "reference" or "micro".
-        state: returns (ranges, weights, trained kernels), see ``integers_of``; as they are now.
+        state: returns (ranges of the placement, weights, trained kernels) as they are now; see
+            ``integers_of``.
     """
 
     def __init__(self, graph: DeployedGraph, model: keras.Model, kernels: str, state: Callable):
@@ -48,18 +59,15 @@ class DeployedModel:
         return self._compiled_numbers()
 
     @functools.cached_property
-    def probabilities(self) -> frozenset[HookPoint]:
-        """The points of softmaxes and sigmoids that nothing but the model's outputs reads."""
-        return self.graph.probability_points()
-
-    @functools.cached_property
     def _compiled_numbers(self):
         return compiled(self._numbers)
 
     def _numbers(self):
         """Compute what the file is filled with, in the graph that is being built."""
         ranges, weights, trained = self._state()
-        return integers_of(self.graph, plan_ranges(self.graph, ranges), weights, trained)
+        rows = np.asarray(self.graph.placement_rows, np.int32)
+        ranges = tf.gather(ranges, rows) if rows.size else tf.zeros((0, 2))
+        return integers_of(self.graph, ranges, weights, trained)
 
     @functools.cached_property
     def exact(self) -> bool:
@@ -68,10 +76,9 @@ class DeployedModel:
         It does unless activations are floats, a tensor of the file has no range, or an operation
         has no arithmetic here.
         """
-        plan = self.graph.plan
-        if plan.dtype is None or -1 in self.graph.placement_rows:
+        if self.graph.plan.dtype is None or -1 in self.graph.placement_rows:
             return False
-        if missing_kernels(self.graph, self._kernels):
+        if _missing_kernels(self.graph, self._kernels):
             return False
         return self._takes_batches or self._is_right
 
@@ -87,13 +94,39 @@ class DeployedModel:
         with tf.init_scope():
             return self._computes_the_model(1)
 
+    @functools.cached_property
+    def probabilities(self) -> frozenset[HookPoint]:
+        """The points of softmaxes and sigmoids that nothing but the model's outputs reads.
+
+        Between them and the outputs values may be copied.
+        """
+        file, points = self.graph.file, self.graph.points
+        readers = collections.defaultdict(list)
+        for operation in file.operations:
+            for index in operation.inputs:
+                readers[index].append(operation)
+
+        def only_leaves(index):
+            return (bool(readers[index]) or index in file.outputs) and all(
+                operation.name in COPIES and all(map(only_leaves, operation.outputs))
+                for operation in readers[index]
+            )
+
+        return frozenset(
+            points[index]
+            for operation in file.operations
+            if operation.name in _PROBABILITIES
+            for index in operation.outputs
+            if index in points and only_leaves(index)
+        )
+
     def require_right(self) -> None:
         """Check that the file computes what the model does, before its numbers are rounded.
 
         Raises:
             ConversionError: it does not.
         """
-        if missing_kernels(self.graph):
+        if _missing_kernels(self.graph):
             return  # its operations cannot be run here: the file is compared when it is exported
         if not (self._takes_batches or self._is_right):
             raise ConversionError(
@@ -104,6 +137,7 @@ class DeployedModel:
     def _computes_the_model(self, examples):
         """Compare the file, with the model's own weights, with the graph it was made of."""
         traced = self.graph.traced
+        weights = traced.weight_values()
         generator = np.random.default_rng(examples)
         inputs = []
         for one in probe_inputs(traced.specs):
@@ -111,14 +145,8 @@ class DeployedModel:
             if many.dtype.kind == "f":
                 many = many * generator.uniform(0.5, 2.0, many.shape).astype(many.dtype)
             inputs.append(many)
-        weights = traced.weight_values()
-
-        def run():
-            constants = self.graph.real_constants(weights)
-            return run_float(self.graph, constants, [tf.constant(x) for x in inputs])
-
         try:
-            found = computed_once(run)
+            found = computed_once(lambda: _run_float(self.graph, weights, inputs))
         except (tf.errors.InvalidArgumentError, ValueError):
             return False
         return are_alike(found, lambda x: traced.run(traced.outputs, x, weights), inputs)
@@ -137,13 +165,6 @@ class DeployedModel:
 
         Nothing is compiled: for a batch or two that takes longer than to compute them. Examples
         that have to be computed one by one are many.
-
-        Args:
-            inputs: what the model takes.
-            numbers: from ``numbers``.
-
-        Returns:
-            The model's outputs.
         """
         if self._takes_batches:
             return self._outputs(inputs, numbers)[0]
@@ -160,18 +181,24 @@ class DeployedModel:
 
     def _outputs(self, inputs, numbers):
         """Run the graph; arrange its outputs as the model's, and list the logits of each."""
-        specs = self.graph.traced.specs
+        file, specs = self.graph.file, self.graph.traced.specs
         fed = [
             tf.cast(tensor, spec.dtype)
             for tensor, spec in zip(keras.tree.flatten(inputs), specs, strict=True)
         ]
-
-        heads = probability_outputs(self.graph)
-        declared = [*self._declared, *(self._declared[place] for place in heads)]
+        makers = {index: operation for operation in file.operations for index in operation.outputs}
+        makers = {place: makers.get(index) for place, index in enumerate(file.outputs)}
+        heads = {
+            place: maker
+            for place, maker in makers.items()
+            if maker is not None and maker.name in _PROBABILITIES
+        }
+        declared = [(tuple(x.shape), x.dtype) for x in keras.tree.flatten(self._structure)]
+        declared += [declared[place] for place in heads]
 
         def run(tensors):
-            outputs, logits = run_integers(self.graph, numbers, tensors, self._kernels)
-            return [*outputs, *(logits[place] for place in heads)]
+            one = IntegerRun(self.graph, numbers, self._kernels)
+            return [*one.outputs(tensors), *map(one.logits, heads.values())]
 
         if self._takes_batches:
             found = run(fed)
@@ -187,8 +214,8 @@ class DeployedModel:
             tf.cast(tf.reshape(tensor, [-1, *shape[1:]]), dtype)
             for tensor, (shape, dtype) in zip(found, declared, strict=True)
         ]
-        outputs, behind = found[: len(self._declared)], found[len(self._declared) :]
-        logits = dict(zip(heads, behind, strict=True))
+        outputs = found[: len(file.outputs)]
+        logits = dict(zip(heads, found[len(outputs) :], strict=True))
         return (
             keras.tree.pack_sequence_as(self._structure, outputs),
             [logits.get(place) for place in range(len(outputs))],
@@ -201,7 +228,140 @@ class DeployedModel:
         structure = output_structure(model)
         return model.outputs if structure is None else structure
 
-    @functools.cached_property
-    def _declared(self):
-        """The shape and the type of each output."""
-        return [(tuple(x.shape), x.dtype) for x in keras.tree.flatten(self._structure)]
+
+class IntegerRun:
+    """One run of a graph on the integers of a device.
+
+    Args:
+        graph: the graph.
+        numbers: what it is filled with.
+        kernels: a key of ``KERNEL_SETS``.
+    """
+
+    def __init__(self, graph: DeployedGraph, numbers: GraphIntegers, kernels: str):
+        self._graph, self._numbers, self._kernels = graph, numbers, kernels
+        self._rounding = KERNEL_SETS[kernels].rounding
+        self._values: dict[int, object] = {}
+        self._converted: dict[tuple, object] = {}
+
+    def outputs(self, inputs: Sequence) -> list:
+        """Return the real numbers that the outputs mean; one tensor per input, any batch size."""
+        for index, tensor in zip(self._graph.file.inputs, inputs, strict=True):
+            self._values[index] = self._as_fed(index, tensor)
+        for operation in self._graph.file.operations:
+            self._values.update(self._computed(operation))
+        return [self._real(self._value_of(index)) for index in self._graph.file.outputs]
+
+    def logits(self, operation: Operation):
+        """Return the real numbers that a softmax or a sigmoid has read."""
+        return self._real(self._read(operation, 0))
+
+    def all_integers(self, inputs: Sequence) -> dict[int, Integers]:
+        """Return the integers of each tensor that has some, by its index."""
+        self.outputs(inputs)
+        return {i: value for i, value in self._values.items() if isinstance(value, Integers)}
+
+    def alone(self, values: Mapping[int, Integers]) -> dict[int, Integers]:
+        """Return the integers that each operation makes, by tensor, of given ones that it reads."""
+        made = {}
+        for operation in self._graph.file.operations:
+            self._values, self._converted = dict(values), {}
+            made.update(self._computed(operation))
+        return {i: value for i, value in made.items() if isinstance(value, Integers)}
+
+    def _as_fed(self, index, tensor):
+        """Round an input as the file is fed."""
+        grid = self._grid(index)
+        if grid is None:
+            return tensor
+        # Callers of an 8-bit file round halves away from zero, as the reference kernels do; files
+        # with 16 bits take floats, and a kernel rounds them.
+        rounding = "reference" if grid.dtype == "INT8" else self._rounding
+        return _on_grid(tf.cast(tensor, tf.float32), grid, rounding)
+
+    def _grid(self, index):
+        """Return the grid that a tensor is stored on, None for floats."""
+        return self._numbers.grids.get(self._graph.plan.tensors.get(index, Float()))
+
+    def _value_of(self, index):
+        """Return a tensor in the form in which it is stored."""
+        if index not in self._values:
+            self._values[index] = _constant(self._graph, index, self._numbers.reals)
+        return self._values[index]
+
+    def _real(self, value):
+        """Return the real numbers of a tensor."""
+        if not isinstance(value, Integers):
+            return value
+        return dequantize(None, [value], [None], self._rounding)[0]
+
+    def _read(self, operation: Operation, position: int):
+        """Return an input in the form in which an operation reads it."""
+        index, place = operation.inputs[position], (operation.index, position)
+        if index < 0:
+            return None
+        if place in self._numbers.constants:
+            return self._numbers.constants[place]
+        value = self._value_of(index)
+        wanted = self._graph.plan.reads.get(place)
+        if wanted is None:
+            return value
+        key = index, wanted
+        if key not in self._converted:
+            grid = self._numbers.grids.get(wanted)
+            converted = self._real(value) if grid is None else _on_grid(value, grid, self._rounding)
+            self._converted[key] = converted
+        return self._converted[key]
+
+    def _computed(self, operation: Operation):
+        """Run one operation; return what it makes by its tensors."""
+        read = [self._read(operation, position) for position in range(len(operation.inputs))]
+        grids = [self._grid(index) for index in operation.outputs]
+        operation = completed(operation, self._graph.file.tensors)
+        made = compute_integers(operation, read, grids, self._kernels)
+        return {
+            index: value if grid is None else Integers(value, grid)
+            for index, value, grid in zip(operation.outputs, made, grids, strict=True)
+        }
+
+
+def _on_grid(value, grid, rounding):
+    """Bring real numbers, or integers of another grid, to a grid."""
+    return Integers(quantize(None, [value], [grid], rounding)[0], grid)
+
+
+def _constant(graph, index, constants):
+    """Return the value of a constant: the file's, unless it is given."""
+    if index in constants:
+        return constants[index]
+    return tf.constant(constant_value(graph.model, graph.file.tensors[index]))
+
+
+def _run_float(graph, weights, inputs) -> list:
+    """Compute what the float file does, with other weights."""
+    operands = graph.operands(weights)
+    constants = {index: d.compute(operands) for index, d in graph.derivations.items()}
+    values = dict(zip(graph.file.inputs, map(tf.constant, inputs), strict=True))
+
+    def value_of(index):
+        return values[index] if index in values else _constant(graph, index, constants)
+
+    for operation in graph.file.operations:
+        read = [None if index < 0 else value_of(index) for index in operation.inputs]
+        made = compute_float(completed(operation, graph.file.tensors), read)
+        values.update(zip(operation.outputs, made, strict=True))
+    return list(map(value_of, graph.file.outputs))
+
+
+def _missing_kernels(graph, kernels="xnnpack") -> bool:
+    """Tell whether operations of a graph cannot be run here, in float or on integers."""
+    plan = graph.plan
+    for operation in graph.file.operations:
+        real = any(index in plan.tensors for index in (*operation.inputs, *operation.outputs))
+        if real and operation.index not in plan.in_float:
+            there = has_integer_kernel(operation.name, plan.dtype, kernels)
+        else:
+            there = operation.name in FLOAT
+        if operation.custom or not there:
+            return True
+    return False

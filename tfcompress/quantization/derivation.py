@@ -106,18 +106,7 @@ def derive(
     model: TFLiteModel,
     output_axes: Mapping[str, tuple[int, ...]],
 ) -> dict[int, FoldedKernel | Derived]:
-    """Explain the float constants of a file.
-
-    Args:
-        traced: the model that the file was made of.
-        weights: the weights that it was made with, by the name of their placeholder.
-        model: the file.
-        output_axes: the axes of the output channels of kernels, by the name of their placeholder.
-
-    Returns:
-        How each constant of the main graph that depends on weights follows from them, by the
-        tensor's index. Others are literals: they do not depend on weights.
-    """
+    """Explain the float constants of a file."""
     found = _Explanations(traced, weights, model).found
     return found | _with_channels(traced, found, output_axes)
 
@@ -205,17 +194,18 @@ class _Explanations:
         for name in self._by_size.get(kernel.size, ()):
             value = self._values[name]
             nodes = self._nodes_with_kernel(name, _LINEAR[operation.name])
-            chains = [(node, before) for node in nodes for before in self._before(node)]
-            for node, before in chains:
+            for node, before in [(each, before) for each in nodes for before in self._before(each)]:
                 for order in _orders(value.shape, kernel.shape):
                     arranged = np.transpose(value, order).reshape(kernel.shape)
-                    explained = _Explained(name, tuple(order), arranged, axes, before)
-                    factor = explained.factor_to(kernel, self._values)
+                    factor = _factor_between(
+                        arranged, kernel, before.numbers(self._values)[0], axes
+                    )
                     if factor is None:
                         continue
                     for after in self._behind(node):
-                        if explained.gives(bias, factor, after, self._values):
-                            self._accept(operation, explained, after, bias)
+                        affine = before.numbers(self._values), after.numbers(self._values)
+                        if _gives_bias(arranged, bias, factor, *affine, axes):
+                            self._accept(operation, name, order, kernel.shape, axes, before, after)
                             return
 
     def _nodes_with_kernel(self, name, kinds):
@@ -278,53 +268,45 @@ class _Explanations:
             return None
         if operand not in self._values:
             return None
-        return _Step(node.op, operand), source.split(":")[0]
+        return (node.op, operand), source.split(":")[0]
 
-    def _accept(self, operation, explained, after, bias):
+    def _accept(self, operation, name, order, shape, axes, before, after):
         """Note the explanation of a kernel and of its bias."""
-        name, order, (axis, inputs) = explained.name, explained.order, explained.axes
-        before, shape = explained.before, explained.arranged.shape
+        (axis, inputs), rank = axes, len(shape)
         needs = tuple(dict.fromkeys((*before.operands, *after.operands)))
-        scaled = any(step.kind in ("Mul", "RealDiv") for step in (*before.steps, *after.steps))
+        scaled = any(kind in ("Mul", "RealDiv") for kind, _ in (*before.steps, *after.steps))
 
         def folded_factor(operands):
             return after.computed(operands)[0] * before.computed(operands)[0]
 
-        kernel = FoldedKernel(
-            name,
-            self._copied_from(name),
-            order,
-            shape,
-            axis,
-            folded_factor if scaled else None,
-            needs if scaled else (),
-        )
-        if before.is_one_number(self._values):
-            self.found[operation.inputs[_KERNEL_INPUT]] = kernel
-        else:  # the weights of a channel are scaled apart: they have other integers then
+        def along_outputs(vector):
+            return tf.broadcast_to(vector, [shape[axis]])
 
-            def rescaled_kernel(operands):
-                scale = before.computed(operands)[0]
-                by_input = tf.reshape(scale, _along(inputs, len(shape)))
-                by_output = tf.reshape(
-                    tf.broadcast_to(after.computed(operands)[0], [shape[axis]]),
-                    _along(axis, len(shape)),
-                )
-                return kernel.arranged(operands[name]) * by_input * by_output
+        copied = self._copied_from(name)
+        factor = (folded_factor, needs) if scaled else ()
+        kernel = FoldedKernel(name, copied, tuple(order), shape, axis, *factor)
 
-            self.found[operation.inputs[_KERNEL_INPUT]] = Derived((name, *needs), rescaled_kernel)
-        if bias is None:
-            return
-        others = [other for other in range(len(shape)) if other != axis]
+        def rescaled_kernel(operands):
+            by_input = tf.reshape(before.computed(operands)[0], _along(inputs, rank))
+            by_output = along_outputs(after.computed(operands)[0])
+            by_output = tf.reshape(by_output, _along(axis, rank))
+            return kernel.arranged(operands[name]) * by_input * by_output
 
         def folded_bias(operands):
             scale, shift = after.computed(operands)
             if before.steps:
-                offset = tf.reshape(before.computed(operands)[1], _along(inputs, len(shape)))
+                offset = tf.reshape(before.computed(operands)[1], _along(inputs, rank))
+                others = [other for other in range(rank) if other != axis]
                 shift += tf.reduce_sum(kernel.arranged(operands[name]) * offset, others) * scale
-            return tf.reshape(tf.broadcast_to(shift, [shape[axis]]), bias.shape)
+            return tf.reshape(along_outputs(shift), bias.shape)
 
-        self.found[operation.inputs[_BIAS_INPUT]] = Derived((name, *needs), folded_bias)
+        if np.size(before.numbers(self._values)[0]) == 1:
+            self.found[operation.inputs[_KERNEL_INPUT]] = kernel
+        else:  # the weights of a channel are scaled apart: they have other integers then
+            self.found[operation.inputs[_KERNEL_INPUT]] = Derived((name, *needs), rescaled_kernel)
+        bias = self._constant(operation, _BIAS_INPUT)
+        if bias is not None:
+            self.found[operation.inputs[_BIAS_INPUT]] = Derived((name, *needs), folded_bias)
 
     def _copied_from(self, name):
         """Name the weights that an operand is copied from; none if it computes anything."""
@@ -355,86 +337,64 @@ class _Explanations:
                 for order in _orders(operand.shape, value.shape):
                     arranged = np.transpose(changed, order).reshape(value.shape)
                     if np.abs(arranged - value).max(initial=0.0) <= _SAME * largest:
-                        self.found[tensor.index] = self._plain(
-                            name, tuple(order), value.shape, form
-                        )
+                        self.found[tensor.index] = self._plain(name, order, value.shape, form)
                         return
 
     def _plain(self, name, order, shape, form):
         """Return the explanation of a constant by one operand."""
+        kernel = FoldedKernel(name, self._copied_from(name), tuple(order), shape, len(shape) - 1)
         if form == "equal" and len(shape) > 1:
-            return FoldedKernel(name, self._copied_from(name), order, shape, len(shape) - 1)
+            return kernel
         change = _FORMS[form]
-
-        def compute(operands):
-            return tf.reshape(tf.transpose(change(operands[name]), order), shape)
-
-        return Derived((name,), compute)
+        return Derived((name,), lambda operands: kernel.arranged(change(operands[name])))
 
 
 _FORMS = {"equal": lambda x: x, "negated": lambda x: -x, "inverted": lambda x: 1.0 / x}
 
 
-@dataclasses.dataclass(frozen=True)
-class _Explained:
-    """An operand in the order of a file's kernel, and the affine operations before it.
+def _factor_between(arranged, kernel, scale, axes) -> np.ndarray | None:
+    """Return the factor per output channel between two kernels; None if there is none.
 
-    Attributes:
-        name: of the operand.
-        order: the transposition to the file's order.
-        arranged: its values in the file's order and shape.
-        axes: the axes of the output and of the input channels.
-        before: what is done to the inputs.
+    The first is scaled before, by one number or one per input channel.
     """
-
-    name: str
-    order: tuple[int, ...]
-    arranged: np.ndarray
-    axes: tuple[int, int]
-    before: "_Affine"
-
-    def factor_to(self, kernel, values) -> np.ndarray | None:
-        """Return the factor per output channel that makes it a kernel; None if none does."""
-        scale, _ = self.before.numbers(values)
-        axis, inputs = self.axes
-        if np.size(scale) not in (1, self.arranged.shape[inputs]):
+    axis, inputs = axes
+    if np.size(scale) not in (1, arranged.shape[inputs]):
+        return None
+    found = arranged * np.reshape(scale, _along(inputs, kernel.ndim))
+    found, wanted = (
+        np.moveaxis(x, axis, 0).reshape(kernel.shape[axis], -1) for x in (found, kernel)
+    )
+    largest = np.abs(wanted).max()
+    for rows in (slice(0, 1), slice(None)):  # most are told from their first channel
+        some = wanted[rows]
+        places = np.arange(len(some)), np.argmax(np.abs(some), axis=1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            factor = some[places] / found[rows][places]
+        if not np.isfinite(factor).all():
             return None
-        found = self.arranged * np.reshape(scale, _along(inputs, kernel.ndim))
-        found, wanted = (
-            np.moveaxis(x, axis, 0).reshape(kernel.shape[axis], -1) for x in (found, kernel)
-        )
-        largest = np.abs(wanted).max()
-        for rows in (slice(0, 1), slice(None)):  # most are told from their first channel
-            some = wanted[rows]
-            places = np.arange(len(some)), np.argmax(np.abs(some), axis=1)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                factor = some[places] / found[rows][places]
-            if not np.isfinite(factor).all():
-                return None
-            if np.abs(found[rows] * factor[:, None] - some).max() > _SAME * largest:
-                return None
-        return factor
+        if np.abs(found[rows] * factor[:, None] - some).max() > _SAME * largest:
+            return None
+    return factor
 
-    def gives(self, bias, factor, after: "_Affine", values) -> bool:
-        """Tell whether affine operations behind give the factor and the bias."""
-        channels = len(factor)
-        scale, shift = after.numbers(values)
-        _, offset = self.before.numbers(values)
-        if np.size(scale) not in (1, channels) or np.size(shift) not in (1, channels):
-            return False
-        if np.abs(np.ravel(scale) - factor).max() > _SAME * np.abs(factor).max():
-            return False
-        axis, inputs = self.axes
-        if np.size(offset) not in (1, self.arranged.shape[inputs]):
-            return False
-        moved = self.arranged * np.reshape(offset, _along(inputs, self.arranged.ndim))
-        others = tuple(other for other in range(moved.ndim) if other != axis)
-        found = moved.sum(others) * np.ravel(scale) + np.ravel(shift)
-        wanted = np.zeros(channels) if bias is None else bias.ravel()
-        if wanted.size != channels:
-            return False
-        size = max(np.abs(wanted).max(), _SAME * np.abs(self.arranged).max())
-        return bool(np.abs(found - wanted).max() <= 10 * _SAME * size)
+
+def _gives_bias(arranged, bias, factor, before, after, axes) -> bool:
+    """Tell whether affine operations before and behind a kernel give its factor and the bias."""
+    (_, offset), (scale, shift), (axis, inputs) = before, after, axes
+    channels = len(factor)
+    if np.size(scale) not in (1, channels) or np.size(shift) not in (1, channels):
+        return False
+    if np.abs(np.ravel(scale) - factor).max() > _SAME * np.abs(factor).max():
+        return False
+    if np.size(offset) not in (1, arranged.shape[inputs]):
+        return False
+    moved = arranged * np.reshape(offset, _along(inputs, arranged.ndim))
+    others = tuple(other for other in range(moved.ndim) if other != axis)
+    found = moved.sum(others) * np.ravel(scale) + np.ravel(shift)
+    wanted = np.zeros(channels) if bias is None else bias.ravel()
+    if wanted.size != channels:
+        return False
+    size = max(np.abs(wanted).max(), _SAME * np.abs(arranged).max())
+    return bool(np.abs(found - wanted).max() <= 10 * _SAME * size)
 
 
 def _channel_axes(operation: Operation, rank: int) -> tuple[int, int]:
@@ -454,44 +414,33 @@ def _along(axis: int, rank: int) -> list[int]:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Step:
-    """One affine operation: its type and its operand."""
-
-    kind: str
-    operand: str
-
-
-@dataclasses.dataclass(frozen=True)
 class _Affine:
-    """Affine operations in a row."""
+    """Affine operations in a row, each a type and the name of its operand."""
 
-    steps: tuple[_Step, ...]
+    steps: tuple[tuple[str, str], ...]
 
     @property
     def operands(self):
         """The names of the operands."""
-        return tuple(step.operand for step in self.steps)
-
-    def is_one_number(self, values) -> bool:
-        """Tell whether all channels are scaled alike."""
-        return np.size(self.numbers(values)[0]) == 1
+        return tuple(operand for _, operand in self.steps)
 
     def numbers(self, values):
-        """Return (scale, shift), float arrays of one number or one per channel."""
+        """Return (scale, shift), float arrays of one number or one per channel; else no numbers."""
         scale, shift = np.float64(1.0), np.float64(0.0)
-        for step in self.steps:
-            c = np.ravel(values[step.operand]).astype(np.float64)
-            if len({np.size(scale), np.size(shift), c.size} - {1}) > 1:
-                return np.full(0, np.nan), np.full(0, np.nan)
-            scale, shift = _applied(step.kind, scale, shift, c)
+        try:
+            for kind, operand in self.steps:
+                c = np.ravel(values[operand]).astype(np.float64)
+                scale, shift = _applied(kind, scale, shift, c)
+                np.broadcast(scale, shift, c)
+        except ValueError:  # channels of two kinds
+            return np.full(0, np.nan), np.full(0, np.nan)
         return scale, shift
 
     def computed(self, operands):
         """Return (scale, shift) as float32 tensors of the same shapes."""
         scale, shift = tf.constant(1.0), tf.constant(0.0)
-        for step in self.steps:
-            c = tf.reshape(operands[step.operand], [-1])
-            scale, shift = _applied(step.kind, scale, shift, c)
+        for kind, operand in self.steps:
+            scale, shift = _applied(kind, scale, shift, tf.reshape(operands[operand], [-1]))
         return scale, shift
 
 

@@ -31,20 +31,7 @@ class ConversionError(RuntimeError):
 def float_file(
     traced: TracedModel, weights: Mapping[str, np.ndarray], batch_size: int | None = 1
 ) -> bytes:
-    """Convert a traced model to a float .tflite file without signatures.
-
-    Args:
-        traced: the model.
-        weights: the value of each weight, by its placeholder's name.
-        batch_size: the batch size that the file is fixed to; ``None`` for a free one.
-
-    Returns:
-        The flatbuffer; its inputs and outputs have the order of the model's.
-
-    Raises:
-        ConversionError: TFLite lacks an operation, or the converter refuses the model for another
-            reason.
-    """
+    """Convert a traced model to a float .tflite file without signatures."""
     definition = _with_constants(traced, weights, batch_size)
     with _silence():
         try:

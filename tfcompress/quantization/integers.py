@@ -1,9 +1,10 @@
-"""The numbers that a plan asks for: grids from ranges, integers from weights.
+"""The numbers that a plan asks for: grids from ranges, integers from weights, and the filled file.
 
 All is computed by TensorFlow, from tensors: in the graph of a prediction, where ranges and weights
 are variables, and once for a file. Both so have the same integers, to the last one.
 """
 
+import collections
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -19,11 +20,13 @@ from tfcompress.quantization.arithmetic.fake_quantization import (
 from tfcompress.quantization.arithmetic.masks import ADDED_MASK, MASKED, without_masks
 from tfcompress.quantization.deployed_graph import DeployedGraph
 from tfcompress.quantization.derivation import FoldedKernel
-from tfcompress.quantization.kernels.grids import Grid, Integers
-from tfcompress.quantization.lstm_numbers import cell_grid
-from tfcompress.quantization.plan import (
+from tfcompress.quantization.kernels.grids import Grid, Integers, integer_range
+from tfcompress.quantization.kernels.lstm import cell_grid
+from tfcompress.quantization.kernels.requantization import traced_once
+from tfcompress.quantization.planning import (
     CellState,
     Fixed,
+    Float,
     KernelNumbers,
     Learned,
     Numbers,
@@ -32,8 +35,12 @@ from tfcompress.quantization.plan import (
 )
 from tfcompress.quantization.weights import RoundedKernel
 from tfcompress.tflite.constants import constant_value
+from tfcompress.tflite.filling import FUSED_LSTM, Filling, Storage, inner_storages
+from tfcompress.tflite.operations import accepts_scales
 
 _LARGEST_BIAS = {"INT32": 2**31 - 1, "INT64": 2**47}
+_FLOAT = Storage("FLOAT32")
+_BYTES = {"INT8": np.int8, "INT16": np.int16, "INT4": np.int8, "INT2": np.int8}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,14 +81,7 @@ class GraphIntegers:
 
 
 def computed(make: Callable[[], GraphIntegers]) -> GraphIntegers:
-    """Compute numbers now, as a graph would, down to the last bit.
-
-    Args:
-        make: returns the numbers as tensors of a graph.
-
-    Returns:
-        The numbers as eager tensors.
-    """
+    """Compute numbers now, as a graph would, down to the last bit."""
     return compiled(make)()
 
 
@@ -123,15 +123,6 @@ class TrainedKernel:
 def range_grid(smallest, largest, dtype: str, symmetric: bool) -> Grid:
     """Make the grid of a range, as fake quantization rounds to it in training.
 
-    Args:
-        smallest: float32 scalar or tensor, at most 0.
-        largest: float32 tensor of the same shape, at least 0.
-        dtype: "INT8" or "INT16".
-        symmetric: whether the zero point is 0; always so with 16 bits.
-
-    Returns:
-        The grid.
-
     Example:
     >>> grid = range_grid(tf.constant(-1.0), tf.constant(1.55), "INT8", symmetric=False)
     >>> round(float(grid.scale), 6), int(grid.zero_point)
@@ -151,38 +142,58 @@ def range_grid(smallest, largest, dtype: str, symmetric: bool) -> Grid:
 def nearest_integers(values, bits: int, axis: int | None) -> Integers:
     """Round weights to a symmetric grid without its lowest integer.
 
-    Args:
-        values: float32 tensor.
-        bits: of the integers, 2 to 8.
-        axis: the axis along which each index has a scale, None for one scale.
-
-    Returns:
-        The integers.
-
     Example:
     >>> nearest_integers(tf.constant([[1.0, -0.3]]), bits=2, axis=None).values.numpy()
     array([[ 1., -0.]], dtype=float32)
     """
+    integers, scale = _nearest(values, bits=bits, axis=axis)
+    integers.set_shape(values.shape)
+    scale.set_shape([] if axis is None else [values.shape[axis]])
+    return Integers(integers, Grid(scale, tf.constant(0), f"INT{bits}", axis or 0))
+
+
+@traced_once
+def _nearest(values, bits, axis):
+    """Return the integers and the scales of ``nearest_integers``."""
     limit_axes = [other for other in range(len(values.shape)) if other != axis]
     limit = tf.reduce_max(tf.abs(values), limit_axes, keepdims=True)
     limit = tf.where(limit < SMALLEST_RANGE, RANGE_OF_ZEROS, limit)
     scale = tf.math.divide_no_nan(limit, 2.0 ** (bits - 1) - 1.0)
     integers = tf.round(tf.math.divide_no_nan(values, scale))
-    scale = tf.reshape(scale, [-1] if axis is not None else [])
-    return Integers(integers, Grid(scale, tf.constant(0), _integer_type(bits), axis or 0))
+    return integers, tf.reshape(scale, [-1] if axis is not None else [])
+
+
+@traced_once
+def _on_trained_steps(real, scale, *factor, bits, axis):
+    """Round a kernel to steps that were trained, then scale it by the factors of its channels."""
+    shape = [-1 if other == axis else 1 for other in range(len(real.shape))]
+    if axis is not None:
+        scale = tf.broadcast_to(scale, [tf.shape(real)[axis]])
+    levels = 2.0 ** (bits - 1) - 1.0
+    integers = tf.round(tf.math.divide_no_nan(real, tf.reshape(scale, shape)))
+    integers = tf.clip_by_value(integers, -levels, levels)
+    if factor:
+        factor = tf.broadcast_to(tf.reshape(factor[0], [-1]), tf.shape(scale))
+        integers *= tf.reshape(tf.sign(factor), shape)
+        scale *= tf.abs(factor)
+        vanishing = scale * levels < SMALLEST_RANGE
+        scale = tf.where(vanishing, RANGE_OF_ZEROS / levels, scale)
+        integers = tf.where(tf.reshape(vanishing, shape), 0.0, integers)
+    return integers, scale if axis is not None else tf.reshape(scale, [])
+
+
+@traced_once
+def _in_units(real, scale, other, dtype):
+    """Round a bias to the unit of the sums that it is added to; return that, too."""
+    unit = scale * other
+    steps = tf.math.divide_no_nan(tf.cast(real, tf.float64), tf.cast(unit, tf.float64))
+    limit = _LARGEST_BIAS[dtype]
+    steps = tf.clip_by_value(tf.round(steps), -limit, limit)
+    return tf.cast(steps, tf.int32 if dtype == "INT32" else tf.int64), unit
 
 
 def integers_on(values, scales: Sequence[float], bits: int, axis: int | None) -> Integers:
     """Round weights to steps that are known.
-
-    Args:
-        values: float32 tensor.
-        scales: the steps, one, or one for each index along ``axis``.
-        bits: of the integers, 2 to 8.
-        axis: the axis that the steps run along, None for one step.
-
-    Returns:
-        The integers, without the lowest that the bits can hold.
 
     Example:
     >>> integers_on(tf.constant([[1.0, -0.3]]), [0.25], bits=8, axis=None).values.numpy()
@@ -216,17 +227,12 @@ def integers_of(
     return _Filler(graph, ranges, weights, trained or {}).integers()
 
 
-def _integer_type(bits):
-    """Name the type of a kernel's integers."""
-    return f"INT{bits}"
-
-
 class _Filler:
     """Computes the numbers of one graph."""
 
     def __init__(self, graph, ranges, weights, trained):
         self._graph, self._plan = graph, graph.plan
-        self._file = graph.model.subgraphs[0]
+        self._file = graph.file
         self._ranges = ranges
         self._operands, self._trained = {}, {}
         if weights is not None:
@@ -240,7 +246,7 @@ class _Filler:
         halves = {}
         for place, numbers in plan.kernels.items():
             if numbers.bits == 16:
-                halves[place] = tf.cast(self._real(self._index(place)), tf.float16)
+                halves[place] = tf.cast(self._real(self._graph.tensor_at(place)), tf.float16)
             else:
                 self._constants[place] = self._kernel(place, numbers)
         for place, numbers in plan.constants.items():
@@ -249,21 +255,15 @@ class _Filler:
             self._constants[place] = self._bias(place, data, kernel)
         for numbers in [*plan.tensors.values(), *plan.reads.values()]:
             self._grid(numbers)
+        made = {*self._constants, *halves}
         left = {
             i
             for operation in self._file.operations
             for position, i in enumerate(operation.inputs)
-            if i >= 0
-            and (operation.index, position) not in self._constants
-            and (operation.index, position) not in halves
+            if (operation.index, position) not in made
         }
         reals = {index: self._real(index) for index in self._graph.derivations if index in left}
         return GraphIntegers(self._grids, self._constants, halves, reals)
-
-    def _index(self, place):
-        """Return the tensor at a place."""
-        operation, position = place
-        return self._file.operations[operation].inputs[position]
 
     def _real(self, index):
         """Return the real values of a constant."""
@@ -279,9 +279,8 @@ class _Filler:
                 scales, zero_points = self._learned
                 grid = Grid(scales[numbers.row], zero_points[numbers.row], self._plan.dtype)
             elif isinstance(numbers, Fixed):
-                grid = Grid(
-                    tf.constant(numbers.scale), tf.constant(numbers.zero_point), self._plan.dtype
-                )
+                ends = map(tf.constant, (numbers.scale, numbers.zero_point))
+                grid = Grid(*ends, self._plan.dtype)
             elif isinstance(numbers, CellState):
                 grid = cell_grid(*tf.unstack(self._ranges[numbers.row]))
             elif isinstance(numbers, OfTable):
@@ -294,16 +293,15 @@ class _Filler:
     @functools.cached_property
     def _learned(self):
         """The scales and the zero points of all learned grids, made at once."""
-        grid = range_grid(
-            self._ranges[:, 0], self._ranges[:, 1], self._plan.dtype, self._plan.symmetric
-        )
+        ends = self._ranges[:, 0], self._ranges[:, 1]
+        grid = range_grid(*ends, self._plan.dtype, self._plan.symmetric)
         zero_points = tf.broadcast_to(grid.zero_point, tf.shape(grid.scale))
         count = self._ranges.shape[0]
         return tf.unstack(grid.scale, count), tf.unstack(zero_points, count)
 
     def _kernel(self, place, numbers: KernelNumbers) -> Integers:
         """Return the integers of a kernel, those that were trained where that is so."""
-        index = self._index(place)
+        index = self._graph.tensor_at(place)
         derivation = self._graph.derivations.get(index)
         trained = self._trained_of(derivation)
         if trained is not None and trained.kernel.scheme.weight_bits == numbers.bits:
@@ -326,46 +324,28 @@ class _Filler:
     def _trained_kernel(self, derivation, numbers, scale):
         """Round a kernel with the step sizes that were trained, in the order of the file."""
         real = derivation.arranged(self._operands[derivation.operand])
-        shape = [-1 if axis == numbers.axis else 1 for axis in range(len(derivation.shape))]
-        if numbers.axis is not None:
-            scale = tf.broadcast_to(scale, [derivation.shape[numbers.axis]])
-        levels = 2.0 ** (numbers.bits - 1) - 1.0
-        integers = tf.round(tf.math.divide_no_nan(real, tf.reshape(scale, shape)))
-        integers = tf.clip_by_value(integers, -levels, levels)
-        if derivation.factor is not None:
-            factor = tf.broadcast_to(
-                tf.reshape(derivation.factor(self._operands), [-1]), tf.shape(scale)
-            )
-            integers *= tf.reshape(tf.sign(factor), shape)
-            scale *= tf.abs(factor)
-            vanishing = scale * levels < SMALLEST_RANGE
-            scale = tf.where(vanishing, RANGE_OF_ZEROS / levels, scale)
-            integers = tf.where(tf.reshape(vanishing, shape), 0.0, integers)
-        if numbers.axis is None:
-            scale = tf.reshape(scale, [])
-        grid = Grid(scale, tf.constant(0), _integer_type(numbers.bits), numbers.axis or 0)
+        factor = () if derivation.factor is None else (derivation.factor(self._operands),)
+        integers, scale = _on_trained_steps(
+            real, scale, *factor, bits=numbers.bits, axis=numbers.axis
+        )
+        integers.set_shape(derivation.shape)
+        scale.set_shape([] if numbers.axis is None else [derivation.shape[numbers.axis]])
+        grid = Grid(scale, tf.constant(0), f"INT{numbers.bits}", numbers.axis or 0)
         return Integers(integers, grid)
 
     def _constant(self, place, numbers: Numbers | None) -> Integers:
         """Return a constant on a grid that it shares, or on one of its own values."""
-        index = self._index(place)
-        real = self._real(index)
-        if numbers is None:
-            real = self._without_masks(index, real)
+        index = self._graph.tensor_at(place)
+        real, margin = self._real(index), self._graph.margins.get(index)
+        if numbers is None and margin is not None:
+            real = without_masks(real, margin)
+        elif numbers is None:
+            real = tf.where(real < MASKED, ADDED_MASK, real)
         grid = self._own_grid(real) if numbers is None else self._grid(numbers)
-        lowest, highest = (-128, 127) if grid.dtype == "INT8" else (-32768, 32767)
         steps = tf.round(tf.math.divide_no_nan(real, grid.scale))
-        steps = tf.clip_by_value(
-            steps + tf.cast(grid.zero_point, tf.float32), float(lowest), float(highest)
-        )
-        return Integers(steps, grid)
-
-    def _without_masks(self, index, real):
-        """Replace the masks in a constant by numbers that its grid can hold beside the others."""
-        margin = self._graph.margins.get(index)
-        if margin is not None:
-            return without_masks(real, margin)
-        return tf.where(real < MASKED, ADDED_MASK, real)
+        steps += tf.cast(grid.zero_point, tf.float32)
+        ends = map(float, integer_range(grid.dtype))
+        return Integers(tf.clip_by_value(steps, *ends), grid)
 
     def _own_grid(self, real):
         """Return the grid that holds a constant's own values."""
@@ -381,32 +361,89 @@ class _Filler:
         """Return a bias in the unit of the sums that it is added to."""
         operation = self._file.operations[data[0]]
         grid = self._grid(self._plan.form(operation, data[1]))
-        weights = (
-            self._constants[kernel].grid
-            if kernel in self._constants
-            else self._grid(self._plan.form(operation, kernel[1]))
-        )
-        unit = grid.scale * weights.scale
+        if kernel in self._constants:
+            weights = self._constants[kernel].grid
+        else:
+            weights = self._grid(self._plan.form(operation, kernel[1]))
         dtype = "INT32" if self._plan.dtype == "INT8" else "INT64"
-        real = tf.cast(self._real(self._index(place)), tf.float64)
-        steps = tf.round(tf.math.divide_no_nan(real, tf.cast(unit, tf.float64)))
-        limit = _LARGEST_BIAS[dtype]
-        steps = tf.clip_by_value(steps, -limit, limit)
-        values = tf.cast(steps, tf.int32 if dtype == "INT32" else tf.int64)
+        real = self._real(self._graph.tensor_at(place))
+        values, unit = _in_units(real, grid.scale, weights.scale, dtype=dtype)
+        values.set_shape(real.shape)
+        unit.set_shape(weights.scale.shape)
         return Integers(values, Grid(unit, tf.constant(0), dtype))
 
 
-def plan_ranges(graph: DeployedGraph, ranges):
-    """Arrange the ranges of a placement in the rows of a plan.
+def filling_of(graph: DeployedGraph, numbers: GraphIntegers) -> Filling:
+    """Describe how the main graph of a file is filled with its numbers.
 
-    Args:
-        graph: the graph.
-        ranges: float32 tensor (rows of the placement, 2).
-
-    Returns:
-        float32 tensor (rows of the plan, 2).
+    Raises:
+        ValueError: a kernel cannot compute between the scales of its inputs and its output; names
+            the layer.
     """
-    rows = np.asarray(graph.placement_rows, np.int32)
-    if not rows.size:
-        return tf.zeros((0, 2))
-    return tf.gather(ranges, rows)
+    plan, file = graph.plan, graph.file
+    _require_computable_scales(graph, numbers)
+    grids = {
+        form: Storage(grid.dtype, (float(grid.scale),), (int(grid.zero_point),))
+        for form, grid in numbers.grids.items()
+    }
+    storages = {(0, index): grids[form] for index, form in plan.tensors.items() if form in grids}
+    reads = {
+        (0, *place): _FLOAT if isinstance(form, Float) else grids[form]
+        for place, form in plan.reads.items()
+    }
+    for index, value in numbers.reals.items():
+        storages[0, index] = Storage("FLOAT32", values=value.numpy())
+    for place, half in numbers.halves.items():
+        storages[0, graph.tensor_at(place)] = Storage("FLOAT16", values=half.numpy())
+        reads[0, *place] = _FLOAT
+    readers = collections.Counter(i for operation in file.operations for i in operation.inputs)
+    readers.update(file.outputs)
+    by_tensor = collections.defaultdict(dict)
+    for place in sorted(numbers.constants):
+        form = _of_integers(numbers.constants[place])
+        by_tensor[graph.tensor_at(place)][0, *place] = form
+    for index, forms in by_tensor.items():
+        first, *others = forms.values()
+        if len(forms) == readers[index] and all(
+            form.key == first.key and np.array_equal(form.values, first.values) for form in others
+        ):
+            storages[0, index] = first
+        else:
+            reads |= forms
+    intermediates = {
+        (0, operation.index): inner_storages(storages[0, operation.outputs[0]])
+        for operation in file.operations
+        if operation.name == FUSED_LSTM and (0, operation.outputs[0]) in storages
+    }
+    return Filling(storages, reads, intermediates=intermediates)
+
+
+def _of_integers(integers: Integers) -> Storage:
+    """Return the form of a constant."""
+    values, grid = np.asarray(integers.values), integers.grid
+    scales = np.ravel(np.asarray(grid.scale, np.float32))
+    zero_points = np.full(scales.size, int(grid.zero_point), np.int64)
+    dtype = _BYTES.get(grid.dtype, values.dtype)
+    return Storage(grid.dtype, scales, zero_points, grid.axis, values.astype(dtype))
+
+
+def _require_computable_scales(graph, numbers) -> None:
+    """Check that no kernel would end the process that runs the file, because of its scales."""
+    plan = graph.plan
+    for operation in graph.file.operations:
+        output = numbers.grids.get(plan.tensors.get(next(iter(operation.outputs), -1)))
+        if output is None:
+            continue
+        read = []
+        for position, index in enumerate(operation.inputs):
+            constant = numbers.constants.get((operation.index, position))
+            grid = constant.grid if constant else numbers.grids.get(plan.form(operation, position))
+            if index >= 0 and grid is not None and not np.ndim(grid.scale):
+                read.append(float(grid.scale))
+        if read and not accepts_scales(operation.name, plan.dtype, read, float(output.scale)):
+            raise ValueError(
+                f"Layer {graph.layer_of(operation.index)!r} computes {operation.name} from numbers "
+                f"with steps of {max(read):.3g} to one of {float(output.scale):.3g}, which its "
+                "kernel cannot: it would end the program that runs the file. Keep its inputs in "
+                "the range of its output, with a clip for instance."
+            )

@@ -18,16 +18,7 @@ LayerSchemes = Mapping[str, Scheme | None]
 def resolve_schemes(
     model: keras.Model, scheme: Scheme, layers: LayerSelector = None
 ) -> dict[str, Scheme | None]:
-    """Find out what each layer computes with.
-
-    Args:
-        model: a built Keras model.
-        scheme: the numerics, with overrides for some layers.
-        layers: the layers that are quantized; see ``select_layers``. Others that have kernels stay
-            in float.
-
-    Returns:
-        The scheme of each layer by its path; ``None`` for a layer that computes in float.
+    """Find out what each layer computes with: its scheme by its path, None for floats.
 
     Raises:
         TypeError: ``layers`` is not a selector.
@@ -73,6 +64,7 @@ def float_paths(schemes: LayerSchemes) -> list[str]:
 
 
 def _require_kernels_for_4_bits(model, schemes):
+    """Check that no layer is to have 4-bit weights for which there is no kernel."""
     wanting = [
         path
         for path, layer in walk_layers(model)
@@ -94,6 +86,7 @@ def _left_out(model, layers):
 
 
 def _with_sublayers(paths, chosen):
+    """List the paths of chosen layers and of those inside them."""
     return [
         path
         for path in paths

@@ -26,14 +26,10 @@ _NOT_MASKED = frozenset({"BATCH_MATMUL", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_
 
 
 def score_margins(model: TFLiteModel) -> Mapping[int, float]:
-    """Find the tensors of a file's main graph that may hold masked scores.
+    """Find the tensors of a file's main graph that may hold masked scores, by their index.
 
-    Args:
-        model: the file.
-
-    Returns:
-        How far below the scores that count a mask has to lie, by the tensor's index; constants
-        that are added to scores among them.
+    For each it says how far below the scores that count a mask has to lie. Constants that are added
+    to scores are among them.
     """
     graph = model.subgraphs[0]
     readers: dict[int, list[tuple[Operation, int]]] = {}

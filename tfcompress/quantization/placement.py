@@ -1,9 +1,19 @@
-"""Where training rounds a model, as data that is saved with it."""
+"""Where training rounds a model: the quantization points, as data that is saved with it."""
 
 import dataclasses
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+import keras
 
 from tfcompress.keras_graph.hooks import HookPoint
 from tfcompress.keras_graph.inner_tensors import is_inner_role
+from tfcompress.keras_graph.selection import walk_layers
+from tfcompress.quantization.planning import Fixed, Plan
+from tfcompress.tflite.model import Subgraph
+
+
+class PlacementError(ValueError):
+    """Layers of a model cannot be given the ranges that integer arithmetic needs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -11,7 +21,7 @@ class Placement:
     """Where a model's ranges belong.
 
     Attributes:
-        learnt: points whose range is learned in training, in the order of the model.
+        learned: points whose range is learned in training, in the order of the model.
         fixed: points whose range the operation defines, as (point, (smallest, largest)) pairs.
         shared: points that have the range of a learned point, as (point, learned point) pairs: what
             enters a concatenation has one scale with what leaves it.
@@ -21,7 +31,7 @@ class Placement:
             ``score_margins``.
     """
 
-    learnt: tuple[HookPoint, ...]
+    learned: tuple[HookPoint, ...]
     fixed: tuple[tuple[HookPoint, tuple[float, float]], ...]
     shared: tuple[tuple[HookPoint, HookPoint], ...] = ()
     beside_float: tuple[str, ...] = ()
@@ -31,15 +41,20 @@ class Placement:
     def rows(self) -> dict[HookPoint, int]:
         """Number the ranges that are learned, by each point that has one of them.
 
-        Returns:
-            For every learned and shared point the place of its range among ``learnt``.
-
         Example:
         >>> Placement((HookPoint("a"),), (), ((HookPoint("b"), HookPoint("a")),)).rows()
         {HookPoint(path='a', ...): 0, HookPoint(path='b', ...): 0}
         """
-        rows = {point: row for row, point in enumerate(self.learnt)}
+        rows = {point: row for row, point in enumerate(self.learned)}
         return rows | {point: rows[owner] for point, owner in self.shared}
+
+    def rows_of_plan(self, plan: Plan, points: Mapping[int, HookPoint]) -> tuple[int, ...]:
+        """Tell the row of the ranges for each row of a plan; -1 where no point has one."""
+        rows = self.rows()
+        return tuple(
+            next((rows[points[i]] for i in members if points.get(i) in rows), -1)
+            for members in plan.rows
+        )
 
     def needs_graph(self) -> bool:
         """Tell whether a point lies inside a call, where tensors are seen in graphs alone."""
@@ -49,7 +64,7 @@ class Placement:
     def get_config(self) -> dict:
         """Return the placement as plain data."""
         return {
-            "learnt": [dataclasses.astuple(point) for point in self.learnt],
+            "learned": [dataclasses.astuple(point) for point in self.learned],
             "fixed": [[dataclasses.astuple(point), list(ends)] for point, ends in self.fixed],
             "shared": [[dataclasses.astuple(point) for point in pair] for pair in self.shared],
             "beside_float": list(self.beside_float),
@@ -59,13 +74,88 @@ class Placement:
 
     @classmethod
     def from_config(cls, config: dict) -> "Placement":
-        """Build a placement from ``get_config``'s data."""
-        shared = config.get("shared", ())  # absent from early files
+        """Build a placement from ``get_config``'s data, of this version or an earlier one."""
+        learned = config["learnt"] if "learnt" in config else config["learned"]
         return cls(
-            tuple(HookPoint(*point) for point in config["learnt"]),
+            tuple(HookPoint(*point) for point in learned),
             tuple((HookPoint(*point), tuple(ends)) for point, ends in config["fixed"]),
-            tuple((HookPoint(*point), HookPoint(*owner)) for point, owner in shared),
+            tuple((HookPoint(*p), HookPoint(*owner)) for p, owner in config.get("shared", ())),
             tuple(config.get("beside_float", ())),
             tuple(config.get("rewritten", ())),
             tuple((HookPoint(*point), margin) for point, margin in config.get("scores", ())),
         )
+
+
+def place_points(
+    model: keras.Model,
+    file: Subgraph,
+    plan: Plan,
+    points: Mapping[int, HookPoint],
+    repeats: Mapping[HookPoint, HookPoint],
+    beside_float: Sequence[str],
+    rewritten: Sequence[str],
+) -> Placement:
+    """Turn the points of a file's tensors into the places where training rounds.
+
+    Args:
+        model: the Keras model.
+        file: the main graph of its file.
+        plan: the numbers of its tensors.
+        points: where the model hands out the tensors that kernels round, by their index.
+        repeats: for points whose tensor the file computes once for another point, that point.
+        beside_float: see ``Placement``.
+        rewritten: likewise.
+
+    Returns:
+        The placement.
+    """
+    learned: dict[HookPoint, None] = {}
+    fixed: dict[HookPoint, tuple[float, float]] = {}
+    for index in [*file.inputs, *(i for o in file.operations for i in o.outputs)]:
+        if index in points and isinstance(numbers := plan.tensors[index], Fixed):
+            ends = (-128, 127) if plan.dtype == "INT8" else (-32767, 32767)
+            smallest, largest = (numbers.scale * (end - numbers.zero_point) for end in ends)
+            fixed[points[index]] = smallest, largest
+        elif index in points:
+            learned[points[index]] = None
+    groups = [[points[i] for i in members if i in points] for members in plan.rows]
+    fixed.update((point, fixed[first]) for point, first in repeats.items() if first in fixed)
+    pairs = [(point, first) for point, first in repeats.items() if first in learned]
+    learned.update((point, None) for point, _ in pairs)
+    shared = share_ranges(learned, [*groups, *_steps_of_cells(model, learned), *pairs])
+    owners = tuple(point for point in learned if point not in shared)
+    shared = tuple(shared.items())
+    return Placement(owners, tuple(fixed.items()), shared, tuple(beside_float), tuple(rewritten))
+
+
+def share_ranges(
+    learned: Iterable[HookPoint], groups: Iterable[Collection[HookPoint]]
+) -> dict[HookPoint, HookPoint]:
+    """Let points that need equal scales share one range: that of the first in the model's order.
+
+    Groups with a point in common are one.
+
+    Example:
+    >>> a, b, c = map(HookPoint, "abc")
+    >>> share_ranges([a, b, c], [(b, c)])
+    {HookPoint(path='c', ...): HookPoint(path='b', ...)}
+    """
+    together: dict[HookPoint, set[HookPoint]] = {}
+    for group in groups:
+        merged = set(group).union(*(together.get(member, ()) for member in group))
+        together.update(dict.fromkeys(merged, merged))
+    first: dict[int, HookPoint] = {}
+    owners = {p: first.setdefault(id(together[p]), p) for p in learned if p in together}
+    return {point: owner for point, owner in owners.items() if point != owner}
+
+
+def _steps_of_cells(model, points):
+    """Return the points of each role in the cells of recurrent layers: one range for all steps."""
+    cells = tuple(
+        f"{path}/" for path, layer in walk_layers(model) if isinstance(layer, keras.layers.RNN)
+    )
+    groups: dict[tuple, list[HookPoint]] = {}
+    for point in points:
+        if point.path.startswith(cells):
+            groups.setdefault((point.path, point.role, point.index), []).append(point)
+    return groups.values()

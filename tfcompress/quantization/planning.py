@@ -4,43 +4,132 @@ A tensor that integer kernels make or read has a *grid*: a range that is learned
 fixed one of the operation that makes it, or that of a table that it is looked up in. Tensors
 between which kernels only copy have one grid together, as have the output of a fused LSTM and its
 hidden state. What the kernels cannot compute with integers stays in float, with the reason.
+
+A model that TFMOT trained brings grids with it. A file of the same bits takes them as they are; in
+a file of other bits the range is kept.
 """
 
-from collections.abc import Mapping
+import collections
+import dataclasses
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tfcompress.quantization.brought_grids import activation_grid, kernel_bits
-from tfcompress.quantization.lstm_numbers import weight_positions
-from tfcompress.quantization.plan import (
-    CellState,
-    Fixed,
-    Float,
-    KernelNumbers,
-    Learned,
-    Numbers,
-    OfTable,
-    Place,
-    Plan,
-)
 from tfcompress.quantization.scheme import Scheme
 from tfcompress.tflite.constants import constant_value
-from tfcompress.tflite.filling import CELL_STATE, FUSED_LSTM, HIDDEN_STATE, Storage
+from tfcompress.tflite.filling import (
+    BIASES,
+    CELL_STATE,
+    FUSED_LSTM,
+    HIDDEN_STATE,
+    INPUT_WEIGHTS,
+    STATE_WEIGHTS,
+    Storage,
+)
 from tfcompress.tflite.model import Operation, Subgraph, TFLiteModel
 from tfcompress.tflite.operations import Support, runs_with, support, weight_types
 
+Place = tuple[int, int]  # an operation of the graph, and the position of one of its inputs
+
 # With float activations, smaller kernels are not worth the time that quantizing inputs takes.
-_SMALLEST_DYNAMIC = 1024
+SMALLEST_DYNAMIC = 1024
 # Why an operation is in float where ranges are not observed.
 NO_RANGE = "a tensor without a range"
 _LOOKUPS = {"GATHER": 0, "EMBEDDING_LOOKUP": 1}  # and where they read their table
+
+
+@dataclasses.dataclass(frozen=True)
+class Learned:
+    """A grid whose range is learned or calibrated: a row of the ranges."""
+
+    row: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Fixed:
+    """A grid that the operation defines, or that the model brings with it."""
+
+    scale: float
+    zero_point: int
+
+
+@dataclasses.dataclass(frozen=True)
+class OfTable:
+    """The grid of the table that a tensor is looked up in."""
+
+    place: Place
+
+
+@dataclasses.dataclass(frozen=True)
+class CellState:
+    """The grid of a fused LSTM's cell state: a power of two for a row of the ranges."""
+
+    row: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Float:
+    """No grid: the tensor stays in float."""
+
+
+Numbers = Learned | Fixed | OfTable | CellState | Float
+
+
+@dataclasses.dataclass(frozen=True)
+class KernelNumbers:
+    """How a kernel is stored.
+
+    Attributes:
+        bits: 16 for half-precision floats, otherwise those of its integers.
+        axis: the axis of the file's kernel that scales run along, None for one scale.
+        scales: those that the model brings with it; none if they follow from the values.
+    """
+
+    bits: int
+    axis: int | None
+    scales: tuple[float, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """The numbers of a graph.
+
+    Attributes:
+        dtype: the type of stored activations, "INT8" or "INT16"; None if they stay floats.
+        symmetric: whether the zero point of learned grids is 0.
+        tensors: how each real-valued tensor that is computed or fed is stored, by its index.
+        rows: for each grid of a learned or calibrated range, the tensors that have it, in the order
+            of the graph.
+        reads: the form in which an operation reads a tensor, where it is not the stored one.
+        kernels: how the kernel at a place is stored.
+        biases: the places of biases, each with the places of the data and the kernel whose scales
+            make its own.
+        constants: the grid of any other constant that an integer operation reads; None for the grid
+            of its own values.
+        in_float: for each real-valued operation that computes in float, why.
+    """
+
+    dtype: str | None = None
+    symmetric: bool = False
+    tensors: Mapping[int, Numbers] = dataclasses.field(default_factory=dict)
+    rows: Sequence[Sequence[int]] = ()
+    reads: Mapping[Place, Numbers] = dataclasses.field(default_factory=dict)
+    kernels: Mapping[Place, KernelNumbers] = dataclasses.field(default_factory=dict)
+    biases: Mapping[Place, tuple[Place, Place]] = dataclasses.field(default_factory=dict)
+    constants: Mapping[Place, Numbers | None] = dataclasses.field(default_factory=dict)
+    in_float: Mapping[int, str] = dataclasses.field(default_factory=dict)
+
+    def form(self, operation: Operation, position: int) -> Numbers:
+        """Return the form in which an operation reads one of its inputs."""
+        index = operation.inputs[position]
+        return self.reads.get((operation.index, position), self.tensors.get(index, Float()))
 
 
 def make_plan(
     model: TFLiteModel,
     scheme: Scheme,
     schemes: Mapping[int, Scheme | None],
-    brought: Mapping[int, Storage] | None = None,
+    tfmot_grids: Mapping[int, Storage] | None = None,
     observed: bool = True,
 ) -> Plan:
     """Decide on the numbers of a float file's main graph.
@@ -50,23 +139,71 @@ def make_plan(
         scheme: the numerics of activations.
         schemes: by the index of an operation, the numerics of its weights where they are not those
             of ``scheme``; None for an operation that computes in float.
-        brought: by the index of a tensor, the form that the model itself rounds it to. Where its
-            operation has another grid, it is read on that of the model.
+        tfmot_grids: by the index of a tensor, the form that the model itself rounds it to. Where
+            its operation has another grid, it is read on that of the model.
         observed: whether the other tensors get ranges; without, operations on them are in float.
 
     Returns:
         The plan.
-
-    Example:
-    ```python
-    from tfcompress.tflite.flatbuffer import read_model
-
-    make_plan(read_model("model_float.tflite"), Scheme.int8(), {}).in_float  # {}
-    ```
     """
     if scheme.activation_bits is None:
         return _weights_alone(model, scheme, schemes)
-    return _Planner(model, scheme, schemes, brought or {}, observed).plan()
+    return _Planner(model, scheme, schemes, tfmot_grids or {}, observed).plan()
+
+
+def weight_positions(operation: Operation) -> dict[int, int | None]:
+    """Tell where an operation reads kernels, and where the bias of each; None for no bias.
+
+    Example:
+    >>> weight_positions(Operation(0, "CONV_2D", 3, (0, 1, 2), (3,), {}))
+    {1: 2}
+    """
+    if operation.name == FUSED_LSTM:
+        places = dict.fromkeys((*INPUT_WEIGHTS, *STATE_WEIGHTS))
+        places |= zip(INPUT_WEIGHTS, BIASES, strict=True)
+    else:
+        entry = support(operation.name)
+        places = {} if entry is None or entry.kernel is None else {entry.kernel: entry.bias}
+    there = {place for place, tensor in enumerate(operation.inputs) if tensor >= 0}
+    return {k: bias if bias in there else None for k, bias in places.items() if k in there}
+
+
+def tfmot_activation_grid(form: Storage, dtype: str) -> tuple[float, int]:
+    """Return the scale and the zero point, in a file of ``dtype``, of a grid that a model brings.
+
+    Example:
+    >>> tfmot_activation_grid(Storage("UINT8", (0.5,), (100,)), "INT8")
+    (0.5, -28)
+    """
+    bits, signed_zero_point = _signed(form)
+    scale = float(form.scales[0])
+    if (bits, dtype) == (8, "INT8"):
+        return scale, signed_zero_point
+    half = 2 ** (bits - 1)
+    smallest, largest = (scale * (end - signed_zero_point) for end in (-half, half - 1))
+    if dtype == "INT16":
+        return float(np.float32(max(-smallest, largest) / 32767)), 0
+    wide = (largest - smallest) / 255
+    return float(np.float32(wide)), int(np.clip(round(-128 - smallest / wide), -128, 127))
+
+
+def tfmot_kernel_bits(form: Storage) -> int | None:
+    """Return the bits of a kernel that a model brings; None if it has a zero point.
+
+    Example:
+    >>> tfmot_kernel_bits(Storage("UINT8", (0.5, 0.25), (128, 128)))
+    8
+    """
+    bits, _ = _signed(form)
+    middle = 0 if form.dtype.startswith("INT") else 2 ** (bits - 1)
+    return bits if set(form.zero_points) <= {middle} else None
+
+
+def _signed(form: Storage) -> tuple[int, int]:
+    """Return the bits of a form, and the zero point that it has in signed integers."""
+    signed = form.dtype.startswith("INT")
+    bits = int(form.dtype.removeprefix("UINT").removeprefix("INT"))
+    return bits, int(form.zero_points[0]) - (0 if signed else 2 ** (bits - 1))
 
 
 def _weights_alone(model, scheme, schemes):
@@ -82,17 +219,17 @@ def _weights_alone(model, scheme, schemes):
                 if _is_real_constant(graph, index) and graph.tensors[index].shape:
                     kernels[operation.index, position] = KernelNumbers(16, None)
             continue
-        if "INT8" not in weight_types(operation.name, "FLOAT32"):
-            continue
         positions = weight_positions(operation)
         indices = [operation.inputs[position] for position in positions]
+        if "INT8" not in weight_types(operation.name, "FLOAT32"):
+            continue
         if not all(_is_real_constant(graph, index) for index in indices):
             continue
-        if sum(np.prod(graph.tensors[index].shape) for index in indices) >= _SMALLEST_DYNAMIC:
+        if sum(np.prod(graph.tensors[index].shape) for index in indices) >= SMALLEST_DYNAMIC:
             axis = _scale_axis(support(operation.name), operation, own, "FLOAT32")
             for position in positions:
                 kernels[operation.index, position] = KernelNumbers(8, axis)
-    return Plan(None, False, {}, (), {}, kernels, {}, {}, {})
+    return Plan(kernels=kernels)
 
 
 def _is_real_constant(graph: Subgraph, index: int) -> bool:
@@ -112,10 +249,10 @@ def _scale_axis(entry: Support, operation: Operation, scheme: Scheme, activation
 class _Planner:
     """Goes through a graph once, in the order in which it runs."""
 
-    def __init__(self, model, scheme, schemes, brought, observed):
+    def __init__(self, model, scheme, schemes, tfmot_grids, observed):
         self._model, self._graph = model, model.subgraphs[0]
         self._scheme, self._schemes = scheme, schemes
-        self._brought, self._observed = brought, observed
+        self._tfmot_grids, self._observed = tfmot_grids, observed
         self._dtype = f"INT{scheme.activation_bits}"
         self._in_float: dict[int, str] = {}
         self._parent: dict[int, int] = {}
@@ -126,61 +263,47 @@ class _Planner:
 
     def plan(self) -> Plan:
         """Return the plan."""
-        graph = self._graph
-        for index in graph.inputs:
+        operations = self._graph.operations
+        for index in self._graph.inputs:
             if self._is_real(index):
                 self._parent[index] = index
-                self._bring(index)
-        for operation in graph.operations:
+                self._take_tfmot_grid(index)
+        for operation in operations:
             self._meet(operation)
         if not self._observed:
             self._leave_without_range()
-        readers = {}
-        for operation in graph.operations:
+        readers = collections.defaultdict(list)
+        for operation in operations:
             for index in operation.inputs:
-                readers.setdefault(index, []).append(operation)
-        stored_in_float = {
-            index
-            for operation in graph.operations
-            if operation.index in self._in_float
-            for index in operation.outputs
-        }
-        stored_in_float |= {
-            index
-            for index in graph.inputs
-            if readers.get(index) and all(o.index in self._in_float for o in readers[index])
-        }
-        needed = {
-            index
-            for index in self._parent
-            if index not in stored_in_float
-            or any(o.index not in self._in_float for o in readers.get(index, ()))
-        }
+                readers[index].append(operation.index in self._in_float)
+        in_float = {i for o in operations if o.index in self._in_float for i in o.outputs}
+        in_float |= {i for i in self._graph.inputs if readers[i] and all(readers[i])}
+        needed = {i for i in self._parent if i not in in_float or not all(readers[i])}
         grids, rows = self._number(sorted(needed, key=self._order()))
         tensors = {
-            index: Float() if index in stored_in_float or index not in grids else grids[index]
+            index: Float() if index in in_float or index not in grids else grids[index]
             for index in self._parent
         }
-        reads, kernels, biases, constants = {}, {}, {}, {}
-        for operation in graph.operations:
-            for position, index in enumerate(operation.inputs):
-                if index in self._parent:
-                    wanted = self._wanted(operation, position, grids)
-                    if wanted != tensors[index]:
-                        reads[operation.index, position] = wanted
-            if operation.index not in self._in_float:
-                self._constants(operation, grids, kernels, biases, constants)
-        return Plan(
+        plan = Plan(
             self._dtype,
             self._scheme.symmetric_activations,
             tensors,
             rows,
-            reads,
-            kernels,
-            biases,
-            constants,
-            self._in_float,
+            reads={},
+            kernels={},
+            biases={},
+            constants={},
+            in_float=self._in_float,
         )
+        for operation in operations:
+            for position, index in enumerate(operation.inputs):
+                if index in self._parent:
+                    wanted = self._wanted(operation, position, grids)
+                    if wanted != tensors[index]:
+                        plan.reads[operation.index, position] = wanted
+            if operation.index not in self._in_float:
+                self._constants(operation, grids, plan)
+        return plan
 
     def _wanted(self, operation, position, grids) -> Numbers:
         """Return the form in which an operation has to read a tensor."""
@@ -212,16 +335,14 @@ class _Planner:
 
     def _join(self, members):
         """Put tensors without a defined grid into one group."""
-        roots = [self._root(index) for index in members]
-        for root in roots[1:]:
-            self._parent[self._root(root)] = self._root(roots[0])
+        for index in members[1:]:
+            self._parent[self._root(index)] = self._root(members[0])
 
     def _meet(self, operation):
         """Take note of an operation: what it makes, and what has one grid with it."""
         outputs = [index for index in operation.outputs if self._is_real(index)]
         inputs = [index for index in operation.inputs if self._is_real(index)]
-        for index in outputs:
-            self._parent[index] = index
+        self._parent |= {index: index for index in outputs}
         constants = [i for i in operation.inputs if _is_real_constant(self._graph, i)]
         if not (outputs or inputs or constants):
             return
@@ -231,7 +352,7 @@ class _Planner:
         else:
             self._relate(operation, inputs, outputs, constants)
         for index in outputs:
-            self._bring(index)
+            self._take_tfmot_grid(index)
 
     def _relate(self, operation, inputs, outputs, constants):
         """Take note of the grids that an integer operation defines or joins."""
@@ -240,17 +361,19 @@ class _Planner:
         if lookup is not None and self._dtype == "INT8":
             self._defined[outputs[0]] = OfTable(lookup)
         elif entry.output == "fixed":
-            for index in outputs:
-                self._defined[index] = Fixed(*entry.fixed[self._dtype])
+            self._defined |= dict.fromkeys(outputs, Fixed(*entry.fixed[self._dtype]))
         elif entry.output == "same":
             self._meet_copy(operation, inputs, outputs, constants)
-        elif operation.name == FUSED_LSTM:
-            self._meet_lstm(operation)
+        elif operation.name == FUSED_LSTM:  # the hidden state has one grid with the output
+            hidden, cell = (operation.inputs[place] for place in (HIDDEN_STATE, CELL_STATE))
+            self._parent[hidden] = self._root(operation.outputs[0])
+            self._parent[cell] = cell
+            self._cells.add(cell)
 
-    def _bring(self, index):
+    def _take_tfmot_grid(self, index):
         """Give a tensor the grid that the model brings for it, or let it be read on that."""
-        if index in self._brought:
-            grid = Fixed(*activation_grid(self._brought[index], self._dtype))
+        if index in self._tfmot_grids:
+            grid = Fixed(*tfmot_activation_grid(self._tfmot_grids[index], self._dtype))
             if self._defined.setdefault(self._root(index), grid) != grid:
                 self._reread[index] = grid
 
@@ -261,16 +384,11 @@ class _Planner:
             if any(self._root(index) not in self._defined for index in used):
                 self._in_float.setdefault(operation.index, NO_RANGE)
 
-    def _meet_lstm(self, operation):
-        """Give the hidden state one grid with the output, and the cell state one of its own."""
-        hidden, cell = (operation.inputs[place] for place in (HIDDEN_STATE, CELL_STATE))
-        self._parent[hidden] = self._root(operation.outputs[0])
-        self._parent[cell] = cell
-        self._cells.add(cell)
-
     def _meet_copy(self, operation, inputs, outputs, constants):
         """Give what an operation copies one grid with what it copies from."""
-        read = {index: self._read_on(index) for index in inputs}
+        read = {  # None where the grid is left to the range
+            index: self._reread.get(index, self._defined.get(self._root(index))) for index in inputs
+        }
         defined = {*read.values()}
         if len(defined) == 1 and None not in defined and self._hold(*defined, constants):
             self._join(outputs)
@@ -282,10 +400,6 @@ class _Planner:
             for position, index in enumerate(operation.inputs)
             if read.get(index) is not None
         }
-
-    def _read_on(self, index) -> Numbers | None:
-        """Return the grid on which a tensor is read, None if that is left to its range."""
-        return self._reread.get(index, self._defined.get(self._root(index)))
 
     def _hold(self, grid, constants):
         """Tell whether a grid that is fixed holds the constants that are joined to it."""
@@ -319,6 +433,7 @@ class _Planner:
         """Number the learned grids in the order of the graph."""
         grids: dict[int, Numbers] = {}
         rows: dict[int, list[int]] = {}
+        numbers: dict[int, int] = {}
         for index in indices:
             root = self._root(index)
             if root in self._defined:
@@ -326,10 +441,10 @@ class _Planner:
             else:
                 rows.setdefault(root, []).append(index)
                 kind = CellState if index in self._cells else Learned
-                grids[index] = kind(list(rows).index(root))
+                grids[index] = kind(numbers.setdefault(root, len(numbers)))
         return grids, tuple(tuple(members) for members in rows.values())
 
-    def _constants(self, operation, grids, kernels, biases, constants):
+    def _constants(self, operation, grids, plan):
         """Decide on the constants that an integer operation reads."""
         entry = support(operation.name)
         if entry is None:
@@ -341,25 +456,25 @@ class _Planner:
             place = operation.index, position
             if not _is_real_constant(self._graph, index):
                 continue
+            bits = self._bits(operation, scheme.weight_bits)
             if place == self._table(operation) and self._dtype == "INT8":
-                kernels[place] = KernelNumbers(self._bits(operation, scheme.weight_bits), None)
+                plan.kernels[place] = KernelNumbers(bits, None)
             elif position in positions:
                 axis = _scale_axis(entry, operation, scheme, self._dtype)
-                kernels[place] = self._brought_kernel(operation, index) or KernelNumbers(
-                    self._bits(operation, scheme.weight_bits), axis
-                )
+                own = self._tfmot_kernel(operation, index)
+                plan.kernels[place] = own or KernelNumbers(bits, axis)
             elif position in kernel_of:
-                kernel = kernel_of[position]
-                biases[place] = (operation.index, entry.data), (operation.index, kernel)
+                kernel = operation.index, kernel_of[position]
+                plan.biases[place] = (operation.index, entry.data), kernel
             elif entry.output == "same":
-                constants[place] = grids[operation.outputs[0]]
+                plan.constants[place] = grids[operation.outputs[0]]
             else:
-                constants[place] = None
+                plan.constants[place] = None
 
-    def _brought_kernel(self, operation, index) -> KernelNumbers | None:
+    def _tfmot_kernel(self, operation, index) -> KernelNumbers | None:
         """Return the numbers that the model brings for a kernel, if there is such a kernel."""
-        form, entry = self._brought.get(index), support(operation.name)
-        if form is None or (bits := kernel_bits(form)) is None or bits > 8:
+        form, entry = self._tfmot_grids.get(index), support(operation.name)
+        if form is None or (bits := tfmot_kernel_bits(form)) is None or bits > 8:
             return None
         axis = form.axis if len(form.scales) > 1 else None
         if axis is not None and not (

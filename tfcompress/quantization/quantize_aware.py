@@ -1,5 +1,6 @@
 """Training with the numbers that will be deployed."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterable
 from typing import Any, Self
@@ -26,39 +27,39 @@ from tfcompress.keras_graph.wrapper import (
 from tfcompress.quantization.accumulators import AccumulatorUnits
 from tfcompress.quantization.activation_tensors import (
     ActivationTensors,
+    TrainingMode,
+    are_observed,
+    around_singularities,
     first_steps,
+    require_observed,
     stepped_ranges,
+    unseen,
 )
 from tfcompress.quantization.arithmetic.fake_quantization import (
     fake_quantize_activations,
     fake_quantize_activations_outside_xla,
 )
 from tfcompress.quantization.arithmetic.observers import MAY_MASK, MovingAverage, get_observer
-from tfcompress.quantization.deployed_graph import (
-    DeployedGraph,
-    PlacementError,
-    first_accepted,
-    lower,
-)
+from tfcompress.quantization.deployed_graph import DeployedGraph, first_accepted, lower
 from tfcompress.quantization.deployed_model import DeployedModel
-from tfcompress.quantization.finite_weights import require_finite_weights
 from tfcompress.quantization.float_file import ConversionError
 from tfcompress.quantization.integers import TrainedKernel
 from tfcompress.quantization.layer_schemes import float_paths, require_named, resolve_schemes
-from tfcompress.quantization.learnable_steps import require_learnable
 from tfcompress.quantization.lowerings import observable_call
-from tfcompress.quantization.lowerings.fused_lstm import require_no_state
 from tfcompress.quantization.lowerings.normalization import with_moving_statistics
 from tfcompress.quantization.lowerings.operations import forms_for, rewritings
-from tfcompress.quantization.observed_ranges import are_observed, require_observed, unseen
-from tfcompress.quantization.phase import Phase
-from tfcompress.quantization.placement import Placement
-from tfcompress.quantization.poles import around_poles
+from tfcompress.quantization.lowerings.recurrent import require_no_state
+from tfcompress.quantization.placement import Placement, PlacementError
 from tfcompress.quantization.scheme import Scheme
 from tfcompress.quantization.tracing import input_point
-from tfcompress.quantization.weights import QuantizedWeights, stepped_in_the_first_version
+from tfcompress.quantization.weights import (
+    QuantizedWeights,
+    require_finite_weights,
+    stepped_in_the_first_version,
+)
 
-_INFERENCE = Phase(ranges_move=False)
+_LEARNABLE = ("weights", "activations")
+_INFERENCE = TrainingMode(ranges_move=False)
 
 
 @keras.saving.register_keras_serializable(package="tfcompress")
@@ -81,8 +82,8 @@ class QuantizeAware(ModelWrapper):
         name: name of the wrapper.
 
     Attributes:
-        phase: what a training step does; ``QuantizationSchedule`` sets it. A step that is compiled
-            already takes no notice of a change.
+        training_mode: what a training step does; ``QuantizationSchedule`` sets it. A step that is
+            compiled already takes no notice of a change.
         float_layers: paths of the layers that compute in float, by ``scheme`` or ``layers``.
         allow_float: paths of these, and of others that may compute in float.
     """
@@ -114,11 +115,11 @@ class QuantizeAware(ModelWrapper):
         self._taps = HookedCalls(model, forms_for(placement.rewritten))
         self._traced = tf.function(self._rounded, autograph=False, reduce_retracing=True)
         self._observe = tf.function(self._observed, reduce_retracing=True)
-        self.phase = Phase()
+        self.training_mode = TrainingMode()
         self._deployed: DeployedModel | None = None
         self._fake_quantize = fake_quantize_activations
         self.ranges = self.add_weight(
-            shape=(len(placement.learnt), 2),
+            shape=(len(placement.learned), 2),
             initializer=unseen,
             dtype="float32",
             trainable=False,
@@ -128,7 +129,7 @@ class QuantizeAware(ModelWrapper):
         )
         self.activation_steps = None
         if "activations" in self.learn_steps:
-            self.activation_steps = self._add_steps("activation_steps", (len(placement.learnt),))
+            self.activation_steps = self._add_steps("activation_steps", (len(placement.learned),))
         self._stepped = []
         if "weights" in self.learn_steps:
             for kernel in self._weights.kernels:
@@ -141,6 +142,7 @@ class QuantizeAware(ModelWrapper):
             self._weights.start_steps()
 
     def _add_steps(self, name, shape):
+        """Make a variable of step sizes."""
         return self.add_weight(
             shape=tuple(shape), initializer="ones", dtype="float32", autocast=False, name=name
         )
@@ -158,11 +160,11 @@ class QuantizeAware(ModelWrapper):
             mask = None
         if not training and mask is None and not watched and self.deployed.exact:
             return self.deployed(inputs)
-        phase = self.phase if training else _INFERENCE
+        mode = self.training_mode if training else _INFERENCE
         run = self._rounded
         if tf.executing_eagerly() and self.placement.needs_graph():
             run = self._traced
-        return with_logits(*run(inputs, training=training, mask=mask, phase=phase))
+        return with_logits(*run(inputs, training=training, mask=mask, mode=mode))
 
     @property
     def inputs(self) -> list:
@@ -203,29 +205,18 @@ class QuantizeAware(ModelWrapper):
         """The model as a device runs it: its file, and inference with the device's integers."""
         if self._deployed is None:
             with tf.init_scope():
-                graph = lower(
-                    self.model,
-                    self.scheme,
-                    self._schemes,
-                    self.allow_float,
-                    self.placement.rewritten,
-                )
-                self.use_graph(graph)
+                schemes, rewritten = self._schemes, self.placement.rewritten
+                self.use_graph(lower(self.model, self.scheme, schemes, self.allow_float, rewritten))
         return self._deployed
 
     def use_graph(self, graph: DeployedGraph) -> None:
-        """Take a deployed graph for that of the model.
-
-        Args:
-            graph: the graph that ``placement`` was read from, or one of the same model.
-        """
+        """Take a deployed graph, of the model as it is here, for that of the model."""
         trained = {
             name: kernel
             for name, variable in graph.traced.weights.items()
             for kernel in self._weights.kernels
             if kernel.variable is variable
         }
-
         self._weights.factors = {
             id(trained[name].variable): functools.partial(graph.factor_of, kernel)
             for name, kernel in graph.kernels_with_one_scale().items()
@@ -244,11 +235,9 @@ class QuantizeAware(ModelWrapper):
                 }
                 return ranges, graph.traced.weight_values(), kernels
 
-        # In a tuple: Keras would track a callable object of ours.
-        deployed = DeployedModel(
-            graph.with_placement(self.placement), self.model, self.scheme.kernels, state
-        )
-        set_untracked(self, "_deployed", deployed)
+        graph = dataclasses.replace(graph, placement=self.placement)
+        deployed = DeployedModel(graph, self.model, self.scheme.kernels, state)
+        set_untracked(self, "_deployed", deployed)  # Keras would track a callable object of ours
 
     def simulated(self, inputs: Any) -> Any:
         """Run the model at inference with its tensors in sight: fake quantization in float.
@@ -271,40 +260,42 @@ class QuantizeAware(ModelWrapper):
         finally:
             self._fake_quantize = fake_quantize_activations
 
-    def _rounded(self, inputs, training, mask, phase):
+    def _rounded(self, inputs, training, mask, mode):
+        """Run the model on rounded numbers; return its outputs, and the logits behind each."""
         steps = self.activation_steps
         stored = ActivationTensors(
             self.placement,
             self.scheme,
             tf.convert_to_tensor(self.ranges),
-            phase,
+            mode,
             self.observer,
             None if steps is None else tf.convert_to_tensor(steps),
             self._fake_quantize,
             self.deployed.probabilities if training else (),
         )
         units = AccumulatorUnits(stored.grid_of, self._weights.step_of)
-        outputs = self._run(inputs, training, mask, phase, stored.tap, units)
+        outputs = self._run(inputs, training, mask, mode, stored.tap, units)
         stored.require_met(self)
-        if phase.ranges_move and steps is None and stored.ranges:
+        if mode.ranges_move and steps is None and stored.ranges:
             self.ranges.assign(tf.stack(stored.ranges))
         # Beside them: what leaves a tf.function loses its attributes.
         return outputs, [logits_behind(output) for output in keras.tree.flatten(outputs)]
 
-    def _run(self, inputs, training, mask, phase, tap, units=None):
+    def _run(self, inputs, training, mask, mode, tap, units=None):
+        """Run the model with rounded weights, its tensors offered to a tap."""
         weights = self._weights.for_one_run()
-        if phase.rounding:
-            tap = around_poles(tap, self.placement.rows())
+        if mode.rounding:
+            tap = around_singularities(tap, self.placement.rows())
 
         def wrap(layer, call, tap):
-            if phase.rounding:
-                learning = bool(training) and phase.ranges_move
+            if mode.rounding:
+                learning = bool(training) and mode.ranges_move
                 run = weights.wrap(layer, call, tap, learning)
                 if units is not None:
-                    run = units.wrap(layer, run, bool(training) and phase.statistics_move)
+                    run = units.wrap(layer, run, bool(training) and mode.statistics_move)
             else:
                 run = observable_call(layer, call, tap)
-            if isinstance(layer, keras.layers.BatchNormalization) and not phase.statistics_move:
+            if isinstance(layer, keras.layers.BatchNormalization) and not mode.statistics_move:
                 return with_moving_statistics(run)
             return run
 
@@ -358,7 +349,7 @@ class QuantizeAware(ModelWrapper):
 
     def _observed(self, inputs, ranges, observer):
         """Follow the ranges of a batch, and tell of each tensor whether it is finite."""
-        stored = ActivationTensors(self.placement, self.scheme, ranges, Phase(), observer)
+        stored = ActivationTensors(self.placement, self.scheme, ranges, TrainingMode(), observer)
         finite = {}
 
         def tap(point, tensor, **how):
@@ -369,12 +360,13 @@ class QuantizeAware(ModelWrapper):
                 finite.setdefault(point, tf.reduce_all(is_known))
             return stored.tap(point, tensor, **how)
 
-        self._run(inputs, training=False, mask=None, phase=Phase(), tap=tap)
+        self._run(inputs, training=False, mask=None, mode=TrainingMode(), tap=tap)
         self._checked = list(finite)
         moved = tf.stack(stored.ranges) if stored.ranges else ranges
         return moved, tf.stack(list(finite.values()))
 
     def _require_finite(self, finite):
+        """Check what ``_observed`` tells of each tensor."""
         if not finite.all():
             point = self._checked[int(np.argmin(finite))]
             where = f"layer {point.path!r}" if point.path else "an input"
@@ -405,7 +397,7 @@ class QuantizeAware(ModelWrapper):
         """
         ranges = keras.ops.convert_to_numpy(self.ranges)
         steps_follow = self.activation_steps is not None
-        require_observed(self.name, self.placement.learnt, ranges, steps_follow)
+        require_observed(self.name, self.placement.learned, ranges, steps_follow)
 
     def make_train_function(self, force: bool = False) -> Callable:
         """Build the training step, once the deployed graph is read: it says how kernels fold."""
@@ -499,9 +491,9 @@ def quantize_aware(
         ValueError: ``model`` is quantization-aware already, is not built, computes with other
             kernels than its own (``gated``), has weights that are NaN or of 16 bits, keeps states
             between calls, does not declare its inputs or leaves a dimension besides the batch
-            unknown; ``layers``, ``allow_float`` or an
-            override matches nothing; the scheme cannot leave layers in float; or ``observer`` or
-            ``learn_steps`` names something else, or steps that the scheme does not train.
+            unknown; ``layers``, ``allow_float`` or an override matches nothing; the scheme cannot
+            leave layers in float; or ``observer`` or ``learn_steps`` names something else, or steps
+            that the scheme does not train.
         PlacementError: layers not in ``allow_float`` would compute in float on the device.
         ConversionError: the TFLite converter refuses the model.
 
@@ -523,7 +515,7 @@ def quantize_aware(
     scheme = scheme or Scheme.int8()
     observer = get_observer(observer)
     learn_steps = tuple(learn_steps)
-    require_learnable(scheme, learn_steps)
+    _require_learnable(scheme, learn_steps)
     input_specs(model)
     paths = None if layers is None else [path for path, _ in select_layers(model, layers)]
     schemes = resolve_schemes(model, scheme, paths)
@@ -555,4 +547,17 @@ def _require_single_precision(model):
             "steps of training are lost. Build the model with dtype='mixed_float16' or 'float32', "
             f"and copy the weights: `new.set_weights(model.get_weights())`. Received: {dtype} in "
             f"{', '.join(halves)}"
+        )
+
+
+def _require_learnable(scheme, learn_steps):
+    """Check that there are step sizes to train."""
+    if any(name not in _LEARNABLE for name in learn_steps):
+        raise ValueError(
+            f"`learn_steps` lists any of {list(_LEARNABLE)}. Received: learn_steps={learn_steps!r}"
+        )
+    if learn_steps and scheme.activation_bits is None:
+        raise ValueError(
+            "Step sizes are trained with integer activations. "
+            f"Received: learn_steps={learn_steps!r}, scheme={scheme}"
         )

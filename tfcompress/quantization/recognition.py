@@ -12,8 +12,9 @@ import numpy as np
 
 from tfcompress.keras_graph.hooks import HookPoint
 from tfcompress.quantization.arithmetic.masks import MASKED
-from tfcompress.quantization.tracing import TracedModel, readers_of
-from tfcompress.tflite.model import Operation
+from tfcompress.quantization.planning import Fixed, Learned, Plan
+from tfcompress.quantization.tracing import TracedModel, input_point, readers_of
+from tfcompress.tflite.model import Operation, Subgraph
 
 # What a rectifier that is fused into another operation is called in a TensorFlow graph.
 _FUSED = {"RELU": "Relu", "RELU6": "Relu6"}
@@ -45,11 +46,9 @@ class Candidate:
 class Candidates:
     """The tensors of a float model, to be recognised by their values in its file.
 
-    Args:
-        candidates: the tensors.
-        again: takes the values of tensors in the file, by their name in the traced graph, and
-            returns what the model makes of those: deep networks can magnify what the order of float
-            operations makes of a number until nothing is recognised.
+    ``again`` takes the values of tensors in the file, by their name in the traced graph, and
+    returns what the model makes of those: deep networks can magnify what the order of float
+    operations makes of a number until nothing is recognised.
     """
 
     def __init__(self, candidates: Iterable[Candidate], again: Callable):
@@ -66,15 +65,10 @@ class Candidates:
             self._by_size.setdefault(candidate.value.size, []).append(candidate)
 
     def recognise(self, value: np.ndarray | None, operation: Operation) -> HookPoint | None:
-        """Find the point that hands out a tensor of the file.
+        """Find the point that hands out what an operation of the file makes, None if there is none.
 
-        Args:
-            value: the tensor's value; None if it has none.
-            operation: the operation that makes it.
-
-        Returns:
-            The point, or None. Of several with equal values the first one that no other tensor of
-            the file has been: later ones only pass it on.
+        Of several with equal values it is the first one that no other tensor of the file has been:
+        later ones only pass it on.
         """
         if value is None:
             return None
@@ -90,18 +84,10 @@ class Candidates:
         if fused in _FUSED:
             # A rectifier that changes nothing on this input is still the last to touch the tensor.
             near = [candidate for candidate in near if candidate.kind == _FUSED[fused]] or near
-        points = [candidate.point for candidate in near]
-        if not points:
-            return None
+        chosen = near[0]  # the file may have no such tensor: a bias is added elsewhere in it
         if least <= _SAME:
-            return self._take(near, value)
-        self._in_file[near[0].name] = value.reshape(near[0].value.shape)
-        return points[0]  # the file may have no such tensor: a bias is added elsewhere in it
-
-    def _take(self, near, value):
-        """Take the first of equal tensors that is free."""
-        chosen = next((c for c in near if c.point not in self._taken), near[0])
-        self._taken.add(chosen.point)
+            chosen = next((c for c in near if c.point not in self._taken), chosen)
+            self._taken.add(chosen.point)
         self._in_file[chosen.name] = value.reshape(chosen.value.shape)
         return chosen.point
 
@@ -120,7 +106,7 @@ class Candidates:
 
     def _with_ends(self, flat):
         """Yield the candidates of an array's size and ends, each with the largest value."""
-        ends = _ends(flat)
+        ends = flat.min(), flat.max()
         size = max(abs(ends[0]), abs(ends[1]), 1e-6)
         for candidate in self._by_size.get(flat.size, ()):
             apart = max(abs(a - b) for a, b in zip(candidate.ends, ends, strict=True))
@@ -128,6 +114,7 @@ class Candidates:
                 yield candidate, size
 
     def _nearest(self, value):
+        """Return the least difference from a candidate, and all that are as near."""
         flat = value.ravel()
         found = []
         for candidate, size in self._with_ends(flat):
@@ -137,6 +124,84 @@ class Candidates:
         if not least <= _DIFFERENT:
             return least, []
         return least, [candidate for difference, candidate in found if difference <= least + _SAME]
+
+
+# These copy from what they read and have its grid: where that is rounded, they are.
+COPIES = frozenset(
+    {
+        *("BATCH_TO_SPACE_ND", "BROADCAST_TO", "DEPTH_TO_SPACE", "EXPAND_DIMS", "GATHER"),
+        *("GATHER_ND", "MAX_POOL_2D", "MIRROR_PAD", "PAD", "PADV2", "REDUCE_MAX", "REDUCE_MIN"),
+        *("RESHAPE", "RESIZE_NEAREST_NEIGHBOR", "REVERSE_V2", "SLICE", "SPACE_TO_BATCH_ND"),
+        *("SPACE_TO_DEPTH", "SPLIT", "SPLIT_V", "SQUEEZE", "STRIDED_SLICE", "TILE", "TRANSPOSE"),
+        "UNPACK",
+    }
+)
+
+
+def find_points(
+    file: Subgraph, plan: Plan, candidates: Candidates, values: Mapping[int, np.ndarray]
+) -> tuple[dict[int, HookPoint], list[int]]:
+    """Find the point of each tensor at which a kernel rounds.
+
+    Args:
+        file: the main graph of the file.
+        plan: the numbers of its tensors.
+        candidates: the tensors that the model hands out.
+        values: the value of each tensor of the file, on the inputs of the candidates.
+
+    Returns:
+        (points, unseen): the points by the index of a tensor, and the operations whose tensors are
+        at none.
+    """
+    # A tensor has a grid of its own where it is stored, or where it is read.
+    rounded = {i for i, numbers in plan.tensors.items() if isinstance(numbers, Learned | Fixed)}
+    rounded |= {
+        file.operations[operation].inputs[position]
+        for (operation, position), form in plan.reads.items()
+        if isinstance(form, Learned)
+    }
+    inputs = enumerate(file.inputs)
+    points = {tensor: input_point(place) for place, tensor in inputs if tensor in rounded}
+    unseen = {}
+    for operation in file.operations:
+        for index in operation.outputs:
+            if index not in rounded or _only_copies(operation, plan):
+                continue
+            point = candidates.recognise(values.get(index), operation)
+            if point is not None:
+                points[index] = point
+            elif isinstance(plan.tensors[index], Learned) or operation.index in plan.in_float:
+                unseen[operation.index] = None
+    return points, list(unseen)
+
+
+def _only_copies(operation: Operation, plan: Plan) -> bool:
+    """Tell whether what an operation makes is rounded already, as it was read."""
+    if operation.name not in COPIES or operation.index in plan.in_float:
+        return False
+    read = {
+        plan.form(operation, position)
+        for position, index in enumerate(operation.inputs)
+        if index in plan.tensors
+    }
+    made = {plan.tensors[index] for index in operation.outputs if index in plan.tensors}
+    return bool(read) and read == made
+
+
+_PROBE_SEED = 20240229
+
+
+def probe_inputs(specs) -> list[np.ndarray]:
+    """Make one example of random inputs, with indices that any table has."""
+    generator = np.random.default_rng(_PROBE_SEED)
+    values = []
+    for spec in specs:
+        shape = (1, *spec.shape[1:])
+        if spec.dtype.is_floating:
+            values.append(generator.standard_normal(shape).astype(spec.dtype.as_numpy_dtype))
+        else:  # 0 may be masked
+            values.append(generator.integers(0, 2, shape).astype(spec.dtype.as_numpy_dtype))
+    return values
 
 
 # These add up in 32 bits, and a bias with it: what they hand to its addition is never stored.
@@ -152,18 +217,7 @@ _NEVER_ALIKE = frozenset({"Placeholder", "PartitionedCall", "StatefulPartitioned
 def candidates_of(
     traced: TracedModel, inputs: Sequence[np.ndarray], weights: Mapping[str, np.ndarray]
 ) -> tuple[Callable[[], Candidates], dict[HookPoint, HookPoint]]:
-    """Run a traced model, and look at what it hands out.
-
-    Args:
-        traced: the model.
-        inputs: one array per input.
-        weights: the value of each weight, by its placeholder's name.
-
-    Returns:
-        (candidates, repeats): what makes the tensors that can have a range, in the order in which
-        they are read, none of them taken; and for each point whose tensor the file computes once
-        for another point, that point.
-    """
+    """Run a traced model, and look at what it hands out."""
     kinds = {node.name: node.op for node in traced.definition.node}
     repeats = repeated(traced.definition)
     passed_over = {*_before_bias(traced), *repeats}
@@ -178,7 +232,13 @@ def candidates_of(
         fed = {name.split(":")[0]: value for name, value in in_file.items()}
         values = [tensor.numpy() for tensor in traced.run(names, inputs, {**weights, **fed})]
         return [
-            Candidate(traced.points[name], name, kinds[name.split(":")[0]], value, _ends(value))
+            Candidate(
+                traced.points[name],
+                name,
+                kinds[name.split(":")[0]],
+                value,
+                (value.min(), value.max()),
+            )
             for name, value in zip(names, map(unmasked, values), strict=True)
             if value.size
         ]
@@ -193,14 +253,7 @@ def candidates_of(
 
 
 def unmasked(value):
-    """Bring masks near the other values, which are all alike beside them.
-
-    Args:
-        value: float array.
-
-    Returns:
-        The array with the numbers below ``MASKED`` replaced.
-    """
+    """Bring masks, below ``MASKED``, near the other values, which are all alike beside them."""
     masked = value < MASKED
     if not masked.any():
         return value
@@ -208,20 +261,8 @@ def unmasked(value):
     return np.where(masked, -2.0 * largest if largest else -1.0, value).astype(value.dtype)
 
 
-def _ends(value):
-    """Return the smallest and the largest value of an array."""
-    return value.min(), value.max()
-
-
 def repeated(definition) -> dict[str, str]:
-    """Find the nodes of a graph that repeat an earlier one: the file computes them once.
-
-    Args:
-        definition: the graph, its nodes in the order in which they can run.
-
-    Returns:
-        {name of a node: name of the first one of the same operation, attributes and inputs}.
-    """
+    """Find the nodes of a graph that repeat an earlier one: the file computes them once."""
     first, repeats = {}, {}
     for node in definition.node:
         if node.op in _NEVER_ALIKE or node.ByteSize() > _COMPARED_BYTES:

@@ -57,16 +57,7 @@ class TracedModel:
     paths: Mapping[str, str]
 
     def run(self, tensors: Sequence[str], inputs: Sequence, weights: Mapping[str, object]) -> list:
-        """Compute tensors of the graph.
-
-        Args:
-            tensors: their names.
-            inputs: one array per input; of any batch size.
-            weights: the value of each weight, by its placeholder's name.
-
-        Returns:
-            One tensor per name.
-        """
+        """Compute tensors of the graph."""
         fed = {**dict(zip(self.inputs, map(tf.constant, inputs), strict=False)), **weights}
         return computed_once(lambda: imported_tensors(self.definition, fed, tensors))
 
@@ -79,16 +70,7 @@ class TracedModel:
 
 
 def imported_tensors(definition, fed: Mapping[str, object], names: Sequence[str]) -> list:
-    """Compute tensors of a graph inside the graph that is being built.
-
-    Args:
-        definition: the graph.
-        fed: values by the name of the node that they stand for.
-        names: names of tensors.
-
-    Returns:
-        One tensor per name.
-    """
+    """Compute tensors of a graph inside the graph that is being built."""
     needed = _behind(definition, names)
     present = {node.name for node in needed.node}
     # An identity brings eager tensors into the graph.
@@ -120,21 +102,7 @@ def trace(
     rewritten: Sequence[str] = (),
     batch_size: int | None = None,
 ) -> TracedModel:
-    """Trace what a model computes at inference, in float32.
-
-    Args:
-        model: a built Keras model.
-        wrap: the lowering of each layer's call; see ``HookedCalls.active``. Layers compute as they
-            are when not given.
-        rewritten: types of TensorFlow operations that are lowered; see ``rewritings``.
-        batch_size: a fixed one, which the one-operation LSTM needs; free when not given.
-
-    Returns:
-        The graph.
-
-    Raises:
-        ValueError: see ``input_specs``.
-    """
+    """Trace what a model computes at inference, in float32."""
     specs = input_specs(model, batch_size)
     variables = _float_variables(model)
     run = model.call if isinstance(model, ModelWrapper) else model
@@ -258,14 +226,7 @@ def _calls_function(operation):
 
 
 def computed_once(make: Callable[[], list]) -> list:
-    """Compute tensors of a graph that is run once.
-
-    Args:
-        make: builds the graph; returns its tensors.
-
-    Returns:
-        The tensors' values, as eager tensors.
-    """
+    """Compute tensors of a graph that is run once."""
     function = tf.function(make, autograph=False).get_concrete_function()
     with _without_optimizer():
         return function()
@@ -288,13 +249,6 @@ def made_up_weights(traced: TracedModel, seed: int = 20240229) -> dict[str, np.n
 
     A fresh BatchNormalization, or a bias of zeros, leaves a tensor as it is; the converter leaves
     such operations out of a file, and one tensor is taken for another.
-
-    Args:
-        traced: the model.
-        seed: of the random numbers.
-
-    Returns:
-        float32 arrays by the name of the weight's placeholder.
     """
     generator = np.random.default_rng(seed)
     values = {}

@@ -5,6 +5,7 @@ import dataclasses
 from collections.abc import Callable
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import layers as kl
 
@@ -13,14 +14,17 @@ from tfcompress.compat.keras_training import without_autocast
 from tfcompress.keras_graph.inner_tensors import unwatched
 from tfcompress.keras_graph.interception import VariableSwap
 from tfcompress.keras_graph.kernels import Kernel, find_kernels
+from tfcompress.keras_graph.selection import walk_layers
 from tfcompress.quantization.arithmetic.fake_quantization import (
     fake_quantize_weights,
+    quantize_with_learned_step,
     round_to_half,
+    usable_step,
     weight_limit,
 )
-from tfcompress.quantization.arithmetic.learnt_steps import quantize_with_learnt_step, usable_step
 from tfcompress.quantization.layer_schemes import LayerSchemes
 from tfcompress.quantization.lowerings import observable_call
+from tfcompress.quantization.planning import SMALLEST_DYNAMIC
 from tfcompress.quantization.scheme import Scheme
 
 _CONVOLUTIONS = (
@@ -34,16 +38,10 @@ _CONVOLUTIONS = (
     kl.SeparableConv1D,
     kl.SeparableConv2D,
 )
-# With float activations it leaves smaller kernels as they are.
-_SMALLEST_DYNAMIC = 1024
 
 
 class QuantizedWeights:
     """The kernels of a model, rounded as their scheme says whenever their layer is called.
-
-    Args:
-        model: a built Keras model.
-        schemes: the scheme of each layer; see ``resolve_schemes``.
 
     Attributes:
         steps: step sizes that are trained, by the id of the kernel's variable; none by default.
@@ -63,27 +61,13 @@ class QuantizedWeights:
                 rounded = RoundedKernel(kernel, scheme)
                 self._kernels.setdefault(id(kernel.layer), []).append(rounded)
 
-    def __contains__(self, layer) -> bool:
-        """Tell whether any kernel of the layer is rounded."""
-        return id(layer) in self._kernels
-
     @property
     def kernels(self) -> "list[RoundedKernel]":
         """The kernels that are rounded, in the order of the model."""
         return [kernel for of_layer in self._kernels.values() for kernel in of_layer]
 
     def wrap(self, layer, call, tap, learning=False):
-        """Return a layer's call with rounded kernels and visible inner tensors (a tap's wrap).
-
-        Args:
-            layer: the layer.
-            call: its call.
-            tap: takes (role, tensor).
-            learning: whether trained step sizes receive gradients.
-
-        Returns:
-            The callable to use instead of ``call``.
-        """
+        """Return a layer's call with rounded kernels and visible inner tensors (a tap's wrap)."""
         inner = observable_call(layer, call, tap)
         kernels = self._kernels.get(id(layer))
         if not kernels:
@@ -191,18 +175,7 @@ class RoundedKernel:
         return usable_step(tf.convert_to_tensor(steps)) * self.levels
 
     def rounded(self, steps: keras.Variable | None = None, learning: bool = False, factor=None):
-        """Return the weights as they are deployed.
-
-        Args:
-            steps: step sizes that are trained, of the shape of ``first_steps``. The largest weights
-                decide when not given.
-            learning: whether ``steps`` receive gradients.
-            factor: one number per output channel that the file scales the kernel by before it
-                rounds; for kernels with one scale.
-
-        Returns:
-            float32 tensor of the shape of the variable.
-        """
+        """Return the weights as they are deployed."""
         weights, axes = self.stored(), self.scale_axes
         if factor is not None:
             factor = self._along_outputs(factor)
@@ -220,7 +193,7 @@ class RoundedKernel:
             if axes is not None and axis not in axes:
                 steps = tf.expand_dims(steps, axis)
         count = weights.shape.num_elements() // steps.shape.num_elements()
-        return quantize_with_learnt_step(weights, steps, -self.levels, self.levels, count)
+        return quantize_with_learned_step(weights, steps, -self.levels, self.levels, count)
 
     def _along_outputs(self, factor):
         """Bring one number per output channel to the shape of the kernel."""
@@ -234,15 +207,7 @@ class RoundedKernel:
 
 
 def stepped_in_the_first_version(model: keras.Model, scheme: Scheme) -> list[str]:
-    """List the kernels that had trained step sizes in files of the first version.
-
-    Args:
-        model: the wrapped model.
-        scheme: its numerics.
-
-    Returns:
-        Their paths: convolutions over two dimensions, and kernels with one scale.
-    """
+    """List the kernels that had trained step sizes in files of the first version."""
     convolutions = (ConvLSTMCell, kl.Conv2D, kl.DepthwiseConv2D, kl.SeparableConv2D)
     if scheme.activation_bits != 8:
         return []
@@ -257,6 +222,30 @@ def stepped_in_the_first_version(model: keras.Model, scheme: Scheme) -> list[str
 def _stays_float(kernel, scheme):
     """Tell whether a kernel is not stored as integers of few bits."""
     if scheme.activation_bits is None:
-        return scheme.weight_bits == 8 and kernel.size < _SMALLEST_DYNAMIC
+        return scheme.weight_bits == 8 and kernel.size < SMALLEST_DYNAMIC
     # A table has the type of the rows that are looked up in it.
     return scheme.activation_bits == 16 and isinstance(kernel.layer, kl.Embedding)
+
+
+def require_finite_weights(model: keras.Model) -> None:
+    """Check that a training has not gone astray.
+
+    Raises:
+        ValueError: weights are NaN or infinite; the message names the layers that own them.
+    """
+    owners = {}
+    for path, layer in walk_layers(model):  # sublayers come later, and own what is theirs
+        owners.update(dict.fromkeys(map(id, layer.weights), path))
+    lost = {
+        owners.get(id(variable), variable.path): None
+        for variable in model.weights
+        if keras.backend.is_float_dtype(variable.dtype)
+        and not np.isfinite(keras.ops.convert_to_numpy(variable).astype("float32")).all()
+        and id(variable) in owners
+    }
+    if lost:
+        raise ValueError(
+            f"Model {model.name!r} has weights that are NaN or infinite, in these layers: "
+            f"{', '.join(lost)}. Training has gone astray: look at the data and the learning rate, "
+            "and go back to an earlier checkpoint."
+        )

@@ -6,14 +6,15 @@ from tfcompress.quantization.arithmetic.fake_quantization import (
     fake_quantize_activations,
     fake_quantize_weights,
     grid_levels,
+    quantize_with_learned_step,
+    usable_step,
 )
-from tfcompress.quantization.arithmetic.learnt_steps import quantize_with_learnt_step, usable_step
 
 
 def gradients(values, step, lowest, highest, count, upstream):
     values, step = tf.Variable(values), tf.Variable(step)
     with tf.GradientTape() as tape:
-        rounded = quantize_with_learnt_step(values, step, lowest, highest, count)
+        rounded = quantize_with_learned_step(values, step, lowest, highest, count)
         loss = tf.reduce_sum(rounded * upstream)
     return [gradient.numpy() for gradient in tape.gradient(loss, [values, step])]
 
@@ -38,7 +39,7 @@ def test_each_channel_has_its_own_gradient():
 def test_weights_are_those_of_the_export():
     weights = np.random.default_rng(0).normal(size=(3, 3, 4, 5)).astype("float32")
     step = np.float32([0.01, 0.02, 0.004, 0.03, 0.05])
-    trained = quantize_with_learnt_step(tf.constant(weights), tf.constant(step), -127, 127, 36)
+    trained = quantize_with_learned_step(tf.constant(weights), tf.constant(step), -127, 127, 36)
     exported = fake_quantize_weights(tf.constant(weights), 8, (3,), tf.constant(step * 127))
     np.testing.assert_allclose(trained, exported, atol=1e-6)
 
@@ -48,7 +49,7 @@ def test_activations_are_those_of_the_export(symmetric):
     values = np.random.default_rng(0).normal(size=(4, 50)).astype("float32")
     smallest, largest = tf.constant(-1.3), tf.constant(2.1)
     lowest, highest, step = grid_levels(smallest, largest, 8, symmetric)
-    trained = quantize_with_learnt_step(tf.constant(values), step, lowest, highest, 50)
+    trained = quantize_with_learned_step(tf.constant(values), step, lowest, highest, 50)
     exported = fake_quantize_activations(
         tf.constant(values), tf.stack([lowest * step, highest * step]), 8, symmetric
     )
@@ -59,7 +60,7 @@ def test_half_precision_gradients_are_summed_in_float32():
     values = tf.Variable(np.full(4096, 0.3, "float16"))
     step = tf.Variable(1.0)
     with tf.GradientTape() as tape:
-        rounded = quantize_with_learnt_step(values, step, -1, 1, 4096)
+        rounded = quantize_with_learned_step(values, step, -1, 1, 4096)
         loss = tf.reduce_sum(tf.cast(rounded, tf.float32))
     assert rounded.dtype == tf.float16
     gradient = tape.gradient(loss, step)

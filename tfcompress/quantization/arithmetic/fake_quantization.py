@@ -5,6 +5,10 @@ The grids are those of the LiteRT 8-bit quantization specification
 symmetric around zero, in a narrow range, one scale per output channel or per tensor; activations
 with a zero point, one scale per tensor. Gradients pass straight through inside the range and are
 zero outside it (Jacob et al. 2018, https://arxiv.org/abs/1712.05877).
+
+Step sizes can be trained with the weights (LSQ; Esser et al., "Learned Step Size Quantization",
+ICLR 2020, https://arxiv.org/abs/1902.08153): a value v becomes s * clip(round(v / s), lowest,
+highest), and the loss is minimised over s as well.
 """
 
 import tensorflow as tf
@@ -15,22 +19,14 @@ SMALLEST_RANGE = 1e-6
 RANGE_OF_ZEROS = 0.25
 
 _LARGEST_HALF = 65504.0
+_SMALLEST_STEP = 1e-8
 
 
 def fake_quantize_weights(weights, bits=8, output_axes=None, limit=None):
     """Round weights to a symmetric grid of 2**bits - 1 levels.
 
-    Args:
-        weights: float32 tensor of any shape.
-        bits: number of bits, 2 to 8.
-        output_axes: the consecutive axes that index output channels, each combination of which
-            gets its own scale; ``None`` for one scale for the whole tensor.
-        limit: the largest weight of each channel, of the shape of the output axes, or of the tensor
-            if there are none. That of ``weights`` when not given.
-
-    Returns:
-        float32 tensor of the same shape: integer multiples of the scale limit / (2**(bits-1) - 1).
-        All-zero channels stay zero.
+    Each combination of indices along ``output_axes``, which follow one another, has a scale, made
+    of its ``limit`` or of its largest weight; without axes there is one. Zeros stay zeros.
 
     Example:
     >>> fake_quantize_weights(tf.constant([[1.0, -0.3]]), bits=2).numpy()
@@ -39,19 +35,15 @@ def fake_quantize_weights(weights, bits=8, output_axes=None, limit=None):
     if limit is None:
         # No weight is larger, so that none is clipped and every gradient passes.
         limit = weight_limit(weights, output_axes)
-        return _rounded_all_in_range(weights, limit, bits, output_axes)
+        all_in_range = tf.custom_gradient(
+            lambda x: (_clipped_and_rounded(x, limit, bits, output_axes), lambda upstream: upstream)
+        )
+        return all_in_range(weights)
     return _clipped_and_rounded(weights, limit, bits, output_axes)
 
 
-def _rounded_all_in_range(weights, limit, bits, output_axes):
-    @tf.custom_gradient
-    def rounded(x):
-        return _clipped_and_rounded(x, limit, bits, output_axes), lambda upstream: upstream
-
-    return rounded(weights)
-
-
 def _clipped_and_rounded(weights, limit, bits, output_axes):
+    """Round weights to the grid of a limit."""
     if output_axes is None:
         return tf.quantization.fake_quant_with_min_max_vars(
             weights, -limit, limit, num_bits=bits, narrow_range=True
@@ -72,16 +64,7 @@ def _clipped_and_rounded(weights, limit, bits, output_axes):
 
 
 def weight_limit(weights, output_axes=None):
-    """Return the largest magnitude of each channel, which its scale is made of.
-
-    Args:
-        weights: float32 tensor of any shape.
-        output_axes: see ``fake_quantize_weights``.
-
-    Returns:
-        float32 tensor of the shape of the output axes; a scalar if there are none.
-        ``RANGE_OF_ZEROS`` where all weights are zero. No gradient passes.
-    """
+    """Return the largest magnitude of each channel, which its scale is made of."""
     others = [axis for axis in range(len(weights.shape)) if axis not in (output_axes or ())]
     limit = tf.stop_gradient(tf.reduce_max(tf.abs(weights), axis=others))
     return tf.where(limit < SMALLEST_RANGE, RANGE_OF_ZEROS, limit)
@@ -89,12 +72,6 @@ def weight_limit(weights, output_axes=None):
 
 def round_to_half(weights):
     """Round weights to half precision, in which they are stored.
-
-    Args:
-        weights: float32 tensor of any shape.
-
-    Returns:
-        float32 tensor of the same shape. Gradients pass straight through, in float32.
 
     Example:
     >>> round_to_half(tf.constant([1.0001, 1.001])).numpy()
@@ -106,13 +83,6 @@ def round_to_half(weights):
 
 def round_constant(values):
     """Round an operand that is no kernel, such as a scale per channel, as the converter stores it.
-
-    Args:
-        values: float tensor of any shape.
-
-    Returns:
-        Tensor of the shape and dtype of ``values``, on a grid of 256 levels from the smallest to
-        the largest value, and zero. Gradients pass straight through.
 
     Example:
     >>> round_constant(tf.constant([0.0, 0.101, 2.55])).numpy().round(3)
@@ -126,21 +96,15 @@ def round_constant(values):
 
 @tf.custom_gradient
 def _straight_through(values, rounded):
+    """Return rounded values whose gradient is that of the values."""
     return tf.identity(rounded), lambda upstream: (upstream, None)
 
 
 def fake_quantize_activations(values, value_range, bits=8, symmetric=False):
-    """Round a tensor to a grid of 2**bits levels that contains zero.
+    """Round a tensor to a grid of 2**bits levels, one less if symmetric, that contains zero.
 
-    Args:
-        values: float tensor of any shape; computed in float32 and returned in its own dtype.
-        value_range: float32 tensor [smallest, largest] with smallest <= 0 <= largest.
-        bits: number of bits, 2 to 16.
-        symmetric: whether the zero point is 0; one level less then.
-
-    Returns:
-        Tensor of the shape and dtype of ``values``, clipped to the range, which is moved by less
-        than one step so that zero is on the grid, or widened to be symmetric.
+    It is clipped to ``value_range``, float32 (2,), moved by less than a step so that zero is on the
+    grid, or widened to be symmetric.
 
     Example:
     >>> fake_quantize_activations(tf.constant([0.3, 9.0]), tf.constant([0.0, 3.0]), bits=2).numpy()
@@ -158,15 +122,6 @@ def fake_quantize_activations_outside_xla(values, value_range, bits=8, symmetric
 
     The gradient of fake quantization sums up one for the range as well, in two more passes over the
     tensor. Here it is that of the values alone, by an operation that XLA does not know.
-
-    Args:
-        values: see ``fake_quantize_activations``.
-        value_range: likewise.
-        bits: likewise.
-        symmetric: likewise.
-
-    Returns:
-        The same tensor; its gradient differs for values less than a step outside the range alone.
     """
     smallest, largest = usable_range(*tf.unstack(tf.stop_gradient(value_range)), symmetric)
 
@@ -187,15 +142,7 @@ def fake_quantize_activations_outside_xla(values, value_range, bits=8, symmetric
 def grid_levels(smallest, largest, bits, symmetric):
     """Describe the grid that ``fake_quantize_activations`` makes of a range.
 
-    Args:
-        smallest: float32 tensor, at most 0.
-        largest: float32 tensor of the same shape, at least 0.
-        bits: number of bits.
-        symmetric: whether the zero point is 0.
-
-    Returns:
-        (lowest, highest, step): the first and the last multiple of the step that is on the grid,
-        and the step; float32 tensors.
+    Returns the first and the last multiple of the step that is on it, and the step.
 
     Example:
     >>> levels = grid_levels(tf.constant(-1.0), tf.constant(1.55), 8, symmetric=False)
@@ -216,3 +163,44 @@ def usable_range(smallest, largest, symmetric):
         limit = tf.where(limit < SMALLEST_RANGE, RANGE_OF_ZEROS, limit)
         return -limit, limit
     return smallest, tf.where(largest - smallest < SMALLEST_RANGE, RANGE_OF_ZEROS, largest)
+
+
+def quantize_with_learned_step(values, step, lowest, highest, count):
+    """Round to multiples of a step that receives a gradient; ``count`` values share it.
+
+    The gradient in ``values`` passes straight through inside the grid and is zero outside. That in
+    ``step`` is equation 3 of the paper: round(v/s) - v/s inside, ``lowest`` or ``highest`` outside,
+    times 1 / sqrt(count * highest).
+
+    Example:
+    >>> quantize_with_learned_step(tf.constant([0.26, 9.0]), tf.constant(0.1), -128, 127, 2).numpy()
+    array([0.3, 9. ], dtype=float32)
+    """
+    scale = tf.math.rsqrt(tf.cast(count, tf.float32) * tf.cast(highest, tf.float32))
+
+    @tf.custom_gradient
+    def rounded(exact, step):
+        ratio = exact / step
+        integers = tf.clip_by_value(tf.round(ratio), lowest, highest)
+
+        def gradient(upstream):
+            inside = (ratio >= lowest) & (ratio <= highest)
+            per_value = upstream * tf.where(inside, integers - ratio, integers)
+            return tf.where(inside, upstream, 0.0), scale * _summed_to(per_value, step.shape)
+
+        return integers * step, gradient
+
+    return tf.cast(rounded(tf.cast(values, tf.float32), step), values.dtype)
+
+
+def usable_step(step):
+    """Return a trained step, kept above zero: an optimizer's update may have overshot."""
+    return tf.maximum(step, _SMALLEST_STEP)
+
+
+def _summed_to(values, shape):
+    """Undo a broadcast: sum over the axes that the shape lacks, or has one entry along."""
+    missing = len(values.shape) - len(shape)
+    values = tf.reduce_sum(values, axis=list(range(missing)))
+    single = [axis for axis, size in enumerate(shape) if size == 1]
+    return tf.reduce_sum(values, axis=single, keepdims=True) if single else values

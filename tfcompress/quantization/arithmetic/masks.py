@@ -18,15 +18,7 @@ _FIRST_OCTAVE, _LAST_OCTAVE = 3, 40
 
 
 def least_that_counts(values, margin: float):
-    """Return the number that masks are replaced by, given that those lie below ``MASKED``.
-
-    Args:
-        values: float32 tensor of any shape.
-        margin: how far below the smallest value that counts.
-
-    Returns:
-        float32 scalar.
-    """
+    """Return what masks, below ``MASKED``, are replaced by: less than what counts by a margin."""
     values = tf.convert_to_tensor(values)
     return _floor(values, values >= MASKED, margin)
 
@@ -36,13 +28,6 @@ def floor_of_scores(values, margin: float):
 
     Scores are masked by a number that is much further from the largest than the others are: at
     least twice as far, and 32.
-
-    Args:
-        values: float32 tensor of any shape, with infinite masks if need be.
-        margin: how far below the smallest value that counts.
-
-    Returns:
-        float32 scalar; the smallest of all numbers if there is no mask.
 
     Example:
     >>> float(floor_of_scores(tf.constant([1.0, -3.0, -99.0, -10003.0]), BELOW_SCORES))
@@ -62,15 +47,7 @@ def floor_of_scores(values, margin: float):
 
 
 def without_masks(values, margin: float):
-    """Replace the masks among scores by numbers that mask just as well.
-
-    Args:
-        values: float tensor of any shape.
-        margin: see ``floor_of_scores``.
-
-    Returns:
-        float32 tensor of the same shape, without a gradient.
-    """
+    """Replace the masks among scores by numbers that mask just as well."""
     values = tf.cast(tf.stop_gradient(values), tf.float32)
     return tf.maximum(values, floor_of_scores(values, margin))
 

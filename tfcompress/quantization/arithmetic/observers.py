@@ -6,15 +6,13 @@ range is a float32 tensor [smallest, largest] that contains zero; before the fir
 ``NO_RANGE``.
 """
 
+from collections.abc import Callable
 from typing import Any, Self
 
 import keras
 import tensorflow as tf
 
-from tfcompress.quantization.arithmetic.best_ranges import (
-    least_divergence_range,
-    least_error_range,
-)
+from tfcompress.quantization.arithmetic.fake_quantization import grid_levels
 from tfcompress.quantization.arithmetic.masks import BELOW_SCORES, MASKED, least_that_counts
 
 NO_RANGE = (0.0, -1.0)
@@ -25,17 +23,12 @@ _NEVER_NEGATIVE = frozenset({"Abs", "Relu", "Relu6", "Sigmoid", "Softmax", "Squa
 MAY_MASK = frozenset({"Add", "AddV2", "Mul", "SelectV2", "Sub"})
 
 _BINS = 2048  # of the histograms; an 8-bit grid has 256 steps
+_CANDIDATES = 64  # ranges that are tried
+_ALMOST_NOTHING = 1e-6  # of the values: what a level without any counts as
 
 
 def observed_range(values):
-    """Return the float32 tensor [min(x, 0), max(x, 0)] of a tensor.
-
-    Args:
-        values: float tensor of any shape.
-
-    Returns:
-        float32 tensor of shape (2,). Zero is always inside: padding and ReLU need it on the grid.
-    """
+    """Return the float32 tensor [min(x, 0), max(x, 0)] of a tensor."""
     never_negative = tf.is_symbolic_tensor(values) and values.op.type in _NEVER_NEGATIVE
     may_mask = not tf.is_symbolic_tensor(values) or values.op.type in MAY_MASK
     values = tf.stop_gradient(values)
@@ -63,13 +56,6 @@ def is_seen(value_range):
 def wider_range(first, second):
     """Join two ranges, as tensors that share one scale need it.
 
-    Args:
-        first: float32 tensor (2,).
-        second: float32 tensor (2,).
-
-    Returns:
-        float32 tensor (2,): the smaller beginning and the larger end.
-
     Example:
     >>> wider_range(tf.constant([-1.0, 2.0]), tf.constant([-3.0, 1.0])).numpy()
     array([-3.,  2.], dtype=float32)
@@ -79,14 +65,6 @@ def wider_range(first, second):
 
 def moving_range(previous, observed, momentum):
     """Average ranges over batches, starting from the first batch instead of a made-up range.
-
-    Args:
-        previous: float32 tensor (2,), the average so far.
-        observed: float32 tensor (2,), the range of this batch.
-        momentum: the weight of the average so far, 0 to 1.
-
-    Returns:
-        float32 tensor (2,).
 
     Example:
     >>> moving_range(tf.constant(NO_RANGE), tf.constant([-1.0, 2.0]), 0.9).numpy()
@@ -98,14 +76,6 @@ def moving_range(previous, observed, momentum):
 
 def histogram(values, value_range, bins=_BINS):
     """Count the values of a tensor in bins of equal width.
-
-    Args:
-        values: float tensor of any shape.
-        value_range: float32 tensor (2,); values outside count in the first and the last bin.
-        bins: how many.
-
-    Returns:
-        (counts, edges): float32 tensors (bins,) and (bins + 1,).
 
     Example:
     >>> histogram(tf.constant([0.1, 0.2, 0.9]), tf.constant([0.0, 1.0]), bins=2)[0].numpy()
@@ -124,15 +94,6 @@ def histogram(values, value_range, bins=_BINS):
 def percentile_range(counts, edges, percentile):
     """Find the range that leaves out the rarest values at either end.
 
-    Args:
-        counts: float32 tensor (bins,), see ``histogram``.
-        edges: float32 tensor (bins + 1,), the first at most 0 and the last at least 0.
-        percentile: the share of values, in percent, that lies above the range's beginning, and
-            likewise the share that lies below its end.
-
-    Returns:
-        float32 tensor (2,).
-
     Example:
     >>> counts, edges = tf.constant([1.0, 98.0, 0.0, 1.0]), tf.constant([-1.0, 0.0, 1.0, 2.0, 3.0])
     >>> percentile_range(counts, edges, 98.5).numpy()
@@ -144,6 +105,87 @@ def percentile_range(counts, edges, percentile):
     first = tf.reduce_sum(tf.cast(below <= rare, tf.int32))
     last = tf.reduce_sum(tf.cast(below < total - rare, tf.int32)) + 1
     return tf.stack([tf.minimum(edges[first], 0.0), tf.maximum(edges[last], 0.0)])
+
+
+def least_error_range(counts, edges, bits, symmetric):
+    """Find the range whose grid is nearest to the values, in the mean of squares.
+
+    A narrower range has finer steps and clips more. For each end in turn, 64 places from zero to
+    the outermost value are tried, or for both at once if the grid is symmetric.
+    """
+    centres = (edges[:-1] + edges[1:]) / 2.0
+
+    def errors(smallest, largest):
+        lowest, highest, step = grid_levels(smallest, largest, bits, symmetric)
+        lowest, highest, step = lowest[:, None], highest[:, None], step[:, None]
+        rounded = step * tf.clip_by_value(tf.round(centres / step), lowest, highest)
+        return tf.reduce_sum(counts * tf.square(rounded - centres), axis=1)
+
+    return _best_ends(edges, symmetric, errors)
+
+
+def least_divergence_range(counts, edges, bits, symmetric):
+    """Find the range whose levels keep most of what the distribution of the values says.
+
+    Values outside count at the ends of the range, but no level stands for them: so much is lost by
+    clipping. Inside, the values of a level are as good as spread evenly over its bins: so much is
+    lost by steps that are too long. Both are the Kullback-Leibler divergence from one distribution
+    to the other. Zeros are left out: every grid holds them. Ranges are tried as in
+    ``least_error_range``.
+
+    Method: Migacz, "8-bit Inference with TensorRT", 2017,
+    https://www.cse.iitd.ac.in/~rijurekha/course/tensorrt.pdf.
+    """
+    centres = (edges[:-1] + edges[1:]) / 2.0
+    bins = tf.size(counts)
+    counts = tf.where((edges[:-1] <= 0) & (edges[1:] > 0), 0.0, counts)
+
+    def divergence(ends):
+        lowest, highest, step = grid_levels(ends[0], ends[1], bits, symmetric)
+        levels = tf.round(centres / step)
+        inside = (levels >= lowest) & (levels <= highest)
+        places = tf.cast(tf.clip_by_value(levels, lowest, highest) - lowest, tf.int32)
+        kept = tf.where(inside, counts, 0.0)
+        of_level = tf.math.unsorted_segment_sum(kept, places, 2**bits)
+        filled = tf.cast(kept > 0, tf.float32)
+        bins_of_level = tf.math.unsorted_segment_sum(filled, places, 2**bits)
+        spread = filled * tf.gather(tf.math.divide_no_nan(of_level, bins_of_level), places)
+        # What lies outside is counted in the outermost bins inside.
+        inner = tf.where(inside)[:, 0]
+        clipped = tf.clip_by_value(tf.range(bins, dtype=inner.dtype), inner[0], inner[-1])
+        whole = tf.math.unsorted_segment_sum(counts, clipped, bins)
+        return _divergence(whole, spread)
+
+    def divergences(smallest, largest):
+        return tf.map_fn(divergence, tf.stack([smallest, largest], 1))
+
+    return _best_ends(edges, symmetric, divergences)
+
+
+def _divergence(first, second):
+    """Return the Kullback-Leibler divergence of two histograms from each other."""
+    first = tf.math.divide_no_nan(first, tf.reduce_sum(first))
+    second = tf.math.divide_no_nan(second, tf.reduce_sum(second))
+    ratio = first / tf.maximum(second, _ALMOST_NOTHING)
+    return tf.reduce_sum(tf.where(first > 0, first * tf.math.log(tf.maximum(ratio, 1e-30)), 0.0))
+
+
+def _best_ends(edges, symmetric: bool, costs: Callable):
+    """Return the best of the ranges that are tried."""
+    shares = tf.range(1, _CANDIDATES + 1, dtype=tf.float32) / _CANDIDATES
+
+    def best(smallest, largest):
+        return tf.argmin(costs(smallest, largest))
+
+    ends = [shares * edges[0], shares * edges[-1]]
+    if symmetric:
+        place = best(*ends)
+        return tf.stack([ends[0][place], ends[1][place]])
+    smallest = edges[0] * tf.ones_like(shares)
+    largest = ends[1][best(smallest, ends[1])] * tf.ones_like(shares)
+    smallest = ends[0][best(ends[0], largest)] * tf.ones_like(shares)
+    largest = ends[1][best(smallest, ends[1])]  # the first end may have been an outlier
+    return tf.stack([smallest[0], largest])
 
 
 @keras.saving.register_keras_serializable(package="tfcompress")

@@ -34,15 +34,13 @@ _LARGEST_POWER_OF_TWO_ERROR = 1e-3
 
 
 def _from_table(function, for_xnnpack=False):
-    """Make the kernel of a function that is looked up."""
+    """Make the kernel of a function of values and the output's grid that is looked up."""
 
     def kernel(operation, inputs, grids, kernels):
         taken, grid = inputs[0], grids[0]
+        table = tables.table_of(function, taken.grid, grid, kernels if for_xnnpack else "reference")
         if grid.dtype == "INT16":
-            table = tables.table_of_16_bits(function, taken.grid, grid)
             return [_in_float(tables.interpolated(tf.cast(taken.values, tf.int32), table))]
-        filler = kernels if for_xnnpack else "reference"
-        table = tables.table_of_8_bits(function, taken.grid, grid, filler)
         return [tables.looked_up(taken, table)]
 
     return kernel
@@ -53,17 +51,11 @@ def _in_float(values):
     return tf.cast(values, tf.float32)
 
 
-def _log(operation, inputs, grids, kernels):
-    """LOG; what has no logarithm becomes the smallest output."""
-    grid = grids[0]
+def _log(value, grid):
+    """Compute the logarithm; what has none becomes the smallest output."""
     lowest = float(integer_range(grid.dtype)[0]) - tf.cast(grid.zero_point, tf.float32)
-    smallest = lowest * grid.scale
-
-    def function(value):
-        safe = tf.where(value > 0, value, tf.ones_like(value))
-        return tf.where(value > 0, tables.in_double(tf.math.log)(safe), smallest)
-
-    return _from_table(function)(operation, inputs, grids, kernels)
+    safe = tf.where(value > 0, value, tf.ones_like(value))
+    return tf.where(value > 0, tables.in_double(tf.math.log)(safe), lowest * grid.scale)
 
 
 def _gelu(operation, inputs, grids, kernels):
@@ -72,13 +64,13 @@ def _gelu(operation, inputs, grids, kernels):
     return _from_table(function)(operation, inputs, grids, kernels)
 
 
-def _gelu_with_erfc(value):
-    """GELU in float32, step by step as the kernel."""
+def _gelu_with_erfc(value, grid):
+    """Compute GELU in float32, step by step as the kernel."""
     return 0.5 * value * tables.in_double(tf.math.erfc)(value * -np.float32(np.sqrt(0.5)))
 
 
-def _gelu_with_tanh(value):
-    """GELU with tanh in float32, step by step as the kernel."""
+def _gelu_with_tanh(value, grid):
+    """Compute GELU with tanh in float32, step by step as the kernel."""
     inner = np.float32(np.sqrt(2 / np.pi)) * (value + 0.044715 * value * value * value)
     return 0.5 * value * (1.0 + tables.in_double(tf.tanh)(inner))
 
@@ -249,17 +241,17 @@ def _rsqrt(operation, inputs, grids, kernels):
     """RSQRT."""
     taken, grid = inputs[0], grids[0]
     if grid.dtype == "INT16":
-        largest = 32767.0 * grid.scale
-
-        def function(value):
-            safe = tf.where(value > 0, value, tf.ones_like(value))
-            root = rq.quotient(tf.ones_like(safe), tf.sqrt(safe))
-            return tf.where(value > 0, root, largest)
-
-        return _from_table(function)(operation, inputs, grids, kernels)
+        return _from_table(_inverse_root_of)(operation, inputs, grids, kernels)
     scale = rq.product_in_float32(tf.sqrt(taken.grid.scale), grid.scale)
     steps = tables.every_integer() - tf.cast(taken.grid.zero_point, tf.float32)
     return [tables.looked_up(taken, _inverse_root(steps, scale, grid))]
+
+
+def _inverse_root_of(value, grid):
+    """Compute the inverse square root; what has none becomes the largest output."""
+    safe = tf.where(value > 0, value, tf.ones_like(value))
+    root = rq.quotient(tf.ones_like(safe), tf.sqrt(safe))
+    return tf.where(value > 0, root, 32767.0 * grid.scale)
 
 
 def _rsqrt_in_fixed_point(operation, inputs, grids, kernels):
@@ -295,7 +287,7 @@ ACTIVATIONS = {
     "TANH": _sigmoid_like(tf.tanh, _tanh_of_16_bits, fixed_point.hyperbolic_tangent, 1),
     "ELU": _from_table(tables.in_double(tf.nn.elu), for_xnnpack=True),
     "EXP": _from_table(tables.in_double(tf.exp)),
-    "LOG": _log,
+    "LOG": _from_table(_log),
     "GELU": _gelu,
     "HARD_SWISH": _hard_swish,
     "NEG": _neg,

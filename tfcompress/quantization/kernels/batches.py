@@ -10,8 +10,9 @@ reshape) run on tensors with one more dimension in front, the batch.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Any
+import types
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -33,54 +34,60 @@ def completed(operation: Operation, tensors: Sequence[Tensor]) -> Operation:
     return dataclasses.replace(operation, options=options)
 
 
-def run(
-    kernel: Callable[[Operation, list[Input]], list[tf.Tensor]],
-    operation: Operation,
-    inputs: list[Input],
-) -> list[tf.Tensor]:
-    """Run an operation on tensors of any number of items."""
-    rule = _RULES.get(operation.name)
-    shapes = operation.options["input_shapes"]
-    batched = [_is_batched(*entry) for entry in zip(inputs, shapes, strict=True)]
-    change = rule(operation, inputs, batched) if rule and any(batched) else None
+def run(kernel: Callable, operation: Operation, inputs: list[Input]) -> list[tf.Tensor]:
+    """Run an operation's kernel, which takes it and its inputs, on tensors of any number of items.
+
+    The inputs, and the outputs, have N times the file's leading dimension.
+    """
+    options, rule = operation.options, _RULES.get(operation.name)
+    shapes = options["input_shapes"]
+    batched = [
+        entry is not None and bool(shape) and _tensor(entry).shape[0] != shape[0]
+        for entry, shape in zip(inputs, shapes, strict=True)
+    ]
+    change = rule(options, inputs, batched) if rule and any(batched) else None
     if change is None:
         return kernel(operation, inputs)
-    options, inputs = change
-    kept = ("input_shapes", "output_shapes")
-    options = {key: value for key, value in options.items() if key not in kept}
-    results = kernel(dataclasses.replace(operation, options=options), inputs)
-    shapes = operation.options["output_shapes"]
+    rank = len(options["output_shapes"][0]) if rule in (_broadcasting, _broadcast_to) else None
+    changed = list(inputs)
+    for place in change.apart:
+        changed[place] = _apart(inputs[place], shapes[place], rank)
+    for place, value in change.constants.items():
+        is_known = isinstance(value, np.ndarray)
+        changed[place] = tf.constant(value, inputs[place].dtype) if is_known else value
+    kept = {key: options[key] for key in options if key not in ("input_shapes", "output_shapes")}
+    operation = dataclasses.replace(operation, options={**kept, **change.options})
+    results = kernel(operation, changed)
+    shapes = options["output_shapes"]
     return [
         tf.reshape(result, [-1, *shape[1:]]) for result, shape in zip(results, shapes, strict=True)
     ]
 
 
+class _Change(NamedTuple):
+    """What runs in an operation's place: which inputs have a dimension for the batch, and others.
+
+    Attributes:
+        apart: the places of inputs that get a dimension of their own for the batch.
+        constants: the other inputs that change, by their place.
+        options: the options that change.
+    """
+
+    apart: Collection[int]
+    constants: Mapping[int, Any] = types.MappingProxyType({})
+    options: Mapping[str, Any] = types.MappingProxyType({})
+
+
 def _tensor(entry):
-    """The plain tensor of an input."""
+    """Return the plain tensor of an input."""
     return entry.values if isinstance(entry, Integers) else entry
 
 
-def _is_batched(entry, shape):
-    """Whether an input may hold other than one item."""
-    if entry is None or not shape:
-        return False
-    return _tensor(entry).shape[0] != shape[0]
-
-
-def _apart(entry, shape, rank=None):
+def _apart(entry, shape, rank):
     """Give the batch a dimension of its own, and ones behind it up to a rank."""
     ones = [1] * ((rank or len(shape)) - len(shape))
     values = tf.reshape(_tensor(entry), [-1, *ones, *shape])
     return entry._replace(values=values) if isinstance(entry, Integers) else values
-
-
-def _all_apart(operation, inputs, places):
-    """Give some inputs a dimension for the batch."""
-    shapes = operation.options["input_shapes"]
-    return [
-        _apart(entry, shapes[place]) if place in places else entry
-        for place, entry in enumerate(inputs)
-    ]
 
 
 def _constant(entry):
@@ -89,137 +96,103 @@ def _constant(entry):
     return None if value is None else np.asarray(value)
 
 
-def _shifted(axes, rank):
-    """Count axes one further, from the front."""
-    return np.asarray(axes) % rank + 1
+def _axis_option(options, inputs, batched):
+    """Rule for an axis among the options: CONCATENATION, UNPACK."""
+    axis = options.get("axis", 0) % len(options["input_shapes"][0])
+    return None if axis else _Change(range(len(inputs)), options={"axis": 1})
 
 
-def _axis_option(default):
-    """Rule for an axis among the options: CONCATENATION, PACK, UNPACK."""
-
-    def rule(operation, inputs, batched):
-        shape = operation.options["input_shapes"][0]
-        rank = len(shape) + (operation.name == "PACK")
-        axis = operation.options.get("axis", default) % rank
-        if axis:
-            return None
-        options = {**operation.options, "axis": axis + 1}
-        return options, _all_apart(operation, inputs, range(len(inputs)))
-
-    return rule
+def _pack(options, inputs, batched):
+    """Rule for PACK."""
+    axis = options.get("axis", 0) % (len(options["input_shapes"][0]) + 1)
+    return None if axis else _Change(range(len(inputs)), options={"axis": 1})
 
 
-def _gather(operation, inputs, batched):
+def _gather(options, inputs, batched):
     """Rule for GATHER out of data along the leading dimension."""
-    options = operation.options
-    rank = len(options["input_shapes"][0])
-    axis = options.get("axis", 0) % max(rank, 1)
-    batch_dims = options.get("batch_dims", 0)
-    if not batched[0] or (axis and not batched[1]) or batch_dims:
-        return None
+    axis = options.get("axis", 0) % max(len(options["input_shapes"][0]), 1)
     both = batched[1]
-    places = [0, 1] if both else [0]
-    inputs = _all_apart(operation, inputs, places)
-    return {**options, "axis": axis + 1, "batch_dims": int(both)}, inputs
+    if not batched[0] or (axis and not both) or options.get("batch_dims", 0):
+        return None
+    return _Change([0, 1] if both else [0], options={"axis": axis + 1, "batch_dims": int(both)})
 
 
 def _axis_input(data, place):
-    """Rule for axes that are an input: reductions, SPLIT, CUMSUM and others."""
+    """Make the rule for axes that are an input: reductions, SPLIT, CUMSUM and others."""
 
-    def rule(operation, inputs, batched):
-        axes, rank = _constant(inputs[place]), len(operation.options["input_shapes"][data])
+    def rule(options, inputs, batched):
+        axes, rank = _constant(inputs[place]), len(options["input_shapes"][data])
         if axes is None or np.all(axes % rank):
             return None
-        inputs = _all_apart(operation, inputs, [data])
-        inputs[place] = tf.constant(_shifted(axes, rank), inputs[place].dtype)
-        return dict(operation.options), inputs
+        return _Change([data], {place: axes % rank + 1})
 
     return rule
 
 
-def _transpose(operation, inputs, batched):
+def _transpose(options, inputs, batched):
     """Rule for TRANSPOSE."""
     order = _constant(inputs[1])
-    if order[0] == 0:
-        return None
-    inputs = _all_apart(operation, inputs, [0])
-    order = np.append(0, _shifted(order, len(order)))
-    return dict(operation.options), [inputs[0], tf.constant(order, tf.int32)]
+    return _Change([0], {1: np.append(0, order % len(order) + 1)}) if order[0] else None
 
 
-def _pad(operation, inputs, batched):
+def _pad(options, inputs, batched):
     """Rule for PAD, PADV2 and MIRROR_PAD."""
     around = _constant(inputs[1])
     if around is None or not around[0].any():
         return None
-    inputs = _all_apart(operation, inputs, [0])
-    inputs[1] = tf.constant(np.concatenate([[[0, 0]], around]), tf.int32)
-    return dict(operation.options), inputs
+    return _Change([0], {1: np.concatenate([[[0, 0]], around])})
 
 
-def _tile(operation, inputs, batched):
+def _tile(options, inputs, batched):
     """Rule for TILE."""
     times = _constant(inputs[1])
-    if times is None or times[0] == 1:
-        return None
-    inputs = _all_apart(operation, inputs, [0])
-    return dict(operation.options), [inputs[0], tf.constant(np.append(1, times), tf.int32)]
+    return None if times is None or times[0] == 1 else _Change([0], {1: np.append(1, times)})
 
 
-def _slice(operation, inputs, batched):
+def _slice(options, inputs, batched):
     """Rule for SLICE: never count the items."""
     begin, size = _constant(inputs[1]), _constant(inputs[2])
     if begin is None or size is None or not batched[0]:
         return None
-    begin, size = np.append(0, begin), np.append(-1, size)
-    inputs = _all_apart(operation, inputs, [0])
-    ends = (tf.constant(entry, tf.int32) for entry in (begin, size))
-    return dict(operation.options), [inputs[0], *ends]
+    return _Change([0], {1: np.append(0, begin), 2: np.append(-1, size)})
 
 
-def _strided_slice(operation, inputs, batched):
+def _strided_slice(options, inputs, batched):
     """Rule for STRIDED_SLICE: never count the items."""
-    entries = [_constant(entry) for entry in inputs[1:]]
-    if not batched[0] or any(entry is None for entry in entries):
+    entries = {place: _constant(inputs[place]) for place in (1, 2, 3)}
+    if not batched[0] or any(entry is None for entry in entries.values()):
         return None
-    inputs = _all_apart(operation, inputs, [0])
-    entries = [np.append(first, entry) for first, entry in zip((0, 0, 1), entries, strict=True)]
-    options = dict(operation.options)
-    for mask in ("begin_mask", "end_mask"):
-        options[mask] = options.get(mask, 0) << 1 | 1
-    for mask in ("ellipsis_mask", "new_axis_mask", "shrink_axis_mask"):
-        options[mask] = options.get(mask, 0) << 1
-    return options, [inputs[0], *(tf.constant(entry, tf.int32) for entry in entries)]
+    ends = {mask: options.get(mask, 0) << 1 | 1 for mask in ("begin_mask", "end_mask")}
+    others = ("ellipsis_mask", "new_axis_mask", "shrink_axis_mask")
+    masks = ends | {mask: options.get(mask, 0) << 1 for mask in others}
+    entries = {place: np.append(place == 3, entry) for place, entry in entries.items()}
+    return _Change([0], entries, masks)
 
 
-def _broadcast_to(operation, inputs, batched):
+def _broadcast_to(options, inputs, batched):
     """Rule for BROADCAST_TO."""
-    target = operation.options["output_shapes"][0]
-    value = _apart(inputs[0], operation.options["input_shapes"][0], len(target))
-    shape = tf.concat([tf.shape(_tensor(value))[:1], tf.constant(target, tf.int32)], 0)
-    return dict(operation.options), [value, shape]
+    target, size = options["output_shapes"][0], options["input_shapes"][0][0]
+    items = tf.shape(_tensor(inputs[0]))[:1] // size
+    return _Change([0], {1: tf.concat([items, tf.constant(target, tf.int32)], 0)})
 
 
-def _broadcasting(operation, inputs, batched):
+def _broadcasting(options, inputs, batched):
     """Rule for operations of tensors that broadcast, where leading dimensions do not line up."""
-    target = operation.options["output_shapes"][0]
-    shapes = operation.options["input_shapes"]
+    target, shapes = options["output_shapes"][0], options["input_shapes"]
     lined_up = [
         len(shape) == len(target) and shape[0] == target[0]
         if is_batched
         else len(shape) < len(target) or shape[:1] == (1,) or not shape
         for shape, is_batched in zip(shapes, batched, strict=True)
     ]
-    if all(lined_up):
-        return None
-    entries = zip(inputs, shapes, strict=True)
-    return dict(operation.options), [_apart(*entry, len(target)) for entry in entries]
+    return None if all(lined_up) else _Change(range(len(inputs)))
 
 
-_RULES: dict[str, Callable[[Operation, list[Input], list[bool]], Any]] = {
-    "CONCATENATION": _axis_option(0),
-    "PACK": _axis_option(0),
-    "UNPACK": _axis_option(0),
+# A rule takes an operation's options, its inputs, and which of them hold more than one item.
+_RULES: dict[str, Callable[[dict, list[Input], list[bool]], _Change | None]] = {
+    "CONCATENATION": _axis_option,
+    "PACK": _pack,
+    "UNPACK": _axis_option,
     "GATHER": _gather,
     "SPLIT": _axis_input(1, 0),
     "SPLIT_V": _axis_input(0, 2),

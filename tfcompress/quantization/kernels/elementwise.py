@@ -21,7 +21,7 @@ import tensorflow as tf
 
 from tfcompress.quantization.kernels import fixed_point
 from tfcompress.quantization.kernels import requantization as rq
-from tfcompress.quantization.kernels.grids import Integers, less_zero_point
+from tfcompress.quantization.kernels.grids import Grid, Integers, less_zero_point
 
 
 def _steps(integers):
@@ -47,25 +47,51 @@ def _in_8_fractional_bits(values, factors, grid):
     return rq.clamped(steps, "NONE", grid, "xnnpack")
 
 
-def _sum_with(sign):
-    """Make the kernel of ADD or SUB."""
+def _of_two(function):
+    """Make the kernel of an operation of two tensors that broadcast."""
+
+    @rq.traced_once
+    def traced(*tensors, dtypes, **settings):
+        first, second = (
+            Integers(tensors[i], Grid(*tensors[i + 1 : i + 3], dtype))
+            for i, dtype in zip((0, 3), dtypes, strict=False)
+        )
+        return function(first, second, Grid(*tensors[6:], dtypes[2]), **settings)
 
     def kernel(operation, inputs, grids, kernels):
-        grid = grids[0]
-        ratios = [tf.cast(rq.ratio(each.grid.scale, grid.scale), tf.float32) for each in inputs]
-        taken = tf.reduce_all([(each >= 2.0**-10) & (each < 2.0**8) for each in ratios])
-
-        def by_xnnpack():
-            values = _sum_in_21_bits(*inputs, ratios, sign)
-            return rq.clamped(values, _fused(operation), grid, "xnnpack")
-
-        def built_in():
-            values = _sum_in_fixed_point(*inputs, grid, sign, kernels)
-            return rq.clamped(values, _fused(operation), grid, "reference")
-
-        return _by_either(taken, by_xnnpack, built_in, inputs, grid, kernels)
+        first, second = inputs
+        alike = _alike(first.values.shape, second.values.shape)
+        tensors = [tensor for each in inputs for tensor in (each.values, *each.grid[:2])]
+        dtypes = tuple(grid.dtype for grid in (first.grid, second.grid, *grids))
+        settings = {"activation": _fused(operation), "kernels": kernels, "alike": alike}
+        result = traced(*tensors, *grids[0][:2], dtypes=dtypes, **settings)
+        result.set_shape(tf.broadcast_static_shape(first.values.shape, second.values.shape))
+        return [result]
 
     return kernel
+
+
+def _sum_with(sign):
+    """Make the function of ADD or SUB."""
+
+    def function(first, second, grid, activation, kernels, alike):
+        scales = first.grid.scale, second.grid.scale
+        ratios = [tf.cast(rq.ratio(each, grid.scale), tf.float32) for each in scales]
+        taken = tf.reduce_all([(each >= 2.0**-10) & (each < 2.0**8) for each in ratios])
+        # Only ADD has vector instructions, in 16 bits without broadcasting.
+        vectorized = sign > 0 and kernels == "xnnpack" and (alike or grid.dtype != "INT16")
+
+        def by_xnnpack():
+            values = _sum_in_21_bits(first, second, ratios, sign)
+            return rq.clamped(values, activation, grid, "xnnpack")
+
+        def built_in():
+            values = _sum_in_fixed_point(first, second, grid, sign, vectorized)
+            return rq.clamped(values, activation, grid, "reference")
+
+        return _by_either(taken, by_xnnpack, built_in, (first, second), grid, kernels)[0]
+
+    return function
 
 
 def _sum_in_21_bits(first, second, ratios, sign):
@@ -81,19 +107,15 @@ def _sum_in_21_bits(first, second, ratios, sign):
     return tf.bitwise.right_shift(first * factors[0] + second * factors[1] + offset, shift)
 
 
-def _sum_in_fixed_point(first, second, grid, sign, kernels):
+def _sum_in_fixed_point(first, second, grid, sign, vectorized):
     """Bring both to twice the larger scale with 20 or 15 more bits, add, and requantize."""
     more = 15 if grid.dtype == "INT16" else 20
     twice = 2.0 * tf.cast(tf.maximum(first.grid.scale, second.grid.scale), tf.float64)
-    # Only ADD has vector instructions, in 16 bits without broadcasting. They round once here.
-    vectorized = sign > 0 and kernels == "xnnpack"
-    if grid.dtype == "INT16":
-        vectorized = vectorized and _alike(first.values.shape, second.values.shape)
 
     def common(integers):
         multiplier, shift = rq.fixed_point_multiplier(rq.ratio(integers.grid.scale, twice))
         values = _steps(integers)
-        if vectorized:
+        if vectorized:  # rounds once here
             return rq.multiply_fixed_point(values, multiplier, shift + more)
         return rq.multiply_fixed_point(values * (1 << more), multiplier, shift)
 
@@ -109,34 +131,32 @@ def _alike(shape, other):
     )
 
 
-def _mul(operation, inputs, grids, kernels):
-    """MUL of two tensors that broadcast."""
-    first, second = inputs
-    grid = grids[0]
+def _mul(first, second, grid, activation, kernels, alike):
+    """Multiply two tensors."""
     real = rq.factor_in_float32(grid.scale, first.grid.scale, second.grid.scale)
     multiplier = tf.cast(real, tf.float32)
     taken = (multiplier >= 2.0**-16) & (multiplier < 2.0**8)
 
     def by_xnnpack():
         values = tf.round(less_zero_point(first) * less_zero_point(second) * multiplier)
-        return rq.clamped(values, _fused(operation), grid, "xnnpack")
+        return rq.clamped(values, activation, grid, "xnnpack")
 
     def built_in():
-        return _product_in_fixed_point(operation, inputs, grid, real)
+        return _product_in_fixed_point(first, second, grid, activation, real)
 
-    return _by_either(taken, by_xnnpack, built_in, inputs, grid, kernels)
-
-
-def _mul_by_float64_factor(operation, inputs, grids, kernels):
-    """MUL of TFLite Micro: as the built-in kernel, with a factor made in float64."""
-    real = rq.factor_in_float64(grids[0].scale, *(each.grid.scale for each in inputs))
-    return [_product_in_fixed_point(operation, inputs, grids[0], real)]
+    return _by_either(taken, by_xnnpack, built_in, (first, second), grid, kernels)[0]
 
 
-def _product_in_fixed_point(operation, inputs, grid, real):
+def _mul_by_float64_factor(first, second, grid, activation, kernels, alike):
+    """Multiply two tensors as TFLite Micro does: with a factor made in float64."""
+    real = rq.factor_in_float64(grid.scale, first.grid.scale, second.grid.scale)
+    return _product_in_fixed_point(first, second, grid, activation, real)
+
+
+def _product_in_fixed_point(first, second, grid, activation, real):
     """Multiply two tensors and their product by a float64 factor."""
-    first, second = map(_steps, inputs)
-    return rq.clamped(rq.rescaled(first * second, real), _fused(operation), grid, "reference")
+    values = rq.rescaled(_steps(first) * _steps(second), real)
+    return rq.clamped(values, activation, grid, "reference")
 
 
 def _div(operation, inputs, grids, kernels):
@@ -312,9 +332,9 @@ def _abs(factor):
 
 
 ELEMENTWISE = {
-    "ADD": _sum_with(sign=1),
-    "SUB": _sum_with(sign=-1),
-    "MUL": _mul,
+    "ADD": _of_two(_sum_with(sign=1)),
+    "SUB": _of_two(_sum_with(sign=-1)),
+    "MUL": _of_two(_mul),
     "DIV": _div,
     "SQUARED_DIFFERENCE": _squared_difference,
     "QUANTIZE": quantize,
@@ -334,7 +354,7 @@ ELEMENTWISE = {
     "ABS": _abs(rq.factor_in_float32),
 }
 MICRO_ELEMENTWISE = {
-    "MUL": _mul_by_float64_factor,
+    "MUL": _of_two(_mul_by_float64_factor),
     "RELU": _relu(0.0, None, rq.factor_in_float64),
     "RELU6": _relu6_on_one_grid,
     "LEAKY_RELU": _leaky_relu(rq.factor_in_float64),

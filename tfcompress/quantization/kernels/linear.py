@@ -23,7 +23,7 @@ import tensorflow as tf
 
 from tfcompress.quantization.kernels import convolutions, structural
 from tfcompress.quantization.kernels import requantization as rq
-from tfcompress.quantization.kernels.grids import less_zero_point
+from tfcompress.quantization.kernels.grids import Grid, less_zero_point
 
 _EXACT_IN_FLOAT32 = 1 << 24
 
@@ -175,9 +175,21 @@ def _in_eights(channels):
 def _by_xnnpack(operation, sums, offsets, operands, grid):
     """Bring sums to the output's grid as XNNPACK does."""
     scales = (each.grid.scale for each in operands)
-    multiplier = tf.cast(rq.factor_in_float32(grid.scale, *scales), tf.float32)
-    values = tf.round(_float32_sums(sums, offsets) * multiplier)
-    return _clamped(operation, values, grid, "xnnpack")
+    offsets = () if offsets is None else (offsets,)
+    tensors = sums, grid.scale, grid.zero_point, *scales, *offsets
+    activation = operation.options.get("fused_activation_function", "NONE")
+    values = _rescaled_by_xnnpack(*tensors, activation=activation, dtype=grid.dtype)
+    values.set_shape(sums.shape)
+    return values
+
+
+@rq.traced_once
+def _rescaled_by_xnnpack(sums, scale, zero_point, *others, activation, dtype):
+    """Do what ``_by_xnnpack`` does."""
+    first, second, *offsets = others
+    multiplier = tf.cast(rq.factor_in_float32(scale, first, second), tf.float32)
+    values = tf.round(_float32_sums(sums, *offsets) * multiplier)
+    return rq.clamped(values, activation, Grid(scale, zero_point, dtype), "xnnpack")
 
 
 def _in_fixed_point(operation, sums, offsets, real, grid, once=False, vectorized=False):
@@ -203,7 +215,7 @@ def _whole_sums(sums, offsets, dtype):
     return whole if offsets is None else whole + tf.cast(offsets, dtype)
 
 
-def _float32_sums(sums, offsets):
+def _float32_sums(sums, offsets=None):
     """Return sums and offsets rounded once to float32, as a kernel converts its 32-bit sum."""
     if offsets is not None:
         fits = tf.reduce_all(tf.abs(tf.cast(offsets, tf.int64)) <= _EXACT_IN_FLOAT32)

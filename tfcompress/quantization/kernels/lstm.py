@@ -1,4 +1,6 @@
-"""The fused LSTM of .tflite files in float.
+"""The fused LSTM of .tflite files in float, and the grid of its cell states.
+
+The cell states never leave the operation, so their range is computed beside it.
 
 Source: Hochreiter and Schmidhuber 1997; the layout of its 24 inputs is that of
 UNIDIRECTIONAL_SEQUENCE_LSTM.
@@ -9,15 +11,23 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tfcompress.tflite.model import Operation
+from tfcompress.quantization.kernels.grids import Grid
+from tfcompress.tflite.constants import constant_value
+from tfcompress.tflite.filling import (
+    BIASES,
+    CELL_STATE,
+    CELL_STEPS,
+    HIDDEN_STATE,
+    INPUT_WEIGHTS,
+    STATE_WEIGHTS,
+)
+from tfcompress.tflite.model import Operation, TFLiteModel
 
-_INPUT_WEIGHTS = slice(1, 5)
-_RECURRENT_WEIGHTS = slice(5, 9)
-_PEEPHOLES = slice(9, 12)
-_BIASES = slice(12, 16)
-_PROJECTION = slice(16, 18)
-_HIDDEN, _CELL = 18, 19
-_NORMALIZATION = slice(20, 24)
+_VARIANTS = {
+    "peepholes": range(9, 12),
+    "a projection": range(16, 18),
+    "layer normalization": range(20, 24),
+}
 
 
 class States(NamedTuple):
@@ -34,17 +44,7 @@ class States(NamedTuple):
 
 
 def sequence_lstm(operation: Operation, inputs: Sequence[tf.Tensor | None]) -> States:
-    """Run an LSTM over a sequence.
-
-    Args:
-        operation: a UNIDIRECTIONAL_SEQUENCE_LSTM.
-        inputs: its inputs: the sequence, four input and four recurrent kernels (input, forget,
-            cell and output gate, each of shape (units, channels) or (units, units)), peepholes,
-            biases, a projection, the initial output and cell state, layer normalization; None
-            where absent.
-
-    Returns:
-        The outputs and the cell states of all steps.
+    """Run a UNIDIRECTIONAL_SEQUENCE_LSTM over a sequence, its first input.
 
     Raises:
         ValueError: the LSTM has peepholes, a projection, layer normalization, no input gate, or
@@ -53,9 +53,9 @@ def sequence_lstm(operation: Operation, inputs: Sequence[tf.Tensor | None]) -> S
     _check(operation, inputs)
     options = operation.options
     value = inputs[0] if options.get("time_major") else tf.transpose(inputs[0], [1, 0, 2])
-    kernel = tf.concat(inputs[_INPUT_WEIGHTS], 0)
-    recurrent = tf.concat(inputs[_RECURRENT_WEIGHTS], 0)
-    bias = tf.concat(inputs[_BIASES], 0)
+    kernel = tf.concat([inputs[i] for i in INPUT_WEIGHTS], 0)
+    recurrent = tf.concat([inputs[i] for i in STATE_WEIGHTS], 0)
+    bias = tf.concat([inputs[i] for i in BIASES], 0)
     units = recurrent.shape[1]
     clip = options.get("cell_clip", 0.0)
     # One product for all steps; what remains in the loop is the recurrent one.
@@ -72,7 +72,7 @@ def sequence_lstm(operation: Operation, inputs: Sequence[tf.Tensor | None]) -> S
             cell = tf.clip_by_value(cell, -clip, clip)
         return tf.sigmoid(leave) * tf.tanh(cell), cell
 
-    initial = [_initial_state(inputs[place], batch, units) for place in (_HIDDEN, _CELL)]
+    initial = [_initial_state(inputs[place], batch, units) for place in (HIDDEN_STATE, CELL_STATE)]
     hidden, cell = tf.scan(step, driven, tuple(initial))
     if not options.get("time_major"):
         hidden, cell = tf.transpose(hidden, [1, 0, 2]), tf.transpose(cell, [1, 0, 2])
@@ -92,13 +92,9 @@ def _initial_state(state, batch, units):
 
 def _check(operation, inputs):
     """Refuse the variants of the LSTM that are not computed here."""
-    inputs = [*inputs, *[None] * (24 - len(inputs))]
-    variants = {"peepholes": _PEEPHOLES, "a projection": _PROJECTION}
-    variants["layer normalization"] = _NORMALIZATION
-    found = [
-        name for name, places in variants.items() if any(x is not None for x in inputs[places])
-    ]
-    if any(x is None for x in inputs[_INPUT_WEIGHTS]):
+    there = {place for place, entry in enumerate(inputs) if entry is not None}
+    found = [name for name, places in _VARIANTS.items() if there & {*places}]
+    if not there >= {*INPUT_WEIGHTS}:
         found.append("no input gate")
     activation = operation.options.get("fused_activation_function", "TANH")
     if activation != "TANH":
@@ -108,3 +104,40 @@ def _check(operation, inputs):
             f"{operation.name} (operation {operation.index}): supported is the plain LSTM with "
             f"tanh, four gates and biases. Received: one with {', '.join(found)}"
         )
+
+
+def cell_grid(smallest, largest) -> Grid:
+    """Make the grid of cell states: the finest power of two that holds them.
+
+    Example:
+    >>> float(cell_grid(tf.constant(-1.5), tf.constant(1.0)).scale) == 2.0**-14
+    True
+    """
+    limit = tf.maximum(tf.abs(smallest), tf.abs(largest))
+    steps = tf.constant(CELL_STEPS)
+    wide_enough = steps * 2.0**15 >= limit
+    step = tf.reduce_min(tf.where(wide_enough, steps, CELL_STEPS[-1]))
+    return Grid(step, tf.constant(0), "INT16")
+
+
+class CellStates:
+    """Computes the cell states of one fused LSTM of a float file."""
+
+    def __init__(self, model: TFLiteModel, operation: Operation):
+        tensors = model.subgraphs[0].tensors
+        constants = [
+            constant_value(model, tensors[index])
+            if index >= 0 and tensors[index].constant
+            else None
+            for index in operation.inputs[1:]
+        ]
+        # States start at zero, as variables do in a file.
+        self._states = tf.function(
+            lambda sequence: sequence_lstm(operation, [sequence, *constants]).cell,
+            autograph=False,
+            reduce_retracing=True,
+        )
+
+    def __call__(self, sequence):
+        """Compute the states after each step."""
+        return self._states(tf.constant(sequence)).numpy()

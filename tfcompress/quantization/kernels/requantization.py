@@ -12,6 +12,9 @@ replaces a plain division by a constant with a product with its reciprocal, whic
 differently. Casts between products keep it from reordering them.
 """
 
+import functools
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from tfcompress.quantization.kernels.grids import Grid, integer_range
@@ -38,6 +41,32 @@ def chosen(condition, first, second, *tensors):
     if is_small and not tf.executing_eagerly():
         return tf.where(condition, first(), second())
     return tf.cond(condition, first, second)
+
+
+def traced_once(function: Callable) -> Callable:
+    """Trace a function of tensors once for all layers: of their shapes it knows the ranks alone.
+
+    Keyword arguments are no tensors; there is a trace for each of their values. A graph calls it
+    by one node. What it returns has no static shape.
+    """
+    compiled = tf.function(
+        function, autograph=False, experimental_attributes={"_noinline": True}
+    ).get_concrete_function
+
+    @functools.cache
+    def traced(specs, settings):
+        with tf.init_scope():
+            return compiled(
+                *(tf.TensorSpec([None] * rank, dtype) for rank, dtype in specs), **dict(settings)
+            )
+
+    @functools.wraps(function)
+    def call(*tensors, **settings):
+        tensors = [tf.convert_to_tensor(tensor) for tensor in tensors]
+        specs = tuple((len(tensor.shape), tensor.dtype) for tensor in tensors)
+        return traced(specs, tuple(sorted(settings.items())))(*tensors)
+
+    return call
 
 
 def quotient(dividend, divisor):

@@ -16,17 +16,21 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from tfcompress.quantization.kernels.grids import Grid, Integers, integer_range
-from tfcompress.quantization.kernels.requantization import quotient, round_half_away
+from tfcompress.quantization.kernels.requantization import (
+    quotient,
+    round_half_away,
+    traced_once,
+)
 
 _STEPS = 512
 _STEP_BITS = 7
 
-Function = Callable[[tf.Tensor], tf.Tensor]
+Function = Callable[[tf.Tensor, Grid], tf.Tensor]  # of values, and of the grid of the output
 
 
-def in_double(function: Function) -> Function:
+def in_double(function: Callable[[tf.Tensor], tf.Tensor]) -> Function:
     """Compute a float32 function in float64, so that its result is correctly rounded."""
-    return lambda value: tf.cast(function(tf.cast(value, tf.float64)), tf.float32)
+    return lambda value, grid=None: tf.cast(function(tf.cast(value, tf.float64)), tf.float32)
 
 
 def every_integer() -> tf.Tensor:
@@ -44,11 +48,24 @@ def real_values(grid: Grid) -> tf.Tensor:
     return grid.scale * (every_integer() - tf.cast(grid.zero_point, tf.float32))
 
 
-def table_of_8_bits(function: Function, taken: Grid, grid: Grid, kernels: str) -> tf.Tensor:
-    """Fill a table as a kernel with 8 bits does."""
+def table_of(function: Function, taken: Grid, grid: Grid, kernels: str) -> tf.Tensor:
+    """Fill a table as a kernel does, "xnnpack" or "reference", any built-in one.
+
+    It has 256 values in float32, or 513 in int32 for 16 bits.
+    """
+    fill = _table_of_16_bits if grid.dtype == "INT16" else _table_of_8_bits
+    table = fill(*taken[:2], *grid[:2], function=function, kernels=kernels)
+    table.set_shape([513 if grid.dtype == "INT16" else 256])
+    return table
+
+
+@traced_once
+def _table_of_8_bits(*ends, function, kernels):
+    """Fill a table of 256 values."""
+    taken, grid = Grid(*ends[:2], "INT8"), Grid(*ends[2:], "INT8")
     inverse = quotient(tf.constant(1.0), grid.scale)
     zero_point = tf.cast(grid.zero_point, tf.float32)
-    steps = function(real_values(taken)) * inverse
+    steps = function(real_values(taken), grid) * inverse
     if kernels == "xnnpack":
         rounded = tf.round(steps + zero_point)
     else:
@@ -56,25 +73,26 @@ def table_of_8_bits(function: Function, taken: Grid, grid: Grid, kernels: str) -
     return tf.clip_by_value(rounded, *map(float, integer_range(grid.dtype)))
 
 
-def table_of_16_bits(function: Function, taken: Grid, grid: Grid) -> tf.Tensor:
-    """Fill a table as the built-in kernels with 16 bits do."""
+@traced_once
+def _table_of_16_bits(*ends, function, kernels):
+    """Fill a table of 513 values."""
+    taken, grid = Grid(*ends[:2], "INT16"), Grid(*ends[2:], "INT16")
     lowest, highest = integer_range("INT16")
 
     def real(integer, of):
-        steps = float(integer) - tf.cast(of.zero_point, tf.float32)
-        return of.scale * steps
+        return of.scale * (float(integer) - tf.cast(of.zero_point, tf.float32))
 
     first, last = real(lowest, taken), real(highest, taken)
     step = (last - first) * (1 / _STEPS)
     inverse = quotient(tf.constant(65536.0), real(highest, grid) - real(lowest, grid))
     ends = first + tf.range(_STEPS + 1.0) * step
-    values = function(ends) * inverse
-    middles = function(ends[:-1] + step * 0.5) * inverse
+    values = function(ends, grid) * inverse
+    middles = function(ends[:-1] + step * 0.5, grid) * inverse
     rounded = round_half_away(values[:-1])
     between = round_half_away((values[1:] + rounded) * 0.5)
     error = between - round_half_away(middles)
     corrected = rounded - round_half_away(error * 0.5)
-    last_value = round_half_away(function(last[None]) * inverse)
+    last_value = round_half_away(function(last[None], grid) * inverse)
     table = tf.concat([corrected, last_value], 0)
     return tf.cast(tf.clip_by_value(table, float(lowest), float(highest)), tf.int32)
 

@@ -6,6 +6,36 @@ operations for which devices have integer kernels, without a loop, or faster. A 
 same values; it may offer a tensor to ``tap(role, tensor)``, which returns what to go on with.
 """
 
-from tfcompress.quantization.lowerings.registry import observable_call
+from keras import layers as kl
 
-__all__ = ["observable_call"]
+from tfcompress.quantization.lowerings import (
+    attention,
+    kernels,
+    normalization,
+    operations,
+    recurrent,
+)
+
+FORMS = {
+    **attention.FORMS,
+    **kernels.FORMS,
+    **normalization.FORMS,
+    **operations.LAYER_FORMS,
+    **recurrent.FORMS,
+}
+
+
+def observable_call(layer, call, tap):
+    """Return the form of a layer's ``call`` for integers; ``call`` itself by default.
+
+    A subclass of a listed layer is left alone: it may compute something else. A subclass of RNN
+    still calls its cell once a step.
+    """
+    form = FORMS.get(type(layer))
+    if form is None and isinstance(layer, kl.RNN):
+        form = recurrent.unrolled
+    if form is None:
+        recurrent.require_no_dropout(layer)
+    else:
+        call = form(layer, call, tap)
+    return operations.integer_activation(layer, call)

@@ -19,6 +19,7 @@ from tfcompress.compat.keras_attention import (
     with_weighting_step,
 )
 from tfcompress.quantization.arithmetic.fake_quantization import round_constant
+from tfcompress.quantization.lowerings.calls import call_within
 
 _BELOW_ALL = -1e9
 _MARGIN = 8.0
@@ -34,27 +35,14 @@ def multi_head(layer, call, tap):
         named = {**dict(zip(first, args, strict=False)), **kwargs}
         return stock(**{**named, "return_attention_scores": True})
 
-    def run(*args, **kwargs):
-        with with_attention_step(layer, compute):
-            return call(*args, **kwargs)
-
-    return run
+    return call_within(lambda: with_attention_step(layer, compute), call)
 
 
 def grouped_query(layer, call, tap):
     """Compute GroupQueryAttention's scores in steps, likewise."""
     del tap
-    stock = attention_step(layer)
-
-    def compute(*args, **kwargs):
-        with with_scores_returned(layer):
-            return stock(*args, **kwargs)
-
-    def run(*args, **kwargs):
-        with with_attention_step(layer, compute):
-            return call(*args, **kwargs)
-
-    return run
+    compute = call_within(lambda: with_scores_returned(layer), attention_step(layer))
+    return call_within(lambda: with_attention_step(layer, compute), call)
 
 
 def dot_product(layer, call, tap):
@@ -68,11 +56,7 @@ def dot_product(layer, call, tap):
             scores = _masked(scores, scores_mask, tap)
         return stock(scores, value, None, training)
 
-    def run(*args, **kwargs):
-        with with_weighting_step(layer, apply_scores):
-            return call(*args, **kwargs)
-
-    return run
+    return call_within(lambda: with_weighting_step(layer, apply_scores), call)
 
 
 def additive(layer, call, tap):
@@ -86,12 +70,7 @@ def additive(layer, call, tap):
         return tf.reduce_sum(x, -1)
 
     masked = dot_product(layer, call, tap)
-
-    def run(*args, **kwargs):
-        with with_scoring_step(layer, calculate_scores):
-            return masked(*args, **kwargs)
-
-    return run
+    return call_within(lambda: with_scoring_step(layer, calculate_scores), masked)
 
 
 def softmax(layer, call, tap):
@@ -127,6 +106,8 @@ def _over_several_axes(inputs, axes):
 
 
 def _masked(scores, mask, tap):
+    """Mask scores by a low number that a range does not hold."""
+
     def masked_by(low):
         return tf.where(mask, scores, tf.cast(low, scores.dtype))
 

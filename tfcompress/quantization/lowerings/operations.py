@@ -1,4 +1,4 @@
-"""Forms of TensorFlow operations, wherever a model makes them, that integer kernels can follow.
+"""Forms of TensorFlow operations and activations, wherever a model makes them, for integer kernels.
 
 The converter leaves some operations in float, or makes integer operations of them that compute
 something else, although the same can be said with others.
@@ -8,11 +8,13 @@ import functools
 import re
 from collections.abc import Callable, Collection, Mapping
 
+import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers as kl
 
-from tfcompress.quantization.lowerings import activations
+from tfcompress.compat.keras_attributes import get_untracked, replaced_attributes
+from tfcompress.quantization.lowerings.calls import call_within
 
 # The converter has one integer operation for each of these, which it knows by its parts: layers,
 # and the scopes of TensorFlow's functions.
@@ -23,31 +25,58 @@ _SCOPES = re.compile(r"(^|/)(Gelu|l2_normalize)(_\d+)?/")
 _SCOPES_FOR_16_BITS = re.compile(r"(^|/)Gelu(_\d+)?/")  # L2_NORMALIZATION has no 16-bit kernel
 _L2_NORMALIZATION = "L2Normalize"  # stands for the parts of TensorFlow's function
 _LIMITED_ROOT = "Minimum of Rsqrt"  # stands for one operation behind another
+_SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
 
-def _negated(operation):
-    (x,) = operation.inputs
-    return x * -1.0 if x.dtype.is_floating else None
+def elu(x, alpha=1.0):
+    """Compute keras.activations.elu from an exponential of what is negative."""
+    return tf.nn.relu(x) + alpha * (tf.exp(tf.minimum(x, 0.0)) - 1.0)
 
 
-def _signed(operation):
-    (x,) = operation.inputs
-    one, zero = (tf.constant(number, x.dtype) for number in (1, 0))
-    return tf.where(x > 0, one, tf.where(x < 0, -one, zero)) if x.dtype.is_floating else None
+def selu(x):
+    """Compute keras.activations.selu, likewise."""
+    return _SELU_SCALE * elu(x, _SELU_ALPHA)
 
 
-def _squared(operation):
-    (x,) = operation.inputs
-    return x * x if x.dtype.is_floating else None
+def softplus(x):
+    """Compute keras.activations.softplus as a line and the logarithm of a sigmoid in [1/2, 1)."""
+    return tf.nn.relu(x) - tf.math.log(tf.sigmoid(tf.abs(x)))
 
 
-def _difference_squared(operation):
-    x, y = operation.inputs
-    return (x - y) * (x - y) if x.dtype.is_floating else None
+def mish(x):
+    """Compute keras.activations.mish with that softplus."""
+    return x * tf.tanh(softplus(x))
 
 
-def _exponential_minus_one(operation):
-    return tf.exp(operation.inputs[0]) - 1.0
+def softsign(x):
+    """Compute keras.activations.softsign in steps."""
+    return x / (1.0 + tf.abs(x))
+
+
+_ACTIVATIONS = {
+    keras.activations.elu: elu,
+    keras.activations.mish: mish,
+    keras.activations.selu: selu,
+    keras.activations.softplus: softplus,
+    keras.activations.softsign: softsign,
+}
+
+
+def integer_activation(layer, call):
+    """Return a layer's call with its activation function in a form for integers."""
+    form = _ACTIVATIONS.get(get_untracked(layer, "activation"))
+    if form is None:
+        return call
+    return call_within(lambda: replaced_attributes(layer, activation=form), call)
+
+
+def _elu_layer(layer, call, tap):
+    """Compute the layer ELU."""
+    del call, tap
+    return lambda inputs: elu(inputs, layer.alpha)
+
+
+LAYER_FORMS = {kl.ELU: _elu_layer}
 
 
 def _cast(operation):
@@ -68,6 +97,12 @@ def _cast_from(x):
         integers = _cast_from(source)
         return None if integers is None else tf.reshape(integers, [-1, *x.shape[1:]])
     return None
+
+
+def _signed(x):
+    """Choose a number by the sign."""
+    one, zero = (tf.constant(number, x.dtype) for number in (1, 0))
+    return tf.where(x > 0, one, tf.where(x < 0, -one, zero))
 
 
 def _divided_by_a_root(operation):
@@ -104,6 +139,7 @@ def _cumulative_sum(operation):
 
 
 def _one_hot(operation):
+    """Compare indices with all classes."""
     indices, depth, on, off = operation.inputs
     depth = tf.get_static_value(depth)
     if depth is None or not on.dtype.is_floating:
@@ -115,28 +151,14 @@ def _one_hot(operation):
     return tf.where(tf.equal(tf.expand_dims(indices, axis), classes), on, off)
 
 
-def _clipped_at_six(operation):
-    (x,) = operation.inputs
-    return tf.nn.relu(x) - tf.nn.relu(x - 6.0)
-
-
 def _unequal(operation):
+    """Say it with comparisons that there are."""
     x, y = operation.inputs
     if x.dtype.is_floating:
         return tf.logical_or(x > y, x < y)
     zero = tf.get_static_value(y)
     # The quantizer for 16 bits takes a comparison of indices for one of activations.
     return tf.cast(x, tf.bool) if zero is not None and not zero.any() else None
-
-
-def _filled_with(value):
-    """Fill a shape with a number: the converter folds it where the batch size is fixed."""
-
-    def form(operation):
-        (x,) = operation.inputs
-        return tf.fill(tf.shape(x), tf.cast(value, x.dtype)) if x.dtype.is_floating else None
-
-    return form
 
 
 def _summed(operation):
@@ -206,12 +228,14 @@ def _extreme(find):
 
 
 def _is_tiny(x):
+    """Tell whether a tensor is the smallest positive number."""
     value = tf.get_static_value(x)
     return value is not None and value.size == 1 and abs(value) == np.finfo(value.dtype).tiny
 
 
-def _of_one(function):
-    return lambda operation: function(operation.inputs[0])
+def _of_reals(function):
+    """Make a form for real numbers alone."""
+    return lambda op: function(*op.inputs) if op.inputs[0].dtype.is_floating else None
 
 
 # TFLite has none at all for these.
@@ -221,47 +245,38 @@ _UNKNOWN = {
     "AvgPool3D": _pooled_in_turns(tf.nn.avg_pool2d),
     "MaxPool3D": _pooled_in_turns(tf.nn.max_pool2d),
 }
-_EXACT = {
+FORMS = {
     **_UNKNOWN,
     "Cast": _cast,
     "Cumsum": _cumulative_sum,
+    "Elu": _of_reals(elu),
+    "Expm1": _of_reals(lambda x: tf.exp(x) - 1.0),
     "Minimum": _without_far_limit,
-    "Neg": _negated,
+    "Neg": _of_reals(lambda x: x * -1.0),
     "NotEqual": _unequal,
     "OneHot": _one_hot,
-    "OnesLike": _filled_with(1.0),
+    # The converter folds it where the batch size is fixed.
+    "OnesLike": _of_reals(lambda x: tf.fill(tf.shape(x), tf.cast(1.0, x.dtype))),
     "RealDiv": _divided_by_a_root,
-    "Relu6": _clipped_at_six,
+    "Relu6": _of_reals(lambda x: tf.nn.relu(x) - tf.nn.relu(x - 6.0)),
     "SelectV2": _where_finite,
-    "Sign": _signed,
-    "ZerosLike": _filled_with(0.0),
-}
-# Their parts need ranges of their own, closer ones than the converter observes.
-_INEXACT = {
-    "Elu": _of_one(activations.elu),
-    "Expm1": _exponential_minus_one,
-    "Selu": _of_one(activations.selu),
-    "Softplus": _of_one(activations.softplus),
-    "Softsign": _of_one(activations.softsign),
-    "Square": _squared,
-    "SquaredDifference": _difference_squared,
+    "Selu": _of_reals(selu),
+    "Sign": _of_reals(_signed),
+    "Softplus": _of_reals(softplus),
+    "Softsign": _of_reals(softsign),
+    "Square": _of_reals(lambda x: x * x),
+    "SquaredDifference": _of_reals(lambda x, y: (x - y) * (x - y)),
     "Sum": _summed,
+    "ZerosLike": _of_reals(lambda x: tf.fill(tf.shape(x), tf.cast(0.0, x.dtype))),
 }
-FORMS = {**_EXACT, **_INEXACT}
 
 # What the converter or a kernel gets wrong, not just leaves in float.
 _ALWAYS = {
     None: (_LIMITED_ROOT,),
     8: ("Minimum", "OneHot", "OnesLike", "SelectV2", "ZerosLike"),
     16: (
-        "Minimum",
-        "NotEqual",
-        "OnesLike",
-        "SelectV2",
-        "Square",
-        "SquaredDifference",
-        "Sum",
-        "ZerosLike",
+        *("Minimum", "NotEqual", "OnesLike", "SelectV2", "Square", "SquaredDifference", "Sum"),
+        *("ZerosLike", _L2_NORMALIZATION),
     ),
 }
 _NEVER_NEEDED = ("SquaredDifference", "Sum")
@@ -269,36 +284,20 @@ _NEVER_NEEDED = ("SquaredDifference", "Sum")
 _NEEDED_FOR_16_BITS = ("Relu6",)
 
 
-def rewritings(
-    bits: int | None, by_converter: bool = False
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """List which operations to give another form, the least change first.
+def rewritings(bits: int | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """List which operations to give another form beside activations of some bits; None for floats.
 
-    Args:
-        bits: those of the activations; ``None`` for float.
-        by_converter: whether the ranges are those that the converter observes.
-
-    Returns:
-        Types of operations, first for any model, then for those that the converter refuses, or of
-        which some would stay in float.
+    First come those for any model, then those for models that the converter refuses, or of which
+    some would stay in float.
     """
-    needed = _UNKNOWN if bits is None else _EXACT if by_converter else FORMS
+    needed = _UNKNOWN if bits is None else FORMS
     left_out = _NEVER_NEEDED if bits == 16 else (*_NEVER_NEEDED, *_NEEDED_FOR_16_BITS)
     always = _ALWAYS[bits]
-    if bits == 16:
-        always = (*always, _L2_NORMALIZATION)
     return always, tuple(sorted({*always, *needed}.difference(left_out) | {*always}))
 
 
 def forms_for(kinds: Collection[str]) -> Callable[[object], Mapping[str, Callable]]:
-    """Return which operations of a layer's call have another form.
-
-    Args:
-        kinds: types of TensorFlow operations, see ``rewritings``.
-
-    Returns:
-        A callable that takes the layer, see ``HookedCalls``.
-    """
+    """Return which operations of a layer's call have another form."""
     known = _SCOPES_FOR_16_BITS if _L2_NORMALIZATION in kinds else _SCOPES
     chosen = {
         kind: functools.partial(_unless_known, known, FORMS[kind])
