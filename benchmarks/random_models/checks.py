@@ -43,7 +43,7 @@ class WrongError(Exception):
 
 
 class DivergedError(Exception):
-    """A model has no gradients, as behind an argmax, or none that are finite, as at the root of 0."""
+    """A model has no gradients, as behind an argmax, or infinite ones, as at the root of 0."""
 
 
 class Case:
