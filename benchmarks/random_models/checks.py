@@ -43,7 +43,7 @@ class WrongError(Exception):
 
 
 class DivergedError(Exception):
-    """The gradients of a model are not finite, as at the root of 0."""
+    """A model has no gradients, as behind an argmax, or infinite ones, as at the root of 0."""
 
 
 class Case:
@@ -178,7 +178,7 @@ def _trained(model, case, callbacks=()):
     try:
         model.fit(case.seen, zeros, SEEN, 1, 0, list(callbacks))
     except ValueError as error:
-        if "no finite numbers" in str(error):
+        if "no finite numbers" in str(error) or "No gradients" in str(error):
             raise DivergedError from error
         raise
     if not all(np.isfinite(values).all() for values in model.get_weights()):
@@ -273,7 +273,7 @@ def check(program: Program, names=tuple(CHECKS)) -> tuple[list[Failure], dict]:
             try:
                 figures |= CHECKS[name](case) or {}
             except DivergedError:
-                figures[f"diverged, {name}"] = "gradients are not finite"
+                figures[f"diverged, {name}"] = "no finite gradients"
             except REFUSALS as error:
                 if present := kernels_after_all(str(error)):
                     what = f"refused for {', '.join(sorted({*present}))}: {error}"
