@@ -65,7 +65,7 @@ def old_attribute(old: str, new: str) -> property:
         new: its name.
     """
 
-    def warn(owner):
+    def warn(owner: Any) -> None:
         kind = type(owner).__name__
         warnings.warn(
             f"{kind}.{old} is now {kind}.{new}; the old name will be removed in the next release.",
@@ -73,11 +73,11 @@ def old_attribute(old: str, new: str) -> property:
             stacklevel=3,
         )
 
-    def read(owner):
+    def read(owner: Any) -> Any:
         warn(owner)
         return getattr(owner, new)
 
-    def write(owner, value):
+    def write(owner: Any, value: Any) -> None:
         warn(owner)
         setattr(owner, new, value)
 

@@ -60,6 +60,12 @@ def test_nodes_in_order():
     assert node.call_kwargs == {}
 
 
+@canary("tf-keras", "Model")
+def test_is_tf_keras_model():
+    assert tf_keras_models.is_tf_keras_model(small_sequential())
+    assert not tf_keras_models.is_tf_keras_model(tf_keras.layers.Dense(1))
+
+
 @canary("tensorflow-model-optimization", "PruneLowMagnitude")
 def test_is_pruned():
     wrapped = tfmot.sparsity.keras.prune_low_magnitude(tf_keras.layers.Dense(1))

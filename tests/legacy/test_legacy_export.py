@@ -97,7 +97,7 @@ def test_what_it_cannot_have_is_said(tmp_path):
     path = tmp_path / "model.tflite"
     with pytest.raises(ValueError, match=r"a layer that Keras 3 does not have. Received: quant"):
         export_tflite(model, path, Scheme.int8(), representative_data=x)
-    with pytest.raises(ValueError, match=r"outputs alone.*Received: signatures=.'inner'"):
+    with pytest.raises(ValueError, match=r"own outputs only.*Received: signatures=.'inner'"):
         export_tflite(model, path, representative_data=x, signatures={"inner": "conv"})
 
 

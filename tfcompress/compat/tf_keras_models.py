@@ -3,6 +3,7 @@
 Neither library is imported: an object of a library can only exist where it has been imported.
 """
 
+import sys
 from collections.abc import Iterator
 
 _PRUNING = ("PruneLowMagnitude",)
@@ -55,6 +56,12 @@ def nodes_in_order(model) -> Iterator:
 def is_pruned(layer) -> bool:
     """Tell whether a tf_keras layer is TFMOT's wrapper that prunes another."""
     return _is_of_tfmot(layer, _PRUNING)
+
+
+def is_tf_keras_model(candidate) -> bool:
+    """Tell whether an object is a model of tf_keras, which is not imported for it."""
+    module = sys.modules.get("tf_keras")
+    return module is not None and isinstance(candidate, module.Model)
 
 
 def is_clustered(layer) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfcompress.compat.keras_layers import all_layers
+from tfcompress.compat.tf_keras_models import is_tf_keras_model
 from tfcompress.distillation.schedules import checked_schedule
 from tfcompress.distillation.signals import (
     Signals,
@@ -23,7 +24,6 @@ from tfcompress.distillation.signals import (
 )
 from tfcompress.hashing import hash_arrays, hash_files
 from tfcompress.keras_graph.wrapper import unwrap
-from tfcompress.legacy.wrappers import is_tf_keras_model
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.numerics import dequantize, quantize
 

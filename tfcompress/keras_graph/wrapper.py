@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from tfcompress.compat.keras_layers import all_layers
+from tfcompress.compat.tf_keras_models import is_tf_keras_model
 
 
 class ModelWrapper(keras.Model):
@@ -61,7 +62,7 @@ def take_model(config: dict) -> keras.Model:
 
 def require_model(model) -> None:
     """Check that what is handed over is a Keras model, not a path for instance."""
-    if not isinstance(model, keras.Model):
+    if not (isinstance(model, keras.Model) or is_tf_keras_model(model)):
         hint = ""
         if isinstance(model, str | os.PathLike):
             hint = f" Load it first: keras.saving.load_model({os.fspath(model)!r})."

@@ -18,17 +18,14 @@ from tfcompress.compat.tf_keras_models import (
     has_graph,
     input_layers,
     input_structure,
+    is_tf_keras_model,
     nodes_in_order,
     output_structure,
     own_weights,
 )
 from tfcompress.keras_graph.wrapper import ModelWrapper
 from tfcompress.legacy.equivalents import FUNCTIONS, equivalent_layer
-from tfcompress.legacy.wrappers import (
-    has_learned_ranges,
-    is_tf_keras_model,
-    strip_wrappers,
-)
+from tfcompress.legacy.wrappers import has_learned_ranges, strip_wrappers
 
 _EXAMPLES = 2
 _FREE_SIZE = 32

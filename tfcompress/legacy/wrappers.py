@@ -4,17 +4,9 @@ Nothing here imports tf_keras or TFMOT to recognize an object: an object of a li
 where the library has been imported.
 """
 
-import sys
-
 import numpy as np
 
 from tfcompress.compat.tf_keras_models import all_layers, is_clustered, is_pruned, is_quantizing
-
-
-def is_tf_keras_model(candidate) -> bool:
-    """Tell whether an object is a model of tf_keras."""
-    module = sys.modules.get("tf_keras")
-    return module is not None and isinstance(candidate, module.Model)
 
 
 def has_learned_ranges(model) -> bool:

@@ -190,8 +190,9 @@ def _float_equivalent(model: Any, file: Path) -> bytes | None:
     """
     # A file without a model is examined without TensorFlow.
     from exporters.converting import convert_model
+    from tfcompress.compat.tf_keras_models import is_tf_keras_model
     from tfcompress.keras_graph.wrapper import unwrap
-    from tfcompress.legacy.wrappers import has_learned_ranges, is_tf_keras_model
+    from tfcompress.legacy.wrappers import has_learned_ranges
     from tfcompress.tflite.editing import compact
 
     if is_tf_keras_model(model) and has_learned_ranges(model):
