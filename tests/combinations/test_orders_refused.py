@@ -35,7 +35,7 @@ def fit(model, *callbacks):
 def test_pruning_what_is_clustered(callback):
     model = tfc.cluster_weights(net(), 4, layers="head")
     before = model.get_weights()
-    with pytest.raises(ValueError, match=r"'head' is clustered already.*Prune first"):
+    with pytest.raises(ValueError, match=r"'head' is clustered.*Prune first"):
         fit(model, callback)
     for kept, weight in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(kept, weight)

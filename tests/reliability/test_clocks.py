@@ -29,7 +29,7 @@ def uses_of_the_time_of_day(room):
 
 def test_only_the_date_of_a_report_is_the_time_of_day():
     found = [use for room in ROOMS for use in uses_of_the_time_of_day(room)]
-    assert found == [("environment.py", "datetime.datetime.now")]
+    assert found == [("examine.py", "datetime.datetime.now")]
 
 
 @pytest.fixture

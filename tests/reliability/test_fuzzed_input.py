@@ -131,5 +131,5 @@ def test_schemes_of_another_form(config, message):
 def test_manifests_of_another_form(change, tmp_path):
     seed = json.loads(READERS["manifests of teacher caches"].seeds[0])
     (tmp_path / "manifest.json").write_text(json.dumps({**seed, **change}))
-    with pytest.raises(ValueError, match="is no manifest"):
+    with pytest.raises(ValueError, match="is not a manifest"):
         read_manifest(tmp_path)
