@@ -36,13 +36,14 @@ print(tfc.__file__)
 
 
 def run(*command, folder, **settings):
+    inherited = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     return subprocess.run(
         [os.fspath(part) for part in command],
         cwd=folder,
         check=True,
         capture_output=True,
         text=True,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        env={**inherited, "TF_CPP_MIN_LOG_LEVEL": "3"},
         **settings,
     ).stdout
 
