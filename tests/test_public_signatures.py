@@ -9,6 +9,7 @@ import inspect
 import pathlib
 import pkgutil
 import re
+import sys
 
 import pytest
 
@@ -47,7 +48,8 @@ def written(name, described):
     if inspect.Parameter.KEYWORD_ONLY in kinds and inspect.Parameter.VAR_POSITIONAL not in kinds:
         parameters.insert(kinds.index(inspect.Parameter.KEYWORD_ONLY), "*")
     lines = "".join(f"\n    {parameter}," for parameter in parameters if parameter != "self")
-    arguments = MODULE.sub("", f"({lines}\n)" if lines else "()")
+    lines = MODULE.sub("", lines).replace(repr(sys.executable), "sys.executable")
+    arguments = f"({lines}\n)" if lines else "()"
     if inspect.isclass(described):
         return name + arguments
     return name + arguments + MODULE.sub("", str(signature.replace(parameters=())))[2:]
