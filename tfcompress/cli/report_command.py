@@ -113,8 +113,8 @@ def files_table(findings):
 
     from tfcompress.report import formats
 
-    table = Table(title="in the interpreter, on this computer")
-    headings = ("file", findings.metric_name, "bytes", "gzip bytes", "median, ms", "float ops")
+    table = Table(title="in the interpreter, on this computer; sizes in bytes")
+    headings = ("file", findings.metric_name, "size", "gzipped", "median, ms", "float ops")
     for heading in headings:
         table.add_column(heading, justify="left" if heading == "file" else "right", no_wrap=True)
     for file in (findings.baseline, findings.file):
