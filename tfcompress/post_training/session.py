@@ -160,8 +160,10 @@ class Session:
             return quantized.simulated
 
         def run(batch):
-            # Traced each time: interceptions of layers are part of the trace.
-            return tf.function(quantized.simulated)(batch)
+            # Traced each time: interceptions of layers are part of the trace. A call of the
+            # function itself would warn of that.
+            batch = keras.tree.map_structure(tf.convert_to_tensor, batch)
+            return tf.function(quantized.simulated).get_concrete_function(batch)(batch)
 
         return run
 
