@@ -49,8 +49,8 @@ def work(as_json: bool) -> Iterator[None]:
     """Surround the work of a command before it shows the result.
 
     Errors of files, data and arguments become one line. What TensorFlow says from C++ is not shown,
-    unless TF_CPP_MIN_LOG_LEVEL is 0. With ``--json``, what user code and
-    libraries print goes to the standard error stream, so that standard output is JSON only.
+    unless TF_CPP_MIN_LOG_LEVEL is 0. With ``--json``, what user code and libraries print goes to
+    the standard error stream, so that standard output is JSON only.
     """
     nothing = contextlib.nullcontext()
     with (
