@@ -7,6 +7,7 @@ from typing import Any
 from exporters.benchmarking import Measurement
 from exporters.compatibility import CompatibilityReport
 from exporters.parity import ParityReport
+from tfcompress.report.answers import Answers
 from tfcompress.report.histories import Training
 from tfcompress.report.weights import Weights
 from tfcompress.search.results import SearchResult
@@ -78,6 +79,7 @@ class Findings:
         reference: the name of what ``agreement`` compares with; None if nothing was compared.
         agreement: how its outputs agree with the reference's.
         noise_reference: the name of the float file that ``sqnr`` of the layers compares with.
+        answers: what its first output answers; None if it was not run on data.
         verdicts: whether devices run it.
         trainings: the metrics during training.
         search: the trials of the search that found it.
@@ -94,6 +96,7 @@ class Findings:
     reference: str | None = None
     agreement: ParityReport | None = None
     noise_reference: str | None = None
+    answers: Answers | None = None
     verdicts: tuple[CompatibilityReport, ...] = ()
     trainings: tuple[Training, ...] = ()
     search: SearchResult | None = None
@@ -143,9 +146,9 @@ def _search_json(search: SearchResult) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Turn dataclasses into dicts, tuples into lists, and infinite numbers into None."""
+    """Turn dataclasses into dicts without pictures, tuples into lists, infinities into None."""
     if dataclasses.is_dataclass(value):
-        names = (field.name for field in dataclasses.fields(value))
+        names = (field.name for field in dataclasses.fields(value) if field.compare)
         return {name: plain(getattr(value, name)) for name in names}
     if isinstance(value, dict):
         return {str(name): plain(entry) for name, entry in value.items()}

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from tfcompress.report import formats
+from tfcompress.report.answers_section import answers_section
 from tfcompress.report.document import (
     Cell,
     Code,
@@ -39,6 +40,7 @@ def findings_document(findings: Findings) -> Document:
         _summary_section(findings),
         _targets_section(findings),
         _agreement_section(findings),
+        answers_section(findings),
         _search_section(findings),
         _training_section(findings.trainings),
         layers_section(findings),
@@ -252,6 +254,9 @@ def _search_section(findings: Findings) -> Section | None:
         f"On the front: {points or 'none'}.",
         functools.partial(draw_pareto, search),
         wide=True,
+        note="Squares: trials on the front. Dots: the others. Left and up is better."
+        if not search.reference.lower_is_better
+        else "Squares: trials on the front. Dots: the others. Left and down is better.",
     )
     numbers = [search.reference.metric, "bytes, gzipped", "compression", "speed-up", "seconds"]
     columns = (*_columns(["trial", "candidate"], numbers), Column("on the front", number=False))
