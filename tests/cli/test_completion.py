@@ -38,7 +38,7 @@ def test_bash_completes_commands_options_and_values(capsys):
     assert completed(text, "tfcompress rep") == {"report"}
     assert completed(text, "tfcompress check --t") == {"--target"}
     assert {"--out", "--json"} <= completed(text, "tfcompress report file.tflite --")
-    pis = {"raspberry-pi-4", "raspberry-pi-zero"}
+    pis = {"raspberry-pi-4", "raspberry-pi-5", "raspberry-pi-zero"}
     assert completed(text, "tfcompress check a.tflite --target rasp") == pis
     assert completed(text, "tfcompress report --target android rasp") == pis
     assert completed(text, "tfcompress completion ") == {"bash", "fish", "zsh"}
@@ -78,7 +78,7 @@ def test_fish_completes_targets(capsys, tmp_path):
         env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
     )
     offered = [entry.split("\t")[0] for entry in done.stdout.splitlines()]
-    assert offered == ["raspberry-pi-4", "raspberry-pi-zero"]
+    assert offered == ["raspberry-pi-4", "raspberry-pi-5", "raspberry-pi-zero"]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -30,7 +30,7 @@ _WAIT_FOR_LOCK = 60
 def open_study(
     directory: pathlib.Path, storage: str | None, name: str, sampler, heartbeat: int
 ) -> optuna.Study:
-    """Open or create a study that minimizes accuracy drop, log gzipped size and log latency.
+    """Open or create a study that minimizes accuracy drop, log stored bytes and log latency.
 
     Args:
         directory: where ``study.db`` is, unless a storage is given.
@@ -117,7 +117,7 @@ def run_next(study: optuna.Study, space: Space, work: Callable[[int, Candidate],
             ) from error
         if record.error is not None:
             return (math.inf,) * 3
-        return (record.accuracy_drop, math.log(record.gzip_size), math.log(record.latency))
+        return (record.accuracy_drop, math.log(record.stored), math.log(record.latency))
 
     with _quiet():
         try:

@@ -20,9 +20,16 @@ from tfcompress.search.strategy import reason, warm_start
 from tfcompress.search.study import LostTrialError, finished_trials, run_next, running_candidates
 from tfcompress.search.time_budget import Plan
 from tfcompress.search.trial_runner import TrialRunner, one_at_a_time
+from tfcompress.targets.vela import CompilerError
 
 # Errors of a single candidate: others may still work.
-_REFUSALS = (ConversionError, FloatOperationError, RunError, tf.errors.ResourceExhaustedError)
+_REFUSALS = (
+    CompilerError,
+    ConversionError,
+    FloatOperationError,
+    RunError,
+    tf.errors.ResourceExhaustedError,
+)
 
 
 @dataclasses.dataclass(frozen=True)
