@@ -68,11 +68,7 @@ def claim_directory(
 
 
 def measure_reference(
-    model: keras.Model,
-    validation_data: tuple,
-    directory: pathlib.Path,
-    runs: int,
-    quality: Quality,
+    model: keras.Model, validation_data: tuple, directory, runs: int, quality: Quality
 ) -> Reference:
     """Save the original and its float file, and measure the file; or read what was measured."""
     record = directory / "reference.json"
@@ -100,13 +96,7 @@ def measure_reference(
     return reference
 
 
-def _export(
-    model: keras.Model,
-    file: pathlib.Path,
-    validation_data: tuple,
-    quality: Quality,
-    **settings,
-):
+def _export(model: keras.Model, file, validation_data: tuple, quality: Quality, **settings):
     """Export a model with evidence on some examples; return the result and the quality on all."""
     evidence = evenly_spaced(validation_data, _EVIDENCE)
     if not isinstance(evidence[1], np.ndarray):
@@ -199,9 +189,9 @@ class TrialRunner:
             )
             weights = pathlib.Path(scratch) / "model.keras"
             quantized.save(weights)
-            timing = benchmark([self.directory / _FLOAT_FILE, file], self.runs).measurements
+            files = [self.directory / _FLOAT_FILE, file]
+            before, after = benchmark(files, self.runs).measurements
             content = {"model.tflite": file.read_bytes(), "model.keras": weights.read_bytes()}
-        before, after = timing
         report = exported.report
         user_model = unwrap(quantized)
         trial = Trial(
