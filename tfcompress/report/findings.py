@@ -7,6 +7,7 @@ from typing import Any
 from exporters.benchmarking import Measurement
 from exporters.compatibility import CompatibilityReport
 from exporters.parity import ParityReport
+from tfcompress.report import formats
 from tfcompress.report.answers import Answers
 from tfcompress.report.histories import Training
 from tfcompress.report.weights import Weights
@@ -113,17 +114,28 @@ class Findings:
     @property
     def speed_up(self) -> float | None:
         """Median latency of the baseline over that of the file."""
-        times = (self.baseline.latency if self.baseline else None, self.file.latency)
+        times = (self.baseline and self.baseline.latency, self.file.latency)
         return None if None in times else times[0] / times[1]
 
     @property
     def metric_drop(self) -> float | None:
         """The metric of the baseline less that of the file, as a share for accuracy."""
-        metrics = (self.baseline.metric if self.baseline else None, self.file.metric)
+        metrics = (self.baseline and self.baseline.metric, self.file.metric)
         return None if None in metrics else metrics[0] - metrics[1]
+
+    def gains(self) -> str:
+        """Say what compression gained and cost against the baseline, as far as it is known."""
+        return formats.gains(
+            self.compression_ratio, self.speed_up, self.metric_drop, self.metric_name
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON-able values; what is infinite or not a number is null."""
+        search = self.search and {
+            **self.search.to_json(),
+            "reference_accuracy": self.search.reference.accuracy,
+            "reference_gzip_size": self.search.reference.gzip_size,
+        }
         return plain(
             {
                 "format": FORMAT,
@@ -132,17 +144,9 @@ class Findings:
                 "metric_drop": self.metric_drop,
                 **{field.name: getattr(self, field.name) for field in dataclasses.fields(self)},
                 "verdicts": [verdict.to_json() for verdict in self.verdicts],
-                "search": None if self.search is None else _search_json(self.search),
+                "search": search,
             }
         )
-
-
-def _search_json(search: SearchResult) -> dict[str, Any]:
-    return {
-        **search.to_json(),
-        "reference_accuracy": search.reference.accuracy,
-        "reference_gzip_size": search.reference.gzip_size,
-    }
 
 
 def plain(value: Any) -> Any:

@@ -82,12 +82,11 @@ def _inline_svg(axes: "Axes", titles: Mapping[str, str] | None = None) -> str:
     axes.figure.savefig(stream, format="svg", metadata=silent)
     text = stream.getvalue()
     text = text[text.index("<svg") :]
-    text = re.sub(r"<!--.*?-->\s*", "", text, flags=re.DOTALL)
-    # The page's own style sheet says this, once for all drawings.
-    text = re.sub(r"<defs>\s*<style[^>]*>.*?</style>\s*</defs>", "", text, flags=re.DOTALL)
-    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
-    text = re.sub(r'(<svg [^>]*?) width="[^"]*"', r"\1", text, count=1)
-    text = re.sub(r'(<svg [^>]*?) height="[^"]*"', r"\1", text, count=1)
+    # Comments, metadata, and a style that the page's own style sheet has, once for all drawings.
+    style = r"<defs>\s*<style[^>]*>.*?</style>\s*</defs>"
+    text = re.sub(rf"(<!--.*?-->|<metadata>.*?</metadata>)\s*|{style}", "", text, flags=re.DOTALL)
+    for size in ("width", "height"):
+        text = re.sub(rf'(<svg [^>]*?) {size}="[^"]*"', r"\1", text, count=1)
     for gid, title in (titles or {}).items():
         text = text.replace(f'<g id="{gid}">', f"<g><title>{escape(title, quote=False)}</title>", 1)
     # Several drawings share a page: only ids that a drawing refers to stay.

@@ -68,20 +68,15 @@ def _lead(findings: Findings) -> str:
         if file.metric is not None:
             text += f", {name} {formats.metric(file.metric, name)}"
         return f"{text}."
-    gains = formats.gains(findings.compression_ratio, findings.speed_up, findings.metric_drop, name)
-    return f"Against {os.path.basename(baseline.name)}: {gains}."
+    return f"Against {os.path.basename(baseline.name)}: {findings.gains()}."
 
 
 def _summary_section(findings: Findings) -> Section:
     """Show what was gained and what it cost."""
     blocks = [Tiles(_tiles(findings)), _comparison_table(findings)]
     if findings.runtime is not None:
-        blocks.append(
-            Text(
-                f"Measured with {findings.runtime} on the computer described below. Times on the "
-                "device differ."
-            )
-        )
+        measured = f"Measured with {findings.runtime} on the computer described below."
+        blocks.append(Text(f"{measured} Times on the device differ."))
     return Section("Summary", tuple(blocks))
 
 

@@ -172,9 +172,8 @@ def compress(
         reference = measure_reference(model, validation_data, directory, runs, quality, target)
         budget.require_possible(reference)
         sampler = StrategySampler(space, functools.partial(choose, space, budget), seed)
-        study = open_study(
-            directory, storage, f"tfcompress-{identity}-{target}", sampler, heartbeat
-        )
+        name = f"tfcompress-{identity}-{target}"
+        study = open_study(directory, storage, name, sampler, heartbeat)
     require_shared(directory, finished_trials(study))
     tuning = FineTuning(sample_inputs(train_data), labels, learning_rate, loss, seed)
     runner = TrialRunner(directory, tuning, reference, validation_data, target, runs, quality)
@@ -224,20 +223,15 @@ def _space(model: keras.Model, techniques: Sequence[str] | None) -> Space:
             f"Received: a {type(model).__name__}"
         )
     require_built(model)
-    if techniques is None:
-        techniques = TECHNIQUES[:3] if _is_functional(model) else TECHNIQUES[1:3]
-    space = Space(tuple(techniques))
+    space = Space(TECHNIQUES[:3] if techniques is None else tuple(techniques))
     if "channels" in space.techniques:
-        require_functional(model)
+        try:
+            require_functional(model)
+        except ValueError:
+            if techniques is not None:
+                raise
+            space = Space(TECHNIQUES[1:3])
     return space
-
-
-def _is_functional(model: keras.Model) -> bool:
-    try:
-        require_functional(model)
-    except ValueError:
-        return False
-    return True
 
 
 def _seconds_for_one(worker: Worker, epoch: float) -> float:
@@ -253,14 +247,12 @@ def _seconds_for_one(worker: Worker, epoch: float) -> float:
 def _prepared(worker: Worker, model, train_data, batch_size: int, forward, end: float) -> Worker:
     """Compute the teacher's outputs and the sensitivities, which trials that train need."""
     directory, tuning = worker.runner.directory, worker.runner.fine_tuning
+    status = worker.console.status
     start = time.monotonic()
-    with one_at_a_time(directory), worker.console.status("computing the teacher's outputs"):
+    with one_at_a_time(directory), status("computing the teacher's outputs"):
         data = prepare_training_data(model, train_data, batch_size, directory / "teacher")
     answered = time.monotonic()
-    with (
-        one_at_a_time(directory),
-        worker.console.status("measuring the sensitivity of each kernel"),
-    ):
+    with one_at_a_time(directory), status("measuring the sensitivity of each kernel"):
         table = measure_sensitivity(
             model, tuning.inputs, worker.space, forward, end - answered, directory
         )
@@ -270,9 +262,8 @@ def _prepared(worker: Worker, model, train_data, batch_size: int, forward, end: 
         f"{time.monotonic() - answered:.0f} s"
     )
     tuning = dataclasses.replace(tuning, data=data, table=table)
-    return dataclasses.replace(
-        worker, runner=dataclasses.replace(worker.runner, fine_tuning=tuning)
-    )
+    runner = dataclasses.replace(worker.runner, fine_tuning=tuning)
+    return dataclasses.replace(worker, runner=runner)
 
 
 def _plan(worker: Worker, end: float, epochs: int | None) -> Plan:

@@ -146,16 +146,14 @@ class Budget:
     metric: str = ACCURACY  # what stands in its place; the drop is in its unit
 
     def __post_init__(self):
+        top, meaning = 1, "must be a share of the examples in [0, 1), such as 0.01 for one point"
         if self.metric != ACCURACY:
-            if not 0 <= self.max_accuracy_drop < math.inf:
-                raise ValueError(
-                    f"`max_accuracy_drop` says how much worse {self.metric} may get, in its own "
-                    f"unit, from 0. Received: max_accuracy_drop={self.max_accuracy_drop!r}"
-                )
-        elif not 0 <= self.max_accuracy_drop < 1:
+            top = math.inf
+            meaning = f"says how much worse {self.metric} may get, in its own unit, from 0"
+        if not 0 <= self.max_accuracy_drop < top:
             raise ValueError(
-                "`max_accuracy_drop` must be a share of the examples in [0, 1), such as 0.01 for "
-                f"one point. Received: max_accuracy_drop={self.max_accuracy_drop!r}"
+                f"`max_accuracy_drop` {meaning}. "
+                f"Received: max_accuracy_drop={self.max_accuracy_drop!r}"
             )
         for name, unit in (("max_size", "bytes"), ("max_latency", "seconds")):
             limit = getattr(self, name)
@@ -197,10 +195,9 @@ class Budget:
         the permitted size or latency; a file that the target does not run is far from any that it
         runs.
         """
+        point = _POINT if self.metric == ACCURACY else self.max_accuracy_drop or _POINT
         scales = {
-            "accuracy_drop": _POINT
-            if self.metric == ACCURACY
-            else self.max_accuracy_drop or _POINT,
+            "accuracy_drop": point,
             "size": (self.max_size or 1) / 20,
             "latency": (self.max_latency or 1) / 20,
             "runs_on_target": 1e-6,
@@ -346,11 +343,8 @@ class SearchResult:
             "shortfalls": self.shortfalls,
             "reference": dataclasses.asdict(self.reference),
             "trials": [
-                {
-                    **trial.to_json(),
-                    "shortfalls": self.budget.shortfalls(trial),
-                    "on_front": trial in self.front,
-                }
+                trial.to_json()
+                | {"shortfalls": self.budget.shortfalls(trial), "on_front": trial in self.front}
                 for trial in self.trials
             ],
             "environment": self.environment,

@@ -133,13 +133,7 @@ def _require_compiled(verdict) -> Compilation:
     return verdict.compiled
 
 
-def _export(
-    model: keras.Model,
-    file: pathlib.Path,
-    validation_data: tuple,
-    quality: Quality,
-    **settings,
-):
+def _export(model: keras.Model, file, validation_data: tuple, quality: Quality, **settings):
     """Export a model with evidence on some examples; return the result and the quality on all."""
     evidence = evenly_spaced(validation_data, _EVIDENCE)
     if not isinstance(evidence[1], np.ndarray):
