@@ -148,9 +148,10 @@ def trace(
         for node in nodes[first:last]:
             made_by.setdefault(node.name, path)
     names = [tensor.op.name for tensor in traced.inputs[: len(specs) + len(variables)]]
-    outputs = tuple(_behind_identity(tensor) for tensor in traced.outputs)
+    plain = _without_functions(traced)
+    outputs = tuple(_behind_identity(tensor) for tensor in plain.outputs)
     return TracedModel(
-        _in_single_precision(_without_functions(traced)),
+        _in_single_precision(plain.graph.as_graph_def()),
         specs,
         tuple(names[: len(specs)]),
         dict(zip(names[len(specs) :], variables, strict=True)),
@@ -197,21 +198,25 @@ def _in_single_precision(definition):
 
 
 def _behind_identity(tensor):
-    """Return the name of what a graph's output only passes on."""
-    while tensor.op.type == "Identity":
+    """Return the name of what a graph's output only passes on.
+
+    The converter makes loops of their parts, after which nothing can leave by the name of an exit.
+    """
+    while tensor.op.type == "Identity" and tensor.op.inputs[0].op.type != "Exit":
         tensor = tensor.op.inputs[0]
     return tensor.name
 
 
 def _without_functions(traced):
-    """Return the graph with captured state as constants, and called functions dissolved.
+    """Return the function with captured state as constants, and called functions dissolved.
 
-    The converter knows some functions by what they say of themselves; those stay.
+    The converter knows some functions by what they say of themselves; those stay. Loops become
+    their parts, so that what they return has other names.
     """
     graph = traced.graph
     if graph.captures or any(_calls_function(operation) for operation in graph.get_operations()):
-        return freeze_variables(traced).graph.as_graph_def()
-    return graph.as_graph_def()
+        return freeze_variables(traced)
+    return traced
 
 
 def _calls_function(operation):
