@@ -74,7 +74,7 @@ def compare(values, kind, kernels):
     present = [name for name in random_operations.KERNELS if name == kernels]
     for name, _ in random_operations.runs(generators, present):
         count = random_operations.check_values(
-            generators[name], random_operations.kernel_of(name, kernels), kernels, values
+            generators[name], random_operations.kernel_of(name), kernels, values
         )
         print(json.dumps({"name": name, "kernels": kernels, **count._asdict()}), flush=True)
 
