@@ -25,12 +25,14 @@ from soaking import (
     random_files,
     random_model_trials,
     replica_cost,
+    reproducible_exports,
     signals,
 )
 
 SECTIONS = {
     "operations": random_files,
     "models": random_model_trials,
+    "bytes": reproducible_exports,
     "input": damaged_input,
     "trainings": killed_trainings,
     "long": long_trainings,
@@ -73,6 +75,7 @@ def main():
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument("--values", type=int, default=100_000, help="of each operation's form")
     parser.add_argument("--models", type=int, default=5_000, help="random ones")
+    parser.add_argument("--processes", type=int, default=20, help="that export the same model")
     parser.add_argument("--inputs", type=int, default=100_000, help="damaged files")
     parser.add_argument("--kills", type=int, default=20, help="of each training and the search")
     parser.add_argument("--steps", type=int, default=5_000, help="of each long training")

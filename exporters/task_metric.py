@@ -28,25 +28,23 @@ def is_classification(scores: np.ndarray, labels: np.ndarray) -> bool:
     return numbers and bool((labels < scores.shape[1]).all())
 
 
-def accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Return the share of examples whose largest score is that of the label."""
-    classes = labels.argmax(-1) if labels.shape == scores.shape else labels.reshape(-1)
-    return float((scores.argmax(-1) == classes).mean())
+@dataclasses.dataclass(frozen=True)
+class Decision:
+    """How the scores of a model's first output become answers, to compare with labels."""
+
+    metric: str  # what the share of right answers is called
+    kind: str  # "class": one of several; "yes or no"; "labels": any of several; "positions"
+    classes: int  # how many classes or labels there are; 2 for yes or no
+    decide: Callable[[np.ndarray], np.ndarray]  # of scores; int array of the shape of ``labels``
+    labels: np.ndarray  # int (examples,), or (examples, labels), or (examples, positions)
 
 
-def find_task_metric(scores: np.ndarray, labels: np.ndarray | None) -> TaskMetric | str:
-    """Return the accuracy that fits a model's first output and the labels, or why none fits.
+def find_decision(scores: np.ndarray, labels: np.ndarray | None) -> Decision | str:
+    """Return what a model's first output decides, judged by the labels, or why that is unknown.
 
     Args:
         scores: the output on all examples, shape (examples, ...).
         labels: class indices, one-hot rows, or zeros and ones of the output's shape.
-
-    Example:
-    ```python
-    metric = find_task_metric(np.array([[0.9], [0.2]]), np.array([1, 1]))
-    metric.name, metric.compute([np.array([[0.9], [0.2]])], np.array([1, 1]))
-    # ('accuracy, yes above 0.5', 0.5)
-    ```
     """
     if labels is None:
         return "the data has no labels"
@@ -57,28 +55,59 @@ def find_task_metric(scores: np.ndarray, labels: np.ndarray | None) -> TaskMetri
             f"Each example needs one label. Received: {len(labels)} labels for {len(scores)} "
             "examples"
         )
+    count, classes = len(scores), scores.shape[-1] if scores.ndim > 1 else 1
     if is_classification(scores, labels):
-        return TaskMetric("accuracy", lambda outputs, labels: accuracy(outputs[0], labels))
+        truth = labels.argmax(-1) if labels.shape == scores.shape else labels.reshape(-1)
+        return Decision("accuracy", "class", classes, lambda s: s.argmax(-1), truth.astype(int))
     if _is_binary(labels) and labels.size == scores.size:
         threshold = 0.5 if scores.min() >= 0 and scores.max() <= 1 else 0.0
-        kind = "accuracy" if scores.size == len(scores) else "accuracy of single labels"
-        return TaskMetric(
-            f"{kind}, yes above {threshold:g}",
-            lambda outputs, labels: float(
-                ((outputs[0] > threshold).ravel() == labels.astype(bool).ravel()).mean()
-            ),
+        kind, name, shape = "yes or no", "accuracy", (count,)
+        if scores.size != count:
+            kind = "labels" if scores.ndim == 2 else "positions"
+            name, shape = "accuracy of single labels", (count, scores.size // count)
+        return Decision(
+            f"{name}, yes above {threshold:g}",
+            kind,
+            classes if kind == "labels" else 2,
+            lambda s: (s > threshold).reshape(len(s), *shape[1:]).astype(int),
+            labels.reshape(shape).astype(int),
         )
-    positions = scores.shape[:-1]
-    if len(positions) > 1 and labels.size == np.prod(positions):
-        classes = scores.shape[-1]
-        if is_classification(scores.reshape(-1, classes), labels.reshape(-1)):
-            return TaskMetric(
-                "accuracy at each position",
-                lambda outputs, labels: accuracy(
-                    outputs[0].reshape(-1, classes), labels.reshape(-1)
-                ),
-            )
+    if (
+        scores.ndim > 2
+        and labels.size == np.prod(scores.shape[:-1])
+        and is_classification(scores.reshape(-1, classes), labels.reshape(-1))
+    ):
+        return Decision(
+            "accuracy at each position",
+            "positions",
+            classes,
+            lambda s: s.argmax(-1).reshape(len(s), -1),
+            labels.reshape(count, -1).astype(int),
+        )
     return _no_metric(scores, labels)
+
+
+def find_task_metric(scores: np.ndarray, labels: np.ndarray | None) -> TaskMetric | str:
+    """Return the accuracy that fits a model's first output and the labels, or why none fits.
+
+    Args:
+        scores: see ``find_decision``.
+        labels: likewise.
+
+    Example:
+    ```python
+    metric = find_task_metric(np.array([[0.9], [0.2]]), np.array([1, 1]))
+    metric.name, metric.compute([np.array([[0.9], [0.2]])], np.array([1, 1]))
+    # ('accuracy, yes above 0.5', 0.5)
+    ```
+    """
+    found = find_decision(scores, labels)
+    if isinstance(found, str):
+        return found
+    return TaskMetric(
+        found.metric,
+        lambda outputs, _: float((found.decide(outputs[0]) == found.labels).mean()),
+    )
 
 
 def count_classes(labels: np.ndarray | None) -> int | None:

@@ -161,12 +161,40 @@ def file_metric(
         return _score(_task_metric(metric, outputs, labels), outputs, labels)
 
 
+def paired_outputs(
+    file: File,
+    against: Any,
+    data: Any,
+    kernels: str = "xnnpack",
+    limits: Limits | None = None,
+    named_by: Any = None,
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return the outputs of a file and what they should be, as real numbers, in the file's order.
+
+    Args:
+        file: the file's path, or its bytes.
+        against: see ``validate``; None for the file's own outputs.
+        data: see ``validate``.
+        kernels: a kernel set.
+        limits: what child processes may use.
+        named_by: the Keras model whose inputs a list of arrays is for; ``against`` by default.
+
+    Raises:
+        RunError: the file does not run.
+    """
+    inputs, _ = gather(data)
+    with load_isolated(file, kernels=kernels, limits=limits) as loaded:
+        named = _by_name(against if named_by is None else named_by, loaded, inputs)
+        found = loaded.predict(named)
+        return found, found if against is None else _reference(against, loaded, named, limits)
+
+
 def squared_errors(file: File, against: Any, data: Any) -> np.ndarray:
     """Compute how far the outputs of a file are from what they should be, example by example.
 
     Args:
-        file: the file's path, or its bytes.
-        against: see ``validate``.
+        file: see ``paired_outputs``.
+        against: likewise.
         data: likewise.
 
     Returns:
@@ -176,10 +204,7 @@ def squared_errors(file: File, against: Any, data: Any) -> np.ndarray:
     Raises:
         RunError: the file does not run.
     """
-    inputs, _ = gather(data)
-    with load_isolated(file) as loaded:
-        wanted = _reference(against, loaded, inputs, None)
-        found = loaded.predict(_by_name(against, loaded, inputs))
+    found, wanted = paired_outputs(file, against, data)
 
     def energies(output):
         return np.square(output.astype(np.float64)).reshape(len(output), -1).sum(1)

@@ -15,12 +15,13 @@ KINDS = (arithmetic, functions, moves)
 # By names that begin with the operation's and have the type of its activations.
 GENERATORS = {name: made for kind in KINDS for name, made in kind.GENERATORS.items()}
 # LiteRT's reference kernels run no depthwise convolution with 4-bit weights, TFLite Micro no fully
-# connected layer with 4-bit weights and a scale per channel.
+# connected layer with 4-bit weights and a scale per channel, or with 2-bit weights.
 REFUSED = {
     "xnnpack": set(),
     "reference": {"DEPTHWISE_CONV_2D int8 x int4"},
     "micro": {
         "FULLY_CONNECTED int8 x int4",
+        "FULLY_CONNECTED int8 x int2",
         "FULLY_CONNECTED int16 x int4",
         "BATCH_MATMUL int16 constant int8",
     },

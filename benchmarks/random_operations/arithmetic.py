@@ -62,7 +62,7 @@ def fully_connected(random, dtype="INT8", weight_dtype="INT8", scales_per_channe
     inputs = [taken, kernel, bias(random, taken, kernel, units, spread)]
     if random.random() < 0.3:
         inputs[2] = None
-    version = {"INT4": 10, "INT8": 4}[weight_dtype]
+    version = {"INT2": 14, "INT4": 10, "INT8": 4}[weight_dtype]
     if dtype == "INT16":
         version = 11 if weight_dtype == "INT8" else 13
     outputs = [output(random, shape, spread, dtype)]
@@ -199,7 +199,8 @@ def _spread(taken, kernel, count):
     """Return about two standard deviations of a sum of products."""
     values = (taken.value - taken.zero_point) * np.float64(taken.scales)
     deviation = np.sqrt((values**2).mean() * np.square(np.float64(kernel.value)).mean() * count)
-    return max(2 * deviation * float(np.median(kernel.scales)), 1e-6)
+    # Weights may all be zeros. XNNPACK refuses products 256 times as coarse as the output.
+    return max(2 * deviation, 64 * float(taken.scales)) * float(np.median(kernel.scales))
 
 
 def _linear(random, name, options, taken, kernel, channels, kernel_size):
@@ -237,6 +238,7 @@ GENERATORS = {
     "FULLY_CONNECTED int8 x int4, one scale": functools.partial(
         fully_connected, weight_dtype="INT4", scales_per_channel=0
     ),
+    "FULLY_CONNECTED int8 x int2": functools.partial(fully_connected, weight_dtype="INT2"),
     "FULLY_CONNECTED int16": functools.partial(fully_connected, dtype="INT16"),
     "FULLY_CONNECTED int16 x int4": functools.partial(
         fully_connected, dtype="INT16", weight_dtype="INT4"

@@ -19,7 +19,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from tfcompress.compat.litert_schema import schema
 from tfcompress.quantization.kernels.grids import Grid, Integers, integer_range
 from tfcompress.quantization.kernels.registry import KERNEL_SETS
-from tfcompress.tflite.constants import constant_value
+from tfcompress.tflite.constants import PACKED_BITS, constant_value, pack_bits
 from tfcompress.tflite.flatbuffer import read_model
 
 KERNELS = [
@@ -28,6 +28,7 @@ KERNELS = [
 RESOLVERS = {"xnnpack": OpResolverType.AUTO, "reference": OpResolverType.BUILTIN_REF}
 _ARENA_BYTES = 1 << 24
 _NUMPY = {
+    "INT2": "i1",
     "INT4": "i1",
     "INT8": "i1",
     "INT16": "i2",
@@ -121,9 +122,8 @@ def _tensor(port, buffers):
     buffer = schema.BufferT()
     if port.constant:
         value = np.ascontiguousarray(port.value, _NUMPY[port.dtype])
-        if port.dtype == "INT4":
-            nibbles = np.append(value.ravel(), np.zeros(value.size % 2, "i1")).astype("u1") & 15
-            value = nibbles[0::2] | nibbles[1::2] << 4
+        if port.dtype in PACKED_BITS:
+            value = pack_bits(value, PACKED_BITS[port.dtype])
         buffer.data = np.frombuffer(value.tobytes(), "u1")
     buffers.append(buffer)
     record.buffer = len(buffers) - 1

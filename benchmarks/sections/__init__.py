@@ -12,6 +12,7 @@ from . import (
     export_time,
     fidelity,
     growth,
+    micro_zoo,
     pareto,
     pruning_accuracy,
     quantization_accuracy,
@@ -34,4 +35,5 @@ SECTIONS = (
     structure,
     repair,
     ethos_u,
+    micro_zoo,
 )

@@ -13,8 +13,8 @@ LIMIT_S = 1500
 TRAININGS = ("pruning", "quantization", "clustering", "distillation")
 
 
-def rows_of(script, *arguments):
-    """Run a script; return the JSON of the lines that it prints.
+def rows_of(script, *arguments, **environment):
+    """Run a script, with more environment variables; return the JSON of the lines that it prints.
 
     Raises:
         RuntimeError: it ended with an exit status other than 0, or not within ``LIMIT_S``.
@@ -22,7 +22,7 @@ def rows_of(script, *arguments):
     try:
         answer = subprocess.run(
             [sys.executable, str(script), *map(str, arguments)],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
             check=False,
             capture_output=True,
             text=True,

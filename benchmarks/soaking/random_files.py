@@ -2,7 +2,8 @@
 
     python benchmarks/soaking/random_files.py VALUES KIND KERNELS
 
-A process of its own for each kind of operation and kernel set: a crash there is a result.
+A process of its own for each kind of operation and kernel set: a crash there is a result. Finished
+forms are kept until all are, and an interrupted run goes on.
 """
 
 import json
@@ -12,20 +13,26 @@ import sys
 if __name__ == "__main__":
     sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1])]
 
-from soaking.processes import rows_of, table
+from finished_rows import FinishedRows
+
+from soaking.processes import ROOT, rows_of, table
 
 KERNELS = ("xnnpack", "reference", "micro")
 KINDS = ("arithmetic", "functions", "moves")
+ROWS = ROOT / "benchmarks" / "results" / "unfinished" / "operations.rows.jsonl"
 
 
 def measure(sizes):
     """Return a row for each form of an operation and each kernel set."""
-    return [
+    ROWS.parent.mkdir(parents=True, exist_ok=True)
+    rows = [
         row
         for kind in KINDS
         for kernels in KERNELS
         for row in rows_of(__file__, sizes.values, kind, kernels)
     ]
+    ROWS.unlink(missing_ok=True)
+    return rows
 
 
 def text(rows):
@@ -72,11 +79,15 @@ def compare(values, kind, kernels):
 
     generators = getattr(random_operations, kind).GENERATORS
     present = [name for name in random_operations.KERNELS if name == kernels]
+    rows = FinishedRows(ROWS, ("name", "kernels", "asked"))
     for name, _ in random_operations.runs(generators, present):
-        count = random_operations.check_values(
-            generators[name], random_operations.kernel_of(name), kernels, values
-        )
-        print(json.dumps({"name": name, "kernels": kernels, **count._asdict()}), flush=True)
+        piece = {"name": name, "kernels": kernels, "asked": values}
+        row = rows.find(**piece)
+        if row is None:
+            kernel = random_operations.kernel_of(name)
+            count = random_operations.check_values(generators[name], kernel, kernels, values)
+            row = rows.add(**piece, **count._asdict())
+        print(json.dumps(row), flush=True)
 
 
 if __name__ == "__main__":

@@ -56,6 +56,20 @@ def changed_files(manifest):
     return changed
 
 
+def wrong_signature(public_key):
+    """Say why the folder is not what the owner of a key signed; None if it is."""
+    try:
+        from model_signing import verifying
+    except ImportError:
+        return "model-signing is not installed: pip install model-signing pyopenssl"
+    try:
+        verifier = verifying.Config().use_elliptic_key_verifier(public_key=public_key)
+        verifier.verify(HERE, os.path.join(HERE, "model.sig"))
+    except Exception as error:  # whatever a damaged key, signature or file raises
+        return str(error) or type(error).__name__
+    return None
+
+
 def load(manifest, threads, runtime=None):
     """Load the model, on the Edge TPU if it was compiled for one."""
     name, interpreter, load_delegate = find_runtime(runtime)
@@ -129,8 +143,13 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--runs", type=int, default=50)
     parser.add_argument("--runtime", choices=RUNTIMES, help="the first that is found by default")
+    parser.add_argument("--public-key", help="PEM of who signed the folder; checked first")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
+    wrong = wrong_signature(arguments.public_key) if arguments.public_key else None
+    if wrong:
+        print("FAIL: the signature does not hold: " + wrong)
+        return 1
     with open(os.path.join(HERE, "manifest.json")) as file:
         manifest = json.load(file)
     changed = changed_files(manifest)

@@ -108,6 +108,15 @@ def test_damaged_input_in_a_process_of_its_own(soak):
     assert section.text(rows)[0].startswith(f"{sum(row['inputs'] for row in rows)} damaged inputs")
 
 
+@pytest.mark.process
+def test_fresh_processes_write_the_same_bytes(soak):
+    section = soak.SECTIONS["bytes"]
+    rows = section.measure(argparse.Namespace(processes=2))
+    assert section.failed(rows) == []
+    assert len({row["hashes"][0] for row in rows}) == len(rows) == 5  # each is a file of its own
+    assert "| int8, quantization-aware | 2 | 1 |" in section.text(rows)
+
+
 def test_a_section_whose_process_fails_does_not_end_the_others(soak, tmp_path, monkeypatch, capsys):
     page = tmp_path / "page.md"
     page.write_text(

@@ -1,4 +1,5 @@
 import json
+import pathlib
 import shutil
 import subprocess
 import sys
@@ -18,67 +19,71 @@ def script(shell, capsys):
     return capsys.readouterr().out
 
 
-def completed(text, line):
-    """What bash offers at the end of a line."""
-    words = line.split(" ")
-    quoted = " ".join(f"'{word}'" for word in words)
+@pytest.fixture(scope="module")
+def tfcompress(tmp_path_factory):
+    """A folder with the command as it is installed."""
+    folder = tmp_path_factory.mktemp("bin")
+    command = folder / "tfcompress"
+    command.write_text(f"#!{sys.executable}\nfrom tfcompress.cli.entry import main\n\nmain()\n")
+    command.chmod(0o755)
+    return folder
+
+
+def ask(shell, program, folder):
+    return subprocess.run(
+        [shell, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={
+            "HOME": str(folder),
+            "PATH": f"{folder}:/usr/bin:/bin",
+            "PYTHONPATH": str(pathlib.Path(__file__).parents[2]),
+        },
+    )
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("tfcompress ", COMMANDS),
+        ("tfcompress check --t", {"--target"}),
+        (
+            "tfcompress check a.tflite --target rasp",
+            {"raspberry-pi-4", "raspberry-pi-5", "raspberry-pi-zero"},
+        ),
+        ("tfcompress benchmark --kernels ", {"xnnpack", "builtin", "reference"}),
+        ("tfcompress inspect tfc", {"tfcompress"}),
+    ],
+)
+def test_bash_completes_commands_options_values_and_files(line, offered, capsys, tfcompress):
     program = (
-        f"{text}\nCOMP_WORDS=({quoted}); COMP_CWORD={len(words) - 1}; _tfcompress\n"
-        'printf "%s\\n" "${COMPREPLY[@]}"'
+        f"cd {tfcompress}\n{script('bash', capsys)}\nCOMP_LINE='{line}'; COMP_POINT={len(line)}\n"
+        '_python_argcomplete tfcompress; printf "%s\\n" "${COMPREPLY[@]}"'
     )
-    done = subprocess.run(
-        ["bash", "-euc", program], capture_output=True, text=True, check=False, timeout=20
-    )
-    return set(done.stdout.split())
-
-
-def test_bash_completes_commands_options_and_values(capsys):
-    text = script("bash", capsys)
-    assert completed(text, "tfcompress ") == COMMANDS
-    assert completed(text, "tfcompress rep") == {"report"}
-    assert completed(text, "tfcompress check --t") == {"--target"}
-    assert {"--out", "--json"} <= completed(text, "tfcompress report file.tflite --")
-    pis = {"raspberry-pi-4", "raspberry-pi-zero"}
-    assert completed(text, "tfcompress check a.tflite --target rasp") == pis
-    assert completed(text, "tfcompress report --target android rasp") == pis
-    assert completed(text, "tfcompress completion ") == {"bash", "fish", "zsh"}
-
-
-def test_bash_leaves_files_to_itself(capsys):
-    text = script("bash", capsys)
-    assert completed(text, "tfcompress inspect mod") == set()
-    assert completed(text, "tfcompress check --target android mod") == set()
-    assert "complete -o default -F _tfcompress tfcompress" in text
+    assert set(ask("bash", program, tfcompress).stdout.split()) == offered
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_shells_read_their_script(shell, capsys, tmp_path):
-    text = script(shell, capsys)
-    assert all(command in text for command in COMMANDS)
+    (tmp_path / "script").write_text(script(shell, capsys))
     if shutil.which(shell) is None:
         pytest.skip(f"needs {shell} to read its script")
-    (tmp_path / "script").write_text(text)
-    done = subprocess.run(
-        [shell, "-n", tmp_path / "script"], capture_output=True, text=True, check=False, timeout=20
-    )
+    done = ask(shell, f"{shell} -n {tmp_path / 'script'}", tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_fish_completes_targets(capsys, tmp_path):
+@pytest.mark.process
+def test_fish_completes_targets(capsys, tfcompress):
     if shutil.which("fish") is None:
         pytest.skip("needs fish")
-    (tmp_path / "script").write_text(script("fish", capsys))
+    (tfcompress / "script").write_text(script("fish", capsys))
     line = 'complete -C "tfcompress check a.tflite --target rasp"'
-    done = subprocess.run(
-        ["fish", "-c", f"source {tmp_path}/script; {line}"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=20,
-        env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
-    )
+    done = ask("fish", f"source {tfcompress}/script; {line}", tfcompress)
     offered = [entry.split("\t")[0] for entry in done.stdout.splitlines()]
-    assert offered == ["raspberry-pi-4", "raspberry-pi-zero"]
+    assert offered == ["raspberry-pi-4", "raspberry-pi-5", "raspberry-pi-zero"]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -98,10 +103,12 @@ def test_an_unknown_shell_lists_the_known(capsys):
 @pytest.mark.process
 def test_completion_and_help_load_no_tensorflow():
     code = (
-        "import sys, tfcompress.cli.main as m\n"
+        "import sys, types, tfcompress.cli.main as m\n"
         "for arguments in (['completion', 'bash'], ['report', '--help'], ['--help']):\n"
         "  try: m.run(arguments)\n"
         "  except SystemExit: pass\n"
+        "m.completion._values_or_files('', types.SimpleNamespace(dest='target'))\n"
+        "m.completion._values_or_files('', types.SimpleNamespace(dest='kernels'))\n"
         "sys.exit(any(name in sys.modules for name in ('tensorflow', 'keras', 'matplotlib')))"
     )
     done = subprocess.run(

@@ -296,11 +296,24 @@ def test_the_targets_of_the_project():
         "coral-edgetpu",
         "microcontroller",
         "generic-cpu",
+        "raspberry-pi-5",
+        "esp32-s3",
+        "stm32f746",
+        "stm32h743",
+        "stm32l4r5",
     }
     with pytest.raises(ValueError, match=r"Supported: \['android'.*Received: 'toaster'"):
         load_target("toaster")
     assert oldest_runtime("FULLY_CONNECTED", 12) == "2.17.0"
     assert oldest_runtime("FULLY_CONNECTED", 99) is None
+
+
+def test_a_board_is_like_another_one_with_its_own_memory():
+    board, general = load_target("stm32f746"), load_target("microcontroller")
+    assert board.delegate == general.delegate
+    assert (board.memory.flash, board.memory.arena) == (1 << 20, 320 << 10)
+    assert board.sources != general.sources
+    assert load_target("raspberry-pi-5").runtime == load_target("raspberry-pi-4").runtime
 
 
 def chain(*edges):

@@ -13,7 +13,7 @@ from exporters.converting import convert_model
 from exporters.parity import compare
 from exporters.running.runtime import RunError, find_runtimes
 from exporters.running.tensor_details import TensorDetails
-from exporters.task_metric import accuracy, is_classification
+from exporters.task_metric import find_task_metric, is_classification
 from exporters.validation import validate
 from tfcompress.data import gather
 from tfcompress.tflite.numerics import sqnr
@@ -61,7 +61,7 @@ def test_accuracy_takes_indices_columns_and_one_hot_rows():
     scores = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
     for labels in (np.array([0, 1, 1]), np.array([[0], [1], [1]]), np.eye(2)[[0, 1, 1]]):
         assert is_classification(scores, labels)
-        assert accuracy(scores, labels) == pytest.approx(2 / 3)
+        assert find_task_metric(scores, labels).compute([scores], labels) == pytest.approx(2 / 3)
 
 
 @pytest.mark.parametrize(

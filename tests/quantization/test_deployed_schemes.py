@@ -217,6 +217,24 @@ def test_two_precisions_in_one_model(tmp_path):
     assert levels["hidden"] <= 15 < levels["head"]
 
 
+@pytest.mark.parametrize("kernels_of", ["xnnpack", "reference"])
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_two_bits_in_fully_connected_layers(kernels_of, per_channel, tmp_path):
+    numerics = {"dense_per_channel": per_channel, "kernels": kernels_of}
+    scheme = tfc.Scheme(weight_bits=2, **numerics).override("stem", tfc.Scheme(kernels=kernels_of))
+    q = trained(scheme, build_small)
+    result = export_tflite(q, tmp_path / "m.tflite", validation_data=IMAGES)
+    assert dtypes(result.path) == {"CONV_2D 0": "INT8", "FULLY_CONNECTED 0": "INT2"}
+    assert set(np.unique(kernels(result.path)["FULLY_CONNECTED 0"][1])) == {-1, 0, 1}
+    runs = {run.kernels: run.outputs[0].equal for run in result.report.agreement.ran}
+    assert runs[kernels_of] == 1.0
+
+
+def test_only_fully_connected_layers_have_2_bits():
+    with pytest.raises(ValueError, match=r"Convolutions .* 2-bit weights.*\['stem'\] in .*'small'"):
+        tfc.quantize_aware(build_small(), tfc.Scheme(weight_bits=2))
+
+
 @pytest.mark.parametrize(
     ("name", "scheme"),
     [

@@ -10,6 +10,7 @@ SCHEMES = {
     "per tensor": Scheme.int8_per_tensor(),
     "16x8": Scheme.int8_weights_int16_activations(),
     "4 bits": Scheme.int4_weights(),
+    "2 bits": Scheme(weight_bits=2),
     "dynamic": Scheme.dynamic_range(),
     "float16": Scheme.float16(),
     "dense per channel": Scheme(dense_per_channel=True),
@@ -57,6 +58,7 @@ def test_bits_that_no_runtime_has(bits):
         ),
         ({"activation_bits": 16}, "pass `symmetric_activations=True`"),
         ({"activation_bits": None, "symmetric_activations": True}, "activation_bits=None"),
+        ({"weight_bits": 2, "kernels": "micro"}, "TFLite Micro has no kernel for 2-bit"),
         ({"per_channel_weights": 1}, "Received: per_channel_weights=1"),
     ],
 )

@@ -3,9 +3,12 @@
 import math
 import pathlib
 
+import numpy as np
+
 from exporters.benchmarking import Measurement
 from exporters.compatibility import CompatibilityReport
 from exporters.parity import OutputParity, ParityReport, RunParity
+from tfcompress.report.answers import find_answers
 from tfcompress.report.findings import FileFindings, Findings, LayerFindings
 from tfcompress.report.histories import Training
 from tfcompress.report.weights import Histogram, Weights
@@ -83,6 +86,14 @@ def make_findings(**changed):
                 RunParity("litert 1", "reference", error="aborted"),
             ),
             0.9,
+        ),
+        "answers": find_answers(
+            np.eye(3)[[0, 1, 2, 1]],
+            np.eye(3)[[0, 1, 2, 2]],
+            np.array([0, 1, 2, 2]),
+            [np.zeros((4, 8, 8, 3))],
+            HOSTILE,
+            (HOSTILE, "b", "c"),
         ),
         "noise_reference": "toy with its weights in float",
         "verdicts": (

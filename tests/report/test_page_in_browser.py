@@ -50,7 +50,7 @@ def page(tmp_path_factory):
         make_layer(0, HOSTILE, sqnr=None),
         *(make_layer(n, f"block_{n}_expand/convolution", sqnr=60.0 - n % 7) for n in range(1, 65)),
     )
-    findings = make_findings(layers=layers)
+    findings = make_findings(layers=layers, reference="one_word/" * 40)
     return write_report(findings, tmp_path_factory.mktemp("page"))
 
 
@@ -74,6 +74,8 @@ def test_no_error_and_no_request_leaves_the_page(seen, page):
 def test_nothing_is_wider_than_a_phone(name, width, seen):
     assert seen["views"][name]["width"] == width
     assert seen["views"][name]["outside"] == 0
+    if width == 390:
+        assert seen["views"][name]["cut"] == 0
 
 
 def test_text_and_drawings_stand_out_in_both_modes(seen):

@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib.util
-import json
 import pathlib
 import sys
 import time
@@ -15,6 +14,7 @@ from tfcompress.cli.command import (
     one_line_errors,
     prepare_folder,
     require_other_file,
+    show,
     work,
 )
 from tfcompress.cli.data_argument import HELP as DATA_HELP
@@ -60,14 +60,12 @@ def add_to(commands) -> None:
     add("--target", help="the device; an unknown one lists them")
     drop_help = "against the float file; 0.01, the default, is one point; or in --metric's unit"
     add("--max-accuracy-drop", type=float, metavar="SHARE", help=drop_help)
-    metric_help = "a metric of Keras to keep in the place of accuracy, such as mse"
-    add("--metric", metavar="NAME", help=metric_help)
+    add("--metric", metavar="NAME", help="of Keras, to keep in the place of accuracy, such as mse")
     mode_help = "which is better (default: what the metric's name tells)"
     add("--metric-mode", choices=("auto", "max", "min"), default="auto", help=mode_help)
     add("--loss", metavar="NAME", help="of the training; needed with --metric")
     add("--max-size", type=int, metavar="BYTES", help="of the gzipped file")
-    latency_help = "median of a run on this computer"
-    add("--max-latency", type=float, metavar="SECONDS", help=latency_help)
+    add("--max-latency", type=float, metavar="SECONDS", help="median of a run on this computer")
     add("--time-budget", type=float, default=900, metavar="SECONDS", help="default: 900")
     add("--epochs", type=int, help="of a trial; by default about 7 trials fit")
     add("--learning-rate", type=float, default=2e-3, help="default: 0.002")
@@ -105,7 +103,7 @@ def run(arguments) -> int:
             progress=not arguments.json,
             **{name: getattr(arguments, name) for name in (*_LIMITS, *_COUNTS, *_OTHERS)},
         )
-    print(json.dumps(result.to_json(), indent=2) if arguments.json else result.to_text())
+    show(result, arguments.json)
     return 0 if result.met else EXIT_FAILED
 
 
@@ -131,7 +129,6 @@ def _best_named(out: pathlib.Path) -> Iterator[None]:
     except KeyboardInterrupt:
         best = out / "best.tflite"
         if best.exists():
-            print(
-                f"tfcompress: the best so far is {best}; the same command resumes", file=sys.stderr
-            )
+            said = f"tfcompress: the best so far is {best}; the same command resumes"
+            print(said, file=sys.stderr)
         raise

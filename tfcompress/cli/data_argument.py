@@ -78,7 +78,7 @@ def check_data(argument: str | None, flag: str = "--data") -> None:
 
 
 def load_data(
-    argument: str,
+    argument: str | None,
     shape: tuple[int, int, int] | None = None,
     max_examples: int | None = None,
     *,
@@ -88,9 +88,12 @@ def load_data(
 ):
     """Load what a ``--data`` argument names: inputs, (inputs, labels), or what a function returns.
 
+    None without the argument.
     The first examples of an .npz file are used, or random images of a folder, whose shape is
     height, width and channels.
     """
+    if argument is None:
+        return None
     check_data(argument, flag)
     path = pathlib.Path(argument)
     if path.is_dir():
@@ -214,24 +217,26 @@ def image_dataset(
     examples = tf.data.Dataset.from_tensor_slices(columns)
     if reshuffle:
         examples = examples.shuffle(len(chosen), seed=seed)
-    return (
-        examples.map(
-            lambda path, *label: (image(path), *label) if label else image(path), tf.data.AUTOTUNE
-        )
-        .batch(_BATCH)
-        .prefetch(tf.data.AUTOTUNE)
+    images = examples.map(
+        lambda path, *label: (image(path), *label) if label else image(path), tf.data.AUTOTUNE
     )
+    return images.batch(_BATCH).prefetch(tf.data.AUTOTUNE)
 
 
 def _listed(folder, formats, flag):
     """List images and their class numbers; report on the terminal which files are skipped."""
     classes = sorted(path.name for path in folder.iterdir() if _is_shown(path) and path.is_dir())
     parts = [folder / name for name in classes] or [folder]
-    found = [(path, number) for number, part in enumerate(parts) for path in _files_below(part)]
+    found = [
+        (path, number)
+        for number, part in enumerate(parts)
+        for path in sorted(part.rglob("*"))
+        if _is_shown(path) and not path.is_dir()
+    ]
     images = [(path, number) for path, number in found if _suffix(path) in formats]
-    skipped = collections.Counter(_suffix(path) for path, _ in found)
-    for name in formats:
-        del skipped[name]
+    skipped = collections.Counter(
+        _suffix(path) for path, _ in found if _suffix(path) not in formats
+    )
     kinds = ", ".join(f".{name}" for name in formats)
     counts = ", ".join(
         f"{count} .{name}" if name else f"{count} without an ending"
@@ -250,11 +255,6 @@ def _listed(folder, formats, flag):
         )
     paths, labels = zip(*images, strict=True)
     return paths, np.array(labels, np.int32) if classes else None
-
-
-def _files_below(folder: pathlib.Path) -> list[pathlib.Path]:
-    found = (pathlib.Path(root, name) for root, _, names in os.walk(folder) for name in names)
-    return sorted(filter(_is_shown, found))
 
 
 def _is_shown(path: pathlib.Path) -> bool:

@@ -66,7 +66,10 @@ def run(arguments: list[str] | None = None) -> None:
     interruption, code = Interruption(), 0
     try:
         with interruption.handling(signal.SIGINT, signal.SIGTERM):
-            parsed = make_parser().parse_args(given)
+            parser = make_parser()
+            if "_ARGCOMPLETE" in os.environ:
+                completion.complete(parser)
+            parsed = parser.parse_args(given)
             parsed.command_line = shlex.join(["tfcompress", *given])
             code = parsed.run(parsed) or 0
             sys.stdout.flush()

@@ -23,12 +23,6 @@ _MAX_EXAMPLES = 500  # of a folder, to observe ranges on
 
 def add_to(commands) -> None:
     """Add the subcommands to the command's parser."""
-    _add_export(commands)
-    _add_validate(commands)
-    _add_bundle(commands)
-
-
-def _add_export(commands):
     parser = add_parser(
         commands,
         "export",
@@ -79,6 +73,33 @@ def _add_export(commands):
     )
     add_import_option(parser)
 
+    parser = add_parser(
+        commands,
+        "validate",
+        "compare a .tflite file with the model it was made of",
+        "Run a .tflite file on every kernel set and compare it with a .keras or .tflite file.",
+        "  tfcompress validate model.tflite --against model.keras --data test.npz",
+        run_validate,
+    )
+    parser.add_argument("file", help="a .tflite file")
+    parser.add_argument("--against", required=True, help="a .keras or another .tflite file")
+    parser.add_argument("--data", required=True, help=DATA_HELP)
+    add_import_option(parser)
+
+    parser = add_parser(
+        commands,
+        "bundle",
+        "write a folder that proves on the device what a file does",
+        "Write a .tflite file with golden inputs and outputs, code and a script that checks them.",
+        "  tfcompress bundle model.tflite --out bundle --data test.npz --labels labels.txt",
+        run_bundle,
+    )
+    parser.add_argument("file", help="a .tflite file")
+    parser.add_argument("--out", required=True, metavar="DIR", help="the folder to create")
+    parser.add_argument("--data", help=DATA_HELP)
+    parser.add_argument("--labels", metavar="FILE", help=_LABELS_HELP)
+    parser.add_argument("--target", default="raspberry-pi-4", help="default: raspberry-pi-4")
+
 
 def _numbers(text: str) -> list[float]:
     return [float(part) for part in text.split(",")]
@@ -101,11 +122,8 @@ def run_export(arguments) -> None:
         from exporters import export_tflite
 
         shape = image_shape(model)
-        data = validation = None
-        if arguments.data is not None:
-            data = load_data(arguments.data, shape, arguments.examples)
-        if arguments.validation_data is not None:
-            validation = load_data(arguments.validation_data, shape, flag="--validation-data")
+        data = load_data(arguments.data, shape, arguments.examples)
+        validation = load_data(arguments.validation_data, shape, flag="--validation-data")
         result = export_tflite(
             model,
             arguments.out,
@@ -142,21 +160,6 @@ def _require_ranges(arguments, model) -> None:
         )
 
 
-def _add_validate(commands):
-    parser = add_parser(
-        commands,
-        "validate",
-        "compare a .tflite file with the model it was made of",
-        "Run a .tflite file on every kernel set and compare it with a .keras or .tflite file.",
-        "  tfcompress validate model.tflite --against model.keras --data test.npz",
-        run_validate,
-    )
-    parser.add_argument("file", help="a .tflite file")
-    parser.add_argument("--against", required=True, help="a .keras or another .tflite file")
-    parser.add_argument("--data", required=True, help=DATA_HELP)
-    add_import_option(parser)
-
-
 def run_validate(arguments) -> None:
     """Run ``tfcompress validate``."""
     from exporters import validate
@@ -176,31 +179,13 @@ def run_validate(arguments) -> None:
     show(agreement, arguments.json)
 
 
-def _add_bundle(commands):
-    parser = add_parser(
-        commands,
-        "bundle",
-        "write a folder that proves on the device what a file does",
-        "Write a .tflite file with golden inputs and outputs, code and a script that checks them.",
-        "  tfcompress bundle model.tflite --out bundle --data test.npz --labels labels.txt",
-        run_bundle,
-    )
-    parser.add_argument("file", help="a .tflite file")
-    parser.add_argument("--out", required=True, metavar="DIR", help="the folder to create")
-    parser.add_argument("--data", help=DATA_HELP)
-    parser.add_argument("--labels", metavar="FILE", help=_LABELS_HELP)
-    parser.add_argument("--target", default="raspberry-pi-4", help="default: raspberry-pi-4")
-
-
 def run_bundle(arguments) -> None:
     """Run ``tfcompress bundle``."""
     from exporters import write_bundle
 
     with work(arguments.json):
         check_data(arguments.data)
-        data = None
-        if arguments.data is not None:
-            data = load_data(arguments.data, image_shape_of_file(arguments.file))
+        data = load_data(arguments.data, image_shape_of_file(arguments.file))
         folder = write_bundle(
             arguments.file,
             arguments.out,

@@ -172,13 +172,8 @@ def quickstart(
     teacher, student = make_teacher(), make_student()
     session.train("teacher", teacher, TEACHER_EPOCHS, 4e-3)
     session.train("student", student, STUDENT_EPOCHS, 4e-3)
-    float_file = export_tflite(
-        student,
-        out / "model_float.tflite",
-        "float32",
-        validation_data=session.test,
-        progress=progress,
-    )
+    settings = {"validation_data": session.test, "progress": progress}
+    float_file = export_tflite(student, out / "model_float.tflite", "float32", **settings)
 
     quantized = tfc.quantize_aware(student)
     distiller = tfc.Distiller(quantized, teacher, losses=tfc.SoftLabels(temperature=TEMPERATURE))
@@ -193,9 +188,7 @@ def quickstart(
         )
     )
     session.train("compressed student", distiller, COMPRESSION_EPOCHS, 3e-3, [pruning])
-    int8_file = export_tflite(
-        quantized, out / "model_int8.tflite", validation_data=session.test, progress=progress
-    )
+    int8_file = export_tflite(quantized, out / "model_int8.tflite", **settings)
 
     console.print("measuring both files")
     findings = examine(
@@ -209,13 +202,11 @@ def quickstart(
     )
     (write_report if html else write_data)(findings, out)
     console.print(files_table(findings))
-    for line in (*remarks(findings), f"{time.perf_counter() - start:.0f} s in all"):
-        console.print(line, highlight=False, soft_wrap=True)
+    lines = [*remarks(findings), f"{time.perf_counter() - start:.0f} s in all"]
     written = ["model_float.tflite", "model_int8.tflite", "report.json", "report.md"]
-    written += ["report.html"] if html else []
-    console.print(f"{out}: {', '.join(written)}", highlight=False, soft_wrap=True)
+    lines.append(f"{out}: {', '.join(written + ['report.html'] * html)}")
     if not html:
-        console.print(
-            missing_extra("report.html", "report"), highlight=False, markup=False, soft_wrap=True
-        )
+        lines.append(missing_extra("report.html", "report"))
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     return findings

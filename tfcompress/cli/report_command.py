@@ -78,10 +78,8 @@ def run(arguments) -> None:
         ):
             own = custom_objects(arguments.modules, [arguments.data])
             model = load_model(arguments.model, own) if arguments.model else None
-            data = None
-            if arguments.data is not None:
-                shape = image_shape_of_file(arguments.file) or (model and image_shape(model))
-                data = load_data(arguments.data, shape, arguments.examples)
+            shape = image_shape_of_file(arguments.file) or (model and image_shape(model))
+            data = load_data(arguments.data, shape, arguments.examples)
             named = [arguments.model, arguments.data, *(arguments.history or ())]
             findings = examine(
                 arguments.file,
@@ -117,16 +115,15 @@ def files_table(findings):
     headings = ("file", findings.metric_name, "size", "gzipped", "median, ms", "float ops")
     for heading in headings:
         table.add_column(heading, justify="left" if heading == "file" else "right", no_wrap=True)
-    for file in (findings.baseline, findings.file):
-        if file is not None:
-            table.add_row(
-                os.path.basename(file.name),
-                formats.metric(file.metric, findings.metric_name),
-                formats.count(file.size),
-                formats.count(file.gzip_size),
-                formats.UNKNOWN if file.latency is None else f"{1000 * file.latency:.3f}",
-                str(file.float_operations),
-            )
+    for file in filter(None, (findings.baseline, findings.file)):
+        table.add_row(
+            os.path.basename(file.name),
+            formats.metric(file.metric, findings.metric_name),
+            formats.count(file.size),
+            formats.count(file.gzip_size),
+            formats.milliseconds(file.latency).removesuffix(" ms"),
+            str(file.float_operations),
+        )
     return table
 
 
@@ -136,13 +133,8 @@ def remarks(findings) -> list[str]:
 
     said = []
     if findings.baseline is not None:
-        gains = formats.gains(
-            findings.compression_ratio,
-            findings.speed_up,
-            findings.metric_drop,
-            findings.metric_name,
-        )
-        said.append(f"{gains}; {formats.percent(findings.file.sparsity)} of the weights are zero")
+        sparsity = formats.percent(findings.file.sparsity)
+        said.append(f"{findings.gains()}; {sparsity} of the weights are zero")
     if findings.agreement is not None:
         agreement = findings.agreement
         text = (

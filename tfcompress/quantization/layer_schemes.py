@@ -5,12 +5,29 @@ from collections.abc import Collection, Iterable, Mapping
 import keras
 from keras import layers as kl
 
+from tfcompress.compat.keras_recurrent import ConvLSTMCell
 from tfcompress.keras_graph.hooks import walk_operations
 from tfcompress.keras_graph.kernels import find_kernels
 from tfcompress.keras_graph.selection import LayerSelector, select_layers, walk_layers
 from tfcompress.quantization.scheme import Scheme
 
-_WITHOUT_4_BITS = (kl.Conv1DTranspose, kl.Conv2DTranspose, kl.Conv3DTranspose, kl.Embedding)
+CONVOLUTIONS = (
+    ConvLSTMCell,
+    kl.Conv1D,
+    kl.Conv2D,
+    kl.Conv1DTranspose,
+    kl.Conv2DTranspose,
+    kl.DepthwiseConv1D,
+    kl.DepthwiseConv2D,
+    kl.SeparableConv1D,
+    kl.SeparableConv2D,
+)
+_UP_TO_8_BITS = (kl.Conv1DTranspose, kl.Conv2DTranspose, kl.Conv3DTranspose, kl.Embedding)
+# What LiteRT 2.3 has no kernel for beside integer activations.
+_WITHOUT_KERNEL = {
+    4: (_UP_TO_8_BITS, "Transposed convolutions and embeddings"),
+    2: ((*CONVOLUTIONS, *_UP_TO_8_BITS, kl.Conv3D), "Convolutions and embeddings"),
+}
 
 LayerSchemes = Mapping[str, Scheme | None]
 
@@ -38,7 +55,8 @@ def resolve_schemes(
             found[path] = other
     if layers is not None:
         found.update(dict.fromkeys(_left_out(model, layers)))
-    _require_kernels_for_4_bits(model, found)
+    for bits in _WITHOUT_KERNEL:
+        _require_kernels(model, found, bits)
     return found
 
 
@@ -55,16 +73,17 @@ def float_paths(schemes: LayerSchemes) -> list[str]:
     return [path for path, scheme in schemes.items() if scheme is None]
 
 
-def _require_kernels_for_4_bits(model, schemes):
-    """Check that no layer is to have 4-bit weights for which there is no kernel."""
+def _require_kernels(model, schemes, bits):
+    """Check that no layer is to have weights of a few bits for which there is no kernel."""
+    without, described = _WITHOUT_KERNEL[bits]
     wanting = [
         path
         for path, layer in walk_layers(model)
-        if isinstance(layer, _WITHOUT_4_BITS) and schemes[path] and schemes[path].weight_bits == 4
+        if isinstance(layer, without) and schemes[path] and schemes[path].weight_bits == bits
     ]
     if wanting:
         raise ValueError(
-            "Transposed convolutions and embeddings have no kernel for 4-bit weights. Received: "
+            f"{described} have no kernel for {bits}-bit weights. Received: "
             f"{wanting} in model {model.name!r}. Give them 8 bits: "
             f"scheme.override({wanting}, Scheme.int8())."
         )

@@ -13,6 +13,7 @@ Names = str | tuple[str, ...]
 DEPLOYABLE = {
     (8, 8): "int8",
     (4, 8): "int4",
+    (2, 8): "int2",
     (8, 16): "int16x8",
     (8, None): "dynamic",
     (16, None): "float16",
@@ -24,9 +25,10 @@ class Scheme:
     """How the weights and activations of a deployed model are stored.
 
     Attributes:
-        weight_bits: bits of a kernel weight: 8 or 4 for integers, 16 for half-precision floats.
+        weight_bits: bits of a kernel weight: 8, 4 or 2 for integers, 16 for half-precision floats.
             Integer kernels leave out the most negative integer, so that they are symmetric around
-            zero. Biases are integers of 32 bits (64 beside 16-bit activations), or floats.
+            zero; 2 bits are -1, 0 and 1, and only fully connected layers have a kernel for them.
+            Biases are integers of 32 bits (64 beside 16-bit activations), or floats.
         activation_bits: bits of a stored activation: 8 or 16, or ``None`` for float activations.
         per_channel_weights: one scale per output channel of a convolution, or one for the whole
             kernel.
@@ -74,6 +76,11 @@ class Scheme:
         if self.kernels not in KERNELS:
             raise ValueError(
                 f"`kernels` must be one of {list(KERNELS)}. Received: kernels={self.kernels!r}"
+            )
+        if self.kernels == "micro" and self.weight_bits == 2:
+            raise ValueError(
+                "TFLite Micro has no kernel for 2-bit weights: use 4 or 8. "
+                "Received: weight_bits=2, kernels='micro'"
             )
         if self.dense_per_channel and not (self.per_channel_weights and self.weight_bits < 16):
             raise ValueError(
@@ -124,7 +131,7 @@ class Scheme:
 
     @property
     def name(self) -> str:
-        """What the bits are called: "int8", "int4", "int16x8", "dynamic" or "float16"."""
+        """What the bits are called: "int8", "int4", "int2", "int16x8", "dynamic" or "float16"."""
         return DEPLOYABLE[self.weight_bits, self.activation_bits]
 
     @property

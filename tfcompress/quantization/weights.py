@@ -22,22 +22,10 @@ from tfcompress.quantization.arithmetic.fake_quantization import (
     usable_step,
     weight_limit,
 )
-from tfcompress.quantization.layer_schemes import LayerSchemes
+from tfcompress.quantization.layer_schemes import CONVOLUTIONS, LayerSchemes
 from tfcompress.quantization.lowerings import observable_call
 from tfcompress.quantization.planning import SMALLEST_DYNAMIC
 from tfcompress.quantization.scheme import Scheme
-
-_CONVOLUTIONS = (
-    ConvLSTMCell,
-    kl.Conv1D,
-    kl.Conv2D,
-    kl.Conv1DTranspose,
-    kl.Conv2DTranspose,
-    kl.DepthwiseConv1D,
-    kl.DepthwiseConv2D,
-    kl.SeparableConv1D,
-    kl.SeparableConv2D,
-)
 
 
 class QuantizedWeights:
@@ -145,7 +133,7 @@ class RoundedKernel:
     def scale_axes(self) -> tuple[int, ...] | None:
         """The axes that scales run along, ``None`` for one scale."""
         scheme, layer = self.scheme, self.kernel.layer
-        many = isinstance(layer, _CONVOLUTIONS) or scheme.dense_per_channel
+        many = isinstance(layer, CONVOLUTIONS) or scheme.dense_per_channel
         return self.kernel.output_axes if many and scheme.per_channel_weights else None
 
     @property

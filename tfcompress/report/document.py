@@ -73,18 +73,20 @@ class Table(NamedTuple):
 
 
 class Figure(NamedTuple):
-    """A drawing as inline SVG, and its content in words."""
+    """A drawing as inline SVG or an image, and its content in words."""
 
     title: str
     alternative: str
     draw: Callable[[], str]
     wide: bool = False  # as wide as the page
+    note: str = ""  # below the drawing
 
 
 class Figures(NamedTuple):
     """Drawings that belong together."""
 
     figures: tuple[Figure, ...]
+    small: bool = False  # several beside each other on a phone
 
 
 Block = Text | Items | Code | Tiles | Pairs | Table | Figures

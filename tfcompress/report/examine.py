@@ -17,10 +17,11 @@ from exporters.inspection import Inspection, inspect
 from exporters.layer_parity import LayerParity
 from exporters.report import gzip_size
 from exporters.running.runtime import Limits, find_runtime
-from exporters.validation import Metric, file_metric, validate
+from exporters.validation import Metric, file_metric, paired_outputs, validate
 from tfcompress.data import gather
 from tfcompress.hashing import hash_file
 from tfcompress.machine import usable_cores
+from tfcompress.report.answers import find_answers
 from tfcompress.report.findings import FileFindings, Findings, LayerFindings
 from tfcompress.report.histories import read_trainings
 from tfcompress.report.weights import file_sparsity, operation_weights
@@ -51,6 +52,7 @@ def examine(
     limits: Limits | None = None,
     sources: Iterable[Path] = (),
     command: str | None = None,
+    class_names: Sequence[str] | None = None,
 ) -> Findings:
     """Measure everything that a report says about a file.
 
@@ -75,6 +77,7 @@ def examine(
         limits: what child processes may use.
         sources: further files that the findings depend on, whose hashes are recorded.
         command: the command that reproduces the findings, to be recorded.
+        class_names: the classes in the order of the outputs; by default the labels in the file.
 
     Returns:
         The findings: ``write_report`` makes a page of them, ``to_json`` plain data.
@@ -111,6 +114,7 @@ def examine(
     files = [os.fspath(path) for path in (baseline, file) if path is not None]
     hashes = {path: hash_file(path) for path in (*files, *map(os.fspath, sources))}
     metrics, reference, agreement, noise_reference = {}, None, None, None
+    class_names = () if class_names is None else tuple(class_names)
     if data is not None:
         settings = {"metric": metric, "limits": limits}
         if baseline is not None:
@@ -127,11 +131,25 @@ def examine(
             settings |= {"kernels": kernels, "float_file": float_file}
             agreement = validate(file, against, data, **settings)
             metrics[files[-1]] = agreement.metric
-            noise_reference = noise_reference if agreement.layers else None
+    own = inspect(file, () if model is None else _layer_paths(model))
+    answers = None
+    if data is not None:
+        float_model, name = float_file or model, noise_reference
+        if baseline is not None:
+            float_model, name = baseline, os.path.basename(files[0])
+        ran = kernels[0] if agreement is None else agreement.ran[0].kernels
+        found, wanted = paired_outputs(file, float_model, inputs, ran, limits, named_by=model)
+        answers = find_answers(
+            found[0],
+            None if float_model is None else wanted[0],
+            labels,
+            inputs,
+            name,
+            class_names or own.labels,
+        )
     timed = {"kernels": (kernels[0],), "limits": limits}
     times = {m.file: m for m in benchmark(files, runs, **timed).measurements} if runs else {}
     profiled = benchmark(file, 1, profile=True, **timed).measurements if profile else ()
-    own = inspect(file, () if model is None else _layer_paths(model))
     if baseline is not None:
         baseline = _file_findings(inspect(baseline), hashes, metrics, times)
     return Findings(
@@ -146,7 +164,8 @@ def examine(
         metric_name=getattr(metric, "__name__", "metric") if metric else "accuracy",
         reference=reference,
         agreement=agreement,
-        noise_reference=noise_reference,
+        noise_reference=noise_reference if agreement is not None and agreement.layers else None,
+        answers=answers,
         verdicts=tuple(check_target(file, device) for device in devices),
         trainings=trainings,
         search=found_by,

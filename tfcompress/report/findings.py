@@ -7,6 +7,8 @@ from typing import Any
 from exporters.benchmarking import Measurement
 from exporters.compatibility import CompatibilityReport
 from exporters.parity import ParityReport
+from tfcompress.report import formats
+from tfcompress.report.answers import Answers
 from tfcompress.report.histories import Training
 from tfcompress.report.weights import Weights
 from tfcompress.search.results import SearchResult
@@ -78,6 +80,7 @@ class Findings:
         reference: the name of what ``agreement`` compares with; None if nothing was compared.
         agreement: how its outputs agree with the reference's.
         noise_reference: the name of the float file that ``sqnr`` of the layers compares with.
+        answers: what its first output answers; None if it was not run on data.
         verdicts: whether devices run it.
         trainings: the metrics during training.
         search: the trials of the search that found it.
@@ -94,6 +97,7 @@ class Findings:
     reference: str | None = None
     agreement: ParityReport | None = None
     noise_reference: str | None = None
+    answers: Answers | None = None
     verdicts: tuple[CompatibilityReport, ...] = ()
     trainings: tuple[Training, ...] = ()
     search: SearchResult | None = None
@@ -110,17 +114,28 @@ class Findings:
     @property
     def speed_up(self) -> float | None:
         """Median latency of the baseline over that of the file."""
-        times = (self.baseline.latency if self.baseline else None, self.file.latency)
+        times = (self.baseline and self.baseline.latency, self.file.latency)
         return None if None in times else times[0] / times[1]
 
     @property
     def metric_drop(self) -> float | None:
         """The metric of the baseline less that of the file, as a share for accuracy."""
-        metrics = (self.baseline.metric if self.baseline else None, self.file.metric)
+        metrics = (self.baseline and self.baseline.metric, self.file.metric)
         return None if None in metrics else metrics[0] - metrics[1]
+
+    def gains(self) -> str:
+        """Say what compression gained and cost against the baseline, as far as it is known."""
+        return formats.gains(
+            self.compression_ratio, self.speed_up, self.metric_drop, self.metric_name
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON-able values; what is infinite or not a number is null."""
+        search = self.search and {
+            **self.search.to_json(),
+            "reference_accuracy": self.search.reference.accuracy,
+            "reference_gzip_size": self.search.reference.gzip_size,
+        }
         return plain(
             {
                 "format": FORMAT,
@@ -129,23 +144,15 @@ class Findings:
                 "metric_drop": self.metric_drop,
                 **{field.name: getattr(self, field.name) for field in dataclasses.fields(self)},
                 "verdicts": [verdict.to_json() for verdict in self.verdicts],
-                "search": None if self.search is None else _search_json(self.search),
+                "search": search,
             }
         )
 
 
-def _search_json(search: SearchResult) -> dict[str, Any]:
-    return {
-        **search.to_json(),
-        "reference_accuracy": search.reference.accuracy,
-        "reference_gzip_size": search.reference.gzip_size,
-    }
-
-
 def plain(value: Any) -> Any:
-    """Turn dataclasses into dicts, tuples into lists, and infinite numbers into None."""
+    """Turn dataclasses into dicts without pictures, tuples into lists, infinities into None."""
     if dataclasses.is_dataclass(value):
-        names = (field.name for field in dataclasses.fields(value))
+        names = (field.name for field in dataclasses.fields(value) if field.compare)
         return {name: plain(getattr(value, name)) for name in names}
     if isinstance(value, dict):
         return {str(name): plain(entry) for name, entry in value.items()}

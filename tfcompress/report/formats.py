@@ -133,5 +133,14 @@ TERMS = {
         "the shares of output values that equal the reference's, rounded to the output's own "
         "steps, or lie within one step of it; and of examples with the same class."
     ),
+    "Accuracy per class": (
+        "of the examples (or positions) that have a class, the share that is given it, also "
+        "called recall."
+    ),
+    "Precision": ("of the examples (or positions) that are given a class, the share that has it."),
+    "IoU": (
+        "intersection over union: positions that have a class and are given it, over those that "
+        "have it or are given it."
+    ),
     "Pareto front": "the trials that no other trial beats in everything at once.",
 }

@@ -25,18 +25,7 @@ class Training:
 
 
 def read_trainings(source: Any) -> tuple[Training, ...]:
-    """Read the histories of trainings.
-
-    Args:
-        source: what ``fit`` returned; its ``history``: {metric: a value for each epoch}; the path
-            of a .json file that holds this, or of a .csv file that ``keras.callbacks.CSVLogger``
-            wrote; or a ``Training``. Several of these come as a list, or as a dict by title.
-
-    Example:
-    ```python
-    read_trainings({"float": history, "compressed": "compressed.json"})
-    ```
-    """
+    """Read the histories of trainings, as ``examine`` takes them, or ``Training`` objects."""
     if isinstance(source, Mapping) and not _is_history(source):
         return tuple(_training(entry, str(title)) for title, entry in source.items())
     if isinstance(source, Sequence) and not isinstance(source, str | bytes):

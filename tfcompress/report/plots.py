@@ -8,6 +8,7 @@ readers can find and copy it.
 import contextlib
 import io
 import re
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING
@@ -41,9 +42,6 @@ _STYLE = {
     "font.size": 10,
     "grid.color": _GRID,
     "grid.linewidth": 0.6,
-    "legend.frameon": False,
-    "legend.fontsize": 10,
-    "legend.labelcolor": _INK,
     "savefig.facecolor": "none",
     "svg.fonttype": "none",
     "svg.hashsalt": "tfcompress",
@@ -58,6 +56,12 @@ _STYLE = {
 }
 _WIDTH = 4.6  # inches; a figure is as wide as a phone, so that its text is as large as the page's
 _MARKED = 40  # points; more would hide the line
+_FEW = 6  # trials on the front
+_NAMED = 3  # trials off it
+_LINE = 0.085  # height of a line of text, of that of the axes
+_NAME_WIDTH = 16  # characters
+_LONGEST = 14  # characters of a class in a confusion matrix
+_DARKEST = 0.45  # of a cell; text is read on it
 _SPARK_WIDTH, _SPARK_HEIGHT = 96, 22
 
 
@@ -78,12 +82,11 @@ def _inline_svg(axes: "Axes", titles: Mapping[str, str] | None = None) -> str:
     axes.figure.savefig(stream, format="svg", metadata=silent)
     text = stream.getvalue()
     text = text[text.index("<svg") :]
-    text = re.sub(r"<!--.*?-->\s*", "", text, flags=re.DOTALL)
-    # The page's own style sheet says this, once for all drawings.
-    text = re.sub(r"<defs>\s*<style[^>]*>.*?</style>\s*</defs>", "", text, flags=re.DOTALL)
-    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
-    text = re.sub(r'(<svg [^>]*?) width="[^"]*"', r"\1", text, count=1)
-    text = re.sub(r'(<svg [^>]*?) height="[^"]*"', r"\1", text, count=1)
+    # Comments, metadata, and a style that the page's own style sheet has, once for all drawings.
+    style = r"<defs>\s*<style[^>]*>.*?</style>\s*</defs>"
+    text = re.sub(rf"(<!--.*?-->|<metadata>.*?</metadata>)\s*|{style}", "", text, flags=re.DOTALL)
+    for size in ("width", "height"):
+        text = re.sub(rf'(<svg [^>]*?) {size}="[^"]*"', r"\1", text, count=1)
     for gid, title in (titles or {}).items():
         text = text.replace(f'<g id="{gid}">', f"<g><title>{escape(title, quote=False)}</title>", 1)
     # Several drawings share a page: only ids that a drawing refers to stay.
@@ -116,9 +119,9 @@ def draw_bars(
 
 
 def draw_curves(curves: Mapping[str, Sequence[float]], label: str) -> str:
-    """Draw values by epoch; lines differ in color, dashes and markers."""
+    """Draw values by epoch; lines differ in color, dashes and markers, and are named at the end."""
     with _axes() as axes:
-        for place, (name, values) in enumerate(curves.items()):
+        for place, values in enumerate(curves.values()):
             axes.plot(
                 range(1, len(values) + 1),
                 values,
@@ -127,13 +130,36 @@ def draw_curves(curves: Mapping[str, Sequence[float]], label: str) -> str:
                 marker=_MARKERS[place % len(_MARKERS)] if len(values) <= _MARKED else None,
                 markersize=3.5,
                 linewidth=1.6,
-                label=name,
             )
         axes.set_xlabel("epoch")
         axes.set_ylabel(label)
         axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.legend(loc="best")
+        _name_lines(axes, {name: values[-1] for name, values in curves.items()})
         return _inline_svg(axes)
+
+
+def _name_lines(axes: "Axes", ends: Mapping[str, float]) -> None:
+    """Write the names of lines beside their ends, one above the other where these are close."""
+    low, high = axes.get_ylim()
+    line, place = _LINE * (high - low), low
+    names = {name: textwrap.wrap(name, _NAME_WIDTH)[:3] for name in ends}
+    order = sorted(ends, key=ends.get)
+    left = line * sum(len(names[name]) for name in order)
+    for name in order:
+        size = line * len(names[name])
+        left -= size
+        middle = max(place + size / 2, min(ends[name], high - left - size / 2))
+        place = middle + size / 2
+        axes.annotate(
+            "\n".join(names[name]),
+            (1, middle),
+            xycoords=("axes fraction", "data"),
+            xytext=(5, 0),
+            textcoords="offset points",
+            verticalalignment="center",
+            color=_SERIES[list(ends).index(name) % len(_SERIES)],
+            fontsize=9,
+        )
 
 
 def draw_histogram(histogram: Histogram) -> str:
@@ -163,6 +189,49 @@ def draw_sparkline(histogram: Histogram) -> str:
     )
 
 
+def draw_confusions(names: Sequence[str], counts: Sequence[Sequence[int]], rows: str) -> str:
+    """Draw a confusion matrix: a row for each right class, a column for each answer of the file.
+
+    Right answers are blue and on the diagonal, wrong ones orange, each as dark as its share of the
+    row.
+    """
+    cell, left, font = 44 if len(names) < 5 else 28, 100, 11
+    shown = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…" for name in names]
+    top = 34 + 6 * max(map(len, shown))
+    width, height = left + max(cell * len(names), 110) + 4, top + cell * len(names) + 4
+    parts = [
+        f'<text x="{left - 8}" y="{top - 8}" text-anchor="end" class="muted">{rows}</text>',
+        f'<text x="{left}" y="12" class="muted">answer of the file</text>',
+    ]
+    for place, (name, title) in enumerate(zip(shown, names, strict=True)):
+        middle = cell * place + cell / 2
+        hint = f"<title>{escape(title)}</title>{escape(name)}"
+        parts += [
+            f'<text x="{left - 8}" y="{top + middle + 4}" text-anchor="end">{hint}</text>',
+            f'<text transform="translate({left + middle + 4} {top - 8}) rotate(-90)">{hint}</text>',
+        ]
+    for row, line in enumerate(counts):
+        for column, count in enumerate(line):
+            x, y = left + cell * column, top + cell * row
+            color = f"var(--series-{1 if row == column else 2})"
+            shade = _DARKEST * (count / sum(line)) ** 0.5 if count else 0
+            hint = f"{names[row]}, taken for {names[column]}: {count:,}"
+            parts.append(
+                f'<rect x="{x}" y="{y}" width="{cell - 1}" height="{cell - 1}" fill="{color}" '
+                f'fill-opacity="{shade:.2f}"><title>{escape(hint)}</title></rect>'
+            )
+            if count:
+                text = f"{count:,}" if count < 10_000 else f"{count / 1000:.0f}k"
+                parts.append(
+                    f'<text x="{x + cell / 2 - 0.5}" y="{y + cell / 2 + 4}" text-anchor="middle" '
+                    f'font-size="{font if len(text) < cell // 6 else 8}">{text}</text>'
+                )
+    return (
+        f'<svg class="matrix" viewBox="0 0 {width} {height}" font-size="{font}" '
+        f'style="max-width:{width}px">{"".join(parts)}</svg>'
+    )
+
+
 def draw_pareto(search: SearchResult) -> str:
     """Draw each trial's accuracy over its size, with the front and the limits of the budget."""
     front = sorted(search.front, key=lambda trial: trial.gzip_size)
@@ -170,10 +239,7 @@ def draw_pareto(search: SearchResult) -> str:
     reference = search.reference
     scale = 100 if reference.metric == "accuracy" else 1
     with _axes(height=3.3, width=5.4) as axes:
-        for trials, color, marker, label in (
-            (others, _MUTED, "o", "other trials"),
-            (front, _SERIES[0], "s", "trials on the front"),
-        ):
+        for trials, color, marker in ((others, _MUTED, "o"), (front, _SERIES[0], "s")):
             axes.plot(
                 [trial.gzip_size / 1000 for trial in trials],
                 [scale * trial.accuracy for trial in trials],
@@ -182,7 +248,6 @@ def draw_pareto(search: SearchResult) -> str:
                 linewidth=0.8,
                 marker=marker,
                 markersize=6,
-                label=label,
             )
         axes.plot(
             [reference.gzip_size / 1000],
@@ -191,21 +256,34 @@ def draw_pareto(search: SearchResult) -> str:
             linestyle="none",
             marker="*",
             markersize=11,
-            label="the float model",
         )
-        for trial in front:
+        word = "trial " if len(front) <= _FEW else ""
+        named = [(t, f"{word}{t.number}", _SERIES[0], "left") for t in front]
+        named += [(t, f"trial {t.number}", _MUTED, "left") for t in others[:_NAMED]]
+        named.append((reference, "float model", _SERIES[1], "right"))
+        for point, name, color, side in named:
             axes.annotate(
-                str(trial.number),
-                (trial.gzip_size / 1000, scale * trial.accuracy),
-                xytext=(5, 5),
+                name,
+                (point.gzip_size / 1000, scale * point.accuracy),
+                xytext=(5 if side == "left" else -6, -11),
                 textcoords="offset points",
-                color=_INK,
-                fontsize=8,
+                horizontalalignment=side,
+                color=color,
+                fontsize=9,
             )
         budget = search.budget
         worse = 1 if reference.lower_is_better else -1
         limit = scale * (reference.accuracy + worse * budget.max_accuracy_drop)
-        axes.axhline(limit, color=_SERIES[1], linestyle="--", linewidth=1, label="budget")
+        axes.axhline(limit, color=_SERIES[1], linestyle="--", linewidth=1)
+        axes.annotate(
+            "budget",
+            (0, limit),
+            xycoords=("axes fraction", "data"),
+            xytext=(4, 3),
+            textcoords="offset points",
+            color=_SERIES[1],
+            fontsize=9,
+        )
         if budget.max_size is not None:
             axes.axvline(budget.max_size / 1000, color=_SERIES[1], linestyle=":", linewidth=1)
         axes.set_xscale("log")
@@ -214,5 +292,5 @@ def draw_pareto(search: SearchResult) -> str:
         axes.minorticks_off()
         axes.set_xlabel("gzipped size, kB")
         axes.set_ylabel("accuracy, %" if scale > 1 else reference.metric)
-        axes.legend(loc="best")
+        axes.margins(x=0.12)
         return _inline_svg(axes)

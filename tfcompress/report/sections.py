@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from tfcompress.report import formats
+from tfcompress.report.answers_section import answers_section
 from tfcompress.report.document import (
     Cell,
     Code,
@@ -39,6 +40,7 @@ def findings_document(findings: Findings) -> Document:
         _summary_section(findings),
         _targets_section(findings),
         _agreement_section(findings),
+        answers_section(findings),
         _search_section(findings),
         _training_section(findings.trainings),
         layers_section(findings),
@@ -66,20 +68,15 @@ def _lead(findings: Findings) -> str:
         if file.metric is not None:
             text += f", {name} {formats.metric(file.metric, name)}"
         return f"{text}."
-    gains = formats.gains(findings.compression_ratio, findings.speed_up, findings.metric_drop, name)
-    return f"Against {os.path.basename(baseline.name)}: {gains}."
+    return f"Against {os.path.basename(baseline.name)}: {findings.gains()}."
 
 
 def _summary_section(findings: Findings) -> Section:
     """Show what was gained and what it cost."""
     blocks = [Tiles(_tiles(findings)), _comparison_table(findings)]
     if findings.runtime is not None:
-        blocks.append(
-            Text(
-                f"Measured with {findings.runtime} on the computer described below. Times on the "
-                "device differ."
-            )
-        )
+        measured = f"Measured with {findings.runtime} on the computer described below."
+        blocks.append(Text(f"{measured} Times on the device differ."))
     return Section("Summary", tuple(blocks))
 
 
@@ -252,6 +249,9 @@ def _search_section(findings: Findings) -> Section | None:
         f"On the front: {points or 'none'}.",
         functools.partial(draw_pareto, search),
         wide=True,
+        note="Squares: trials on the front. Dots: the others. Left and up is better."
+        if not search.reference.lower_is_better
+        else "Squares: trials on the front. Dots: the others. Left and down is better.",
     )
     numbers = [search.reference.metric, "bytes, gzipped", "compression", "speed-up", "seconds"]
     columns = (*_columns(["trial", "candidate"], numbers), Column("on the front", number=False))

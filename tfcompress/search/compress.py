@@ -44,6 +44,7 @@ from tfcompress.search.trial_runner import (
 )
 from tfcompress.search.worker import Worker, require_shared
 from tfcompress.targets.target import load_target
+from tfcompress.targets.vela import require_compiler
 
 _MAKING = 2  # making a candidate takes so many times as long as wrapping the model: channels too
 _UNTIL_TRAINED = 3  # so many times what a trial that trains nothing takes
@@ -92,7 +93,8 @@ def compress(
             takes them. A dataset may augment its examples.
         validation_data: likewise, with labels, to measure accuracy on. As trials are chosen
             by it, keep other data for the final evaluation.
-        target: a device of ``tfcompress.targets.list_targets()`` that must run the file.
+        target: a device of ``tfcompress.targets.list_targets()`` that must run the file. Of one
+            with a compiler, such as "ethos-u55-128", that compiler's seconds and bytes count.
         metric: what to keep in the place of accuracy, for regression, segmentation or several
             outputs: a metric of Keras or its name, a function from (labels, outputs) to a number,
             or {the name of an output: one of these}. Outputs come as the labels do: one array, a
@@ -100,8 +102,9 @@ def compress(
         metric_mode: whether "max" or "min" of ``metric`` is better; "auto" goes by its name.
         max_accuracy_drop: the largest loss of accuracy against the float file; 0.01, the default,
             is one point. With ``metric`` how much worse that may get, in its unit; to be given.
-        max_size: the most bytes of the gzipped file.
-        max_latency: the most median seconds of a run, on this computer with one thread.
+        max_size: the most bytes of the gzipped file; of flash for a target with a compiler.
+        max_latency: the most median seconds of a run, on this computer with one thread; by the
+            compiler's estimate for a target that has one.
         time_budget: seconds; the last trial is cut to what is left.
         directory: where all files are kept; created if missing. Workers share it.
         storage: the URL of a database for workers on several machines, such as
@@ -124,7 +127,7 @@ def compress(
         The result: ``.met``, ``.path``, ``.model``, ``.report``, ``.trials``, ``.nearest``.
 
     Raises:
-        ImportError: Optuna is not installed.
+        ImportError: Optuna, or the compiler of the target, is not installed.
         TypeError: the data can be iterated over only once.
         ValueError: the target, a technique or the metric is unknown; a limit is out of its range or
             below what any compression reaches; the model is not built, a wrapper, or without
@@ -154,7 +157,7 @@ def compress(
         runs=runs, heartbeat=heartbeat, learning_rate=learning_rate,
     )  # fmt: skip
     if target is not None:
-        load_target(target)
+        require_compiler(load_target(target))
     space = _space(model, techniques)
     validation_data = reusable(validation_data)
     labels, loss = _checked_labels(model, train_data, validation_data, quality, loss)
@@ -166,18 +169,18 @@ def compress(
     console = Console(quiet=not progress)
     with one_at_a_time(directory), console.status("measuring the original model"):
         claim_directory(directory, identity, target, quality.name)
-        reference = measure_reference(model, validation_data, directory, runs, quality)
+        reference = measure_reference(model, validation_data, directory, runs, quality, target)
         budget.require_possible(reference)
         sampler = StrategySampler(space, functools.partial(choose, space, budget), seed)
-        study = open_study(
-            directory, storage, f"tfcompress-{identity}-{target}", sampler, heartbeat
-        )
+        name = f"tfcompress-{identity}-{target}"
+        study = open_study(directory, storage, name, sampler, heartbeat)
     require_shared(directory, finished_trials(study))
     tuning = FineTuning(sample_inputs(train_data), labels, learning_rate, loss, seed)
     runner = TrialRunner(directory, tuning, reference, validation_data, target, runs, quality)
     worker = Worker(runner, study, space, budget, time_budget, model.name, console)
     worker.say(
-        f"the float file: {reference.gzip_size:,} bytes (gzip), {1000 * reference.latency:.3f} ms, "
+        f"{'the float file' if reference.flash is None else 'the model in 8 bits'}: "
+        f"{reference.stored:,} bytes, {1000 * reference.latency:.3f} ms, "
         f"{reference.metric} {reference.text_of(reference.accuracy)}"
     )
     try:
@@ -220,20 +223,15 @@ def _space(model: keras.Model, techniques: Sequence[str] | None) -> Space:
             f"Received: a {type(model).__name__}"
         )
     require_built(model)
-    if techniques is None:
-        techniques = TECHNIQUES[:3] if _is_functional(model) else TECHNIQUES[1:3]
-    space = Space(tuple(techniques))
+    space = Space(TECHNIQUES[:3] if techniques is None else tuple(techniques))
     if "channels" in space.techniques:
-        require_functional(model)
+        try:
+            require_functional(model)
+        except ValueError:
+            if techniques is not None:
+                raise
+            space = Space(TECHNIQUES[1:3])
     return space
-
-
-def _is_functional(model: keras.Model) -> bool:
-    try:
-        require_functional(model)
-    except ValueError:
-        return False
-    return True
 
 
 def _seconds_for_one(worker: Worker, epoch: float) -> float:
@@ -249,14 +247,12 @@ def _seconds_for_one(worker: Worker, epoch: float) -> float:
 def _prepared(worker: Worker, model, train_data, batch_size: int, forward, end: float) -> Worker:
     """Compute the teacher's outputs and the sensitivities, which trials that train need."""
     directory, tuning = worker.runner.directory, worker.runner.fine_tuning
+    status = worker.console.status
     start = time.monotonic()
-    with one_at_a_time(directory), worker.console.status("computing the teacher's outputs"):
+    with one_at_a_time(directory), status("computing the teacher's outputs"):
         data = prepare_training_data(model, train_data, batch_size, directory / "teacher")
     answered = time.monotonic()
-    with (
-        one_at_a_time(directory),
-        worker.console.status("measuring the sensitivity of each kernel"),
-    ):
+    with one_at_a_time(directory), status("measuring the sensitivity of each kernel"):
         table = measure_sensitivity(
             model, tuning.inputs, worker.space, forward, end - answered, directory
         )
@@ -266,9 +262,8 @@ def _prepared(worker: Worker, model, train_data, batch_size: int, forward, end: 
         f"{time.monotonic() - answered:.0f} s"
     )
     tuning = dataclasses.replace(tuning, data=data, table=table)
-    return dataclasses.replace(
-        worker, runner=dataclasses.replace(worker.runner, fine_tuning=tuning)
-    )
+    runner = dataclasses.replace(worker.runner, fine_tuning=tuning)
+    return dataclasses.replace(worker, runner=runner)
 
 
 def _plan(worker: Worker, end: float, epochs: int | None) -> Plan:

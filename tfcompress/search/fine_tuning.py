@@ -13,12 +13,7 @@ import tensorflow as tf
 from keras_callbacks import MagnitudePruning
 from tfcompress.clustering import cluster_weights, release_clusters
 from tfcompress.distillation import Distiller, LogitsMSE, SoftLabels
-from tfcompress.distillation.signals import (
-    detect_heads,
-    is_binary,
-    loss_name,
-    loss_of_output,
-)
+from tfcompress.distillation.signals import detect_heads, is_binary, loss_name, loss_of_output
 from tfcompress.interruption import raise_pending_interruption
 from tfcompress.keras_graph.kernels import find_kernels
 from tfcompress.pruning import PolynomialDecay
@@ -119,15 +114,12 @@ class FineTuning:
 
     def _fit(self, quantized, epochs, callbacks, number):
         loss = self.loss or _cross_entropy(quantized, self.labels)
-        distiller = Distiller(
-            quantized, self.data.teacher, losses=distillation_losses(quantized, loss)
-        )
+        losses = distillation_losses(quantized, loss)
+        distiller = Distiller(quantized, self.data.teacher, losses)
         steps = epochs * self.data.steps
+        decay = keras.optimizers.schedules.CosineDecay(self.learning_rate, steps)
         distiller.compile(
-            keras.optimizers.AdamW(
-                keras.optimizers.schedules.CosineDecay(self.learning_rate, steps),
-                weight_decay=_WEIGHT_DECAY,
-            ),
+            keras.optimizers.AdamW(decay, weight_decay=_WEIGHT_DECAY),
             loss,
             metrics=None if self.labels is None else ["accuracy"],
             jit_compile=False,  # several times slower on a CPU
@@ -154,18 +146,12 @@ class FineTuning:
             frequency=max(1, steps // 50),
         )
         layers = {path.rpartition("/")[0]: share for path, share in shares.items()}
-        return MagnitudePruning(
-            schedule,
-            layer_sparsity={f"^{re.escape(path)}$": share for path, share in layers.items()},
-        )
+        layers = {f"^{re.escape(path)}$": share for path, share in layers.items()}
+        return MagnitudePruning(schedule, layer_sparsity=layers)
 
 
 def require_loss(model: keras.Model, loss=None):
-    """Return the loss of a model's labels: that which is given, or that of the compiled model.
-
-    Raises:
-        ValueError: there is none.
-    """
+    """Return the loss of a model's labels: that which is given, or that of the compiled model."""
     loss = getattr(model, "loss", None) if loss is None else loss
     if loss is None:
         raise ValueError(
@@ -176,15 +162,10 @@ def require_loss(model: keras.Model, loss=None):
 
 
 def distillation_losses(model: keras.Model, loss) -> list:
-    """Choose how a student follows its teacher: by what its outputs are.
+    """Choose how a student follows its teacher, for each of its outputs.
 
-    Args:
-        model: the student.
-        loss: of the labels: one, a list or a dict, by output.
-
-    Returns:
-        For each output soft labels where it tells classes, or yes or no, and otherwise the squared
-        difference.
+    By soft labels where it tells classes, or yes or no, and otherwise by the squared difference.
+    ``loss`` is that of the labels: one, a list or a dict, by output.
     """
     heads = detect_heads(model) or [None]
     names = getattr(model, "output_names", None) or [None]

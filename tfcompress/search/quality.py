@@ -16,53 +16,23 @@ _LOWER = frozenset(
     | {"perplexity", "poisson", "rmse", "logcosh", "kld"}
 )
 _HIGHER = frozenset(
-    {
-        "accuracy",
-        "acc",
-        "auc",
-        "dice",
-        "f1",
-        "fbeta",
-        "io",
-        "iou",
-        "precision",
-        "r2",
-        "recall",
-        "score",
-    }
-    | {"similarity", "sensitivity", "specificity"}
+    {"acc", "accuracy", "auc", "dice", "f1", "fbeta", "io", "iou", "precision", "r2", "recall"}
+    | {"score", "sensitivity", "similarity", "specificity"}
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class Quality:
-    """How good the outputs of a file are.
+    """How good the outputs of a file are."""
 
-    Attributes:
-        name: of the metric.
-        lower_is_better: whether a smaller number is better.
-        compute: from the outputs by name, in the order of the model, and the labels to the number.
-    """
-
-    name: str
+    name: str  # of the metric
     lower_is_better: bool
+    # From the outputs by name, in the order of the model, and the labels to the number.
     compute: Callable[[Mapping[str, np.ndarray], object], float]
 
 
 def quality_of(metric=None, mode: str = "auto") -> Quality:
-    """Read the ``metric`` and ``metric_mode`` of a search.
-
-    Args:
-        metric: None for accuracy; a metric of Keras, or its name; a function from (labels, outputs)
-            to a number; or {the name of an output: one of these}.
-        mode: "max", "min", or "auto", which goes by the metric's name.
-
-    Returns:
-        The quality.
-
-    Raises:
-        ValueError: the mode is unknown, or the name does not tell which direction is better; or
-            there is no such metric.
+    """Read the ``metric`` and ``metric_mode`` of a search, as ``compress`` takes them.
 
     Example:
     >>> quality_of("mse").lower_is_better, quality_of(keras.metrics.AUC()).lower_is_better

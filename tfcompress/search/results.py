@@ -37,13 +37,20 @@ class Reference:
     accuracy: float
     size: int  # bytes
     gzip_size: int  # bytes after gzip
-    latency: float  # median seconds of a run
+    # Median seconds of a run; for a target with a compiler, what that says of the model in 8 bits.
+    latency: float
     parameters: int  # weights of the model
     # Multiply-accumulate operations of one example; None where they cannot be counted.
     macs: int | None
     bare_size: int  # bytes after gzip of the file without any weights: no compression goes below
     metric: str = ACCURACY  # what accuracy is
     lower_is_better: bool = False  # whether less of it is better
+    flash: int | None = None  # bytes of the model in 8 bits, as the target's compiler encodes it
+
+    @property
+    def stored(self) -> int:
+        """The bytes that a search reduces: of flash where a compiler counts them, else gzipped."""
+        return self.gzip_size if self.flash is None else self.flash
 
     def drop_to(self, value: float) -> float:
         """Return how much worse a value of the metric is; negative where it is better."""
@@ -77,14 +84,21 @@ class Trial:
     accuracy_drop: float | None = None  # how much worse that is than the reference's
     size: int | None = None  # bytes of the file
     gzip_size: int | None = None  # bytes after gzip
-    compression_ratio: float | None = None  # the reference's gzipped size divided by this one
-    latency: float | None = None  # median seconds of a run
+    compression_ratio: float | None = None  # the reference's stored bytes divided by this one's
+    latency: float | None = None  # median seconds of a run, or those that the compiler says
     reference_latency: float | None = None  # that of the reference, measured in turns with it
     parameters: int | None = None  # weights of the model
     # Multiply-accumulate operations of one example; None where they cannot be counted.
     macs: int | None = None
     zeros: float | None = None  # the share of zeros among the weights of kernels
     runs_on_target: bool | None = None  # whether the target runs the file; true without a target
+    flash: int | None = None  # bytes as the target's compiler encodes it; None without one
+    cycles: int | None = None  # of one inference, by that compiler
+
+    @property
+    def stored(self) -> int | None:
+        """The bytes that a search reduces: of flash where a compiler counts them, else gzipped."""
+        return self.gzip_size if self.flash is None else self.flash
 
     @property
     def speed_up(self) -> float | None:
@@ -127,21 +141,19 @@ class Budget:
     """Limits of what a file may cost against the float file; None for no limit."""
 
     max_accuracy_drop: float = 0.01  # the largest loss of accuracy, a share: 0.01 is one point
-    max_size: int | None = None  # the most bytes of the gzipped file
-    max_latency: float | None = None  # the most median seconds of a run on this computer
+    max_size: int | None = None  # the most bytes of the gzipped file, or of flash
+    max_latency: float | None = None  # the most seconds of a run, here or on the target
     metric: str = ACCURACY  # what stands in its place; the drop is in its unit
 
     def __post_init__(self):
+        top, meaning = 1, "must be a share of the examples in [0, 1), such as 0.01 for one point"
         if self.metric != ACCURACY:
-            if not 0 <= self.max_accuracy_drop < math.inf:
-                raise ValueError(
-                    f"`max_accuracy_drop` says how much worse {self.metric} may get, in its own "
-                    f"unit, from 0. Received: max_accuracy_drop={self.max_accuracy_drop!r}"
-                )
-        elif not 0 <= self.max_accuracy_drop < 1:
+            top = math.inf
+            meaning = f"says how much worse {self.metric} may get, in its own unit, from 0"
+        if not 0 <= self.max_accuracy_drop < top:
             raise ValueError(
-                "`max_accuracy_drop` must be a share of the examples in [0, 1), such as 0.01 for "
-                f"one point. Received: max_accuracy_drop={self.max_accuracy_drop!r}"
+                f"`max_accuracy_drop` {meaning}. "
+                f"Received: max_accuracy_drop={self.max_accuracy_drop!r}"
             )
         for name, unit in (("max_size", "bytes"), ("max_latency", "seconds")):
             limit = getattr(self, name)
@@ -168,7 +180,7 @@ class Budget:
             return {"failed": 1.0}
         excess = {"accuracy_drop": trial.accuracy_drop - self.max_accuracy_drop}
         if self.max_size is not None:
-            excess["size"] = trial.gzip_size - self.max_size
+            excess["size"] = trial.stored - self.max_size
         if self.max_latency is not None:
             excess["latency"] = trial.latency - self.max_latency
         if not trial.runs_on_target:
@@ -183,10 +195,9 @@ class Budget:
         the permitted size or latency; a file that the target does not run is far from any that it
         runs.
         """
+        point = _POINT if self.metric == ACCURACY else self.max_accuracy_drop or _POINT
         scales = {
-            "accuracy_drop": _POINT
-            if self.metric == ACCURACY
-            else self.max_accuracy_drop or _POINT,
+            "accuracy_drop": point,
             "size": (self.max_size or 1) / 20,
             "latency": (self.max_latency or 1) / 20,
             "runs_on_target": 1e-6,
@@ -226,9 +237,9 @@ def require_positive(**values: float | None) -> None:
 
 
 def pareto_front(trials: Sequence[Trial]) -> tuple[Trial, ...]:
-    """Return the trials that no other one beats in accuracy, gzipped size and speed-up at once."""
+    """Return the trials that no other one beats in accuracy, stored bytes and speed-up at once."""
     finished = [trial for trial in trials if trial.error is None]
-    merits = [(-t.accuracy_drop, -t.gzip_size, t.speed_up) for t in finished]
+    merits = [(-t.accuracy_drop, -t.stored, t.speed_up) for t in finished]
     merits = np.array(merits).reshape(-1, 3)
 
     def is_dominated(merit):
@@ -290,7 +301,7 @@ class SearchResult:
 
     @functools.cached_property
     def front(self) -> tuple[Trial, ...]:
-        """The trials on the Pareto front of accuracy, gzipped size and speed-up."""
+        """The trials on the Pareto front of accuracy, stored bytes and speed-up."""
         return pareto_front(self.trials)
 
     @property
@@ -332,11 +343,8 @@ class SearchResult:
             "shortfalls": self.shortfalls,
             "reference": dataclasses.asdict(self.reference),
             "trials": [
-                {
-                    **trial.to_json(),
-                    "shortfalls": self.budget.shortfalls(trial),
-                    "on_front": trial in self.front,
-                }
+                trial.to_json()
+                | {"shortfalls": self.budget.shortfalls(trial), "on_front": trial in self.front}
                 for trial in self.trials
             ],
             "environment": self.environment,
@@ -345,11 +353,11 @@ class SearchResult:
     def to_text(self) -> str:
         """Return a table of the trials, and a sentence that sums them up."""
         reference, width = self.reference, len(self.reference.metric)
+        first, unit = ("float", "gzip bytes") if reference.flash is None else ("int8", "flash")
         lines = [
-            f"{'trial':>5}  {reference.metric}  {'gzip bytes':>10}  {'ratio':>6}  "
-            f"{'run, ms':>8}  speed-up",
-            f"{'float':>5}  {reference.text_of(reference.accuracy):>{width}}  "
-            f"{reference.gzip_size:>10,}  {'1.0x':>6}  {1000 * reference.latency:>8.3f}      1.0x",
+            f"{'trial':>5}  {reference.metric}  {unit:>10}  {'ratio':>6}  {'run, ms':>8}  speed-up",
+            f"{first:>5}  {reference.text_of(reference.accuracy):>{width}}  "
+            f"{reference.stored:>10,}  {'1.0x':>6}  {1000 * reference.latency:>8.3f}      1.0x",
         ]
         for trial in self.trials:
             tried = trial.candidate.to_text()
@@ -357,7 +365,7 @@ class SearchResult:
                 f"{trial.number:>5}  failed: {tried}: {trial.error}"
                 if trial.error is not None
                 else f"{trial.number:>5}  {reference.text_of(trial.accuracy):>{width}}  "
-                f"{trial.gzip_size:>10,}  "
+                f"{trial.stored:>10,}  "
                 f"{trial.compression_ratio:>5.1f}x  {1000 * trial.latency:>8.3f}  "
                 f"{trial.speed_up:>7.1f}x  {tried}"
             )
@@ -366,8 +374,9 @@ class SearchResult:
     def verdict(self) -> str:
         """Say whether the budget is met, and by what."""
         trial, reference = self.nearest, self.reference
+        where = "gzip" if reference.flash is None else "flash"
         found = (
-            f"trial {trial.number}, {trial.compression_ratio:.1f}x smaller (gzip), "
+            f"trial {trial.number}, {trial.compression_ratio:.1f}x smaller ({where}), "
             f"{trial.speed_up:.1f}x faster, {reference.metric} "
             f"{reference.text_of(trial.accuracy)} against "
             f"{reference.text_of(reference.accuracy)} of the float file"

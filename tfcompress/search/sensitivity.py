@@ -14,6 +14,7 @@ import keras
 import numpy as np
 from rich.progress import track
 
+from exporters.task_metric import find_task_metric
 from tfcompress.atomic_files import write_atomically
 from tfcompress.data import as_called, gather, iterate_inputs
 from tfcompress.deprecation import renamed_arguments
@@ -147,8 +148,8 @@ def sensitivity(
         sparsities: shares of each kernel's smallest weights to set to zero, each in (0, 1).
         bits: bits to round each kernel to, with a scale per output channel, 2 to 8.
         layers: which layers: names, a regex, layers or a callable.
-        metric: from the first output and the labels to a number; accuracy by default, where there
-            are labels.
+        metric: from the first output and the labels to a number; accuracy by default, where the
+            labels fit the output.
         max_examples: how many examples to use at most.
         file: where finished work is saved, line by line: an interrupted call resumes from there.
         progress: whether to show a progress bar.
@@ -183,10 +184,14 @@ def sensitivity(
         found = [keras.tree.flatten(model.predict_on_batch(batch)) for batch in batches]
         return [np.concatenate(column).astype(np.float64) for column in zip(*found, strict=True)]
 
-    def measured(found):
-        return None if labels is None else float((metric or _accuracy)(found[0], labels))
-
     reference = outputs()
+    if metric is None:
+        task = find_task_metric(reference[0], labels)
+        metric = None if isinstance(task, str) else lambda one, known: task.compute([one], known)
+
+    def measured(found):
+        return None if metric is None or labels is None else float(metric(found[0], labels))
+
     energy = sum(float(np.square(output).sum()) for output in reference) or 1.0
     levels = [("sparsity", level) for level in sparsities] + [("bits", level) for level in bits]
     work = [(kernel, *level) for kernel in kernels for level in levels]
@@ -201,13 +206,9 @@ def sensitivity(
                     found = outputs()
                 finally:
                     kernel.variable.assign(weights)
-            error = sum(
-                float(np.square(one - other).sum())
-                for one, other in zip(found, reference, strict=True)
-            )
-            effect = Effect(
-                kernel.path, change, level, kernel.size, error / energy, measured(found)
-            )
+            pairs = zip(found, reference, strict=True)
+            error = sum(float(np.square(one - other).sum()) for one, other in pairs) / energy
+            effect = Effect(kernel.path, change, level, kernel.size, error, measured(found))
             if file is not None:
                 with file.open("ab", buffering=0) as lines:  # in one piece
                     lines.write(json.dumps(dataclasses.asdict(effect)).encode() + b"\n")
@@ -231,14 +232,6 @@ def _check(sparsities, bits):
     for level in bits:
         if not (isinstance(level, int) and 2 <= level <= 8):
             raise ValueError(f"`bits` must be integers from 2 to 8. Received: {level!r}")
-
-
-def _accuracy(scores, labels):
-    labels = np.asarray(labels)
-    if labels.ndim == scores.ndim and labels.shape[-1] == scores.shape[-1] > 1:
-        labels = labels.argmax(-1)
-    found = scores.argmax(-1) if scores.shape[-1] > 1 else (scores[..., 0] > 0.5)
-    return np.mean(found.ravel() == labels.ravel())
 
 
 def _saved_effects(path: pathlib.Path, work: str) -> dict[tuple, Effect]:

@@ -144,7 +144,7 @@ def warm_start(candidate: Candidate, trials: Sequence[Trial], budget: Budget) ->
         and trial.candidate.within(candidate)
         and trial.accuracy_drop <= budget.max_accuracy_drop
     ]
-    return max(possible, key=lambda trial: trial.candidate.estimated_gain(), default=None)
+    return max(possible, key=lambda trial: _gain(trial.candidate), default=None)
 
 
 def reason(budget: Budget, trials: Sequence[Trial], candidate: Candidate) -> str:
@@ -152,19 +152,18 @@ def reason(budget: Budget, trials: Sequence[Trial], candidate: Candidate) -> str
     finished = [trial for trial in trials if trial.error is None]
     if not finished:
         return "a first file, within seconds"
-    gain = candidate.estimated_gain()
+    gain = _gain(candidate)
 
     def gain_of(trial):
-        return trial.candidate.estimated_gain()
+        return _gain(trial.candidate)
 
-    short = {trial.number: budget.shortfalls(trial) for trial in finished}
-    below = [trial for trial in finished if "accuracy_drop" not in short[trial.number]]
-    below = max((t for t in below if gain_of(t) < gain), key=gain_of, default=None)
-    above = [trial for trial in finished if "accuracy_drop" in short[trial.number]]
-    above = min((t for t in above if gain_of(t) > gain), key=gain_of, default=None)
+    lossy = {t.number: "accuracy_drop" in budget.shortfalls(t) for t in finished}
+    weaker = (t for t in finished if gain_of(t) < gain and not lossy[t.number])
+    stronger = (t for t in finished if gain_of(t) > gain and lossy[t.number])
+    below, above = max(weaker, key=gain_of, default=None), min(stronger, key=gain_of, default=None)
     said = []
     if below is not None:
-        missed = " and ".join(_MISSED[name] for name in short[below.number])
+        missed = " and ".join(_MISSED[name] for name in budget.shortfalls(below))
         said.append(f"goes further than trial {below.number}, which {missed or 'holds'}")
     if above is not None:
         said.append(f"gentler than trial {above.number}, which lost too much {budget.metric}")

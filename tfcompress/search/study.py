@@ -30,32 +30,27 @@ _WAIT_FOR_LOCK = 60
 def open_study(
     directory: pathlib.Path, storage: str | None, name: str, sampler, heartbeat: int
 ) -> optuna.Study:
-    """Open or create a study that minimizes accuracy drop, log gzipped size and log latency.
+    """Open or create a study that minimizes accuracy drop, log stored bytes and log latency.
 
-    Args:
-        directory: where ``study.db`` is, unless a storage is given.
-        storage: the URL of a database, such as "postgresql+psycopg://user@host/database".
-        name: the study's name in the database.
-        sampler: proposes candidates.
-        heartbeat: seconds between two heartbeats of a worker. After six missed ones another worker
-            takes over its trial.
+    It is in ``study.db`` in the directory, or in the database of a storage's URL. When a worker
+    misses six heartbeats, another one takes over its trial.
     """
     url = storage or f"sqlite:///{directory / 'study.db'}"
     waiting = {"connect_args": {"timeout": _WAIT_FOR_LOCK}} if url.startswith("sqlite") else {}
     with _quiet(), warnings.catch_warnings():
         # Optuna calls heartbeats experimental; they are what its documentation recommends.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        retry = optuna.storages.RetryHeartbeatStaleTrialCallback(_MAX_RETRIES)
         try:
+            database = optuna.storages.RDBStorage(
+                url,
+                engine_kwargs=waiting,
+                heartbeat_interval=heartbeat,
+                grace_period=_MISSED_HEARTBEATS * heartbeat,
+                heartbeat_stale_trial_callback=retry,
+            )
             return optuna.create_study(
-                storage=optuna.storages.RDBStorage(
-                    url,
-                    engine_kwargs=waiting,
-                    heartbeat_interval=heartbeat,
-                    grace_period=_MISSED_HEARTBEATS * heartbeat,
-                    heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(
-                        _MAX_RETRIES
-                    ),
-                ),
+                storage=database,
                 study_name=name,
                 sampler=sampler,
                 directions=["minimize"] * 3,
@@ -117,7 +112,7 @@ def run_next(study: optuna.Study, space: Space, work: Callable[[int, Candidate],
             ) from error
         if record.error is not None:
             return (math.inf,) * 3
-        return (record.accuracy_drop, math.log(record.gzip_size), math.log(record.latency))
+        return (record.accuracy_drop, math.log(record.stored), math.log(record.latency))
 
     with _quiet():
         try:

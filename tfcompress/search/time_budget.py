@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-import pathlib
 import time
 from collections.abc import Callable, Sequence
 
@@ -69,12 +68,7 @@ def affordable_examples(
 
 
 def measure_sensitivity(
-    model: keras.Model,
-    inputs,
-    space: Space,
-    forward: ForwardTime,
-    left: float,
-    directory: pathlib.Path,
+    model: keras.Model, inputs, space: Space, forward: ForwardTime, left: float, directory
 ) -> Sensitivity:
     """Measure, or read, the sensitivities that the techniques of a space need.
 

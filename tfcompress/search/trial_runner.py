@@ -24,6 +24,8 @@ from tfcompress.search.candidates import Candidate
 from tfcompress.search.fine_tuning import FineTuning
 from tfcompress.search.quality import Quality, quality_of
 from tfcompress.search.results import ACCURACY, Reference, Trial
+from tfcompress.targets.target import load_target
+from tfcompress.targets.vela import Compilation, CompilerError
 from tfcompress.tflite.editing import Editor
 
 _ORIGINAL = "original.keras"
@@ -73,8 +75,12 @@ def measure_reference(
     directory: pathlib.Path,
     runs: int,
     quality: Quality,
+    target: str | None = None,
 ) -> Reference:
-    """Save the original and its float file, and measure the file; or read what was measured."""
+    """Save the original and its float file, and measure the file; or read what was measured.
+
+    A target with a compiler measures the model in 8 bits: it computes nothing in float.
+    """
     record = directory / "reference.json"
     if record.exists():
         return Reference(**json.loads(record.read_text(encoding="utf-8")))
@@ -83,30 +89,51 @@ def measure_reference(
     exported, accuracy = _export(
         model, directory / _FLOAT_FILE, validation_data, quality, quantization="float32"
     )
-    (measured,) = benchmark(exported.path, runs).measurements
+    if compiles(target):
+        compiled = _compiled_in_8_bits(model, validation_data, target)
+        latency, flash = compiled.seconds, compiled.flash
+    else:
+        latency, flash = benchmark(exported.path, runs).measurements[0].median, None
     reference = Reference(
         file=_FLOAT_FILE,
         accuracy=accuracy,
         size=exported.size,
         gzip_size=exported.gzip_size,
-        latency=measured.median,
+        latency=latency,
         parameters=model.count_params(),
         macs=count_macs(model),
-        bare_size=bare_size(exported.path.read_bytes()),
+        bare_size=0 if flash else bare_size(exported.path.read_bytes()),
         metric=quality.name,
         lower_is_better=quality.lower_is_better,
+        flash=flash,
     )
     write_atomically(record, json.dumps(dataclasses.asdict(reference)).encode())
     return reference
 
 
-def _export(
-    model: keras.Model,
-    file: pathlib.Path,
-    validation_data: tuple,
-    quality: Quality,
-    **settings,
-):
+def compiles(target: str | None) -> bool:
+    """Return whether a target has a compiler, which knows cycles and flash."""
+    return target is not None and load_target(target).compiler is not None
+
+
+def _compiled_in_8_bits(model, validation_data, target: str) -> Compilation:
+    """Compile the model as it is, quantized after training, for the target."""
+    inputs, _ = evenly_spaced(validation_data, _EVIDENCE)
+    with tempfile.TemporaryDirectory() as scratch:
+        settings = {"representative_data": inputs, "repair": False, "progress": False}
+        file = pathlib.Path(scratch) / "model.tflite"
+        exported = export_tflite(model, file, "int8", target=target, **settings)
+    return _require_compiled(exported.report.verdict)
+
+
+def _require_compiled(verdict) -> Compilation:
+    """Return what the target's compiler says, which it has to say."""
+    if verdict.compiled is None:
+        raise CompilerError("; ".join(verdict.reasons))
+    return verdict.compiled
+
+
+def _export(model: keras.Model, file, validation_data: tuple, quality: Quality, **settings):
     """Export a model with evidence on some examples; return the result and the quality on all."""
     evidence = evenly_spaced(validation_data, _EVIDENCE)
     if not isinstance(evidence[1], np.ndarray):
@@ -199,9 +226,8 @@ class TrialRunner:
             )
             weights = pathlib.Path(scratch) / "model.keras"
             quantized.save(weights)
-            timing = benchmark([self.directory / _FLOAT_FILE, file], self.runs).measurements
+            cost = self._cost(file, exported.report.verdict)
             content = {"model.tflite": file.read_bytes(), "model.keras": weights.read_bytes()}
-        before, after = timing
         report = exported.report
         user_model = unwrap(quantized)
         trial = Trial(
@@ -215,9 +241,8 @@ class TrialRunner:
             accuracy_drop=self.reference.drop_to(accuracy),
             size=report.size,
             gzip_size=report.gzip_size,
-            compression_ratio=self.reference.gzip_size / report.gzip_size,
-            latency=after.median,
-            reference_latency=before.median,
+            compression_ratio=self.reference.stored / cost.get("flash", report.gzip_size),
+            **cost,
             parameters=user_model.count_params(),
             macs=count_macs(user_model),
             zeros=zeros(user_model),
@@ -229,3 +254,16 @@ class TrialRunner:
             content[f"{name}.json"] = text.encode()
         write_folder_atomically(self.directory / "trials" / str(number), content)
         return trial
+
+    def _cost(self, file: pathlib.Path, verdict) -> dict:
+        """Ask the target's compiler what a file costs, or time it in turns with the float file."""
+        if compiles(self.target):
+            compiled = _require_compiled(verdict)
+            return {
+                "latency": compiled.seconds,
+                "reference_latency": self.reference.latency,
+                "flash": compiled.flash,
+                "cycles": compiled.cycles,
+            }
+        before, after = benchmark([self.directory / _FLOAT_FILE, file], self.runs).measurements
+        return {"latency": after.median, "reference_latency": before.median}

@@ -20,9 +20,16 @@ from tfcompress.search.strategy import reason, warm_start
 from tfcompress.search.study import LostTrialError, finished_trials, run_next, running_candidates
 from tfcompress.search.time_budget import Plan
 from tfcompress.search.trial_runner import TrialRunner, one_at_a_time
+from tfcompress.targets.vela import CompilerError
 
 # Errors of a single candidate: others may still work.
-_REFUSALS = (ConversionError, FloatOperationError, RunError, tf.errors.ResourceExhaustedError)
+_REFUSALS = (
+    CompilerError,
+    ConversionError,
+    FloatOperationError,
+    RunError,
+    tf.errors.ResourceExhaustedError,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +65,10 @@ class Worker:
         while True:
             trials = finished_trials(self.study)
             full = max_trials is not None and len(trials) >= max_trials
-            if full or not plan.worth_starting(self._typical(trials), trials):
+            # The next candidate probably takes as long as the nearest.
+            found = nearest(trials, self.budget)
+            typical = Candidate() if found is None else found.candidate
+            if full or not plan.worth_starting(typical, trials):
                 return
             self._run(work)
 
@@ -115,11 +125,6 @@ class Worker:
             f"{trial.epochs} epochs, {trial.seconds:.0f} s: "
             + (f"misses {', '.join(missed)}" if missed else "within the budget")
         )
-
-    def _typical(self, trials: Sequence[Trial]) -> Candidate:
-        """Return the nearest trial's candidate: the next one probably takes as long."""
-        found = nearest(trials, self.budget)
-        return Candidate() if found is None else found.candidate
 
 
 def require_shared(directory: pathlib.Path, trials: Sequence[Trial]) -> None:

@@ -110,8 +110,7 @@ def load_target(name: str) -> Target:
     """
     if name not in list_targets():
         raise ValueError(f"Unknown target. Supported: {list(list_targets())}. Received: {name!r}")
-    text = importlib.resources.files(__package__).joinpath(f"{name}.json").read_text("utf-8")
-    facts = json.loads(text)
+    facts = _facts_of(name)
     runtime, delegate, memory, compiler = (
         facts.pop(key, None) for key in ("runtime", "delegate", "memory", "compiler")
     )
@@ -129,6 +128,14 @@ def load_target(name: str) -> Target:
         compiler=None if compiler is None else Compiler(**compiler),
         **facts,
     )
+
+
+def _facts_of(name: str) -> dict[str, Any]:
+    """Read a target's file; what it leaves out is as in the target that it says it is like."""
+    text = importlib.resources.files(__package__).joinpath(f"{name}.json").read_text("utf-8")
+    facts = json.loads(text)
+    base = facts.pop("like", None)
+    return facts if base is None else {**_facts_of(base), **facts}
 
 
 _FIRST = "1.5.0"

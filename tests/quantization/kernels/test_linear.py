@@ -23,6 +23,7 @@ NAMES = [
     "FULLY_CONNECTED int8",
     "FULLY_CONNECTED int8 x int4",
     "FULLY_CONNECTED int8 x int4, one scale",
+    "FULLY_CONNECTED int8 x int2",
     "FULLY_CONNECTED int16",
     "FULLY_CONNECTED int16 x int4",
     "TRANSPOSE_CONV int8",

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 _RANGES = {
+    "INT2": (-2, 1),
     "INT4": (-8, 7),
     "INT8": (-128, 127),
     "INT16": (-32768, 32767),
@@ -16,7 +17,8 @@ class Grid(NamedTuple):
 
     scale: tf.Tensor  # float32, a scalar, or one value for each index along ``axis``
     zero_point: tf.Tensor  # int32 scalar; 0 for weights and biases
-    dtype: str  # the file's type of the integers: "INT4", "INT8", "INT16", "INT32" or "INT64"
+    # The file's type of the integers: "INT2", "INT4", "INT8", "INT16", "INT32" or "INT64".
+    dtype: str
     axis: int = 0  # the dimension that the scales run along; meaningless with one scale
 
 

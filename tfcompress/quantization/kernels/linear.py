@@ -10,7 +10,8 @@ are computed in float64, which holds them up to 2**53.
 
 The set "xnnpack" is what LiteRT 2.3 runs by default on x86-64: XNNPACK, and where that takes no
 part, the built-in kernels with vector instructions. Those compute convolutions with 4-bit weights,
-fully connected layers with 4-bit weights and an odd number of inputs, transposed convolutions whose
+fully connected layers with 4-bit weights and an odd number of inputs, or with 2-bit weights and one
+scale or no multiple of 4 inputs, transposed convolutions whose
 strides leave gaps, and everything in 16 bits. The reference kernels fix the output of fully
 connected layers in float64, as does the other set in 16 bits; TFLite Micro does in fixed point.
 XNNPACK refuses a file in which input scale * weight scale reaches 256 times the output scale.
@@ -69,7 +70,7 @@ def fully_connected(operation, inputs, grids, kernels):
     """Compute FULLY_CONNECTED: activations (..., in), weights (out, in), a bias or none."""
     activations, weights, bias = (*inputs, None)[:3]
     sums, offsets = _rows_of_sums(operation, activations, weights, bias)
-    wide, size = activations.grid.dtype == "INT16", weights.values.shape[1]
+    wide = activations.grid.dtype == "INT16"
     if kernels == "micro":
         real = _ratio(_product_of_layer(weights), activations, weights, grids[0])
         return [_in_fixed_point(operation, sums, offsets, real, grids[0], once=wide)]
@@ -77,8 +78,7 @@ def fully_connected(operation, inputs, grids, kernels):
         real = _ratio(rq.product_in_float64, activations, weights, grids[0])
         whole = tf.cast(_whole_sums(sums, offsets, tf.int64), tf.float64)
         return [_clamped(operation, rq.round_half_away(whole * real), grids[0], "reference")]
-    # XNNPACK wants whole bytes of 4-bit weights in each row.
-    if wide or (weights.grid.dtype == "INT4" and size % 2):
+    if wide or _left_to_built_in_layer(weights):
         real = _ratio(_product_of_layer(weights), activations, weights, grids[0])
         return [_in_fixed_point(operation, sums, offsets, real, grids[0], vectorized=True)]
     return [_by_xnnpack(operation, sums, offsets, (activations, weights), grids[0])]
@@ -137,6 +137,14 @@ def _offsets(activations, weights, summed_axes, bias):
 def _ratio(product, activations, weights, grid):
     """Return the factor from the scale of sums to that of the output."""
     return rq.ratio(product(activations.grid.scale, weights.grid.scale), grid.scale)
+
+
+def _left_to_built_in_layer(weights):
+    """Tell whether XNNPACK takes no part: it wants whole bytes in rows, own scales with 2 bits."""
+    (units, size), dtype = weights.values.shape, weights.grid.dtype
+    if dtype == "INT2":
+        return size % 4 or (units > 1 and not weights.grid.scale.shape.rank)
+    return dtype == "INT4" and size % 2
 
 
 def _product_of_layer(weights):

@@ -1,0 +1,114 @@
+"""Convolutional networks of the zoo in TFLite Micro's interpreter: is every byte the Keras model's?
+
+    python benchmarks/micro_zoo.py --rows rows.jsonl --json micro_zoo.json
+
+Each has random weights that keep values at one scale, is trained for two steps with
+``Scheme(kernels="micro")`` and exported; the interpreter of the package tflite-micro runs the file
+on 32 random inputs. The arena is the smallest that it takes, to
+1 KiB. Finished rows are kept, and an interrupted run goes on.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+from finished_rows import FinishedRows
+from limited_work import described
+
+from tfcompress.tflite.flatbuffer import read_model
+from tfcompress.tflite.numerics import quantize
+
+NETWORKS = (
+    "mnist_convnet", "resnet", "preactivated_resnet", "se_resnet", "squeezenet", "densenet",
+    "inception", "mobilenet_v3", "mobilenet_v4", "efficientnet", "shufflenet", "shufflenet_v2",
+    "ghostnet", "attention_modules", "ghost_shrinkage", "u_net", "xception_u_net", "deeplab",
+    "pyramid_parsing", "bisenet", "hrnet", "face_detector", "keypoint_regression", "espcn", "edsr",
+    "zero_dce", "denoiser", "normalizer_free",
+)  # fmt: skip
+_LARGEST_ARENA, _ARENA_STEP = 1 << 24, 1 << 10
+
+
+def measure(name):
+    """Return the figures of a network; an error of the interpreter is one of them."""
+    import keras
+    from coverage_cells import begin_filled, trained
+    from coverage_models import Row
+    from zoo import ZOO
+
+    import tfcompress as tfc
+    from exporters.converting import convert_model
+
+    build = ZOO["images"][name]
+    model, data, inputs = begin_filled(Row("zoo", lambda library: build()))
+    quantized = trained(
+        keras, tfc.quantize_aware(model, tfc.Scheme(kernels="micro")), data, rate=1e-5
+    )
+    content = convert_model(quantized).flatbuffer
+    graph = read_model(content).subgraphs[0]
+    fed = stored(graph.tensors[graph.inputs[0]], inputs)
+    expected = stored(graph.tensors[graph.outputs[0]], quantized.predict(inputs, verbose=0))
+    figures = {"operations": len(graph.operations), "bytes": len(content)}
+    try:
+        found = run(content, fed)
+        figures["arena"] = smallest_arena(content, fed)
+    except RuntimeError as error:
+        return figures | {"refused": described(error)}
+    return figures | {
+        "values": int(expected.size),
+        "differing": int((found != expected).sum()),
+        "kinds": int(np.unique(found).size),
+    }
+
+
+def stored(tensor, reals):
+    """Return real numbers as a file stores them in a tensor."""
+    (scale,), (zero_point,) = tensor.quantization.scales, tensor.quantization.zero_points
+    return quantize(reals, scale, zero_point, tensor.dtype.lower())
+
+
+def run(content, fed, arena=_LARGEST_ARENA):
+    """Return what the interpreter computes, example by example, as stored."""
+    from tflite_micro.python.tflite_micro import runtime
+
+    interpreter = runtime.Interpreter.from_bytes(content, arena_size=arena)
+    outputs = []
+    for example in fed:
+        interpreter.set_input(example[None], 0)
+        interpreter.invoke()
+        outputs.append(np.array(interpreter.get_output(0)))
+    return np.concatenate(outputs)
+
+
+def smallest_arena(content, fed):
+    """Return the bytes of the smallest arena in which the interpreter runs one example."""
+    low, high = 0, _LARGEST_ARENA // _ARENA_STEP
+    while high - low > 1:
+        middle = (low + high) // 2
+        try:
+            run(content, fed[:1], middle * _ARENA_STEP)
+            high = middle
+        except RuntimeError:
+            low = middle
+    return high * _ARENA_STEP
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", nargs="+", choices=NETWORKS, default=NETWORKS, metavar="MODEL")
+    parser.add_argument("--rows", type=pathlib.Path, help="keeps finished work, to go on from")
+    parser.add_argument("--json", type=pathlib.Path, help="where to write the figures")
+    options = parser.parse_args()
+    rows = FinishedRows(options.rows, ("model",))
+    for name in options.models:
+        if rows.find(model=name) is None:
+            print(rows.add(model=name, **measure(name)), flush=True)
+    if options.json:
+        options.json.write_text(json.dumps(rows.rows, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
