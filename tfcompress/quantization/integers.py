@@ -34,13 +34,12 @@ from tfcompress.quantization.planning import (
     Place,
 )
 from tfcompress.quantization.weights import RoundedKernel
-from tfcompress.tflite.constants import constant_value
+from tfcompress.tflite.constants import constant_value, numpy_type
 from tfcompress.tflite.filling import FUSED_LSTM, Filling, Storage, inner_storages
 from tfcompress.tflite.operations import accepts_scales
 
 _LARGEST_BIAS = {"INT32": 2**31 - 1, "INT64": 2**47}
 _FLOAT = Storage("FLOAT32")
-_BYTES = {"INT8": np.int8, "INT16": np.int16, "INT4": np.int8, "INT2": np.int8}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -404,8 +403,8 @@ def _of_integers(integers: Integers) -> Storage:
     values, grid = np.asarray(integers.values), integers.grid
     scales = np.ravel(np.asarray(grid.scale, np.float32))
     zero_points = np.full(scales.size, int(grid.zero_point), np.int64)
-    dtype = _BYTES.get(grid.dtype, values.dtype)
-    return Storage(grid.dtype, scales, zero_points, grid.axis, values.astype(dtype))
+    values = values.astype(numpy_type(grid.dtype))
+    return Storage(grid.dtype, scales, zero_points, grid.axis, values)
 
 
 def _require_computable_scales(graph, numbers) -> None:

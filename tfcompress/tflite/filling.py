@@ -28,7 +28,6 @@ from tfcompress.tflite.flatbuffer import OPERATIONS, TENSOR_TYPES
 
 INTEGER_TYPES = ("INT2", "INT4", "INT8", "UINT8", "INT16", "INT32", "INT64")
 IO_TYPES = ("INT8", "UINT8", "INT16", "FLOAT32")
-_NUMPY_TYPES = {"FLOAT16": np.float16, "FLOAT32": np.float32, "INT4": np.int8, "INT2": np.int8}
 _UINT8_OFFSET = 128  # between an INT8 and the UINT8 of the same real value
 
 
@@ -409,8 +408,7 @@ def _bytes(storage: Storage) -> np.ndarray:
     values = np.asarray(storage.values)
     if storage.dtype in PACKED_BITS:
         return pack_bits(values, PACKED_BITS[storage.dtype])
-    stored = values.astype(_NUMPY_TYPES.get(storage.dtype, storage.dtype.lower()))
-    return np.frombuffer(stored.tobytes(), np.uint8)
+    return np.frombuffer(values.astype(storage.dtype.lower()).tobytes(), np.uint8)
 
 
 def _quantization(storage: Storage) -> schema.QuantizationParametersT | None:
