@@ -7,6 +7,7 @@ something else, although the same can be said with others.
 import functools
 import re
 from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
 
 import keras
 import numpy as np
@@ -14,7 +15,6 @@ import tensorflow as tf
 from keras import layers as kl
 
 from tfcompress.compat.keras_attributes import get_untracked, replaced_attributes
-from tfcompress.quantization.lowerings.calls import call_within
 
 # The converter has one integer operation for each of these, which it knows by its parts: layers,
 # and the scopes of TensorFlow's functions.
@@ -61,6 +61,16 @@ _ACTIVATIONS = {
     keras.activations.softplus: softplus,
     keras.activations.softsign: softsign,
 }
+
+
+def call_within(context: Callable[[], AbstractContextManager], call: Callable) -> Callable:
+    """Return a layer's call that runs in a context, which is made anew each time."""
+
+    def run(*args, **kwargs):
+        with context():
+            return call(*args, **kwargs)
+
+    return run
 
 
 def integer_activation(layer, call):
