@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfcompress.compat.keras_layers import build_shapes, is_stock, own_trainable_variables
 from tfcompress.compat.tensorflow_graphs import called_graph
+from tfcompress.keras_graph.inputs import symbolic_inputs
 from tfcompress.keras_graph.kernels import Kernel, find_kernels
 from tfcompress.keras_graph.selection import LayerSelector, walk_layers
 
@@ -78,9 +79,12 @@ def operations_on_data(
     Before that, a weight may be reshaped, cast, scaled or combined with other weights. None if the
     model cannot be traced.
     """
-    specs = _input_specs(model)
+    specs = symbolic_inputs(model)
     if specs is None:
-        return None
+        shapes = build_shapes(model)
+        if len(shapes) != 1 or not isinstance(next(iter(shapes.values())), tuple):
+            return None
+        specs = tf.TensorSpec((None, *next(iter(shapes.values()))[1:]), model.input_dtype)
     try:
         traced = tf.function(
             lambda inputs: model(inputs, training=False), autograph=False
@@ -95,17 +99,6 @@ def operations_on_data(
         weights = set() if start is None else {id(start)}
         found.append(frozenset(_meetings(traced.graph, weights, data)))
     return found
-
-
-def _input_specs(model):
-    """Return the specifications of a model's inputs; None where only a call would tell."""
-    if getattr(model, "inputs", None):
-        inputs = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
-        return keras.tree.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype), inputs)
-    shapes = build_shapes(model)
-    if len(shapes) != 1 or not isinstance(next(iter(shapes.values())), tuple):
-        return None
-    return tf.TensorSpec((None, *next(iter(shapes.values()))[1:]), model.input_dtype)
 
 
 def _meetings(graph, weights: set[int], data: set[int]) -> Iterator[str]:
