@@ -31,14 +31,6 @@ def input_specs(model: keras.Model, batch_size: int | None = 1) -> list[tf.Tenso
     return specs
 
 
-def symbolic_inputs(model: keras.Model):
-    """Return the specifications of a model's inputs, in its structure; None if undeclared."""
-    if not getattr(model, "inputs", None):
-        return None
-    inputs = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
-    return keras.tree.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype), inputs)
-
-
 def arrange_inputs(model: keras.Model, tensors: Sequence):
     """Arrange one tensor per input as the user's model takes them: bare, as a list or as a dict."""
     structure = input_structure(unwrap(model))
