@@ -173,7 +173,4 @@ class SET(_DynamicSparseTraining):
         """Return new random scores for each update, the same after an interruption."""
         # Beside the seed, not above it: seed 1 at step 0 is not seed 0 at step 1.
         draw = Random(self.seed * 1_000_003 + self._due())
-        return [
-            draw.scores(kernel.variable.value.numpy(), index)
-            for index, kernel in enumerate(self._pruner.kernels)
-        ]
+        return [draw.scores(weights, index) for index, weights in enumerate(self._pruner.weights())]

@@ -4,10 +4,11 @@ A *node* is one call of an operation: ``operation``, ``input_tensors``, ``output
 and ``is_input``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
+from keras.src.backend import compute_output_spec
 
 
 def has_graph(model: Any) -> bool:
@@ -70,3 +71,13 @@ def standardize_inputs(functional: keras.Model, inputs: Any) -> list:
 def keras_mask(tensor: Any) -> Any:
     """Return the mask that a layer has attached to a tensor, or None."""
     return getattr(tensor, "_keras_mask", None)
+
+
+def output_spec(function: Callable, *inputs: Any) -> Any:
+    """Return the shapes and dtypes of a function's outputs as symbolic tensors, computing nothing.
+
+    Args:
+        function: takes and returns structures of tensors.
+        *inputs: symbolic tensors, as of ``keras.Input``; axes of unknown size may be None.
+    """
+    return compute_output_spec(function, *inputs)
