@@ -186,7 +186,11 @@ def paired_outputs(
     with load_isolated(file, kernels=kernels, limits=limits) as loaded:
         named = _by_name(against if named_by is None else named_by, loaded, inputs)
         found = loaded.predict(named)
-        return found, found if against is None else _reference(against, loaded, named, limits)
+        if against is None:
+            return found, found
+        if isinstance(against, bytes | str | os.PathLike):
+            inputs = named  # a file knows inputs by their names, a model also by their order
+        return found, _reference(against, loaded, inputs, limits)
 
 
 def squared_errors(file: File, against: Any, data: Any) -> np.ndarray:
