@@ -38,6 +38,11 @@ class _DynamicSparseTraining(MagnitudePruning):
             sparsity_distribution=sparsity_distribution,
             prune_depthwise=prune_depthwise,
         )
+        if sparsity_distribution == "lamp":
+            raise ValueError(
+                f"{type(self).__name__} draws its masks at random, and 'lamp' ranks magnitudes. "
+                "Use 'erk' or 'uniform'. Received: sparsity_distribution='lamp'"
+            )
         if not 0 < drop <= 1:
             raise ValueError(
                 "`drop` is the fraction of weights that move at first and must lie in (0, 1]. "

@@ -58,7 +58,13 @@ class IterativeHardThresholding(MagnitudePruning):
         *,
         prune_depthwise: bool = False,
     ):
-        super().__init__(schedule, layers, pattern, prune_depthwise=prune_depthwise)
+        super().__init__(
+            schedule,
+            layers,
+            pattern,
+            sparsity_distribution="uniform",
+            prune_depthwise=prune_depthwise,
+        )
         self._projected = 0.0
 
     def update(self, sparsity: float, last: bool) -> None:
@@ -89,7 +95,13 @@ class _PenalizedPruning(MagnitudePruning):
         gain: float,
         prune_depthwise: bool,
     ):
-        super().__init__(schedule, layers, pattern, prune_depthwise=prune_depthwise)
+        super().__init__(
+            schedule,
+            layers,
+            pattern,
+            sparsity_distribution="uniform",
+            prune_depthwise=prune_depthwise,
+        )
         for name, value in (("initial_strength", initial_strength), ("gain", gain)):
             if not value > 0:
                 raise ValueError(f"`{name}` must be positive. Received: {name}={value!r}")
