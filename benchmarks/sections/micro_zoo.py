@@ -5,10 +5,11 @@ from .goals import Goal, table
 TITLE = "TFLite Micro"
 PARTS = ("micro_zoo",)
 ABOUT = (
-    'Convolutional networks of the zoo, trained for two steps with `Scheme(kernels="micro")`, '
-    "exported, and run on 32 inputs by the interpreter of the package tflite-micro on this "
-    "computer. The arena is the smallest that it takes, to 1 KiB, with pointers of 64 bits. A file "
-    "with an operation that it has no kernel for is refused when it is loaded."
+    "Convolutional networks of the zoo with random weights, trained for two steps with "
+    '`Scheme(kernels="micro")`, exported, and run on 32 inputs by the interpreter of the package '
+    "tflite-micro on this computer. The arena is the smallest that it takes, to 1 KiB, with "
+    "pointers of 64 bits. A file with an operation that it has no kernel for is refused when it "
+    "is loaded."
 )
 WANTED = 20
 

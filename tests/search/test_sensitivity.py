@@ -75,6 +75,14 @@ def test_numbers_as_labels_have_no_accuracy():
     assert table.metric is table.effects[0].metric is None
 
 
+def test_logits_of_yes_or_no_are_decided_at_zero():
+    model = keras.Sequential([keras.Input((1,)), kl.Dense(1, use_bias=False)])
+    model.set_weights([np.float32([[1.0]])])
+    data = np.float32([[-1.0], [0.3]]), np.array([0, 1])
+    table = tfc.sensitivity(model, data, sparsities=(), bits=(8,), progress=False)
+    assert table.metric == 1.0
+
+
 def test_goes_on_from_its_file(tmp_path, monkeypatch):
     file = tmp_path / "table.jsonl"
     model = linear_model()
