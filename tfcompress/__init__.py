@@ -8,8 +8,8 @@ import importlib
 from typing import Any
 
 import lazy_loader
-import wrapt
 
+from tfcompress.after_import import after_import
 from tfcompress.deprecation import with_old_names
 
 __version__ = "0.1.0"
@@ -51,11 +51,13 @@ _SERIALIZABLE = (
 )
 
 
-@wrapt.when_imported("keras")
-def _register_serializable_classes(_keras):
+def _register_serializable_classes():
     """Let ``keras.saving.load_model`` find our classes, whichever package is imported first."""
     from tfcompress.compat.versions import require_supported
 
     require_supported()
     for module in _SERIALIZABLE:
         importlib.import_module(module)
+
+
+after_import("keras", _register_serializable_classes)
