@@ -61,6 +61,8 @@ class ActivationTensors:
         steps: float32 tensor (rows,) of trained step sizes; ``None`` if the ranges decide.
         fake_quantize: rounds a tensor to a range; see ``fake_quantize_activations``.
         unrounded: points with a fixed range whose tensors are left as they are.
+        moving: bool scalar, whether ranges follow in a step that is traced for both; ``None`` if
+            they do.
 
     Attributes:
         ranges: list of float32 tensors (2,), the ranges as they are now.
@@ -76,6 +78,7 @@ class ActivationTensors:
         steps=None,
         fake_quantize: Callable = fake_quantize_activations,
         unrounded: Collection[HookPoint] = (),
+        moving: tf.Tensor | None = None,
     ):
         self._rows = placement.rows()
         self._fixed, self._margins = dict(placement.fixed), dict(placement.scores)
@@ -83,8 +86,13 @@ class ActivationTensors:
         self._mode, self._observer, self._steps = mode, observer, steps
         self._fake_quantize, self._unrounded = fake_quantize, unrounded
         self._left: dict[int, tf.Tensor] = {}
-        self._before = tf.unstack(ranges, num=len(placement.learned))
+        rows = len(placement.learned)
+        self._before = tf.unstack(ranges, num=rows)
         self._observed = {}
+        ranges = tf.ensure_shape(ranges, (rows, 2))
+        self._followers = observer.followers(ranges, moving) if rows else []
+        # Without following, one example is looked at in vain: the rest is cut off without a copy.
+        self._examples = None if moving is None else tf.where(moving, tf.int32.max, [1])
         self._met = set()
         self._made: dict[int, tuple] = {}
         self.ranges = list(self._before)
@@ -166,11 +174,14 @@ class ActivationTensors:
 
     def _follow(self, row, tensor):
         """Let a range follow a tensor."""
+        tensor = tf.stop_gradient(tensor)
+        if self._examples is not None and len(tensor.shape):
+            tensor = tf.strided_slice(tensor, [0], self._examples, [1])
         observed = self._observer.observe(tensor, self._bits, self._symmetric)
         if row in self._observed:  # another tensor of the same scale
             observed = wider_range(self._observed[row], observed)
         self._observed[row] = observed
-        self.ranges[row] = self._observer.follow(self._before[row], observed)
+        self.ranges[row] = self._followers[row](observed)
 
     def _with_learned_step(self, row, tensor):
         """Round a tensor to multiples of a trained step."""
