@@ -45,6 +45,10 @@ def plain(model, steps):
     return model, []
 
 
+def accelerated(model, steps):
+    return tfc.accelerate(model), []
+
+
 def converted(model):
     """The file of the plain TFLite converter."""
     return convert(tf.lite.TFLiteConverter.from_keras_model(model))
@@ -126,6 +130,7 @@ def tfmot_unclustered(model):
 
 CONTENDERS = {
     "Keras 3, plain": Contender(keras, None, plain, exported),
+    "Keras 3, accelerated": Contender(keras, "Keras 3, plain", accelerated, exported),
     "Keras 3, pruning": Contender(keras, "Keras 3, plain", pruned, exported),
     "Keras 3, clustering": Contender(keras, "Keras 3, plain", clustered, exported),
     "Keras 3, QAT": Contender(keras, "Keras 3, plain", quantized, exported_quantized),
@@ -153,4 +158,5 @@ RIVALS = {
     "Keras 3, QAT": "tf_keras, QAT by TFMOT",
     "Keras 3, distillation": "Keras 3, distillation by Keras",
     "Keras 3, plain": "tf_keras, plain",
+    "Keras 3, accelerated": "tf_keras, plain",
 }

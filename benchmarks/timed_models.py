@@ -21,6 +21,13 @@ def resnet50(library):
     return library.applications.ResNet50(input_shape=(64, 64, 3), weights=None, classes=CLASSES)
 
 
+def efficientnet_b0(library):
+    """Return EfficientNetB0 for photos at 96x96."""
+    return library.applications.EfficientNetB0(
+        input_shape=(96, 96, 3), weights=None, classes=CLASSES
+    )
+
+
 def resnet8(library):
     """Return the ResNet-8 of MLPerf Tiny for photos at 32x32, of 78,666 weights."""
     kl = library.layers
@@ -61,4 +68,5 @@ MODELS = {
     "DS-CNN": ds_cnn,
     "MobileNetV3Small": mobilenet_v3,
     "ResNet50": resnet50,
+    "EfficientNetB0": efficientnet_b0,
 }

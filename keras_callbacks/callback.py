@@ -5,6 +5,7 @@ from typing import Any
 import keras
 
 from tfcompress.compat.keras_attributes import remove_untracked, set_untracked
+from tfcompress.keras_graph.acceleration import trace_accelerated
 
 
 class CompressionCallback(keras.callbacks.Callback):
@@ -65,9 +66,9 @@ def _make(cls, args, kwargs):
 
 
 def retrace(model: keras.Model) -> None:
-    """Make a compiled model trace its training step again."""
+    """Make a compiled model trace its training step again, with fused kernels."""
     if model.compiled:
-        model.make_train_function(force=True)
+        trace_accelerated(model)
 
 
 def after_every_callback(history, function) -> None:

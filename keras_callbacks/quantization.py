@@ -15,7 +15,8 @@ class QuantizationSchedule(CompressionCallback):
     Training in float first lets ranges and weights converge. Frozen ranges make steps cheaper and
     let the weights adapt to the deployed numerics; frozen statistics do the same for
     BatchNormalization, which the device folds into the kernels. Steps are counted by the optimizer,
-    so that a resumed training continues where it stopped. Each change retraces the training step.
+    so that a resumed training continues where it stopped. Each change retraces the training step,
+    but for freezing ranges that follow the data.
 
     Args:
         begin_step: the first step in which weights and activations are quantized.
@@ -74,8 +75,7 @@ class QuantizationSchedule(CompressionCallback):
         del batch, logs
         self.require_begun("on_train_batch_begin")
         mode = self.mode_at(int(self.model.optimizer.iterations.numpy()))
-        if mode != self._quantized.training_mode:
-            self._quantized.training_mode = mode
+        if self._quantized.set_training_mode(mode):
             retrace(self.model)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
@@ -83,7 +83,7 @@ class QuantizationSchedule(CompressionCallback):
         del logs
         self.require_begun("on_train_end")
         if self._quantized.training_mode != TrainingMode():
-            self._quantized.training_mode = TrainingMode()
+            self._quantized.set_training_mode(TrainingMode())
             self.model.train_function = None
 
 

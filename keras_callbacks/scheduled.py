@@ -20,10 +20,16 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_callbacks.callback import CompressionCallback, after_every_callback, coming_history
+from keras_callbacks.callback import (
+    CompressionCallback,
+    after_every_callback,
+    coming_history,
+    retrace,
+)
 from tfcompress.compat.keras_attributes import get_untracked, remove_untracked, set_untracked
 from tfcompress.compat.keras_saving import SaveableState
 from tfcompress.compat.keras_steps import batches_seen, bring_up_to_date, innermost_optimizer
+from tfcompress.keras_graph.acceleration import lacks_acceleration
 from tfcompress.pruning.schedules import TO_THE_END, as_schedule
 
 _ATTRIBUTE = "_callback_states"
@@ -195,6 +201,8 @@ class ScheduledCallback(CompressionCallback, abc.ABC):
         self.require_optimizer()
         self._history = coming_history(self.model)
         self._state.claim(self.model, self.prepare())
+        if lacks_acceleration(self.model):
+            retrace(self.model)
         self._started = self._ended = False
         self._files = {}
 

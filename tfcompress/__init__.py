@@ -8,11 +8,11 @@ import importlib
 from typing import Any
 
 import lazy_loader
-import wrapt
 
+from tfcompress.after_import import after_import
 from tfcompress.deprecation import with_old_names
 from tfcompress.extras import missing_extra
-from tfcompress.on_tensorflow import refused
+from tfcompress.on_tensorflow import refused, runs_here
 
 __version__ = "0.1.0"
 
@@ -65,12 +65,14 @@ _SERIALIZABLE = (
 _ON_TENSORFLOW = ("tfcompress.quantization.quantize_aware",)
 
 
-@wrapt.when_imported("keras")
-def _register_serializable_classes(keras):
+def _register_serializable_classes():
     """Let ``keras.saving.load_model`` find our classes, whichever package is imported first."""
     from tfcompress.compat.versions import require_supported
 
     require_supported()
     for module in _SERIALIZABLE:
-        if module not in _ON_TENSORFLOW or keras.backend.backend() == "tensorflow":
+        if module not in _ON_TENSORFLOW or runs_here():
             importlib.import_module(module)
+
+
+after_import("keras", _register_serializable_classes)

@@ -26,6 +26,7 @@ from .distillation import Relational as Relational
 from .distillation import SoftLabels as SoftLabels
 from .distillation import TeacherCache as TeacherCache
 from .distillation import cache_teacher as cache_teacher
+from .keras_graph.acceleration import accelerate as accelerate
 from .legacy import NoEquivalentError as NoEquivalentError
 from .legacy import from_tf_keras as from_tf_keras
 from .legacy import load_tf_keras as load_tf_keras

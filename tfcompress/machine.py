@@ -2,8 +2,6 @@
 
 import os
 
-import psutil
-
 
 def usable_cores() -> int:
     """Return the number of processor cores that this process may use."""
@@ -14,4 +12,6 @@ def usable_cores() -> int:
 
 def memory() -> int:
     """Return the bytes of RAM."""
+    import psutil  # slow to import, and few commands ask
+
     return psutil.virtual_memory().total

@@ -11,6 +11,7 @@ PARTS = (
     "training_cost_ds_cnn",
     "training_cost_mobilenetv3small",
     "training_cost_resnet50",
+    "training_cost_efficientnetb0",
 )
 ABOUT = (
     "Trainings of batches of 32 take turns every five steps. Medians over all turns and rounds; "
@@ -19,10 +20,12 @@ ABOUT = (
 )
 # Limits of the step, and of the first epoch, to plain training: MobileNetV2-0.35.
 STEP_LIMITS = {
-    "Keras 3, pruning / Keras 3, plain": 1.02,
-    "Keras 3, QAT / Keras 3, plain": 0.90,
-    "Keras 3, QAT, ranges frozen / Keras 3, plain": 0.80,
-    "Keras 3, QAT / tf_keras, QAT by TFMOT": 1.00,
+    "Keras 3, pruning / Keras 3, plain": 0.85,
+    "Keras 3, pruning / tf_keras, pruning by TFMOT": 1.05,
+    "Keras 3, clustering / tf_keras, clustering by TFMOT": 1.05,
+    "Keras 3, QAT / Keras 3, plain": 0.80,
+    "Keras 3, QAT / tf_keras, QAT by TFMOT": 0.75,
+    "Keras 3, distillation / Keras 3, distillation by Keras": 0.80,
 }
 FIRST_EPOCH_LIMITS = {"Keras 3, pruning / Keras 3, plain": 1.3}
 

@@ -60,6 +60,21 @@ def test_ranges_and_statistics_stop_at_their_steps(model):
     assert moved == [True, True, True, True, False, False, False]
 
 
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_freezing_ranges_keeps_the_compiled_step(model, jit_compile):
+    q = tfc.quantize_aware(model)
+    q.compile("sgd", "sparse_categorical_crossentropy", jit_compile=jit_compile)
+    recorder, steps = Recorder(q), []
+    watch = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: steps.append(q.train_function)
+    )
+    schedule = QuantizationSchedule(freeze_ranges_step=2)
+    q.fit(X, Y, batch_size=8, verbose=0, callbacks=[schedule, recorder, watch])
+    assert len(set(steps)) == (2 if jit_compile else 1)
+    moved = [(a != b).any() for a, b in zip(recorder.ranges, recorder.ranges[1:], strict=False)]
+    assert moved == [True, False, False]
+
+
 def test_before_the_beginning_the_model_trains_in_float(model):
     twin = keras.models.clone_model(model)
     twin.set_weights(model.get_weights())

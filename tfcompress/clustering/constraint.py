@@ -18,6 +18,7 @@ from tfcompress.clustering.grouping import (
 from tfcompress.compat.keras_attributes import remove_untracked, set_untracked
 from tfcompress.compat.keras_saving import SaveableState
 from tfcompress.compat.keras_steps import assign_in_step, carry_state
+from tfcompress.keras_graph.acceleration import accelerate
 from tfcompress.keras_graph.kernels import Kernel, find_kernels
 from tfcompress.keras_graph.wrapper import ModelWrapper, unwrap
 
@@ -176,6 +177,7 @@ def constrain(
             variable.constraint = constraint
             set_untracked(kernel.layer, _attribute(kernel), SavedClusters(kernel.path, constraint))
     _discard_traces(model)
+    accelerate(model)
 
 
 def release_clusters(model: keras.Model) -> keras.Model:

@@ -1,6 +1,7 @@
 """Teachers: sources of signals that are never trained and never saved."""
 
 import abc
+import contextlib
 import json
 import pathlib
 import threading
@@ -25,7 +26,8 @@ from tfcompress.distillation.signals import (
     symbolic,
 )
 from tfcompress.hashing import hash_arrays, hash_files
-from tfcompress.keras_graph.wrapper import unwrap
+from tfcompress.keras_graph.acceleration import accelerated_inference
+from tfcompress.keras_graph.wrapper import ModelWrapper, unwrap
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.numerics import dequantize, quantize
 
@@ -97,6 +99,8 @@ class KerasTeacher(TFKerasTeacher):
         super().__init__(model)
         self.heads = detect_heads(model)
         self.supports_jit = all(layer.supports_jit for layer in all_layers(model))
+        # A quantization-aware model shows its layers to whoever replaces their calls.
+        self._wraps = any(isinstance(layer, ModelWrapper) for layer in all_layers(model))
 
     def check_layers(self, layers):
         """Raise ValueError for a layer that the model does not have."""
@@ -105,7 +109,8 @@ class KerasTeacher(TFKerasTeacher):
 
     def signals(self, inputs, layers):
         """Run the model with ``training=False``."""
-        with captured_outputs(self.model, layers) as captured:
+        faster = contextlib.nullcontext() if self._wraps else accelerated_inference(self.model)
+        with faster, captured_outputs(self.model, layers) as captured:
             outputs = self.model(inputs, training=False)
         return Signals(outputs, captured, given_names(outputs, self.model))
 

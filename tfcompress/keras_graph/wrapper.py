@@ -8,6 +8,7 @@ import keras
 from tfcompress.compat.keras_layers import all_layers
 from tfcompress.compat.keras_steps import carry_state
 from tfcompress.compat.tf_keras_models import is_tf_keras_model
+from tfcompress.keras_graph.acceleration import accelerated_calls
 
 
 class ModelWrapper(keras.Model):
@@ -33,6 +34,11 @@ class ModelWrapper(keras.Model):
     def call(self, *args: Any, **kwargs: Any) -> Any:
         """Run the wrapped model."""
         return self.model(*args, **kwargs)
+
+    def train_step(self, *args: Any) -> Any:
+        """Train on a batch, with fused BatchNormalization."""
+        with accelerated_calls(self):
+            return super().train_step(*args)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Compute the wrapped model's output shape."""

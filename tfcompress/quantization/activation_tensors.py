@@ -51,6 +51,7 @@ class ActivationTensors:
     ``ranges`` are those before the run, float32 (rows, 2); as an attribute, a list of those that it
     has moved. ``steps`` are trained step sizes, float32 (rows,). The tensors at points
     ``unrounded``, whose range is fixed, are left as they are.
+    ``moving``, a bool scalar, tells whether ranges follow in a step that is traced for both.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class ActivationTensors:
         steps=None,
         fake_quantize: Callable = fake_quantize_activations,
         unrounded: Collection[HookPoint] = (),
+        moving: tf.Tensor | None = None,
     ):
         self._rows = placement.rows()
         self._fixed, self._margins = dict(placement.fixed), dict(placement.scores)
@@ -70,8 +72,13 @@ class ActivationTensors:
         self._mode, self._observer, self._steps = mode, observer, steps
         self._fake_quantize, self._unrounded = fake_quantize, unrounded
         self._left: dict[int, tf.Tensor] = {}
-        self._before = tf.unstack(ranges, num=len(placement.learned))
+        rows = len(placement.learned)
+        self._before = tf.unstack(ranges, num=rows)
         self._observed = {}
+        ranges = tf.ensure_shape(ranges, (rows, 2))
+        self._followers = observer.followers(ranges, moving) if rows else []
+        # Without following, one example is looked at in vain: the rest is cut off without a copy.
+        self._examples = None if moving is None else tf.where(moving, tf.int32.max, [1])
         self._met = set()
         self._made: dict[int, tuple] = {}
         self.ranges = list(self._before)
@@ -144,11 +151,14 @@ class ActivationTensors:
 
     def _follow(self, row, tensor):
         """Let a range follow a tensor."""
+        tensor = tf.stop_gradient(tensor)
+        if self._examples is not None and len(tensor.shape):
+            tensor = tf.strided_slice(tensor, [0], self._examples, [1])
         observed = self._observer.observe(tensor, self._bits, self._symmetric)
         if row in self._observed:  # another tensor of the same scale
             observed = wider_range(self._observed[row], observed)
         self._observed[row] = observed
-        self.ranges[row] = self._observer.follow(self._before[row], observed)
+        self.ranges[row] = self._followers[row](observed)
 
     def _with_learned_step(self, row, tensor):
         """Round a tensor to multiples of a trained step."""

@@ -115,7 +115,7 @@ def _with_channels(traced, found, output_axes):
     values = dict(zip(names, traced.run(names, (), numbered), strict=True)) if names else {}
     followed = {}
     for index, kernel in kernels.items():
-        arranged = np.transpose(values[kernel.operand].numpy(), kernel.order).reshape(kernel.shape)
+        arranged = np.transpose(values[kernel.operand], kernel.order).reshape(kernel.shape)
         rows = np.moveaxis(arranged, kernel.axis, 0).reshape(kernel.shape[kernel.axis], -1)
         if (rows == rows[:, :1]).all():
             channels = rows[:, 0].astype(np.int32)
@@ -136,9 +136,9 @@ class _Explanations:
         names = self._operand_names()
         values = traced.run(names, (), weights) if names else []
         self._values = {
-            name: value.numpy()
+            name: value
             for name, value in zip(names, values, strict=True)
-            if value.dtype == tf.float32
+            if value.dtype == np.float32
         }
         self._by_size: dict[int, list[str]] = {}
         for name, value in self._values.items():

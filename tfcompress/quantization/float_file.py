@@ -72,7 +72,7 @@ def _not_folded(traced, weights):
         if node.name in constant and node.op in _NEVER_FOLDED
     ]
     values = traced.run([f"{name}:0" for name in names], (), weights) if names else ()
-    return {name: value.numpy() for name, value in zip(names, values, strict=True)}
+    return dict(zip(names, values, strict=True))
 
 
 # What it says of an operation that TFLite does not have, and where that is: its type, its node.

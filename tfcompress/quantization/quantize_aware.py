@@ -14,6 +14,7 @@ from tfcompress.compat.keras_attributes import set_untracked
 from tfcompress.compat.keras_logits import logits_behind, with_logits
 from tfcompress.compat.keras_training import without_autocast
 from tfcompress.data import iterate_inputs
+from tfcompress.keras_graph.acceleration import in_accelerated_step
 from tfcompress.keras_graph.hooks import HookedCalls
 from tfcompress.keras_graph.inputs import input_specs
 from tfcompress.keras_graph.interception import is_intercepted
@@ -83,8 +84,7 @@ class QuantizeAware(ModelWrapper):
         name: name of the wrapper.
 
     Attributes:
-        training_mode: what a training step does; ``QuantizationSchedule`` sets it. A step that is
-            compiled already takes no notice of a change.
+        training_mode: what a training step does; see ``set_training_mode``.
         float_layers: paths of the layers that compute in float, by ``scheme`` or ``layers``.
         allow_float: paths of these, and of others that may compute in float.
     """
@@ -118,7 +118,9 @@ class QuantizeAware(ModelWrapper):
         self._observe = tf.function(self._observed, reduce_retracing=True)
         self.training_mode = TrainingMode()
         self._deployed: DeployedModel | None = None
-        self._fake_quantize = fake_quantize_activations
+        # A compiled step looks here whether ranges follow, if it can do without: ``_can_freeze``.
+        set_untracked(self, "_ranges_move", tf.Variable(True, trainable=False))
+        self._can_freeze = False
         self.ranges = self.add_weight(
             shape=(len(placement.learned), 2),
             initializer=unseen,
@@ -234,18 +236,28 @@ class QuantizeAware(ModelWrapper):
         inputs = keras.tree.map_structure(tf.convert_to_tensor, inputs)
         return self._rounded(inputs, False, None, _INFERENCE)[0]
 
-    def train_step(self, data: Any) -> dict[str, Any]:
-        """Train on a batch, with cheaper gradients where the step is not compiled by XLA."""
-        if not self.jit_compile:
-            self._fake_quantize = fake_quantize_activations_outside_xla
-        try:
-            return super().train_step(data)
-        finally:
-            self._fake_quantize = fake_quantize_activations
+    def set_training_mode(self, mode: TrainingMode) -> bool:
+        """Set what training steps do.
+
+        Returns:
+            Whether a step that is compiled already has to be traced again.
+        """
+        before, self.training_mode = self.training_mode, mode
+        if mode == before:
+            return False
+        freezes = mode == dataclasses.replace(before, ranges_move=False)
+        held = freezes and self._can_freeze
+        self._ranges_move.assign(not held)
+        return not held
 
     def _rounded(self, inputs, training, mask, mode):
         """Run the model on rounded numbers; return its outputs, and the logits behind each."""
         steps = self.activation_steps
+        outside_xla = in_accelerated_step()
+        if training:
+            # XLA wants to know the shapes of what is observed; trained steps have other gradients.
+            can_freeze = outside_xla and mode.ranges_move and not self.learn_steps
+            self._can_freeze = can_freeze
         stored = ActivationTensors(
             self.placement,
             self.scheme,
@@ -253,20 +265,21 @@ class QuantizeAware(ModelWrapper):
             mode,
             self.observer,
             None if steps is None else tf.convert_to_tensor(steps),
-            self._fake_quantize,
+            fake_quantize_activations_outside_xla if outside_xla else fake_quantize_activations,
             self.deployed.probabilities if training else (),
+            tf.convert_to_tensor(self._ranges_move) if training and can_freeze else None,
         )
-        units = AccumulatorUnits(stored.grid_of, self._weights.step_of)
-        outputs = self._run(inputs, training, mask, mode, stored.tap, units)
+        outputs = self._run(inputs, training, mask, mode, stored.tap, stored.grid_of)
         stored.require_met(self)
         if mode.ranges_move and steps is None and stored.ranges:
             self.ranges.assign(tf.stack(stored.ranges))
         # Beside them: what leaves a tf.function loses its attributes.
         return outputs, [logits_behind(output) for output in keras.tree.flatten(outputs)]
 
-    def _run(self, inputs, training, mask, mode, tap, units=None):
+    def _run(self, inputs, training, mask, mode, tap, grid_of=None):
         """Run the model with rounded weights, its tensors offered to a tap."""
         weights = self._weights.for_one_run()
+        units = None if grid_of is None else AccumulatorUnits(grid_of, weights.step_of)
         if mode.rounding:
             tap = around_singularities(tap, self.placement.rows())
 

@@ -198,7 +198,7 @@ def candidates_of(
 
     def run(in_file):
         fed = {name.split(":")[0]: value for name, value in in_file.items()}
-        values = [tensor.numpy() for tensor in traced.run(names, inputs, {**weights, **fed})]
+        values = traced.run(names, inputs, {**weights, **fed})
         return [
             Candidate(
                 traced.points[name],

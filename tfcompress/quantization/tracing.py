@@ -48,10 +48,24 @@ class TracedModel:
     # The path of the layer or operation that makes a node, by the node's name.
     paths: Mapping[str, str]
 
-    def run(self, tensors: Sequence[str], inputs: Sequence, weights: Mapping[str, object]) -> list:
-        """Compute tensors of the graph."""
-        fed = {**dict(zip(self.inputs, map(tf.constant, inputs), strict=False)), **weights}
-        return computed_once(lambda: imported_tensors(self.definition, fed, tensors))
+    def run(
+        self, tensors: Sequence[str], inputs: Sequence, weights: Mapping[str, object]
+    ) -> list[np.ndarray]:
+        """Compute tensors of the graph, on the processor and without optimizing it.
+
+        A session takes the graph as it is; a ``tf.function`` of it would be traced for longer than
+        it runs.
+        """
+        fed = {**dict(zip(self.inputs, inputs, strict=False)), **weights}
+        needed = _behind(self.definition, tensors)
+        present = {node.name for node in needed.node}
+        config = tf.compat.v1.ConfigProto(device_count={"GPU": 0})
+        config.graph_options.rewrite_options.disable_meta_optimizer = True
+        with tf.Graph().as_default() as graph:
+            found = tf.graph_util.import_graph_def(needed, return_elements=list(tensors), name="")
+            values = {f"{name}:0": np.asarray(fed[name]) for name in fed.keys() & present}
+            with tf.compat.v1.Session(graph=graph, config=config) as session:
+                return [np.asarray(value) for value in session.run(found, values)]
 
     def weight_values(self) -> dict[str, tf.Tensor]:
         """Read the variables: their float32 values by the name of their placeholder."""

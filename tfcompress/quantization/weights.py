@@ -19,6 +19,7 @@ from tfcompress.quantization.arithmetic.fake_quantization import (
     fake_quantize_weights,
     quantize_with_learned_step,
     round_to_half,
+    round_weights,
     usable_step,
     weight_limit,
 )
@@ -41,7 +42,7 @@ class QuantizedWeights:
     def __init__(self, model: keras.Model, schemes: LayerSchemes):
         self.steps: dict[int, keras.Variable] = {}
         self.factors: dict[int, Callable] = {}
-        self._rounded_once: dict[tuple, object] | None = None
+        self._computed_once: dict[tuple, object] | None = None
         self._kernels: dict[int, list[RoundedKernel]] = {}
         for kernel in find_kernels(model):
             scheme = schemes[kernel.layer_path]
@@ -71,12 +72,12 @@ class QuantizedWeights:
         return run
 
     def for_one_run(self) -> "QuantizedWeights":
-        """Return the same weights for one run of the model, in which each is rounded once.
+        """Return the same weights for one run of the model, in which each is computed once.
 
         A recurrent layer calls its cell once a step.
         """
         weights = copy.copy(self)
-        weights._rounded_once = {}
+        weights._computed_once = {}
         return weights
 
     def rounded(self) -> list[tuple[keras.Variable, object]]:
@@ -93,7 +94,7 @@ class QuantizedWeights:
             return None
         (kernel,) = kernels
         steps = self.steps.get(id(kernel.variable))
-        return kernel.present_steps(steps, self._factor(kernel, steps))
+        return kernel.present_steps(steps, self._factor(kernel, steps), self._limit(kernel))
 
     def start_steps(self) -> None:
         """Let the step sizes that are trained follow from the present weights."""
@@ -108,12 +109,24 @@ class QuantizedWeights:
 
     def _round(self, kernel, learning):
         """Return a kernel, rounded; in one run of the model, once."""
-        known = {} if self._rounded_once is None else self._rounded_once
-        graph = None if tf.executing_eagerly() else id(tf.compat.v1.get_default_graph())
-        key = (id(kernel.variable), graph)
-        if key not in known:
+
+        def compute():
             steps = self.steps.get(id(kernel.variable))
-            known[key] = kernel.rounded(steps, learning, self._factor(kernel, steps))
+            return kernel.rounded(steps, learning, self._factor(kernel, steps), self._limit(kernel))
+
+        return self._once(kernel, "rounded", compute)
+
+    def _limit(self, kernel):
+        """Return the largest numbers of a kernel's grid; in one run of the model, once."""
+        return self._once(kernel, "limit", kernel.limit)
+
+    def _once(self, kernel, what, compute):
+        """Compute something of a kernel; in one run of the model, once."""
+        known = {} if self._computed_once is None else self._computed_once
+        graph = None if tf.executing_eagerly() else id(tf.compat.v1.get_default_graph())
+        key = (id(kernel.variable), what, graph)
+        if key not in known:
+            known[key] = compute()
         return known[key]
 
 
@@ -145,13 +158,13 @@ class RoundedKernel:
         """Return the step sizes that follow from the largest weights, a float32 tensor."""
         return self.limit() / self.levels
 
-    def present_steps(self, steps: keras.Variable | None = None, factor=None):
+    def present_steps(self, steps: keras.Variable | None = None, factor=None, limit=None):
         """Return the step sizes that ``rounded`` uses, of shape () or (output channels,)."""
         if factor is not None:
             scaled = weight_limit(self.stored() * self._along_outputs(factor))
             return tf.math.divide_no_nan(scaled / self.levels, tf.abs(tf.reshape(factor, [-1])))
         if steps is None:
-            steps = self.first_steps()
+            steps = (self.limit() if limit is None else limit) / self.levels
         else:
             steps = usable_step(tf.stop_gradient(tf.convert_to_tensor(steps)))
         return tf.reshape(steps, [-1] if self.scale_axes is not None else [])
@@ -162,8 +175,14 @@ class RoundedKernel:
             return weight_limit(self.stored(), self.scale_axes)
         return usable_step(tf.convert_to_tensor(steps)) * self.levels
 
-    def rounded(self, steps: keras.Variable | None = None, learning: bool = False, factor=None):
-        """Return the weights as they are deployed."""
+    def rounded(
+        self,
+        steps: keras.Variable | None = None,
+        learning: bool = False,
+        factor=None,
+        limit=None,
+    ):
+        """Return the weights as they are deployed; ``limit()`` may be computed already."""
         weights, axes = self.stored(), self.scale_axes
         if factor is not None:
             factor = self._along_outputs(factor)
@@ -172,7 +191,8 @@ class RoundedKernel:
         if self.scheme.weight_bits == 16:
             return round_to_half(weights)
         if steps is None:
-            return fake_quantize_weights(weights, self.scheme.weight_bits, axes)
+            limit = self.limit() if limit is None else limit
+            return round_weights(weights, limit, self.scheme.weight_bits, axes)
         if not learning:
             limit = tf.stop_gradient(self.limit(steps))
             return fake_quantize_weights(weights, self.scheme.weight_bits, axes, limit)

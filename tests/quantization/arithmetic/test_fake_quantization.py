@@ -1,7 +1,10 @@
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from tfcompress.quantization.arithmetic.fake_quantization import (
+    fake_quantize_activations,
+    fake_quantize_activations_outside_xla,
     fake_quantize_weights,
     round_to_half,
 )
@@ -50,3 +53,33 @@ def test_weights_outside_a_given_limit_are_clipped_and_get_no_gradient():
         loss = tf.reduce_sum(rounded)
     np.testing.assert_allclose(rounded, [[0.5, 2.54], [-1.27, 1.0]], atol=1e-6)
     assert tape.gradient(loss, weights).numpy().tolist() == [[1.0, 0.0], [0.0, 1.0]]
+
+
+@pytest.mark.parametrize("rectifier", [tf.nn.relu, tf.nn.relu6, tf.identity])
+@pytest.mark.parametrize("largest", [3.0, 6.0, 9.0])
+def test_the_cheaper_gradient_is_the_same(rectifier, largest):
+    x = tf.Variable([-1.0, 0.0, 1e-20, 0.3, 2.9, 4.0, 5.99, 6.01, 7.0, 11.0])
+    upstream = tf.range(1.0, 11.0)
+
+    @tf.function
+    def run(fake_quantize):
+        with tf.GradientTape() as tape:
+            y = fake_quantize(rectifier(tf.convert_to_tensor(x)), tf.constant([-0.5, largest]))
+        return y, tape.gradient(y, x, upstream)
+
+    for found, expected in zip(
+        run(fake_quantize_activations_outside_xla), run(fake_quantize_activations), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(("shape", "axes"), [((3, 3, 4, 2), (3,)), ((3, 3, 5, 2), (2, 3))])
+def test_weights_round_as_tensorflow_rounds_them(shape, axes):
+    weights = np.random.default_rng(0).normal(size=shape).astype("float32")
+    channels = weights.reshape(-1, int(np.prod([shape[axis] for axis in axes])))
+    limit = np.abs(channels).max(axis=0)
+    expected = tf.quantization.fake_quant_with_min_max_vars_per_channel(
+        channels, -limit, limit, num_bits=8, narrow_range=True
+    )
+    rounded = fake_quantize_weights(tf.constant(weights), 8, axes)
+    np.testing.assert_allclose(rounded, np.reshape(expected, shape), atol=1e-6)

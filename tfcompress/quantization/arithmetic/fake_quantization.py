@@ -11,6 +11,7 @@ ICLR 2020, https://arxiv.org/abs/1902.08153): a value v becomes s * clip(round(v
 highest), and the loss is minimised over s as well.
 """
 
+import numpy as np
 import tensorflow as tf
 
 # With a tiny scale a bias does not fit into 32 bits: what is always zero, or almost, is given a
@@ -20,47 +21,41 @@ RANGE_OF_ZEROS = 0.25
 
 _LARGEST_HALF = 65504.0
 _SMALLEST_STEP = 1e-8
+_SMALLEST_POSITIVE = np.finfo(np.float32).tiny
+# The largest value whose gradient a rectifier passes on.
+_RECTIFIERS = {"Relu": np.float32(np.inf), "Relu6": np.nextafter(np.float32(6.0), 0.0)}
 
 
 def fake_quantize_weights(weights, bits=8, output_axes=None, limit=None):
     """Round weights to a symmetric grid of 2**bits - 1 levels.
 
-    Each combination of indices along ``output_axes``, which follow one another, has a scale, made
-    of its ``limit`` or of its largest weight; without axes there is one. Zeros stay zeros.
+    Each combination of indices along ``output_axes`` has a scale, made of its ``limit`` or of its
+    largest weight; without axes there is one. Zeros stay zeros.
 
     Example:
     >>> fake_quantize_weights(tf.constant([[1.0, -0.3]]), bits=2).numpy()
-    array([[1., 0.]], dtype=float32)
+    array([[ 1., -0.]], dtype=float32)
     """
     if limit is None:
         # No weight is larger, so that none is clipped and every gradient passes.
-        limit = weight_limit(weights, output_axes)
-        all_in_range = tf.custom_gradient(
-            lambda x: (_clipped_and_rounded(x, limit, bits, output_axes), lambda upstream: upstream)
-        )
-        return all_in_range(weights)
-    return _clipped_and_rounded(weights, limit, bits, output_axes)
+        return round_weights(weights, weight_limit(weights, output_axes), bits, output_axes)
+    limit = _along(output_axes, tf.stop_gradient(limit), weights.shape)
+    return round_weights(tf.clip_by_value(weights, -limit, limit), limit, bits, output_axes)
 
 
-def _clipped_and_rounded(weights, limit, bits, output_axes):
-    """Round weights to the grid of a limit."""
-    if output_axes is None:
-        return tf.quantization.fake_quant_with_min_max_vars(
-            weights, -limit, limit, num_bits=bits, narrow_range=True
-        )
-    # The operation wants the channels on the last axis: bring them there, merge them, undo both.
-    rank = len(weights.shape)
-    others = [axis for axis in range(rank) if axis not in output_axes]
-    order = [*others, *output_axes]
-    moved = tf.transpose(weights, order) if order != list(range(rank)) else weights
-    channels = tf.reshape(moved, [*moved.shape[: len(others)], -1])
-    limit = tf.reshape(limit, [-1])
-    rounded = tf.quantization.fake_quant_with_min_max_vars_per_channel(
-        channels, -limit, limit, num_bits=bits, narrow_range=True
-    )
-    rounded = tf.reshape(rounded, moved.shape)
-    inverse = [order.index(axis) for axis in range(rank)]
-    return tf.transpose(rounded, inverse) if order != list(range(rank)) else rounded
+def round_weights(weights, limit, bits, output_axes=None):
+    """Round weights, none of which is above its limit, to the grid that is made of it.
+
+    Not by TensorFlow's operation, which goes over the tensor once for each channel.
+    """
+    step = _along(output_axes, limit, weights.shape) / (2.0 ** (bits - 1) - 1.0)
+    return _straight_through(weights, tf.round(weights / step) * step)
+
+
+def _along(axes, limit, shape):
+    """Bring the limits of the combinations of indices along some axes beside the weights."""
+    axes = axes or ()
+    return tf.reshape(limit, [size if axis in axes else 1 for axis, size in enumerate(shape)])
 
 
 def weight_limit(weights, output_axes=None):
@@ -121,22 +116,28 @@ def fake_quantize_activations_outside_xla(values, value_range, bits=8, symmetric
     """Do what ``fake_quantize_activations`` does, with a gradient at half the cost.
 
     The gradient of fake quantization sums up one for the range as well, in two more passes over the
-    tensor. Here it is that of the values alone, by an operation that XLA does not know.
+    tensor. Here it is that of the values alone, by an operation that XLA does not know. Behind a
+    rectifier, the same pass stops what that stops: the gradient is one in the rectifier's input.
     """
     smallest, largest = usable_range(*tf.unstack(tf.stop_gradient(value_range)), symmetric)
+    source, lowest, highest = values, smallest, largest
+    if tf.is_symbolic_tensor(values) and values.op.type in _RECTIFIERS:
+        (source,) = values.op.inputs
+        lowest, highest = _SMALLEST_POSITIVE, tf.minimum(largest, _RECTIFIERS[values.op.type])
+    exact = tf.stop_gradient(tf.cast(values, tf.float32))
 
     @tf.custom_gradient
     def rounded(x):
         def gradient(upstream):
             return tf.raw_ops.QuantizeAndDequantizeV4Grad(
-                gradients=upstream, input=x, input_min=smallest, input_max=largest
+                gradients=upstream, input=x, input_min=lowest, input_max=highest
             )[0]
 
         return tf.quantization.fake_quant_with_min_max_vars(
-            x, smallest, largest, num_bits=bits, narrow_range=symmetric
+            exact, smallest, largest, num_bits=bits, narrow_range=symmetric
         ), gradient
 
-    return tf.cast(rounded(tf.cast(values, tf.float32)), values.dtype)
+    return tf.cast(rounded(tf.cast(source, tf.float32)), values.dtype)
 
 
 def grid_levels(smallest, largest, bits, symmetric):

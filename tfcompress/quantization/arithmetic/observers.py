@@ -6,6 +6,7 @@ range is a float32 tensor [smallest, largest] that contains zero; before the fir
 ``NO_RANGE``.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -29,8 +30,9 @@ _ALMOST_NOTHING = 1e-6  # of the values: what a level without any counts as
 
 def observed_range(values):
     """Return the float32 tensor [min(x, 0), max(x, 0)] of a tensor."""
-    never_negative = tf.is_symbolic_tensor(values) and values.op.type in _NEVER_NEGATIVE
-    may_mask = not tf.is_symbolic_tensor(values) or values.op.type in MAY_MASK
+    kind = _kind(values)
+    never_negative = kind in _NEVER_NEGATIVE
+    may_mask = kind is None or kind in MAY_MASK
     values = tf.stop_gradient(values)
     if never_negative:
         smallest = tf.constant(0.0)
@@ -48,9 +50,19 @@ def observed_range(values):
     return tf.stack([smallest, largest])
 
 
+def _kind(values):
+    """Return the type of the operation that computed a tensor in a graph, None if it is eager."""
+    if not tf.is_symbolic_tensor(values):
+        return None
+    operation = values.op
+    while operation.type in ("StopGradient", "StridedSlice"):  # only part of it is observed
+        operation = operation.inputs[0].op
+    return operation.type
+
+
 def is_seen(value_range):
-    """Tell whether a range has been observed: a bool tensor."""
-    return ~(value_range[0] > value_range[1])
+    """Tell whether ranges (..., 2) have been observed: a bool tensor (...)."""
+    return ~(value_range[..., 0] > value_range[..., 1])
 
 
 def wider_range(first, second):
@@ -70,8 +82,13 @@ def moving_range(previous, observed, momentum):
     >>> moving_range(tf.constant(NO_RANGE), tf.constant([-1.0, 2.0]), 0.9).numpy()
     array([-1.,  2.], dtype=float32)
     """
-    kept = tf.where(is_seen(previous), momentum, 0.0)
+    kept = _kept(previous, momentum)
     return previous * kept + observed * (1.0 - kept)
+
+
+def _kept(ranges, momentum):
+    """Return the weights of ranges so far: none before the first batch."""
+    return tf.where(is_seen(ranges), momentum, 0.0)[..., None]
 
 
 def histogram(values, value_range, bins=_BINS):
@@ -188,6 +205,11 @@ def _best_ends(edges, symmetric: bool, costs: Callable):
     return tf.stack([smallest[0], largest])
 
 
+def _moved(past, gain, observed):
+    """Return the sum of what is kept of a range and what comes in."""
+    return past + observed * gain
+
+
 @keras.saving.register_keras_serializable(package="tfcompress")
 class MovingAverage:
     """The smallest and the largest value of a batch, averaged over batches.
@@ -231,6 +253,32 @@ class MovingAverage:
             float32 tensor (2,).
         """
         return moving_range(previous, observed, self.momentum)
+
+    def followers(
+        self, ranges: tf.Tensor, moving: tf.Tensor | None = None
+    ) -> list[Callable[[tf.Tensor], tf.Tensor]]:
+        """Return for each range so far what ``follow`` makes of what a batch asks for.
+
+        Args:
+            ranges: float32 tensor (rows, 2).
+            moving: bool scalar; where it is False, ranges stay. ``None`` if they never do.
+
+        Returns:
+            Functions from a float32 tensor (2,) to another.
+        """
+        before = tf.unstack(ranges)
+        if type(self).follow is not MovingAverage.follow:
+            return [functools.partial(self._followed, moving, previous) for previous in before]
+        # For all at once: a model has a hundred ranges, and each operation costs a microsecond.
+        kept = _kept(ranges, self.momentum)
+        kept = kept if moving is None else tf.where(moving, kept, 1.0)
+        past, gain = tf.unstack(ranges * kept), tf.unstack(1.0 - kept)
+        return [functools.partial(_moved, *row) for row in zip(past, gain, strict=True)]
+
+    def _followed(self, moving, previous, observed):
+        """Return the next range, where ranges follow."""
+        followed = self.follow(previous, observed)
+        return followed if moving is None else tf.where(moving, followed, previous)
 
     def get_config(self) -> dict:
         """Return the arguments."""

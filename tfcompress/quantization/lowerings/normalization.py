@@ -8,6 +8,11 @@ import tensorflow as tf
 from keras import layers as kl
 
 from tfcompress.compat.keras_layers import split_into_groups
+from tfcompress.keras_graph.fused_normalization import (
+    has_fused_form,
+    normalize_by_batch,
+    scale_and_shift,
+)
 from tfcompress.quantization.arithmetic.fake_quantization import round_constant
 
 
@@ -19,15 +24,12 @@ def batch_normalization(layer, call, tap):
     """
 
     def run(inputs, training=None, mask=None):
-        if mask is not None or layer.axis not in (-1, len(inputs.shape) - 1) or layer.synchronized:
+        if not has_fused_form(layer, inputs, mask):
             return call(inputs, training=training, mask=mask)
         x = tf.cast(inputs, tf.float32)
-        channels = x.shape[-1]
-        gamma = layer.gamma.value if layer.scale else tf.ones((channels,))
-        beta = layer.beta.value if layer.center else tf.zeros((channels,))
-        gamma, beta = tf.cast(gamma, tf.float32), tf.cast(beta, tf.float32)
+        gamma, beta = scale_and_shift(layer)
         if training and layer.trainable:
-            outputs, mean, variance = _fused_training_step(layer, x, gamma, beta)
+            outputs, mean, variance = normalize_by_batch(layer, x, gamma, beta)
         else:
             outputs = None
             mean = tf.cast(layer.moving_mean.value, tf.float32)
@@ -57,22 +59,6 @@ def with_moving_statistics(call):
         return call(inputs, training=False, **kwargs)
 
     return run
-
-
-def _fused_training_step(layer, x, gamma, beta):
-    """Normalize by the batch and update the moving statistics as Keras does."""
-    shape = tf.shape(x)
-    folded = x if len(x.shape) == 4 else tf.reshape(x, [-1, 1, 1, x.shape[-1]])
-    outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
-        folded, gamma, beta, epsilon=layer.epsilon, is_training=True
-    )
-    # The kernel returns the unbiased variance; Keras keeps the biased one.
-    count = tf.cast(tf.size(x) // x.shape[-1], tf.float32)
-    variance *= (count - 1.0) / count
-    momentum = layer.momentum
-    layer.moving_mean.assign(layer.moving_mean * momentum + mean * (1.0 - momentum))
-    layer.moving_variance.assign(layer.moving_variance * momentum + variance * (1.0 - momentum))
-    return tf.reshape(outputs, shape), mean, variance
 
 
 def layer_normalization(layer, call, tap):

@@ -1,0 +1,117 @@
+"""BatchNormalization computed by TensorFlow's fused kernel.
+
+On TensorFlow, Keras 3 composes BatchNormalization of single operations, each of which reads and
+writes all activations. The fused kernel gives the same numbers to float rounding, in fewer passes
+forwards and backwards.
+"""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+_FUSED_TYPES = (tf.float32, tf.float16, tf.bfloat16)
+
+
+def normalize_by_batch(layer, inputs, gamma, beta):
+    """Normalize inputs by their own statistics, and move the layer's as Keras does.
+
+    Args:
+        layer: a BatchNormalization over the last axis.
+        inputs: tensor (..., channels) of float32, float16 or bfloat16.
+        gamma: float32 tensor (channels,), the scale.
+        beta: float32 tensor (channels,), the shift.
+
+    Returns:
+        The outputs, of the inputs' shape and type; the mean and the biased variance of the inputs,
+        float32 tensors (channels,).
+    """
+    nothing = tf.zeros((0,))
+    outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=_as_images(inputs),
+        scale=gamma,
+        offset=beta,
+        mean=nothing,
+        variance=nothing,
+        epsilon=layer.epsilon,
+    )
+    # The kernel returns the unbiased variance; Keras keeps the biased one.
+    count = tf.cast(tf.size(inputs) // inputs.shape[-1], tf.float32)
+    variance *= (count - 1.0) / count
+    for moving, value in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
+        before = tf.cast(moving.value, tf.float32)
+        moving.assign(before * layer.momentum + value * (1.0 - layer.momentum))
+    return _in_shape_of(inputs, outputs), mean, variance
+
+
+def has_fused_form(layer: keras.layers.BatchNormalization, inputs: Any, mask: Any) -> bool:
+    """Tell whether the fused kernel computes what a BatchNormalization does with these inputs."""
+    return (
+        mask is None
+        and isinstance(inputs, tf.Tensor)
+        and inputs.shape.rank is not None
+        and inputs.shape[-1] is not None
+        and layer.axis in (-1, len(inputs.shape) - 1)
+        and not (layer.synchronized or getattr(layer, "renorm", False))
+    )
+
+
+def scale_and_shift(layer: keras.layers.BatchNormalization) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return gamma and beta of a BatchNormalization: float32 tensors (channels,)."""
+    shape = layer.moving_mean.shape
+    gamma = tf.cast(layer.gamma.value, tf.float32) if layer.scale else tf.ones(shape)
+    beta = tf.cast(layer.beta.value, tf.float32) if layer.center else tf.zeros(shape)
+    return gamma, beta
+
+
+def fused_training(layer, call):
+    """Return the ``call`` of a BatchNormalization, with the fused kernel where it trains."""
+
+    def run(inputs, training=None, mask=None):
+        if not (training and layer.trainable and _is_fused(layer, inputs, mask)):
+            return call(inputs, training=training, mask=mask)
+        outputs, _, _ = normalize_by_batch(layer, inputs, *scale_and_shift(layer))
+        return tf.cast(outputs, layer.compute_dtype)
+
+    return run
+
+
+def fused_inference(layer, call):
+    """Return the ``call`` of a BatchNormalization, with the fused kernel where it does not train.
+
+    TensorFlow merges it with a convolution before it. Its gradient costs more than Keras's.
+    """
+
+    def run(inputs, training=None, mask=None):
+        if (training and layer.trainable) or not _is_fused(layer, inputs, mask):
+            return call(inputs, training=training, mask=mask)
+        gamma, beta = scale_and_shift(layer)
+        statistics = (layer.moving_mean.value, layer.moving_variance.value)
+        mean, variance = (tf.cast(value, tf.float32) for value in statistics)
+        outputs, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=_as_images(inputs),
+            scale=gamma,
+            offset=beta,
+            mean=mean,
+            variance=variance,
+            epsilon=layer.epsilon,
+            is_training=False,
+        )
+        return tf.cast(_in_shape_of(inputs, outputs), layer.compute_dtype)
+
+    return run
+
+
+def _is_fused(layer, inputs, mask):
+    """Tell whether the fused kernel takes the inputs as they are."""
+    return has_fused_form(layer, inputs, mask) and inputs.dtype in _FUSED_TYPES
+
+
+def _as_images(x):
+    """Reshape a tensor (..., channels) to the four dimensions that the kernel takes."""
+    return x if len(x.shape) == 4 else tf.reshape(x, [-1, 1, 1, x.shape[-1]])
+
+
+def _in_shape_of(x, images):
+    """Undo ``_as_images``."""
+    return images if len(x.shape) == 4 else tf.reshape(images, tf.shape(x))
