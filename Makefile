@@ -2,6 +2,7 @@
 # make test         the test suite, likewise
 # make test-fast    the tests that train little or nothing, under 2 minutes on 2 cores
 # make matrix       a fast suite with each supported TensorFlow, Keras and Python, into docs/versions.md
+# make backends     a core suite on TensorFlow, JAX and PyTorch, those installed, into docs/backends.md
 # make wheel        the wheel, installed with everything from the package index into a new environment
 # make emulate      bundles on an emulated 64-bit Raspberry Pi (root, Debian or Ubuntu, x86-64)
 # make emulate-micro  files compiled to C on an emulated Cortex-M4 (gcc-arm-none-eabi, qemu-system-arm)
@@ -26,7 +27,7 @@ FAST := $(EACH) tests/tflite tests/keras_graph tests/pruning tests/quantization/
   tests/distillation/test_arithmetic.py tests/distillation/test_matching.py \
   tests/test_data.py tests/test_extras.py tests/test_interruption.py
 
-.PHONY: quickstart test test-fast matrix wheel emulate emulate-micro examples lint types format docs clean coverage soak bench bench-fast
+.PHONY: quickstart test test-fast matrix backends wheel emulate emulate-micro examples lint types format docs clean coverage soak bench bench-fast
 
 quickstart: $(VENV)/installed
 	$(BIN)/tfcompress quickstart --out $(OUT)
@@ -40,6 +41,9 @@ test-fast: $(VENV)/installed
 matrix: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --editable '.[matrix]'
 	$(BIN)/python tests/version_matrix.py $(MATRIX)
+
+backends: $(VENV)/installed
+	$(BIN)/python tests/backend_matrix.py tests/backends tests/compat/test_keras_steps.py
 
 wheel: $(VENV)/installed
 	$(BIN)/python -m pytest -q -m network tests/test_wheel.py

@@ -45,7 +45,7 @@ def train_one_step(model, callbacks=()):
 
 def pruned():
     schedule = tfc.ConstantSparsity(0.75, begin_step=0, frequency=1)
-    return train_one_step(network(), [MagnitudePruning(schedule)])
+    return train_one_step(network(), [MagnitudePruning(schedule, sparsity_distribution="uniform")])
 
 
 def measure(name, model, folder):

@@ -33,7 +33,7 @@ _LARGEST_ARENA, _ARENA_STEP = 1 << 24, 1 << 10
 
 
 def measure(name):
-    """Return the figures of a network; an error of the interpreter is one of them."""
+    """Return the figures of a network, or why there are none: export or interpreter refuse it."""
     import keras
     from coverage_cells import begin_filled, trained
     from coverage_models import Row
@@ -44,20 +44,23 @@ def measure(name):
 
     build = ZOO["images"][name]
     model, data, inputs = begin_filled(Row("zoo", lambda library: build()))
-    quantized = trained(
-        keras, tfc.quantize_aware(model, tfc.Scheme(kernels="micro")), data, rate=1e-5
-    )
-    content = convert_model(quantized).flatbuffer
+    scheme = tfc.Scheme(kernels="micro")
+    try:
+        quantized = trained(keras, tfc.quantize_aware(model, scheme), data, rate=1e-5)
+        content = convert_model(quantized).flatbuffer
+    except (RuntimeError, ValueError) as error:
+        return {"refused": described(error)}
     graph = read_model(content).subgraphs[0]
     fed = stored(graph.tensors[graph.inputs[0]], inputs)
     expected = stored(graph.tensors[graph.outputs[0]], quantized.predict(inputs, verbose=0))
-    figures = {"operations": len(graph.operations), "bytes": len(content)}
     try:
-        found = run(content, fed)
-        figures["arena"] = smallest_arena(content, fed)
+        found, arena = run(content, fed), smallest_arena(content, fed)
     except RuntimeError as error:
-        return figures | {"refused": described(error)}
-    return figures | {
+        return {"refused": described(error)}
+    return {
+        "operations": len(graph.operations),
+        "bytes": len(content),
+        "arena": arena,
         "values": int(expected.size),
         "differing": int((found != expected).sum()),
         "kinds": int(np.unique(found).size),

@@ -59,6 +59,7 @@ PARTS = {
         "distillation_step.py", ("--json", "{json}"), ("--rounds", "5", "--steps", "10")
     ),
     "pruning_accuracy": Part("pruning_accuracy.py", _ROWS_AND_JSON, None),
+    "probability_heads": Part("probability_heads.py", _ROWS_AND_JSON),
     "quantization_accuracy": Part("quantization_accuracy.py", _ROWS_AND_JSON, None),
     "distillation_accuracy_signs": Part(
         "distillation_accuracy.py", ("--only", "signs", *_ROWS_AND_JSON), None

@@ -1,6 +1,6 @@
 """Calibration: the ranges of a float file's tensors, observed on representative data."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import keras
 import numpy as np
@@ -14,7 +14,7 @@ from tfcompress.quantization.arithmetic.masks import (
     least_that_counts,
 )
 from tfcompress.quantization.deployed_graph import DeployedGraph
-from tfcompress.quantization.kernels.lstm import CellStates
+from tfcompress.quantization.kernels.lstm import cell_states
 from tfcompress.quantization.planning import CellState
 from tfcompress.tflite.interpreter import open_interpreter
 
@@ -84,7 +84,6 @@ def observe_ranges(
     file = graph.model.subgraphs[0]
     interpreter = open_interpreter(graph.content, _THREADS)
     ranges = np.zeros((len(graph.plan.rows), 2), np.float32)
-    producers = {index: op.index for op in file.operations for index in op.outputs}
     cells, margins = _cell_states(graph), graph.margins
     names = [spec.name for spec in graph.traced.specs]
     for sample in samples:
@@ -103,16 +102,16 @@ def observe_ranges(
                     values = interpreter.get_tensor(index)
                 smallest, largest = _min_max(values, margins.get(index))
                 if not np.isfinite(smallest + largest):
-                    raise _not_finite(name, graph, producers.get(index))
+                    raise _not_finite(name, graph, file.makers.get(index))
                 ranges[row, 0] = min(ranges[row, 0], smallest)
                 ranges[row, 1] = max(ranges[row, 1], largest)
     return ranges
 
 
-def _cell_states(graph) -> dict[int, tuple[int, CellStates]]:
+def _cell_states(graph) -> dict[int, tuple[int, Callable]]:
     """Return, by a cell state's tensor, the sequence that its LSTM reads and what computes it."""
     return {
-        index: (operation.inputs[0], CellStates(graph.model, operation))
+        index: (operation.inputs[0], cell_states(graph.model, operation))
         for operation in graph.model.subgraphs[0].operations
         for index in operation.inputs
         if isinstance(graph.plan.tensors.get(index), CellState)
@@ -133,7 +132,7 @@ def _min_max(values: np.ndarray, margin: float | None) -> tuple[float, float]:
 
 def _not_finite(name, graph, operation) -> ValueError:
     """Return the error that names the layer whose values are not finite."""
-    where = "an input" if operation is None else f"layer {graph.layer_of(operation)!r}"
+    where = "an input" if operation is None else f"layer {graph.layer_of(operation.index)!r}"
     return ValueError(
         f"The values of {where} of model {name!r} are NaN or infinite on the representative data, "
         "so their range cannot be observed. Check the data, and the weights before that layer."

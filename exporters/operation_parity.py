@@ -92,11 +92,10 @@ def compare_operations(
         kernels: IntegerRun(deployed.graph, numbers, kernels).alone(given)
         for kernels in ("xnnpack", "reference")
     }
-    producers = {index: operation for operation in graph.operations for index in operation.outputs}
     operations = {
-        index: producers[index]
+        index: graph.makers[index]
         for index, point in deployed.graph.points.items()
-        if index in producers and index in held
+        if index in graph.makers and index in held
     }
     alone = _run_alone(flatbuffer, operations.values(), held, kernels)
     return tuple(

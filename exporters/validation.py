@@ -318,7 +318,9 @@ def _ordered(outputs: Any, loaded: LoadedModel) -> list[np.ndarray]:
     names = [details.name for details in loaded.outputs]
     if isinstance(outputs, Mapping) and set(outputs) == set(names):
         outputs = [outputs[name] for name in names]
-    return [np.asarray(output) for output in flattened(outputs)]
+    # A tensor of PyTorch that can be trained through becomes no array.
+    plain = (x.detach() if hasattr(x, "detach") else x for x in flattened(outputs))
+    return [np.asarray(output) for output in plain]
 
 
 def _task_metric(metric: Metric | None, outputs: list[np.ndarray], labels) -> TaskMetric | str:

@@ -4,13 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 
-from exporters.converting import convert_model
-from exporters.running.runtime import load
 from keras_callbacks.callback import CompressionCallback
 from tfcompress.compat.keras_training import compute_metrics
-from tfcompress.data import as_called, gather
+from tfcompress.data import gather
+from tfcompress.on_tensorflow import call_on_tensorflow
 from tfcompress.quantization.scheme import Scheme
 from tfcompress.targets.target import Target, load_target
 from tfcompress.targets.vela import compile_for_npu, require_compiler
@@ -93,27 +91,22 @@ class DeployedAccuracy(CompressionCallback):
         last = epoch + 1 == (self.params or {}).get("epochs")
         if logs is None or not ((epoch + 1) % self.every == 0 or last):
             return
-        converted = convert_model(self.model, **self._conversion)
-        with load(converted.flatbuffer, **self._running) as loaded:
-            outputs = loaded.predict(self._inputs)
-            steps = [details.scale or 1e-4 for details in loaded.outputs]
-        logs["val_deployed_agreement"] = self._agreement(converted.model, outputs, steps)
+        flatbuffer, outputs, agreement = call_on_tensorflow(
+            "exporters.deployed_outputs",
+            "deployed_outputs",
+            self.model,
+            self._inputs,
+            conversion=self._conversion,
+            running=self._running,
+        )
+        logs["val_deployed_agreement"] = agreement
         for name, value in self._measure(outputs).items():
             logs[f"val_deployed_{name}"] = float(value)
         if self._target is not None:
-            compiled = compile_for_npu(converted.flatbuffer, self._target)
+            compiled = compile_for_npu(flatbuffer, self._target)
             logs["npu_cycles"] = float(compiled.cycles)
             logs["npu_flash"] = float(compiled.flash)
             logs["npu_left_on_cpu"] = float(len(compiled.left_on_cpu))
-
-    def _agreement(self, model, outputs, steps):
-        """Return the fraction of outputs within a step of Keras's."""
-        expected = keras.tree.flatten(model.predict(as_called(self._inputs), verbose=0))
-        close = [
-            np.abs(output - reference) <= 1.5 * step
-            for output, reference, step in zip(outputs, expected, steps, strict=True)
-        ]
-        return float(np.mean(np.concatenate([values.ravel() for values in close])))
 
     def _measure(self, outputs):
         """Compute new metric objects: the model's own are in the middle of an epoch."""

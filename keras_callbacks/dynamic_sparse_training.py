@@ -38,6 +38,11 @@ class _DynamicSparseTraining(MagnitudePruning):
             sparsity_distribution=sparsity_distribution,
             prune_depthwise=prune_depthwise,
         )
+        if sparsity_distribution == "lamp":
+            raise ValueError(
+                f"{type(self).__name__} draws its masks at random, and 'lamp' ranks magnitudes. "
+                "Use 'erk' or 'uniform'. Received: sparsity_distribution='lamp'"
+            )
         if not 0 < drop <= 1:
             raise ValueError(
                 "`drop` is the fraction of weights that move at first and must lie in (0, 1]. "
@@ -168,7 +173,4 @@ class SET(_DynamicSparseTraining):
         """Return new random scores for each update, the same after an interruption."""
         # Beside the seed, not above it: seed 1 at step 0 is not seed 0 at step 1.
         draw = Random(self.seed * 1_000_003 + self._due())
-        return [
-            draw.scores(kernel.variable.value.numpy(), index)
-            for index, kernel in enumerate(self._pruner.kernels)
-        ]
+        return [draw.scores(weights, index) for index, weights in enumerate(self._pruner.weights())]

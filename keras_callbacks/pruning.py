@@ -16,9 +16,9 @@ from tfcompress.keras_graph.selection import (
     output_layers,
     select_layers,
 )
-from tfcompress.pruning.criteria import Criterion, as_criterion
+from tfcompress.pruning.criteria import L1, Criterion, as_criterion
 from tfcompress.pruning.masks import MaskConstraint
-from tfcompress.pruning.patterns import Channel, Pattern, as_pattern
+from tfcompress.pruning.patterns import Channel, Element, Pattern, as_pattern
 from tfcompress.pruning.pruner import Pruner, prunable_kernels
 from tfcompress.pruning.sparsity_distribution import PerLayerValue, make_distribution
 
@@ -46,8 +46,12 @@ class MagnitudePruning(ScheduledCallback):
         criterion: importance of the weights: "l1", "l2", "taylor", "movement", "random", or an
             object.
         scope: "layer" ranks the weights of each kernel separately, "global" over the model.
-        sparsity_distribution: with scope "layer": "uniform" for the same sparsity everywhere, "erk"
-            for the Erdos-Renyi-Kernel rule, which keeps small kernels denser.
+        sparsity_distribution: with scope "layer": "lamp" for one threshold over the model, of each
+            score's share among the larger ones of its kernel, which keeps small kernels and the
+            ends of a model denser; "erk" for the Erdos-Renyi-Kernel rule, which keeps small
+            kernels denser whatever their weights; "uniform" for the same sparsity everywhere. By
+            default "lamp" where single weights are ranked by "l1", and "uniform" for other
+            patterns and criteria and with ``layer_sparsity``.
         layer_sparsity: with a uniform distribution, final sparsities by regular expression of the
             layer's path, for layers that differ from the schedule; they follow its course in
             proportion. The first match counts.
@@ -86,7 +90,7 @@ class MagnitudePruning(ScheduledCallback):
         criterion: str | Criterion = "l1",
         scope: str = "layer",
         *,
-        sparsity_distribution: str = "uniform",
+        sparsity_distribution: str | None = None,
         layer_sparsity: PerLayerValue = None,
         min_sparsity: PerLayerValue = None,
         max_sparsity: PerLayerValue = None,
@@ -97,6 +101,10 @@ class MagnitudePruning(ScheduledCallback):
         self.pattern = as_pattern(pattern)
         self.criterion = as_criterion(criterion)
         self.prune_depthwise = prune_depthwise
+        if sparsity_distribution is None:
+            by_magnitude = isinstance(self.pattern, Element) and isinstance(self.criterion, L1)
+            free = by_magnitude and scope == "layer" and layer_sparsity is None
+            sparsity_distribution = "lamp" if free else "uniform"
         self._distribution = {
             "scope": scope,
             "sparsity_distribution": sparsity_distribution,

@@ -28,7 +28,7 @@ from keras_callbacks.callback import (
 )
 from tfcompress.compat.keras_attributes import get_untracked, remove_untracked, set_untracked
 from tfcompress.compat.keras_saving import SaveableState
-from tfcompress.compat.keras_training import batches_seen, innermost_optimizer
+from tfcompress.compat.keras_steps import batches_seen, bring_up_to_date, innermost_optimizer
 from tfcompress.keras_graph.acceleration import lacks_acceleration
 from tfcompress.pruning.schedules import TO_THE_END, as_schedule
 
@@ -409,7 +409,7 @@ class ScheduledCallback(CompressionCallback, abc.ABC):
 
     def _count(self):
         """Return the optimizer's count of batches."""
-        return batches_seen(self.model.optimizer)
+        return batches_seen(self._model)  # not `model`, which brings all variables up to date
 
     def _step(self):
         """Return the present step of the schedule."""
@@ -435,6 +435,7 @@ class ScheduledCallback(CompressionCallback, abc.ABC):
         due = step if holds else due
         if self._last_update is not None and due <= self._last_update:
             return
+        bring_up_to_date(self._model)
         if holds:
             self.hold(self._running(step))
         else:

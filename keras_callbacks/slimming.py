@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_callbacks.callback import CompressionCallback, retrace
+from tfcompress.backends import variable_scope
 from tfcompress.keras_graph.selection import LayerSelector, select_layers
 from tfcompress.keras_graph.wrapper import require_built
 from tfcompress.pruning.sparse_optimization import SparsityRegularizer
@@ -62,7 +63,7 @@ class NetworkSlimming(CompressionCallback):
                 f"Model {self.model.name!r} has no BatchNormalization with a scale among the "
                 f"selected layers. Received: layers={self.layers!r}"
             )
-        with self.model.distribute_strategy.scope():
+        with variable_scope(self.model):
             strength = keras.Variable(
                 self.strength, dtype="float32", trainable=False, name="strength"
             )

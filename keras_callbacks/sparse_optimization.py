@@ -12,6 +12,8 @@ from keras import ops
 
 from keras_callbacks.callback import retrace
 from keras_callbacks.pruning import MagnitudePruning
+from tfcompress.backends import variable_scope
+from tfcompress.compat.keras_steps import carry_in_loss, drop_from_loss
 from tfcompress.keras_graph.kernels import Kernel
 from tfcompress.keras_graph.selection import LayerSelector
 from tfcompress.pruning.patterns import Channel, Pattern
@@ -56,7 +58,13 @@ class IterativeHardThresholding(MagnitudePruning):
         *,
         prune_depthwise: bool = False,
     ):
-        super().__init__(schedule, layers, pattern, prune_depthwise=prune_depthwise)
+        super().__init__(
+            schedule,
+            layers,
+            pattern,
+            sparsity_distribution="uniform",
+            prune_depthwise=prune_depthwise,
+        )
         self._projected = 0.0
 
     def update(self, sparsity: float, last: bool) -> None:
@@ -87,28 +95,31 @@ class _PenalizedPruning(MagnitudePruning):
         gain: float,
         prune_depthwise: bool,
     ):
-        super().__init__(schedule, layers, pattern, prune_depthwise=prune_depthwise)
+        super().__init__(
+            schedule,
+            layers,
+            pattern,
+            sparsity_distribution="uniform",
+            prune_depthwise=prune_depthwise,
+        )
         for name, value in (("initial_strength", initial_strength), ("gain", gain)):
             if not value > 0:
                 raise ValueError(f"`{name}` must be positive. Received: {name}={value!r}")
         self._initial_strength = initial_strength
         self._gain = gain
-        self._strength = None
+        self.strength: float | None = None  # of the penalty; None before training
+        self._strength = None  # the same as a variable
         self._found = 0.0
-
-    @property
-    def strength(self) -> float | None:
-        """The present strength of the penalty; None before training."""
-        return None if self._strength is None else float(ops.convert_to_numpy(self._strength))
 
     def prepare(self) -> set[str]:
         """Add the penalty to the kernels."""
         paths = super().prepare()
         if self._strength is None:
-            with self.model.distribute_strategy.scope():
+            with variable_scope(self.model):
                 self._strength = keras.Variable(
                     self._initial_strength, dtype="float32", trainable=False, name="strength"
                 )
+            self.strength = self._initial_strength
         for kernel in self._pruner.kernels:
             self.add_penalty(kernel)
         retrace(self.model)
@@ -143,8 +154,9 @@ class _PenalizedPruning(MagnitudePruning):
 
     def _set_strength(self, value):
         """Set the strength of the penalty."""
-        with self.model.distribute_strategy.scope():
+        with variable_scope(self.model):
             self._strength.assign(value)
+        self.strength = float(value)
 
     def sparsity(self) -> float:
         """Return the sparsity found at the last update; after the end, that of the masks."""
@@ -276,10 +288,17 @@ class SparsityRegularization(_PenalizedPruning):
     def prepare(self) -> set[str]:
         """Add the penalty to the kernels, and measure how large their weights are."""
         paths = super().prepare()
+        drop_from_loss(self.model, self._strength)  # an interrupted training left it there
+        carry_in_loss(self.model, self._strength)
         if self._scales is None:
             kernels = [ops.convert_to_numpy(kernel.variable) for kernel in self._pruner.kernels]
             self._scales = np.array([root_mean_square(kernel) for kernel in kernels])
         return paths
+
+    def finish(self) -> None:
+        """Remove the penalty from the loss."""
+        super().finish()
+        drop_from_loss(self.model, self._strength)
 
     def add_penalty(self, kernel: Kernel) -> None:
         """Add the penalty to the loss."""

@@ -4,10 +4,10 @@ import os
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from keras import ops
 
 from keras_callbacks.callback import CompressionCallback
+from tfcompress.backends import require_tensorflow
 from tfcompress.clustering.constraint import ClusterConstraint
 from tfcompress.clustering.summary import kernel_clusters
 from tfcompress.keras_graph.custom_kernels import find_all_kernels
@@ -56,6 +56,9 @@ class CompressionSummary(CompressionCallback):
                 f"Received: layers={self.layers!r}"
             )
         if self.log_dir is not None:
+            require_tensorflow("CompressionSummary(log_dir=...)")
+            import tensorflow as tf  # not at the top: only these logs need it
+
             self._writer = tf.summary.create_file_writer(str(self.log_dir))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -98,6 +101,8 @@ class CompressionSummary(CompressionCallback):
 
 def _write_scalar(name, value):
     """Write a scalar; unlike this, `tf.summary.scalar` needs the tensorboard package."""
+    import tensorflow as tf  # not at the top: only these logs need it
+
     metadata = tf.compat.v1.SummaryMetadata(
         plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars"),
         data_class=1,  # DATA_CLASS_SCALAR of tensorflow/core/framework/summary.proto

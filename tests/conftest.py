@@ -22,6 +22,10 @@ def shared() -> pathlib.Path:
 @pytest.fixture(scope="session", autouse=True)
 def two_devices():
     """Split the processor into two logical devices, for the tests of distribution."""
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        return
     import tensorflow as tf
 
     cpu = tf.config.list_physical_devices("CPU")[0]

@@ -84,7 +84,8 @@ def test_recurrent_layers_and_attention(kind, tmp_path):
 
 
 def test_pruning():
-    callback = MagnitudePruning(tfc.ConstantSparsity(0.5, begin_step=0, frequency=1))
+    schedule = tfc.ConstantSparsity(0.5, begin_step=0, frequency=1)
+    callback = MagnitudePruning(schedule, sparsity_distribution="uniform")
     model = fitted(convolutional(), callbacks=[callback])
     assert np.count_nonzero(kernel_of(model)) == kernel_of(model).size // 2
 

@@ -11,11 +11,14 @@ import lazy_loader
 
 from tfcompress.after_import import after_import
 from tfcompress.deprecation import with_old_names
+from tfcompress.extras import missing_extra
+from tfcompress.on_tensorflow import refused
 
 __version__ = "0.1.0"
 
 _attribute, _, __all__ = lazy_loader.attach_stub(__name__, __file__)
 _BESIDE = ("exporters", "keras_callbacks")
+_BACKENDS = ("jax", "torch")  # of Keras, besides TensorFlow
 
 
 def __getattr__(name: str) -> Any:
@@ -25,7 +28,13 @@ def __getattr__(name: str) -> Any:
         for package in map(importlib.import_module, _BESIDE):
             if name in vars(package).get("__all__", ()):
                 return getattr(package, name)
-    return _attribute(name)
+    try:
+        return _attribute(name)
+    except ModuleNotFoundError as missing:
+        if missing.name in _BACKENDS:
+            purpose = f"KERAS_BACKEND={missing.name}"
+            raise ImportError(missing_extra(purpose, missing.name)) from missing
+        raise
 
 
 def __dir__() -> list[str]:
@@ -34,6 +43,10 @@ def __dir__() -> list[str]:
     return sorted({"__version__", *__all__}.union(*(package.__all__ for package in beside)))
 
 
+_WORKERS = "its workers are those of tf.distribute"
+__getattr__ = refused(
+    __getattr__, {"BackupAcrossWorkers": _WORKERS, "train_across_workers": _WORKERS}
+)
 __getattr__ = with_old_names(__name__, __getattr__, {"NoTwinError": "NoEquivalentError"})
 
 
@@ -49,15 +62,18 @@ _SERIALIZABLE = (
     "tfcompress.pruning.schedules",
     "tfcompress.quantization.quantize_aware",
 )
+_ON_TENSORFLOW = ("tfcompress.quantization.quantize_aware",)
 
 
 def _register_serializable_classes():
     """Let ``keras.saving.load_model`` find our classes, whichever package is imported first."""
+    from tfcompress.backends import runs_on
     from tfcompress.compat.versions import require_supported
 
     require_supported()
     for module in _SERIALIZABLE:
-        importlib.import_module(module)
+        if module not in _ON_TENSORFLOW or runs_on("tensorflow"):
+            importlib.import_module(module)
 
 
 after_import("keras", _register_serializable_classes)

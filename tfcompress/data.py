@@ -35,7 +35,7 @@ def gather(data: Any, max_examples: int | None = None) -> tuple[Inputs, Labels |
         inputs, labels = _whole(data)
     else:
         if max_examples is None:
-            _require_end(data)
+            require_end(data)
         inputs, labels = _joined(_batches(data), max_examples)
     if not count_examples(inputs):
         raise ValueError("At least one example is needed. Received: none")
@@ -50,7 +50,7 @@ def iterate_inputs(data: Any, batch_size: int = 32) -> Iterator[Any]:
 
     ``data`` is what ``gather`` takes, but not endless. Batches of a dataset keep their size.
     """
-    _require_end(data)
+    require_end(data)
     if not _is_whole(data):
         for batch in _batches(data):
             yield batch[0] if isinstance(batch, tuple) else batch
@@ -164,7 +164,7 @@ def as_labels(labels: Any) -> Labels:
     return [np.asarray(part) for part in labels] if arrays and labels else np.asarray(labels)
 
 
-def _require_end(data: Any) -> None:
+def require_end(data: Any) -> None:
     """Raise ValueError for a dataset that never ends."""
     cardinality = getattr(data, "cardinality", None)  # of a tf.data.Dataset
     endless = (callable(cardinality) and int(cardinality()) == _INFINITE) or (

@@ -58,12 +58,7 @@ def renamed_arguments(**renamed: str) -> Callable[[_Function], _Function]:
 
 
 def old_attribute(old: str, new: str) -> property:
-    """Make the property under which a renamed attribute or method is still found, with a warning.
-
-    Args:
-        old: its old name.
-        new: its name.
-    """
+    """Make the property under which a renamed attribute is still found, with a warning."""
 
     def warn(owner: Any) -> None:
         kind = type(owner).__name__

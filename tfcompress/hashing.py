@@ -40,11 +40,7 @@ def hash_files(paths: Iterable[pathlib.Path], root: pathlib.Path) -> str:
 
 
 def hash_examples(batch: Any) -> np.ndarray:
-    """Hash each example of a batch, an array or a structure of arrays; equal examples are equal.
-
-    Returns:
-        uint64 values of shape (batch,).
-    """
+    """Hash each example of a batch, a structure of arrays, to uint64; equal examples are equal."""
     leaves = [np.ascontiguousarray(leaf) for leaf in flattened(batch)]
     kinds = [f"{leaf.dtype}{leaf.shape[1:]}".encode() for leaf in leaves]
 

@@ -13,11 +13,7 @@ def is_wanted() -> bool:
 
 @contextlib.contextmanager
 def silenced_error_stream(log: str | os.PathLike = os.devnull) -> Iterator[None]:
-    """Send what is written to the process's standard error stream, past Python, to a file.
-
-    Args:
-        log: the file; begun anew. Nothing is kept when not given.
-    """
+    """Send what is written to the process's standard error stream, past Python, to a new file."""
     with contextlib.ExitStack() as undoing:
         with contextlib.suppress(OSError):  # a process may have no such stream
             terminal = os.dup(2)
@@ -30,13 +26,10 @@ def silenced_error_stream(log: str | os.PathLike = os.devnull) -> Iterator[None]
 
 @contextlib.contextmanager
 def diverted_native_output(log: str | os.PathLike = os.devnull) -> Iterator[None]:
-    """Send what native code writes to the standard error stream to a file, for a whole command.
+    """Send what native code writes to the standard error stream to a new file, for a whole command.
 
-    TensorFlow and the interpreters write there from C++ while they load and work, past Python.
-    What Python itself writes to ``sys.stderr`` still reaches the terminal.
-
-    Args:
-        log: the file; begun anew. Nothing is kept when not given.
+    TensorFlow and the interpreters write there from C++ while they load and work, past Python. What
+    Python itself writes to ``sys.stderr`` still reaches the terminal.
     """
     python_stream = sys.stderr
     python_stream.flush()

@@ -192,7 +192,7 @@ def pruned(case):
     if not kernels:
         return
     schedule = tfc.ConstantSparsity(0.5, 0, frequency=1)
-    _trained(model, case, [MagnitudePruning(schedule)])
+    _trained(model, case, [MagnitudePruning(schedule, sparsity_distribution="uniform")])
     for kernel in kernels:
         values = keras.ops.convert_to_numpy(kernel)
         count = int(np.count_nonzero(values == 0))

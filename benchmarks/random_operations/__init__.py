@@ -7,7 +7,7 @@ generator that returns a `Sample`. The tests run a few files of each, `soak.py` 
 
 from random_operations import arithmetic, functions, moves
 from random_operations.files import KERNELS, Count, check, check_values
-from tfcompress.quantization.kernels.registry import KERNEL_SETS, has_integer_kernel
+from tfcompress.quantization.kernels.registry import INTEGER, has_integer_kernel
 
 __all__ = ["GENERATORS", "KERNELS", "Count", "check", "check_values", "kernel_of", "runs"]
 
@@ -28,9 +28,9 @@ REFUSED = {
 }
 
 
-def kernel_of(name: str, kernels: str):
-    """Return our kernel of an operation in a kernel set."""
-    return KERNEL_SETS[kernels].kernels[name.split(maxsplit=1)[0]]
+def kernel_of(name: str):
+    """Return our kernel of an operation."""
+    return INTEGER[name.split(maxsplit=1)[0]]
 
 
 def runs(names=tuple(GENERATORS), kernels=KERNELS) -> list:

@@ -203,7 +203,7 @@ def in_python(sample: Sample, content: bytes, kernel: Callable, kernels: str, gr
             value if port is None else _as_input(port, value)
             for port, value in zip(sample.inputs, inputs, strict=True)
         ]
-        return kernel(operation, inputs, grids, KERNEL_SETS[kernels].rounding)
+        return kernel(operation, inputs, grids, kernels)
 
     given = [tf.constant(values[index]) for index in fed]
     if graph:

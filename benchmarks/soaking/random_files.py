@@ -84,7 +84,7 @@ def compare(values, kind, kernels):
         piece = {"name": name, "kernels": kernels, "asked": values}
         row = rows.find(**piece)
         if row is None:
-            kernel = random_operations.kernel_of(name, kernels)
+            kernel = random_operations.kernel_of(name)
             count = random_operations.check_values(generators[name], kernel, kernels, values)
             row = rows.add(**piece, **count._asdict())
         print(json.dumps(row), flush=True)

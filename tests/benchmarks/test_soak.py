@@ -89,7 +89,7 @@ def test_random_models_are_summed_up(soak):
 
 def test_random_files_until_there_are_so_many_values(soak):
     files = importlib.import_module("random_operations")
-    generator, kernel = files.GENERATORS["RELU INT8"], files.kernel_of("RELU INT8", "xnnpack")
+    generator, kernel = files.GENERATORS["RELU INT8"], files.kernel_of("RELU INT8")
     count = files.check_values(generator, kernel, "xnnpack", 1000)
     assert count == (2, 0, 1152, 0.0)
     assert files.check_values(generator, lambda *given: [kernel(*given)[0] + 1], "xnnpack", 1) == (

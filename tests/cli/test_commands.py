@@ -134,7 +134,13 @@ def test_several_targets(folder, capsys):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("inspect {f}/missing.tflite", "No such file"),
+        ("inspect {f}/missing.tflite", "tfcompress: No such file or directory. Received: /"),
+        ("inspect {f}/model.keras", "export the model first"),
+        ("inspect {f}/int8.tflite --picture {f}/none/a.svg", "none does not exist: create it"),
+        (
+            "export {f}/model.keras --out {f}/a.tflite --normalization 0 a",
+            "--normalization: takes a number, or one for each channel with commas. Received: a",
+        ),
         ("inspect {f}/int8.tflite --picture {f}/int8.tflite", "would overwrite"),
         ("check {f}/int8.tflite --target raspberry-pi-4 --fix {f}/int8.tflite", "would overwrite"),
         ("export {f}/model.keras --out {f}/model.keras --data {f}/data.npz", "would overwrite"),
@@ -148,7 +154,7 @@ def test_several_targets(folder, capsys):
         ),
         (
             "validate {f}/int8.tflite --against {f}/model.keras --data {f}/none.npz",
-            "cannot be read",
+            "no such file",
         ),
         ("validate {f}/int8.tflite --against {f}/model.keras --data {f}/objects.npz", "--data"),
         ("validate {f}/int8.tflite --against {f}/model.keras --data {f}/named.npz", "named `x`"),

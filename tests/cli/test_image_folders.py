@@ -151,3 +151,37 @@ def test_models_that_take_no_image(folder, capsys, tmp_path):
     assert shape_of_image([(None, None, None, 3)]) is None
     assert shape_of_image([(1, 8, 8, 2)]) is None
     assert shape_of_image([(1, 8, 8, 3)]) == SHAPE
+
+
+def test_folders_are_numbered_as_the_labels_that_name_them(folder):
+    brightness, labels = levels(
+        image_dataset(folder / "photos", SHAPE, class_names=("light", "grey", "dark"))
+    )
+    assert {(level > 100, label) for level, label in zip(brightness, labels, strict=True)} == {
+        (True, 0),
+        (False, 2),
+    }
+    _, labels = levels(image_dataset(folder / "photos", SHAPE, class_names=("cat", "dog")))
+    assert set(labels) == {0, 1}
+    with pytest.raises(CommandError, match=r"labels, which are light, cat\. Received: .*with dark"):
+        image_dataset(folder / "photos", SHAPE, class_names=("light", "cat"))
+
+
+def test_an_empty_folder_counts_as_a_class(tmp_path, capsys):
+    write(tmp_path / "a" / "1.png", 10)
+    write(tmp_path / "c" / "deep" / "2.PNG", 200)
+    (tmp_path / "b").mkdir()
+    _, labels = levels(image_dataset(tmp_path, SHAPE))
+    assert set(labels) == {0, 2}
+    assert "the folder b holds no image and counts as class 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("orientation", "turned"), [(None, 0), (1, 0), (6, 1), (3, 1)])
+def test_photos_that_are_stored_turned_are_counted(orientation, turned, tmp_path, capsys):
+    exif = Image.Exif()
+    if orientation is not None:
+        exif[0x0112] = orientation
+    Image.new("RGB", (9, 9)).save(tmp_path / "1.jpg", exif=exif)
+    write(tmp_path / "2.jpg", 10)
+    image_dataset(tmp_path, SHAPE)
+    assert capsys.readouterr().err.count("1 of 2 photos are stored turned") == turned

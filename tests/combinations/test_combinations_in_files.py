@@ -37,7 +37,8 @@ def fit(model, *callbacks, epochs=1):
 
 
 def prune(model):
-    fit(model, MagnitudePruning(tfc.ConstantSparsity(SPARSITY, 0)))
+    schedule = tfc.ConstantSparsity(SPARSITY, 0)
+    fit(model, MagnitudePruning(schedule, sparsity_distribution="uniform"))
     return model
 
 

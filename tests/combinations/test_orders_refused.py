@@ -51,7 +51,7 @@ def test_other_layers_than_the_clustered_ones_may_be_pruned():
 
 def test_pruning_goes_on_after_clusters_are_released():
     model = tfc.release_clusters(tfc.cluster_weights(net(), 4))
-    fit(model, MagnitudePruning(tfc.ConstantSparsity(0.5, 0)))
+    fit(model, MagnitudePruning(tfc.ConstantSparsity(0.5, 0), sparsity_distribution="uniform"))
     assert np.mean(model.get_layer("head").kernel.numpy() == 0) == 0.5
 
 

@@ -94,3 +94,9 @@ def test_keras_mask():
     masked = keras.layers.Masking()(np.array([[[1.0], [0.0]]]))
     assert np.array_equal(keras_graphs.keras_mask(masked), [[True, False]])
     assert keras_graphs.keras_mask(keras.ops.ones(1)) is None
+
+
+@canary("keras", "keras.src.backend.compute_output_spec")
+def test_output_spec():
+    spec = keras_graphs.output_spec(lambda x: (x, x[:, :2]), keras.KerasTensor((None, 3)))
+    assert [tensor.shape for tensor in spec] == [(None, 3), (None, 2)]

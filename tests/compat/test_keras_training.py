@@ -58,40 +58,6 @@ def test_compute_metrics():
     assert {name: float(value) for name, value in results.items()} == {"accuracy": 0.5}
 
 
-@canary("keras", "LossScaleOptimizer.inner_optimizer")
-def test_innermost_optimizer():
-    inner = keras.optimizers.SGD()
-    scaled = keras.optimizers.LossScaleOptimizer(inner)
-    assert keras_training.innermost_optimizer(scaled) is inner
-
-
-@canary("keras", "Optimizer._iterations")
-def test_batches_seen():
-    model = compiled(keras.optimizers.SGD(gradient_accumulation_steps=2))
-    model.fit(np.ones((6, 1)), np.ones((6, 1)), batch_size=2, verbose=0)
-    assert keras_training.batches_seen(model.optimizer) == 3
-
-
-@canary("keras", "Optimizer.update_step")
-def test_watch_updates():
-    model, seen = compiled(), []
-    keras_training.watch_updates(model.optimizer, lambda *given: seen.append(given))
-    model.optimizer.apply([keras.ops.ones((1, 1))], model.trainable_variables)
-    ((gradient, variable),) = seen
-    assert float(gradient[0, 0]) == 1.0
-    assert tuple(variable.shape) == (1, 1)
-    assert float(model.layers[0].kernel[0, 0]) == np.float32(0.99)
-
-
-@canary("keras", "Optimizer.update_step")
-def test_unwatch_updates():
-    optimizer, seen = keras.optimizers.SGD(), []
-    keras_training.watch_updates(optimizer, lambda *given: seen.append(given))
-    keras_training.unwatch_updates(optimizer)
-    optimizer.apply([keras.ops.ones(1)], [keras.Variable([1.0])])
-    assert seen == []
-
-
 @canary("keras", "Optimizer._var_key")
 def test_variable_key():
     optimizer, one, two = keras.optimizers.SGD(), keras.Variable(1.0), keras.Variable(1.0)

@@ -379,7 +379,7 @@ def test_bad_arguments_are_named(data, folder, options, message):
 @pytest.mark.parametrize(
     ("dataset", "message"),
     [
-        (lambda x: tf.data.Dataset.from_tensor_slices(x).batch(5).repeat(), "endless"),
+        (lambda x: tf.data.Dataset.from_tensor_slices(x).batch(5).repeat(), "never ends"),
         (lambda x: x[:0], "no examples"),
     ],
 )

@@ -238,7 +238,8 @@ def test_a_pruned_student_stays_sparse_and_teaches_nothing_to_the_projection(dat
         student, net(5, "teacher"), [SoftLabels(), Features("hidden", "hidden")]
     )
     distiller.compile("adam", CROSSENTROPY)
-    pruning = MagnitudePruning(tfc.ConstantSparsity(0.75, begin_step=0, frequency=1))
+    schedule = tfc.ConstantSparsity(0.75, begin_step=0, frequency=1)
+    pruning = MagnitudePruning(schedule, sparsity_distribution="uniform")
     distiller.fit(*data, epochs=3, verbose=0, callbacks=[pruning])
     for name in ("hidden", "head"):
         kernel = student.get_layer(name).kernel.numpy()
@@ -309,7 +310,8 @@ def test_a_quantized_pruned_student_learns_from_its_float_self(data):
     student = tfc.quantize_aware(inner)
     distiller = tfc.Distiller(student, "self", [LogitsMSE(), Features("hidden", "hidden")])
     distiller.compile(keras.optimizers.Adam(0.01), CROSSENTROPY)
-    pruning = MagnitudePruning(tfc.ConstantSparsity(0.5, begin_step=0, frequency=1))
+    schedule = tfc.ConstantSparsity(0.5, begin_step=0, frequency=1)
+    pruning = MagnitudePruning(schedule, sparsity_distribution="uniform")
     history = distiller.fit(x, y, epochs=30, verbose=0, callbacks=[pruning]).history
     assert history["logits_mse_loss"][-1] < history["logits_mse_loss"][0]
     assert np.mean(inner.get_layer("hidden").kernel.numpy() == 0) == pytest.approx(0.5, abs=0.05)

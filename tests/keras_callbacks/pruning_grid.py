@@ -43,7 +43,7 @@ def run(strategy=None, steps_per_execution=1, jit_compile=False):
         for kernel in find_kernels(model):
             if kernel.variable.constraint is not None:
                 kernel.variable.constraint.mask.assign(np.ones(kernel.variable.shape, bool))
-        pruning = MagnitudePruning(schedule)
+        pruning = MagnitudePruning(schedule, sparsity_distribution="uniform")
         model.fit(x, y, batch_size=8, epochs=EPOCHS, verbose=0, callbacks=[pruning])
         zeros = [int(np.count_nonzero(k.variable.numpy() == 0)) for k in find_kernels(model)]
         fits += 1

@@ -157,6 +157,7 @@ def test_goes_on_from_a_keras_file(tmp_path):
     [
         ({"drop": 0.0}, "drop=0.0"),
         ({"drop": 1.5}, "drop=1.5"),
+        ({"sparsity_distribution": "lamp"}, "'lamp' ranks magnitudes"),
         ({"sparsity": 1.0}, "sparsity"),
         ({"frequency": 0}, "frequency=0"),
     ],

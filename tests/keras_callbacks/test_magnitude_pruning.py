@@ -9,6 +9,11 @@ from tfcompress.pruning import ConstantSparsity, MaskConstraint, PolynomialDecay
 STEPS = 10  # an epoch of 80 examples in batches of 8
 
 
+def evenly(schedule, **arguments):
+    """Prune each kernel to the same sparsity."""
+    return MagnitudePruning(schedule, sparsity_distribution="uniform", **arguments)
+
+
 def make_model(optimizer="adam", **compile_arguments):
     model = keras.Sequential(
         [
@@ -53,13 +58,13 @@ class ZerosPerStep(keras.callbacks.Callback):
 def test_hits_the_target_to_the_last_weight(jit_compile, steps_per_execution):
     model = make_model(jit_compile=jit_compile, steps_per_execution=steps_per_execution)
     schedule = PolynomialDecay(0.0, 0.75, begin_step=3, end_step=21, frequency=7)
-    fit(model, MagnitudePruning(schedule))
+    fit(model, evenly(schedule))
     assert zeros(model) == [96, 36]
 
 
 def test_runs_eagerly():
     model = make_model(run_eagerly=True)
-    fit(model, MagnitudePruning(ConstantSparsity(0.75, begin_step=4)), epochs=1)
+    fit(model, evenly(ConstantSparsity(0.75, begin_step=4)), epochs=1)
     assert zeros(model) == [96, 36]
 
 
@@ -67,7 +72,7 @@ def test_follows_the_schedule_step_by_step():
     model = make_model()
     schedule = PolynomialDecay(0.0, 0.5, begin_step=4, end_step=15, power=1, frequency=5)
     seen = ZerosPerStep()
-    fit(model, MagnitudePruning(schedule), seen, epochs=2)
+    fit(model, evenly(schedule), seen, epochs=2)
     updates = {4: 0.0, 9: schedule(9), 14: schedule(14), 15: 0.5}
     sparsity = 0.0
     for step, found in enumerate(seen.history, start=1):
@@ -78,7 +83,7 @@ def test_follows_the_schedule_step_by_step():
 def test_constant_sparsity_from_step_0_masks_before_the_first_batch():
     model = make_model(optimizer=keras.optimizers.SGD(0.0))
     before = model.get_layer("hidden").kernel.numpy()
-    fit(model, MagnitudePruning(ConstantSparsity(0.5, begin_step=0)), epochs=1)
+    fit(model, evenly(ConstantSparsity(0.5, begin_step=0)), epochs=1)
     after = model.get_layer("hidden").kernel.numpy()
     kept = np.abs(before) > np.sort(np.abs(before).ravel())[63]
     np.testing.assert_array_equal(after, np.where(kept, before, 0))
@@ -87,7 +92,7 @@ def test_constant_sparsity_from_step_0_masks_before_the_first_batch():
 def test_masked_weights_stay_zero_and_the_others_learn():
     model = make_model()
     seen = ZerosPerStep()
-    fit(model, MagnitudePruning(ConstantSparsity(0.5, 0, end_step=0)), seen, epochs=2)
+    fit(model, evenly(ConstantSparsity(0.5, 0, end_step=0)), seen, epochs=2)
     assert seen.history == [[64, 24]] * 20
     kernel = model.get_layer("head").kernel
     mask = kernel.constraint.mask.numpy()
@@ -104,7 +109,7 @@ def test_end_of_training_is_reached_when_training_stops_early(step):
             self.model.stop_training = self.model.optimizer.iterations >= step
 
     model = make_model()
-    fit(model, MagnitudePruning(PolynomialDecay(0.0, 0.75, begin_step=2, frequency=6)), Stop())
+    fit(model, evenly(PolynomialDecay(0.0, 0.75, begin_step=2, frequency=6)), Stop())
     assert zeros(model) == [96, 36]
 
 
@@ -114,18 +119,16 @@ def test_needs_an_end_when_the_length_is_unknown():
             yield np.ones((4, 8), "float32"), np.zeros(4, "int32")
 
     with pytest.raises(ValueError, match=r"`steps_per_epoch`.*`end_step`"):
-        make_model().fit(
-            batches(), verbose=0, callbacks=[MagnitudePruning(PolynomialDecay(0, 0.5, 0))]
-        )
+        make_model().fit(batches(), verbose=0, callbacks=[evenly(PolynomialDecay(0, 0.5, 0))])
     model = make_model()
-    model.fit(batches(), verbose=0, callbacks=[MagnitudePruning(ConstantSparsity(0.5, 2))])
+    model.fit(batches(), verbose=0, callbacks=[evenly(ConstantSparsity(0.5, 2))])
     assert zeros(model) == [64, 24]
 
 
 def test_warns_when_the_fit_ends_before_the_schedule():
     model = make_model()
     schedule = PolynomialDecay(0.0, 0.8, begin_step=0, end_step=40, power=1, frequency=10)
-    pruning = MagnitudePruning(schedule)
+    pruning = evenly(schedule)
     with pytest.warns(UserWarning, match=r"ends at step 40.*ends at step 20.*0\.4 instead of 0\.8"):
         fit(model, pruning, epochs=2)
     assert zeros(model) == expected(model, 0.4)
@@ -136,7 +139,7 @@ def test_warns_when_the_fit_ends_before_the_schedule():
 def test_steps_count_from_the_start_of_pruning():
     model = make_model()
     fit(model)  # 30 steps, dense
-    pruning = MagnitudePruning(PolynomialDecay(0.0, 0.75, begin_step=5, end_step=25, frequency=1))
+    pruning = evenly(PolynomialDecay(0.0, 0.75, begin_step=5, end_step=25, frequency=1))
     seen = ZerosPerStep()
     fit(model, pruning, seen)
     assert seen.history[4] == [0, 0]
@@ -146,7 +149,7 @@ def test_steps_count_from_the_start_of_pruning():
 
 def test_goes_on_under_a_new_optimizer():
     model = make_model()
-    pruning = MagnitudePruning(PolynomialDecay(0.0, 0.75, 0, end_step=20, frequency=1))
+    pruning = evenly(PolynomialDecay(0.0, 0.75, 0, end_step=20, frequency=1))
     with pytest.warns(UserWarning, match="ends at step 20"):
         fit(model, pruning, epochs=1)
     model.compile("sgd", model.loss)
@@ -167,9 +170,9 @@ def test_traces_the_step_anew_only_for_new_masks():
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     fit(model, epochs=1)
     traces.clear()
-    fit(model, MagnitudePruning(ConstantSparsity(0.5, 0)))
+    fit(model, evenly(ConstantSparsity(0.5, 0)))
     assert (zeros(model), len(traces)) == ([12], 1)
-    fit(model, MagnitudePruning(ConstantSparsity(0.75, 0)))
+    fit(model, evenly(ConstantSparsity(0.75, 0)))
     assert (zeros(model), len(traces)) == ([18], 1)
 
 
@@ -180,7 +183,7 @@ def test_every_checkpoint_is_sparse(tmp_path, checkpoint_first, save_freq, exten
     model = make_model()
     schedule = PolynomialDecay(0.0, 0.75, begin_step=0, end_step=30, frequency=5)
     callbacks = [
-        MagnitudePruning(schedule),
+        evenly(schedule),
         keras.callbacks.ModelCheckpoint(
             str(tmp_path / ("at_{epoch}_{batch}" if save_freq == 5 else "at_{epoch}")) + extension,
             save_freq=save_freq,
@@ -209,7 +212,7 @@ def test_leaves_nothing_on_the_model_but_the_masks(tmp_path):
     fit(model, epochs=1)
     attributes = set(dir(model))
     weights = len(model.weights)
-    fit(model, MagnitudePruning(ConstantSparsity(0.5, 0)), epochs=1)
+    fit(model, evenly(ConstantSparsity(0.5, 0)), epochs=1)
     assert set(dir(model)) == attributes
     assert len(model.weights) == weights
     model.save(tmp_path / "model.keras")
@@ -226,7 +229,7 @@ def test_keeps_the_users_constraint():
     layer = keras.layers.Dense(3, kernel_constraint="non_neg", name="positive")
     model.add(layer)
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    fit(model, MagnitudePruning(ConstantSparsity(0.5, 0, frequency=1)), epochs=1)
+    fit(model, evenly(ConstantSparsity(0.5, 0, frequency=1)), epochs=1)
     kernel = layer.kernel.numpy()
     assert (kernel >= 0).all()
     assert np.count_nonzero(kernel) <= 5
@@ -236,7 +239,7 @@ def test_keeps_the_users_constraint():
 def test_averaged_weights_are_masked_too():
     optimizer = keras.optimizers.Adam(use_ema=True, ema_momentum=0.5)
     model = make_model(optimizer)
-    fit(model, MagnitudePruning(PolynomialDecay(0.0, 0.75, 0, end_step=25)))
+    fit(model, evenly(PolynomialDecay(0.0, 0.75, 0, end_step=25)))
     assert zeros(model) == [96, 36]
 
 
@@ -248,7 +251,7 @@ def test_mixed_precision_and_gradient_accumulation():
     finally:
         keras.config.set_dtype_policy("float32")
     schedule = PolynomialDecay(0.0, 0.75, begin_step=0, end_step=30, frequency=3)
-    fit(model, MagnitudePruning(schedule))
+    fit(model, evenly(schedule))
     assert zeros(model) == [96, 36]
 
 
@@ -259,13 +262,13 @@ def test_steps_that_loss_scaling_skips_do_not_leave_the_target_unmet():
         model = make_model(keras.optimizers.LossScaleOptimizer(inner, initial_scale=2.0**30))
     finally:
         keras.config.set_dtype_policy("float32")
-    fit(model, MagnitudePruning(PolynomialDecay(0.0, 0.75, begin_step=0, end_step=30)))
+    fit(model, evenly(PolynomialDecay(0.0, 0.75, begin_step=0, end_step=30)))
     assert inner.iterations < 30
     assert zeros(model) == [96, 36]
 
 
 def test_progress_is_in_the_logs():
-    history = fit(make_model(), MagnitudePruning(PolynomialDecay(0.0, 0.75, 0, 30, frequency=5)))
+    history = fit(make_model(), evenly(PolynomialDecay(0.0, 0.75, 0, 30, frequency=5)))
     assert history.history["sparsity"][-1] == 0.75
     assert history.history["sparsity"] == sorted(history.history["sparsity"])
 
@@ -293,7 +296,7 @@ def test_subclassed_model():
     model = Subclassed()
     model(np.zeros((1, 8), "float32"))
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    fit(model, MagnitudePruning(ConstantSparsity(0.5, 0), layers="project"), epochs=1)
+    fit(model, evenly(ConstantSparsity(0.5, 0), layers="project"), epochs=1)
     assert zeros(model) == [24, 0]
 
 
@@ -304,7 +307,7 @@ def test_nested_and_shared_layers_are_pruned_once():
     inputs = keras.Input((6,))
     model = keras.Model(inputs, keras.layers.Dense(3, name="head")(shared(inner(inputs))))
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    fit(model, MagnitudePruning(ConstantSparsity(0.75, 0)), shape=(6,), epochs=1)
+    fit(model, evenly(ConstantSparsity(0.75, 0)), shape=(6,), epochs=1)
     assert zeros(model) == [27, 14]  # 13.5 rounds to the even 14
 
 
@@ -345,7 +348,7 @@ def test_prunes_every_kernel_of_every_kind_of_layer(kind):
     )
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     schedule = PolynomialDecay(0.0, 0.75, begin_step=0, end_step=8, frequency=4)
-    fit(model, MagnitudePruning(schedule), shape=shape, epochs=1)
+    fit(model, evenly(schedule), shape=shape, epochs=1)
     counts = {
         kernel.path: (np.count_nonzero(kernel.variable.numpy() == 0), kernel.size)
         for kernel in find_kernels(model)
@@ -370,14 +373,14 @@ def test_depthwise_kernels_are_pruned_on_request(prune_depthwise):
         ]
     )
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    pruning = MagnitudePruning(ConstantSparsity(0.5, 0), prune_depthwise=prune_depthwise)
+    pruning = evenly(ConstantSparsity(0.5, 0), prune_depthwise=prune_depthwise)
     fit(model, pruning, shape=(6, 6, 4), epochs=1)
     assert zeros(model) == [18 if prune_depthwise else 0, 96]
 
 
 def test_masks_take_one_byte_a_weight():
     model = make_model()
-    fit(model, MagnitudePruning(ConstantSparsity(0.5, 0)), epochs=1)
+    fit(model, evenly(ConstantSparsity(0.5, 0)), epochs=1)
     for kernel in find_kernels(model):
         assert isinstance(kernel.variable.constraint, MaskConstraint)
         assert kernel.variable.constraint.mask.value.numpy().nbytes == kernel.size
@@ -395,7 +398,7 @@ def test_weights_that_early_stopping_restores_are_masked(end_step):
         def on_epoch_end(self, epoch, logs=None):
             logs["loss"] = float(epoch)
 
-    fit(model, Worse(), stopping, MagnitudePruning(schedule), epochs=6)
+    fit(model, Worse(), stopping, evenly(schedule), epochs=6)
     assert model.optimizer.iterations == 30
     assert all(found >= wanted for found, wanted in zip(zeros(model), [96, 36], strict=True))
 
@@ -412,7 +415,7 @@ def test_says_that_restored_weights_were_not_trained_at_the_target(pruning_first
     model = make_model()
     schedule = PolynomialDecay(0.0, 0.75, 0, end_step=25, frequency=1)
     callbacks = [
-        MagnitudePruning(schedule),
+        evenly(schedule),
         keras.callbacks.EarlyStopping("val_loss", patience=9, restore_best_weights=True),
     ]
     # 0.75 (1 - 0.6^3) = 0.588 of 128 and of 48 weights after epoch 1: 75 and 28 of 176.
@@ -427,7 +430,7 @@ def test_best_weights_from_after_the_target_are_restored_in_silence(recwarn):
     stopping = keras.callbacks.EarlyStopping(
         "val_loss", patience=9, restore_best_weights=True, start_from_epoch=2
     )
-    pruning = MagnitudePruning(PolynomialDecay(0.0, 0.75, 0, end_step=25))
+    pruning = evenly(PolynomialDecay(0.0, 0.75, 0, end_step=25))
     fit(model, pruning, FirstIsBest(), stopping, epochs=4)
     assert zeros(model) == [96, 36]
     assert stopping.best_epoch == 2
@@ -440,7 +443,7 @@ def test_a_best_file_from_before_the_target_is_said_to_be_one(tmp_path, name, pr
     checkpoint = keras.callbacks.ModelCheckpoint(
         tmp_path / name, save_best_only=True, save_weights_only=name.endswith("h5")
     )
-    pruning = MagnitudePruning(PolynomialDecay(0.0, 0.75, 0, end_step=25, frequency=1))
+    pruning = evenly(PolynomialDecay(0.0, 0.75, 0, end_step=25, frequency=1))
     backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
     callbacks = [pruning, FirstIsBest(), checkpoint] if pruning_first else [
         FirstIsBest(), checkpoint, pruning
@@ -454,7 +457,7 @@ def test_a_best_file_from_before_the_target_is_said_to_be_one(tmp_path, name, pr
 
 def test_files_of_every_epoch_are_nothing_to_warn_of(tmp_path, recwarn):
     checkpoint = keras.callbacks.ModelCheckpoint(tmp_path / "at_{epoch}.keras")
-    pruning = MagnitudePruning(PolynomialDecay(0.0, 0.75, 0))
+    pruning = evenly(PolynomialDecay(0.0, 0.75, 0))
     fit(make_model(), checkpoint, pruning)
     assert not [warning for warning in recwarn if "last saved" in str(warning.message)]
 
@@ -465,7 +468,7 @@ def test_a_short_fit_ends_at_the_sparsity_of_its_last_step(frequency):
     schedule = PolynomialDecay(0.0, 0.75, 0, end_step=200, frequency=frequency)
     # 0.75 (1 - 0.85^3) = 0.28941
     with pytest.warns(UserWarning, match=r"ends at step 30, at a sparsity of 0\.2894 instead"):
-        history = fit(model, MagnitudePruning(schedule)).history
+        history = fit(model, evenly(schedule)).history
     assert zeros(model) == [37, 14]
     assert history["sparsity"][-1] == pytest.approx(51 / 176)
 
@@ -476,12 +479,12 @@ def test_a_fit_that_is_stopped_says_at_which_sparsity():
             self.model.stop_training = True
 
     model = make_model()
-    pruning = MagnitudePruning(PolynomialDecay(0.0, 0.75, 0, end_step=25, power=1, frequency=9))
+    pruning = evenly(PolynomialDecay(0.0, 0.75, 0, end_step=25, power=1, frequency=9))
     with pytest.warns(UserWarning, match=r"at step 10, at a sparsity of 0\.3 instead of 0\.75"):
         fit(model, pruning, Stop())
     assert zeros(model) == expected(model, 0.3)
     model = make_model()
-    pruning = MagnitudePruning(PolynomialDecay(0.0, 0.75, 0, power=1, frequency=8))
+    pruning = evenly(PolynomialDecay(0.0, 0.75, 0, power=1, frequency=8))
     # The last update before was at step 8 of 30, for 0.2: 26 and 10 of 176 weights.
     with pytest.warns(UserWarning, match=r"stopped at step 10, .* from 0\.2045 to 0\.75 at once"):
         fit(model, pruning, Stop())
@@ -492,10 +495,10 @@ def test_goes_on_from_the_file_of_a_short_fit(tmp_path):
     schedule = PolynomialDecay(0.0, 0.75, 0, end_step=35, frequency=7)
     model = make_model()
     with pytest.warns(UserWarning, match="ends at step 30"):
-        fit(model, MagnitudePruning(schedule))
+        fit(model, evenly(schedule))
     model.save(tmp_path / "short.keras")
     resumed = keras.saving.load_model(tmp_path / "short.keras")
     seen = ZerosPerStep()
-    fit(resumed, MagnitudePruning(schedule), seen, epochs=1)
+    fit(resumed, evenly(schedule), seen, epochs=1)
     assert seen.history[0] == expected(model, schedule(30))
     assert seen.history[4] == seen.history[-1] == [96, 36]

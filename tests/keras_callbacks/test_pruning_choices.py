@@ -64,7 +64,8 @@ def test_channels():
 @pytest.mark.parametrize("criterion", ["l1", "l2", "taylor", "movement", "random"])
 def test_every_criterion_hits_the_target(criterion):
     model = make_model()
-    fit(model, MagnitudePruning(SCHEDULE, criterion=criterion))
+    pruning = MagnitudePruning(SCHEDULE, criterion=criterion, sparsity_distribution="uniform")
+    fit(model, pruning)
     assert sparsities(model) == {"wide": 0.5, "narrow": 0.5, "head": 0.5}
     assert "update_step" not in model.optimizer.__dict__
 
@@ -119,6 +120,36 @@ def test_erk_spares_the_small_kernel():
     # Densities of 24/128, 24/128 and 12/32, scaled to keep 144 of 288: 70.4, 70.4 and 3.2 zeros.
     zeros = {name: np.count_nonzero(kernel == 0) for name, kernel in kernels(model).items()}
     assert zeros == {"wide": 71, "narrow": 70, "head": 3}
+
+
+@pytest.mark.parametrize("sparsity", [0.5, 0.9, 0.99])
+def test_by_default_small_kernels_and_the_last_one_stay_dense(sparsity):
+    model = keras.Sequential(
+        [
+            keras.Input((8,)),
+            keras.layers.Dense(2, name="tiny"),
+            keras.layers.Dense(256, name="wide"),
+            keras.layers.Dense(64, name="large"),
+            keras.layers.Dense(4, name="head"),
+        ]
+    )
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    # However small its weights are beside the others'.
+    kernel = model.get_layer("head").kernel
+    kernel.assign(kernel / 1000)
+    fit(model, MagnitudePruning(ConstantSparsity(sparsity, 0)))
+    sizes = {name: kernel.size for name, kernel in kernels(model).items()}
+    found = sparsities(model)
+    total = sum(sizes.values())
+    assert sum(round(found[name] * sizes[name]) for name in sizes) == round(sparsity * total)
+    assert max(found["tiny"], found["wide"], found["head"]) < sparsity < found["large"]
+
+
+def test_by_default_what_is_no_single_magnitude_is_pruned_evenly():
+    for arguments in ({"pattern": Block((1, 2))}, {"criterion": "random"}):
+        model = make_model()
+        fit(model, MagnitudePruning(SCHEDULE, **arguments))
+        assert sparsities(model) == {"wide": 0.5, "narrow": 0.5, "head": 0.5}
 
 
 def test_sparsities_by_layer():

@@ -158,7 +158,7 @@ def test_gradients_before_the_first_batch():
     ("arguments", "fragments"),
     [
         ({"scope": "model"}, ["'layer', 'global'", "scope='model'"]),
-        ({"sparsity_distribution": "lamp"}, ["'uniform', 'erk'", "distribution='lamp'"]),
+        ({"sparsity_distribution": "even"}, ["'uniform', 'erk', 'lamp'", "distribution='even'"]),
         ({"layer_sparsity": {"tail": 0.5}}, ["matches no layer", "'tail'"]),
         (
             {"layer_sparsity": {"norm": 0.5}},
@@ -182,8 +182,8 @@ def test_gradients_before_the_first_batch():
             ["'head/kernel'", "min_sparsity=0.5, max_sparsity=0.4"],
         ),
         (
-            {"sparsity_distribution": "erk", "layer_sparsity": 0.5},
-            ["one of them", "layer_sparsity=0.5"],
+            {"sparsity_distribution": "lamp", "layer_sparsity": 0.5},
+            ["'lamp' computes it: use one of them", "layer_sparsity=0.5"],
         ),
         (
             {"sparsity_distribution": "erk", "pattern": "1:2"},

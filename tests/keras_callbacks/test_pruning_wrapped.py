@@ -35,7 +35,7 @@ def compiled(model):
 
 def pruning(**arguments):
     schedule = tfc.PolynomialDecay(0.0, 0.75, begin_step=1, end_step=8, frequency=3)
-    return MagnitudePruning(schedule, **arguments)
+    return MagnitudePruning(schedule, sparsity_distribution="uniform", **arguments)
 
 
 def test_quantization_aware_model():

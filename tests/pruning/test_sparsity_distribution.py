@@ -4,9 +4,11 @@ import pytest
 from tfcompress.pruning.sparsity_distribution import (
     ErdosRenyiKernel,
     GlobalThreshold,
+    LayerAdaptive,
     PerLayer,
     erdos_renyi_kernel,
     largest_remainder,
+    layer_adaptive,
 )
 
 SCORES = [np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([2.5, 3.5, 5.0, 6.0, 7.0, 8.0])]
@@ -73,6 +75,25 @@ def test_erk_hits_the_budget_to_the_last_weight(sparsity):
     marked = ErdosRenyiKernel(shapes).choose(scores, [np.ones(s, int) for s in shapes], sparsity)
     total = sum(np.prod(shape) for shape in shapes)
     assert sum(np.count_nonzero(m) for m in marked) == round(sparsity * total)
+
+
+def test_lamp_scores_are_shares_of_the_squares_that_are_not_smaller():
+    ascending = np.array([0.0, 1.0, 2.0, 3.0])
+    found = layer_adaptive(ascending)
+    np.testing.assert_allclose(found, [0.0, 1 / 14, 4 / 13, 1.0], rtol=1e-15)
+    np.testing.assert_array_equal(layer_adaptive(4 * ascending), found)
+    # What must stay does, and so does the order of masked weights, drawn below zero, to regrow.
+    np.testing.assert_array_equal(layer_adaptive(np.array([-0.3, 2.0, np.inf])), [-0.3, 1, np.inf])
+
+
+def test_lamp_spares_the_small_kernel_whatever_its_scale():
+    scores = [np.array([0.01, 0.02]), np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])]
+    sizes = [np.ones(2, int), np.ones(6, int)]
+    # Shares: 0.2 and 1 against 1/91, 4/90, 9/86, 16/77, 25/61 and 1.
+    assert choose(LayerAdaptive(), 3 / 8, scores, sizes) == [[0, 0], [1, 1, 1, 0, 0, 0]]
+    assert choose(LayerAdaptive(), 4 / 8, scores, sizes) == [[1, 0], [1, 1, 1, 0, 0, 0]]
+    # The largest weight of each kernel stays.
+    assert choose(LayerAdaptive(), 7 / 8, scores, sizes) == [[1, 0], [1, 1, 1, 1, 1, 0]]
 
 
 def test_largest_remainder_keeps_the_sum():

@@ -428,3 +428,15 @@ def test_deployed_accuracy_of_every_kind_of_scheme():
         history = q.fit(IMAGES, LABELS, verbose=0, callbacks=[deployed]).history
         expected = q.evaluate(IMAGES, LABELS, verbose=0)[1]
         assert history["val_deployed_accuracy"][0] == pytest.approx(expected, abs=1 / 32)
+
+
+def test_comparisons_of_16_bits_follow_the_model():
+    inputs = [keras.Input((8,)), keras.Input((8,))]
+    a, b = (kl.Dense(8, kernel_initializer="identity")(x) for x in inputs)
+    larger = keras.ops.where(a > b, a, b * 0.5)
+    model = keras.Model(inputs, keras.ops.where(larger > 0.3, larger, a))
+    generator = np.random.default_rng(0)
+    x = [scale * generator.normal(size=(256, 8)).astype("f4") for scale in (1, 5)]
+    q = tfc.quantize_aware(model, tfc.Scheme.int8_weights_int16_activations()).calibrate(x)
+    off = np.abs(q.predict(x, verbose=0) - model.predict(x, verbose=0))
+    assert (off > 0.01).mean() < 0.002

@@ -319,6 +319,8 @@ def test_states_go_in_and_out_as_the_advice_says(tmp_path):
     model = keras.Model([inputs, state], kl.GRU(2, return_state=True)(inputs, initial_state=state))
     x = [RANDOM.random((16, 4, 3), "float32"), RANDOM.random((16, 2), "float32")]
     both_ways(model, x, tmp_path / "m")
+    agreement = export_tflite(model, tmp_path / "m", "float32", validation_data=x).report.agreement
+    assert agreement.within_one == 1.0
 
 
 def test_data_from_a_generator_function_and_no_path_for_a_model(tmp_path):

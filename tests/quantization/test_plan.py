@@ -1,12 +1,15 @@
 """Which numbers the tensors of small float files become."""
 
+import functools
+
 import keras
 import numpy as np
 from keras import layers as kl
 
 from tfcompress.quantization.deployed_graph import deploy_as_it_is
-from tfcompress.quantization.planning import Fixed, Float, Learned
+from tfcompress.quantization.planning import Fixed, Float, Learned, make_plan
 from tfcompress.quantization.scheme import Scheme
+from tfcompress.tflite.model import Operation, Subgraph, Tensor, TFLiteModel
 
 
 def planned(model, scheme):
@@ -63,3 +66,37 @@ def test_biases_name_the_scales_that_make_theirs():
     assert data["TRANSPOSE_CONV"] == ((transposed, 2), (transposed, 1))
     axes = {operations[place[0]].name: k.axis for place, k in graph.plan.kernels.items()}
     assert axes == {"CONV_2D": 0, "TRANSPOSE_CONV": 0}
+
+
+def test_what_16_bits_compare_has_one_grid():
+    inputs = [keras.Input((8,)), keras.Input((8,))]
+    a, b = (kl.Dense(8, name=name)(x) for name, x in zip("ab", inputs, strict=True))
+    larger = keras.ops.where(a > b, a, b * 0.5)
+    model = keras.Model(inputs, keras.ops.where(larger > 0.3, larger, a))
+    graph, operations, _ = planned(model, Scheme.int8_weights_int16_activations())
+    compared = [op for op in operations if op.name == "GREATER"]
+    assert len(compared) == 2
+    for operation in compared:
+        places = [(operation.index, position) for position in range(2)]
+        forms = {
+            graph.plan.constants.get(place, graph.plan.form(operation, place[1]))
+            for place in places
+        }
+        assert len(forms) == 1
+        assert isinstance(*forms, Learned)
+
+
+def test_a_kernel_that_needs_the_zero_point_0():
+    tensor = functools.partial(Tensor, quantization=None, constant=False, size=0, sparse=False)
+    tensors = [
+        tensor(0, "indices", (2, 1), "INT32", shape_signature=(2, 1)),
+        tensor(1, "values", (2,), "FLOAT32", shape_signature=(2,)),
+        tensor(2, "shape", (1,), "INT32", shape_signature=(1,)),
+        tensor(3, "scattered", (4,), "FLOAT32", shape_signature=(4,)),
+    ]
+    scatter = Operation(0, "SCATTER_ND", 1, (0, 1, 2), (3,), {})
+    main = Subgraph(0, "main", tuple(tensors), (scatter,), (0, 1, 2), (3,))
+    model = TFLiteModel((main,), (), {}, 3, "", 0, ())
+    symmetric = Scheme(symmetric_activations=True)
+    found = [make_plan(model, scheme, {}).in_float for scheme in (Scheme.int8(), symmetric)]
+    assert found == [{0: "no kernel for int8 with a zero point"}, {}]

@@ -117,6 +117,27 @@ def test_hard_swish_of_16_bits(scheme, tmp_path):
     assert max(run.outputs[0].largest for run in report.agreement.runs) < 0.05
 
 
+@pytest.mark.parametrize("scheme", ["int8", "int16x8"])
+def test_a_softmax_by_its_parts(scheme, tmp_path):
+    inputs = keras.Input((4, 3))
+    logits = kl.Dense(3)(inputs)
+    scores = ops.exp(logits)
+
+    def report(shares):
+        # Over another axis, which no operation has: it stays in parts.
+        outputs = [shares, scores / ops.sum(scores, axis=1, keepdims=True)]
+        model = keras.Model(inputs, outputs)
+        data = {"representative_data": SERIES}
+        return export_tflite(model, tmp_path / "m.tflite", scheme, repair=False, **data).report
+
+    ours = report(scores / ops.sum(scores, axis=-1, keepdims=True))
+    twin = report(ops.softmax(logits))
+    assert ours.operations == twin.operations
+    assert ours.operations["SOFTMAX"] == 1
+    one, other = (r.agreement.ran[0].outputs[0] for r in (ours, twin))
+    assert (one.equal, one.largest) == (other.equal, other.largest)
+
+
 def test_far_limits_do_not_overflow_16_bits(tmp_path):
     inputs = keras.Input((4, 3))
     model = keras.Model(inputs, kl.UnitNormalization()(kl.Dense(3)(inputs)))

@@ -1,7 +1,10 @@
+import importlib.resources
+import itertools
 import re
 from xml.etree import ElementTree
 
 import matplotlib
+import numpy as np
 import pytest
 from report_parts import HOSTILE, make_findings
 
@@ -63,3 +66,33 @@ def test_bars_are_as_high_as_their_values_and_say_what_they_are():
 def test_a_sparkline_reaches_the_top_at_its_highest_bin():
     path = re.search(r'd="([^"]*)"', draw_sparkline(HISTOGRAM)).group(1)
     assert path == "M0 22V16.8H24V1.0H48V11.5H72V22.0H96V22Z"
+
+
+# What people without one kind of cones see of linear RGB (Machado, Oliveira, Fernandes 2009).
+SIGHT = {
+    "all cones": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+    "protanopia": [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
+    "deuteranopia": [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
+    "tritanopia": [[1.256, -0.077, -0.179], [-0.078, 0.931, 0.148], [0.005, 0.691, 0.304]],
+}
+TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+
+
+def lab(colour, sight):
+    """The CIELAB coordinates of #rrggbb as someone sees it."""
+    parts = np.array([int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)])
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    xyz = TO_XYZ @ np.clip(np.array(sight) @ linear, 0, 1) / [0.9505, 1, 1.089]
+    x, y, z = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("sight", SIGHT)
+def test_colours_can_be_told_apart_by_everyone(sight):
+    style = (importlib.resources.files("tfcompress.report") / "templates/page.css").read_text()
+    colours = re.findall(r"--series-\d: (#[0-9a-f]{6})", style)
+    assert len(colours) == 8  # four for each mode
+    for mode in (colours[:4], colours[4:]):
+        seen = [lab(colour, SIGHT[sight]) for colour in mode]
+        pairs = itertools.combinations(seen, 2)
+        assert min(np.linalg.norm(one - other) for one, other in pairs) > 30

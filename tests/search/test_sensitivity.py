@@ -54,6 +54,35 @@ def test_the_model_is_as_before_and_labels_give_accuracy():
     assert json.loads(json.dumps(table.to_json()))["metric"] == 1.0
 
 
+@pytest.mark.parametrize("order", [("cls", "value"), ("value", "cls")])
+def test_labels_by_name_are_those_of_the_first_output(order):
+    x = keras.Input((2,))
+    heads = {"cls": kl.Dense(2, name="cls")(x), "value": kl.Dense(1, name="value")(x)}
+    model = keras.Model(x, heads)
+    labels = {"cls": np.array([0, 1]), "value": np.zeros((2, 1), "float32")}
+    model.get_layer("cls").set_weights([np.eye(2), np.zeros(2)])
+    options = {"sparsities": (0.75,), "bits": (), "progress": False}
+    data = X, {name: labels[name] for name in order}
+    assert tfc.sensitivity(model, data, **options).metric == 1.0
+    as_list = X, list(labels.values())
+    assert tfc.sensitivity(keras.Model(x, list(heads.values())), as_list, **options).metric == 1.0
+
+
+def test_numbers_as_labels_have_no_accuracy():
+    table = tfc.sensitivity(
+        linear_model(), (X, np.float32([[0.3, 1], [2, 0]])), sparsities=(0.5,), progress=False
+    )
+    assert table.metric is table.effects[0].metric is None
+
+
+def test_logits_of_yes_or_no_are_decided_at_zero():
+    model = keras.Sequential([keras.Input((1,)), kl.Dense(1, use_bias=False)])
+    model.set_weights([np.float32([[1.0]])])
+    data = np.float32([[-1.0], [0.3]]), np.array([0, 1])
+    table = tfc.sensitivity(model, data, sparsities=(), bits=(8,), progress=False)
+    assert table.metric == 1.0
+
+
 def test_goes_on_from_its_file(tmp_path, monkeypatch):
     file = tmp_path / "table.jsonl"
     model = linear_model()

@@ -272,21 +272,6 @@ def test_an_output_that_is_read_again_and_one_that_is_an_input():
     assert [each.tolist() for each in outputs] == [[[-2, 0, 1, 4]], [[0, 0, 1, 4]], [[-1, 1, 2, 5]]]
 
 
-def test_an_output_in_another_form():
-    filling = Filling({(0, 0): UNIT}, outputs={(0, 0): Storage("INT8", (1.0,), (0,))})
-    tensors = [handmade.tensor("x", (1, 4)), handmade.tensor("y", (1, 4))]
-    relu = handmade.operation("RELU", [0], [1])
-    content = handmade.file(
-        handmade.graph(tensors, [relu], [0], [1]), signatures=[("run", 0, {"x": 0}, {"y": 1})]
-    )
-    filling.storages[0, 1] = UNIT
-    model = read_model(_filled(content, filling))
-    (graph,) = model.subgraphs
-    assert [op.name for op in graph.operations] == ["RELU", "QUANTIZE"]
-    assert graph.tensors[graph.outputs[0]].quantization.scales == (1.0,)
-    assert model.signatures[0].outputs == {"y": graph.outputs[0]}
-
-
 def test_float_activations_with_integer_weights():
     values = np.clip(WEIGHTS * 31, -127, 127).astype(np.int8)
     weights = Storage("INT8", (1 / 31, 1 / 31), (0, 0), 0, values)

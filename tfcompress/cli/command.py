@@ -74,8 +74,15 @@ def one_line_errors() -> Iterator[None]:
     except Exception as error:
         # TensorFlow's own errors, too, as a dataset of the user's raises them.
         if isinstance(error, expected) or type(error).__module__.startswith("tensorflow."):
-            raise CommandError(" ".join(str(error).split())) from error
+            raise CommandError(_in_words(error)) from error
         raise
+
+
+def _in_words(error: Exception) -> str:
+    """Write an error in one line, those of the system without their numbers."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.strerror}. Received: {error.filename}"
+    return " ".join(str(error).split())
 
 
 class _PresentStderr(io.TextIOBase):

@@ -3,10 +3,12 @@
 import collections
 import os
 import pathlib
+import struct
 import sys
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -67,7 +69,7 @@ def check_data(argument: str | None, flag: str = "--data") -> None:
     if argument is None or is_function(argument):
         return
     path = pathlib.Path(argument)
-    if path.suffix == ".npz" and not path.is_dir():
+    if path.suffix == ".npz" and path.is_file():
         _require_x(_read(path, flag, lambda file: file.files), path, flag)
     elif not path.is_dir():
         problem = "" if path.exists() else ": there is no such file or folder; it"
@@ -84,13 +86,15 @@ def load_data(
     *,
     seed: int = 0,
     reshuffle: bool = False,
+    class_names: Sequence[str] = (),
     flag: str = "--data",
 ):
     """Load what a ``--data`` argument names: inputs, (inputs, labels), or what a function returns.
 
     None without the argument.
     The first examples of an .npz file are used, or random images of a folder, whose shape is
-    height, width and channels.
+    height, width and channels. Folders of classes are numbered as ``class_names`` are, if they have
+    these names.
     """
     if argument is None:
         return None
@@ -104,7 +108,13 @@ def load_data(
                 f"Received: {path}"
             )
         return image_dataset(
-            path, shape, max_examples=max_examples, seed=seed, reshuffle=reshuffle, flag=flag
+            path,
+            shape,
+            max_examples=max_examples,
+            seed=seed,
+            reshuffle=reshuffle,
+            class_names=class_names,
+            flag=flag,
         )
     if not is_function(argument):
         return _arrays(path, max_examples, flag)
@@ -173,7 +183,8 @@ def _require_numbers(name, array, path, flag):
     if not isinstance(array, np.ndarray) or not np.issubdtype(array.dtype, np.number):
         kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
         raise CommandError(
-            f"{flag} holds arrays that are not numbers. Received: {name} of {kind} in {path}"
+            f"{flag} holds arrays that are not numbers: number classes from 0 on, in the order of "
+            f"the model's outputs. Received: {name} of {kind} in {path}"
         )
     if array.ndim == 0:
         raise CommandError(
@@ -190,12 +201,14 @@ def image_dataset(
     max_examples: int | None = None,
     seed: int = 0,
     reshuffle: bool = False,
+    class_names: Sequence[str] = (),
     flag: str = "--data",
 ):
     """Read a folder of images in random order; damaged ones are found before the first batch.
 
     The dataset yields float32 images of a height, width and 1, 3 or 4 channels, with values from 0
-    to 255, and int32 labels if there is a folder for each class, in the order of their names.
+    to 255, and int32 labels if there is a folder for each class: in the order of ``class_names`` if
+    these name the folders, otherwise of the folders' names.
     """
     import tensorflow as tf
 
@@ -203,7 +216,7 @@ def image_dataset(
     # Releases of TensorFlow before 2.21 do not decode WebP.
     missing = () if hasattr(tf.io, "decode_webp") else ("webp",)
     formats = tuple(name for name in _FORMATS[channels] if name not in missing)
-    files, labels = _listed(folder, formats, flag)
+    files, labels = _listed(folder, formats, class_names, flag)
     order = np.random.default_rng(seed).permutation(len(files))[:max_examples]
     chosen = [str(files[index]) for index in order]
     columns = chosen if labels is None else (chosen, labels[order])
@@ -214,6 +227,13 @@ def image_dataset(
         return tf.image.resize(decoded, size)
 
     _require_sound(chosen, image, folder, flag)
+    if turned := sum(map(_is_turned, chosen)):
+        print(
+            f"tfcompress: {folder}: {turned} of {len(chosen)} photos are stored turned and read "
+            "so, as Keras does; a phone shows them upright. Turn them before training, for "
+            "example by mogrify -auto-orient",
+            file=sys.stderr,
+        )
     examples = tf.data.Dataset.from_tensor_slices(columns)
     if reshuffle:
         examples = examples.shuffle(len(chosen), seed=seed)
@@ -223,17 +243,52 @@ def image_dataset(
     return images.batch(_BATCH).prefetch(tf.data.AUTOTUNE)
 
 
-def _listed(folder, formats, flag):
+def class_folders(argument: str | None) -> tuple[str, ...]:
+    """Name the classes of a folder of images, in the order of their numbers; none without them."""
+    if argument is None or is_function(argument) or not os.path.isdir(argument):
+        return ()
+    entries = pathlib.Path(argument).iterdir()
+    return tuple(sorted(path.name for path in entries if _is_shown(path) and path.is_dir()))
+
+
+def _numbers(classes: Sequence[str], names: Sequence[str], folder, flag) -> list[int]:
+    """Number the folders of classes as the model does, if its labels name them."""
+    if not set(classes) & set(names):
+        return list(range(len(classes)))
+    unknown = [name for name in classes if name not in names]
+    if unknown:
+        raise CommandError(
+            f"{flag}: the folders of classes must be named like labels, which are "
+            f"{_few(names)}. Received: {folder} with {_few(unknown)}"
+        )
+    return [names.index(name) for name in classes]
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
+def _listed(folder, formats, class_names, flag):
     """List images and their class numbers; report on the terminal which files are skipped."""
-    classes = sorted(path.name for path in folder.iterdir() if _is_shown(path) and path.is_dir())
+    classes = class_folders(os.fspath(folder))
+    numbers = _numbers(classes, class_names, folder, flag) or [0]
     parts = [folder / name for name in classes] or [folder]
     found = [
         (path, number)
-        for number, part in enumerate(parts)
+        for part, number in zip(parts, numbers, strict=True)
         for path in sorted(part.rglob("*"))
         if _is_shown(path) and not path.is_dir()
     ]
     images = [(path, number) for path, number in found if _suffix(path) in formats]
+    filled = {number for _, number in images}
+    for name, number in zip(classes, numbers, strict=False):
+        if images and number not in filled:
+            print(
+                f"tfcompress: {folder}: the folder {name} holds no image and counts as class "
+                f"{number}, as in Keras",
+                file=sys.stderr,
+            )
     skipped = collections.Counter(
         _suffix(path) for path, _ in found if _suffix(path) not in formats
     )
@@ -265,6 +320,27 @@ def _suffix(path: pathlib.Path) -> str:
     return path.suffix.removeprefix(".").lower()
 
 
+def _is_turned(path: str) -> bool:
+    """Return whether a JPEG file says that it is to be turned, or mirrored, before it is shown.
+
+    The tag 0x112 of the first directory of Exif data: 1 where it is upright.
+    """
+    with open(path, "rb") as file:
+        _, found, exif = file.read(1 << 16).partition(b"Exif\0\0")
+    if not found:
+        return False
+    order = "<" if exif.startswith(b"II") else ">"
+    try:
+        (start,) = struct.unpack_from(f"{order}I", exif, 4)
+        (count,) = struct.unpack_from(f"{order}H", exif, start)
+        entries = (
+            struct.unpack_from(f"{order}HHIH", exif, start + 2 + 12 * n) for n in range(count)
+        )
+        return any(tag == 0x112 and value > 1 for tag, _, _, value in entries)
+    except struct.error:  # damaged
+        return False
+
+
 def _require_sound(paths, image, folder, flag) -> None:
     """Decode all images, and name those that cannot be decoded."""
     import tensorflow as tf
@@ -277,8 +353,7 @@ def _require_sound(paths, image, folder, flag) -> None:
     damaged = [path for number, path in enumerate(paths) if number not in sound]
     if damaged:
         names = sorted(os.path.relpath(path, folder) for path in damaged)
-        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         raise CommandError(
             f"{flag}: {len(names)} of {len(paths)} images cannot be decoded: remove or replace "
-            f"{', '.join(names[:_NAMED])}{more}. Received: {folder}"
+            f"{_few(names)}. Received: {folder}"
         )

@@ -73,10 +73,12 @@ def add_to(commands) -> None:
 def run_inspect(arguments) -> None:
     """Run ``tfcompress inspect``."""
     from exporters import inspect
-    from tfcompress.atomic_files import write_atomically
+    from tfcompress.atomic_files import require_writable, write_atomically
 
     with work(arguments.json):
         require_other_file("--picture", arguments.picture, arguments.file)
+        if arguments.picture:
+            require_writable(arguments.picture)
         inspection = inspect(arguments.file)
         if arguments.picture:
             write_atomically(arguments.picture, inspection.to_svg().encode())

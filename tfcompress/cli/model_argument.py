@@ -126,6 +126,13 @@ def image_shape_of_file(file: str | os.PathLike) -> tuple[int, int, int] | None:
     return shape_of_image([tensor.shape for tensor in inspect(file).inputs])
 
 
+def labels_of_file(file: str | os.PathLike) -> tuple[str, ...]:
+    """Return the class labels in a .tflite file; none if it has none."""
+    from exporters import inspect
+
+    return inspect(file).labels
+
+
 def shape_of_image(shapes: list[tuple[int | None, ...]]) -> tuple[int, int, int] | None:
     """Return height, width and channels if there is one input, an image of a known size."""
     if len(shapes) != 1 or len(shapes[0]) != 4:

@@ -1,5 +1,6 @@
 """``export``, ``validate`` and ``bundle``: from a saved Keras model to a folder for the device."""
 
+import argparse
 import pathlib
 
 from tfcompress.cli.command import CommandError, add_parser, require_other_file, show, work
@@ -10,6 +11,7 @@ from tfcompress.cli.model_argument import (
     custom_objects,
     image_shape,
     image_shape_of_file,
+    labels_of_file,
     load_model,
     require_model_file,
 )
@@ -65,6 +67,11 @@ def add_to(commands) -> None:
     )
     add("--input-dtype", choices=_DTYPES, default="int8", help="of integer files (default: int8)")
     add("--output-dtype", choices=_DTYPES, default="int8", help="likewise")
+    add(
+        "--interface",
+        choices=("mediapipe",),
+        help="write the file as MediaPipe's image tasks take it; needs --normalization",
+    )
     add("--target", help="also check whether this device runs the file")
     add(
         "--no-repair",
@@ -102,7 +109,12 @@ def add_to(commands) -> None:
 
 
 def _numbers(text: str) -> list[float]:
-    return [float(part) for part in text.split(",")]
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"takes a number, or one for each channel with commas. Received: {text}"
+        ) from None
 
 
 def run_export(arguments) -> None:
@@ -122,8 +134,11 @@ def run_export(arguments) -> None:
         from exporters import export_tflite
 
         shape = image_shape(model)
-        data = load_data(arguments.data, shape, arguments.examples)
-        validation = load_data(arguments.validation_data, shape, flag="--validation-data")
+        names = labels or ()
+        data = load_data(arguments.data, shape, arguments.examples, class_names=names)
+        validation = load_data(
+            arguments.validation_data, shape, class_names=names, flag="--validation-data"
+        )
         result = export_tflite(
             model,
             arguments.out,
@@ -134,6 +149,7 @@ def run_export(arguments) -> None:
             output_dtype=arguments.output_dtype,
             labels=labels,
             normalization=arguments.normalization,
+            interface=arguments.interface,
             target=arguments.target,
             repair=not arguments.no_repair,
             progress=not arguments.json,
@@ -175,24 +191,31 @@ def run_validate(arguments) -> None:
         if not is_file:
             against = load_model(against, own)
             shape = shape or image_shape(against)
-        agreement = validate(arguments.file, against, load_data(arguments.data, shape))
+        names = labels_of_file(arguments.file)
+        data = load_data(arguments.data, shape, class_names=names)
+        agreement = validate(arguments.file, against, data)
     show(agreement, arguments.json)
 
 
 def run_bundle(arguments) -> None:
     """Run ``tfcompress bundle``."""
     from exporters import write_bundle
+    from exporters.metadata import label_names
 
     with work(arguments.json):
         check_data(arguments.data)
-        data = load_data(arguments.data, image_shape_of_file(arguments.file))
+        labels = None if arguments.labels is None else label_names(arguments.labels)
+        names = labels or labels_of_file(arguments.file)
+        shape = image_shape_of_file(arguments.file)
+        data = load_data(arguments.data, shape, class_names=names)
         folder = write_bundle(
             arguments.file,
             arguments.out,
             examples=data,
-            labels=arguments.labels,
+            labels=labels,
             target=arguments.target,
         )
         manifest = (folder / "manifest.json").read_text(encoding="utf-8")
         names = sorted(path.name for path in folder.iterdir())
-    print(manifest if arguments.json else f"{folder}: {', '.join(names)}")
+    text = f"{folder}: {', '.join(names)}\n{folder / 'README.md'} says how to go on"
+    print(manifest if arguments.json else text)

@@ -7,12 +7,13 @@ import tempfile
 
 from tfcompress.cli.command import add_parser, prepare_folder, work
 from tfcompress.cli.data_argument import HELP as DATA_HELP
-from tfcompress.cli.data_argument import check_arguments, load_data
+from tfcompress.cli.data_argument import check_arguments, class_folders, load_data
 from tfcompress.cli.model_argument import (
     add_import_option,
     custom_objects,
     image_shape,
     image_shape_of_file,
+    labels_of_file,
     load_model,
 )
 from tfcompress.native_output import diverted_native_output
@@ -79,7 +80,8 @@ def run(arguments) -> None:
             own = custom_objects(arguments.modules, [arguments.data])
             model = load_model(arguments.model, own) if arguments.model else None
             shape = image_shape_of_file(arguments.file) or (model and image_shape(model))
-            data = load_data(arguments.data, shape, arguments.examples)
+            names = labels_of_file(arguments.file)
+            data = load_data(arguments.data, shape, arguments.examples, class_names=names)
             named = [arguments.model, arguments.data, *(arguments.history or ())]
             findings = examine(
                 arguments.file,
@@ -94,6 +96,7 @@ def run(arguments) -> None:
                 profile=arguments.profile,
                 sources=[name for name in named if name and pathlib.Path(name).is_file()],
                 command=arguments.command_line,
+                class_names=names or class_folders(arguments.data) or None,
             )
             page = write_report(findings, out)
     if arguments.json:

@@ -2,8 +2,9 @@
 
 import keras
 import numpy as np
-import tensorflow as tf
+from keras import ops
 
+from tfcompress.backends import variable_scope
 from tfcompress.clustering.grouping import (
     group,
     held_values,
@@ -16,6 +17,7 @@ from tfcompress.clustering.grouping import (
 )
 from tfcompress.compat.keras_attributes import remove_untracked, set_untracked
 from tfcompress.compat.keras_saving import SaveableState
+from tfcompress.compat.keras_steps import assign_in_step, carry_state
 from tfcompress.keras_graph.acceleration import accelerate
 from tfcompress.keras_graph.kernels import Kernel, find_kernels
 from tfcompress.keras_graph.wrapper import ModelWrapper, unwrap
@@ -46,7 +48,7 @@ class ClusterConstraint(keras.constraints.Constraint):
 
     Example:
     >>> constraint = ClusterConstraint((3,), np.array([[0.0, 1.0]]), np.array([0.1, 0.8, 0.9]))
-    >>> constraint.clustered().numpy()
+    >>> ops.convert_to_numpy(constraint.clustered())
     array([0., 1., 1.], dtype=float32)
     """
 
@@ -54,7 +56,8 @@ class ClusterConstraint(keras.constraints.Constraint):
         self._shape = tuple(shape)
         centroids = np.asarray(centroids, np.float32)
         latent = group(np.asarray(values, np.float32), len(centroids))
-        members = nearest_members(tf.constant(latent), tf.constant(centroids)).numpy()
+        members = nearest_members(*map(ops.convert_to_tensor, (latent, centroids)))
+        members = ops.convert_to_numpy(members)
         self.constraint = keras.constraints.get(constraint)
         self._mobility = mobility
         self.centroids = _variable(centroids, "centroids")
@@ -65,28 +68,28 @@ class ClusterConstraint(keras.constraints.Constraint):
         """Return the weights at their shared values, moved by the update."""
         if self.constraint is not None:
             w = self.constraint(w)
-        w = tf.convert_to_tensor(w)
+        w = ops.convert_to_tensor(w)
         groups = self.centroids.shape[0]
-        centroids = tf.convert_to_tensor(self.centroids)
-        latent = tf.convert_to_tensor(self._latent)
-        members = tf.convert_to_tensor(self._members)
+        centroids = ops.convert_to_tensor(self.centroids)
+        latent = ops.convert_to_tensor(self._latent)
+        members = ops.convert_to_tensor(self._members)
         pruned = pruned_weights(latent, centroids)
-        update = group(tf.cast(w, tf.float32), groups) - values_of(members, centroids)
-        update = tf.where(pruned, 0.0, update)
+        update = group(ops.cast(w, "float32"), groups) - values_of(members, centroids)
+        update = ops.where(pruned, 0.0, update)
         held = held_values(centroids, pruned)
-        moved = centroids + tf.where(held, 0.0, means_of(update, members, centroids))
-        moved = tf.sort(moved, axis=1)
-        latent += self._mobility * update
+        moved = centroids + ops.where(held, 0.0, means_of(update, members, centroids))
+        moved = ops.sort(moved, axis=1)
+        latent = latent + self._mobility * update
         members = nearest_members(latent, moved)
-        self.centroids.assign(moved)
-        self._latent.assign(latent)
-        self._members.assign(members)
-        return tf.cast(ungroup(shared_values(latent, moved, members), self._shape), w.dtype)
+        changes = zip(self.state.values(), (moved, latent, members), strict=True)
+        for variable, value in changes:
+            assign_in_step(variable, value)
+        return ops.cast(ungroup(shared_values(latent, moved, members), self._shape), w.dtype)
 
     def clustered(self):
         """Return the weights at their present values: a float32 tensor of the kernel's shape."""
         latent, centroids, members = (
-            tf.convert_to_tensor(v) for v in (self._latent, self.centroids, self._members)
+            ops.convert_to_tensor(v) for v in (self._latent, self.centroids, self._members)
         )
         return ungroup(shared_values(latent, centroids, members), self._shape)
 
@@ -99,8 +102,8 @@ class ClusterConstraint(keras.constraints.Constraint):
         """Return the constructor arguments."""
         return {
             "shape": list(self._shape),
-            "centroids": keras.ops.convert_to_numpy(self.centroids).tolist(),
-            "values": ungroup(tf.convert_to_tensor(self._latent), self._shape).numpy().tolist(),
+            "centroids": ops.convert_to_numpy(self.centroids).tolist(),
+            "values": ops.convert_to_numpy(ungroup(self._latent.value, self._shape)).tolist(),
             "constraint": keras.constraints.serialize(self.constraint) if self.constraint else None,
             "mobility": self._mobility,
         }
@@ -109,7 +112,7 @@ class ClusterConstraint(keras.constraints.Constraint):
 def _variable(value, name):
     """Return a variable for part of a constraint's state."""
     return keras.Variable(
-        lambda shape, dtype: keras.ops.convert_to_tensor(value, dtype),
+        lambda shape, dtype: ops.convert_to_tensor(value, dtype),
         shape=value.shape,
         dtype=str(value.dtype),
         trainable=False,
@@ -133,7 +136,7 @@ class SavedClusters(SaveableState):
     def save_own_variables(self, store):
         """Write the state; called by Keras."""
         for name, variable in self._constraint.state.items():
-            store[name] = keras.ops.convert_to_numpy(variable)
+            store[name] = ops.convert_to_numpy(variable)
 
     def load_own_variables(self, store):
         """Read the state; called by Keras."""
@@ -162,10 +165,11 @@ def constrain(
 
     ``centroids`` holds a float array (groups, clusters), ascending in each group, per kernel.
     """
-    with unwrap(model).distribute_strategy.scope():
+    carry_state(unwrap(model))
+    with variable_scope(unwrap(model)):
         for kernel, start in zip(kernels, centroids, strict=True):
             variable = kernel.variable
-            values = keras.ops.convert_to_numpy(variable)
+            values = ops.convert_to_numpy(variable)
             constraint = ClusterConstraint(
                 variable.shape, start, values, variable.constraint, mobility
             )

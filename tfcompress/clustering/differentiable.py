@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import keras
 import numpy as np
-import tensorflow as tf
+from keras import ops
 
 from tfcompress.clustering.constraint import constrain
 from tfcompress.clustering.grouping import group, nearest_members, shared_values, ungroup
@@ -72,7 +72,7 @@ class DifferentiableClusters(ModelWrapper):
         with without_autocast():  # the stored float32 weights, also under mixed precision
             values = self._mixed() if training else self._nearest()
             swaps = [
-                (kernel.variable, tf.cast(tensor, kernel.variable.dtype))
+                (kernel.variable, ops.cast(tensor, kernel.variable.dtype))
                 for kernel, tensor in zip(self._kernels, values, strict=True)
             ]
         masks = {} if mask is None else {"mask": mask}
@@ -82,7 +82,7 @@ class DifferentiableClusters(ModelWrapper):
     def _grouped(self):
         """Yield each kernel, its weights in groups, and its values."""
         for kernel, centroids in zip(self._kernels, self._centroids, strict=True):
-            weights = tf.cast(tf.convert_to_tensor(kernel.variable.value), tf.float32)
+            weights = ops.cast(ops.convert_to_tensor(kernel.variable), "float32")
             yield kernel, group(weights, centroids.shape[0]), centroids
 
     def _mixed(self):
@@ -91,11 +91,11 @@ class DifferentiableClusters(ModelWrapper):
         for kernel, weights, centroids in self._grouped():
             mixed, moved = soft_clusters(
                 weights,
-                tf.convert_to_tensor(centroids),
+                ops.convert_to_tensor(centroids),
                 self.method.temperature,
                 self.method.iterations,
             )
-            centroids.assign(tf.stop_gradient(moved))
+            centroids.assign(ops.stop_gradient(moved))
             tensors.append(ungroup(mixed, tuple(kernel.variable.shape)))
         return tensors
 
@@ -103,7 +103,7 @@ class DifferentiableClusters(ModelWrapper):
         """Return the kernels at their nearest values."""
         tensors = []
         for kernel, weights, centroids in self._grouped():
-            values = tf.sort(tf.convert_to_tensor(centroids), axis=1)
+            values = ops.sort(ops.convert_to_tensor(centroids), axis=1)
             shared = shared_values(weights, values, nearest_members(weights, values))
             tensors.append(ungroup(shared, tuple(kernel.variable.shape)))
         return tensors
@@ -117,7 +117,7 @@ class DifferentiableClusters(ModelWrapper):
         Returns:
             The model that was given to ``cluster_weights``; compile it again.
         """
-        centroids = [tf.sort(tf.convert_to_tensor(c), axis=1).numpy() for c in self._centroids]
+        centroids = [np.sort(ops.convert_to_numpy(c), axis=1) for c in self._centroids]
         constrain(self.model, self._kernels, centroids)
         return self.model
 

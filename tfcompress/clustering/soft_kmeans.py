@@ -2,7 +2,7 @@
 
 import dataclasses
 
-import tensorflow as tf
+from keras import ops
 
 from tfcompress.clustering.grouping import held_values, pruned_weights
 
@@ -48,8 +48,8 @@ def soft_clusters(weights, centroids, temperature: float, iterations: int):
 
     Example:
     >>> mixed, values = soft_clusters(
-    ...     tf.constant([[0.9, 1.1, 4.9, 5.1]]), tf.constant([[1.5, 4.0]]), 0.1, 3)
-    >>> values.numpy().round(3)
+    ...     ops.array([[0.9, 1.1, 4.9, 5.1]]), ops.array([[1.5, 4.0]]), 0.1, 3)
+    >>> ops.convert_to_numpy(values).round(3)
     array([[1., 5.]], dtype=float32)
 
     Source: Cho et al., "DKM: differentiable k-means clustering layer for neural network
@@ -57,26 +57,26 @@ def soft_clusters(weights, centroids, temperature: float, iterations: int):
     """
     pruned = pruned_weights(weights, centroids)
     held = held_values(centroids, pruned)
-    kept = tf.cast(~pruned, weights.dtype)
-    softness = temperature * tf.stop_gradient(_deviation(weights, kept))
+    kept = ops.cast(~pruned, weights.dtype)
+    softness = temperature * ops.stop_gradient(_deviation(weights, kept))
 
     def attention(values):
-        distances = tf.abs(weights[:, :, None] - values[:, None, :])
-        shares = tf.nn.softmax(-distances / softness[:, None], axis=-1)
+        distances = ops.abs(weights[:, :, None] - values[:, None, :])
+        shares = ops.softmax(-distances / softness[:, None], axis=-1)
         return shares * kept[:, :, None]
 
     for _ in range(iterations):
         shares = attention(centroids)
-        sums = tf.reduce_sum(shares, axis=1)
-        means = tf.einsum("gnk,gn->gk", shares, weights) / tf.maximum(sums, _EPSILON)
+        sums = ops.sum(shares, axis=1)
+        means = ops.einsum("gnk,gn->gk", shares, weights) / ops.maximum(sums, _EPSILON)
         # A value without attention does not move.
-        centroids = tf.where(held | (sums < _EPSILON), centroids, means)
-    return tf.einsum("gnk,gk->gn", attention(centroids), centroids), centroids
+        centroids = ops.where(held | (sums < _EPSILON), centroids, means)
+    return ops.einsum("gnk,gk->gn", attention(centroids), centroids), centroids
 
 
 def _deviation(weights, kept):
     """Return the standard deviation of each group's nonzero weights: (groups, 1)."""
-    count = tf.maximum(tf.reduce_sum(kept, axis=1, keepdims=True), 1.0)
-    mean = tf.reduce_sum(weights, axis=1, keepdims=True) / count
-    square = tf.reduce_sum(kept * tf.square(weights - mean), axis=1, keepdims=True) / count
-    return tf.maximum(tf.sqrt(square), _EPSILON)
+    count = ops.maximum(ops.sum(kept, axis=1, keepdims=True), 1.0)
+    mean = ops.sum(weights, axis=1, keepdims=True) / count
+    square = ops.sum(kept * ops.square(weights - mean), axis=1, keepdims=True) / count
+    return ops.maximum(ops.sqrt(square), _EPSILON)

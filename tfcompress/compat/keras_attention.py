@@ -11,9 +11,8 @@ from tfcompress.compat.keras_attributes import replaced_attributes
 def attention_step(layer: keras.Layer) -> Callable:
     """Return what MultiHeadAttention or GroupQueryAttention does between its projections.
 
-    Returns:
-        A function of (query, key, value, attention_mask, training) that returns the outputs and the
-        scores. MultiHeadAttention's also takes ``return_attention_scores``.
+    A function of (query, key, value, attention_mask, training) that returns the outputs and the
+    scores. MultiHeadAttention's also takes ``return_attention_scores``.
     """
     return layer._compute_attention
 

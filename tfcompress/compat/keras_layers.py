@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 from keras.src.utils.naming import to_snake_case
@@ -13,25 +14,12 @@ from tfcompress.compat.keras_attributes import replaced_attributes
 def all_layers(
     layer: keras.Layer, include_self: bool = True, recursive: bool = True
 ) -> Iterator[keras.Layer]:
-    """Yield the layers inside a layer or model, those of attributes and containers included.
-
-    Args:
-        layer: where to look.
-        include_self: whether the layer itself comes first.
-        recursive: whether the layers inside those are yielded too.
-    """
+    """Yield the layers inside a layer or model, those of attributes and containers included."""
     yield from layer._flatten_layers(include_self=include_self, recursive=recursive)
 
 
 def stored_kernel(layer: keras.Layer) -> keras.Variable | None:
-    """Return the variable of a kernel; ``layer.kernel`` is a sum where LoRA is on.
-
-    Args:
-        layer: any layer.
-
-    Returns:
-        The variable, or else whatever the layer has as ``kernel``; None if it has none.
-    """
+    """Return the variable of a kernel or None; ``layer.kernel`` is a sum where LoRA is on."""
     kernel = getattr(layer, "_kernel", None)
     return getattr(layer, "kernel", None) if kernel is None else kernel
 
@@ -48,12 +36,7 @@ def own_trainable_variables(layer: keras.Layer) -> list[keras.Variable]:
 
 @contextlib.contextmanager
 def shown_as_frozen(layer: keras.Layer, frozen: bool) -> Iterator[None]:
-    """Let ``layer.trainable`` be False while a ``with`` block runs, its variables left alone.
-
-    Args:
-        layer: the layer.
-        frozen: with False nothing changes.
-    """
+    """Let ``layer.trainable`` be False in a ``with`` block, its variables left alone."""
     with replaced_attributes(layer, _trainable=layer._trainable and not frozen):
         yield
 
@@ -69,16 +52,11 @@ def automatic_name(name: str) -> str:
 
 
 def application_layer(module: str, name: str) -> type[keras.Layer]:
-    """Return the class of a layer that only models of ``keras.applications`` use.
-
-    Args:
-        module: the module of the application, such as "convnext".
-        name: the class, such as "LayerScale".
-    """
+    """Return the class of a layer that only models of an application, such as "convnext", use."""
     return getattr(importlib.import_module(f"keras.src.applications.{module}"), name)
 
 
-def declared_output_shape(layer: keras.layers.Lambda):
+def declared_output_shape(layer: keras.layers.Lambda) -> Any:
     """Return the ``output_shape`` that a Lambda layer was made with."""
     return layer._output_shape
 
@@ -88,7 +66,7 @@ def build_shapes(layer: keras.Layer) -> dict:
     return getattr(layer, "_build_shapes_dict", None) or {}
 
 
-def split_into_groups(layer: keras.layers.GroupNormalization, inputs):
+def split_into_groups(layer: keras.layers.GroupNormalization, inputs: Any) -> Any:
     """Reshape the inputs of a GroupNormalization: its channels' axis becomes groups and channels.
 
     Returns:

@@ -1,6 +1,7 @@
 """The inside of Keras's recurrent layers."""
 
 from contextlib import AbstractContextManager
+from typing import Any
 
 import keras
 from keras.src.layers.rnn.conv_lstm import ConvLSTMCell
@@ -35,9 +36,9 @@ def through_the_layers(layer: keras.layers.Bidirectional) -> AbstractContextMana
     return replaced_attributes(layer, **{n: _never for n in attempts if hasattr(layer, n)})
 
 
-def _nothing(*_):
+def _nothing(*_: Any) -> None:
     pass
 
 
-def _never(*_):
+def _never(*_: Any) -> bool:
     return False

@@ -11,6 +11,6 @@ class SaveableState(KerasSaveable):
     it reads the same file.
     """
 
-    def _obj_type(self):
+    def _obj_type(self) -> str:
         # Tells Keras which attributes not to walk; a loss is the plainest kind that it knows.
         return "Loss"

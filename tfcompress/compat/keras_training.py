@@ -1,14 +1,11 @@
 """The inside of ``fit``: trainers, optimizers, metrics, variables."""
 
 import types
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import keras
 from keras.src.backend import AutocastScope
 from keras.src.trainers.compile_utils import CompileMetrics
-
-from tfcompress.compat.keras_attributes import remove_untracked, set_untracked
 
 
 def without_autocast() -> AbstractContextManager:
@@ -47,44 +44,6 @@ def compute_metrics(metrics: list, y_true, y_pred, output_names=None) -> dict:
     compiled.build(y_true, y_pred)
     compiled.update_state(y_true, y_pred)
     return compiled.result()
-
-
-def innermost_optimizer(optimizer: keras.Optimizer) -> keras.Optimizer:
-    """Return the optimizer that updates the weights, inside any that scale the loss."""
-    while hasattr(optimizer, "inner_optimizer"):
-        optimizer = optimizer.inner_optimizer
-    return optimizer
-
-
-def batches_seen(optimizer: keras.Optimizer) -> int:
-    """Return the number of batches that an optimizer has seen.
-
-    ``optimizer.iterations`` counts sums of ``gradient_accumulation_steps`` batches.
-    """
-    return int(keras.ops.convert_to_numpy(innermost_optimizer(optimizer)._iterations))
-
-
-def watch_updates(optimizer: keras.Optimizer, watch: Callable) -> None:
-    """Let a function see each gradient that an optimizer applies, until ``unwatch_updates``.
-
-    It takes effect when the training step is traced.
-
-    Args:
-        optimizer: one that updates weights; see ``innermost_optimizer``.
-        watch: takes (gradient, variable), before the update.
-    """
-    update_step = optimizer.update_step
-
-    def watched(gradient, variable, learning_rate):
-        watch(gradient, variable)
-        return update_step(gradient, variable, learning_rate)
-
-    set_untracked(optimizer, "update_step", watched)
-
-
-def unwatch_updates(optimizer: keras.Optimizer) -> None:
-    """Leave an optimizer as it was; steps traced before are still watched."""
-    remove_untracked(optimizer, "update_step")
 
 
 def variable_key(optimizer: keras.Optimizer, variable):

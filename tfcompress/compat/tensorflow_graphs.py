@@ -3,6 +3,7 @@
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import tensorflow as tf
 
@@ -11,14 +12,11 @@ _HOOKS = "_tfcompress_hooks"
 
 @contextlib.contextmanager
 def made_by(graph: tf.Graph, hook: Callable) -> Iterator[None]:
-    """Let a function make the operations that this thread adds to a graph.
+    """Let a hook make the operations that this thread adds to a graph that is being traced.
 
-    A distribution strategy traces its replicas in one graph, in threads that take turns.
-
-    Args:
-        graph: a graph that is being traced.
-        hook: takes (make, kind, inputs, ...) and returns the operation; ``make(kind, inputs, ...)``
-            is what the graph does by itself.
+    It takes (make, kind, inputs, ...) and returns the operation; ``make(kind, inputs, ...)`` is
+    what the graph does by itself. A distribution strategy traces its replicas in one graph, in
+    threads that take turns.
     """
     hooks = getattr(graph, _HOOKS, None)
     if hooks is None:
@@ -26,7 +24,7 @@ def made_by(graph: tf.Graph, hook: Callable) -> Iterator[None]:
         setattr(graph, _HOOKS, hooks)
         make = graph._create_op_internal
 
-        def dispatch(kind, inputs, *args, **kwargs):
+        def dispatch(kind: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
             own = hooks.get(threading.get_ident())
             if own is None:
                 return make(kind, inputs, *args, **kwargs)
@@ -49,20 +47,15 @@ def made_by(graph: tf.Graph, hook: Callable) -> Iterator[None]:
 
 
 def called_graph(operation: tf.Operation, attribute: str) -> tf.Graph | None:
-    """Return the graph of a function that an operation calls.
+    """Return the graph of the function that an operation's attribute, such as "body", names.
 
-    Args:
-        operation: an operation of a traced graph.
-        attribute: the operation's attribute that names the function, such as "body".
-
-    Returns:
-        The graph; None if the function is known by its definition alone.
+    None if the function is known by its definition alone.
     """
     called = operation.graph._get_function(operation.get_attr(attribute).name)
     return getattr(called, "graph", None)
 
 
-def freeze_variables(function):
+def freeze_variables(function: Any) -> Any:
     """Return a concrete function with its variables as constants and called functions inlined."""
     from tensorflow.python.framework.convert_to_constants import (
         convert_variables_to_constants_v2,

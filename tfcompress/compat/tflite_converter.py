@@ -1,26 +1,18 @@
 """TensorFlow Lite's converter, for a graph that is frozen already."""
 
 import types
+from typing import Any
 
 import tensorflow as tf
 from tensorflow.lite.python.lite import TFLiteConverterBaseV2
 
 
-def convert_frozen_graph(definition, inputs: list[str], outputs: list[str]) -> bytes:
+def convert_frozen_graph(definition: Any, inputs: list[str], outputs: list[str]) -> bytes:
     """Convert a graph without variables to a float .tflite file without signatures.
 
-    The public constructors take functions or files, and freeze once more what is frozen.
-
-    Args:
-        definition: a ``GraphDef``.
-        inputs: the names of its placeholders.
-        outputs: the names of the tensors that it returns.
-
-    Returns:
-        The flatbuffer, inputs and outputs in the given order.
-
-    Raises:
-        Exception: of the converter's choice: it does not take the graph.
+    ``inputs`` are names of placeholders, ``outputs`` of tensors; the file has them in that order.
+    The public constructors take functions or files, and freeze once more what is frozen. Raises
+    whatever the converter does where it does not take the graph.
     """
     with tf.Graph().as_default() as graph:
         tf.compat.v1.import_graph_def(definition, name="")

@@ -13,24 +13,28 @@ import re
 import shutil
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import keras
 import numpy as np
-import tensorflow as tf
 from rich.progress import Progress
 
 from tfcompress.atomic_files import write_atomically
+from tfcompress.backends import compiled
+from tfcompress.compat.keras_graphs import output_spec
 from tfcompress.distillation.examples import (
-    as_batches,
-    as_structure,
+    input_batches,
     input_hashes,
     is_dataset,
+    taught_batches,
 )
-from tfcompress.distillation.signals import Signals
+from tfcompress.distillation.signals import Signals, symbolic
 from tfcompress.distillation.teachers import Teacher, as_teacher
 from tfcompress.hashing import hash_arrays, hash_examples
 from tfcompress.interruption import raise_pending_interruption, reliable_interruption
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 _MANIFEST = "manifest.json"
 _HASHES = "examples.npy"
@@ -40,14 +44,6 @@ _SECONDS_BETWEEN_SAVES = 2.0
 
 class StaleCacheError(ValueError):
     """The cache belongs to another teacher, or to other examples."""
-
-
-class Taught(NamedTuple):
-    """The x of an attached dataset: the student's inputs with the teacher's flattened signals."""
-
-    inputs: Any
-    outputs: tuple
-    layers: dict
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,7 +174,7 @@ class TeacherCache(Teacher):
         batch_size: int = 32,
         shuffle: bool | int = True,
         seed: int | None = None,
-    ) -> tf.data.Dataset:
+    ) -> "tf.data.Dataset | keras.utils.PyDataset":
         """Make the dataset for ``fit``: each example with the teacher's outputs for it.
 
         The examples are first compared with those that were cached.
@@ -193,15 +189,15 @@ class TeacherCache(Teacher):
             seed: seed of the order.
 
         Returns:
-            A ``tf.data.Dataset`` of batches whose x is ``Taught``.
+            Batches whose x is ``Taught``: a ``tf.data.Dataset`` on TensorFlow, a ``PyDataset`` on
+            other backends.
 
         Raises:
             StaleCacheError: the examples are not those of the cache, or in another order.
             ValueError: ``y`` or ``sample_weight`` is given with a dataset, which has its own.
         """
-        batches = as_batches(x, batch_size)
         known = np.load(self.path / _HASHES, mmap_mode="r")
-        _check_hashes(known, np.concatenate(list(input_hashes(batches))))
+        _check_hashes(known, input_hashes(x, batch_size))
         buffer = self.manifest.examples if shuffle is True else int(shuffle)
         if is_dataset(x):
             if y is not None or sample_weight is not None:
@@ -209,14 +205,19 @@ class TeacherCache(Teacher):
                     "`y` and `sample_weight` belong to arrays; a dataset brings its own. Received: "
                     f"x={x!r} with y of type {type(y).__name__}"
                 )
-            return self._from_dataset(batches, batch_size, buffer, seed)
-        if y is None and sample_weight is not None:
+            arrays = x
+        elif y is None and sample_weight is not None:
             raise ValueError(
                 "`sample_weight` needs labels: pass `y` too. Received: y=None, sample_weight of "
                 f"type {type(sample_weight).__name__}"
             )
-        arrays = tuple(as_structure(part) for part in (x, y, sample_weight) if part is not None)
-        return self._from_arrays(arrays, batch_size, buffer, seed)
+        else:
+            # tf.data would stack a list.
+            parts = [part for part in (x, y, sample_weight) if part is not None]
+            arrays = tuple(tuple(part) if isinstance(part, list) else part for part in parts)
+        return taught_batches(
+            arrays, self._rows, self._with_layers, batch_size=batch_size, buffer=buffer, seed=seed
+        )
 
     def signals(self, inputs: Any, layers: Sequence[str]) -> NoReturn:
         """Raise ValueError: without the index of an example its outputs are unknown."""
@@ -226,9 +227,13 @@ class TeacherCache(Teacher):
         )
 
     def symbolic_signals(self, inputs: Any, layers: Sequence[str]) -> Signals:
-        """Return the specifications of the rows."""
+        """Return zeros like the rows."""
+        count = keras.ops.shape(keras.tree.flatten(inputs)[0])[0]
         outputs, layers = self._with_layers(
-            [tf.TensorSpec([None, *shape], self.manifest.dtype) for shape in self.manifest.shapes]
+            [
+                keras.ops.zeros((count, *shape), self.manifest.dtype)
+                for shape in self.manifest.shapes
+            ]
         )
         return Signals(outputs, layers, self.manifest.outputs)
 
@@ -246,49 +251,10 @@ class TeacherCache(Teacher):
         """Return the cached teacher's."""
         return self.manifest.teacher
 
-    def _from_arrays(self, arrays, batch_size, buffer, seed):
-        """Return the dataset of arrays."""
-        tensors = keras.tree.map_structure(tf.convert_to_tensor, arrays)
-
-        def gather(index):
-            x, *rest = keras.tree.map_structure(lambda tensor: tf.gather(tensor, index), tensors)
-            return (Taught(x, *self._look_up(index)), *rest)
-
-        indices = tf.data.Dataset.range(self.manifest.examples)
-        return _batched(indices, gather, batch_size, buffer, seed)
-
-    def _from_dataset(self, batches, batch_size, buffer, seed):
-        """Return the dataset of a dataset."""
-
-        def with_rows(index, batch):
-            x, *rest = batch
-            return (Taught(x, *self._look_up(index)), *rest)
-
-        return _batched(batches.unbatch().enumerate(), with_rows, batch_size, buffer, seed)
-
-    def _look_up(self, index):
-        """Return the outputs and layers of examples."""
-        rows = tf.numpy_function(
-            lambda wanted: [array[wanted] for array in self._rows],
-            [index],
-            [tf.as_dtype(self.manifest.dtype)] * len(self._rows),
-        )
-        for row, shape in zip(rows, self.manifest.shapes, strict=True):
-            row.set_shape([None, *shape])
-        return self._with_layers(rows)
-
     def _with_layers(self, rows):
         """Split rows into outputs and layers by name."""
         count = len(rows) - len(self.manifest.layers)
         return tuple(rows[:count]), dict(zip(self.manifest.layers, rows[count:], strict=True))
-
-
-def _batched(examples, finish, batch_size, buffer, seed):
-    """Return shuffled batches of a dataset of examples."""
-    if buffer:
-        examples = examples.shuffle(buffer, seed=seed)
-    batches = examples.batch(batch_size).map(finish, tf.data.AUTOTUNE)
-    return batches.prefetch(tf.data.AUTOTUNE)
 
 
 def _check_hashes(known: np.ndarray, found: np.ndarray) -> None:
@@ -360,27 +326,30 @@ def cache_teacher(
     folder = pathlib.Path(path)
     source = as_teacher(teacher)
     source.check_layers(list(layers))
-    batches = as_batches(data, batch_size)
-    parts = list(input_hashes(batches))
-    if not parts:
-        raise ValueError(f"`data` has no examples. Received: {batches}")
-    hashes = np.concatenate(parts)
+    hashes = input_hashes(data, batch_size)
+    if not len(hashes):
+        raise ValueError(f"`data` has no examples. Received: {data!r}")
     fingerprint = source.fingerprint() if teacher_version is None else hash_arrays(teacher_version)
-    wanted = _new_manifest(source, batches, list(layers), dtype, fingerprint, len(hashes))
+    wanted = _new_manifest(source, data, list(layers), dtype, fingerprint, len(hashes))
     if overwrite and read_manifest(folder) is not None:
         shutil.rmtree(folder)
     manifest = _open(folder, wanted, hashes)
     if not manifest.complete:
-        _fill(folder, manifest, source, batches, hashes, progress)
+        _fill(folder, manifest, source, input_batches(data, batch_size), hashes, progress)
     return TeacherCache(folder)
 
 
-def _new_manifest(source: Teacher, batches, layers, dtype, fingerprint, examples):
+def _new_manifest(source: Teacher, data, layers, dtype, fingerprint, examples):
     """Return the manifest of a new cache, from a dry run of the teacher."""
     names: list[str | None] = []
-    function = _flat_signals(source, layers, names)
-    specification = batches.element_spec[0]
-    shapes = [list(t.shape[1:]) for t in function.get_concrete_function(specification).outputs]
+    specs = getattr(data, "element_spec", None)  # of a tf.data.Dataset
+    if specs is None:
+        specs = next(input_batches(data, 1))
+    elif isinstance(specs, tuple):
+        specs = specs[0]
+    symbols = keras.tree.map_structure(symbolic, specs)
+    rows = output_spec(_flat_signals(source, layers, names), symbols)
+    shapes = [list(row.shape[1:]) for row in rows]
     if any(None in shape for shape in shapes):
         raise ValueError(
             f"Teacher {source.name!r} cannot be cached: its outputs must have a known size that is "
@@ -407,7 +376,7 @@ def _flat_signals(source, layers, names=None):
             names[:] = signals.names
         return [*keras.tree.flatten(signals.outputs), *(signals.layers[name] for name in layers)]
 
-    return tf.function(run, reduce_retracing=True, autograph=False)
+    return run
 
 
 def _open(folder, wanted, hashes):
@@ -440,16 +409,19 @@ def _open(folder, wanted, hashes):
 def _fill(folder, manifest, source, batches, hashes, progress):
     """Run the teacher on the remaining examples, and save regularly."""
     rows = _open_rows(folder, manifest, "r+")
-    function = _flat_signals(source, manifest.layers)
+    function = compiled(_flat_signals(source, manifest.layers))
     saved = time.monotonic()
     done = manifest.done
-    batch_size = len(keras.tree.flatten(next(iter(batches.take(1))))[0])
+    start = 0  # of the present batch
     with Progress(disable=not progress, transient=True) as bar:
         task = bar.add_task(f"Teacher {source.name}", total=manifest.examples, completed=done)
-        for batch in batches.unbatch().skip(done).batch(batch_size):
-            x = batch[0]
-            found = hash_examples(keras.tree.map_structure(np.asarray, x))
-            stop = done + len(found)
+        for batch in batches:
+            stop = start + len(keras.tree.flatten(batch)[0])
+            skipped, start = max(done - start, 0), stop
+            if stop <= done:
+                continue
+            x = keras.tree.map_structure(lambda array, first=skipped: array[first:], batch)
+            found = hash_examples(x)
             _check_repeatable(hashes[done:stop], found, done)
             for array, values in zip(rows, function(x), strict=True):
                 array[done:stop] = _storable(values, array.dtype, source.name, done)
@@ -477,7 +449,7 @@ def _check_repeatable(expected, found, start):
 
 def _storable(values, dtype, name, start):
     """Return values in the dtype of the cache, checked to be finite."""
-    values = np.asarray(values)
+    values = keras.ops.convert_to_numpy(values)
     with np.errstate(over="ignore"):  # an overflow is reported below, with the example
         stored = values.astype(dtype)
     for array, problem in ((values, "NaN or infinite values"), (stored, f"values beyond {dtype}")):

@@ -4,9 +4,8 @@ import dataclasses
 from collections.abc import Sequence
 
 import keras
-import tensorflow as tf
 
-from tfcompress.compat.keras_graphs import keras_mask
+from tfcompress.compat.keras_graphs import keras_mask, output_spec
 from tfcompress.distillation.arithmetic import weighted_mean
 from tfcompress.distillation.losses import FeatureLoss, OutputLoss
 from tfcompress.distillation.signals import (
@@ -15,6 +14,7 @@ from tfcompress.distillation.signals import (
     given_names,
     match_outputs,
     resolve_from_logits,
+    symbolic,
 )
 from tfcompress.distillation.teachers import Teacher
 from tfcompress.keras_graph.wrapper import unwrap
@@ -70,32 +70,33 @@ class FeatureComparison:
 
 
 def symbolic_inputs(model: keras.Model):
-    """Return the specifications of a model's inputs; None if only a call reveals them."""
+    """Return symbolic inputs of a model; None if only a call reveals them."""
     model = unwrap(model)
     if not getattr(model, "inputs", None):
         return None
     inputs = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
-    return keras.tree.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype), inputs)
+    return keras.tree.map_structure(symbolic, inputs)
 
 
 def dry_run(
     teacher: Teacher, student: keras.Model, inputs, layers: tuple[Sequence[str], Sequence[str]]
 ) -> tuple[Signals, Signals]:
-    """Trace both models once on input specifications, without computing anything.
+    """Trace both models once on symbolic inputs, without computing anything.
 
     ``layers`` names the layers to read of the teacher and of the student. Only the static shapes
     and dtypes of the returned signals have a meaning.
     """
-    signals = []
+    names = []
 
     def run(x):
-        signals.append(teacher.symbolic_signals(x, layers[0]))
+        theirs = teacher.symbolic_signals(x, layers[0])
         with captured_outputs(student, layers[1]) as captured:
             outputs = student(x, training=False)
-        signals.append(Signals(outputs, captured, given_names(outputs, student)))
+        names[:] = theirs.names, given_names(outputs, student)
+        return (theirs.outputs, theirs.layers), (outputs, captured)
 
-    tf.function(run, autograph=False).get_concrete_function(inputs)
-    return signals[0], signals[1]
+    theirs, ours = output_spec(run, inputs)
+    return Signals(*theirs, names[0]), Signals(*ours, names[1])
 
 
 def compare_outputs(

@@ -6,10 +6,11 @@ import dataclasses
 from typing import Any, Self
 
 import keras
-import tensorflow as tf
 
+from tfcompress.backends import checked_finite, outside_step, replicas, without_gradients
+from tfcompress.compat.keras_steps import iterations_in
 from tfcompress.compat.keras_training import compiled_loss, has_compiled_loss
-from tfcompress.distillation.cache import Taught, TeacherCache
+from tfcompress.distillation.cache import TeacherCache
 from tfcompress.distillation.comparison import (
     FeatureComparison,
     OutputComparison,
@@ -18,6 +19,7 @@ from tfcompress.distillation.comparison import (
     dry_run,
     symbolic_inputs,
 )
+from tfcompress.distillation.examples import Taught
 from tfcompress.distillation.losses import FeatureLoss
 from tfcompress.distillation.schedules import (
     Schedule,
@@ -33,6 +35,7 @@ from tfcompress.distillation.signals import (
     find_layer,
     loss_of_output,
     output_names,
+    symbolic,
 )
 from tfcompress.distillation.teachers import Teacher, as_teacher, frozen_copy
 from tfcompress.distillation.terms import Trackers, as_terms, pair_from_config
@@ -41,9 +44,10 @@ from tfcompress.keras_graph.wrapper import ModelWrapper, take_model
 
 @dataclasses.dataclass
 class _Step:
-    """One training step: the teacher's signals, and the outputs of the student's layers."""
+    """One training step: the teacher's signals, the count, the outputs of the student's layers."""
 
     teacher: Signals
+    iterations: Any
     student_layers: dict = dataclasses.field(default_factory=dict)
 
 
@@ -169,20 +173,25 @@ class Distiller(ModelWrapper):
         step.student_layers = captured
         return outputs
 
-    def train_step(self, data: Any) -> dict[str, Any]:
-        """Run the teacher, then Keras's own training step with its signals."""
+    def train_step(self, *arguments: Any) -> Any:
+        """Run the teacher, then Keras's own training step with its signals.
+
+        ``arguments`` are the data; under JAX, the state of the step comes first.
+        """
+        *state, data = arguments
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         if self._teacher is None:
             raise ValueError(
                 f"Distiller {self.name!r} has no teacher: teachers are not saved. Set one before "
                 "`fit`: `distiller.set_teacher(teacher)`. Received: teacher=None"
             )
-        x, signals = self._run_teacher(x)
-        with self._training_step(signals):
+        with without_gradients():
+            x, signals = self._run_teacher(x)
+        with self._training_step(signals, iterations_in(self, state)):
             if not self._comparisons:
-                self._prepare(keras.tree.map_structure(tf.TensorSpec.from_tensor, x))
+                self._prepare(keras.tree.map_structure(symbolic, x))
             self._check_task()
-            return super().train_step((x, y, sample_weight))
+            return super().train_step(*state, (x, y, sample_weight))
 
     def compute_loss(
         self,
@@ -196,12 +205,12 @@ class Distiller(ModelWrapper):
         current = _STEP.get()
         if current is None:
             return super().compute_loss(x, y, y_pred, sample_weight, training)
-        step = self.optimizer.iterations
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        step = current.iterations
+        count = replicas()
         total = 0.0
         if has_compiled_loss(self):
             task = compiled_loss(self, y, y_pred, sample_weight)
-            self._trackers.update("task", task * replicas, y_pred)
+            self._trackers.update("task", task * count, y_pred)
             total += value_at(self.task_weight, step) * task
         student = Signals(y_pred, current.student_layers)
         for term in self.terms:
@@ -209,7 +218,7 @@ class Distiller(ModelWrapper):
             value = comparison.value(current.teacher, student, sample_weight, step)
             self._trackers.update(term.name, value, y_pred)
             # Keras averages its losses over the replicas by the same division.
-            total += value_at(term.weight, step) * value / replicas
+            total += value_at(term.weight, step) * value / count
         return total + sum(keras.ops.sum(loss) for loss in self.losses)
 
     def compute_metrics(
@@ -218,6 +227,11 @@ class Distiller(ModelWrapper):
         """Compute the compiled metrics; during a training step, also the mean of each term."""
         results = super().compute_metrics(x, y, y_pred, sample_weight)
         return results if _STEP.get() is None else {**results, **self._trackers.results()}
+
+    @property
+    def metrics_variables(self) -> list[keras.Variable]:
+        """The variables of the metrics and of the means of the terms, which a step changes."""
+        return [*super().metrics_variables, *self._trackers.variables]
 
     def reset_metrics(self) -> None:
         """Reset the metrics and the means of the terms."""
@@ -251,9 +265,9 @@ class Distiller(ModelWrapper):
         return distiller
 
     @contextlib.contextmanager
-    def _training_step(self, teacher: Signals):
+    def _training_step(self, teacher: Signals, iterations: Any):
         """Make the teacher's signals available to the calls of a training step."""
-        token = _STEP.set(_Step(teacher))
+        token = _STEP.set(_Step(teacher, iterations))
         try:
             yield
         finally:
@@ -279,7 +293,7 @@ class Distiller(ModelWrapper):
         signals = self._teacher.signals(x, self._feature_layers("teacher_layers"))
         message = f"Teacher {self._teacher.name!r} returned NaN or infinite values"
         outputs, layers = keras.tree.map_structure(
-            lambda tensor: tf.debugging.check_numerics(tensor, message),
+            lambda tensor: checked_finite(tensor, message),
             (signals.outputs, signals.layers),
         )
         return x, Signals(outputs, layers)
@@ -294,7 +308,7 @@ class Distiller(ModelWrapper):
         for term in self.terms:
             if isinstance(term.loss, FeatureLoss):
                 known = self.projections.get(term.name)
-                with tf.init_scope():
+                with outside_step():
                     comparison = compare_features(term.loss, teacher, student, known)
                 if comparison.projection is not None:
                     self.projections[term.name] = comparison.projection

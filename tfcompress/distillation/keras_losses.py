@@ -3,8 +3,9 @@
 import re
 
 import keras
-import tensorflow as tf
 
+from tfcompress.backends import replicas
+from tfcompress.compat.keras_graphs import output_spec
 from tfcompress.distillation.losses import DistillationLoss, FeatureLoss, OutputLoss
 
 
@@ -72,8 +73,10 @@ class KerasFeatureLoss(FeatureLoss):
 
     def check(self, teacher_shapes, student_shapes):
         """Let Keras's own function broadcast, or reject, the shapes."""
-        tf.function(lambda *pair: self.values([pair[0]], [pair[1]])).get_concrete_function(
-            tf.TensorSpec(teacher_shapes[0]), tf.TensorSpec(student_shapes[0])
+        output_spec(
+            lambda teacher, student: self.values([teacher], [student]),
+            keras.KerasTensor(teacher_shapes[0]),
+            keras.KerasTensor(student_shapes[0]),
         )
 
     def values(self, teacher, student):
@@ -87,13 +90,13 @@ def _per_example(loss, teacher, student):
     The mean of these values is the loss of the batch if that is a mean over examples, as for
     Keras's own classes.
     """
-    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    count = replicas()
 
     def one(pair):
         # Keras's losses divide by the number of replicas, which the distiller does for all.
-        return replicas * loss.compute_loss(pair[0][None], pair[1][None])
+        return count * loss.compute_loss(pair[0][None], pair[1][None])
 
-    return tf.vectorized_map(one, (teacher, student))
+    return keras.ops.vectorized_map(one, (teacher, student))
 
 
 def _as_documented(loss):

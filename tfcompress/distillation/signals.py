@@ -38,6 +38,12 @@ class Signals:
             object.__setattr__(self, "names", given_names(self.outputs))
 
 
+def symbolic(tensor, examples: int | None = None) -> keras.KerasTensor:
+    """Return a symbolic tensor like a tensor, for a number of examples; any by default."""
+    dtype = keras.backend.standardize_dtype(tensor.dtype)
+    return keras.KerasTensor((examples, *tensor.shape[1:]), dtype)
+
+
 def find_layer(model: keras.Model, name: str) -> keras.Layer:
     """Return the one layer of a model with this name or path; wrappers are looked through."""
     found = select_layers(model, [name])

@@ -10,8 +10,9 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
+from tfcompress.backends import require_tensorflow, same_rows
+from tfcompress.compat.keras_graphs import output_spec
 from tfcompress.compat.keras_layers import all_layers
 from tfcompress.compat.tf_keras_models import is_tf_keras_model
 from tfcompress.distillation.schedules import checked_schedule
@@ -22,6 +23,7 @@ from tfcompress.distillation.signals import (
     find_layer,
     given_names,
     match_outputs,
+    symbolic,
 )
 from tfcompress.hashing import hash_arrays, hash_files
 from tfcompress.keras_graph.acceleration import accelerated_inference
@@ -122,29 +124,22 @@ class CallableTeacher(Teacher):
 
     def signals(self, inputs, layers):
         """Call the function; check the number of rows at run time."""
-        outputs = self._called(inputs)
-        examples = tf.shape(keras.tree.flatten(inputs)[0])[0]
+        batch = keras.tree.flatten(inputs)[0]
         message = f"{self._expected_rows} Received: another number of rows"
-        same = [
-            tf.debugging.assert_equal(tf.shape(tensor)[0], examples, message)
-            for tensor in keras.tree.flatten(outputs)
-        ]
-        with tf.control_dependencies([check for check in same if check is not None]):
-            return Signals(keras.tree.map_structure(tf.identity, outputs))
+        outputs = self._called(inputs)
+        return Signals(
+            keras.tree.map_structure(lambda rows: same_rows(rows, batch, message), outputs)
+        )
 
     def symbolic_signals(self, inputs, layers):
         """Call the function, also on a batch of known size to check its number of rows."""
-        if all(tensor.shape[0] is None for tensor in keras.tree.flatten(inputs)):
-            some = keras.tree.map_structure(
-                lambda tensor: tf.TensorSpec([_ROWS, *tensor.shape[1:]], tensor.dtype), inputs
-            )
-            traced = tf.function(self._called, autograph=False).get_concrete_function(some)
-            for tensor in traced.outputs:
-                if tensor.shape.rank and tensor.shape[0] not in (None, _ROWS):
-                    raise ValueError(
-                        f"{self._expected_rows} Received: shape {tuple(tensor.shape)} for a batch "
-                        f"of {_ROWS}"
-                    )
+        some = keras.tree.map_structure(lambda tensor: symbolic(tensor, _ROWS), inputs)
+        for tensor in keras.tree.flatten(output_spec(self._called, some)):
+            if tensor.shape[0] not in (None, _ROWS):
+                raise ValueError(
+                    f"{self._expected_rows} Received: shape {tuple(tensor.shape)} for a batch of "
+                    f"{_ROWS}"
+                )
         return Signals(self._called(inputs))
 
     def _called(self, inputs):
@@ -155,11 +150,11 @@ class CallableTeacher(Teacher):
             raise TypeError(
                 f"Teacher {self.name!r} does not run inside a compiled step, where batches are "
                 "symbolic tensors. Call a model as `model(x, training=False)`, not by `predict`; "
-                "write the rest in TensorFlow or Keras operations, or call NumPy code through "
+                "write the rest in Keras operations, or under TensorFlow call NumPy code through "
                 f"`tf.numpy_function`. Received: {type(error).__name__}: {error}"
             ) from error
         flat = keras.tree.flatten(outputs)
-        if not flat or not all(tf.is_tensor(value) and value.shape.rank != 0 for value in flat):
+        if not flat or not all(keras.ops.is_tensor(value) and len(value.shape) for value in flat):
             raise TypeError(
                 f"Teacher {self.name!r} must return the outputs for a batch: a tensor with a row "
                 "for each example, or a list or dict of such tensors. Does it lack a `return`? "
@@ -241,6 +236,9 @@ class SavedModelTeacher(Teacher):
     """The serving signature of a SavedModel folder."""
 
     def __init__(self, path: pathlib.Path):
+        require_tensorflow(f"The teacher {path.name!r}")
+        import tensorflow as tf  # not at the top: other teachers run without it
+
         self.path = path
         self.name = path.name
         # Kept, because the signature refers to the variables weakly.
@@ -263,7 +261,7 @@ class SavedModelTeacher(Teacher):
     def signals(self, inputs, layers):
         """Run the signature; a single output is a tensor, several are a dictionary."""
         (tensor,) = keras.tree.flatten(inputs)
-        outputs = self._function(**{self._input: tf.cast(tensor, self._spec.dtype)})
+        outputs = self._function(**{self._input: keras.ops.cast(tensor, self._spec.dtype.name)})
         return Signals(next(iter(outputs.values())) if len(outputs) == 1 else outputs)
 
     def fingerprint(self):
@@ -281,6 +279,7 @@ class TFLiteTeacher(Teacher):
     supports_jit = False
 
     def __init__(self, path: pathlib.Path):
+        require_tensorflow(f"The teacher {path.name!r}")
         # Not a module-level import: only this kind of teacher needs the runtime.
         from ai_edge_litert.interpreter import Interpreter
 
@@ -300,6 +299,8 @@ class TFLiteTeacher(Teacher):
 
     def signals(self, inputs, layers):
         """Run the file from inside the training step."""
+        import tensorflow as tf  # not at the top: other teachers run without it
+
         (tensor,) = keras.tree.flatten(inputs)
         outputs = tf.numpy_function(self._run, [tensor], [tf.float32] * len(self._outputs))
         for output, details in zip(outputs, self._outputs, strict=True):

@@ -66,6 +66,11 @@ class Trackers:
     def __init__(self, names: Iterable[str]):
         self._means = {name: keras.metrics.Mean(name=f"{name}_loss") for name in names}
 
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """The variables of the means."""
+        return [variable for mean in self._means.values() for variable in mean.variables]
+
     def update(self, name: str, value, y_pred) -> None:
         """Add a batch's value of a term."""
         batch_size = keras.ops.shape(keras.tree.flatten(y_pred)[0])[0]

@@ -4,10 +4,9 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 
 import keras
-import tensorflow as tf
 
+from tfcompress.backends import runs_on
 from tfcompress.compat.keras_layers import build_shapes, is_stock, own_trainable_variables
-from tfcompress.compat.tensorflow_graphs import called_graph
 from tfcompress.keras_graph.kernels import Kernel, find_kernels
 from tfcompress.keras_graph.selection import LayerSelector, walk_layers
 
@@ -76,15 +75,19 @@ def operations_on_data(
     """Return the types of the operations that apply each weight to the data of a model.
 
     Before that, a weight may be reshaped, cast, scaled or combined with other weights. None if the
-    model cannot be traced.
+    model cannot be traced: only TensorFlow's graphs show them.
     """
-    specs = _input_specs(model)
+    specs = _input_specs(model) if runs_on("tensorflow") else None
     if specs is None:
         return None
+    import tensorflow as tf  # not at the top: other backends run without it
+
     try:
         traced = tf.function(
             lambda inputs: model(inputs, training=False), autograph=False
-        ).get_concrete_function(specs)
+        ).get_concrete_function(
+            keras.tree.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype), specs)
+        )
     except Exception:  # whatever a user's layer raises on inputs of unknown batch size
         return None
     captures = {id(outer): inner for outer, inner in traced.graph.captures}
@@ -101,11 +104,11 @@ def _input_specs(model):
     """Return the specifications of a model's inputs; None where only a call would tell."""
     if getattr(model, "inputs", None):
         inputs = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
-        return keras.tree.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype), inputs)
+        return keras.tree.map_structure(lambda x: keras.KerasTensor(x.shape, x.dtype), inputs)
     shapes = build_shapes(model)
     if len(shapes) != 1 or not isinstance(next(iter(shapes.values())), tuple):
         return None
-    return tf.TensorSpec((None, *next(iter(shapes.values()))[1:]), model.input_dtype)
+    return keras.KerasTensor((None, *next(iter(shapes.values()))[1:]), model.input_dtype)
 
 
 def _meetings(graph, weights: set[int], data: set[int]) -> Iterator[str]:
@@ -133,6 +136,8 @@ def _meetings(graph, weights: set[int], data: set[int]) -> Iterator[str]:
 
 def _inner_graphs(operation):
     """Yield each graph that an operation calls, and the arguments that change as it loops."""
+    from tfcompress.compat.tensorflow_graphs import called_graph
+
     for name in ("body", "f", "then_branch", "else_branch"):
         if name not in operation.node_def.attr:
             continue

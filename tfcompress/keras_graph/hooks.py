@@ -65,11 +65,7 @@ def _is_model(layer):
 
 
 class HookedCalls:
-    """Runs a model with a hook on every tensor.
-
-    Attributes:
-        operations: the hooked layers and operations.
-    """
+    """Runs a model with a hook on every tensor of its layers and ``operations``."""
 
     def __init__(self, model: keras.Model, forms: Callable | None = None):
         self._forms = forms or (lambda operation: {})
@@ -132,9 +128,9 @@ class HookedCalls:
                     return hook(HookPoint(path, role, number), tensor)
 
                 with inner.within(inner_hook, self._forms(model)):
-                    outputs = call(*args, **kwargs)
                     return keras.tree.map_structure(
-                        lambda tensor: None if tensor is None else inner.read(tensor), outputs
+                        lambda tensor: None if tensor is None else inner.read(tensor),
+                        call(*args, **kwargs),
                     )
 
             return run
@@ -164,9 +160,8 @@ def _hooked_activation(operation, hook):
 
     def hooked(x, *args, **kwargs):
         number = next(uses)
-        return activation(
-            hook(f"preactivation_{number}" if number else "preactivation", x), *args, **kwargs
-        )
+        role = f"preactivation_{number}" if number else "preactivation"
+        return activation(hook(role, x), *args, **kwargs)
 
     with replaced_attributes(operation, activation=hooked):
         yield

@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Sequence
 
 import keras
-import tensorflow as tf
 from keras import layers as kl
 
 from tfcompress.compat.keras_layers import stored_embeddings, stored_kernel
@@ -97,17 +96,3 @@ def _einsum_output_axes(equation):
     operands, output = equation.replace(" ", "").split("->")
     data, kernel = operands.split(",")
     return tuple(i for i, axis in enumerate(kernel) if axis in output and axis not in data)
-
-
-def extract_patches(layer: keras.Layer, x: tf.Tensor) -> tf.Tensor:
-    """Return the patches of its input that a convolution reads."""
-    spatial = [layer.kernel_size, layer.strides, layer.dilation_rate]
-    padding = layer.padding.upper()
-    if len(layer.kernel_size) == 1:
-        x = x[:, None]
-        spatial = [(1, *sizes) for sizes in spatial]
-    size, strides, rates = ([1, *sizes, 1] for sizes in spatial)
-    if padding == "CAUSAL":
-        x = tf.pad(x, [(0, 0), (0, 0), ((size[2] - 1) * rates[2], 0), (0, 0)])
-        padding = "VALID"
-    return tf.image.extract_patches(x, size, strides, rates, padding)

@@ -11,29 +11,17 @@ from tfcompress.keras_graph.channels.flow import is_graph, nodes_in_order, requi
 
 @dataclasses.dataclass(frozen=True)
 class LayerCall:
-    """One call of a layer or operation; tensors are numbered.
+    """One call of a layer or operation; tensors are numbered."""
 
-    Attributes:
-        path: the layer's path, see ``walk_layers``.
-        layer: the Keras layer or operation.
-        inputs: the tensors that it reads.
-        outputs: the tensors that it returns.
-        shapes: the shapes of its outputs, the batch included.
-    """
-
-    path: str
+    path: str  # the layer's path, see ``walk_layers``
     layer: keras.Operation
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-    shapes: tuple[tuple[int | None, ...], ...]
+    inputs: tuple[int, ...]  # the tensors that it reads
+    outputs: tuple[int, ...]  # the tensors that it returns
+    shapes: tuple[tuple[int | None, ...], ...]  # of its outputs, the batch included
 
 
 class LayerCalls:
-    """The calls of a Functional or Sequential model in execution order, nested models flattened.
-
-    Attributes:
-        calls: every call, in execution order.
-    """
+    """The calls of a Functional or Sequential model in execution order, nested models flattened."""
 
     def __init__(self, model: keras.Model):
         functional = require_functional(model)

@@ -9,12 +9,13 @@ from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import layers as kl
+from keras import ops
 
+from tfcompress.backends import call_when_run, image_patches, runs_eagerly
 from tfcompress.compat.keras_layers import stored_kernel
 from tfcompress.keras_graph.interception import intercepted_calls
-from tfcompress.keras_graph.kernels import extract_patches, find_kernels
+from tfcompress.keras_graph.kernels import find_kernels
 from tfcompress.keras_graph.layer_calls import LayerCalls
 
 _DEPTHWISE = (kl.DepthwiseConv1D, kl.DepthwiseConv2D)
@@ -88,27 +89,27 @@ class LinearLayer:
         split = values.reshape(len(values), groups, self.inputs // groups, self.outputs // groups)
         return split.transpose(0, 2, 1, 3).reshape(self.kernel.shape)
 
-    def rows(self, inputs, max_rows: int, seed: int) -> tf.Tensor:
+    def rows(self, inputs, max_rows: int, seed: int):
         """Return what the matrices multiply, at ``max_rows`` random positions at most.
 
         The same seed and input shape (channels last) give the same positions. Returns a float32
         tensor (positions, groups, taps * inputs of a group).
         """
-        x = tf.cast(inputs, tf.float32)
+        x = ops.cast(inputs, "float32")
         if isinstance(self.layer, _CONVOLUTIONS):
             x = extract_patches(self.layer, x)
-        flat = tf.reshape(x, (-1, x.shape[-1]))
+        flat = ops.reshape(x, (-1, x.shape[-1]))
         order = np.random.default_rng(seed).permutation(flat.shape[0])[:max_rows]
-        chosen = tf.gather(flat, np.sort(order))
-        split = tf.reshape(chosen, (len(order), -1, self.groups, self.inputs // self.groups))
-        return tf.reshape(tf.transpose(split, (0, 2, 1, 3)), (len(order), self.groups, -1))
+        chosen = ops.take(flat, np.sort(order), axis=0)
+        split = ops.reshape(chosen, (len(order), -1, self.groups, self.inputs // self.groups))
+        return ops.reshape(ops.transpose(split, (0, 2, 1, 3)), (len(order), self.groups, -1))
 
-    def products(self, rows, matrices) -> tf.Tensor:
+    def products(self, rows, matrices):
         """Return what the layer computes of ``rows`` with other matrices, without its bias.
 
         Returns a float32 tensor (positions, outputs).
         """
-        return tf.reshape(tf.einsum("pgn,gnm->pgm", rows, matrices), (-1, self.outputs))
+        return ops.reshape(ops.einsum("pgn,gnm->pgm", rows, matrices), (-1, self.outputs))
 
 
 def float64(variable) -> np.ndarray:
@@ -171,10 +172,9 @@ def collect_rows(
             seed = zlib.crc32(f"{linear.path} {calls[linear.path]}".encode())
             calls[linear.path] += 1
             rows = transform(linear, linear.rows(inputs, per_batch, seed))
-            # Appended at run time: some models are traced as graphs.
-            tf.numpy_function(collected[linear.path].append, [rows], [])
+            call_when_run(collected[linear.path].append, rows)
             missing[linear.path] -= 1
-            if tf.executing_eagerly() and not any(missing.values()):
+            if runs_eagerly() and not any(missing.values()):
                 raise _AllSeen
             return call(inputs, *args, **kwargs)
 
@@ -186,3 +186,17 @@ def collect_rows(
             with contextlib.suppress(_AllSeen):
                 run(batch)
     return {path: np.concatenate(parts)[:max_rows] for path, parts in collected.items()}
+
+
+def extract_patches(layer: keras.Layer, x):
+    """Return the patches of its input that a convolution reads."""
+    spatial = [layer.kernel_size, layer.strides, layer.dilation_rate]
+    padding = layer.padding
+    if len(layer.kernel_size) == 1:
+        x = x[:, None]
+        spatial = [(1, *sizes) for sizes in spatial]
+    size, strides, rates = spatial
+    if padding == "causal":
+        x = ops.pad(x, [(0, 0), (0, 0), ((size[1] - 1) * rates[1], 0), (0, 0)])
+        padding = "valid"
+    return image_patches(x, size, strides, rates, padding)

@@ -121,17 +121,17 @@ def _named(candidates, wanted):
         else:
             hits = [layer for path, layer in candidates if item in (path, layer.name)]
         if not hits:
-            raise ValueError(_unknown_layer(candidates, item))
+            name = item.name if isinstance(item, keras.Layer) else str(item)
+            names = {known for path, layer in candidates for known in (path, layer.name)}
+            near = difflib.get_close_matches(name, names, n=3)
+            hint = f"Its layers are: {sorted(names)}"
+            if near:
+                hint = f"Did you mean: {', '.join(near)}?"
+            raise ValueError(
+                f"The model has no layer {name!r}. {hint} Received: layers=[..., {item!r}, ...]"
+            )
         chosen.update(id(layer) for layer in hits)
     return [(path, layer) for path, layer in candidates if id(layer) in chosen]
-
-
-def _unknown_layer(candidates, item):
-    name = item.name if isinstance(item, keras.Layer) else str(item)
-    names = {known for path, layer in candidates for known in (path, layer.name)}
-    near = difflib.get_close_matches(name, names, n=3)
-    hint = f"Did you mean: {', '.join(near)}?" if near else f"Its layers are: {sorted(names)}"
-    return f"The model has no layer {name!r}. {hint} Received: layers=[..., {item!r}, ...]"
 
 
 def output_layers(model: keras.Model) -> list[keras.Layer]:

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from tfcompress.compat.keras_layers import all_layers
+from tfcompress.compat.keras_steps import carry_state
 from tfcompress.compat.tf_keras_models import is_tf_keras_model
 from tfcompress.keras_graph.acceleration import accelerated_calls
 
@@ -28,6 +29,7 @@ class ModelWrapper(keras.Model):
         super().__init__(name=name or model.name, **kwargs)
         self.model = model
         self.built = True
+        carry_state(self)
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
         """Run the wrapped model."""

@@ -114,17 +114,11 @@ class Grid:
 
 @dataclasses.dataclass(frozen=True)
 class Samples:
-    """Inputs of a layer and its wanted outputs.
+    """Inputs of a layer and its wanted outputs."""
 
-    Attributes:
-        rows: float array (positions, groups, n).
-        wanted: float array (positions, groups, m), the bias included.
-        centered: whether a bias can be added to each output.
-    """
-
-    rows: np.ndarray
-    wanted: np.ndarray
-    centered: bool
+    rows: np.ndarray  # float array (positions, groups, n)
+    wanted: np.ndarray  # float array (positions, groups, m), the bias included
+    centered: bool  # whether a bias can be added to each output
 
     @classmethod
     def of(cls, linear: LinearLayer, rows: np.ndarray, outputs: np.ndarray) -> "Samples":
@@ -207,7 +201,7 @@ class RoundWeights:
 
     dampings: tuple[float, ...] = (0.001, 0.01, 0.1, 1.0)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.dampings or not all(damping > 0 for damping in self.dampings):
             raise ValueError(
                 f"`dampings` must be positive numbers. Received: dampings={self.dampings!r}"
@@ -240,11 +234,11 @@ class RoundWeights:
         indices = session.grids.scale_indices(linear).reshape(linear.groups, -1)
         grid = Grid(indices, int(session.grids.levels(linear)))
         choosing, held_out = samples.split()
-        errors = {None: held_out.error(grid.nearest(matrices))}
+        errors: dict[float | None, float] = {None: held_out.error(grid.nearest(matrices))}
         for damping in self.dampings if len(held_out.rows) else ():
             errors[damping] = held_out.error(compensated(matrices, grid, choosing, damping))
         del choosing  # its products are large, and those of all samples may follow
-        best = min(errors, key=errors.get)
+        best = min(errors, key=lambda damping: errors[damping])
         if best is None:
             rounded = grid.nearest(matrices)
         else:

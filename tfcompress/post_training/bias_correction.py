@@ -28,7 +28,7 @@ class CorrectBiases:
 
     passes: int = 2
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.passes < 1:
             raise ValueError(f"`passes` must be at least 1. Received: passes={self.passes!r}")
 
@@ -41,14 +41,14 @@ class CorrectBiases:
         """Change the biases of the session's model."""
         outputs = session.reference_outputs()
         wanted = {path: values.mean(0, dtype=np.float64) for path, values in outputs.items()}
-        with_bias = [linear for linear in session.linears if linear.bias is not None]
+        with_bias = [(linear, linear.bias) for linear in session.linears if linear.bias is not None]
         for _ in range(self.passes):
             session.calibrate()
-            for linear in with_bias:
+            for linear, bias in with_bias:
                 mean = session.quantized_rows(linear).mean(0, dtype=np.float64)
                 kernel = session.grids.quantized(linear).astype(np.float64)
                 products = np.einsum("gn,gnm->gm", mean, linear.to_matrices(kernel)).ravel()
-                linear.bias.assign(wanted[linear.path] - products)
+                bias.assign(wanted[linear.path] - products)
         unchanged = {x.path: "it has no bias" for x in session.linears if x.bias is None}
-        changed = tuple(linear.path for linear in with_bias)
+        changed = tuple(linear.path for linear, _ in with_bias)
         return StepReport("correct_biases", changed, {**session.skipped, **unchanged})

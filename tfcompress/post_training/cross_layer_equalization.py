@@ -25,19 +25,13 @@ _SWEEPS = 4  # a layer is a consumer of one set and the producer of another: the
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """The weights that are scaled with some channels.
+    """The weights that are scaled with some channels."""
 
-    Attributes:
-        values: float array (channels, weights per channel).
-        sensitivity: of the same shape: noise at the outputs for noise of variance 1 in a weight.
-        scale_indices: int array of the same shape: the scale of each weight.
-        levels: the largest integer of the grid; infinite for weights that are not rounded.
-    """
-
-    values: np.ndarray
+    values: np.ndarray  # float array (channels, weights per channel)
+    # Of the same shape: noise at the outputs for noise of variance 1 in a weight.
     sensitivity: np.ndarray
-    scale_indices: np.ndarray
-    levels: float
+    scale_indices: np.ndarray  # int array of the same shape: the scale of each weight
+    levels: float  # the largest integer of the grid; infinite for weights that are not rounded
 
     def noise(self, scales: np.ndarray) -> float:
         """Return the noise at the outputs if each channel is multiplied by its scale."""
@@ -50,27 +44,16 @@ class Weights:
 
 @dataclasses.dataclass(frozen=True)
 class Channels:
-    """The channels between a producer and its consumers; arrays have the shape (channels,).
+    """The channels between a producer and its consumers; arrays have the shape (channels,)."""
 
-    Attributes:
-        smallest: the smallest value of each channel, at most 0.
-        largest: the largest value, at least 0.
-        sensitivity: noise at the outputs for noise of variance 1 in the channel.
-        produced_by: the weights that produce them.
-        consumed_by: the weights that read them, of each consumer.
-        free: bool: which channels may be scaled.
-        min_scale: the lower limit of each scale.
-        levels: number of steps of the activation grid; infinite if not rounded.
-    """
-
-    smallest: np.ndarray
-    largest: np.ndarray
-    sensitivity: np.ndarray
-    produced_by: Weights
-    consumed_by: tuple[Weights, ...]
-    free: np.ndarray
-    min_scale: np.ndarray
-    levels: float
+    smallest: np.ndarray  # the smallest value of each channel, at most 0
+    largest: np.ndarray  # the largest value, at least 0
+    sensitivity: np.ndarray  # noise at the outputs for noise of variance 1 in the channel
+    produced_by: Weights  # the weights that produce them
+    consumed_by: tuple[Weights, ...]  # the weights that read them, of each consumer
+    free: np.ndarray  # bool: which channels may be scaled
+    min_scale: np.ndarray  # the lower limit of each scale
+    levels: float  # number of steps of the activation grid; infinite if not rounded
 
     def noise(self, scales: np.ndarray) -> float:
         """Predict the noise at the outputs if the producer's channels are divided by ``scales``."""

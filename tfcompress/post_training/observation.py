@@ -17,20 +17,13 @@ class Observation:
 
     The sensitivity to a value is the noise at the outputs of the model, summed over examples and
     outputs, for noise of variance 1 in that value.
-
-    Attributes:
-        smallest: float array (inputs,): minimum of each input channel, at most 0.
-        largest: float array (inputs,): maximum, at least 0.
-        peak: float array (outputs,): the largest output of each channel.
-        input_sensitivity: float array (inputs,).
-        kernel_sensitivity: float array of the kernel's shape.
     """
 
-    smallest: np.ndarray
-    largest: np.ndarray
-    peak: np.ndarray
-    input_sensitivity: np.ndarray
-    kernel_sensitivity: np.ndarray
+    smallest: np.ndarray  # float array (inputs,): minimum of each input channel, at most 0
+    largest: np.ndarray  # float array (inputs,): maximum, at least 0
+    peak: np.ndarray  # float array (outputs,): the largest output of each channel
+    input_sensitivity: np.ndarray  # float array (inputs,)
+    kernel_sensitivity: np.ndarray  # float array of the kernel's shape
 
     @classmethod
     def empty(cls, linear: LinearLayer) -> "Observation":

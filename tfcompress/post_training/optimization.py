@@ -126,8 +126,7 @@ def equalize(model: keras.Model, representative_data: Any, **settings: Any) -> k
         A copy that computes the same in float; see ``repair``.
 
     Raises:
-        TypeError: see ``repair``.
-        ValueError: see ``repair``.
+        TypeError, ValueError: see ``repair``.
 
     Example:
     >>> equalized = tfc.equalize(model, x_train[:200])
@@ -147,8 +146,7 @@ def round_weights(model: keras.Model, representative_data: Any, **settings: Any)
         A copy whose weights lie on the grid of the file; see ``repair``.
 
     Raises:
-        TypeError: see ``repair``.
-        ValueError: see ``repair``.
+        TypeError, ValueError: see ``repair``.
 
     Example:
     >>> rounded = tfc.round_weights(model, x_train[:200], scheme=tfc.Scheme.int4_weights())
@@ -168,8 +166,7 @@ def correct_biases(model: keras.Model, representative_data: Any, **settings: Any
         A copy with other biases; see ``repair``.
 
     Raises:
-        TypeError: see ``repair``.
-        ValueError: see ``repair``.
+        TypeError, ValueError: see ``repair``.
 
     Example:
     >>> corrected = tfc.correct_biases(model, x_train[:200])

@@ -53,7 +53,7 @@ class RepairReport:
     def to_json(self) -> dict[str, Any]:
         """Return the report as plain data, infinite ratios as None."""
 
-        def noise(layer):
+        def noise(layer: LayerNoise) -> dict[str, Any]:
             ratios = {"before": layer.before, "after": layer.after}
             return {
                 "path": layer.path,

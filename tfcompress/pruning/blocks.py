@@ -196,7 +196,8 @@ def _changes(functional, blocks, replaced, batches):
 def _outputs(functional, inputs, replaced):
     """Return all outputs of a batch as one float64 vector."""
     outputs = keras.tree.flatten(run_graph(functional, inputs, replaced))
-    return np.concatenate([np.asarray(x, dtype=np.float64).ravel() for x in outputs])
+    arrays = map(keras.ops.convert_to_numpy, outputs)
+    return np.concatenate([array.astype(np.float64).ravel() for array in arrays])
 
 
 def _contributions(functional, blocks, replaced, batches):
@@ -205,7 +206,7 @@ def _contributions(functional, blocks, replaced, batches):
     wanted = [(block.branch, block.source) for block in blocks]
     for batch in batches:
         pairs = run_graph(functional, standardize_inputs(functional, batch), replaced, None, wanted)
-        squares += [[float(np.square(np.asarray(x)).sum()) for x in pair] for pair in pairs]
+        squares += [[float(keras.ops.sum(keras.ops.square(x))) for x in pair] for pair in pairs]
     return np.sqrt(squares[:, 0] / squares[:, 1])
 
 

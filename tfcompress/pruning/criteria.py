@@ -1,14 +1,16 @@
 """Importance criteria: the weights with the lowest scores are masked first."""
 
 import dataclasses
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
 from keras import ops
 
+from tfcompress.pruning.configuration import Configuration
 
-class Criterion:
+
+class Criterion(Configuration):
     """Base class of the importance criteria. Subclasses are frozen, serializable dataclasses.
 
     Attributes:
@@ -16,7 +18,6 @@ class Criterion:
         resets: whether the accumulated sum restarts at zero after each update of the masks.
     """
 
-    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]  # of the subclasses
     uses_gradients: ClassVar[bool] = False
     resets: ClassVar[bool] = False
 
@@ -35,15 +36,6 @@ class Criterion:
     def contribution(self, gradient: Any, weights: Any) -> Any:
         """Return what one step adds to the sum, from tensors of the kernel's shape."""
         raise NotImplementedError
-
-    def get_config(self) -> dict:
-        """Return the constructor arguments."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
-        """Create a criterion from its config."""
-        return cls(**config)
 
 
 @keras.saving.register_keras_serializable(package="tfcompress")

@@ -56,11 +56,10 @@ class RewiringPruner(Pruner):
 
     def rewire(self, fraction: float, growth: list[np.ndarray]) -> None:
         """Move a fraction of each kernel's weights to where its ``growth`` scores are largest."""
-        weights = [kernel.variable.value.numpy() for kernel in self.kernels]
         self.set_masks(
             [
                 rewired(mask, values, scores, round(fraction * np.count_nonzero(mask)))
-                for mask, values, scores in zip(self.masks(), weights, growth, strict=True)
+                for mask, values, scores in zip(self.masks(), self.weights(), growth, strict=True)
             ]
         )
 
@@ -70,7 +69,7 @@ class RewiringPruner(Pruner):
         Weights that have just grown (a fraction ``moved`` at most) are still zero: they cannot be
         told from masked ones, so they are drawn. Returns whether the masks were recovered.
         """
-        zeros = [kernel.variable.value.numpy() == 0 for kernel in self.kernels]
+        zeros = [weights == 0 for weights in self.weights()]
         draws = [Random().scores(zero, index) for index, zero in enumerate(zeros)]
         ranked = [np.where(zero, draw, np.inf) for zero, draw in zip(zeros, draws, strict=True)]
         sizes = [np.ones(zero.shape) for zero in zeros]

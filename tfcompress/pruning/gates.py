@@ -97,9 +97,7 @@ class ChannelGates:
 
     def fold(self, gates: list[np.ndarray]) -> keras.Model:
         """Return a smaller model: gates multiplied into kernels, closed channels removed."""
-        copy = _folded_copy(
-            self._model, self._flow, self.swaps(list(map(ops.convert_to_tensor, gates)))
-        )
+        copy = _folded_copy(self._model, self._flow, self.swaps, gates)
         removed = [b for b, gate in zip(self._coupled, gates[0], strict=True) if gate == 0]
         return rebuild(copy, read_channels(copy), removed)
 
@@ -137,16 +135,14 @@ class ElementGates:
 
     def fold(self, gates: list[np.ndarray]) -> keras.Model:
         """Return a copy of the model with the gates multiplied into its kernels."""
-        return _folded_copy(
-            self._model, self._flow, self.swaps(list(map(ops.convert_to_tensor, gates)))
-        )
+        return _folded_copy(self._model, self._flow, self.swaps, gates)
 
 
-def _folded_copy(model, flow, swaps):
-    """Return a copy of a model in which some variables have other values."""
+def _folded_copy(model, flow, swaps, gates):
+    """Return a copy of a model whose variables are those under some gates."""
     copy = rebuild(model, flow)
     counterparts = {id(a): b for a, b in zip(model.weights, copy.weights, strict=True)}
-    for _, variable, values in swaps:
+    for _, variable, values in swaps([ops.convert_to_tensor(gate) for gate in gates]):
         counterparts[id(variable)].assign(values)
     return copy
 
@@ -179,15 +175,8 @@ class Gated(ModelWrapper):
         self.groups = groups
         self.rate = rate
         self.gain = gain
-        self._arguments = {
-            "sparsity": sparsity,
-            "groups": groups,
-            "layers": layers,
-            "rate": rate,
-            "initial_strength": initial_strength,
-            "gain": gain,
-            "seed": seed,
-        }
+        settings = {"initial_strength": initial_strength, "gain": gain, "seed": seed, "rate": rate}
+        self._arguments = {"sparsity": sparsity, "groups": groups, "layers": layers, **settings}
         self._noise = keras.random.SeedGenerator(seed)
         flow = read_channels(model)
         if groups == "channel":

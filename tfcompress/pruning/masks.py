@@ -98,13 +98,18 @@ class MaskConstraint(keras.constraints.Constraint):
         self.masked = mask.size - int(np.count_nonzero(mask))
         self.threshold = None
 
+    @property
+    def state(self) -> dict[str, keras.Variable]:
+        """The variables that the next step depends on, by name."""
+        return {"mask": self.mask}
+
     def __call__(self, w):
         """Return the constrained weights, zero where masked."""
         if self.constraint is not None:
             w = self.constraint(w)
         w = ops.convert_to_tensor(w)
         # A choice, not a product: a product would keep NaN and write negative zeros.
-        return ops.where(self.mask, w, ops.zeros((), w.dtype))
+        return ops.where(ops.convert_to_tensor(self.mask), w, ops.zeros((), w.dtype))
 
     def get_config(self):
         """Return the constructor arguments, the mask packed into bits."""

@@ -13,16 +13,16 @@ four inputs (rows) and four outputs (columns), by magnitude::
 import dataclasses
 import math
 import re
-from typing import Any, ClassVar, Self
+from typing import Any
 
 import keras
 import numpy as np
 
+from tfcompress.pruning.configuration import Configuration
 
-class Pattern:
+
+class Pattern(Configuration):
     """Base class of the sparsity patterns. Subclasses are frozen, serializable dataclasses."""
-
-    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]  # of the subclasses
 
     def check(self, path: str, shape: tuple[int, ...], output_axes: tuple[int, ...]) -> None:
         """Raise ValueError, naming the kernel, if the pattern does not fit its shape."""
@@ -51,15 +51,6 @@ class Pattern:
     def sizes(self, shape: tuple[int, ...], output_axes: tuple[int, ...]) -> np.ndarray:
         """Return the number of weights of each group, in the shape that ``pool`` returns."""
         raise NotImplementedError
-
-    def get_config(self) -> dict:
-        """Return the constructor arguments."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
-        """Create a pattern from its config."""
-        return cls(**config)
 
 
 class _SingleWeights(Pattern):

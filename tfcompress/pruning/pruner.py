@@ -4,12 +4,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfcompress.compat.keras_training import (
+from tfcompress.backends import assign_array, variable_scope
+from tfcompress.compat.keras_steps import (
+    carry_state,
     innermost_optimizer,
     unwatch_updates,
-    variable_key,
     watch_updates,
 )
+from tfcompress.compat.keras_training import variable_key
 from tfcompress.keras_graph.custom_kernels import find_all_kernels
 from tfcompress.keras_graph.kernels import Kernel
 from tfcompress.keras_graph.selection import LayerSelector, frozen_layers
@@ -58,11 +60,11 @@ class GradientSums:
     """
 
     def __init__(self, model: keras.Model, kernels: list[Kernel], criterion: Criterion):
-        self._strategy = model.distribute_strategy
+        self._model = model
         self._kernels = kernels
         self._criterion = criterion
         self._optimizer = None
-        with self._strategy.scope():
+        with variable_scope(model):
             self._sums = [
                 keras.Variable(
                     initializer="zeros",
@@ -93,7 +95,8 @@ class GradientSums:
                 )
                 optimizer.assign_add(total, added)
 
-        watch_updates(optimizer, accumulate)
+        watch_updates(optimizer, accumulate, self._sums)
+        carry_state(self._model)
 
     def detach(self) -> None:
         """Restore the optimizer; steps traced before still accumulate."""
@@ -107,7 +110,7 @@ class GradientSums:
 
     def write(self, values: list[np.ndarray]) -> None:
         """Set the sums."""
-        with self._strategy.scope():
+        with variable_scope(self._model):
             for total, value in zip(self._sums, values, strict=True):
                 total.assign(value)
 
@@ -138,7 +141,7 @@ class Pruner:
         distribution: SparsityDistribution,
     ):
         self.kernels = kernels
-        self._strategy = model.distribute_strategy
+        self._model = model
         self._pattern = pattern
         self._criterion = criterion
         self._distribution = distribution
@@ -147,7 +150,7 @@ class Pruner:
             self.gradients = GradientSums(model, kernels, criterion)
         self.needs_tracing = self.gradients is not None
         self._constraints = []
-        with self._strategy.scope():
+        with variable_scope(model):
             for kernel in kernels:
                 constraint = kernel.variable.constraint
                 if not isinstance(constraint, MaskConstraint):
@@ -156,20 +159,25 @@ class Pruner:
                     kernel.variable.constraint = constraint
                     self.needs_tracing = True
                 self._constraints.append(constraint)
+        carry_state(model)
         self.sparsity = _sparsity(self.masks())
 
     def weight_sparsity(self) -> float:
         """Return the fraction of weights that are zero, masked or not."""
-        return _sparsity([kernel.variable.value.numpy() for kernel in self.kernels])
+        return _sparsity(self.weights())
 
     def has_kernels_of(self, other: "Pruner") -> bool:
         """Return whether another pruner has the same variables in the same order."""
         ours, theirs = ([id(k.variable) for k in pruner.kernels] for pruner in (self, other))
         return ours == theirs
 
+    def weights(self) -> list[np.ndarray]:
+        """Return the weights, one array per kernel."""
+        return [ops.convert_to_numpy(kernel.variable) for kernel in self.kernels]
+
     def masks(self) -> list[np.ndarray]:
         """Return the masks, one per kernel."""
-        return [constraint.mask.value.numpy() for constraint in self._constraints]
+        return [ops.convert_to_numpy(constraint.mask) for constraint in self._constraints]
 
     def update(self, sparsity: float) -> None:
         """Choose masks for a sparsity from the present weights and apply them at once."""
@@ -202,17 +210,17 @@ class Pruner:
 
     def _ranked_to_regrow(self, score, index):
         """Rank the masked weights, which all score 0, at random, so that regrowth is spread out."""
-        masked = ~self._constraints[index].mask.value.numpy() & (score == 0)
+        masked = ~ops.convert_to_numpy(self._constraints[index].mask) & (score == 0)
         draw = np.random.default_rng(index).random(score.shape, dtype=np.float32)
         return np.where(masked, -draw, score)
 
     def set_masks(self, masks: list[np.ndarray]) -> None:
         """Set the masks and zero the masked weights now, so that every checkpoint is sparse."""
-        self._assign(masks, [kernel.variable.value.numpy() for kernel in self.kernels])
+        self._assign(masks, self.weights())
 
     def open(self) -> None:
         """Let all weights train again; zeros remain until the next step."""
-        with self._strategy.scope():
+        with variable_scope(self._model):
             for constraint in self._constraints:
                 constraint.mask.assign(np.ones(constraint.mask.shape, dtype=bool))
                 constraint.masked = 0
@@ -224,15 +232,14 @@ class Pruner:
 
     def _assign(self, masks, weights):
         """Set the masks, and the masked weights to zero."""
-        with self._strategy.scope():
+        with variable_scope(self._model):
             for kernel, constraint, mask, values in zip(
                 self.kernels, self._constraints, masks, weights, strict=True
             ):
-                # Through `value`, TensorFlow's own variable: several times faster.
-                constraint.mask.value.assign(mask)
+                assign_array(constraint.mask, mask)
                 constraint.masked = mask.size - int(np.count_nonzero(mask))
                 masked = np.where(mask, values, np.zeros((), values.dtype))
-                kernel.variable.value.assign(masked.astype(kernel.variable.dtype, copy=False))
+                assign_array(kernel.variable, masked.astype(kernel.variable.dtype, copy=False))
         self.sparsity = _sparsity(masks)
 
     def recover(self, sparsity: float) -> bool:
@@ -259,7 +266,7 @@ def _sparsity(arrays):
 
 def _read(kernel):
     """Return a kernel's weights as float32 or wider, checked to be finite."""
-    weights = kernel.variable.value.numpy()
+    weights = ops.convert_to_numpy(kernel.variable)
     weights = weights.astype(np.promote_types(weights.dtype, np.float32), copy=False)
     finite = np.isfinite(weights)
     if not finite.all():

@@ -8,16 +8,18 @@ steps, and last at ``end_step``. Without a frequency there are twenty updates.
 import dataclasses
 import math
 import numbers
-from typing import Any, ClassVar, Self
+from typing import Any
 
 import keras
+
+from tfcompress.pruning.configuration import Configuration
 
 TO_THE_END = -1
 _UPDATES = 20
 _LONGEST_INTERVAL = 100  # steps; by then an update costs little in comparison
 
 
-class Schedule:
+class Schedule(Configuration):
     """Base class of the schedules: when masks are updated. Subclasses are frozen dataclasses.
 
     Args:
@@ -34,7 +36,6 @@ class Schedule:
     begin_step: int
     end_step: int
     frequency: int | None
-    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]  # of the subclasses
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -123,15 +124,6 @@ class Schedule:
             )
         return dataclasses.replace(self, end_step=step)
 
-    def get_config(self) -> dict:
-        """Return the constructor arguments."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
-        """Create a schedule from its config."""
-        return cls(**config)
-
 
 def is_number(value: Any) -> bool:
     """Return whether a value is a real number; booleans are not."""
@@ -154,9 +146,7 @@ class ConstantSparsity(Schedule):
 
     Args:
         target_sparsity: fraction of weights that are zero, in [0, 1).
-        begin_step: the first step, in batches, at which masks are updated.
-        end_step: the step of the last update; -1 for the end of training.
-        frequency: number of steps between updates; see ``Schedule``.
+        begin_step, end_step, frequency: when masks are updated; see ``Schedule``.
 
     Raises:
         ValueError: see ``Schedule``.
@@ -186,10 +176,8 @@ class PolynomialDecay(Schedule):
     Args:
         initial_sparsity: fraction of zeros at ``begin_step``, in [0, 1).
         final_sparsity: fraction of zeros from ``end_step`` on, in [0, 1).
-        begin_step: the first step, in batches, at which masks are updated.
-        end_step: the step at which the final sparsity is reached; -1 for the end of training.
+        begin_step, end_step, frequency: when masks are updated; see ``Schedule``.
         power: exponent of the polynomial; 1 is linear, the paper uses 3.
-        frequency: number of steps between updates; see ``Schedule``.
 
     Raises:
         ValueError: see ``Schedule``; also if ``power`` is not positive.
@@ -300,10 +288,8 @@ class OneCycle(Schedule):
         initial_sparsity: fraction of zeros at ``begin_step``, in [0, 1).
         peak_sparsity: fraction of zeros at the peak, in [0, 1), at least ``final_sparsity``.
         final_sparsity: fraction of zeros from ``end_step`` on, in [0, 1).
-        begin_step: the first step, in batches, at which masks are updated.
-        end_step: the step at which the final sparsity is reached; -1 for the end of training.
+        begin_step, end_step, frequency: when masks are updated; see ``Schedule``.
         peak_at: position of the peak as a fraction of the schedule, in (0, 1).
-        frequency: number of steps between updates; see ``Schedule``.
 
     Raises:
         ValueError: see ``Schedule``; also if ``peak_at`` is outside (0, 1), or the peak is below

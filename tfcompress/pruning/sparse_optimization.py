@@ -90,6 +90,11 @@ class SoftThreshold(keras.constraints.Constraint):
         self._optimizer = optimizer
         self.constraint = constraint
 
+    @property
+    def state(self) -> dict[str, keras.Variable]:
+        """The variables that the next step depends on, by name."""
+        return {"strength": self._strength}
+
     def __call__(self, w):
         """Return the constrained weights, nearer to zero."""
         if self.constraint is not None:

@@ -63,6 +63,29 @@ class ErdosRenyiKernel(SparsityDistribution):
 
 
 @dataclasses.dataclass(frozen=True)
+class LayerAdaptive(SparsityDistribution):
+    """One threshold for the whole model, of scores that kernels of any scale and size share.
+
+    Source: Lee et al., "Layer-adaptive sparsity for the magnitude-based pruning", 2021 (LAMP).
+    """
+
+    def choose(self, scores, sizes, sparsity):
+        """Mark the smallest relative scores of the model; the largest of each kernel stays."""
+        # In its kernel a score keeps its rank: how many to mask there is all that is to be found.
+        relative = [layer_adaptive(np.sort(score, axis=None)) for score in scores]
+        for shares in relative:
+            shares[-1] = np.inf
+        flat_sizes = np.concatenate([size.ravel() for size in sizes])
+        total = round(int(flat_sizes.sum()) * sparsity)
+        marked = smallest_by_size(np.concatenate(relative), flat_sizes, total)
+        parts = np.split(marked, np.cumsum([score.size for score in scores])[:-1])
+        return [
+            smallest(score, np.count_nonzero(part))
+            for score, part in zip(scores, parts, strict=True)
+        ]
+
+
+@dataclasses.dataclass(frozen=True)
 class GlobalThreshold(SparsityDistribution):
     """One threshold for the whole model: less important kernels become sparser.
 
@@ -98,6 +121,23 @@ def _bounded(scores, low, high):
     bounded[smallest(scores, count_masked(scores.size, low))] = -np.inf
     bounded[~smallest(scores, count_masked(scores.size, high))] = np.inf
     return bounded
+
+
+def layer_adaptive(ascending: np.ndarray) -> np.ndarray:
+    """Return each score's square as a share of the sum of its own and those of larger scores.
+
+    Takes the sorted scores of a kernel, shape (n,); the largest becomes 1. Infinite scores stay,
+    and so do those of zero or less, of weights that are masked.
+
+    Example:
+    >>> layer_adaptive(np.array([0.0, 1.0, 2.0]))
+    array([0. , 0.2, 1. ])
+    """
+    relative = ascending.astype(np.float64)
+    counted = (relative > 0) & np.isfinite(relative)
+    squares = np.square(relative[counted])
+    relative[counted] = squares / np.cumsum(squares[::-1])[::-1]
+    return relative
 
 
 def erdos_renyi_kernel(shapes: list[tuple[int, ...]], sparsity: float) -> list[float]:
@@ -157,7 +197,7 @@ def make_distribution(
 ) -> SparsityDistribution:
     """Make the distribution that the arguments of ``MagnitudePruning`` describe, checked."""
     _check_choice("scope", scope, ("layer", "global"))
-    _check_choice("sparsity_distribution", sparsity_distribution, ("uniform", "erk"))
+    _check_choice("sparsity_distribution", sparsity_distribution, ("uniform", "erk", "lamp"))
     bounds = (min_sparsity, max_sparsity)
     _check_combination(scope, sparsity_distribution, layer_sparsity, *bounds)
     for kernel in kernels:
@@ -169,13 +209,16 @@ def make_distribution(
         high = per_kernel(model, kernels, "max_sparsity", max_sparsity, default=1.0)
         _check_bounds(kernels, low, high, highest, final)
         return GlobalThreshold(tuple(low), tuple(high), final)
+    if sparsity_distribution != "uniform" and isinstance(pattern, NofM):
+        raise ValueError(
+            "An N:M pattern gives every kernel the same sparsity, which "
+            f"sparsity_distribution={sparsity_distribution!r} does not. Use "
+            "sparsity_distribution='uniform'. "
+            f"Received: sparsity_distribution={sparsity_distribution!r}, pattern={pattern}"
+        )
+    if sparsity_distribution == "lamp":
+        return LayerAdaptive()
     if sparsity_distribution == "erk":
-        if isinstance(pattern, NofM):
-            raise ValueError(
-                "An N:M pattern gives every kernel the same sparsity, which "
-                "sparsity_distribution='erk' does not. Use sparsity_distribution='uniform'. "
-                f"Received: sparsity_distribution='erk', pattern={pattern}"
-            )
         return ErdosRenyiKernel(tuple(tuple(kernel.variable.shape) for kernel in kernels))
     wanted = per_kernel(model, kernels, "layer_sparsity", layer_sparsity, default=final)
     factors = [target / final if final else 1.0 for target in wanted]
@@ -248,10 +291,11 @@ def _check_combination(scope, distribution, layer_sparsity, min_sparsity, max_sp
             "`layer_sparsity`. "
             f"Received: min_sparsity={min_sparsity!r}, max_sparsity={max_sparsity!r}"
         )
-    if distribution == "erk" and layer_sparsity is not None:
+    if distribution != "uniform" and layer_sparsity is not None:
         raise ValueError(
-            "`layer_sparsity` sets the sparsity of layers and sparsity_distribution='erk' computes "
-            f"it: use one of them. Received: layer_sparsity={layer_sparsity!r}"
+            f"`layer_sparsity` sets the sparsity of layers and sparsity_distribution="
+            f"{distribution!r} computes it: use one of them. "
+            f"Received: layer_sparsity={layer_sparsity!r}"
         )
 
 

@@ -29,13 +29,9 @@ _NUDGE = 2e-4
 class AccumulatorUnits:
     """Follows, through one run of a model, the grids of tensors and the units of sums.
 
-    Tensors are told apart by identity, and kept alive for that.
-
-    Args:
-        grid_of_tensor: gives the step of a tensor that is stored and the real number whose integer
-            is 0, float32 scalars; otherwise None.
-        step_of_kernel: gives the steps of a layer's one rounded kernel, of shape () or (output
-            channels,); None for other operations.
+    Tensors are told apart by identity, and kept alive for that. ``grid_of_tensor`` gives the step
+    of a tensor that is stored and the real number whose integer is 0, ``step_of_kernel`` the steps
+    of an operation's one rounded kernel, of shape () or (output channels,); both None otherwise.
     """
 
     def __init__(self, grid_of_tensor: Callable, step_of_kernel: Callable):

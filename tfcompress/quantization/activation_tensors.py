@@ -33,39 +33,25 @@ _SINGULARITIES = {
 
 @dataclasses.dataclass(frozen=True)
 class TrainingMode:
-    """Which parts of quantization-aware training are at work.
+    """Which parts of quantization-aware training are at work."""
 
-    Attributes:
-        rounding: whether weights and activations are rounded; without it the model computes in
-            float and its ranges merely follow.
-        ranges_move: whether ranges follow the data. Without it a step is cheaper: nothing is
-            observed.
-        statistics_move: whether BatchNormalization normalizes by the batch and moves its
-            statistics; without it, it uses them as they are, as the deployed model does.
-    """
-
+    # Whether weights and activations are rounded; without it the model computes in float and its
+    # ranges merely follow.
     rounding: bool = True
+    # Whether ranges follow the data. Without it a step is cheaper: nothing is observed.
     ranges_move: bool = True
+    # Whether BatchNormalization normalizes by the batch and moves its statistics; without it, it
+    # uses them as they are, as the deployed model does.
     statistics_move: bool = True
 
 
 class ActivationTensors:
     """One run of a model: rounds each stored tensor at its point, and lets its range follow.
 
-    Args:
-        placement: which points have a range.
-        scheme: bits and symmetry of the activations.
-        ranges: float32 tensor (rows, 2), the ranges before the run.
-        mode: what the run does.
-        observer: how ranges follow, where ``mode.ranges_move``.
-        steps: float32 tensor (rows,) of trained step sizes; ``None`` if the ranges decide.
-        fake_quantize: rounds a tensor to a range; see ``fake_quantize_activations``.
-        unrounded: points with a fixed range whose tensors are left as they are.
-        moving: bool scalar, whether ranges follow in a step that is traced for both; ``None`` if
-            they do.
-
-    Attributes:
-        ranges: list of float32 tensors (2,), the ranges as they are now.
+    ``ranges`` are those before the run, float32 (rows, 2); as an attribute, a list of those that it
+    has moved. ``steps`` are trained step sizes, float32 (rows,). The tensors at points
+    ``unrounded``, whose range is fixed, are left as they are. ``moving``, a bool scalar, is whether
+    ranges follow in a step that is traced for both; ``None`` if they do.
     """
 
     def __init__(
@@ -100,12 +86,8 @@ class ActivationTensors:
     def tap(self, point: HookPoint, tensor, observed=None, stored=None):
         """Return a tensor as the device stores it: rounded if its point has a range.
 
-        Args:
-            point: where the model hands it out.
-            tensor: the tensor.
-            observed: returns what the range is to follow in its place.
-            stored: returns the tensor as 8-bit constants make it, which the device computes with
-                if it stores the tensor.
+        ``observed`` returns what the range is to follow in its place, ``stored`` the tensor as
+        8-bit constants make it, which the device computes with if it stores the tensor.
         """
         self._met.add(point)
         row = self._rows.get(point)
@@ -126,12 +108,7 @@ class ActivationTensors:
         return self._rounded(tensor, self.ranges[row]) if self._mode.rounding else tensor
 
     def require_met(self, model: keras.Model) -> None:
-        """Check, while a run is traced and before it is run, that it has met every point.
-
-        Raises:
-            PlacementError: a layer computes otherwise in this run than when its tensors were
-                placed, in training than in inference for instance.
-        """
+        """Check, while a run is traced and before it is run, that it has met every point."""
         missed = {*self._rows, *self._fixed} - self._met
         if missed:
             layers = sorted({point.path for point in missed})
@@ -247,11 +224,7 @@ def are_observed(ranges: np.ndarray) -> bool:
 def require_observed(
     name: str, points: Sequence[HookPoint], ranges: np.ndarray, steps_follow: bool
 ) -> None:
-    """Check that a model's ranges, one for each point, can be computed with.
-
-    Raises:
-        ValueError: no data was seen, or a tensor has been NaN or infinite; names the tensors.
-    """
+    """Raise a ValueError that names tensors whose ranges, one a point, are unknown or lost."""
     if not are_observed(ranges):
         raise ValueError(
             f"Model {name!r} has not seen any data since it was made quantization-aware, "

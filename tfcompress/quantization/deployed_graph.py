@@ -23,9 +23,15 @@ from tfcompress.quantization.lowerings.recurrent import recurrent_layers, with_r
 from tfcompress.quantization.masked_scores import score_margins
 from tfcompress.quantization.placement import Placement, PlacementError, place_points
 from tfcompress.quantization.planning import Place, Plan, make_plan
-from tfcompress.quantization.recognition import candidates_of, find_points, probe_inputs
+from tfcompress.quantization.recognition import candidates_of, find_points
 from tfcompress.quantization.scheme import Scheme
-from tfcompress.quantization.tracing import TracedModel, imported_tensors, made_up_weights, trace
+from tfcompress.quantization.tracing import (
+    TracedModel,
+    imported_tensors,
+    made_up_weights,
+    probe_inputs,
+    trace,
+)
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.interpreter import tensor_values
 from tfcompress.tflite.model import Operation, Subgraph, TFLiteModel, list_refused
@@ -35,29 +41,21 @@ from tfcompress.tflite.rewriting import remove_quantization_pairs, with_lstms_of
 
 @dataclasses.dataclass(frozen=True)
 class DeployedGraph:
-    """The float file of a model, and what is known about it.
+    """The float file of a model, and what is known about it."""
 
-    Attributes:
-        traced: the graph that it was converted from.
-        content: the file's bytes.
-        model: what they say.
-        layers: for each operation of the main graph, the paths of the layers that it computes.
-        plan: the numbers of its tensors.
-        left_in_float: the layers of the operations that are in float because a layer of theirs is.
-        derivations: how constants follow from the weights; empty if the file holds the weights
-            themselves.
-        points: where the model hands out the tensors that kernels round, by the tensor's index.
-        placement: where the model is rounded in training.
-    """
-
-    traced: TracedModel
-    content: bytes
-    model: TFLiteModel
+    traced: TracedModel  # the graph that it was converted from
+    content: bytes  # the file's bytes
+    model: TFLiteModel  # what they say
+    # For each operation of the main graph, the paths of the layers that it computes.
     layers: Sequence[tuple[str, ...]]
-    plan: Plan
+    plan: Plan  # the numbers of its tensors
+    # The layers of the operations that are in float because a layer of theirs is.
     left_in_float: tuple[str, ...] = ()
+    # How constants follow from the weights; empty if the file holds the weights themselves.
     derivations: Derivations = dataclasses.field(default_factory=dict)
+    # Where the model hands out the tensors that kernels round, by the tensor's index.
     points: Mapping[int, HookPoint] = dataclasses.field(default_factory=dict)
+    # Where the model is rounded in training.
     placement: Placement = dataclasses.field(default_factory=lambda: Placement((), ()))
 
     @property
@@ -146,7 +144,6 @@ def operation_layers(traced: TracedModel, model: TFLiteModel, paths: Iterable[st
     """
     graph = model.subgraphs[0]
     paths = list(paths)
-    makers = {index: operation for operation in graph.operations for index in operation.outputs}
 
     @functools.cache
     def behind(name):
@@ -160,7 +157,7 @@ def operation_layers(traced: TracedModel, model: TFLiteModel, paths: Iterable[st
         for indices in (operation.outputs, [i for i in read if graph.tensors[i].constant]):
             if named := [path for i in indices for path in behind(graph.tensors[i].name)]:
                 return tuple(dict.fromkeys(named))
-        sources = [makers[i] for i in read if i in makers]
+        sources = [graph.makers[i] for i in read if i in graph.makers]
         within = sources and depth <= len(graph.operations)
         return layers(sources[0], depth + 1) if within else ()
 
@@ -176,22 +173,14 @@ def lower(
 ) -> DeployedGraph:
     """Find out what the deployed form of a model computes, and where training has to round.
 
-    Args:
-        model: a built Keras model with declared inputs.
-        scheme: the numerics.
-        schemes: those of each layer, see ``resolve_schemes``.
-        allow_float: paths of the layers that may compute in float.
-        rewritten: types of TensorFlow operations that are lowered, see ``rewritings``.
-
-    Returns:
-        The deployed graph. Its file has made-up weights; its constants are derived from the
-        model's.
+    ``schemes`` are those of each layer, ``allow_float`` the paths of those that may compute in
+    float, ``rewritten`` the TensorFlow operations that are lowered, see ``rewritings``. The file
+    has made-up weights; its constants are derived from the model's.
 
     Raises:
         PlacementError: an operation of a layer that is not in ``allow_float`` has no integer
             kernel, or stores a tensor that the model does not hand out.
         ConversionError: the converter refuses the model.
-        ValueError: see ``input_specs``.
     """
     traced = trace(model, observable_call, rewritten)
     weights = made_up_weights(traced)
@@ -239,21 +228,9 @@ def deploy_as_it_is(
     """Convert a model whose ranges are observed in its file, or that brings them or needs none.
 
     Fake quantization in a model, as that of TFMOT's quantization-aware training, brings the grids
-    of tensors and kernels with it.
-
-    Args:
-        model: a built Keras model with declared inputs.
-        scheme: the numerics; None for floats.
-        batch_size: the batch size that the file is fixed to; ``None`` for a free one.
-        rewritten: types of TensorFlow operations that are lowered, see ``rewritings``.
-        observed: whether ranges are observed for what the model brings none for.
-
-    Returns:
-        The deployed graph. Its file holds the model's weights.
-
-    Raises:
-        ConversionError: the converter refuses the model.
-        ValueError: see ``input_specs`` and ``resolve_schemes``.
+    of tensors and kernels with it. ``scheme`` None is for floats, ``batch_size`` None for a free
+    one; unless ``observed``, what the model brings no range for stays in float. Raises a
+    ConversionError if the converter refuses the model.
     """
     integer = scheme is not None and scheme.is_integer
     of_keras_3 = is_keras_3(model)
@@ -334,16 +311,8 @@ def _refuse_float(model, found: Mapping[str, tuple[str, ...]], allowed: Collecti
 def first_accepted(make: Callable, attempts: Iterable[Collection[str]], refusals) -> object:
     """Return what is made with the first list of operations in another form that is not refused.
 
-    Args:
-        make: takes such a list.
-        attempts: the lists, see ``rewritings``.
-        refusals: the exceptions, a tuple, that mean that the next one is to be tried.
-
-    Returns:
-        What ``make`` returns.
-
-    Raises:
-        Exception: the last refusal that says which layers would compute in float, or the first.
+    If all of ``attempts`` end in ``refusals``, exceptions, the last one that says which layers
+    would compute in float is raised, or the first.
     """
     error = None
     for kinds in attempts:

@@ -1,6 +1,5 @@
 """A quantization-aware model as a device runs it: its graph on integers, inside TensorFlow."""
 
-import collections
 import functools
 from collections.abc import Callable, Mapping, Sequence
 
@@ -21,14 +20,13 @@ from tfcompress.quantization.kernels.elementwise import dequantize, quantize
 from tfcompress.quantization.kernels.floating import FLOAT
 from tfcompress.quantization.kernels.grids import Integers
 from tfcompress.quantization.kernels.registry import (
-    KERNEL_SETS,
     compute_float,
     compute_integers,
     has_integer_kernel,
 )
 from tfcompress.quantization.planning import Float
-from tfcompress.quantization.recognition import COPIES, probe_inputs
-from tfcompress.quantization.tracing import computed_once
+from tfcompress.quantization.recognition import COPIES
+from tfcompress.quantization.tracing import computed_once, probe_inputs
 from tfcompress.tflite.constants import constant_value
 from tfcompress.tflite.model import Operation
 
@@ -41,12 +39,8 @@ _CALLS_BEFORE_COMPILING = 16
 class DeployedModel:
     """Inference with the integers of a device, and the numbers that a file is filled with.
 
-    Args:
-        graph: the deployed graph.
-        model: the user's model.
-        kernels: "xnnpack", "reference" or "micro".
-        state: returns (ranges of the placement, weights, trained kernels) as they are now; see
-            ``integers_of``.
+    ``state`` returns (ranges of the placement, weights, trained kernels) as they are now; see
+    ``integers_of``.
     """
 
     def __init__(self, graph: DeployedGraph, model: keras.Model, kernels: str, state: Callable):
@@ -73,8 +67,7 @@ class DeployedModel:
     def exact(self) -> bool:
         """Whether inference equals the file to the last bit.
 
-        It does unless activations are floats, a tensor of the file has no range, or an operation
-        has no arithmetic here.
+        Not if activations are floats, a tensor has no range, or an operation no arithmetic here.
         """
         if self.graph.plan.dtype is None or -1 in self.graph.placement_rows:
             return False
@@ -101,15 +94,11 @@ class DeployedModel:
         Between them and the outputs values may be copied.
         """
         file, points = self.graph.file, self.graph.points
-        readers = collections.defaultdict(list)
-        for operation in file.operations:
-            for index in operation.inputs:
-                readers[index].append(operation)
 
         def only_leaves(index):
-            return (bool(readers[index]) or index in file.outputs) and all(
+            return (bool(file.readers[index]) or index in file.outputs) and all(
                 operation.name in COPIES and all(map(only_leaves, operation.outputs))
-                for operation in readers[index]
+                for operation, _ in file.readers[index]
             )
 
         return frozenset(
@@ -121,11 +110,7 @@ class DeployedModel:
         )
 
     def require_right(self) -> None:
-        """Check that the file computes what the model does, before its numbers are rounded.
-
-        Raises:
-            ConversionError: it does not.
-        """
+        """Raise a ConversionError unless the file computes what the model does."""
         if _missing_kernels(self.graph):
             return  # its operations cannot be run here: the file is compared when it is exported
         if not (self._takes_batches or self._is_right):
@@ -186,12 +171,10 @@ class DeployedModel:
             tf.cast(tensor, spec.dtype)
             for tensor, spec in zip(keras.tree.flatten(inputs), specs, strict=True)
         ]
-        makers = {index: operation for operation in file.operations for index in operation.outputs}
-        makers = {place: makers.get(index) for place, index in enumerate(file.outputs)}
         heads = {
-            place: maker
-            for place, maker in makers.items()
-            if maker is not None and maker.name in _PROBABILITIES
+            place: file.makers[index]
+            for place, index in enumerate(file.outputs)
+            if index in file.makers and file.makers[index].name in _PROBABILITIES
         }
         declared = [(tuple(x.shape), x.dtype) for x in keras.tree.flatten(self._structure)]
         declared += [declared[place] for place in heads]
@@ -230,17 +213,10 @@ class DeployedModel:
 
 
 class IntegerRun:
-    """One run of a graph on the integers of a device.
-
-    Args:
-        graph: the graph.
-        numbers: what it is filled with.
-        kernels: a key of ``KERNEL_SETS``.
-    """
+    """One run of a graph, filled with numbers, on the integers of a device with some kernels."""
 
     def __init__(self, graph: DeployedGraph, numbers: GraphIntegers, kernels: str):
         self._graph, self._numbers, self._kernels = graph, numbers, kernels
-        self._rounding = KERNEL_SETS[kernels].rounding
         self._values: dict[int, object] = {}
         self._converted: dict[tuple, object] = {}
 
@@ -276,7 +252,7 @@ class IntegerRun:
             return tensor
         # Callers of an 8-bit file round halves away from zero, as the reference kernels do; files
         # with 16 bits take floats, and a kernel rounds them.
-        rounding = "reference" if grid.dtype == "INT8" else self._rounding
+        rounding = "reference" if grid.dtype == "INT8" else self._kernels
         return _on_grid(tf.cast(tensor, tf.float32), grid, rounding)
 
     def _grid(self, index):
@@ -293,7 +269,7 @@ class IntegerRun:
         """Return the real numbers of a tensor."""
         if not isinstance(value, Integers):
             return value
-        return dequantize(None, [value], [None], self._rounding)[0]
+        return dequantize(None, [value], [None], self._kernels)[0]
 
     def _read(self, operation: Operation, position: int):
         """Return an input in the form in which an operation reads it."""
@@ -309,7 +285,7 @@ class IntegerRun:
         key = index, wanted
         if key not in self._converted:
             grid = self._numbers.grids.get(wanted)
-            converted = self._real(value) if grid is None else _on_grid(value, grid, self._rounding)
+            converted = self._real(value) if grid is None else _on_grid(value, grid, self._kernels)
             self._converted[key] = converted
         return self._converted[key]
 

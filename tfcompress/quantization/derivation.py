@@ -41,27 +41,19 @@ Values = Mapping[str, object]  # of operands, by the name of the tensor
 
 @dataclasses.dataclass(frozen=True)
 class FoldedKernel:
-    """A kernel of the file: an operand in another order, times a factor for each output channel.
+    """A kernel of the file: an operand in another order, times a factor for each output channel."""
 
-    Attributes:
-        operand: the name of the operand that holds the kernel.
-        weights: the placeholders of the weights that it is copied from, if it is nothing else.
-        order: the transposition that brings the operand to the file's order.
-        shape: the shape in the file.
-        axis: the axis of the output channels in the file.
-        factor: takes the values of operands; returns the factors, of shape (channels,) or ().
-        needs: the names of the operands that ``factor`` reads.
-        channels: for each output channel in the file, the one of the variable that it is copied
-            from, among all of its output channels in their order; None if not known.
-    """
-
-    operand: str
+    operand: str  # the name of the operand that holds the kernel
+    # The placeholders of the weights that it is copied from, if it is nothing else.
     weights: tuple[str, ...]
-    order: tuple[int, ...]
-    shape: tuple[int, ...]
-    axis: int
+    order: tuple[int, ...]  # the transposition that brings the operand to the file's order
+    shape: tuple[int, ...]  # the shape in the file
+    axis: int  # the axis of the output channels in the file
+    # Takes the values of operands; returns the factors, of shape (channels,) or ().
     factor: Callable[[Values], object] | None = None
-    needs: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()  # the names of the operands that ``factor`` reads
+    # For each output channel in the file, the one of the variable that it is copied from, among all
+    # of its output channels in their order; None if not known.
     channels: np.ndarray | None = None
 
     def arranged(self, operand):
@@ -86,15 +78,10 @@ class FoldedKernel:
 
 @dataclasses.dataclass(frozen=True)
 class Derived:
-    """Any other constant that follows from weights.
+    """Any other constant that follows from weights."""
 
-    Attributes:
-        operands: the names of the operands that it is made of.
-        compute: takes their values; returns the constant.
-    """
-
-    operands: tuple[str, ...]
-    compute: Callable[[Values], object]
+    operands: tuple[str, ...]  # the names of the operands that it is made of
+    compute: Callable[[Values], object]  # takes their values; returns the constant
 
 
 Derivations = Mapping[int, FoldedKernel | Derived]

@@ -9,7 +9,7 @@ from tfcompress.keras_graph.inputs import arrange_inputs
 from tfcompress.keras_graph.interception import float32_computation
 from tfcompress.keras_graph.wrapper import unwrap
 from tfcompress.quantization.float_file import ConversionError
-from tfcompress.quantization.tracing import TracedModel
+from tfcompress.quantization.tracing import TracedModel, probe_inputs
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.interpreter import tensor_values
 
@@ -22,16 +22,9 @@ _SEEDS = (1, 2)  # a rounding may decide on a class of one example, not of both
 
 
 def are_alike(found: Sequence, compute: Callable, inputs: Sequence[np.ndarray]) -> bool:
-    """Tell whether outputs are those of a computation but for the rounding of floats.
+    """Tell whether outputs are those of a computation on inputs but for float rounding.
 
-    Args:
-        found: the outputs.
-        compute: takes inputs and returns the outputs that should be.
-        inputs: of which ``found`` was computed.
-
-    Returns:
-        Whether they are. Deep networks can magnify the rounding of floats: by as much as they do a
-        change of their inputs.
+    Deep networks can magnify that: by as much as they do a change of their inputs.
     """
     expected = compute(inputs)
     differences = [_difference(*pair) for pair in zip(found, expected, strict=True)]
@@ -58,16 +51,7 @@ def _difference(one, other) -> float:
 
 
 def require_right_file(model: keras.Model, traced: TracedModel, content: bytes) -> None:
-    """Check that a float file computes what its model does.
-
-    Args:
-        model: the Keras model.
-        traced: the graph that the file was converted from.
-        content: the file, with the model's weights.
-
-    Raises:
-        ConversionError: it does not.
-    """
+    """Raise a ConversionError unless a float file with a model's weights computes what it does."""
     # Of a batch of one, Keras takes tensors for biases that are none.
     is_free = all(tensor.shape[0] is None for tensor in unwrap(model).inputs)
 
@@ -80,7 +64,7 @@ def require_right_file(model: keras.Model, traced: TracedModel, content: bytes) 
     file = read_model(content).subgraphs[0]
     wrong = []
     for seed in _SEEDS:
-        inputs = _random(traced.specs, [file.tensors[i].shape[0] for i in file.inputs], seed)
+        inputs = probe_inputs(traced.specs, [file.tensors[i].shape[0] for i in file.inputs], seed)
         try:
             values = tensor_values(content, inputs)
         except RuntimeError:  # an operation that no interpreter has: the export says so
@@ -91,18 +75,3 @@ def require_right_file(model: keras.Model, traced: TracedModel, content: bytes) 
             f"The float file of model {model.name!r} does not compute what the model does, so no "
             "file is made of it."
         )
-
-
-def _random(specs, batch_sizes, seed):
-    """Make examples of random inputs, with indices that any table has."""
-    generator = np.random.default_rng(seed)
-    values = []
-    for spec, count in zip(specs, batch_sizes, strict=True):
-        shape, dtype = (count, *spec.shape[1:]), spec.dtype.as_numpy_dtype
-        random = generator.standard_normal if spec.dtype.is_floating else _bits(generator)
-        values.append(random(shape).astype(dtype))
-    return values
-
-
-def _bits(generator):
-    return lambda shape: generator.integers(0, 2, shape)

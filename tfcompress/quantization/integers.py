@@ -34,30 +34,23 @@ from tfcompress.quantization.planning import (
     Place,
 )
 from tfcompress.quantization.weights import RoundedKernel
-from tfcompress.tflite.constants import constant_value
+from tfcompress.tflite.constants import constant_value, numpy_type
 from tfcompress.tflite.filling import FUSED_LSTM, Filling, Storage, inner_storages
 from tfcompress.tflite.operations import accepts_scales
 
 _LARGEST_BIAS = {"INT32": 2**31 - 1, "INT64": 2**47}
 _FLOAT = Storage("FLOAT32")
-_BYTES = {"INT8": np.int8, "INT16": np.int16, "INT4": np.int8, "INT2": np.int8}
 
 
 @dataclasses.dataclass(frozen=True)
 class GraphIntegers:
-    """What a graph is filled with.
+    """What a graph is filled with."""
 
-    Attributes:
-        grids: the grid of each kind of numbers that tensors have.
-        constants: the integers of kernels, biases and other constants, by their place.
-        halves: half-precision kernels, by their place.
-        reals: the values of the constants that stay floats, by their tensor.
-    """
-
-    grids: Mapping[Numbers, Grid]
+    grids: Mapping[Numbers, Grid]  # the grid of each kind of numbers that tensors have
+    # The integers of kernels, biases and other constants, by their place.
     constants: Mapping[Place, Integers]
-    halves: Mapping[Place, tf.Tensor]
-    reals: Mapping[int, tf.Tensor]
+    halves: Mapping[Place, tf.Tensor]  # half-precision kernels, by their place
+    reals: Mapping[int, tf.Tensor]  # the values of the constants that stay floats, by their tensor
 
     def tensors(self) -> list[tf.Tensor]:
         """List all tensors, in an order of their own."""
@@ -105,15 +98,10 @@ def compiled(make: Callable[[], GraphIntegers]) -> Callable[[], GraphIntegers]:
 
 @dataclasses.dataclass(frozen=True)
 class TrainedKernel:
-    """A kernel whose rounding was trained.
+    """A kernel whose rounding was trained."""
 
-    Attributes:
-        kernel: the kernel and its scheme.
-        steps: its trained step sizes, None if the weights decide.
-    """
-
-    kernel: RoundedKernel
-    steps: object = None
+    kernel: RoundedKernel  # the kernel and its scheme
+    steps: object = None  # its trained step sizes, None if the weights decide
 
     def scales(self):
         """Return the step sizes of the variable: one, or one per output channel, flat."""
@@ -215,14 +203,8 @@ def integers_of(
 ) -> GraphIntegers:
     """Compute what a graph is filled with.
 
-    Args:
-        graph: the graph and its plan.
-        ranges: float32 tensor (rows of the plan, 2).
-        weights: the value of each weight by its placeholder's name; None if the file holds them.
-        trained: the kernels whose rounding was trained, by their placeholder's name.
-
-    Returns:
-        The numbers.
+    ``ranges`` are float32 (rows of the plan, 2), ``weights`` values by their placeholder's name,
+    None if the file holds them, and ``trained`` the kernels whose rounding was trained, likewise.
     """
     return _Filler(graph, ranges, weights, trained or {}).integers()
 
@@ -376,9 +358,7 @@ class _Filler:
 def filling_of(graph: DeployedGraph, numbers: GraphIntegers) -> Filling:
     """Describe how the main graph of a file is filled with its numbers.
 
-    Raises:
-        ValueError: a kernel cannot compute between the scales of its inputs and its output; names
-            the layer.
+    Raises a ValueError that names a layer whose kernel cannot compute between its scales.
     """
     plan, file = graph.plan, graph.file
     _require_computable_scales(graph, numbers)
@@ -423,8 +403,8 @@ def _of_integers(integers: Integers) -> Storage:
     values, grid = np.asarray(integers.values), integers.grid
     scales = np.ravel(np.asarray(grid.scale, np.float32))
     zero_points = np.full(scales.size, int(grid.zero_point), np.int64)
-    dtype = _BYTES.get(grid.dtype, values.dtype)
-    return Storage(grid.dtype, scales, zero_points, grid.axis, values.astype(dtype))
+    values = values.astype(numpy_type(grid.dtype))
+    return Storage(grid.dtype, scales, zero_points, grid.axis, values)
 
 
 def _require_computable_scales(graph, numbers) -> None:

@@ -61,15 +61,7 @@ def resolve_schemes(
 
 
 def require_named(models: Iterable[keras.Model], allowed: Collection[str]) -> None:
-    """Check that the layers or operations that may compute in float exist.
-
-    Args:
-        models: Keras models.
-        allowed: paths, each of a layer or an operation of at least one of them.
-
-    Raises:
-        ValueError: there is no such layer or operation.
-    """
+    """Raise a ValueError unless each allowed path is a layer or operation of one of the models."""
     models = list(models)
     known = {path for model in models for path, _ in walk_operations(model)}
     if unknown := [name for name in allowed if name not in known]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from tfcompress.quantization.arithmetic.masks import BELOW_SCORES, BELOW_SUMMANDS
 from tfcompress.tflite.constants import constant_value
-from tfcompress.tflite.model import Operation, TFLiteModel
+from tfcompress.tflite.model import TFLiteModel
 
 _READ_SCORES = frozenset({"SOFTMAX", "EXP"})
 # What these make of the scores at some inputs is scores; all inputs where not said.
@@ -32,10 +32,6 @@ def score_margins(model: TFLiteModel) -> Mapping[int, float]:
     to scores are among them.
     """
     graph = model.subgraphs[0]
-    readers: dict[int, list[tuple[Operation, int]]] = {}
-    for operation in graph.operations:
-        for position, index in enumerate(operation.inputs):
-            readers.setdefault(index, []).append((operation, position))
     margins: dict[int, float] = {}
     for operation in reversed(graph.operations):
         for index in (*operation.outputs, *operation.inputs):
@@ -45,7 +41,7 @@ def score_margins(model: TFLiteModel) -> Mapping[int, float]:
             if operation.name in _NOT_MASKED and index in operation.outputs:
                 margins.pop(index, None)  # set where a later operation reads it
                 continue
-            asked = [_margin(model, place, margins) for place in readers.get(index, ())]
+            asked = [_margin(model, place, margins) for place in graph.readers[index]]
             if asked and None not in asked and any(asked):
                 margins[index] = max(asked)
     return margins

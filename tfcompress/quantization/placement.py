@@ -18,24 +18,20 @@ class PlacementError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Placement:
-    """Where a model's ranges belong.
+    """Where a model's ranges belong."""
 
-    Attributes:
-        learned: points whose range is learned in training, in the order of the model.
-        fixed: points whose range the operation defines, as (point, (smallest, largest)) pairs.
-        shared: points that have the range of a learned point, as (point, learned point) pairs: what
-            enters a concatenation has one scale with what leaves it.
-        beside_float: paths of layers that are fused with one that computes in float.
-        rewritten: types of TensorFlow operations that are lowered, see ``rewritings``.
-        scores: points of scores that may be masked, as (point, margin) pairs, see
-            ``score_margins``.
-    """
-
+    # Points whose range is learned in training, in the order of the model.
     learned: tuple[HookPoint, ...]
+    # Points whose range the operation defines, as (point, (smallest, largest)) pairs.
     fixed: tuple[tuple[HookPoint, tuple[float, float]], ...]
+    # Points that have the range of a learned point, as (point, learned point) pairs: what enters a
+    # concatenation has one scale with what leaves it.
     shared: tuple[tuple[HookPoint, HookPoint], ...] = ()
+    # Paths of layers that are fused with one that computes in float.
     beside_float: tuple[str, ...] = ()
+    # Types of TensorFlow operations that are lowered, see ``rewritings``.
     rewritten: tuple[str, ...] = ()
+    # Points of scores that may be masked, as (point, margin) pairs, see ``score_margins``.
     scores: tuple[tuple[HookPoint, float], ...] = ()
 
     def rows(self) -> dict[HookPoint, int]:
@@ -97,17 +93,7 @@ def place_points(
 ) -> Placement:
     """Turn the points of a file's tensors into the places where training rounds.
 
-    Args:
-        model: the Keras model.
-        file: the main graph of its file.
-        plan: the numbers of its tensors.
-        points: where the model hands out the tensors that kernels round, by their index.
-        repeats: for points whose tensor the file computes once for another point, that point.
-        beside_float: see ``Placement``.
-        rewritten: likewise.
-
-    Returns:
-        The placement.
+    ``repeats`` gives, for points whose tensor the file computes once for another point, that point.
     """
     learned: dict[HookPoint, None] = {}
     fixed: dict[HookPoint, tuple[float, float]] = {}
@@ -124,8 +110,8 @@ def place_points(
     learned.update((point, None) for point, _ in pairs)
     shared = share_ranges(learned, [*groups, *_steps_of_cells(model, learned), *pairs])
     owners = tuple(point for point in learned if point not in shared)
-    shared = tuple(shared.items())
-    return Placement(owners, tuple(fixed.items()), shared, tuple(beside_float), tuple(rewritten))
+    beside = tuple(beside_float), tuple(rewritten)
+    return Placement(owners, tuple(fixed.items()), tuple(shared.items()), *beside)
 
 
 def share_ranges(
@@ -149,7 +135,9 @@ def share_ranges(
     return {point: owner for point, owner in owners.items() if point != owner}
 
 
-def _steps_of_cells(model, points):
+def _steps_of_cells(
+    model: keras.Model, points: Iterable[HookPoint]
+) -> Iterable[Collection[HookPoint]]:
     """Return the points of each role in the cells of recurrent layers: one range for all steps."""
     cells = tuple(
         f"{path}/" for path, layer in walk_layers(model) if isinstance(layer, keras.layers.RNN)

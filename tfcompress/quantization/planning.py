@@ -9,7 +9,6 @@ A model that TFMOT trained brings grids with it. A file of the same bits takes t
 a file of other bits the range is kept.
 """
 
-import collections
 import dataclasses
 from collections.abc import Mapping, Sequence
 
@@ -77,46 +76,37 @@ Numbers = Learned | Fixed | OfTable | CellState | Float
 
 @dataclasses.dataclass(frozen=True)
 class KernelNumbers:
-    """How a kernel is stored.
+    """How a kernel is stored."""
 
-    Attributes:
-        bits: 16 for half-precision floats, otherwise those of its integers.
-        axis: the axis of the file's kernel that scales run along, None for one scale.
-        scales: those that the model brings with it; none if they follow from the values.
-    """
-
-    bits: int
-    axis: int | None
+    bits: int  # 16 for half-precision floats, otherwise those of its integers
+    axis: int | None  # the axis of the file's kernel that scales run along, None for one scale
+    # Those that the model brings with it; none if they follow from the values.
     scales: tuple[float, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """The numbers of a graph.
+    """The numbers of a graph."""
 
-    Attributes:
-        dtype: the type of stored activations, "INT8" or "INT16"; None if they stay floats.
-        symmetric: whether the zero point of learned grids is 0.
-        tensors: how each real-valued tensor that is computed or fed is stored, by its index.
-        rows: for each grid of a learned or calibrated range, the tensors that have it, in the order
-            of the graph.
-        reads: the form in which an operation reads a tensor, where it is not the stored one.
-        kernels: how the kernel at a place is stored.
-        biases: the places of biases, each with the places of the data and the kernel whose scales
-            make its own.
-        constants: the grid of any other constant that an integer operation reads; None for the grid
-            of its own values.
-        in_float: for each real-valued operation that computes in float, why.
-    """
-
+    # The type of stored activations, "INT8" or "INT16"; None if they stay floats.
     dtype: str | None = None
-    symmetric: bool = False
+    symmetric: bool = False  # whether the zero point of learned grids is 0
+    # How each real-valued tensor that is computed or fed is stored, by its index.
     tensors: Mapping[int, Numbers] = dataclasses.field(default_factory=dict)
+    # For each grid of a learned or calibrated range, the tensors that have it, in the order of the
+    # graph.
     rows: Sequence[Sequence[int]] = ()
+    # The form in which an operation reads a tensor, where it is not the stored one.
     reads: Mapping[Place, Numbers] = dataclasses.field(default_factory=dict)
+    # How the kernel at a place is stored.
     kernels: Mapping[Place, KernelNumbers] = dataclasses.field(default_factory=dict)
+    # The places of biases, each with the places of the data and the kernel whose scales make its
+    # own.
     biases: Mapping[Place, tuple[Place, Place]] = dataclasses.field(default_factory=dict)
+    # The grid of any other constant that an integer operation reads; None for the grid of its own
+    # values.
     constants: Mapping[Place, Numbers | None] = dataclasses.field(default_factory=dict)
+    # For each real-valued operation that computes in float, why.
     in_float: Mapping[int, str] = dataclasses.field(default_factory=dict)
 
     def form(self, operation: Operation, position: int) -> Numbers:
@@ -134,17 +124,10 @@ def make_plan(
 ) -> Plan:
     """Decide on the numbers of a float file's main graph.
 
-    Args:
-        model: the file.
-        scheme: the numerics of activations.
-        schemes: by the index of an operation, the numerics of its weights where they are not those
-            of ``scheme``; None for an operation that computes in float.
-        tfmot_grids: by the index of a tensor, the form that the model itself rounds it to. Where
-            its operation has another grid, it is read on that of the model.
-        observed: whether the other tensors get ranges; without, operations on them are in float.
-
-    Returns:
-        The plan.
+    ``schemes`` gives, by the index of an operation, the numerics of its weights where they are not
+    those of ``scheme``; None for an operation that computes in float. ``tfmot_grids`` gives the
+    form that the model itself rounds a tensor to; an operation on another grid reads it on that
+    one. Unless ``observed``, the other tensors get no ranges, and operations on them are in float.
     """
     if scheme.activation_bits is None:
         return _weights_alone(model, scheme, schemes)
@@ -258,6 +241,7 @@ class _Planner:
         self._parent: dict[int, int] = {}
         self._defined: dict[int, Numbers] = {}  # by the root of a group
         self._reread: dict[int, Fixed] = {}  # what is read on another grid than it is stored on
+        self._one_grid: dict[int, int] = {}  # by operation, the tensor whose grid the others have
         self._requantized: set[Place] = set()
         self._cells: set[int] = set()  # the cell states of LSTMs
 
@@ -272,29 +256,22 @@ class _Planner:
             self._meet(operation)
         if not self._observed:
             self._leave_without_range()
-        readers = collections.defaultdict(list)
-        for operation in operations:
-            for index in operation.inputs:
-                readers[index].append(operation.index in self._in_float)
+        readers = {
+            index: [
+                operation.index in self._in_float for operation, _ in self._graph.readers[index]
+            ]
+            for index in self._parent
+        }
         in_float = {i for o in operations if o.index in self._in_float for i in o.outputs}
-        in_float |= {i for i in self._graph.inputs if readers[i] and all(readers[i])}
+        in_float |= {i for i in self._graph.inputs if readers.get(i) and all(readers[i])}
         needed = {i for i in self._parent if i not in in_float or not all(readers[i])}
         grids, rows = self._number(sorted(needed, key=self._order()))
         tensors = {
             index: Float() if index in in_float or index not in grids else grids[index]
             for index in self._parent
         }
-        plan = Plan(
-            self._dtype,
-            self._scheme.symmetric_activations,
-            tensors,
-            rows,
-            reads={},
-            kernels={},
-            biases={},
-            constants={},
-            in_float=self._in_float,
-        )
+        symmetric = self._scheme.symmetric_activations
+        plan = Plan(self._dtype, symmetric, tensors, rows, in_float=self._in_float)
         for operation in operations:
             for position, index in enumerate(operation.inputs):
                 if index in self._parent:
@@ -310,7 +287,7 @@ class _Planner:
         if operation.index in self._in_float:
             return Float()
         if (operation.index, position) in self._requantized:
-            return grids[operation.outputs[0]]
+            return grids[self._one_grid[operation.index]]
         index = operation.inputs[position]
         return self._reread.get(index, grids[index])
 
@@ -362,7 +339,8 @@ class _Planner:
             self._defined[outputs[0]] = OfTable(lookup)
         elif entry.output == "fixed":
             self._defined |= dict.fromkeys(outputs, Fixed(*entry.fixed[self._dtype]))
-        elif entry.output == "same":
+        elif entry.output == "same" or (inputs and self._dtype in entry.same_inputs):
+            outputs = outputs if entry.output == "same" else []
             self._meet_copy(operation, inputs, outputs, constants)
         elif operation.name == FUSED_LSTM:  # the hidden state has one grid with the output
             hidden, cell = (operation.inputs[place] for place in (HIDDEN_STATE, CELL_STATE))
@@ -385,16 +363,17 @@ class _Planner:
                 self._in_float.setdefault(operation.index, NO_RANGE)
 
     def _meet_copy(self, operation, inputs, outputs, constants):
-        """Give what an operation copies one grid with what it copies from."""
+        """Give what an operation copies, or compares, one grid."""
         read = {  # None where the grid is left to the range
             index: self._reread.get(index, self._defined.get(self._root(index))) for index in inputs
         }
         defined = {*read.values()}
+        joined = [*(index for index in inputs if read[index] is None), *outputs]
+        self._one_grid[operation.index] = (joined or inputs)[-1]
+        self._join(joined)
         if len(defined) == 1 and None not in defined and self._hold(*defined, constants):
-            self._join(outputs)
-            self._defined[self._root(outputs[0])] = defined.pop()
+            self._defined |= {self._root(index): defined.pop() for index in outputs[:1]}
             return
-        self._join([*(index for index in inputs if read[index] is None), *outputs])
         self._requantized |= {
             (operation.index, position)
             for position, index in enumerate(operation.inputs)
@@ -425,8 +404,11 @@ class _Planner:
             return "a custom operation"
         if operation.index in self._schemes and self._schemes[operation.index] is None:
             return "left in float"
+        entry, symmetric = support(operation.name), self._scheme.symmetric_activations
         if not runs_with(operation.name, self._dtype):
             return f"no kernel for {self._dtype.lower()}"
+        if self._dtype in entry.symmetric and not symmetric:
+            return f"no kernel for {self._dtype.lower()} with a zero point"
         return None
 
     def _number(self, indices):
@@ -466,10 +448,9 @@ class _Planner:
             elif position in kernel_of:
                 kernel = operation.index, kernel_of[position]
                 plan.biases[place] = (operation.index, entry.data), kernel
-            elif entry.output == "same":
-                plan.constants[place] = grids[operation.outputs[0]]
             else:
-                plan.constants[place] = None
+                shared = self._one_grid.get(operation.index)
+                plan.constants[place] = None if shared is None else grids[shared]
 
     def _tfmot_kernel(self, operation, index) -> KernelNumbers | None:
         """Return the numbers that the model brings for a kernel, if there is such a kernel."""

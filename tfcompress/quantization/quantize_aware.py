@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable
+from operator import attrgetter
 from typing import Any, Self
 
 import keras
@@ -118,7 +119,8 @@ class QuantizeAware(ModelWrapper):
         self.training_mode = TrainingMode()
         self._deployed: DeployedModel | None = None
         # A compiled step looks here whether ranges follow, if it can do without: ``_can_freeze``.
-        set_untracked(self, "_ranges_move", tf.Variable(True, trainable=False))
+        self._ranges_move = None
+        set_untracked(self, "_ranges_move", tf.Variable(True, trainable=False))  # no weight
         self._can_freeze = False
         self.ranges = self.add_weight(
             shape=(len(placement.learned), 2),
@@ -168,35 +170,17 @@ class QuantizeAware(ModelWrapper):
             run = self._traced
         return with_logits(*run(inputs, training=training, mask=mask, mode=mode))
 
-    @property
-    def inputs(self) -> list:
-        """What the wrapped model takes, as Keras tensors."""
-        return self.model.inputs
-
-    @property
-    def outputs(self) -> list:
-        """What the wrapped model gives, as Keras tensors."""
-        return self.model.outputs
-
-    @property
-    def input_shape(self) -> Any:
-        """The shapes of what the wrapped model takes."""
-        return self.model.input_shape
-
-    @property
-    def output_shape(self) -> Any:
-        """The shapes of what the wrapped model gives."""
-        return self.model.output_shape
+    # What the wrapped model takes and gives.
+    inputs = property(attrgetter("model.inputs"))
+    outputs = property(attrgetter("model.outputs"))
+    input_shape = property(attrgetter("model.input_shape"))
+    output_shape = property(attrgetter("model.output_shape"))
+    output_names = property(attrgetter("model.output_names"))
 
     @property
     def input_names(self) -> list[str]:
         """The names of what the wrapped model takes, in order."""
         return [tensor.name for tensor in self.model.inputs]
-
-    @property
-    def output_names(self) -> list[str]:
-        """The names of what the wrapped model gives, in order."""
-        return self.model.output_names
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> keras.Layer:
         """Return a layer of the wrapped model, see ``keras.Model.get_layer``."""
@@ -403,11 +387,7 @@ class QuantizeAware(ModelWrapper):
         return are_observed(keras.ops.convert_to_numpy(self.ranges))
 
     def require_ranges(self) -> None:
-        """Check that ranges are known.
-
-        Raises:
-            ValueError: no data was seen, or a tensor has been NaN or infinite; names the tensors.
-        """
+        """Raise a ValueError unless all ranges are known; it names those that are not."""
         ranges = keras.ops.convert_to_numpy(self.ranges)
         steps_follow = self.activation_steps is not None
         require_observed(self.name, self.placement.learned, ranges, steps_follow)

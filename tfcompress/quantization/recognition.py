@@ -26,21 +26,13 @@ _DIFFERENT = 1e-2
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """A tensor of the float model that could have a range.
+    """A tensor of the float model that could have a range."""
 
-    Attributes:
-        point: where the model hands it out.
-        name: the tensor's name in the traced graph.
-        kind: the type of the TensorFlow operation that makes it.
-        value: its value in the run.
-        ends: its smallest and its largest value.
-    """
-
-    point: HookPoint
-    name: str
-    kind: str
-    value: np.ndarray
-    ends: tuple[float, float]
+    point: HookPoint  # where the model hands it out
+    name: str  # the tensor's name in the traced graph
+    kind: str  # the type of the TensorFlow operation that makes it
+    value: np.ndarray  # its value in the run
+    ends: tuple[float, float]  # its smallest and its largest value
 
 
 class Candidates:
@@ -141,17 +133,9 @@ COPIES = frozenset(
 def find_points(
     file: Subgraph, plan: Plan, candidates: Candidates, values: Mapping[int, np.ndarray]
 ) -> tuple[dict[int, HookPoint], list[int]]:
-    """Find the point of each tensor at which a kernel rounds.
+    """Find the point of each tensor at which a kernel rounds, by values on the same inputs.
 
-    Args:
-        file: the main graph of the file.
-        plan: the numbers of its tensors.
-        candidates: the tensors that the model hands out.
-        values: the value of each tensor of the file, on the inputs of the candidates.
-
-    Returns:
-        (points, unseen): the points by the index of a tensor, and the operations whose tensors are
-        at none.
+    Returns the points by the index of a tensor, and the operations whose tensors are at none.
     """
     # A tensor has a grid of its own where it is stored, or where it is read.
     rounded = {i for i, numbers in plan.tensors.items() if isinstance(numbers, Learned | Fixed)}
@@ -186,22 +170,6 @@ def _only_copies(operation: Operation, plan: Plan) -> bool:
     }
     made = {plan.tensors[index] for index in operation.outputs if index in plan.tensors}
     return bool(read) and read == made
-
-
-_PROBE_SEED = 20240229
-
-
-def probe_inputs(specs) -> list[np.ndarray]:
-    """Make one example of random inputs, with indices that any table has."""
-    generator = np.random.default_rng(_PROBE_SEED)
-    values = []
-    for spec in specs:
-        shape = (1, *spec.shape[1:])
-        if spec.dtype.is_floating:
-            values.append(generator.standard_normal(shape).astype(spec.dtype.as_numpy_dtype))
-        else:  # 0 may be masked
-            values.append(generator.integers(0, 2, shape).astype(spec.dtype.as_numpy_dtype))
-    return values
 
 
 # These add up in 32 bits, and a bias with it: what they hand to its addition is never stored.

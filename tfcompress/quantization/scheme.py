@@ -102,14 +102,9 @@ class Scheme:
             self._require_fitting(layers, other)
 
     def _require_fitting(self, layers, other):
-        if not (
-            (isinstance(layers, str) and layers)
-            or (
-                isinstance(layers, tuple)
-                and layers
-                and all(isinstance(name, str) and name for name in layers)
-            )
-        ):
+        names = (layers,) if isinstance(layers, str) else layers
+        named = isinstance(names, tuple) and all(isinstance(n, str) and n for n in names)
+        if not (named and names):
             raise ValueError(
                 "An override is for a regular expression or a list of names or paths of layers. "
                 f"Received: layers={layers!r}"

@@ -9,7 +9,7 @@ bias.
 import collections
 import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -36,24 +36,16 @@ def input_point(index: int) -> HookPoint:
 
 @dataclasses.dataclass(frozen=True)
 class TracedModel:
-    """A traced model.
+    """A traced model."""
 
-    Attributes:
-        definition: the graph; the weights are placeholders in it.
-        specs: what the model takes, named, with the batch size of the trace.
-        inputs: the names of the graph's nodes that stand for the inputs, in order.
-        weights: the variable behind each of the other placeholders, by the node's name.
-        outputs: the names of the tensors that leave, in order.
-        points: where the model hands out a tensor, by the tensor's name.
-        paths: the path of the layer or operation that makes a node, by the node's name.
-    """
-
-    definition: tf.compat.v1.GraphDef
-    specs: Sequence[tf.TensorSpec]
-    inputs: tuple[str, ...]
+    definition: tf.compat.v1.GraphDef  # the graph; the weights are placeholders in it
+    specs: Sequence[tf.TensorSpec]  # what the model takes, named, with the batch size of the trace
+    inputs: tuple[str, ...]  # the names of the graph's nodes that stand for the inputs, in order
+    # The variable behind each of the other placeholders, by the node's name.
     weights: Mapping[str, keras.Variable]
-    outputs: tuple[str, ...]
-    points: Mapping[str, HookPoint]
+    outputs: tuple[str, ...]  # the names of the tensors that leave, in order
+    points: Mapping[str, HookPoint]  # where the model hands out a tensor, by the tensor's name
+    # The path of the layer or operation that makes a node, by the node's name.
     paths: Mapping[str, str]
 
     def run(
@@ -162,9 +154,10 @@ def trace(
         for node in nodes[first:last]:
             made_by.setdefault(node.name, path)
     names = [tensor.op.name for tensor in traced.inputs[: len(specs) + len(variables)]]
-    outputs = tuple(_behind_identity(tensor) for tensor in traced.outputs)
+    plain = _without_functions(traced)
+    outputs = tuple(_behind_identity(tensor) for tensor in plain.outputs)
     return TracedModel(
-        _in_single_precision(_without_functions(traced)),
+        _in_single_precision(plain.graph.as_graph_def()),
         specs,
         tuple(names[: len(specs)]),
         dict(zip(names[len(specs) :], variables, strict=True)),
@@ -211,21 +204,25 @@ def _in_single_precision(definition):
 
 
 def _behind_identity(tensor):
-    """Return the name of what a graph's output only passes on."""
-    while tensor.op.type == "Identity":
+    """Return the name of what a graph's output only passes on.
+
+    The converter makes loops of their parts, after which nothing can leave by the name of an exit.
+    """
+    while tensor.op.type == "Identity" and tensor.op.inputs[0].op.type != "Exit":
         tensor = tensor.op.inputs[0]
     return tensor.name
 
 
 def _without_functions(traced):
-    """Return the graph with captured state as constants, and called functions dissolved.
+    """Return the function with captured state as constants, and called functions dissolved.
 
-    The converter knows some functions by what they say of themselves; those stay.
+    The converter knows some functions by what they say of themselves; those stay. Loops become
+    their parts, so that what they return has other names.
     """
     graph = traced.graph
     if graph.captures or any(_calls_function(operation) for operation in graph.get_operations()):
-        return freeze_variables(traced).graph.as_graph_def()
-    return graph.as_graph_def()
+        return freeze_variables(traced)
+    return traced
 
 
 def _calls_function(operation):
@@ -258,13 +255,28 @@ def _without_optimizer():
         tf.config.optimizer.set_experimental_options({option: before})
 
 
-def made_up_weights(traced: TracedModel, seed: int = 20240229) -> dict[str, np.ndarray]:
+_SEED = 20240229
+
+
+def probe_inputs(specs, counts: Iterable[int] | None = None, seed=_SEED) -> list[np.ndarray]:
+    """Make random inputs, one example or so many of each, with indices that any table has."""
+    generator = np.random.default_rng(seed)
+    values = []
+    for spec, count in zip(specs, counts or [1] * len(specs), strict=True):
+        shape = (count, *spec.shape[1:])
+        is_real = spec.dtype.is_floating  # of indices, 0 may be masked
+        value = generator.standard_normal(shape) if is_real else generator.integers(0, 2, shape)
+        values.append(value.astype(spec.dtype.as_numpy_dtype))
+    return values
+
+
+def made_up_weights(traced: TracedModel) -> dict[str, np.ndarray]:
     """Make values near those of a model's weights, so that no two tensors look alike.
 
     A fresh BatchNormalization, or a bias of zeros, leaves a tensor as it is; the converter leaves
     such operations out of a file, and one tensor is taken for another.
     """
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(_SEED)
     values = {}
     for name, variable in traced.weights.items():
         value = keras.ops.convert_to_numpy(variable).astype(np.float32)

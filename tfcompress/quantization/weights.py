@@ -236,11 +236,7 @@ def _stays_float(kernel, scheme):
 
 
 def require_finite_weights(model: keras.Model) -> None:
-    """Check that a training has not gone astray.
-
-    Raises:
-        ValueError: weights are NaN or infinite; the message names the layers that own them.
-    """
+    """Raise a ValueError that names the layers that own NaN or infinite weights."""
     owners = {}
     for path, layer in walk_layers(model):  # sublayers come later, and own what is theirs
         owners.update(dict.fromkeys(map(id, layer.weights), path))

@@ -7,13 +7,14 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from rich.progress import track
 
+from exporters.signatures import output_names
 from exporters.task_metric import find_task_metric
 from tfcompress.atomic_files import write_atomically
 from tfcompress.data import as_called, gather, iterate_inputs
@@ -186,6 +187,7 @@ def sensitivity(
 
     reference = outputs()
     if metric is None:
+        labels = _first_labels(model, labels, len(reference))
         task = find_task_metric(reference[0], labels)
         metric = None if isinstance(task, str) else lambda one, known: task.compute([one], known)
 
@@ -232,6 +234,13 @@ def _check(sparsities, bits):
     for level in bits:
         if not (isinstance(level, int) and 2 <= level <= 8):
             raise ValueError(f"`bits` must be integers from 2 to 8. Received: {level!r}")
+
+
+def _first_labels(model, labels, outputs: int):
+    """Return the labels of the first output; None if it has none."""
+    if isinstance(labels, Mapping):
+        return labels.get(output_names(model, outputs)[0])
+    return labels[0] if isinstance(labels, list | tuple) else labels
 
 
 def _saved_effects(path: pathlib.Path, work: str) -> dict[tuple, Effect]:

@@ -9,20 +9,11 @@ import numpy as np
 from tfcompress.tflite.model import FlatbufferError, Sparsity, Tensor, TFLiteModel
 
 _NUMPY_TYPES = {
-    "FLOAT32": np.float32,
-    "FLOAT16": np.float16,
-    "FLOAT64": np.float64,
-    "INT8": np.int8,
-    "INT16": np.int16,
-    "INT32": np.int32,
-    "INT64": np.int64,
-    "UINT8": np.uint8,
-    "UINT16": np.uint16,
-    "UINT32": np.uint32,
-    "UINT64": np.uint64,
-    "BOOL": np.bool_,
-    "COMPLEX64": np.complex64,
-    "COMPLEX128": np.complex128,
+    name: np.dtype(name.lower())
+    for name in (
+        *("FLOAT16", "FLOAT32", "FLOAT64", "COMPLEX64", "COMPLEX128", "BOOL"),
+        *(f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)),
+    )
 }
 # Bounds the memory that a hostile sparse tensor can ask for.
 _DENSE_PER_STORED = 64
@@ -37,7 +28,7 @@ def bits_per_value(dtype: str) -> int:
         return 16
     if dtype.startswith("FLOAT8"):
         return 8
-    return np.dtype(_NUMPY_TYPES[dtype]).itemsize * 8 if dtype in _NUMPY_TYPES else 0
+    return _NUMPY_TYPES[dtype].itemsize * 8 if dtype in _NUMPY_TYPES else 0
 
 
 def numpy_type(dtype: str) -> np.dtype:
@@ -48,7 +39,7 @@ def numpy_type(dtype: str) -> np.dtype:
         return np.dtype(np.int8 if dtype.startswith("INT") else np.uint8)
     if dtype not in _NUMPY_TYPES:
         raise FlatbufferError(f"NumPy has no type for {dtype}")
-    return np.dtype(_NUMPY_TYPES[dtype])
+    return _NUMPY_TYPES[dtype]
 
 
 def constant_value(model: TFLiteModel, tensor: Tensor) -> np.ndarray:

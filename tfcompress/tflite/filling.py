@@ -28,7 +28,6 @@ from tfcompress.tflite.flatbuffer import OPERATIONS, TENSOR_TYPES
 
 INTEGER_TYPES = ("INT2", "INT4", "INT8", "UINT8", "INT16", "INT32", "INT64")
 IO_TYPES = ("INT8", "UINT8", "INT16", "FLOAT32")
-_NUMPY_TYPES = {"FLOAT16": np.float16, "FLOAT32": np.float32, "INT4": np.int8, "INT2": np.int8}
 _UINT8_OFFSET = 128  # between an INT8 and the UINT8 of the same real value
 
 
@@ -72,9 +71,6 @@ class Filling:
     # Without, the stored tensor is converted: QUANTIZE to integers, DEQUANTIZE to FLOAT32; all
     # who want one form of a tensor share one conversion.
     reads: Mapping[tuple[int, int, int], Storage] = dataclasses.field(default_factory=dict)
-    # By (subgraph, output position), the form that the graph gives, where it is not the stored
-    # one.
-    outputs: Mapping[tuple[int, int], Storage] = dataclasses.field(default_factory=dict)
     # By (subgraph, operation), the inner tensors of an UNIDIRECTIONAL_SEQUENCE_LSTM: four gates
     # and the hidden state.
     intermediates: Mapping[tuple[int, int], Sequence[Storage]] = dataclasses.field(
@@ -103,7 +99,6 @@ def fill(
     for graph in graphs:
         graph.store()
         graph.convert_reads()
-        graph.convert_outputs()
         if graph.index in entries:
             graph.convert_inputs_and_outputs(input_dtype, output_dtype)
     for graph in graphs:
@@ -250,15 +245,6 @@ class _Graph:
         options = record(f"{name.capitalize()}Options")
         return self.editor.operator(name, [source], target, options)
 
-    def convert_outputs(self) -> None:
-        """Convert the graph's outputs to the forms that are requested."""
-        for (graph, position), storage in sorted(
-            self.filling.outputs.items(), key=lambda item: item[0]
-        ):
-            if graph == self.index:
-                source = int(self.graph.outputs[position])
-                self.replace_output(position, self.conversion(source, storage, before=None))
-
     def convert_inputs_and_outputs(self, input_dtype: str, output_dtype: str) -> None:
         """Convert the graph's inputs and outputs to the user's types."""
         for tensor in dict.fromkeys(indices(self.graph.inputs)):
@@ -271,9 +257,9 @@ class _Graph:
                 continue
             outer = self.conversion(tensor, storage, before=None)
             self.swap_names(tensor, outer)
-            for position, output in enumerate(self.graph.outputs):
-                if output == tensor:
-                    self.replace_output(position, outer)
+            self.graph.outputs = [outer if i == tensor else i for i in indices(self.graph.outputs)]
+            for signature in self.signatures:
+                _replace(signature.outputs, tensor, outer)
 
     def io_storage(self, tensor: int, dtype: str, side: str) -> Storage | None:
         """Return the form of an input or output; None if it is the stored one."""
@@ -306,14 +292,6 @@ class _Graph:
         for signature in self.signatures:
             _replace(signature.inputs, tensor, outer)
 
-    def replace_output(self, position: int, tensor: int) -> None:
-        """Make another tensor an output, in the graph and in its signatures."""
-        outputs = indices(self.graph.outputs)
-        old, outputs[position] = outputs[position], tensor
-        self.graph.outputs = outputs
-        for signature in self.signatures:
-            _replace(signature.outputs, old, tensor)
-
     def swap_names(self, one: int, other: int) -> None:
         """Give an input or output the name that the stored tensor had."""
         first, second = self.graph.tensors[one], self.graph.tensors[other]
@@ -326,11 +304,11 @@ class _Graph:
             code = codes[operator.opcodeIndex]
             name = OPERATIONS[max(code.builtinCode, code.deprecatedBuiltinCode)]
             sides = indices(operator.inputs), indices(operator.outputs)
-            known = operations.support(name) is not None
-            if not known or not self.changed.intersection(sides[0] + sides[1]):
+            support = operations.support(name)
+            if support is None or not self.changed.intersection(sides[0] + sides[1]):
                 continue
             inputs, outputs = (tuple(map(self.operand, side)) for side in sides)
-            _set_options(name, operator.builtinOptions, inputs)
+            _set_options(support, operator.builtinOptions, inputs)
             version = operations.version(name, inputs, outputs, operator.builtinOptions)
             operator.opcodeIndex = self.editor.code(name, version)
 
@@ -365,16 +343,17 @@ def _replace(entries: Sequence[schema.TensorMapT] | None, old: int, new: int) ->
             entry.tensorIndex = new
 
 
-def _set_options(name: str, options: Any, inputs: Sequence[operations.Operand | None]) -> None:
+def _set_options(
+    support: operations.Support, options: Any, inputs: Sequence[operations.Operand | None]
+) -> None:
     """Set those of an operation's options that go with the types of its tensors."""
     fields = vars(options) if options is not None else {}
-    support = operations.support(name)
     types = [None if operand is None else operand.dtype for operand in inputs]
     data = types[support.data]
     if "asymmetricQuantizeInputs" in fields:
         integers = PACKED_BITS.keys() | {"INT8"}
         options.asymmetricQuantizeInputs = data == "FLOAT32" and not integers.isdisjoint(types)
-    if "quantizedBiasType" in fields:
+    if "quantizedBiasType" in fields and support.bias is not None:
         narrow = data == "INT16" and "INT32" in types[support.bias : support.bias + 1]
         options.quantizedBiasType = schema.TensorType.INT32 if narrow else 0
     if "potScaleInt16" in fields and data == "INT16":
@@ -429,8 +408,7 @@ def _bytes(storage: Storage) -> np.ndarray:
     values = np.asarray(storage.values)
     if storage.dtype in PACKED_BITS:
         return pack_bits(values, PACKED_BITS[storage.dtype])
-    stored = values.astype(_NUMPY_TYPES.get(storage.dtype, storage.dtype.lower()))
-    return np.frombuffer(stored.tobytes(), np.uint8)
+    return np.frombuffer(values.astype(storage.dtype.lower()).tobytes(), np.uint8)
 
 
 def _quantization(storage: Storage) -> schema.QuantizationParametersT | None:

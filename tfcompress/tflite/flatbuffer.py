@@ -36,6 +36,8 @@ DAMAGE = (struct.error, IndexError, TypeError, ValueError, OverflowError, Memory
 _BYTES_READ_PER_BYTE = 4
 _BYTES_READ_ALWAYS = 1 << 16
 
+_ARCHIVES = (b"PK\3\4", b"\x89HDF")  # of Keras: zip, HDF5
+
 
 def read_model(source: bytes | str | os.PathLike, name: str | None = None) -> TFLiteModel:
     """Read a .tflite file."""
@@ -45,6 +47,11 @@ def read_model(source: bytes | str | os.PathLike, name: str | None = None) -> TF
         with open(source, "rb") as file:
             data = file.read()
         origin = name or os.fspath(source)
+    if data.startswith(_ARCHIVES):
+        raise FlatbufferError(
+            f"{origin}: an archive, such as a .keras file, is not a .tflite file: export the model "
+            "first"
+        )
     if data[4:8] != IDENTIFIER:
         raise FlatbufferError(
             f"{origin}: not a .tflite file: bytes 4 to 7 must be {IDENTIFIER!r}. "

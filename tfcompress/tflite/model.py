@@ -1,6 +1,8 @@
 """What a .tflite file says, as frozen data."""
 
+import collections
 import dataclasses
+import functools
 from collections.abc import Container, Mapping
 from typing import Any
 
@@ -91,6 +93,20 @@ class Subgraph:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
 
+    @functools.cached_property
+    def readers(self) -> Mapping[int, list[tuple[Operation, int]]]:
+        """By tensor, the operations that read it, each with the position among its inputs."""
+        found = collections.defaultdict(list)
+        for operation in self.operations:
+            for position, index in enumerate(operation.inputs):
+                found[index].append((operation, position))
+        return found
+
+    @functools.cached_property
+    def makers(self) -> Mapping[int, Operation]:
+        """By tensor, the operation that computes it."""
+        return {index: operation for operation in self.operations for index in operation.outputs}
+
 
 @dataclasses.dataclass(frozen=True)
 class Signature:
@@ -144,11 +160,7 @@ def float_operations(model: TFLiteModel) -> tuple[Operation, ...]:
 
 
 def list_refused(found: Mapping[str, tuple[str, ...]], allowed: Container[str]) -> str:
-    """Return text for an error: the layers that compute in float and may not, and advice.
-
-    Returns:
-        A line for each layer and one of advice; empty if every layer may.
-    """
+    """Return a line for each layer that computes in float and may not, and one of advice; or ""."""
     refused = {layer: names for layer, names in found.items() if layer not in allowed}
     if not refused:
         return ""

@@ -9,9 +9,17 @@ in https://github.com/tensorflow/tensorflow
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+# What rectifiers limit values to, as operations and as fused activations.
+BOUNDS = {
+    "RELU": (0.0, math.inf),
+    "RELU6": (0.0, 6.0),
+    "RELU_N1_TO_1": (-1.0, 1.0),
+    "RELU_0_TO_1": (0.0, 1.0),
+}
 _BOTH = ("INT8", "INT16")
 _COMPARISONS = ("EQUAL", "NOT_EQUAL", "LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL")
 
@@ -27,9 +35,6 @@ class Operand:
 
 
 Operands = Sequence[Operand | None]
-# A rule reads only operands that its operation always has.
-_Given = Sequence[Any]
-_Rule = Callable[[_Given, _Given, Any, int], int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,9 +51,6 @@ class Support:
     activations: tuple[str, ...] = ()
     # Those of ``activations`` that only the default kernels compute correctly.
     default_only: tuple[str, ...] = ()
-    # Those of ``activations`` whose kernel came without a version of its own: an older runtime
-    # that knows the version may still reject the type.
-    unversioned: tuple[str, ...] = ()
     # How the output's scale relates to the inputs': "own" (any), "same" (all real-valued inputs
     # and outputs have one scale and one zero point), "fixed" (as ``fixed`` says), or "none" (the
     # output is not a real number).
@@ -59,9 +61,6 @@ class Support:
     same_inputs: tuple[str, ...] = ()
     # The types with which zero points must be 0. With INT16 they always must.
     symmetric: tuple[str, ...] = ()
-    # What the kernel rejects at run time: "nonnegative" (an integer below the zero point, so
-    # that INT8 must have the zero point -128), "nonzero" (a divisor rounded to 0), None.
-    domain: str | None = None
     data: int = 0  # the index of the activations that go with a kernel
     kernel: int | None = None  # the index of the input that holds weights, or None
     channel_axis: int | None = None  # the dimension of the kernel that scales can run along
@@ -78,15 +77,12 @@ class Support:
     # The operation's version by the type of the deciding operand; 1 if not named.
     versions: Mapping[str, int] = dataclasses.field(default_factory=dict)
     decided_by: int = 0  # the index of that input
-    rule: _Rule | None = None  # what else the version depends on
+    # Versions that a use asks for beside its types: that of the first condition that holds.
+    special: "_Versions" = dataclasses.field(default_factory=dict)
 
 
 def support(name: str) -> Support | None:
-    """Look up what an operation's kernel takes.
-
-    Returns:
-        The entry; None if the table does not know the operation.
-    """
+    """Look up what an operation's kernel takes; None if the table does not know the operation."""
     return _TABLE.get(name)
 
 
@@ -106,12 +102,7 @@ def runs_with(name: str, dtype: str, reference: bool = False) -> bool:
 
 
 def weight_types(name: str, activations: str) -> tuple[str, ...]:
-    """List the types that an operation's kernel input can have, integers alone.
-
-    Returns:
-        The types, such as ("INT8", "INT4"); empty if the operation has no kernel input, or none
-        with such activations.
-    """
+    """List the integer types that an operation's kernel input can have, if it has one."""
     entry = _TABLE.get(name)
     return () if entry is None else tuple(entry.weights.get(activations, ()))
 
@@ -140,213 +131,167 @@ def version(name: str, inputs: Operands, outputs: Operands, options: Any = None)
         return 1
     decides = inputs[entry.decided_by] if entry.decided_by < len(inputs) else None
     decides = decides or next(o for o in (*inputs, *outputs) if o is not None)
-    number = entry.versions.get(decides.dtype, 1)
-    return number if entry.rule is None else entry.rule(inputs, outputs, options, number)
+    use = _Use(inputs, outputs, options)
+    special = (number for number, holds in entry.special.items() if holds(use))
+    return next(special, entry.versions.get(decides.dtype, 1))
 
 
-def _option(options: Any, field: str, default: int = 0) -> Any:
-    """Read an option; a file may leave out those that are the schema's defaults."""
-    return getattr(options, field, default) or default
+@dataclasses.dataclass(frozen=True)
+class _Use:
+    """A use of an operation, as the conditions of versions see it."""
+
+    # Conditions read only operands that their operation always has.
+    inputs: Sequence[Any]
+    outputs: Sequence[Any]
+    options: Any
+
+    def option(self, field: str) -> Any:
+        """Read an option; a file may leave out those that are the schema's defaults."""
+        return getattr(self.options, field, 0)
+
+    def rank(self, place: int = 0) -> int:
+        """Return the number of dimensions of an input."""
+        return 0 if self.inputs[place] is None else len(self.inputs[place].shape)
+
+    @property
+    def data(self) -> str:
+        """The type of the first input."""
+        return str(self.inputs[0].dtype)
+
+    @property
+    def weights(self) -> str:
+        """The type of the second input."""
+        return str(self.inputs[1].dtype)
+
+    @property
+    def types(self) -> tuple[str, str]:
+        """The types of the first input and of the output."""
+        return self.data, self.outputs[0].dtype
+
+    def hybrid(self, weights: int = 1) -> bool:
+        """Return whether float activations are multiplied by 8-bit weights, an input."""
+        return self.data == "FLOAT32" and self.inputs[weights].dtype == "INT8"
+
+    @property
+    def per_channel(self) -> bool:
+        """Whether the weights have a scale per channel."""
+        return len(self.inputs[1].scales) > 1
+
+    @property
+    def grouped(self) -> bool:
+        """Whether a convolution has groups."""
+        data, kernel = (operand.shape for operand in self.inputs[:2])
+        return len(data) == len(kernel) == 4 and data[3] != kernel[3]
+
+    @property
+    def dilated(self) -> bool:
+        """Whether a convolution is dilated."""
+        return any((self.option(f"dilation{side}Factor") or 1) != 1 for side in "WH")
+
+    @property
+    def enlarges(self) -> bool:
+        """Whether a product of integers is multiplied by 1 or more."""
+        used = [operand for operand in (*self.inputs, *self.outputs) if operand and operand.scales]
+        scales = [operand.scales[0] for operand in used]
+        return len(scales) == 3 and scales[0] * scales[1] / scales[2] >= 1.0
 
 
-def _rank(operand: Operand | None) -> int:
-    return 0 if operand is None else len(operand.shape)
+# The version that a use asks for: that of the first condition that holds, if any does.
+_Versions = Mapping[int, Callable[[_Use], Any]]
+
+_CONV_2D: _Versions = {
+    8: lambda use: use.data == "INT16" and use.option("quantizedBiasType"),
+    7: lambda use: use.weights == "INT4",
+    6: lambda use: use.grouped,
+    4: lambda use: use.types == ("INT16", "INT16"),
+    3: lambda use: use.data == "INT8",
+    5: lambda use: use.weights == "INT8" and use.per_channel,
+    2: lambda use: use.weights == "INT8",
+}
+_DEPTHWISE_CONV_2D: _Versions = {
+    5: lambda use: use.types == ("INT16", "INT16"),
+    7: lambda use: use.weights == "INT4",
+    3: lambda use: use.data == "INT8",
+    6: lambda use: use.weights == "INT8" and use.per_channel,
+    4: lambda use: use.weights == "INT8",
+    2: lambda use: use.dilated,
+}
+_TRANSPOSE_CONV: _Versions = {
+    5: lambda use: use.inputs[2].dtype == "INT16" and use.option("quantizedBiasType"),
+    4: lambda use: use.option("fusedActivationFunction"),
+    3: lambda use: len(use.inputs) > 3 and use.inputs[3] is not None,
+    2: lambda use: use.weights != "FLOAT32",
+}
+_FULLY_CONNECTED: _Versions = {
+    14: lambda use: use.weights == "INT2",
+    13: lambda use: use.data == "INT16" and use.weights == "INT4",
+    12: lambda use: use.hybrid() and use.per_channel,
+    11: lambda use: use.data == "INT16" and use.option("quantizedBiasType"),
+    10: lambda use: use.weights == "INT4",
+    8: lambda use: use.inputs[1].sparse,
+    7: lambda use: use.types == ("INT16", "INT16"),
+    9: lambda use: use.hybrid() and use.option("asymmetricQuantizeInputs"),
+    6: lambda use: len(use.inputs) == 2,
+    5: lambda use: use.option("keepNumDims"),
+    4: lambda use: use.data == "INT8",
+    3: lambda use: use.weights == "INT8",
+    2: lambda use: use.option("weightsFormat"),
+}
+_EMBEDDING_LOOKUP: _Versions = {
+    5: lambda use: use.weights == "INT2",
+    4: lambda use: use.weights == "INT4" or use.per_channel,
+}
+_LSTM: _Versions = {
+    5: lambda use: use.data == "INT16",
+    4: lambda use: use.option("diagonalRecurrentTensors"),
+    3: lambda use: use.hybrid(2) and use.option("asymmetricQuantizeInputs"),
+    2: lambda use: use.hybrid(2),
+}
+_GATHER: _Versions = {
+    7: lambda use: use.data == "INT4",
+    6: lambda use: use.weights == "INT16",
+    5: lambda use: use.option("batchDims"),
+}
+_TRANSPOSE: _Versions = {
+    8: lambda use: use.rank() > 6,
+    6: lambda use: use.rank() > 5,
+    4: lambda use: use.rank() > 4 and use.data != "INT16",
+}
+_STRIDED_SLICE: _Versions = {
+    8: lambda use: use.option("offset"),
+    6: lambda use: use.option("ellipsisMask") or use.option("newAxisMask"),
+    4: lambda use: use.rank() > 4,
+}
+_RESIZE_NEAREST: _Versions = {
+    3: lambda use: (
+        use.data != "INT16" and (use.option("halfPixelCenters") or use.option("alignCorners"))
+    ),
+}
+_QUANTIZE: _Versions = {
+    4: lambda use: "INT4" in use.types,
+    3: lambda use: len(use.outputs[0].scales) > 1,
+    2: lambda use: "INT16" in use.types,
+}
+_CAST: _Versions = {
+    8: lambda use: "INT2" in use.types,
+    7: lambda use: "BFLOAT16" in use.types,
+    6: lambda use: "INT4" in use.types,
+    5: lambda use: not {"FLOAT64", "FLOAT16"}.isdisjoint(use.types),
+    4: lambda use: "UINT16" in use.types,
+    3: lambda use: "INT8" in use.types,
+    2: lambda use: "UINT32" in use.types,
+}
 
 
-def _types(inputs: _Given, outputs: _Given) -> tuple[str, str, str]:
-    """Name the types of the activations, the weights and the output."""
-    return inputs[0].dtype, inputs[1].dtype, outputs[0].dtype
-
-
-def _has_narrow_bias(options: Any) -> bool:
-    """Return whether 16-bit activations go with a 32-bit bias, by an option of its own."""
-    return bool(_option(options, "quantizedBiasType"))
-
-
-def _convolution(inputs: _Given, outputs: _Given, options: Any, _: int) -> int:
-    data, weights, result = _types(inputs, outputs)
-    if data == "INT16" and _has_narrow_bias(options):
-        return 8
-    kernel, image = inputs[1].shape, inputs[0].shape
-    if len(kernel) == 4 and len(image) == 4 and kernel[3] != image[3] and weights != "INT4":
-        return 6  # grouped
-    if weights == "INT4":
-        return 7
-    if data == result == "INT16":
-        return 4
-    if data == "INT8":
-        return 3
-    if weights == "INT8":
-        return 5 if len(inputs[1].scales) > 1 else 2
-    return 1
-
-
-def _depthwise_convolution(inputs: _Given, outputs: _Given, options: Any, _: int) -> int:
-    data, weights, result = _types(inputs, outputs)
-    if data == result == "INT16":
-        return 5
-    if weights == "INT4":
-        return 7
-    if data == "INT8":
-        return 3
-    if weights == "INT8":
-        return 6 if len(inputs[1].scales) > 1 else 4
-    dilated = {_option(options, f"dilation{side}Factor", 1) for side in ("W", "H")} != {1}
-    return 2 if dilated else 1
-
-
-def _transposed_convolution(inputs: _Given, outputs: _Given, options: Any, _: int) -> int:
-    data = inputs[2].dtype
-    if data == "INT16" and _has_narrow_bias(options):
-        return 5
-    if _option(options, "fusedActivationFunction"):
-        return 4
-    if len(inputs) > 3 and inputs[3] is not None:
-        return 3
-    return 2 if inputs[1].dtype != "FLOAT32" else 1
-
-
-def _fully_connected(inputs: _Given, outputs: _Given, options: Any, _: int) -> int:
-    data, weights, result = _types(inputs, outputs)
-    if weights == "INT2":
-        return 14
-    if data == "INT16" and weights == "INT4":
-        return 13
-    if (data, weights) == ("FLOAT32", "INT8") and len(inputs[1].scales) > 1:
-        return 12
-    if data == "INT16" and _has_narrow_bias(options):
-        return 11
-    if weights == "INT4":
-        return 10
-    if inputs[1].sparse:
-        return 8
-    if data == result == "INT16":
-        return 7
-    if (data, weights) == ("FLOAT32", "INT8") and _option(options, "asymmetricQuantizeInputs"):
-        return 9
-    if len(inputs) == 2:
-        return 6
-    if _option(options, "keepNumDims"):
-        return 5
-    if data == "INT8":
-        return 4
-    if weights == "INT8":
-        return 3
-    return 2 if _option(options, "weightsFormat") else 1
-
-
-def _batch_matmul(inputs: _Given, outputs: _Given, options: Any, number: int) -> int:
-    hybrid = inputs[0].dtype == "FLOAT32" and inputs[1].dtype == "INT8"
-    return 4 if hybrid and _option(options, "asymmetricQuantizeInputs") else number
-
-
-def _embedding(inputs: _Given, outputs: _Given, options: Any, _: int) -> int:
-    if inputs[1].dtype == "INT2":
-        return 5
-    return 4 if inputs[1].dtype == "INT4" or len(inputs[1].scales) > 1 else 1
-
-
-def _lstm(inputs: _Given, outputs: _Given, options: Any, _: int) -> int:
-    data, weights = inputs[0].dtype, inputs[2].dtype
-    if data == "INT16":
-        return 5
-    if _option(options, "diagonalRecurrentTensors"):
-        return 4
-    if (data, weights) == ("FLOAT32", "INT8"):
-        return 3 if _option(options, "asymmetricQuantizeInputs") else 2
-    return 1
-
-
-def _gather(inputs: _Given, outputs: _Given, options: Any, number: int) -> int:
-    if inputs[0].dtype == "INT4":
-        return 7
-    if inputs[1].dtype == "INT16":
-        return 6
-    return 5 if _option(options, "batchDims") else number
-
-
-def _multiply(inputs: _Given, outputs: _Given, options: Any, number: int) -> int:
-    if inputs[0].dtype != "INT8":
-        return number
-    scales = [operand.scales[0] for operand in (*inputs, *outputs) if operand and operand.scales]
-    large = len(scales) == 3 and scales[0] * scales[1] / scales[2] >= 1.0
-    return 3 if large else number
-
-
-def _transpose(inputs: _Given, outputs: _Given, options: Any, number: int) -> int:
-    rank = _rank(inputs[0])
-    if rank > 5:
-        return 8 if rank > 6 else 6
-    return max(number, 4 if rank > 4 else 1)
-
-
-def _above_rank_4(number_above: int, keeps: tuple[str, ...] = ()) -> _Rule:
-    """Ask for a version of its own above four dimensions, but for types that keep theirs."""
-
-    def rule(inputs: _Given, outputs: _Given, options: Any, number: int) -> int:
-        if inputs[0].dtype in keeps or _rank(inputs[0]) <= 4:
-            return number
-        return number_above
-
-    return rule
-
-
-def _broadcast_above_rank_4(number_above: int, keeps: tuple[str, ...] = ()) -> _Rule:
-    """Ask for a version of its own where more than four dimensions are broadcast."""
-
-    def rule(inputs: _Given, outputs: _Given, options: Any, number: int) -> int:
-        first, second = inputs[:2]
-        rank = max(_rank(first), _rank(second))
-        if first.dtype in keeps or first.shape == second.shape or rank <= 4:
-            return number
-        return number_above
-
-    return rule
-
-
-def _strided_slice(inputs: _Given, outputs: _Given, options: Any, number: int) -> int:
-    if _option(options, "offset"):
-        return 8
-    if _option(options, "ellipsisMask") or _option(options, "newAxisMask"):
-        return 6
-    return 4 if _rank(inputs[0]) > 4 else number
-
-
-def _space_and_batch(inputs: _Given, outputs: _Given, options: Any, number: int) -> int:
-    return 3 if inputs[0].dtype != "INT16" and _rank(inputs[0]) != 4 else number
-
-
-def _resize(*fields: str) -> _Rule:
-    """Ask for version 3 where the corners or the centers of pixels are moved."""
-
-    def rule(inputs: _Given, outputs: _Given, options: Any, number: int) -> int:
-        moved = any(_option(options, field) for field in fields)
-        return 3 if moved and inputs[0].dtype != "INT16" else number
-
-    return rule
-
-
-def _select(inputs: _Given, outputs: _Given, options: Any, number: int) -> int:
-    return 3 if any(_rank(operand) == 5 for operand in inputs) else number
-
-
-def _quantize(inputs: _Given, outputs: _Given, options: Any, _: int) -> int:
-    if "INT4" in (inputs[0].dtype, outputs[0].dtype):
-        return 4
-    if len(outputs[0].scales) > 1:
-        return 3
-    return 2 if outputs[0].dtype == "INT16" or inputs[0].dtype == "INT16" else 1
-
-
-def _dequantize(inputs: _Given, outputs: _Given, options: Any, number: int) -> int:
-    return 5 if inputs[0].dtype == "INT8" and len(inputs[0].scales) > 1 else number
-
-
-def _cast(inputs: _Given, outputs: _Given, options: Any, _: int) -> int:
-    used = {inputs[0].dtype, outputs[0].dtype}
-    ordered = {"INT2": 8, "BFLOAT16": 7, "INT4": 6, "FLOAT64": 5, "FLOAT16": 5, "UINT16": 4}
-    ordered |= {"INT8": 3, "UINT32": 2}
-    return next((number for dtype, number in ordered.items() if dtype in used), 1)
+def _broadcast_above_rank_4(number: int, keeps: str = "") -> _Versions:
+    """Ask for a version where more than four dimensions are broadcast, but of a type for none."""
+    return {
+        number: lambda use: (
+            use.data != keeps
+            and use.inputs[0].shape != use.inputs[1].shape
+            and max(use.rank(0), use.rank(1)) > 4
+        )
+    }
 
 
 _ALL = (*_BOTH, "FLOAT32")
@@ -378,7 +323,7 @@ _ENTRIES = (
         weights=_NARROW_WEIGHTS,
         per_channel=_ALL,
         per_tensor=_ALL,
-        rule=_convolution,
+        special=_CONV_2D,
     ),
     Support(
         "DEPTHWISE_CONV_2D",
@@ -390,7 +335,7 @@ _ENTRIES = (
         weights=_WEIGHTS | {"INT8": ("INT8", "INT4")},
         per_channel=_ALL,
         per_tensor=_BOTH,
-        rule=_depthwise_convolution,
+        special=_DEPTHWISE_CONV_2D,
     ),
     Support(
         "TRANSPOSE_CONV",
@@ -403,7 +348,7 @@ _ENTRIES = (
         weights=_WEIGHTS,
         per_channel=_ALL,
         per_tensor=_ALL,
-        rule=_transposed_convolution,
+        special=_TRANSPOSE_CONV,
     ),
     Support(
         "FULLY_CONNECTED",
@@ -415,7 +360,7 @@ _ENTRIES = (
         weights=dict.fromkeys(_ALL, ("INT8", "INT4", "INT2")),
         per_channel=_ALL,
         per_tensor=_ALL,
-        rule=_fully_connected,
+        special=_FULLY_CONNECTED,
     ),
     Support(
         "BATCH_MATMUL",
@@ -424,7 +369,7 @@ _ENTRIES = (
         weights=_WEIGHTS | {"INT16": ("INT8", "INT16")},
         per_tensor=_ALL,
         versions=_V2_V3,
-        rule=_batch_matmul,
+        special={4: lambda use: use.hybrid() and use.option("asymmetricQuantizeInputs")},
     ),
     # A table of integers gives the same integers, or floats.
     Support(
@@ -437,7 +382,7 @@ _ENTRIES = (
         weights={"INT8": ("INT8",), "INT16": ("INT16",), "FLOAT32": ("INT8", "INT4", "INT2")},
         per_channel=("FLOAT32",),
         per_tensor=_ALL,
-        rule=_embedding,
+        special=_EMBEDDING_LOOKUP,
     ),
     # Weights at 1 to 8, biases at 12 to 15, the hidden state at 18, the cell state at 19.
     Support(
@@ -445,7 +390,7 @@ _ENTRIES = (
         ("INT8",),
         weights={"INT8": ("INT8",), "FLOAT32": ("INT8",)},
         per_tensor=("INT8", "FLOAT32"),
-        rule=_lstm,
+        special=_LSTM,
     ),
     Support("CONV_3D", kernel=1, channel_axis=4, bias=2),
     Support("CONV_3D_TRANSPOSE", data=2, kernel=1, channel_axis=3, bias=3),
@@ -458,29 +403,41 @@ _ENTRIES = (
         _BOTH,
         output="same",
         versions=_V2_V4,
-        rule=_broadcast_above_rank_4(3, ("INT16",)),
+        special=_broadcast_above_rank_4(3, "INT16"),
     ),
     Support(
-        "SUB", _BOTH, versions={"INT8": 2, "INT16": 5}, rule=_broadcast_above_rank_4(3, ("INT16",))
+        "SUB",
+        _BOTH,
+        versions={"INT8": 2, "INT16": 5},
+        special=_broadcast_above_rank_4(3, "INT16"),
     ),
-    Support("MUL", _BOTH, versions=_V2_V4, rule=_multiply),
-    Support("DIV", _BOTH, unversioned=_BOTH, domain="nonzero", rule=_broadcast_above_rank_4(2)),
+    Support(
+        "MUL",
+        _BOTH,
+        versions=_V2_V4,
+        special={3: lambda use: use.data == "INT8" and use.enlarges},
+    ),
+    Support(
+        "DIV",
+        _BOTH,
+        special=_broadcast_above_rank_4(2),
+    ),
     Support("SQUARED_DIFFERENCE", ("INT8",), versions=_V2),
     Support("FLOOR_DIV", versions={"INT8": 3, "INT16": 3, "FLOAT32": 2}),
     Support("FLOOR_MOD", versions=_V2_V2),
     Support("LEAKY_RELU", _BOTH, versions={"INT16": 2}),
     Support("ELU", ("INT8",), default_only=("INT8",)),
-    Support("GELU", _BOTH, unversioned=("INT16",), versions=_V2),
+    Support("GELU", _BOTH, versions=_V2),
     *_alike("LOGISTIC SOFTMAX", _BOTH, output="fixed", fixed=_UNIT, versions=_V2_V3),
     Support("TANH", _BOTH, output="fixed", fixed=_SIGNED_UNIT, versions=_V2_V3),
     Support("LOG_SOFTMAX", ("INT8",), output="fixed", fixed={"INT8": (1 / 16, 127)}, versions=_V2),
     Support(
         "L2_NORMALIZATION", ("INT8",), output="fixed", fixed={"INT8": (1 / 128, 0)}, versions=_V2
     ),
-    Support("SQRT", _BOTH, domain="nonnegative", versions=_V2_V2),
-    Support("RSQRT", _BOTH, domain="nonnegative", versions=_V2_V3),
+    Support("SQRT", _BOTH, versions=_V2_V2),
+    Support("RSQRT", _BOTH, versions=_V2_V3),
     Support("SUM", _BOTH, default_only=_BOTH, versions=_V2),
-    Support("CAST", output="none", rule=_cast),
+    Support("CAST", output="none", special=_CAST),
     # Windows, images, and moves of values.
     *_alike("RESHAPE SQUEEZE EXPAND_DIMS SELECT_V2", _BOTH, output="same"),
     *_alike(
@@ -489,40 +446,69 @@ _ENTRIES = (
         output="same",
         versions=_V2_V3,
     ),
-    *_alike("PAD PADV2", _BOTH, output="same", versions=_V2_V3, rule=_above_rank_4(4)),
+    *_alike(
+        "PAD PADV2",
+        _BOTH,
+        output="same",
+        versions=_V2_V3,
+        special={4: lambda use: use.rank() > 4},
+    ),
     *_alike(
         "SPACE_TO_BATCH_ND BATCH_TO_SPACE_ND",
         _BOTH,
         output="same",
         versions=_V2_V4,
-        rule=_space_and_batch,
+        special={3: lambda use: use.data != "INT16" and use.rank() != 4},
     ),
     Support(
-        "RESIZE_BILINEAR", _BOTH, output="same", versions=_V2_V4, rule=_resize("halfPixelCenters")
+        "RESIZE_BILINEAR",
+        _BOTH,
+        output="same",
+        versions=_V2_V4,
+        special={3: lambda use: use.data != "INT16" and use.option("halfPixelCenters")},
     ),
     Support(
         "RESIZE_NEAREST_NEIGHBOR",
         _BOTH,
         output="same",
         versions=_V2_V4,
-        rule=_resize("halfPixelCenters", "alignCorners"),
+        special=_RESIZE_NEAREST,
     ),
     Support("SPACE_TO_DEPTH", ("INT8",), output="same", versions=_V2),
     Support("DEPTH_TO_SPACE", ("INT8",), default_only=("INT8",), output="same", versions=_V2),
-    Support("TRANSPOSE", _BOTH, output="same", versions={"INT8": 2, "INT16": 5}, rule=_transpose),
+    Support(
+        "TRANSPOSE",
+        _BOTH,
+        output="same",
+        versions={"INT8": 2, "INT16": 5},
+        special=_TRANSPOSE,
+    ),
     Support("UNPACK", _BOTH, output="same", versions=_V2_V4),
     Support("SPLIT", _BOTH, output="same", versions=_V2_V4, decided_by=1),
     Support("SPLIT_V", _BOTH, output="same", versions=_V2),
-    Support("SLICE", _BOTH, output="same", versions=_V2_V4, rule=_above_rank_4(5)),
-    Support("STRIDED_SLICE", _BOTH, output="same", versions=_V2, rule=_strided_slice),
-    Support("GATHER", _BOTH, output="same", versions=_V2_V4, rule=_gather),
+    Support(
+        "SLICE",
+        _BOTH,
+        output="same",
+        versions=_V2_V4,
+        special={5: lambda use: use.rank() > 4},
+    ),
+    Support("STRIDED_SLICE", _BOTH, output="same", versions=_V2, special=_STRIDED_SLICE),
+    Support("GATHER", _BOTH, output="same", versions=_V2_V4, special=_GATHER),
     Support("GATHER_ND", _BOTH, output="same", versions={"INT16": 3}),
     Support("SCATTER_ND", ("INT8",), output="same", symmetric=("INT8",), decided_by=1),
     Support("TILE", _BOTH, default_only=("INT8",), output="same", versions={"INT8": 3}),
     Support("BROADCAST_TO", _BOTH, output="same", versions={"INT8": 3, "INT16": 3, "FLOAT32": 2}),
     Support("REVERSE_V2", _BOTH, output="same", versions={"INT8": 3}),
     Support("REVERSE_SEQUENCE", ("INT16",), output="same"),
-    Support("SELECT", _BOTH, output="same", versions=_V2, decided_by=1, rule=_select),
+    Support(
+        "SELECT",
+        _BOTH,
+        output="same",
+        versions=_V2,
+        decided_by=1,
+        special={3: lambda use: 5 in map(use.rank, range(3))},
+    ),
     Support(
         "FILL", _BOTH, output="same", versions={"INT8": 3, "INT16": 3, "FLOAT16": 4}, decided_by=1
     ),
@@ -539,17 +525,16 @@ _ENTRIES = (
         output="none",
         same_inputs=("INT16",),
         versions=_V2,
-        unversioned=("INT16",),
     ),
     Support("EQUAL", _BOTH, output="none", versions={"INT8": 2, "INT16": 5}),
     Support("NOT_EQUAL", _BOTH, output="none", versions=_V2_V4),
     # Between types.
-    Support("QUANTIZE", _BOTH, rule=_quantize),
+    Support("QUANTIZE", _BOTH, special=_QUANTIZE),
     Support(
         "DEQUANTIZE",
         _BOTH,
         versions={"INT8": 2, "INT16": 3, "FLOAT16": 3, "INT4": 6, "INT2": 7},
-        rule=_dequantize,
+        special={5: lambda use: use.data == "INT8" and len(use.inputs[0].scales) > 1},
     ),
     # Floats only.
     *_alike("POW ATAN2 NEG SQUARE SIN COS SIGN FLOOR CEIL ROUND CUMSUM ZEROS_LIKE"),

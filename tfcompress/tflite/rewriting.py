@@ -13,12 +13,12 @@ from tfcompress.tflite.editing import record as new_record
 from tfcompress.tflite.filling import CELL_STATE, FUSED_LSTM, HIDDEN_STATE, Storage
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.model import Tensor, TFLiteModel
+from tfcompress.tflite.operations import BOUNDS
 
 Rewrite = Callable[[bytes], tuple[bytes, tuple[str, ...]]]
 
 # Inputs that say what shape the output has.
 _SHAPE_INPUTS = {"RESHAPE": 1, "TRANSPOSE_CONV": 0, "BROADCAST_TO": 1, "FILL": 0}
-_BOUNDS = {"RELU": (0.0, np.inf), "RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0)}
 
 
 def fix_batch_to_one(content: bytes) -> tuple[bytes, tuple[str, ...]]:
@@ -26,9 +26,6 @@ def fix_batch_to_one(content: bytes) -> tuple[bytes, tuple[str, ...]]:
 
     A free batch leaves SHAPE, STRIDED_SLICE and PACK operations that compute the shapes of reshapes
     and transposed convolutions; accelerators take none of them.
-
-    Returns:
-        (file, changes): equal to the given one on batches of 1.
     """
     editor = Editor(content)
     graph = editor.model.subgraphs[0] if editor.model.subgraphs else None
@@ -63,10 +60,8 @@ def split_dense_scales(content: bytes) -> tuple[bytes, tuple[str, ...]]:
     """Apply the channels' scales of a dynamic range dense layer after it instead of inside.
 
     FULLY_CONNECTED of version 12 multiplies by one scale a channel, which runtimes before 2.17 do
-    not know. The same product with the scale 1, times a vector of the scales, means the same.
-
-    Returns:
-        (file, changes): equal to the given one up to the rounding of floats.
+    not know. The same product with the scale 1, times a vector of the scales, means the same up to
+    the rounding of floats.
     """
     editor = Editor(content)
     changes = []
@@ -111,16 +106,13 @@ def split_transposed_activation(content: bytes) -> tuple[bytes, tuple[str, ...]]
     TRANSPOSE_CONV of version 4 has an activation of its own, which runtimes before 2.13 and the
     Edge TPU do not know. A quantized output whose range ends where the activation does needs none;
     a float one gets an operation of its own.
-
-    Returns:
-        (file, changes): equal to the given one.
     """
     editor = Editor(content)
     changes = []
     for operation in editor.operations("TRANSPOSE_CONV", inputs=3):
         activation = operation.options.get("fused_activation_function", "NONE")
         output = editor.model.subgraphs[0].tensors[operation.outputs[0]]
-        if operation.version != 4 or activation not in ("NONE", *_BOUNDS):
+        if operation.version != 4 or activation not in ("NONE", *BOUNDS):
             continue
         implied = activation == "NONE" or _implied(activation, output)
         if not implied and output.dtype != "FLOAT32":
@@ -158,7 +150,7 @@ def _implied(activation: str, output: Tensor) -> bool:
     if quantization is None or len(quantization.scales) != 1 or output.dtype != "INT8":
         return False
     scale, zero_point = quantization.scales[0], quantization.zero_points[0]
-    low, high = _BOUNDS[activation]
+    low, high = BOUNDS[activation]
     ends = scale * (-128 - zero_point), scale * (127 - zero_point)
     return ends[0] >= low - scale / 2 and ends[1] <= high + scale / 2
 
@@ -186,9 +178,9 @@ def remove_quantization_pairs(
             source = rounded[operation.inputs[0]]
             source = sources[operation.outputs[0]] = sources.get(source, source)
             integers = graph.tensors[operation.inputs[0]]
-            grid = integers.quantization
-            form = Storage(integers.dtype, grid.scales, grid.zero_points, grid.axis)
-            forms.setdefault(source, form)
+            if (grid := integers.quantization) is not None:
+                form = Storage(integers.dtype, grid.scales, grid.zero_points, grid.axis)
+                forms.setdefault(source, form)
     if not forms:
         return content, {}
     editor = Editor(content, model)

@@ -99,7 +99,7 @@ def test_own_settings_and_removal_arguments(tmp_path):
 
 
 def test_refuses_what_cannot_be(tmp_path):
-    with pytest.raises(ValueError, match="one of target_macs and target_size"):
+    with pytest.raises(ValueError, match="one of target_macs, target_size"):
         prune(tmp_path, target_size=0.5)
     with pytest.raises(ValueError, match="rounds=0"):
         prune(tmp_path, rounds=0)

@@ -178,7 +178,7 @@ def test_random_files_compute_the_same(benchmarks, name, kernels, graph):
     files = importlib.import_module("random_operations")
     count = files.check(
         files.GENERATORS[name],
-        files.kernel_of(name, kernels),
+        files.kernel_of(name),
         kernels,
         4,
         seed=1 + graph,

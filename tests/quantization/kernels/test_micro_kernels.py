@@ -5,7 +5,7 @@ import importlib.util
 
 import pytest
 
-from tfcompress.quantization.kernels.registry import KERNEL_SETS, has_integer_kernel
+from tfcompress.quantization.kernels.registry import INTEGER, KERNEL_SETS, has_integer_kernel
 from tfcompress.quantization.scheme import KERNELS
 
 needs_micro = pytest.mark.skipif(
@@ -19,9 +19,7 @@ SCALE, OUTPUT_SCALE = 0.000118184820166789, 7.878988253651187e-05
 @pytest.fixture
 def compute(operation):
     def run(kernels, name, inputs, grid, **options):
-        chosen = KERNEL_SETS[kernels]
-        kernel = chosen.kernels[name]
-        return kernel(operation(name, **options), inputs, [grid], chosen.rounding)[0].numpy()
+        return INTEGER[name](operation(name, **options), inputs, [grid], kernels)[0].numpy()
 
     return run
 
@@ -107,7 +105,7 @@ def test_random_files_compute_the_same(benchmarks, kind, operations, graph):
     names = getattr(files, kind).GENERATORS
     found = {
         name: files.check(
-            names[name], files.kernel_of(name, "micro"), "micro", 2, seed=3 + graph, graph=graph
+            names[name], files.kernel_of(name), "micro", 2, seed=3 + graph, graph=graph
         )
         for name, _ in files.runs(names, ["micro"])
     }

@@ -115,13 +115,13 @@ def test_division_by_a_constant_stays_a_division():
 def test_factor_in_float32_is_rounded_after_each_step(constant):
     scales = (2.0 ** np.random.default_rng(2).uniform(-12, 0, (3, 5000))).astype("f4")
     expected = scales[1] * scales[2] / scales[0]
-    np.testing.assert_array_equal(rq.factor_in_float32(*scales), expected)
+    np.testing.assert_array_equal(rq.factor("xnnpack", *scales), expected)
 
     @tf.function
     def with_a_constant(*rest):
         given = list(rest)
         given.insert(constant, tf.constant(scales[constant]))
-        return rq.factor_in_float32(*given)
+        return rq.factor("xnnpack", *given)
 
     rest = [tf.constant(each) for index, each in enumerate(scales) if index != constant]
     np.testing.assert_array_equal(with_a_constant(*rest), expected)
@@ -130,5 +130,5 @@ def test_factor_in_float32_is_rounded_after_each_step(constant):
 def test_factors_in_float64_and_float32():
     # The quotient is a little less than 3 / 2, which is the nearest number of float32.
     scales = tf.constant(7.878988253651187e-05), tf.constant(0.000118184820166789)
-    assert float(rq.factor_in_float32(*scales)) == 1.5
-    assert float(rq.factor_in_float64(*scales)) == float(scales[1]) / float(scales[0]) < 1.5
+    assert float(rq.factor("xnnpack", *scales)) == 1.5
+    assert float(rq.factor("micro", *scales)) == float(scales[1]) / float(scales[0]) < 1.5

@@ -1,5 +1,6 @@
 """The channels of a model: which are coupled, and which can be removed."""
 
+import collections
 import dataclasses
 import math
 from collections.abc import Collection
@@ -51,12 +52,11 @@ class ChannelFlow:
     def macs(self, removed: Collection[int] = ()) -> int:
         """Return the multiply-accumulate operations of one example without some coupled sets."""
         kept = self.kept(removed)
-        return round(
-            sum(
-                factor * math.prod(int(np.count_nonzero(kept[ids])) for ids in lists)
-                for factor, lists in self.costs
-            )
+        products = (
+            factor * math.prod(int(np.count_nonzero(kept[ids])) for ids in lists)
+            for factor, lists in self.costs
         )
+        return round(sum(products))
 
     def parameters(self, removed: Collection[int] = ()) -> int:
         """Return the number of weights without some coupled sets, trainable or not."""
@@ -189,22 +189,16 @@ class _Reader:
         coupled_set_of, pinned = self.couplings.settled()
         groups = _group(self.records.values(), coupled_set_of, pinned)
         costs = tuple((factor, tuple(lists)) for factor, lists in self.costs)
-        return ChannelFlow(
-            self.records,
-            self.tensors,
-            coupled_set_of,
-            pinned,
-            groups,
-            tuple(self.unfollowed),
-            costs,
-        )
+        settled = coupled_set_of, pinned, groups, tuple(self.unfollowed), costs
+        return ChannelFlow(self.records, self.tensors, *settled)
 
 
 def _rule(operation, node):
     if isinstance(operation, keras.Layer):
         return RULES.get(type(operation), untracked)
-    if any(np.ndim(value) > 0 for value in _constants(node)):
-        return untracked  # one number for each channel, written in the graph
+    for value in keras.tree.flatten((node.arguments.args, node.arguments.kwargs)):
+        if not keras.backend.is_keras_tensor(value) and np.ndim(value) > 0:
+            return untracked  # one number for each channel, written in the graph
     return OPERATION_RULES.get(type(operation).__name__, untracked)
 
 
@@ -212,39 +206,22 @@ def _symbolic(arguments):
     return [x for x in keras.tree.flatten(arguments) if keras.backend.is_keras_tensor(x)]
 
 
-def _constants(node):
-    flat = keras.tree.flatten((node.arguments.args, node.arguments.kwargs))
-    return [
-        value
-        for value in flat
-        if not keras.backend.is_keras_tensor(value) and not isinstance(value, (str, type(None)))
-    ]
-
-
 def _group(records, coupled_set_of, pinned):
     """Group the coupled sets of all channels that one layer outputs."""
-    parents = {one: one for one in coupled_set_of[~pinned].tolist()}
-
-    def root(one):
-        while parents[one] != one:
-            parents[one] = parents[parents[one]]
-            one = parents[one]
-        return one
-
-    makers: dict[int, list[str]] = {}
+    free = set(coupled_set_of[~pinned].tolist())
+    together, makers = Couplings(), []
+    together.new(len(coupled_set_of))
     for record in records:
         for made in record.made.values():
-            free = sorted({one for one in coupled_set_of[made].tolist() if one in parents})
-            for one in free:
-                parents[root(one)] = root(free[0])
-            for one in free[:1]:
-                makers.setdefault(one, []).append(record.path)
-    members: dict[int, list[int]] = {}
-    for one in sorted(parents):
-        members.setdefault(root(one), []).append(one)
-    paths: dict[int, list[str]] = {}
-    for one, found in makers.items():
-        paths.setdefault(root(one), []).extend(found)
+            made_sets = np.array(sorted(free.intersection(coupled_set_of[made].tolist())), int)
+            together.couple(made_sets[:-1], made_sets[1:])
+            makers += [(one, record.path) for one in made_sets[:1].tolist()]
+    group_of, _ = together.settled()
+    members, paths = collections.defaultdict(list), collections.defaultdict(list)
+    for one in sorted(free):
+        members[group_of[one]].append(one)
+    for one, path in makers:
+        paths[group_of[one]].append(path)
     return tuple(
         ChannelGroup(tuple(dict.fromkeys(paths[group])), tuple(coupled_sets))
         for group, coupled_sets in members.items()

@@ -30,10 +30,10 @@ def elementwise(call: Call) -> list[Tensor]:
     return call.output(x.channels.axis, x.channels.ids)
 
 
-def softmax(call: Call) -> list[Tensor]:
-    """Normalize over an axis, whose channels depend on each other."""
+def normalized(call: Call) -> list[Tensor]:
+    """Normalize over axes: what is removed there would change all that is left."""
     (x,) = call.inputs
-    axes = np.atleast_1d(call.layer.axis)
+    axes = np.atleast_1d(getattr(call.layer, "axis", -1))
     return untracked(call) if any(x.on(axis) is not None for axis in axes) else elementwise(call)
 
 
@@ -139,14 +139,6 @@ def batch_normalization(call: Call) -> list[Tensor]:
     return elementwise(call)
 
 
-def normalized_over_channels(call: Call) -> list[Tensor]:
-    """Normalize by statistics over an axis: what is removed would change all that is left."""
-    (x,) = call.inputs
-    axis = getattr(call.layer, "axis", -1)
-    axes = [axis] if isinstance(axis, int) else list(axis)
-    return untracked(call) if any(x.on(a) is not None for a in axes) else elementwise(call)
-
-
 def prelu(call: Call) -> list[Tensor]:
     """Apply PReLU, whose slopes may be one per channel."""
     layer, (x,) = call.layer, call.inputs
@@ -158,34 +150,33 @@ def prelu(call: Call) -> list[Tensor]:
     return elementwise(call)
 
 
+def _new_channels(call: Call, setting: str, kernel, axis: int) -> np.ndarray:
+    """Make the channels that an axis of a kernel and a bias index, and that a setting counts."""
+    layer = call.layer
+    made = call.make(getattr(layer, setting))
+    call.slice(kernel, axis, made)
+    call.slice(layer.bias if layer.use_bias else None, 0, made)
+    call.size(made, setting)
+    return made
+
+
 def convolution(call: Call) -> list[Tensor]:
     """Mix all channels of the input, or those of each group."""
     layer, (x,) = call.layer, call.inputs
     axis = channel_axis(layer, x.shape)
     kernel = stored_kernel(layer)
     ids = call.read(x, axis)
-    made = call.make(layer.filters)
-    where = positions(call.output_shape, axis) * math.prod(kernel.shape[:-2])
+    made = _new_channels(call, "filters", kernel, -1)
     if layer.groups > 1:
         # A removed channel takes the one in the same place of every group along.
-        made_in_groups = made.reshape(layer.groups, -1)
-        for other in made_in_groups[1:]:
-            call.couple(made_in_groups[0], other)
-        read_in_groups = None
-        if ids is not None:
-            read_in_groups = ids.reshape(layer.groups, -1)
-            for other in read_in_groups[1:]:
-                call.couple(read_in_groups[0], other)
-            read_in_groups = read_in_groups[0]
-        call.slice(kernel, -2, read_in_groups)
-        inputs = (read_in_groups,) if ids is not None else ()
-    else:
-        call.slice(kernel, -2, ids)
-        inputs = (ids,) if ids is not None else ()
-    call.slice(kernel, -1, made)
-    call.slice(layer.bias if layer.use_bias else None, 0, made)
-    call.size(made, "filters")
-    call.cost(where * (1 if inputs else kernel.shape[-2]), *inputs, made)
+        for channels in (made, ids):
+            first, *others = (None,) if channels is None else channels.reshape(layer.groups, -1)
+            for other in others:
+                call.couple(first, other)
+        ids = first
+    call.slice(kernel, -2, ids)
+    where = positions(call.output_shape, axis) * math.prod(kernel.shape[:-2])
+    call.cost(where * (1 if ids is not None else kernel.shape[-2]), ids, made)
     return call.output(axis, made)
 
 
@@ -193,13 +184,10 @@ def transposed_convolution(call: Call) -> list[Tensor]:
     """Mix all channels, with the kernel's axes the other way round."""
     layer, (x,) = call.layer, call.inputs
     axis = channel_axis(layer, x.shape)
-    ids = call.read(x, axis)
-    made = call.make(layer.filters)
     kernel = layer.kernel
+    ids = call.read(x, axis)
     call.slice(kernel, -1, ids)
-    call.slice(kernel, -2, made)
-    call.slice(layer.bias if layer.use_bias else None, 0, made)
-    call.size(made, "filters")
+    made = _new_channels(call, "filters", kernel, -2)
     where = positions(x.shape, axis) * math.prod(kernel.shape[:-2])
     call.cost(where * (1 if ids is not None else kernel.shape[-1]), ids, made)
     return call.output(axis, made)
@@ -226,15 +214,12 @@ def separable_convolution(call: Call) -> list[Tensor]:
     layer, (x,) = call.layer, call.inputs
     axis = channel_axis(layer, x.shape)
     ids = call.read(x, axis)
-    made = call.make(layer.filters)
     where = positions(call.output_shape, axis)
     between = None if ids is None else np.repeat(ids, layer.depth_multiplier)
     depthwise, pointwise = layer.depthwise_kernel, layer.pointwise_kernel
     call.slice(depthwise, -2, ids)
     call.slice(pointwise, -2, between)
-    call.slice(pointwise, -1, made)
-    call.slice(layer.bias if layer.use_bias else None, 0, made)
-    call.size(made, "filters")
+    made = _new_channels(call, "filters", pointwise, -1)
     count = 1 if between is not None else pointwise.shape[-2]
     call.cost(where * math.prod(depthwise.shape[:-2]) * count, between)
     call.cost(where * count, between, made)
@@ -243,14 +228,11 @@ def separable_convolution(call: Call) -> list[Tensor]:
 
 def dense(call: Call) -> list[Tensor]:
     """Mix all channels of the last axis."""
-    layer, (x,) = call.layer, call.inputs
+    (x,) = call.inputs
     ids = call.read(x, -1)
-    made = call.make(layer.units)
-    kernel = stored_kernel(layer)
+    kernel = stored_kernel(call.layer)
     call.slice(kernel, 0, ids)
-    call.slice(kernel, 1, made)
-    call.slice(layer.bias if layer.use_bias else None, 0, made)
-    call.size(made, "units")
+    made = _new_channels(call, "units", kernel, 1)
     count = 1 if ids is not None else kernel.shape[0]
     call.cost(positions(call.output_shape, -1) * count, ids, made)
     return call.output(-1, made)
@@ -388,7 +370,6 @@ _BY_LAYER = {
         kl.GaussianNoise, kl.AlphaDropout, kl.SpatialDropout1D, kl.SpatialDropout2D,
         kl.SpatialDropout3D, kl.ActivityRegularization, kl.Identity,
     ),
-    softmax: (kl.Softmax,),
     broadcast: (kl.Add, kl.Subtract, kl.Multiply, kl.Average, kl.Maximum, kl.Minimum),
     concatenated: (kl.Concatenate,),
     reshaped: (kl.Flatten, kl.Reshape, kl.Permute),
@@ -410,7 +391,7 @@ _BY_LAYER = {
     einsum_dense: (kl.EinsumDense,),
     embedding: (kl.Embedding,),
     batch_normalization: (kl.BatchNormalization,),
-    normalized_over_channels: (kl.LayerNormalization, kl.UnitNormalization),
+    normalized: (kl.LayerNormalization, kl.Softmax, kl.UnitNormalization),
     prelu: (kl.PReLU,),
     multi_head_attention: (kl.MultiHeadAttention,),
     recurrent: RECURRENT,

@@ -8,11 +8,13 @@ from collections.abc import Callable
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from tfcompress.data import as_called, gather
+from tfcompress.backends import weight_gradients
+from tfcompress.data import as_called, count_examples, gather, map_arrays
 from tfcompress.keras_graph.channels import ChannelFlow
 from tfcompress.pruning.channels.reconstruction import lasso
+
+_BATCH = 32
 
 # From a model, its flow, data and a seed to the score of each set of coupled channels.
 Importance = Callable[[keras.Model, ChannelFlow, object, int], dict[int, float]]
@@ -86,26 +88,23 @@ def taylor(model, flow, data=None, seed=0):
             f"Received: data={data!r}, compiled={model.compiled}"
         )
     slices = [item for record in flow.records.values() for item in _producing(record)]
-    variables = [variable.value for variable, _, _ in slices]
+    weights = [keras.ops.convert_to_numpy(variable) for variable, _, _ in slices]
     totals = [0.0] * len(slices)
-
-    @tf.function(reduce_retracing=True)
-    def gradients(x, y):
-        with tf.GradientTape() as tape:
-            tape.watch(variables)
-            loss = model.compute_loss(x, y, model(x, training=False))
-        return tape.gradient(loss, variables)
-
+    gradients = weight_gradients(model, [variable for variable, _, _ in slices])
     inputs, labels = gather(data)
     if labels is None:
         raise ValueError(
             "The criterion 'taylor' needs labels: pass `data=(x, y)`. Received: inputs alone"
         )
-    for x, y in tf.data.Dataset.from_tensor_slices((as_called(inputs), labels)).batch(32):
+    for start in range(0, count_examples(inputs), _BATCH):
+        x, y = (
+            map_arrays(part, lambda array, start=start: array[start : start + _BATCH])
+            for part in (as_called(inputs), labels)
+        )
         for index, gradient in enumerate(gradients(x, y)):
             if gradient is not None:
                 axis = slices[index][1]
-                change = np.moveaxis((gradient * variables[index]).numpy(), axis, 0)
+                change = np.moveaxis(gradient * weights[index], axis, 0)
                 totals[index] = totals[index] + np.square(change.reshape(len(change), -1).sum(1))
     scores = _Scores(flow)
     for (_, _, ids), total in zip(slices, totals, strict=True):

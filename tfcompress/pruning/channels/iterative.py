@@ -12,7 +12,7 @@ import keras
 from tfcompress.atomic_files import replace_atomically, write_atomically
 from tfcompress.interruption import raise_pending_interruption, reliable_interruption
 from tfcompress.keras_graph.channels import read_channels
-from tfcompress.pruning.channels.removal import remove_channels
+from tfcompress.pruning.channels.removal import absolute, remove_channels, the_one_of
 
 _JOURNAL = "rounds.json"
 
@@ -126,20 +126,14 @@ def prune_iteratively(
 
 def _target(flow, target_macs, target_size):
     """Return the name of the target, its absolute value, and the model's present value."""
-    given = {"target_macs": target_macs, "target_size": target_size}
-    given = {name: value for name, value in given.items() if value is not None}
-    if len(given) != 1:
-        raise ValueError(
-            f"Pass exactly one of target_macs and target_size. Received: {given or 'none of them'}"
-        )
-    ((name, target),) = given.items()
+    name, target = the_one_of(target_macs=target_macs, target_size=target_size)
     present = flow.macs() if name == "target_macs" else flow.parameters()
     if not 0 < target <= present:
         raise ValueError(
             f"`{name}` must be positive and at most {present:,}, the model's own. "
             f"Received: {name}={target!r}"
         )
-    return name, target * present if target < 1 else target, present
+    return name, absolute(target, present), present
 
 
 class _Journal:

@@ -77,8 +77,8 @@ def remove_channels(
     """
     require_functional(model)
     require_built(model)
-    _require_one(ratio=ratio, keep=keep, target_macs=target_macs, target_size=target_size,
-                 target_cost=target_cost)  # fmt: skip
+    name, budget = the_one_of(ratio=ratio, keep=keep, target_macs=target_macs,
+                              target_size=target_size, target_cost=target_cost)  # fmt: skip
     _check(ratio, criterion, scope, round_to)
     if reconstruction and data is None:
         raise ValueError(
@@ -93,7 +93,7 @@ def remove_channels(
     else:
         groups = selected_groups(model, flow, layers)
         selection = ChannelSelection(flow, groups, scores, round_to, scope)
-        removed = _by_budget(model, selection, ratio, target_macs, target_size, target_cost)
+        removed = _by_budget(model, selection, name, budget)
         if ratio and not removed:
             _warn_of_nothing(model, selection, ratio)
     smaller = rebuild(model, flow, removed)
@@ -102,17 +102,16 @@ def remove_channels(
     return smaller
 
 
-def _by_budget(model, selection, ratio, target_macs, target_size, target_cost):
+def _by_budget(model, selection, name, budget):
     """Return what to remove for the one budget that is given."""
     flow = selection.flow
-    if ratio is not None:
-        return selection.by_ratio(ratio)
-    if target_macs is not None:
-        return selection.by_cost(flow.macs, _limit(target_macs, flow.macs()))
-    if target_size is not None:
-        return selection.by_cost(flow.parameters, _limit(target_size, flow.parameters()))
-    measure, limit = target_cost
-    return selection.by_cost(lambda removed: measure(rebuild(model, flow, removed)), limit)
+    if name == "ratio":
+        return selection.by_ratio(budget)
+    if name == "target_cost":
+        measure, limit = budget
+        return selection.by_cost(lambda removed: measure(rebuild(model, flow, removed)), limit)
+    cost = flow.macs if name == "target_macs" else flow.parameters
+    return selection.by_cost(cost, absolute(budget, cost()))
 
 
 def _warn_of_nothing(model, selection, ratio):
@@ -136,18 +135,19 @@ def _warn_of_nothing(model, selection, ratio):
     )
 
 
-def _limit(target, present):
+def absolute(target, present):
     """Return an absolute limit; targets below 1 are fractions."""
     return target * present if target < 1 else target
 
 
-def _require_one(**budgets):
-    """Raise ValueError unless exactly one argument is given."""
+def the_one_of(**budgets) -> tuple[str, Any]:
+    """Return the name and the value of the one argument that is given."""
     given = {name: value for name, value in budgets.items() if value is not None}
     if len(given) != 1:
         raise ValueError(
             f"Pass exactly one of {', '.join(budgets)}. Received: {given or 'none of them'}"
         )
+    return next(iter(given.items()))
 
 
 def _check(ratio, criterion, scope, round_to):

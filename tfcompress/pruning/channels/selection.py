@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -13,20 +13,14 @@ _SMALLEST_STEP = 1 / 1024  # of the search for a ratio that meets a cost
 
 @dataclasses.dataclass(frozen=True)
 class ChannelSelection:
-    """Selects coupled channels with the lowest scores.
+    """Selects coupled channels with the lowest scores."""
 
-    Attributes:
-        flow: the channels of the model.
-        groups: the groups that may shrink.
-        scores: the score of each set of coupled channels; one without a score stays.
-        round_to: the channels left in a group are a multiple of this, if it has so many.
-        scope: "layer" for the same ratio in each group, "global" for the lowest scores anywhere.
-    """
-
-    flow: ChannelFlow
-    groups: Sequence[ChannelGroup]
+    flow: ChannelFlow  # the channels of the model
+    groups: Sequence[ChannelGroup]  # the groups that may shrink
+    # The score of each set of coupled channels; one without a score stays.
     scores: Mapping[int, float]
-    round_to: int = 1
+    round_to: int = 1  # the channels left in a group are a multiple of this, if it has so many
+    # "layer" for the same ratio in each group, "global" for the lowest scores anywhere.
     scope: str = "layer"
 
     def by_ratio(self, ratio: float) -> list[int]:
@@ -67,11 +61,11 @@ class ChannelSelection:
                 low = middle
         return self.by_ratio(high)
 
-    def _score(self, coupled):
+    def _score(self, coupled: int) -> float:
         """Return the score of coupled channels."""
         return self.scores[coupled]
 
-    def _global_counts(self, ratio):
+    def _global_counts(self, ratio: float) -> list[int]:
         """Return how many to remove of each group for the lowest scores anywhere."""
         scored = [
             [self.scores[b] for b in group.coupled_sets if b in self.scores]
@@ -85,7 +79,7 @@ class ChannelSelection:
             for group, of_group in zip(self.groups, scored, strict=True)
         ]
 
-    def _rounded(self, group, count):
+    def _rounded(self, group: ChannelGroup, count: int) -> int:
         """Return a count that leaves a multiple of ``round_to`` channels."""
         # In grouped convolutions, coupled channels hold one channel of each group.
         width = max(
@@ -97,7 +91,7 @@ class ChannelSelection:
         left = max(round(left / self.round_to), 1) * self.round_to
         return max(len(group) - math.ceil(left / width), 0)
 
-    def _last_of_a_layer(self, removed):
+    def _last_of_a_layer(self, removed: Collection[int]) -> set[int]:
         """Return the best channels of each layer that would be left without any."""
         kept = self.flow.kept(removed)
         rescued = set()

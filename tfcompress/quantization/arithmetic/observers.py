@@ -381,17 +381,7 @@ OBSERVERS = {
 
 
 def get_observer(identifier) -> MovingAverage:
-    """Return the observer that a name means.
-
-    Args:
-        identifier: "moving_average", "min_max", "percentile", "mse", "kl", or an observer.
-
-    Returns:
-        An observer.
-
-    Raises:
-        ValueError: the name is unknown, or it is neither.
-    """
+    """Return the observer that a name means, or the observer itself."""
     if isinstance(identifier, MovingAverage):
         return identifier
     if identifier not in OBSERVERS:

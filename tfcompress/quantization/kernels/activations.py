@@ -40,15 +40,12 @@ def _from_table(function, for_xnnpack=False):
         taken, grid = inputs[0], grids[0]
         table = tables.table_of(function, taken.grid, grid, kernels if for_xnnpack else "reference")
         if grid.dtype == "INT16":
-            return [_in_float(tables.interpolated(tf.cast(taken.values, tf.int32), table))]
+            return [
+                tf.cast(tables.interpolated(tf.cast(taken.values, tf.int32), table), tf.float32)
+            ]
         return [tables.looked_up(taken, table)]
 
     return kernel
-
-
-def _in_float(values):
-    """Hold integers in float32."""
-    return tf.cast(values, tf.float32)
 
 
 def _log(value, grid):
@@ -122,7 +119,7 @@ def _logistic_of_16_bits(integers):
         full, tf.constant(0x7FFF << 10, tf.int64), _interpolated_sigmoid(magnitude, 9)
     )
     result = tf.where(value >= 0, result + (1 << 9), (1 << 25) - result + (1 << 9) - 1)
-    return _in_float(tf.bitwise.right_shift(result, tf.constant(10, tf.int64)))
+    return tf.cast(tf.bitwise.right_shift(result, tf.constant(10, tf.int64)), tf.float32)
 
 
 def _tanh_of_16_bits(integers):
@@ -132,7 +129,7 @@ def _tanh_of_16_bits(integers):
     full = tf.bitwise.right_shift(magnitude, tf.constant(8, tf.int64)) >= _FULL
     result = tf.where(full, tf.constant(0xFFFF << 8, tf.int64), _interpolated_sigmoid(magnitude, 8))
     result = tf.where(value >= 0, result - (1 << 23) + (1 << 7), -result + (1 << 23) + (1 << 7) - 1)
-    return _in_float(tf.bitwise.right_shift(result, tf.constant(8, tf.int64)))
+    return tf.cast(tf.bitwise.right_shift(result, tf.constant(8, tf.int64)), tf.float32)
 
 
 def _sigmoid_like(function, of_16_bits, in_fixed_point, largest_power):
@@ -146,14 +143,14 @@ def _sigmoid_like(function, of_16_bits, in_fixed_point, largest_power):
         taken = inputs[0]
         if grids[0].dtype != "INT16":
             return of_8_bits(operation, inputs, grids, kernels)
-        if kernels == "reference":
+        if kernels != "xnnpack":
             return [of_16_bits(taken)]
         is_power, shift = _power_of_two(taken.grid.scale, largest_power)
 
         def of_power():
             values = tf.cast(taken.values, tf.int64)
             values = _limited(values * tf.bitwise.left_shift(tf.ones_like(shift), shift))
-            return _in_float(in_fixed_point(values, whole_bits=3, word=15))
+            return tf.cast(in_fixed_point(values, whole_bits=3, word=15), tf.float32)
 
         return [tf.cond(is_power, of_power, lambda: of_16_bits(taken))]
 
@@ -240,6 +237,9 @@ def _sqrt(operation, inputs, grids, kernels):
 def _rsqrt(operation, inputs, grids, kernels):
     """RSQRT."""
     taken, grid = inputs[0], grids[0]
+    if kernels == "micro":
+        scale = tf.sqrt(tf.cast(taken.grid.scale, tf.float64)) * tf.cast(grid.scale, tf.float64)
+        return [_inverse_root(less_zero_point(taken), scale, grid)]
     if grid.dtype == "INT16":
         return _from_table(_inverse_root_of)(operation, inputs, grids, kernels)
     scale = rq.product_in_float32(tf.sqrt(taken.grid.scale), grid.scale)
@@ -252,13 +252,6 @@ def _inverse_root_of(value, grid):
     safe = tf.where(value > 0, value, tf.ones_like(value))
     root = rq.quotient(tf.ones_like(safe), tf.sqrt(safe))
     return tf.where(value > 0, root, 32767.0 * grid.scale)
-
-
-def _rsqrt_in_fixed_point(operation, inputs, grids, kernels):
-    """RSQRT of TFLite Micro, which computes with 16 bits as with 8."""
-    taken, grid = inputs[0], grids[0]
-    scale = tf.sqrt(tf.cast(taken.grid.scale, tf.float64)) * tf.cast(grid.scale, tf.float64)
-    return [_inverse_root(less_zero_point(taken), scale, grid)]
 
 
 def _inverse_root(steps, scale, grid):
@@ -279,7 +272,7 @@ def _l2_normalization(operation, inputs, grids, kernels):
     squares = tf.reduce_sum(steps * steps, -1, keepdims=True)
     multiplier, shift = inverse_square_root(squares)
     result = fixed_point.scaled(steps, multiplier, shift + 7)
-    return [_in_float(tf.clip_by_value(result, *integer_range("INT8")))]
+    return [tf.cast(tf.clip_by_value(result, *integer_range("INT8")), tf.float32)]
 
 
 ACTIVATIONS = {
@@ -295,5 +288,3 @@ ACTIVATIONS = {
     "RSQRT": _rsqrt,
     "L2_NORMALIZATION": _l2_normalization,
 }
-
-MICRO_ACTIVATIONS = {"RSQRT": _rsqrt_in_fixed_point}

@@ -65,17 +65,12 @@ def run(kernel: Callable, operation: Operation, inputs: list[Input]) -> list[tf.
 
 
 class _Change(NamedTuple):
-    """What runs in an operation's place: which inputs have a dimension for the batch, and others.
+    """What runs in the place of an operation."""
 
-    Attributes:
-        apart: the places of inputs that get a dimension of their own for the batch.
-        constants: the other inputs that change, by their place.
-        options: the options that change.
-    """
-
-    apart: Collection[int]
+    apart: Collection[int]  # the places of inputs that get a dimension for the batch
+    # The other inputs that change, by their place.
     constants: Mapping[int, Any] = types.MappingProxyType({})
-    options: Mapping[str, Any] = types.MappingProxyType({})
+    options: Mapping[str, Any] = types.MappingProxyType({})  # the options that change
 
 
 def _tensor(entry):

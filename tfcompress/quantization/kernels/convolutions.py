@@ -123,7 +123,7 @@ def rows_times_weights(value, weights, keep_dimensions):
     return result
 
 
-def matrix_product(first, second, options):
+def matrix_product(options, first, second):
     """Multiply matrices (..., rows, columns), each transposed if the operation says so."""
     transposed = options.get("adj_x", False), options.get("adj_y", False)
     return tf.matmul(first, second, *transposed)

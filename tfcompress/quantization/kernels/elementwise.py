@@ -17,21 +17,19 @@ of TFLite Micro make them in float64. Two cases are not exact:
 ADD and SUB in 16 bits take general scales (``pot_scale_int16`` is off).
 """
 
+import math
+
 import tensorflow as tf
 
 from tfcompress.quantization.kernels import fixed_point
 from tfcompress.quantization.kernels import requantization as rq
 from tfcompress.quantization.kernels.grids import Grid, Integers, less_zero_point
+from tfcompress.tflite.operations import BOUNDS
 
 
 def _steps(integers):
     """Return integers counted from zero."""
     return tf.cast(less_zero_point(integers), tf.int32)
-
-
-def _fused(operation):
-    """Return the activation that is fused into an operation."""
-    return operation.options.get("fused_activation_function", "NONE")
 
 
 def _by_either(taken, by_xnnpack, built_in, inputs, grid, kernels):
@@ -63,7 +61,11 @@ def _of_two(function):
         alike = _alike(first.values.shape, second.values.shape)
         tensors = [tensor for each in inputs for tensor in (each.values, *each.grid[:2])]
         dtypes = tuple(grid.dtype for grid in (first.grid, second.grid, *grids))
-        settings = {"activation": _fused(operation), "kernels": kernels, "alike": alike}
+        settings = {
+            "activation": rq.fused_activation(operation),
+            "kernels": kernels,
+            "alike": alike,
+        }
         result = traced(*tensors, *grids[0][:2], dtypes=dtypes, **settings)
         result.set_shape(tf.broadcast_static_shape(first.values.shape, second.values.shape))
         return [result]
@@ -133,7 +135,7 @@ def _alike(shape, other):
 
 def _mul(first, second, grid, activation, kernels, alike):
     """Multiply two tensors."""
-    real = rq.factor_in_float32(grid.scale, first.grid.scale, second.grid.scale)
+    real = rq.factor(kernels, grid.scale, first.grid.scale, second.grid.scale)
     multiplier = tf.cast(real, tf.float32)
     taken = (multiplier >= 2.0**-16) & (multiplier < 2.0**8)
 
@@ -142,21 +144,10 @@ def _mul(first, second, grid, activation, kernels, alike):
         return rq.clamped(values, activation, grid, "xnnpack")
 
     def built_in():
-        return _product_in_fixed_point(first, second, grid, activation, real)
+        values = rq.rescaled(_steps(first) * _steps(second), real)
+        return rq.clamped(values, activation, grid, "reference")
 
     return _by_either(taken, by_xnnpack, built_in, (first, second), grid, kernels)[0]
-
-
-def _mul_by_float64_factor(first, second, grid, activation, kernels, alike):
-    """Multiply two tensors as TFLite Micro does: with a factor made in float64."""
-    real = rq.factor_in_float64(grid.scale, first.grid.scale, second.grid.scale)
-    return _product_in_fixed_point(first, second, grid, activation, real)
-
-
-def _product_in_fixed_point(first, second, grid, activation, real):
-    """Multiply two tensors and their product by a float64 factor."""
-    values = rq.rescaled(_steps(first) * _steps(second), real)
-    return rq.clamped(values, activation, grid, "reference")
 
 
 def _div(operation, inputs, grids, kernels):
@@ -175,7 +166,7 @@ def _div(operation, inputs, grids, kernels):
     shift = tf.cast(shift, tf.int64) - (31 - zeros) - headroom
     high = fixed_point.product(unscaled, multiplier)
     steps = _shifted_as_a_processor_does(high, tf.maximum(-shift, 0))
-    return [rq.clamped(steps, _fused(operation), grids[0], "reference")]
+    return [rq.clamped(steps, rq.fused_activation(operation), grids[0], "reference")]
 
 
 def _shifted_as_a_processor_does(value, bits):
@@ -256,15 +247,18 @@ def _in_fixed_point(integers):
     return rq.divide_by_power_of_two(high, tf.maximum(-shift, 0))
 
 
-def _relu(lowest, highest, factor=rq.factor_in_float32):
+def _relu(lowest, highest):
     """Make the kernel of RELU and the like: move to the output's grid, then clamp."""
 
     def kernel(operation, inputs, grids, kernels):
         taken, grid = inputs[0], grids[0]
-        steps = rq.rescaled(_steps(taken), factor(grid.scale, taken.grid.scale))
+        if (kernels, highest) == ("micro", 6.0):  # clamps on the input's grid alone
+            limits = rq.activation_limits("RELU6", taken.grid, "reference")
+            return [tf.clip_by_value(taken.values, *limits)]
+        steps = rq.rescaled(_steps(taken), rq.factor(kernels, grid.scale, taken.grid.scale))
         limits = [
-            float("inf")
-            if limit is None
+            limit
+            if math.isinf(limit)
             else rq.round_half_away(rq.quotient(tf.constant(limit), grid.scale))
             for limit in (lowest, highest)
         ]
@@ -273,62 +267,44 @@ def _relu(lowest, highest, factor=rq.factor_in_float32):
     return kernel
 
 
-def _relu6_on_one_grid(operation, inputs, grids, kernels):
-    """RELU6 of TFLite Micro: clamp on the input's grid, whatever the output's is."""
-    limits = rq.activation_limits("RELU6", inputs[0].grid, "reference")
-    return [tf.clip_by_value(inputs[0].values, *limits)]
+def _leaky_relu(operation, inputs, grids, kernels):
+    """LEAKY_RELU."""
+    taken, grid, alpha = inputs[0], grids[0], operation.options["alpha"]
+    identity = tf.cast(rq.factor("xnnpack", grid.scale, taken.grid.scale), tf.float32)
+    below = tf.cast(rq.product_in_float32(identity, alpha), tf.float32)
+
+    def by_xnnpack():
+        values = less_zero_point(taken)
+        return _in_8_fractional_bits(values, tf.where(values >= 0, identity, below), grid)
+
+    def built_in():
+        steep = tf.constant(abs(alpha), tf.float32)
+        factors = (rq.factor(kernels, grid.scale, taken.grid.scale, each) for each in (steep, 1.0))
+        negative, positive = (rq.rescaled(_steps(taken), real) for real in factors)
+        negative = -negative if alpha < 0 else negative
+        return rq.on_grid(tf.where(_steps(taken) >= 0, positive, negative), grid)
+
+    taken_over = (identity >= 2.0**-8) & (identity <= 2.0**7)
+    taken_over &= (below >= -(2.0**7) + 2.0**-8) & (below <= 2.0**7)
+    taken_over &= tf.abs(below) >= 2.0**-8
+    return _by_either(taken_over, by_xnnpack, built_in, inputs, grid, kernels)
 
 
-def _leaky_relu(factor):
-    """Make the kernel of LEAKY_RELU."""
-
-    def kernel(operation, inputs, grids, kernels):
-        taken, grid, alpha = inputs[0], grids[0], operation.options["alpha"]
-        identity = tf.cast(rq.factor_in_float32(grid.scale, taken.grid.scale), tf.float32)
-        below = tf.cast(rq.product_in_float32(identity, alpha), tf.float32)
-
-        def by_xnnpack():
-            values = less_zero_point(taken)
-            return _in_8_fractional_bits(values, tf.where(values >= 0, identity, below), grid)
-
-        def built_in():
-            steep = tf.constant(abs(alpha), tf.float32)
-            negative = rq.rescaled(_steps(taken), factor(grid.scale, taken.grid.scale, steep))
-            positive = rq.rescaled(_steps(taken), factor(grid.scale, taken.grid.scale))
-            negative = -negative if alpha < 0 else negative
-            return rq.on_grid(tf.where(_steps(taken) >= 0, positive, negative), grid)
-
-        taken_over = (identity >= 2.0**-8) & (identity <= 2.0**7)
-        taken_over &= (below >= -(2.0**7) + 2.0**-8) & (below <= 2.0**7)
-        taken_over &= tf.abs(below) >= 2.0**-8
-        return _by_either(taken_over, by_xnnpack, built_in, inputs, grid, kernels)
-
-    return kernel
+def _prelu(operation, inputs, grids, kernels):
+    """PRELU."""
+    taken, slope = inputs
+    grid, scale = grids[0], taken.grid.scale
+    values = _steps(taken)
+    positive = rq.rescaled(values, rq.factor(kernels, grid.scale, scale))
+    below = rq.factor(kernels, grid.scale, scale, slope.grid.scale)
+    negative = rq.rescaled(values * _steps(slope), below)
+    return [rq.on_grid(tf.where(values >= 0, positive, negative), grid)]
 
 
-def _prelu(factor):
-    """Make the kernel of PRELU."""
-
-    def kernel(operation, inputs, grids, kernels):
-        taken, slope = inputs
-        grid, scale = grids[0], taken.grid.scale
-        values = _steps(taken)
-        positive = rq.rescaled(values, factor(grid.scale, scale))
-        below = factor(grid.scale, scale, slope.grid.scale)
-        negative = rq.rescaled(values * _steps(slope), below)
-        return [rq.on_grid(tf.where(values >= 0, positive, negative), grid)]
-
-    return kernel
-
-
-def _abs(factor):
-    """Make the kernel of ABS."""
-
-    def kernel(operation, inputs, grids, kernels):
-        real = factor(grids[0].scale, inputs[0].grid.scale)
-        return [rq.on_grid(rq.rescaled(tf.abs(_steps(inputs[0])), real), grids[0])]
-
-    return kernel
+def _abs(operation, inputs, grids, kernels):
+    """ABS."""
+    real = rq.factor(kernels, grids[0].scale, inputs[0].grid.scale)
+    return [rq.on_grid(rq.rescaled(tf.abs(_steps(inputs[0])), real), grids[0])]
 
 
 ELEMENTWISE = {
@@ -345,19 +321,8 @@ ELEMENTWISE = {
     "GREATER_EQUAL": _comparison(tf.greater_equal),
     "LESS": _comparison(tf.less),
     "LESS_EQUAL": _comparison(tf.less_equal),
-    "RELU": _relu(0.0, None),
-    "RELU6": _relu(0.0, 6.0),
-    "RELU_N1_TO_1": _relu(-1.0, 1.0),
-    "RELU_0_TO_1": _relu(0.0, 1.0),
-    "LEAKY_RELU": _leaky_relu(rq.factor_in_float32),
-    "PRELU": _prelu(rq.factor_in_float32),
-    "ABS": _abs(rq.factor_in_float32),
-}
-MICRO_ELEMENTWISE = {
-    "MUL": _of_two(_mul_by_float64_factor),
-    "RELU": _relu(0.0, None, rq.factor_in_float64),
-    "RELU6": _relu6_on_one_grid,
-    "LEAKY_RELU": _leaky_relu(rq.factor_in_float64),
-    "PRELU": _prelu(rq.factor_in_float64),
-    "ABS": _abs(rq.factor_in_float64),
+    **{name: _relu(*bounds) for name, bounds in BOUNDS.items()},
+    "LEAKY_RELU": _leaky_relu,
+    "PRELU": _prelu,
+    "ABS": _abs,
 }

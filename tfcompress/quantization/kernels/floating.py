@@ -9,7 +9,12 @@ import tensorflow as tf
 
 from tfcompress.quantization.kernels import convolutions, structural
 from tfcompress.quantization.kernels.lstm import sequence_lstm
-from tfcompress.quantization.kernels.structural import function_of_inputs, reduction
+from tfcompress.quantization.kernels.requantization import fused_activation
+from tfcompress.quantization.kernels.structural import (
+    function_of_inputs,
+    function_of_options,
+    reduction,
+)
 
 _ACTIVATIONS = {
     "NONE": lambda value: value,
@@ -22,7 +27,7 @@ _ACTIVATIONS = {
 
 def _activated(operation, value, bias=None):
     """Add a bias, if there is one, and apply the activation that is fused into an operation."""
-    name = operation.options.get("fused_activation_function", "NONE")
+    name = fused_activation(operation)
     if name not in _ACTIVATIONS:
         raise ValueError(
             f"{operation.name} (operation {operation.index}): supported fused activations are "
@@ -59,11 +64,6 @@ def _fully_connected(operation, inputs):
     return _activated(operation, convolutions.rows_times_weights(value, weights, keep), bias)
 
 
-def _batch_matmul(operation, inputs):
-    """BATCH_MATMUL."""
-    return [convolutions.matrix_product(*inputs, operation.options)]
-
-
 def _arithmetic(function):
     """Make the kernel of ADD and the like, of numbers with a fused activation, or of indices."""
     return lambda operation, inputs: _activated(operation, function(*inputs))
@@ -76,37 +76,15 @@ def _division(dividend, divisor):
 
 def _average_pool(operation, inputs):
     """AVERAGE_POOL_2D over the part of each window inside the image."""
-    options = operation.options
-    windows = options["filter_height"], options["filter_width"]
-    strides = options["stride_h"], options["stride_w"]
-    averages = tf.nn.avg_pool2d(inputs[0], windows, strides, options["padding"])
+    padding = operation.options["padding"]
+    averages = tf.nn.avg_pool2d(inputs[0], *structural.window_of(operation), padding)
     return _activated(operation, averages)
-
-
-def _max_pool(operation, inputs):
-    """MAX_POOL_2D."""
-    return _activated(operation, structural.max_pool(operation, inputs[0]))
-
-
-def _concatenation(operation, inputs):
-    """CONCATENATION with its activation."""
-    return _activated(operation, *structural.MOVES["CONCATENATION"](operation, inputs))
 
 
 def _softmax(operation, inputs):
     """SOFTMAX."""
     beta = operation.options.get("beta", 1.0)
     return [tf.nn.softmax(inputs[0] if beta == 1 else inputs[0] * beta)]
-
-
-def _leaky_relu(operation, inputs):
-    """LEAKY_RELU."""
-    return [tf.nn.leaky_relu(inputs[0], operation.options["alpha"])]
-
-
-def _gelu(operation, inputs):
-    """GELU."""
-    return [tf.nn.gelu(inputs[0], operation.options.get("approximate", False))]
 
 
 def _l2_normalization(operation, inputs):
@@ -120,17 +98,6 @@ def _cumsum(operation, inputs):
     axis = structural.static_axis(inputs[1], operation)
     modes = (operation.options.get(mode, False) for mode in ("exclusive", "reverse"))
     return [tf.cumsum(inputs[0], axis, *modes)]
-
-
-def _resize(function):
-    """Make the kernel of RESIZE_BILINEAR or RESIZE_NEAREST_NEIGHBOR."""
-
-    def kernel(operation, inputs):
-        modes = ("align_corners", "half_pixel_centers")
-        modes = {mode: operation.options.get(mode, False) for mode in modes}
-        return [function(images=inputs[0], size=inputs[1], **modes)]
-
-    return kernel
 
 
 _OF_INPUTS = {
@@ -165,6 +132,8 @@ _OF_INPUTS = {
     "ATAN2": tf.math.atan2,
 }
 
+_CONCATENATION = structural.MOVES["CONCATENATION"]
+
 FLOAT = {
     **structural.MOVES,
     **structural.INDICES,
@@ -175,23 +144,24 @@ FLOAT = {
     "CONV_3D": _convolution(convolutions.convolution_3d),
     "CONV_3D_TRANSPOSE": _transposed_convolution(convolutions.transposed_convolution_3d),
     "FULLY_CONNECTED": _fully_connected,
-    "BATCH_MATMUL": _batch_matmul,
+    "BATCH_MATMUL": function_of_options(convolutions.matrix_product),
     "ADD": _arithmetic(tf.add),
     "SUB": _arithmetic(tf.subtract),
     "MUL": _arithmetic(tf.multiply),
     "DIV": _arithmetic(_division),
     "AVERAGE_POOL_2D": _average_pool,
-    "MAX_POOL_2D": _max_pool,
-    "CONCATENATION": _concatenation,
+    "MAX_POOL_2D": lambda op, inputs: _activated(op, structural.max_pool(op, inputs[0])),
+    "CONCATENATION": lambda op, inputs: _activated(op, *_CONCATENATION(op, inputs)),
     "MEAN": reduction(tf.reduce_mean),
     "SUM": reduction(tf.reduce_sum),
     "REDUCE_PROD": reduction(tf.reduce_prod),
     "SOFTMAX": _softmax,
-    "LEAKY_RELU": _leaky_relu,
-    "GELU": _gelu,
+    "LEAKY_RELU": function_of_options(lambda options, x: tf.nn.leaky_relu(x, options["alpha"])),
+    "GELU": function_of_options(
+        lambda options, x: tf.nn.gelu(x, options.get("approximate", False))
+    ),
     "L2_NORMALIZATION": _l2_normalization,
     "CUMSUM": _cumsum,
-    "RESIZE_BILINEAR": _resize(tf.raw_ops.ResizeBilinear),
-    "RESIZE_NEAREST_NEIGHBOR": _resize(tf.raw_ops.ResizeNearestNeighbor),
+    "RESIZE_BILINEAR": structural.resize(tf.raw_ops.ResizeBilinear),
     "UNIDIRECTIONAL_SEQUENCE_LSTM": lambda op, inputs: [sequence_lstm(op, inputs).hidden],
 }

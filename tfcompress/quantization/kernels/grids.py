@@ -13,32 +13,22 @@ _RANGES = {
 
 
 class Grid(NamedTuple):
-    """How integers mean real numbers: ``real = scale * (integer - zero_point)``.
+    """How integers mean real numbers: ``real = scale * (integer - zero_point)``."""
 
-    Attributes:
-        scale: float32, a scalar, or one value for each index along ``axis``.
-        zero_point: int32 scalar; 0 for weights and biases.
-        dtype: the file's type of the integers: "INT2", "INT4", "INT8", "INT16", "INT32" or "INT64".
-        axis: the dimension that the scales run along; meaningless with one scale.
-    """
-
-    scale: tf.Tensor
-    zero_point: tf.Tensor
+    scale: tf.Tensor  # float32, a scalar, or one value for each index along ``axis``
+    zero_point: tf.Tensor  # int32 scalar; 0 for weights and biases
+    # The file's type of the integers: "INT2", "INT4", "INT8", "INT16", "INT32" or "INT64".
     dtype: str
-    axis: int = 0
+    axis: int = 0  # the dimension that the scales run along; meaningless with one scale
 
 
 class Integers(NamedTuple):
-    """A tensor of a quantized file.
+    """A tensor of a quantized file."""
 
-    Attributes:
-        values: the integers. Activations and weights are whole numbers in float32, which holds
-            16 bits exactly; biases are int32 or int64.
-        grid: what they mean.
-    """
-
+    # The integers. Activations and weights are whole numbers in float32, which holds 16 bits
+    # exactly; biases are int32 or int64.
     values: tf.Tensor
-    grid: Grid
+    grid: Grid  # what they mean
 
 
 def integer_range(dtype: str) -> tuple[int, int]:

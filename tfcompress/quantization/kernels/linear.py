@@ -1,9 +1,6 @@
 """The integer kernels that sum products: convolutions, fully connected layers, matrix products.
 
-A kernel is a function ``kernel(operation, inputs, grids, kernels)``: the file's ``Operation``; its
-inputs as ``Integers`` (a plain tensor for a shape, None where absent); a list of the output's
-``Grid``; and "xnnpack" or "reference". It returns a list of the output's integers, whole numbers in
-float32. The leading dimension may be any multiple of the file's.
+A kernel is a function ``kernel(operation, inputs, grids, kernels)`` as in ``registry.py``.
 
 With 8-bit activations the products are summed in float32. That is exact, in any order, while no
 partial sum reaches 2**24, which takes more than 1,024 products of the largest magnitude, or many
@@ -74,6 +71,9 @@ def fully_connected(operation, inputs, grids, kernels):
     activations, weights, bias = (*inputs, None)[:3]
     sums, offsets = _rows_of_sums(operation, activations, weights, bias)
     wide = activations.grid.dtype == "INT16"
+    if kernels == "micro":
+        real = _ratio(_product_of_layer(weights), activations, weights, grids[0])
+        return [_in_fixed_point(operation, sums, offsets, real, grids[0], once=wide)]
     if kernels == "reference" or (wide and bias is not None):
         real = _ratio(rq.product_in_float64, activations, weights, grids[0])
         whole = tf.cast(_whole_sums(sums, offsets, tf.int64), tf.float64)
@@ -84,28 +84,19 @@ def fully_connected(operation, inputs, grids, kernels):
     return [_by_xnnpack(operation, sums, offsets, (activations, weights), grids[0])]
 
 
-def fully_connected_in_fixed_point(operation, inputs, grids, kernels):
-    """Compute FULLY_CONNECTED as TFLite Micro does, which fixes its output as a convolution's."""
-    activations, weights, bias = (*inputs, None)[:3]
-    sums, offsets = _rows_of_sums(operation, activations, weights, bias)
-    real = _ratio(_product_of_layer(weights), activations, weights, grids[0])
-    once = activations.grid.dtype == "INT16"
-    return [_in_fixed_point(operation, sums, offsets, real, grids[0], once)]
-
-
 def batch_matmul(operation, inputs, grids, kernels):
     """Compute BATCH_MATMUL of two tensors (..., rows, columns), each transposed if asked."""
     first, second = inputs
     grid, summed = grids[0], _sum_type(first)
     operands = (tf.cast(less_zero_point(each), summed) for each in inputs)
-    sums = convolutions.matrix_product(*operands, operation.options)
+    sums = convolutions.matrix_product(operation.options, *operands)
     real = _ratio(rq.product_in_float32, first, second, grid)
     wide = first.grid.dtype == "INT16"
 
     def built_in():
         return _in_fixed_point(operation, sums, None, real, grid, once=wide)
 
-    if wide or kernels == "reference":
+    if wide or kernels != "xnnpack":
         return [built_in()]
 
     def by_xnnpack():
@@ -168,10 +159,10 @@ def _convolved(operation, sums, offsets, operands, grid, kernels, vectorized=Non
     with vector instructions.
     """
     wide = operands[0].grid.dtype == "INT16"
-    if not wide and kernels != "reference" and vectorized is None:
+    if not wide and kernels == "xnnpack" and vectorized is None:
         return _by_xnnpack(operation, sums, offsets, operands, grid)
     real = _ratio(rq.product_in_float64, *operands, grid)
-    vectorized = False if kernels == "reference" or vectorized is None else vectorized
+    vectorized = False if kernels != "xnnpack" or vectorized is None else vectorized
     return _in_fixed_point(operation, sums, offsets, real, grid, wide, vectorized)
 
 
@@ -185,7 +176,7 @@ def _by_xnnpack(operation, sums, offsets, operands, grid):
     scales = (each.grid.scale for each in operands)
     offsets = () if offsets is None else (offsets,)
     tensors = sums, grid.scale, grid.zero_point, *scales, *offsets
-    activation = operation.options.get("fused_activation_function", "NONE")
+    activation = rq.fused_activation(operation)
     values = _rescaled_by_xnnpack(*tensors, activation=activation, dtype=grid.dtype)
     values.set_shape(sums.shape)
     return values
@@ -195,7 +186,7 @@ def _by_xnnpack(operation, sums, offsets, operands, grid):
 def _rescaled_by_xnnpack(sums, scale, zero_point, *others, activation, dtype):
     """Do what ``_by_xnnpack`` does."""
     first, second, *offsets = others
-    multiplier = tf.cast(rq.factor_in_float32(scale, first, second), tf.float32)
+    multiplier = tf.cast(rq.factor("xnnpack", scale, first, second), tf.float32)
     values = tf.round(_float32_sums(sums, *offsets) * multiplier)
     return rq.clamped(values, activation, Grid(scale, zero_point, dtype), "xnnpack")
 
@@ -213,8 +204,7 @@ def _in_fixed_point(operation, sums, offsets, real, grid, once=False, vectorized
 
 def _clamped(operation, values, grid, kernels):
     """Clamp to what the type and the fused activation allow, if the operation has one."""
-    activation = operation.options.get("fused_activation_function", "NONE")
-    return rq.clamped(values, activation, grid, kernels)
+    return rq.clamped(values, rq.fused_activation(operation), grid, kernels)
 
 
 def _whole_sums(sums, offsets, dtype):
@@ -244,4 +234,3 @@ LINEAR = {
     "FULLY_CONNECTED": fully_connected,
     "TRANSPOSE_CONV": transpose_conv,
 }
-MICRO_LINEAR = {"FULLY_CONNECTED": fully_connected_in_fixed_point}

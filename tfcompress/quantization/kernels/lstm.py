@@ -6,7 +6,7 @@ Source: Hochreiter and Schmidhuber 1997; the layout of its 24 inputs is that of
 UNIDIRECTIONAL_SEQUENCE_LSTM.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -31,25 +31,16 @@ _VARIANTS = {
 
 
 class States(NamedTuple):
-    """What an LSTM computed, step by step.
+    """What an LSTM computed, step by step."""
 
-    Attributes:
-        hidden: its outputs, shape (batch, steps, units), or (steps, batch, units) if the
-            operation is time-major.
-        cell: its cell states after each step, likewise.
-    """
-
+    # Its outputs, shape (batch, steps, units), or (steps, batch, units) if the operation is time-
+    # major.
     hidden: tf.Tensor
-    cell: tf.Tensor
+    cell: tf.Tensor  # its cell states after each step, likewise
 
 
 def sequence_lstm(operation: Operation, inputs: Sequence[tf.Tensor | None]) -> States:
-    """Run a UNIDIRECTIONAL_SEQUENCE_LSTM over a sequence, its first input.
-
-    Raises:
-        ValueError: the LSTM has peepholes, a projection, layer normalization, no input gate, or
-            another activation than tanh.
-    """
+    """Run a UNIDIRECTIONAL_SEQUENCE_LSTM over a sequence, its first input."""
     _check(operation, inputs)
     options = operation.options
     value = inputs[0] if options.get("time_major") else tf.transpose(inputs[0], [1, 0, 2])
@@ -120,24 +111,17 @@ def cell_grid(smallest, largest) -> Grid:
     return Grid(step, tf.constant(0), "INT16")
 
 
-class CellStates:
-    """Computes the cell states of one fused LSTM of a float file."""
-
-    def __init__(self, model: TFLiteModel, operation: Operation):
-        tensors = model.subgraphs[0].tensors
-        constants = [
-            constant_value(model, tensors[index])
-            if index >= 0 and tensors[index].constant
-            else None
-            for index in operation.inputs[1:]
-        ]
-        # States start at zero, as variables do in a file.
-        self._states = tf.function(
-            lambda sequence: sequence_lstm(operation, [sequence, *constants]).cell,
-            autograph=False,
-            reduce_retracing=True,
-        )
-
-    def __call__(self, sequence):
-        """Compute the states after each step."""
-        return self._states(tf.constant(sequence)).numpy()
+def cell_states(model: TFLiteModel, operation: Operation) -> Callable:
+    """Return a function from a sequence to the cell states of a float file's fused LSTM."""
+    tensors = model.subgraphs[0].tensors
+    constants = [
+        constant_value(model, tensors[index]) if index >= 0 and tensors[index].constant else None
+        for index in operation.inputs[1:]
+    ]
+    # States start at zero, as variables do in a file.
+    compute = tf.function(
+        lambda sequence: sequence_lstm(operation, [sequence, *constants]).cell,
+        autograph=False,
+        reduce_retracing=True,
+    )
+    return lambda sequence: compute(tf.constant(sequence)).numpy()

@@ -18,18 +18,16 @@ from tfcompress.quantization.kernels.grids import integer_range, less_zero_point
 
 def _limited(operation, value, grid, kernels):
     """Clamp to what the fused activation allows."""
-    activation = operation.options.get("fused_activation_function", "NONE")
-    return tf.clip_by_value(value, *rq.activation_limits(activation, grid, kernels))
+    limits = rq.activation_limits(rq.fused_activation(operation), grid, kernels)
+    return tf.clip_by_value(value, *limits)
 
 
 def _average_pool(operation, inputs, grids, kernels):
     """AVERAGE_POOL_2D over the part of each window inside the image, halves away from zero."""
-    options, value = operation.options, inputs[0].values
-    windows = options["filter_height"], options["filter_width"]
-    strides = options["stride_h"], options["stride_w"]
+    value, (windows, strides) = inputs[0].values, structural.window_of(operation)
     sizes = value.shape[1:3]
     around = [(0, 0), (0, 0)]
-    if options["padding"] == "SAME":
+    if operation.options["padding"] == "SAME":
         around = [same_padding(*entry) for entry in zip(sizes, windows, strides, strict=True)]
     counts = [_covered(*entry) for entry in zip(sizes, windows, strides, around, strict=True)]
     count = tf.constant(np.multiply.outer(*counts)[None, :, :, None], tf.int64)
@@ -50,26 +48,11 @@ def _covered(size, window, stride, around):
 
 def _max_pool(operation, inputs, grids, kernels):
     """MAX_POOL_2D; XNNPACK wants windows of more than one value, without gaps between them."""
-    options = operation.options
-    windows = options["filter_height"], options["filter_width"]
-    strides = options["stride_h"], options["stride_w"]
+    windows, strides = structural.window_of(operation)
     taken_over = windows != (1, 1) and all(np.less_equal(strides, windows))
     rounding = kernels if grids[0].dtype == "INT8" and taken_over else "reference"
     value = structural.max_pool(operation, inputs[0].values)
     return [_limited(operation, value, grids[0], rounding)]
-
-
-def _resize_nearest_neighbor(operation, inputs, grids, kernels):
-    """RESIZE_NEAREST_NEIGHBOR."""
-    options = operation.options
-    return [
-        tf.raw_ops.ResizeNearestNeighbor(
-            images=inputs[0].values,
-            size=inputs[1],
-            align_corners=options.get("align_corners", False),
-            half_pixel_centers=options.get("half_pixel_centers", False),
-        )
-    ]
 
 
 def _resize_bilinear(operation, inputs, grids, kernels):
@@ -207,7 +190,6 @@ def _product(operation, inputs, grids, kernels):
 POOLING = {
     "AVERAGE_POOL_2D": _average_pool,
     "MAX_POOL_2D": _max_pool,
-    "RESIZE_NEAREST_NEIGHBOR": _resize_nearest_neighbor,
     "RESIZE_BILINEAR": _resize_bilinear,
     "MEAN": _mean,
     "SUM": _sum,

@@ -3,7 +3,7 @@
 ``INTEGER`` holds the integer kernels by the name of their operation. Each is a function
 ``kernel(operation, inputs, grids, kernels)``: inputs are ``Integers``, plain tensors of indices and
 truths, or None where absent; grids are those of the outputs, None where an output is not
-real-valued; kernels is "xnnpack" or "reference". It returns whole numbers in float32, or tensors of
+real-valued; kernels is a key of ``KERNEL_SETS``. It returns whole numbers in float32, or tensors of
 indices and truths. Inputs may hold N times the file's leading dimension.
 
 ``KERNEL_SETS`` says what a runtime computes: which operations it has, and with which kernels. That
@@ -21,70 +21,49 @@ It has SUM, which the reference set of LiteRT 2.3 gets wrong, and ELU. Fully con
 4-bit weights have one scale there. Its GREATER with 16 bits is never true, and is left out here.
 """
 
-from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import tensorflow as tf
 
 from tfcompress.quantization.kernels import batches
-from tfcompress.quantization.kernels.activations import ACTIVATIONS, MICRO_ACTIVATIONS
-from tfcompress.quantization.kernels.elementwise import ELEMENTWISE, MICRO_ELEMENTWISE
+from tfcompress.quantization.kernels.activations import ACTIVATIONS
+from tfcompress.quantization.kernels.elementwise import ELEMENTWISE
 from tfcompress.quantization.kernels.floating import FLOAT
 from tfcompress.quantization.kernels.grids import Grid, Integers
-from tfcompress.quantization.kernels.linear import LINEAR, MICRO_LINEAR
+from tfcompress.quantization.kernels.linear import LINEAR
 from tfcompress.quantization.kernels.pooling import POOLING
-from tfcompress.quantization.kernels.softmax import MICRO_SOFTMAX, SOFTMAX
+from tfcompress.quantization.kernels.softmax import SOFTMAX
 from tfcompress.quantization.kernels.structural import MOVING
 from tfcompress.tflite.model import Operation
+from tfcompress.tflite.operations import support
 
 INTEGER = {**LINEAR, **ELEMENTWISE, **MOVING, **ACTIVATIONS, **SOFTMAX, **POOLING}
 
 
 class KernelSet(NamedTuple):
-    """The integer kernels of a runtime.
+    """The integer kernels that a runtime does not have: with 16 bits, and at all."""
 
-    Attributes:
-        kernels: by the name of the operation.
-        rounding: "xnnpack" or "reference": what kernels do that several sets share.
-        only_8_bits: the operations that it has no kernel for with 16 bits.
-    """
-
-    kernels: Mapping[str, Callable]
-    rounding: str
     only_8_bits: frozenset[str]
+    missing: frozenset[str] = frozenset()
 
 
-def _without(names):
-    """All operations but some."""
-    return {name: kernel for name, kernel in INTEGER.items() if name not in names}
-
-
-_ONLY_8_BITS = frozenset(
-    {
-        *("ELU", "HARD_SWISH", "L2_NORMALIZATION", "LOG_SOFTMAX", "PRELU"),
-        *("RELU_N1_TO_1", "RELU_0_TO_1", "SQUARED_DIFFERENCE"),
-        *("ARG_MAX", "ARG_MIN", "SPACE_TO_DEPTH", "DEPTH_TO_SPACE"),
-    }
-)
-# The reference resolver of LiteRT 2.3 has no ELU, and its SUM reads all integers as unsigned bytes.
-_NOT_IN_REFERENCE = frozenset({"ELU", "SUM"})
+_ONLY_8_BITS = frozenset(name for name in INTEGER if support(name).activations == ("INT8",))
+_ONLY_8_BITS_IN_MICRO = _ONLY_8_BITS | {
+    *("DIV", "REDUCE_MAX", "REDUCE_MIN", "RESIZE_BILINEAR", "MIRROR_PAD", "GATHER", "GATHER_ND"),
+    *("EMBEDDING_LOOKUP", "FILL", "SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND"),
+    *("EQUAL", "NOT_EQUAL", "GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL"),
+}
 _NOT_IN_MICRO = frozenset(
     {
         *("EXP", "LOG", "NEG", "SQRT", "GELU", "RELU_N1_TO_1", "RELU_0_TO_1", "REDUCE_PROD"),
         *("TILE", "TOPK_V2", "ONE_HOT", "SCATTER_ND", "SELECT", "RANK", "REVERSE_SEQUENCE"),
     }
 )
-_ONLY_8_BITS_IN_MICRO = _ONLY_8_BITS | {
-    *("DIV", "REDUCE_MAX", "REDUCE_MIN", "RESIZE_BILINEAR", "MIRROR_PAD", "GATHER", "GATHER_ND"),
-    *("EMBEDDING_LOOKUP", "FILL", "SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND"),
-    *("EQUAL", "NOT_EQUAL", "GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL"),
-}
-_OF_MICRO = {**MICRO_LINEAR, **MICRO_ELEMENTWISE, **MICRO_ACTIVATIONS, **MICRO_SOFTMAX}
-
 KERNEL_SETS = {
-    "xnnpack": KernelSet(INTEGER, "xnnpack", _ONLY_8_BITS),
-    "reference": KernelSet(_without(_NOT_IN_REFERENCE), "reference", _ONLY_8_BITS),
-    "micro": KernelSet(_without(_NOT_IN_MICRO) | _OF_MICRO, "reference", _ONLY_8_BITS_IN_MICRO),
+    "xnnpack": KernelSet(_ONLY_8_BITS),
+    # LiteRT 2.3's resolver has no ELU, and its SUM reads all integers as unsigned bytes.
+    "reference": KernelSet(_ONLY_8_BITS, frozenset({"ELU", "SUM"})),
+    "micro": KernelSet(_ONLY_8_BITS_IN_MICRO, _NOT_IN_MICRO),
 }
 
 
@@ -96,7 +75,8 @@ def has_integer_kernel(name: str, dtype: str, kernels: str) -> bool:
     False
     """
     chosen = KERNEL_SETS[kernels]
-    return name in chosen.kernels and not (dtype == "INT16" and name in chosen.only_8_bits)
+    there = name in INTEGER and name not in chosen.missing
+    return there and not (dtype == "INT16" and name in chosen.only_8_bits)
 
 
 def compute_float(operation: Operation, inputs: list[tf.Tensor | None]) -> list[tf.Tensor]:
@@ -111,9 +91,7 @@ def compute_integers(
     if not any(isinstance(entry, Integers) for entry in inputs) and not any(grids):
         return compute_float(operation, inputs)
 
-    chosen = KERNEL_SETS[kernels]
-
     def kernel(operation, inputs):
-        return chosen.kernels[operation.name](operation, inputs, grids, chosen.rounding)
+        return INTEGER[operation.name](operation, inputs, grids, kernels)
 
     return batches.run(kernel, operation, inputs)

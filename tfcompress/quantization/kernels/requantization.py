@@ -13,28 +13,23 @@ differently. Casts between products keep it from reordering them.
 """
 
 import functools
+import math
 from collections.abc import Callable
 
 import tensorflow as tf
 
 from tfcompress.quantization.kernels.grids import Grid, integer_range
+from tfcompress.tflite.operations import BOUNDS
 
 _SMALLEST_SHIFT = -31
 _SMALL = 1024  # values of one example
 
 
 def chosen(condition, first, second, *tensors):
-    """Compute one of two results.
+    """Compute ``first`` where a condition holds, otherwise ``second``, of the same shape and type.
 
-    Args:
-        condition: bool scalar.
-        first: returns the result where ``condition`` holds.
-        second: returns the other one, of the same shape and type.
-        tensors: what they are computed from. Where that is small, both are computed: in graphs of
-            hundreds of operations, compiling the branches takes longest.
-
-    Returns:
-        The result.
+    Where the ``tensors`` that they are computed from are small, both are computed: in graphs of
+    hundreds of operations, compiling the branches takes longest.
     """
     sizes = [tensor.shape[1:].num_elements() for tensor in tensors]
     is_small = None not in sizes and sum(sizes) <= _SMALL
@@ -90,17 +85,19 @@ def ratio(scale, output_scale):
     return quotient(tf.cast(scale, tf.float64), tf.cast(output_scale, tf.float64))
 
 
-def factor_in_float32(output_scale, scale, other=1.0):
-    """Make the factor ``scale * other / output_scale`` as most kernels do: in float32."""
+def factor(kernels, output_scale, scale, other=1.0):
+    """Make the factor ``scale * other / output_scale``, in float32 but in TFLite Micro."""
+    if kernels == "micro":
+        return ratio(product_in_float64(scale, other), output_scale)
     # A quotient of float32 numbers may be rounded to float64 first: the second rounding finds
     # what one rounding would have.
     quotients = ratio(product_in_float32(scale, other), output_scale)
     return tf.cast(tf.cast(quotients, tf.float32), tf.float64)
 
 
-def factor_in_float64(output_scale, scale, other=1.0):
-    """Make the factor ``scale * other / output_scale`` as TFLite Micro does: in float64."""
-    return ratio(product_in_float64(scale, other), output_scale)
+def fused_activation(operation) -> str:
+    """Return the activation that is fused into an operation, "NONE" if there is none."""
+    return operation.options.get("fused_activation_function", "NONE")
 
 
 def fixed_point_multiplier(real):
@@ -185,29 +182,27 @@ def activation_limits(activation: str, grid: Grid, kernels: str):
     [-100.0, 20.0]
     """
     lowest, highest = (tf.constant(float(end)) for end in integer_range(grid.dtype))
+    if activation == "NONE":
+        return lowest, highest
+    if activation not in BOUNDS:
+        raise ValueError(
+            f"The integer kernels fuse the activations {', '.join(BOUNDS)}. "
+            f"Received: {activation}. Write it as an operation of its own."
+        )
     zero_point = tf.cast(grid.zero_point, tf.float32)
 
     def integer(real):
+        if not real:
+            return zero_point
         steps = quotient(tf.constant(real), grid.scale)
         if kernels == "xnnpack":
             return tf.round(steps + zero_point)
         return round_half_away(steps) + zero_point
 
-    limits = {
-        "NONE": lambda: (lowest, highest),
-        "RELU": lambda: (tf.maximum(lowest, zero_point), highest),
-        "RELU6": lambda: (tf.maximum(lowest, zero_point), tf.minimum(highest, integer(6.0))),
-        "RELU_N1_TO_1": lambda: (
-            tf.maximum(lowest, integer(-1.0)),
-            tf.minimum(highest, integer(1.0)),
-        ),
-    }
-    if activation not in limits:
-        raise ValueError(
-            f"The integer kernels fuse the activations {', '.join(limits)}. "
-            f"Received: {activation}. Write it as an operation of its own."
-        )
-    return limits[activation]()
+    smallest, largest = BOUNDS[activation]
+    if not math.isinf(largest):
+        highest = tf.minimum(highest, integer(largest))
+    return tf.maximum(lowest, integer(smallest)), highest
 
 
 def round_half_away(values):

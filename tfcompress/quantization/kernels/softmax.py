@@ -6,15 +6,14 @@ which TFLite Micro fills in float32 and the others in float64.
 XNNPACK leaves all of them to the built-in kernels.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 import tensorflow as tf
 
 from tfcompress.quantization.kernels import fixed_point
 from tfcompress.quantization.kernels import requantization as rq
 from tfcompress.quantization.kernels.grids import integer_range
-from tfcompress.quantization.kernels.tables import in_double, interpolated
+from tfcompress.quantization.kernels.tables import corrected_ends, in_double, interpolated
+from tfcompress.tflite.numerics import round_half_away
 
 _WHOLE_BITS = 5
 _SUM_BITS = 12
@@ -43,23 +42,17 @@ def _softmax(operation, inputs, grids, kernels):
     """SOFTMAX."""
     taken, grid = inputs[0], grids[0]
     beta = operation.options.get("beta", 1.0)
+    if grid.dtype == "INT16" and kernels == "micro":
+        scale = rq.product_in_float64(taken.grid.scale, beta)
+        return [_softmax_of_16_bits(taken, scale, _IN_FLOAT32)]
     if grid.dtype == "INT16":
         scale = rq.product_in_float32(taken.grid.scale, beta)
         return [_softmax_of_16_bits(taken, scale, _IN_FLOAT64)]
-    if kernels == "reference":
+    if kernels != "xnnpack":
         return [_softmax_in_fixed_point(taken, beta)]
     exponentials, total = _by_table(taken, beta)
     inverse = rq.quotient(tf.ones_like(total), total * grid.scale)
     return [rq.on_grid(rq.round_half_away(exponentials * inverse), grid)]
-
-
-def _softmax_of_micro(operation, inputs, grids, kernels):
-    """SOFTMAX of TFLite Micro: that of the reference kernels, but for the tables of 16 bits."""
-    taken = inputs[0]
-    if grids[0].dtype != "INT16":
-        return _softmax(operation, inputs, grids, "reference")
-    scale = rq.product_in_float64(taken.grid.scale, operation.options.get("beta", 1.0))
-    return [_softmax_of_16_bits(taken, scale, _IN_FLOAT32)]
 
 
 def _fine_multiplier(scale, beta):
@@ -107,36 +100,20 @@ def _reciprocal(total):
 def _table(function, first, last, dtype):
     """513 values of a function between two numbers with 15 bits, as kernels correct them."""
     ends = first + np.arange(513) * ((last - first) / 512)  # exact, as are the middles
-    scale = 65536 / 2
-    values = function(ends).astype(dtype) * scale
-    middles = function(ends[:-1] + (last - first) / 1024).astype(dtype) * scale
-    rounded = _rounded(values)
-    between = _rounded((values[1:] + rounded[:-1]) / 2)
-    error = between - _rounded(middles)
-    corrected = rounded[:-1] - _rounded(error / 2)
-    return np.clip(np.append(corrected, rounded[-1]), -32768, 32767).astype(np.int32)
+    middles = ends[:-1] + (last - first) / 1024
+    values, between = (function(x).astype(dtype) * 32768 for x in (ends, middles))
+    corrected = corrected_ends(values, between, round_half_away)
+    table = np.append(corrected, round_half_away(values[-1:]))
+    return np.clip(table, -32768, 32767).astype(np.int32)
 
 
-def _rounded(values):
-    """Round halves away from zero."""
-    whole = np.sign(values) * np.floor(np.abs(values).astype(np.float64) + 0.5)
-    return whole.astype(values.dtype)
+def _tables(dtype):
+    """Tables of exp(x) from -10 to 0 and 1 / (1 + x) from 0 to 1, filled with ``dtype``."""
+    inverses = _table(lambda value: 1 / (1 + value), 0.0, 1.0, dtype)
+    return _table(np.exp, -10.0, 0.0, dtype), inverses
 
 
-class _Tables(NamedTuple):
-    """What SOFTMAX with 16 bits interpolates: exp(x) from -10 to 0, 1 / (1 + x) from 0 to 1."""
-
-    exponentials: np.ndarray
-    inverses: np.ndarray
-
-    @classmethod
-    def filled(cls, dtype):
-        """Fill the tables as kernels do that compute with ``dtype``."""
-        inverses = _table(lambda value: 1 / (1 + value), 0.0, 1.0, dtype)
-        return cls(_table(np.exp, -10.0, 0.0, dtype), inverses)
-
-
-_IN_FLOAT64, _IN_FLOAT32 = _Tables.filled(np.float64), _Tables.filled(np.float32)
+_IN_FLOAT64, _IN_FLOAT32 = _tables(np.float64), _tables(np.float32)
 
 
 def _softmax_of_16_bits(taken, scale, tables):
@@ -161,7 +138,7 @@ def _softmax_of_16_bits(taken, scale, tables):
 def _log_softmax(operation, inputs, grids, kernels):
     """LOG_SOFTMAX with 8 bits."""
     taken, grid = inputs[0], grids[0]
-    if kernels == "reference":
+    if kernels != "xnnpack":
         return [_log_softmax_in_fixed_point(taken)]
     _, total = _by_table(taken, 1.0)
     values = taken.values
@@ -192,4 +169,3 @@ def _log_softmax_in_fixed_point(taken):
 
 
 SOFTMAX = {"SOFTMAX": _softmax, "LOG_SOFTMAX": _log_softmax}
-MICRO_SOFTMAX = {"SOFTMAX": _softmax_of_micro}

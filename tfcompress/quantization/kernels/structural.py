@@ -42,12 +42,28 @@ def function_of_inputs(function: Callable) -> Callable:
     return lambda operation, inputs: [function(*inputs)]
 
 
+def function_of_options(function: Callable) -> Callable:
+    """Make the kernel of an operation with options: ``function(options, *inputs)``."""
+    return lambda operation, inputs: [function(operation.options, *inputs)]
+
+
 def reduction(function: Callable) -> Callable:
     """Make the kernel of a reduction over constant axes, such as REDUCE_MAX."""
 
     def kernel(operation, inputs):
         axes = np.reshape(static(inputs[1], operation, "axes"), -1).tolist()
         return [function(inputs[0], axes, operation.options.get("keep_dims", False))]
+
+    return kernel
+
+
+def resize(function: Callable) -> Callable:
+    """Make the kernel of RESIZE_BILINEAR or RESIZE_NEAREST_NEIGHBOR."""
+
+    def kernel(operation, inputs):
+        modes = ("align_corners", "half_pixel_centers")
+        modes = {mode: operation.options.get(mode, False) for mode in modes}
+        return [function(images=inputs[0], size=inputs[1], **modes)]
 
     return kernel
 
@@ -126,19 +142,9 @@ def _concatenation(operation, inputs):
     return [tf.concat(_with_equal_batches(inputs) if axis % max(rank, 1) else inputs, axis)]
 
 
-def _pack(operation, inputs):
-    """PACK."""
-    return [tf.stack(_with_equal_batches(inputs), operation.options.get("axis", 0))]
-
-
 def _unpack(operation, inputs):
     """UNPACK."""
     return tf.unstack(inputs[0], operation.options["num"], operation.options.get("axis", 0))
-
-
-def _mirror_pad(operation, inputs):
-    """MIRROR_PAD."""
-    return [tf.pad(*inputs, ("REFLECT", "SYMMETRIC")[operation.options.get("mode", 0)])]
 
 
 def _padded(value, paddings, filling):
@@ -181,17 +187,6 @@ def _split_v(operation, inputs):
     return tf.split(value, static(sizes, operation, "sizes"), static_axis(axis, operation))
 
 
-def _gather(operation, inputs):
-    """GATHER."""
-    axis, batch_dims = (operation.options.get(name, 0) for name in ("axis", "batch_dims"))
-    return [tf.gather(*inputs, axis=axis, batch_dims=batch_dims)]
-
-
-def _space_and_depth(function):
-    """Make the kernel of SPACE_TO_DEPTH or DEPTH_TO_SPACE."""
-    return lambda operation, inputs: [function(inputs[0], operation.options["block_size"])]
-
-
 def _select(condition, *values):
     """Choose; a condition of rank 1 does so along the leading dimension."""
     rank = values[0].shape.rank
@@ -232,11 +227,6 @@ def _place_of(function):
     return kernel
 
 
-def _top_k(operation, inputs):
-    """TOPK_V2."""
-    return list(tf.math.top_k(inputs[0], tf.reshape(inputs[1], [])))
-
-
 def _dynamic_update_slice(value, update, start):
     """Write a block into a tensor, moved inside where it would stick out."""
     room = tf.shape(value) - tf.shape(update)
@@ -246,18 +236,16 @@ def _dynamic_update_slice(value, update, start):
     return tf.where(inside, tf.pad(update, around), value)
 
 
-def _reverse_sequence(operation, inputs):
-    """REVERSE_SEQUENCE."""
-    axes = operation.options["seq_dim"], operation.options.get("batch_dim", 0)
-    return [tf.reverse_sequence(*inputs, *axes)]
+def window_of(operation: Operation) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return the size of a pool's windows and their strides."""
+    options = operation.options
+    windows = options["filter_height"], options["filter_width"]
+    return windows, (options["stride_h"], options["stride_w"])
 
 
 def max_pool(operation: Operation, value: tf.Tensor) -> tf.Tensor:
     """Find the largest value of each window of images, without the fused activation."""
-    options = operation.options
-    windows = options["filter_height"], options["filter_width"]
-    strides = options["stride_h"], options["stride_w"]
-    return tf.nn.max_pool2d(value, windows, strides, options["padding"])
+    return tf.nn.max_pool2d(value, *window_of(operation), operation.options["padding"])
 
 
 MOVES: dict[str, Callable[[Operation, list], list[Any]]] = {
@@ -266,24 +254,41 @@ MOVES: dict[str, Callable[[Operation, list], list[Any]]] = {
     "EXPAND_DIMS": _expand_dims,
     "TRANSPOSE": function_of_inputs(tf.transpose),
     "CONCATENATION": _concatenation,
-    "PACK": _pack,
+    "PACK": function_of_options(
+        lambda options, *inputs: tf.stack(_with_equal_batches(inputs), options.get("axis", 0))
+    ),
     "UNPACK": _unpack,
-    "MIRROR_PAD": _mirror_pad,
+    "MIRROR_PAD": function_of_options(
+        lambda options, *inputs: tf.pad(*inputs, ("REFLECT", "SYMMETRIC")[options.get("mode", 0)])
+    ),
     "PAD": _pad,
     "PADV2": _pad,
     "SLICE": _slice,
     "STRIDED_SLICE": _strided_slice,
     "SPLIT": _split,
     "SPLIT_V": _split_v,
-    "GATHER": _gather,
+    "GATHER": function_of_options(
+        lambda options, *inputs: tf.gather(
+            *inputs, axis=options.get("axis", 0), batch_dims=options.get("batch_dims", 0)
+        )
+    ),
     "GATHER_ND": function_of_inputs(tf.gather_nd),
     "EMBEDDING_LOOKUP": function_of_inputs(lambda indices, table: tf.gather(table, indices)),
     "TILE": function_of_inputs(tf.tile),
     "BROADCAST_TO": function_of_inputs(lambda x, to: tf.broadcast_to(x, tf.cast(to, tf.int32))),
     "REVERSE_V2": function_of_inputs(tf.reverse),
-    "REVERSE_SEQUENCE": _reverse_sequence,
-    "SPACE_TO_DEPTH": _space_and_depth(tf.nn.space_to_depth),
-    "DEPTH_TO_SPACE": _space_and_depth(tf.nn.depth_to_space),
+    "REVERSE_SEQUENCE": function_of_options(
+        lambda options, *inputs: tf.reverse_sequence(
+            *inputs, options["seq_dim"], options.get("batch_dim", 0)
+        )
+    ),
+    "RESIZE_NEAREST_NEIGHBOR": resize(tf.raw_ops.ResizeNearestNeighbor),
+    "SPACE_TO_DEPTH": function_of_options(
+        lambda options, x: tf.nn.space_to_depth(x, options["block_size"])
+    ),
+    "DEPTH_TO_SPACE": function_of_options(
+        lambda options, x: tf.nn.depth_to_space(x, options["block_size"])
+    ),
     "SPACE_TO_BATCH_ND": function_of_inputs(tf.space_to_batch),
     "BATCH_TO_SPACE_ND": function_of_inputs(tf.batch_to_space),
     "SELECT": function_of_inputs(_select),
@@ -295,7 +300,7 @@ MOVES: dict[str, Callable[[Operation, list], list[Any]]] = {
     "ONE_HOT": _one_hot,
     "FILL": function_of_inputs(lambda shape, value: tf.fill(shape, tf.reshape(value, []))),
     "DYNAMIC_UPDATE_SLICE": function_of_inputs(_dynamic_update_slice),
-    "TOPK_V2": _top_k,
+    "TOPK_V2": lambda operation, inputs: [*tf.math.top_k(inputs[0], tf.reshape(inputs[1], []))],
     "SCATTER_ND": function_of_inputs(tf.scatter_nd),
     "ZEROS_LIKE": function_of_inputs(tf.zeros_like),
 }

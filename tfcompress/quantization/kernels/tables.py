@@ -88,13 +88,17 @@ def _table_of_16_bits(*ends, function, kernels):
     ends = first + tf.range(_STEPS + 1.0) * step
     values = function(ends, grid) * inverse
     middles = function(ends[:-1] + step * 0.5, grid) * inverse
-    rounded = round_half_away(values[:-1])
-    between = round_half_away((values[1:] + rounded) * 0.5)
-    error = between - round_half_away(middles)
-    corrected = rounded - round_half_away(error * 0.5)
+    corrected = corrected_ends(values, middles, round_half_away)
     last_value = round_half_away(function(last[None], grid) * inverse)
     table = tf.concat([corrected, last_value], 0)
     return tf.cast(tf.clip_by_value(table, float(lowest), float(highest)), tf.int32)
+
+
+def corrected_ends(values, middles, rounded_to):
+    """Round the values of a table but the last, and halve the error at each midpoint."""
+    rounded = rounded_to(values[:-1])
+    between = rounded_to((values[1:] + rounded) * 0.5)
+    return rounded - rounded_to((between - rounded_to(middles)) * 0.5)
 
 
 def interpolated(values: tf.Tensor, table: tf.Tensor) -> tf.Tensor:

@@ -19,7 +19,7 @@ from tfcompress.compat.keras_attention import (
     with_weighting_step,
 )
 from tfcompress.quantization.arithmetic.fake_quantization import round_constant
-from tfcompress.quantization.lowerings.calls import call_within
+from tfcompress.quantization.lowerings.operations import call_within
 
 _BELOW_ALL = -1e9
 _MARGIN = 8.0

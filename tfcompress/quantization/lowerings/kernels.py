@@ -42,8 +42,7 @@ def three_dimensional(layer, call, tap):
 def looked_up(layer, call, tap):
     """Look up rows; a device is not asked to count negative indices from the table's end.
 
-    The quantizer for 16 bits takes that arithmetic for one on activations. The range of rows of 16
-    bits is that of the table: a batch holds few of them.
+    The range of rows of 16 bits is that of the table: a batch holds few of them.
     """
 
     def run(inputs):

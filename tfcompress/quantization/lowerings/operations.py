@@ -7,6 +7,7 @@ something else, although the same can be said with others.
 import functools
 import re
 from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
 
 import keras
 import numpy as np
@@ -14,7 +15,6 @@ import tensorflow as tf
 from keras import layers as kl
 
 from tfcompress.compat.keras_attributes import get_untracked, replaced_attributes
-from tfcompress.quantization.lowerings.calls import call_within
 
 # The converter has one integer operation for each of these, which it knows by its parts: layers,
 # and the scopes of TensorFlow's functions.
@@ -25,6 +25,7 @@ _SCOPES = re.compile(r"(^|/)(Gelu|l2_normalize)(_\d+)?/")
 _SCOPES_FOR_16_BITS = re.compile(r"(^|/)Gelu(_\d+)?/")  # L2_NORMALIZATION has no 16-bit kernel
 _L2_NORMALIZATION = "L2Normalize"  # stands for the parts of TensorFlow's function
 _LIMITED_ROOT = "Minimum of Rsqrt"  # stands for one operation behind another
+_SOFTMAX = "RealDiv of Exp"  # likewise
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
 
@@ -60,6 +61,16 @@ _ACTIVATIONS = {
     keras.activations.softplus: softplus,
     keras.activations.softsign: softsign,
 }
+
+
+def call_within(context: Callable[[], AbstractContextManager], call: Callable) -> Callable:
+    """Return a layer's call that runs in a context, which is made anew each time."""
+
+    def run(*args, **kwargs):
+        with context():
+            return call(*args, **kwargs)
+
+    return run
 
 
 def integer_activation(layer, call):
@@ -109,6 +120,34 @@ def _divided_by_a_root(operation):
     """Multiply by the inverse of a square root, as the converter would unseen."""
     x, y = operation.inputs
     return x * tf.math.rsqrt(y.op.inputs[0]) if y.op.type == "Sqrt" else None
+
+
+def _softmax(operation):
+    """Make one operation of an exponential over its sum.
+
+    In integers its parts are coarse, and a loss would not find the logits.
+    """
+    x, y = operation.inputs
+    total = y.op.inputs[0].op if y.op.type == "Mul" else y.op  # of an average, in 16 bits
+    if x.op.type != "Exp" or total.type not in ("Sum", "Mean") or total.inputs[0] is not x:
+        return None
+    if not _over_last_axis(total) or y.shape[-1] != 1 or (total is y.op) != (total.type == "Sum"):
+        return None
+    scores = x.op.inputs[0]
+    if scores.op.type == "Sub":  # of their maximum, which changes nothing
+        unshifted, shift = scores.op.inputs
+        highest = shift.op.inputs[0].op if shift.op.type == "StopGradient" else shift.op
+        if highest.type == "Max" and highest.inputs[0] is unshifted and _over_last_axis(highest):
+            scores = unshifted
+    return tf.nn.softmax(scores)
+
+
+def _over_last_axis(operation) -> bool:
+    """Tell whether an operation reduces the last axis alone, to one."""
+    x, axes = operation.inputs
+    axes, rank = tf.get_static_value(axes), len(x.shape)
+    last = axes is not None and [axis % rank for axis in axes.ravel()] == [rank - 1]
+    return last and operation.get_attr("keep_dims")
 
 
 def _where_finite(operation):
@@ -273,10 +312,10 @@ FORMS = {
 # What the converter or a kernel gets wrong, not just leaves in float.
 _ALWAYS = {
     None: (_LIMITED_ROOT,),
-    8: ("Minimum", "OneHot", "OnesLike", "SelectV2", "ZerosLike"),
+    8: ("Minimum", "OneHot", "OnesLike", "SelectV2", "ZerosLike", _SOFTMAX),
     16: (
         *("Minimum", "NotEqual", "OnesLike", "SelectV2", "Square", "SquaredDifference", "Sum"),
-        *("ZerosLike", _L2_NORMALIZATION),
+        *("ZerosLike", _L2_NORMALIZATION, _SOFTMAX),
     ),
 }
 _NEVER_NEEDED = ("SquaredDifference", "Sum")
@@ -302,11 +341,20 @@ def forms_for(kinds: Collection[str]) -> Callable[[object], Mapping[str, Callabl
     chosen = {
         kind: functools.partial(_unless_known, known, FORMS[kind])
         for kind in kinds
-        if kind not in (_L2_NORMALIZATION, _LIMITED_ROOT)
+        if kind not in (_L2_NORMALIZATION, _LIMITED_ROOT, _SOFTMAX)
     }
+    if _SOFTMAX in kinds:
+        divided = chosen.get("RealDiv", lambda operation: None)
+        chosen["RealDiv"] = functools.partial(_softmax_or, divided)
     if _LIMITED_ROOT in kinds:
         chosen["Minimum"] = _limited_root
     return lambda layer: {} if isinstance(layer, _KNOWN_BY_PARTS) else chosen
+
+
+def _softmax_or(otherwise, operation):
+    """Return the form of a softmax by its parts, or another one."""
+    made = _softmax(operation)
+    return otherwise(operation) if made is None else made
 
 
 def _unless_known(known, form, operation):

@@ -33,15 +33,11 @@ from tfcompress.compat.keras_recurrent import (
 )
 from tfcompress.keras_graph.inner_tensors import unwatched
 from tfcompress.keras_graph.selection import walk_layers
-from tfcompress.quantization.lowerings.calls import call_within
+from tfcompress.quantization.lowerings.operations import call_within
 
 
 def require_no_state(model: keras.Model) -> None:
-    """Refuse a model that remembers one call in the next.
-
-    Raises:
-        ValueError: a layer keeps its state between calls; names it.
-    """
+    """Raise a ValueError that names a layer that remembers one call in the next."""
     for path, layer in recurrent_layers(model):
         if layer.stateful:
             raise ValueError(
@@ -52,10 +48,9 @@ def require_no_state(model: keras.Model) -> None:
 
 
 def require_no_dropout(cell) -> None:
-    """Check that a cell without a lowering makes the same tensors in training and in inference.
+    """Raise a ValueError for a cell without a lowering that drops out.
 
-    Raises:
-        ValueError: it is a recurrent cell that drops out.
+    It would not make the same tensors in training and in inference.
     """
     if can_drop_out(cell) and (cell.dropout or cell.recurrent_dropout):
         raise ValueError(
@@ -263,17 +258,10 @@ FORMS = {
 def with_recurrence(
     model: keras.Model, lowering: Callable | None, *, fuse: bool, unroll: bool
 ) -> Callable:
-    """Make recurrent layers compute in a way that converts, beside the lowerings of others.
+    """Make recurrent layers compute in a way that converts, beside the lowering of each layer.
 
-    Args:
-        model: a built Keras model.
-        lowering: that of each layer, see ``HookedCalls.active``; None for calls as they are.
-        fuse: whether an LSTM may become one operation, which needs a fixed batch size.
-        unroll: whether the loops of the others are unrolled, which integer files need, and free
-            batch sizes.
-
-    Returns:
-        The lowering of each layer.
+    With ``fuse``, which needs a fixed batch size, an LSTM may become one operation. With
+    ``unroll``, the loops of the others are unrolled, as integer files and free batch sizes need.
     """
     paths = {id(layer): path for path, layer in recurrent_layers(model)}
 

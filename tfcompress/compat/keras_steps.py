@@ -1,0 +1,171 @@
+"""What a training step reads and changes besides the model: constraints, sums of gradients, counts.
+
+TensorFlow and PyTorch reach any variable from a step. Keras's JAX step changes only the state that
+it is handed: the variables of the model, its metrics and its optimizer. What else a step reads and
+changes travels as the last variables of the optimizer, and is not saved with it.
+"""
+
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import keras
+from keras.src.backend.common.stateless_scope import get_stateless_scope
+
+from tfcompress.backends import runs_on
+from tfcompress.compat.keras_attributes import (
+    get_untracked,
+    remove_untracked,
+    replaced_attributes,
+    set_untracked,
+)
+
+_CARRIED = "_carried_variables"
+_WATCHED = "_watched_variables"
+
+
+def innermost_optimizer(optimizer: keras.Optimizer) -> keras.Optimizer:
+    """Return the optimizer that updates the weights, inside any that scale the loss."""
+    while hasattr(optimizer, "inner_optimizer"):
+        optimizer = optimizer.inner_optimizer
+    return optimizer
+
+
+def batches_seen(model: keras.Model) -> int:
+    """Return the number of batches that a model's optimizer has seen.
+
+    ``optimizer.iterations`` counts sums of ``gradient_accumulation_steps`` batches. In an epoch of
+    JAX the count is read where it is: to bring all variables up to date at each step takes long.
+    """
+    count = innermost_optimizer(model.optimizer)._iterations
+    state = getattr(model, "_jax_state", None) or {}
+    if "optimizer_variables" in state and not model._jax_state_synced:
+        position = [v is count for v in model.optimizer.variables].index(True)
+        return int(state["optimizer_variables"][position])
+    return int(keras.ops.convert_to_numpy(count))
+
+
+def bring_up_to_date(model: keras.Model) -> None:
+    """Give a model's variables their present values; JAX's next step then starts from them."""
+    if runs_on("jax"):
+        model.jax_state_sync()
+
+
+def iterations_in(model: keras.Model, state: list) -> Any:
+    """Return the optimizer's count of updates in a step; ``state`` is what JAX's step is handed."""
+    optimizer = model.optimizer
+    if not state:
+        return optimizer.iterations
+    _, _, values, _ = state[0]
+    with keras.StatelessScope(list(zip(optimizer.variables, values, strict=True))):
+        count = optimizer.iterations
+        return count.value if isinstance(count, keras.Variable) else count
+
+
+def watch_updates(
+    optimizer: keras.Optimizer, watch: Callable, changes: Iterable[keras.Variable] = ()
+) -> None:
+    """Let a function see each gradient that an optimizer applies, until ``unwatch_updates``.
+
+    It takes effect when the training step is traced.
+
+    Args:
+        optimizer: one that updates weights; see ``innermost_optimizer``.
+        watch: takes (gradient, variable), before the update.
+        changes: the variables that it assigns to.
+    """
+    unwatch_updates(optimizer)
+    update, name = optimizer.update_step, "update_step"
+
+    def watched(gradient, variable, learning_rate):
+        watch(gradient, variable)
+        return update(gradient, variable, learning_rate)
+
+    if runs_on("torch"):  # which updates all variables at once
+        update, name = optimizer._backend_update_step, "_backend_update_step"
+
+        def watched(gradients, variables, learning_rate):
+            for gradient, variable in zip(gradients, variables, strict=True):
+                watch(gradient, variable)
+            return update(gradients, variables, learning_rate)
+
+    set_untracked(optimizer, name, watched)
+    set_untracked(optimizer, _WATCHED, list(changes))
+
+
+def unwatch_updates(optimizer: keras.Optimizer) -> None:
+    """Leave an optimizer as it was; steps traced before are still watched."""
+    for name in ("update_step", "_backend_update_step", _WATCHED):
+        remove_untracked(optimizer, name)
+
+
+def carry_state(model: keras.Model) -> None:
+    """Let the training steps of a model change the variables of constraints and watches.
+
+    A constraint has its own as ``state``, by name, and the one that it contains as ``constraint``.
+    """
+    if not runs_on("jax"):
+        return
+
+    def make_train_function(force=False):
+        _carry(model)
+        type(model).make_train_function(model, force)
+
+    set_untracked(model, "make_train_function", make_train_function)
+
+
+def _carry(model):
+    """Make the optimizer hold the present variables of constraints and watches, at its end."""
+    optimizer = innermost_optimizer(model.optimizer)
+    carried = {id(v): v for v in get_untracked(optimizer, _WATCHED, ())}
+    for variable in model.trainable_variables:
+        constraint = variable.constraint
+        while constraint is not None:
+            carried.update((id(v), v) for v in getattr(constraint, "state", {}).values())
+            constraint = getattr(constraint, "constraint", None)
+    before = set(map(id, get_untracked(optimizer, _CARRIED, ())))
+    optimizer._variables[:] = [v for v in optimizer._variables if id(v) not in before]
+    optimizer._variables.extend(carried.values())
+    set_untracked(optimizer, _CARRIED, list(carried.values()))
+    for outer in {id(o): o for o in (model.optimizer, optimizer)}.values():
+        for name in ("save_own_variables", "load_own_variables"):
+            set_untracked(outer, name, functools.partial(_without_carried, outer, optimizer, name))
+
+
+def _without_carried(outer, optimizer, name, store):
+    """Save or load an optimizer as if it carried nothing."""
+    carried = set(map(id, get_untracked(optimizer, _CARRIED, ())))
+    own = [v for v in optimizer._variables if id(v) not in carried]
+    with replaced_attributes(optimizer, _variables=own):
+        getattr(type(outer), name)(outer, store)
+
+
+def assign_in_step(variable: keras.Variable, value: Any) -> None:
+    """Assign to a variable from a training step; raise RuntimeError if the step would lose it."""
+    scope = get_stateless_scope()
+    if runs_on("jax") and scope is not None and scope.get_current_value(variable) is None:
+        raise RuntimeError(
+            f"Under JAX, a training step cannot change {variable.name!r}: the model that is fitted "
+            "holds the compressed one, which was compressed by itself. Compress the model that you "
+            "call `fit` on. Received: a variable that the optimizer does not carry"
+        )
+    variable.assign(value)
+
+
+class _Carrier:
+    """Holds a variable where Keras's layers hold the states of their random generators."""
+
+    def __init__(self, variable):
+        self.state = variable
+
+
+def carry_in_loss(model: keras.Model, variable: keras.Variable) -> None:
+    """Let the loss of a model's training step read a variable as it is at that step."""
+    if runs_on("jax"):
+        model._seed_generators.append(_Carrier(variable))
+
+
+def drop_from_loss(model: keras.Model, variable: keras.Variable) -> None:
+    """Undo ``carry_in_loss``."""
+    held = model._seed_generators
+    held[:] = [one for one in held if not isinstance(one, _Carrier) or one.state is not variable]
