@@ -37,9 +37,9 @@ from combinations_methods import (
 )
 from finished_rows import FinishedRows
 from small_nets import lenet, notebook_net
+from stored_kernels import stored_kernels
 from training_data import SHARED, mnist
 
-from exporters.inspection import stored_kernels
 from exporters.report import gzip_size
 from exporters.running.runtime import load
 

@@ -58,8 +58,16 @@ PARTS = {
     "distillation_step": Part(
         "distillation_step.py", ("--json", "{json}"), ("--rounds", "5", "--steps", "10")
     ),
-    "pruning_accuracy": Part("pruning_accuracy.py", _ROWS_AND_JSON, None),
     "probability_heads": Part("probability_heads.py", _ROWS_AND_JSON),
+    "pruning_accuracy_cifar": Part(
+        "pruning_accuracy.py", ("--only", "cifar", *_ROWS_AND_JSON), None
+    ),
+    "pruning_accuracy_signs": Part(
+        "pruning_accuracy.py", ("--only", "signs", *_ROWS_AND_JSON), None
+    ),
+    "pruning_accuracy_mnist": Part(
+        "pruning_accuracy.py", ("--only", "mnist", *_ROWS_AND_JSON), None
+    ),
     "quantization_accuracy": Part("quantization_accuracy.py", _ROWS_AND_JSON, None),
     "distillation_accuracy_signs": Part(
         "distillation_accuracy.py", ("--only", "signs", *_ROWS_AND_JSON), None

@@ -29,6 +29,7 @@ import small_nets
 from fidelity_page import KERNEL_SETS, fidelity_tables
 from finished_rows import FinishedRows
 from limited_work import described
+from operation_parity import compare_operations
 from peers import those_present
 from quiet_converter import convert_quantized
 from sections.fidelity import OWN_KERNELS
@@ -37,7 +38,6 @@ from training_data import SHARED, mnist, sign_digits, spoken_digits
 import tfcompress as tfc
 from exporters import validate
 from exporters.converting import convert_model
-from exporters.operation_parity import compare_operations
 from tfcompress.datasets import sign_digits as shipped_sign_digits
 
 BATCH, RATE, FINE_RATE = 32, 2e-3, 2e-4

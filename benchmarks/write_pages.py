@@ -9,7 +9,7 @@ import re
 from coverage_page import coverage_page
 from fidelity_page import with_tables
 from results import read_records
-from sections import SECTIONS
+from sections import SECTIONS, pruning_accuracy
 from sections.goals import table, verdict
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -99,11 +99,17 @@ def readme_region(records):
     return "\n".join(table(["goals of", "reached", "falls short"], rows)[1:-1]) + "\n"
 
 
-def with_region(text, records):
-    """Return the README with the region of benchmarks written anew."""
-    written, count = REGION.subn(lambda m: m[1] + readme_region(records) + m[2], text)
+def pruning_region(records):
+    """Return the table of docs/pruning.md: accuracy and bytes of what was pruned."""
+    found, _ = measured(pruning_accuracy, records)
+    return "\n".join([*pruning_accuracy.lines(found), *provenance(pruning_accuracy, records)])
+
+
+def with_region(text, region):
+    """Return a page with its region of benchmarks written anew."""
+    written, count = REGION.subn(lambda m: m[1] + region + m[2], text)
     if count != 1:
-        raise ValueError(f"the README needs one region of benchmarks. Received: {count}")
+        raise ValueError(f"the page needs one region of benchmarks. Received: {count}")
     return written
 
 
@@ -112,7 +118,8 @@ WRITERS = {
     "docs/benchmarks.md": lambda text, records: page(records),
     "docs/coverage.md": lambda text, records: coverage_page(records),
     "docs/fidelity.md": with_tables,
-    "README.md": with_region,
+    "docs/pruning.md": lambda text, records: with_region(text, pruning_region(records)),
+    "README.md": lambda text, records: with_region(text, readme_region(records)),
 }
 
 

@@ -82,7 +82,11 @@ def android_app(
             "GoldenTest.kt",
             package=package,
             runs=len(golden["output_0"]),
-            tolerances=", ".join(f"{_tolerance(details):.9g}f" for details in outputs),
+            # How far each output may be from the golden one, in real numbers.
+            tolerances=", ".join(
+                f"{each['tolerance'] * each['step'] * (each['scale'] or 1.0):.9g}f"
+                for each in outputs
+            ),
             shares=", ".join(f"{float(details['share'])!r}" for details in outputs),
         ),
     }
@@ -153,9 +157,3 @@ def _describe(labels: Sequence[str] | None, outputs: Sequence[Details]) -> str:
             '        return "${names[best]}: ${scores[best]}"',
         )
     )
-
-
-def _tolerance(details: Details) -> float:
-    """Return how far an output may be from the golden one, in real numbers."""
-    scale = 1.0 if details["scale"] is None else details["scale"]
-    return details["tolerance"] * details["step"] * scale

@@ -83,18 +83,14 @@ class BenchmarkResult:
             f"{'p90, ms':>11} {'minimum, ms':>11} {'memory, MiB':>11}",
         ]
         for entry in self.measurements:
-            head = (
-                f"{os.path.basename(entry.file)[-32:]:<32} {entry.kernels:<10} {entry.threads:>7}"
-            )
+            name = os.path.basename(entry.file)[-32:]
+            head = f"{name:<32} {entry.kernels:<10} {entry.threads:>7}"
             if entry.error is not None:
                 lines.append(f"{head} did not run: {entry.error}")
                 continue
             times = (entry.first, entry.median, entry.p90, entry.minimum)
-            lines.append(
-                f"{head} "
-                + " ".join(f"{1000 * seconds:>11.3f}" for seconds in times)
-                + f" {entry.peak_memory / 2**20:>11.2f}"
-            )
+            shown = " ".join(f"{1000 * seconds:>11.3f}" for seconds in times)
+            lines.append(f"{head} {shown} {entry.peak_memory / 2**20:>11.2f}")
             lines += [
                 f"    {op.index:>3} {op.operation:<28} {op.layer or '-':<40} "
                 + ("-" if op.seconds is None else f"{1000 * op.seconds:.4f} ms")
@@ -180,36 +176,38 @@ class _Setting:
         )
 
 
-@dataclasses.dataclass
-class _TimedFile:
-    """A loaded file and its times so far."""
-
-    loaded: LoadedModel
-    first: float
-    seconds: list[float] = dataclasses.field(default_factory=list)
-
-
 def _in_turns(files, runs: int, setting: _Setting, profile: bool) -> list[Measurement]:
-    timed: dict[int, _TimedFile] = {}
+    loaded: dict[int, LoadedModel] = {}
+    seconds: dict[int, list[float]] = {place: [] for place in range(len(files))}
     errors: dict[int, str] = {}
     turns = min(runs, _TURNS)
     with contextlib.ExitStack() as processes:
         for place, file in enumerate(files):
             with _catching(errors, place):
-                loaded = processes.enter_context(setting.load(file))
-                loaded.feed(random_inputs(loaded.inputs, setting.seed))
-                timed[place] = _TimedFile(loaded, loaded.time(1)[0])
+                loaded[place] = processes.enter_context(setting.load(file))
+                loaded[place].feed(random_inputs(loaded[place].inputs, setting.seed))
+                seconds[place] += loaded[place].time(1)
         for turn in range(turns):
-            for place, entry in timed.items():
-                if place not in errors:
-                    with _catching(errors, place):
-                        entry.seconds += entry.loaded.time((runs + turn) // turns)
-        return [
-            Measurement(os.fspath(file), setting.kernels, setting.threads, error=errors[place])
-            if place in errors
-            else _measurement(file, setting, timed[place], profile)
-            for place, file in enumerate(files)
-        ]
+            for place in [place for place in loaded if place not in errors]:
+                with _catching(errors, place):
+                    seconds[place] += loaded[place].time((runs + turn) // turns)
+        measurements = []
+        for place, file in enumerate(files):
+            measured: dict[str, Any] = {"error": errors.get(place)}
+            if place not in errors:
+                first, *later = seconds[place]
+                peak, before = loaded[place].peak_memory
+                measured = {
+                    "first": first,
+                    "median": float(np.median(later)),
+                    "p90": float(np.quantile(later, 0.9, method="higher")),
+                    "minimum": min(later),
+                    "peak_memory": peak - before,
+                    "operations": _profile(file, setting) if profile else (),
+                }
+            settings = os.fspath(file), setting.kernels, setting.threads
+            measurements.append(Measurement(*settings, **measured))
+    return measurements
 
 
 @contextlib.contextmanager
@@ -219,21 +217,6 @@ def _catching(errors: dict[int, str], place: int):
         yield
     except RunError as error:
         errors[place] = str(error)
-
-
-def _measurement(file, setting: _Setting, entry: _TimedFile, profile: bool) -> Measurement:
-    peak, before = entry.loaded.peak_memory
-    return Measurement(
-        file=os.fspath(file),
-        kernels=setting.kernels,
-        threads=setting.threads,
-        first=entry.first,
-        median=float(np.median(entry.seconds)),
-        p90=float(np.quantile(entry.seconds, 0.9, method="higher")),
-        minimum=min(entry.seconds),
-        peak_memory=peak - before,
-        operations=_profile(file, setting) if profile else (),
-    )
 
 
 def _profile(file, setting: _Setting) -> tuple[OperationTime, ...]:

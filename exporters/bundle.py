@@ -5,7 +5,6 @@ import io
 import json
 import os
 import pathlib
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -103,10 +102,17 @@ def write_bundle(
     inspection = inspect(path)
     labels = inspection.labels or None if labels is None else label_names(labels)
     golden, details, noticed = _golden(path, examples, count, limits)
-    _require_labels(labels, details["outputs"])
+    sizes = [output["shape"][-1] for output in details["outputs"] if output["shape"]]
+    if labels is not None and len(labels) not in sizes:
+        raise ValueError(
+            f"Labels name the entries of an output's last axis, of sizes {sizes}. "
+            f"Received: {len(labels)} labels"
+        )
+    packed = io.BytesIO()
+    np.savez(packed, **golden)
     files = {
         "model.tflite": content,
-        "golden.npz": _npz(golden),
+        "golden.npz": packed.getvalue(),
         "run_on_device.py": bundle_code.bundle_file("run_on_device.py").encode(),
         "inference.py": bundle_code.python_snippet(**details).encode(),
         "Inference.kt": bundle_code.kotlin_snippet(
@@ -114,6 +120,7 @@ def write_bundle(
         ).encode(),
     }
     if target.startswith("android"):
+        stated = [(each.mean, each.std) for each in inspection.described_inputs if each.mean]
         app = android_app(
             content,
             **details,
@@ -121,7 +128,7 @@ def write_bundle(
             package=package,
             threads=device.threads,
             labels=labels,
-            normalization=_normalization(inspection),
+            normalization=stated[0] if stated else ((0.0,), (1.0,)),
         )
         files |= {f"android/{name}": data for name, data in app.items()}
     if labels is not None:
@@ -134,9 +141,8 @@ def write_bundle(
             inspection.operation_counts, inspection.keeps_state
         ).encode()
     compatibility = check_target(path, target)
-    remarks = _remarks(examples is None, noticed)
     files["README.md"] = _readme(
-        path.stem, files, inspection, details, compatibility, remarks
+        path.stem, files, inspection, details, compatibility, examples is None, noticed
     ).encode()
     manifest = {
         "model": "model.tflite",
@@ -165,13 +171,13 @@ def _golden(path, examples, count: int, limits):
             try:
                 loaded = load_isolated(path, kernels=kernels, child=children.of(find_runtime()))
                 inputs = _golden_inputs(loaded, examples, count)
-                rows = [loaded.run(row) for row in zip(*inputs, strict=True)]
+                runs.append(_run_rows(loaded, inputs))
             except RunError as error:
                 errors.append(str(error))
                 continue
-            runs.append([np.stack(column) for column in zip(*rows, strict=True)])
-            if len(runs) == 1:
-                swapped = _swapped_runs(loaded, inputs)
+            colours = inputs[0].ndim == _RUNS_OF_IMAGES and inputs[0].shape[-1] == _COLOURS
+            if len(runs) == len(inputs) == 1 and colours:
+                swapped = _run_rows(loaded, [inputs[0][..., ::-1]])
     if not runs:
         raise RunError("the file does not run here: " + "; ".join(errors))
     golden = {f"input_{place}": array for place, array in enumerate(inputs)}
@@ -181,7 +187,10 @@ def _golden(path, examples, count: int, limits):
         for place, details in enumerate(loaded.outputs)
     ]
     inputs = [details.to_json() for details in loaded.inputs]
-    noticed = _noticed(outputs, swapped, runs[0])
+    noticed = None  # whether a device with swapped colours would fail; if not, a pass proves little
+    if swapped is not None:
+        compared = map(compare, outputs, swapped, runs[0])
+        noticed = not all(result["pass"] for result in compared)
     return golden, {"inputs": inputs, "outputs": outputs}, noticed
 
 
@@ -229,63 +238,16 @@ def _criteria(details: TensorDetails, outputs: list[np.ndarray]) -> dict[str, fl
     return found
 
 
-def _swapped_runs(loaded: LoadedModel, inputs: list[np.ndarray]) -> list[np.ndarray] | None:
-    """Run images with red and blue swapped; None if the inputs are not colour images."""
-    if len(inputs) != 1 or inputs[0].ndim != _RUNS_OF_IMAGES or inputs[0].shape[-1] != _COLOURS:
-        return None
-    rows = [loaded.run([row[..., ::-1]]) for row in inputs[0]]
+def _run_rows(loaded: LoadedModel, inputs: list[np.ndarray]) -> list[np.ndarray]:
+    """Run once for each entry of the leading axis; return outputs of shape (runs, ...)."""
+    rows = [loaded.run(row) for row in zip(*inputs, strict=True)]
     return [np.stack(column) for column in zip(*rows, strict=True)]
 
 
-def _noticed(outputs: list[dict[str, Any]], swapped, golden) -> bool | None:
-    """Return whether a device with swapped colours would fail; if not, a pass proves little."""
-    if swapped is None:
-        return None
-    return not all(
-        compare(facts, found, expected)["pass"]
-        for facts, found, expected in zip(outputs, swapped, golden, strict=True)
-    )
-
-
-def _require_labels(labels: Sequence[str] | None, outputs: list[dict[str, Any]]) -> None:
-    if labels is None:
-        return
-    classes = [output["shape"][-1] for output in outputs if output["shape"]]
-    if len(labels) not in classes:
-        raise ValueError(
-            f"Labels name the entries of an output's last axis, of sizes {classes}. "
-            f"Received: {len(labels)} labels"
-        )
-
-
-def _npz(arrays: dict[str, np.ndarray]) -> bytes:
-    stream = io.BytesIO()
-    np.savez(stream, **arrays)
-    return stream.getvalue()
-
-
-def _remarks(noise: bool, noticed: bool | None) -> list[str]:
-    """Return what the golden inputs do not prove."""
-    remarks = []
-    if noise:
-        remarks.append(
-            "The golden inputs are random noise: for a real proof, pass examples like those in use."
-        )
-    if noticed is False:
-        remarks.append(
-            "A device that swaps red and blue would pass as well: the colours of the golden images "
-            "make too little difference. Pass other examples."
-        )
-    return remarks
-
-
-def _normalization(inspection: Inspection) -> tuple[Sequence[float], Sequence[float]]:
-    """Return mean and deviation of the pixels, as the file says."""
-    stated = [each for each in inspection.described_inputs if each.mean]
-    return (stated[0].mean, stated[0].std) if stated else ((0.0,), (1.0,))
-
-
-def _readme(title, files, inspection: Inspection, details, compatibility, remarks) -> str:
+def _readme(
+    title, files, inspection: Inspection, details, compatibility, noise: bool, noticed: bool | None
+) -> str:
+    """Fill in the README: the files, what the tensors are, and what the bundle does not prove."""
     kinds = {
         "model.tflite": "the model",
         "golden.npz": "golden inputs and outputs",
@@ -324,7 +286,17 @@ def _readme(title, files, inspection: Inspection, details, compatibility, remark
             )
             rows.append("| " + " | ".join(map(str, cells)) + " |")
     counts = ", ".join(f"{count} {name}" for name, count in inspection.operation_counts.items())
-    remarks = [*remarks, *compatibility.reasons, *compatibility.notes]
+    remarks = []
+    if noise:
+        remarks.append(
+            "The golden inputs are random noise: for a real proof, pass examples like those in use."
+        )
+    if noticed is False:
+        remarks.append(
+            "A device that swaps red and blue would pass as well: the colours of the golden images "
+            "make too little difference. Pass other examples."
+        )
+    remarks += [*compatibility.reasons, *compatibility.notes]
     if inspection.keeps_state:
         remarks.append(
             "The model keeps state between runs: call `reset_all_variables()` (Python) or "

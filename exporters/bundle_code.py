@@ -26,15 +26,12 @@ bool ResetModel() { return interpreter->Reset() == kTfLiteOk; }
 
 def python_snippet(inputs: Sequence[Details], outputs: Sequence[Details]) -> str:
     """Return a Python module that runs the model on real numbers."""
-    literals = {
-        side: pprint.pformat(
-            [{key: details[key] for key in _KEYS} for details in tensors],
-            width=96,
-            sort_dicts=False,
-        )
-        for side, tensors in (("inputs", inputs), ("outputs", outputs))
-    }
-    return template("inference.py.txt").substitute(literals)
+
+    def literal(tensors):
+        shown = [{key: details[key] for key in _KEYS} for details in tensors]
+        return pprint.pformat(shown, width=96, sort_dicts=False)
+
+    return template("inference.py.txt").substitute(inputs=literal(inputs), outputs=literal(outputs))
 
 
 def kotlin_snippet(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from exporters.running.runtime import Children, LoadedModel, RunError, find_runtime, load_isolated
+from exporters.running.runtime import RunError, load_isolated
 from exporters.running.tensor_details import random_inputs
 from tfcompress.targets.arena import arena_estimate
 from tfcompress.targets.rules import Site, allowed_types, broken_rules
@@ -23,7 +23,7 @@ from tfcompress.targets.target import (
 )
 from tfcompress.targets.vela import Compilation, CompilerError, compile_for_npu
 from tfcompress.tflite.flatbuffer import read_model
-from tfcompress.tflite.model import Operation, Subgraph, TFLiteModel
+from tfcompress.tflite.model import Subgraph, TFLiteModel
 from tfcompress.tflite.rewriting import REWRITES
 
 _COMPILED = "edgetpu-custom-op"
@@ -149,8 +149,15 @@ def _check(content: bytes, target: Target) -> CompatibilityReport:
         left, problems = _delegate_problems(model, target.delegate)
         (reasons if target.delegate.required else notes).extend(problems)
     if target.memory is not None and model.subgraphs:
-        arena = arena_estimate(model.subgraphs[0])
-        reasons += _memory_problems(model, arena, target)
+        arena, memory = arena_estimate(model.subgraphs[0]), target.memory
+        if model.size > memory.flash:
+            reasons.append(
+                f"the file has {model.size:,} bytes, the device {memory.flash:,} of flash"
+            )
+        if arena > memory.arena:
+            reasons.append(
+                f"its tensors need about {arena:,} bytes, the arena has {memory.arena:,}"
+            )
     if not model.subgraphs or not model.subgraphs[0].operations:
         reasons.append("the file has no operation to run")
     return CompatibilityReport(
@@ -173,7 +180,9 @@ def _runtime_problems(model: TFLiteModel, target: Target) -> tuple[str | None, l
         for operation in subgraph.operations:
             site = Site(model, subgraph, operation)
             if operation.custom:
-                if not _provided(operation, target):
+                on_edge_tpu = target.delegate is not None and target.delegate.segments == "first"
+                compiled = operation.name == _COMPILED and on_edge_tpu
+                if not compiled and operation.name != "TFLite_Detection_PostProcess":
                     reasons.append(
                         f"{site} is a custom operation that {target.title} does not have"
                     )
@@ -194,22 +203,12 @@ def _runtime_problems(model: TFLiteModel, target: Target) -> tuple[str | None, l
     return minimum_runtime(model), reasons
 
 
-def _provided(operation: Operation, target: Target) -> bool:
-    """Return whether the runtime or the Edge TPU's library has a custom operation."""
-    if operation.name == _COMPILED:
-        return target.delegate is not None and target.delegate.segments == "first"
-    return operation.name == "TFLite_Detection_PostProcess"
-
-
 def _delegate_problems(model: TFLiteModel, delegate: Delegate) -> tuple[dict[str, int], list[str]]:
     if not model.subgraphs:
         return {}, []
-    problems: dict[int, list[str]] = {}
     main = model.subgraphs[0]
-    for operation in main.operations:
-        found = _problems(Site(model, main, operation), delegate)
-        if found:
-            problems[operation.index] = found
+    found = {op.index: _problems(Site(model, main, op), delegate) for op in main.operations}
+    problems = {index: reasons for index, reasons in found.items() if reasons}
     mapped = set(range(len(main.operations))) - set(problems)
     if delegate.segments == "first":
         mapped &= first_segment(main, mapped)
@@ -220,8 +219,9 @@ def _delegate_problems(model: TFLiteModel, delegate: Delegate) -> tuple[dict[str
         site = Site(model, main, operation)
         why = problems.get(operation.index) or ["comes after an operation that stays on the CPU"]
         reasons.append(f"{site} does not run on the {delegate.name}: it " + "; it ".join(why))
+    entries = model.entry_subgraphs()
     for subgraph in model.subgraphs[1:] if delegate.required else ():
-        if subgraph.operations and subgraph.index in _bodies(model):
+        if subgraph.operations and subgraph.index not in entries:
             reasons.append(
                 f"subgraph {subgraph.index} ({subgraph.name!r}) is the body of a loop or condition"
             )
@@ -244,10 +244,6 @@ def _compiler_problems(
                 left.append(operation.label)
                 reasons.append(f"{Site(model, subgraph, operation)} stays on the CPU: {why}")
     return dict(collections.Counter(left)), reasons
-
-
-def _bodies(model: TFLiteModel) -> set[int]:
-    return set(range(len(model.subgraphs))) - set(model.entry_subgraphs())
 
 
 def _problems(site: Site, delegate: Delegate) -> list[str]:
@@ -298,19 +294,6 @@ def first_segment(subgraph: Subgraph, supported: set[int]) -> set[int]:
     return set()
 
 
-def _memory_problems(model: TFLiteModel, arena: int, target: Target) -> list[str]:
-    problems = []
-    if model.size > target.memory.flash:
-        problems.append(
-            f"the file has {model.size:,} bytes, the device {target.memory.flash:,} of flash"
-        )
-    if arena > target.memory.arena:
-        problems.append(
-            f"its tensors need about {arena:,} bytes, the arena has {target.memory.arena:,}"
-        )
-    return problems
-
-
 def fixed_content(
     content: bytes, count_problems: Callable[[bytes], int]
 ) -> tuple[bytes, tuple[str, ...]]:
@@ -330,23 +313,20 @@ def fixed_content(
 
 def _require_same(content: bytes, rewritten: bytes) -> None:
     """Check that both files give the same outputs on random inputs."""
-    with Children() as one, Children() as other:
-        runtime = find_runtime()
-        old = load_isolated(content, kernels=_KERNELS, child=one.of(runtime))
-        new = load_isolated(rewritten, kernels=_KERNELS, child=other.of(runtime))
+    with (
+        load_isolated(content, kernels=_KERNELS) as old,
+        load_isolated(rewritten, kernels=_KERNELS) as new,
+    ):
         for seed in _SEEDS:
             inputs = random_inputs(old.inputs, seed)
-            _require_equal(new, old.run(inputs), new.run(inputs))
-
-
-def _require_equal(loaded: LoadedModel, expected: list[np.ndarray], found: list[np.ndarray]):
-    for details, before, after in zip(loaded.outputs, expected, found, strict=True):
-        limit = 0.0
-        if before.dtype.kind == "f":
-            limit = _FLOAT_TOLERANCE * max(1.0, float(np.abs(before).max(initial=0)))
-        difference = np.abs(before.astype(np.float64) - after.astype(np.float64))
-        if difference.max(initial=0) > limit:
-            raise RunError(
-                f"The rewritten file gives other values for {details.name!r}: they differ by up to "
-                f"{difference.max():.3g}. Please report this file."
-            )
+            results = zip(new.outputs, old.run(inputs), new.run(inputs), strict=True)
+            for details, before, after in results:
+                limit = 0.0
+                if before.dtype.kind == "f":
+                    limit = _FLOAT_TOLERANCE * max(1.0, float(np.abs(before).max(initial=0)))
+                largest = np.abs(before.astype(float) - after.astype(float)).max(initial=0)
+                if largest > limit:
+                    raise RunError(
+                        f"The rewritten file gives other values for {details.name!r}: they differ "
+                        f"by up to {largest:.3g}. Please report this file."
+                    )

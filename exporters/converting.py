@@ -79,8 +79,17 @@ def convert_model(
     signatures: Mapping[str, str | keras.Model] | None = None,
 ) -> ConvertedModel:
     """Convert a model in memory; the arguments are those of ``export_tflite``."""
-    model = _deployable(converted(model))
-    _require_dtypes(input_dtype=input_dtype, output_dtype=output_dtype)
+    model = converted(model)
+    require_model(model)
+    require_final_kernels(model, "an export")
+    # Wrappers that change how a model trains do not change what it computes.
+    while isinstance(model, ModelWrapper) and not isinstance(model, QuantizeAware | LegacyModel):
+        model = model.model
+    for name, dtype in (("input_dtype", input_dtype), ("output_dtype", output_dtype)):
+        if dtype not in IO_DTYPES:
+            raise ValueError(
+                f"`{name}` must be one of {sorted(IO_DTYPES)}. Received: {name}={dtype!r}"
+            )
     scheme = _scheme_of(model, quantization, signatures)
     require_finite_weights(model)
     models = entry_models(model, signatures)
@@ -90,7 +99,9 @@ def convert_model(
     for entry_model in models.values():
         require_no_state(entry_model)
     if isinstance(model, QuantizeAware):
-        graphs = {DEFAULT: _trained(model)}
+        model.require_ranges()
+        model.deployed.require_right()
+        graphs = {DEFAULT: (model.deployed.graph, model.deployed.numbers())}
         name = f"{scheme.name}, quantization-aware"
     else:
         samples = None
@@ -124,24 +135,6 @@ def convert_model(
     return ConvertedModel(models, name, flatbuffer, read_model(flatbuffer))
 
 
-def _deployable(model):
-    """Unwrap wrappers that change how a model trains, but not what it computes."""
-    require_model(model)
-    require_final_kernels(model, "an export")
-    while isinstance(model, ModelWrapper) and not isinstance(model, QuantizeAware | LegacyModel):
-        model = model.model
-    return model
-
-
-def _require_dtypes(**dtypes):
-    """Check the types of inputs and outputs."""
-    for name, dtype in dtypes.items():
-        if dtype not in IO_DTYPES:
-            raise ValueError(
-                f"`{name}` must be one of {sorted(IO_DTYPES)}. Received: {name}={dtype!r}"
-            )
-
-
 def _scheme_of(model, quantization, signatures) -> Scheme | None:
     """Return the requested numerics, None for float32."""
     if isinstance(model, QuantizeAware):
@@ -149,8 +142,7 @@ def _scheme_of(model, quantization, signatures) -> Scheme | None:
             raise ValueError(
                 f"Model {model.name!r} was trained with {model.scheme} and can only be exported "
                 "with it. Leave `quantization` out, or pass `model.model` to export the float "
-                "model. "
-                f"Received: quantization={quantization!r}"
+                f"model. Received: quantization={quantization!r}"
             )
         return model.scheme
     if isinstance(model, LegacyModel):
@@ -180,14 +172,6 @@ def _require_unchanged_export(model, quantization, signatures):
             f"The tf_keras model {model.name!r} is converted as it is, with its own outputs only: "
             f"make the signatures outputs of the model. Received: signatures={sorted(signatures)}"
         )
-
-
-def _trained(model: QuantizeAware) -> tuple[DeployedGraph, GraphIntegers]:
-    """Return the graph of a quantization-aware model, and its learned integers."""
-    model.require_ranges()
-    deployed = model.deployed
-    deployed.require_right()
-    return deployed.graph, deployed.numbers()
 
 
 def _post_training(

@@ -20,33 +20,20 @@ _LOOKUPS = {"EMBEDDING_LOOKUP": (0, 1), "GATHER": (1, 0)}  # positions of indice
 
 @dataclasses.dataclass(frozen=True)
 class Evidence:
-    """What a file is compared on.
+    """What a file is compared on."""
 
-    Attributes:
-        data: as ``validate`` takes it.
-        noise: what the random numbers are drawn from; None for the user's examples.
-    """
-
-    data: object
-    noise: str | None = None
+    data: object  # as ``validate`` takes it
+    noise: str | None = None  # what random numbers are drawn from; None for the user's examples
 
 
 def choose_evidence(
     model: keras.Model, content: TFLiteModel, key: str, validation_data, representative_data
 ) -> Evidence:
-    """Choose the examples that a signature and its model are compared on.
+    """Choose the examples that the signature of a key and its model are compared on.
 
-    Args:
-        model: the Keras model of the signature.
-        content: the file.
-        key: the signature's key.
-        validation_data: see ``export_tflite``.
-        representative_data: likewise.
-
-    Returns:
-        The validation data; else the first of the representative data; else random numbers, in the
-        ranges that the inputs of a quantization-aware model have learned, and indices that the
-        tables of the file have.
+    The validation data; else the first of the representative data; else random numbers, in the
+    ranges that the inputs of a quantization-aware model have learned, and indices that the tables
+    of the file have.
     """
     for data, most in ((validation_data, None), (representative_data, EXAMPLES)):
         if data is not None:
@@ -77,14 +64,8 @@ def within(
 ) -> np.ndarray:
     """Draw examples that differ in level, contrast and coarseness: white noise is all alike inside.
 
-    Args:
-        generator: of the numbers.
-        shape: (examples, ...); the last axis of three or more is channels.
-        smallest: the least value.
-        largest: the greatest.
-
-    Returns:
-        float64 array of the shape; every fourth example goes over the whole range.
+    The shape is (examples, ...), whose last axis of three or more is channels. Every fourth example
+    goes over the whole range.
     """
     drawn = []
     for number in range(shape[0]):

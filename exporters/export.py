@@ -1,5 +1,6 @@
 """Exporting a Keras model to a .tflite file that is compared with the model."""
 
+import collections
 import dataclasses
 import functools
 import os
@@ -14,7 +15,8 @@ from exporters.evidence import EXAMPLES, choose_evidence
 from exporters.mediapipe import convert_for_tasks, require_image_interface
 from exporters.metadata import Labels, Normalization, with_metadata
 from exporters.repair_trial import try_repair
-from exporters.report import ExportReport, ExportResult, describe, gzip_size, zstd_size
+from exporters.report import ExportReport, ExportResult, gzip_size, zstd_size
+from exporters.running.tensor_details import input_output_details
 from exporters.signatures import DEFAULT
 from exporters.stages import shown_stages
 from exporters.validation import validate
@@ -26,7 +28,7 @@ from tfcompress.keras_graph.interception import float32_computation
 from tfcompress.keras_graph.wrapper import unwrap
 from tfcompress.legacy.conversion import LegacyModel
 from tfcompress.quantization import QuantizeAware, Scheme
-from tfcompress.targets.target import Target, load_target
+from tfcompress.targets.target import Target, load_target, minimum_runtime
 from tfcompress.targets.vela import require_compiler
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.model import float_operations
@@ -115,17 +117,18 @@ def export_tflite(
     representative_data, validation_data = reusable(representative_data), reusable(validation_data)
     allow_float = tuple(allow_float)
 
-    def convert(model, quantization):
-        settings = {
-            "representative_data": representative_data,
-            "batch_size": batch_size,
-            "allow_float": allow_float,
-            "signatures": signatures,
-        }
-        if interface is not None:
-            return convert_for_tasks(model, quantization, normalization, **settings)
-        settings |= {"input_dtype": input_dtype, "output_dtype": output_dtype}
-        return convert_model(model, quantization, **settings)
+    convert = convert_model
+    if interface is not None:
+        convert = functools.partial(convert_for_tasks, normalization)
+    convert = functools.partial(
+        convert,
+        representative_data=representative_data,
+        input_dtype=input_dtype,
+        output_dtype=output_dtype,
+        batch_size=batch_size,
+        allow_float=allow_float,
+        signatures=signatures,
+    )
 
     with shown_stages(progress) as tell:
         tell("converting the model")
@@ -157,17 +160,24 @@ def export_tflite(
             )
             noise = evidence.noise
             parity[key] = dataclasses.replace(found, noise=noise is not None, noise_from=noise)
+    operations = [op.name for graph in content.subgraphs for op in graph.operations]
+    inputs, outputs = (
+        tuple(details.to_json() for details in side) for side in input_output_details(content)
+    )
     report = ExportReport(
         quantization=converted.quantization,
         size=len(flatbuffer),
         gzip_size=gzip_size(flatbuffer),
         zstd_size=zstd_size(flatbuffer),
+        operations=dict(collections.Counter(operations).most_common()),
         float_operations=tuple(operation.name for operation in float_operations(content)),
+        inputs=inputs,
+        outputs=outputs,
+        min_runtime=minimum_runtime(content),
         agreement=parity.pop(DEFAULT),
         signature_agreements=parity,
         verdict=None if target is None else check_target(flatbuffer, target),
         repair=trial,
-        **describe(content),
     )
     write_atomically(path, flatbuffer)
     return ExportResult(path, report)

@@ -69,10 +69,7 @@ def _skips(operations: Sequence["OperationReport"]) -> list[str]:
     made_by: dict[int, int] = {}
     lines = []
     for row, operation in enumerate(operations):
-        for tensor in operation.inputs:
-            source = made_by.get(tensor)
-            if source is None:
-                continue
+        for source in (made_by[tensor] for tensor in operation.inputs if tensor in made_by):
             start, end = _TOP + source * _ROW + _BOX, _TOP + row * _ROW
             if row == source + 1:
                 path = f"M {_LEFT + 20} {start} V {end}"
@@ -86,11 +83,9 @@ def _skips(operations: Sequence["OperationReport"]) -> list[str]:
 
 def _legend(height: int) -> list[str]:
     words = {"integer": "integer", "packed": "4-bit or less", "float": "float", "other": "other"}
-    parts = []
-    for place, (kind, word) in enumerate(words.items()):
-        left = _LEFT + 120 * place
-        parts.append(
-            f'<rect x="{left}" y="{height - 20}" width="12" height="12" fill="{_COLOURS[kind]}"/>'
-            f'<text x="{left + 18}" y="{height - 10}">{word}</text>'
-        )
-    return parts
+    lefts = range(_LEFT, _LEFT + 120 * len(words), 120)
+    return [
+        f'<rect x="{left}" y="{height - 20}" width="12" height="12" fill="{_COLOURS[kind]}"/>'
+        f'<text x="{left + 18}" y="{height - 10}">{word}</text>'
+        for left, (kind, word) in zip(lefts, words.items(), strict=True)
+    ]

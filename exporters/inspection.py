@@ -8,13 +8,10 @@ import pathlib
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
 from exporters.graph_picture import draw
 from exporters.macs import count_macs
 from exporters.metadata import TensorDescription, read_descriptions
 from tfcompress.targets.target import minimum_runtime, oldest_runtime
-from tfcompress.tflite.constants import constant_value
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.model import Subgraph, Tensor, TFLiteModel, float_operations
 from tfcompress.tflite.names import layer_scopes, match_layers
@@ -131,10 +128,8 @@ class Inspection:
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON-able values."""
-        report = dataclasses.asdict(self)
-        report["operation_counts"] = self.operation_counts
-        report["layer_sizes"] = self.layer_sizes
-        return report
+        derived = {"operation_counts": self.operation_counts, "layer_sizes": self.layer_sizes}
+        return dataclasses.asdict(self) | derived
 
     def to_text(self) -> str:
         """Return a table for the terminal."""
@@ -186,7 +181,9 @@ def inspect(source: bytes | str | os.PathLike, layers: Iterable[str] = ()) -> In
     described = read_descriptions(content, model)
     main = model.subgraphs[0] if model.subgraphs else None
     floats = {(op.subgraph, op.index) for op in float_operations(model)}
-    known = _known_layers(model, tuple(layers))
+    scopes = {scope for g in model.subgraphs for t in g.tensors for scope in layer_scopes(t.name)}
+    layers = tuple(layers)
+    known = match_layers(scopes, layers) if layers else {scope: scope for scope in scopes}
     operations = tuple(
         report
         for subgraph in model.subgraphs
@@ -202,12 +199,8 @@ def inspect(source: bytes | str | os.PathLike, layers: Iterable[str] = ()) -> In
         described_outputs=described[1],
         subgraphs=tuple(subgraph.name for subgraph in model.subgraphs),
         signatures={
-            signature.key: {
-                "subgraph": signature.subgraph,
-                "inputs": signature.inputs,
-                "outputs": signature.outputs,
-            }
-            for signature in model.signatures
+            each.key: {"subgraph": each.subgraph, "inputs": each.inputs, "outputs": each.outputs}
+            for each in model.signatures
         },
         inputs=tuple(_tensor_report(0, main.tensors[i]) for i in main.inputs) if main else (),
         outputs=tuple(_tensor_report(0, main.tensors[i]) for i in main.outputs) if main else (),
@@ -278,18 +271,9 @@ def _operation_reports(subgraph: Subgraph, floats: set, known) -> list[Operation
     return reports
 
 
-def _known_layers(model: TFLiteModel, layers: tuple[str, ...]) -> dict[str, str | None] | None:
-    """Return the layer of each scope in a file; None if no layers are known."""
-    if not layers:
-        return None
-    tensors = (tensor for subgraph in model.subgraphs for tensor in subgraph.tensors)
-    return match_layers((scope for t in tensors for scope in layer_scopes(t.name)), layers)
-
-
-def _fused_layers(tensors: list[Tensor], known: dict[str, str | None] | None) -> tuple[str, ...]:
+def _fused_layers(tensors: list[Tensor], known: dict[str, str | None]) -> tuple[str, ...]:
     """Return the layers that tensors are named after."""
-    scopes = [scope for tensor in tensors for scope in layer_scopes(tensor.name)]
-    found = scopes if known is None else [known[scope] for scope in scopes]
+    found = (known[scope] for tensor in tensors for scope in layer_scopes(tensor.name))
     return tuple(dict.fromkeys(layer for layer in found if layer))
 
 
@@ -306,13 +290,12 @@ def _count(tensor: Tensor) -> int:
 
 def _parameters(model: TFLiteModel) -> int:
     """Count the parameters of all graphs, each buffer once."""
-    seen: dict[Any, int] = {}
-    for subgraph in model.subgraphs:
-        used = {i for operation in subgraph.operations for i in operation.inputs if i >= 0}
-        for index in used:
-            tensor = subgraph.tensors[index]
-            seen[tensor.buffer] = _count(tensor)
-    return sum(seen.values())
+    read = [
+        subgraph.tensors[index]
+        for subgraph in model.subgraphs
+        for index in {i for operation in subgraph.operations for i in operation.inputs if i >= 0}
+    ]
+    return sum({tensor.buffer: _count(tensor) for tensor in read}.values())
 
 
 def _tensor_text(tensor: TensorReport) -> str:
@@ -356,55 +339,3 @@ def _operation_table(operations: Iterable[OperationReport]) -> str:
         ).rstrip()
         for row in rows
     )
-
-
-@dataclasses.dataclass(frozen=True)
-class StoredKernel:
-    """A kernel of a file; ``values`` are stored integers, not multiplied by their scales."""
-
-    layer: str | None
-    operation: str
-    dtype: str
-    size: int
-    values: np.ndarray = dataclasses.field(repr=False)
-
-    @property
-    def zeros(self) -> int:
-        """How many of the weights are zero."""
-        return int(np.count_nonzero(self.values == 0))
-
-    @property
-    def sparsity(self) -> float:
-        """The share of zeros."""
-        return self.zeros / self.values.size
-
-    @property
-    def unique(self) -> int:
-        """How many different numbers are stored."""
-        return len(np.unique(self.values))
-
-
-def stored_kernels(
-    source: bytes | str | os.PathLike, layers: Iterable[str] = ()
-) -> tuple[StoredKernel, ...]:
-    """List the kernels that a file stores, in the order of the operations that read them."""
-    whole = isinstance(source, bytes | bytearray)
-    content = source if whole else pathlib.Path(source).read_bytes()
-    model = read_model(content)
-    found = []
-    for report in inspect(content, layers).operations:
-        tensors = model.subgraphs[report.subgraph].tensors
-        for index in report.inputs:
-            if index >= 0 and _is_kernel(model, tensors[index]):
-                tensor = tensors[index]
-                values = constant_value(model, tensor)
-                found.append(
-                    StoredKernel(report.layer, report.name, tensor.dtype, tensor.size, values)
-                )
-    return tuple(found)
-
-
-def _is_kernel(model: TFLiteModel, tensor: Tensor) -> bool:
-    floats = ("FLOAT32", "FLOAT16", "BFLOAT16")
-    known = tensor.dtype in floats or tensor.quantization is not None
-    return tensor.constant and len(tensor.shape) >= 2 and known

@@ -121,8 +121,8 @@ def _partners_by_layer(left: list[Tensor], others: list[Tensor]) -> dict[int, in
 
 
 def _nested(first: str, second: str) -> bool:
-    outer, inner = sorted((scope.split("/") for scope in (first, second)), key=len)
-    return inner[: len(outer)] == outer
+    one, other = f"{first}/", f"{second}/"
+    return one.startswith(other) or other.startswith(one)
 
 
 def _node(name: str) -> str:

@@ -1,8 +1,9 @@
 """Multiply-accumulates of an operation, counted from its shapes."""
 
 import math
+from collections.abc import Callable
 
-from tfcompress.tflite.model import Operation, Subgraph, Tensor
+from tfcompress.tflite.model import Operation, Subgraph
 
 # Inputs of the LSTM operations that are matrices: input and recurrent kernels, projection.
 _LSTM_KERNELS = (*range(1, 9), 16)
@@ -26,38 +27,19 @@ def _size(shape: tuple[int, ...]) -> int:
     return math.prod(max(1, side) for side in shape)
 
 
-def _kernel(inputs: list[Tensor | None], place: int, rank: int) -> tuple[int, ...] | None:
-    """Return the shape of a kernel of that rank, None in a file that has none there."""
-    if place >= len(inputs) or inputs[place] is None or len(inputs[place].shape) != rank:
-        return None
-    return inputs[place].shape
+def _with_kernel(rank: int, macs_per_value: slice, values: int | None = None) -> Callable:
+    """Count by a kernel of that rank: each output, or value of an input, meets its axes given."""
 
+    def count(_, inputs, outputs) -> int:
+        kernel = inputs[1] if len(inputs) > 1 else None
+        met = outputs[0] if outputs else None
+        if values is not None:
+            met = inputs[values] if len(inputs) > values else None
+        if kernel is None or met is None or len(kernel.shape) != rank:
+            return 0
+        return _size(met.shape) * _size(kernel.shape[macs_per_value])
 
-def _convolution(_, inputs, outputs) -> int:
-    kernel = _kernel(inputs, 1, 4)  # (out, height, width, in of a group)
-    return _size(outputs[0].shape) * _size(kernel[1:]) if kernel and outputs else 0
-
-
-def _depthwise(_, inputs, outputs) -> int:
-    kernel = _kernel(inputs, 1, 4)  # (1, height, width, out)
-    return _size(outputs[0].shape) * _size(kernel[1:3]) if kernel and outputs else 0
-
-
-def _transposed(_, inputs, __) -> int:
-    kernel = _kernel(inputs, 1, 4)  # (out, height, width, in); every input meets every weight
-    if kernel is None or len(inputs) < 3 or inputs[2] is None:
-        return 0
-    return _size(inputs[2].shape) * _size(kernel[:3])
-
-
-def _convolution_3d(_, inputs, outputs) -> int:
-    kernel = _kernel(inputs, 1, 5)  # (depth, height, width, in, out)
-    return _size(outputs[0].shape) * _size(kernel[:4]) if kernel and outputs else 0
-
-
-def _dense(_, inputs, outputs) -> int:
-    kernel = _kernel(inputs, 1, 2)  # (out, in)
-    return _size(outputs[0].shape) * max(1, kernel[1]) if kernel and outputs else 0
+    return count
 
 
 def _matrix_product(operation, inputs, outputs) -> int:
@@ -79,11 +61,11 @@ def _lstm(operation, inputs, _) -> int:
 
 
 _COUNTERS = {
-    "CONV_2D": _convolution,
-    "DEPTHWISE_CONV_2D": _depthwise,
-    "TRANSPOSE_CONV": _transposed,
-    "CONV_3D": _convolution_3d,
-    "FULLY_CONNECTED": _dense,
+    "CONV_2D": _with_kernel(4, slice(1, 4)),  # (out, height, width, in of a group)
+    "DEPTHWISE_CONV_2D": _with_kernel(4, slice(1, 3)),  # (1, height, width, out)
+    "TRANSPOSE_CONV": _with_kernel(4, slice(0, 3), values=2),  # (out, height, width, in)
+    "CONV_3D": _with_kernel(5, slice(0, 4)),  # (depth, height, width, in, out)
+    "FULLY_CONNECTED": _with_kernel(2, slice(1, 2)),  # (out, in)
     "BATCH_MATMUL": _matrix_product,
     "LSTM": _lstm,
     "UNIDIRECTIONAL_SEQUENCE_LSTM": _lstm,

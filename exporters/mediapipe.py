@@ -50,11 +50,13 @@ def takes_pixels(details: TensorDetails, normalization) -> bool:
     return bool((np.abs(taken - wanted) <= details.scale * (0.5 + 1e-3)).all())
 
 
-def convert_for_tasks(model: keras.Model, quantization, normalization, **told) -> ConvertedModel:
+def convert_for_tasks(
+    normalization, model: keras.Model, quantization, **settings
+) -> ConvertedModel:
     """Make the file of a model as MediaPipe's tasks take it."""
-    told |= {"input_dtype": "uint8", "output_dtype": "uint8"}
-    converted = convert_model(model, quantization, **told)
+    settings |= {"input_dtype": "uint8", "output_dtype": "uint8"}
+    converted = convert_model(model, quantization, **settings)
     (image,), _ = input_output_details(converted.content)
     if image.dtype != np.uint8 or takes_pixels(image, normalization):
         return converted
-    return convert_model(model, quantization, **told | {"input_dtype": "float32"})
+    return convert_model(model, quantization, **settings | {"input_dtype": "float32"})

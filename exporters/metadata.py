@@ -176,25 +176,15 @@ def read_descriptions(
     except DAMAGE as error:
         raise FlatbufferError(f"damaged metadata: {error}") from error
     files, main = appended_files(content), model.subgraphs[0]
-    inputs, outputs = (
-        tuple(
-            TensorDescription(
-                tensor=main.tensors[index].name,
-                name=each.name,
-                mean=each.mean,
-                std=each.std,
-                lowest=each.lowest,
-                highest=each.highest,
-                labels=_lines(files.get(each.labels_file or "", b"")),
-            )
-            for index, each in zip(indices, described, strict=False)
-        )
-        for indices, described in ((main.inputs, metadata.inputs), (main.outputs, metadata.outputs))
+
+    def description(index: int, each: TensorMetadata) -> TensorDescription:
+        text = files.get(each.labels_file or "", b"").decode(errors="replace")
+        # str.splitlines would also split at characters that labels may hold.
+        labels = text.replace("\r\n", "\n").removesuffix("\n").split("\n") if text else ()
+        known = each.name, each.mean, each.std, each.lowest, each.highest
+        return TensorDescription(main.tensors[index].name, *known, tuple(labels))
+
+    return (
+        tuple(map(description, main.inputs, metadata.inputs)),
+        tuple(map(description, main.outputs, metadata.outputs)),
     )
-    return inputs, outputs
-
-
-def _lines(content: bytes) -> tuple[str, ...]:
-    # Only "\n" ends a label: str.splitlines would also split at characters that labels may hold.
-    lines = content.decode(errors="replace").replace("\r\n", "\n").split("\n")
-    return tuple(lines[:-1] if lines[-1] == "" else lines)

@@ -164,16 +164,9 @@ def compare(details: TensorDetails, output: np.ndarray, reference: np.ndarray, t
 
 
 def _output_text(output: OutputParity) -> str:
+    near = f"{output.within_one:.1%} within"
+    text = f"{near} {output.step:g}, largest difference {output.largest:.3g}"
     if output.unit == "LSB":
-        text = (
-            f"{output.name}: {output.equal:.1%} equal, {output.within_one:.1%} within 1 LSB, "
-            f"largest {output.largest:g} LSB"
-        )
-    else:
-        text = (
-            f"{output.name}: {output.within_one:.1%} within {output.step:g}, "
-            f"largest difference {output.largest:.3g}"
-        )
-    if output.same_class is not None:
-        text += f", {output.same_class:.1%} same class"
-    return text
+        text = f"{output.equal:.1%} equal, {near} 1 LSB, largest {output.largest:g} LSB"
+    same = "" if output.same_class is None else f", {output.same_class:.1%} same class"
+    return f"{output.name}: {text}{same}"

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -12,7 +12,7 @@ from exporters.report import RepairTrial
 from exporters.running.runtime import RunError
 from exporters.validation import squared_errors
 from tfcompress.clustering import cluster_summary
-from tfcompress.data import Inputs, flattened, gather
+from tfcompress.data import Inputs, count_examples, gather, map_arrays
 from tfcompress.post_training import CorrectBiases, Equalize, RoundWeights
 from tfcompress.post_training.optimization import optimized, require_optimizable
 from tfcompress.post_training.representative_data import input_batches
@@ -65,25 +65,17 @@ def try_repair(
     """Repair a model for int8, and take its file where that is nearer to the model for certain.
 
     Both files have their ranges from all of the data; what judges them, the repair has not seen.
-
-    Args:
-        plain: the float model, and the int8 file that is made of it.
-        convert: makes such a file.
-        reference: what the model computes, as ``validate`` takes it.
-        representative_data: whatever ``fit`` takes.
-        reported: how many of the first examples the file is compared on later; they are left out.
-        tell: takes a line that says what is being done.
-
-    Returns:
-        The file that was taken, with the model that was given; and what was found.
+    The first ``reported`` examples, which the file is compared on later, are left out.
     """
     start = time.monotonic()
     inputs, _ = gather(representative_data, reported + _MOST)
-    count = len(next(flattened(inputs)))
+    count = count_examples(inputs)
     if count - reported < _FEWEST:
         few = f"it takes {_FEWEST + reported} representative examples; there are {count}"
         return plain, RepairTrial(False, few)
-    if _shares_values(plain.model):
+    # Clustered, or repaired before: a kernel of some size has no more values than 8 bits.
+    kernels = cluster_summary(plain.model).kernels
+    if any(kernel.weights >= _SIZE and kernel.values <= _VALUES for kernel in kernels):
         return plain, RepairTrial(False, "its kernels share few values, which a repair would undo")
     chosen, judging = _split(inputs, reported, count)
     steps = Equalize(), RoundWeights(), CorrectBiases()
@@ -100,28 +92,17 @@ def try_repair(
         helps,
         "" if helps else "a repair does not help for certain",
         len(errors[0]),
-        *(_decibels(error) for error in errors),
+        *(float(-10 * np.log10(max(error.mean(), 1e-30))) for error in errors),
         time.monotonic() - start,
     )
     return (dataclasses.replace(better, models=plain.models) if helps else plain), trial
 
 
-def _shares_values(model: keras.Model) -> bool:
-    """Tell whether a kernel of some size has no more values than 8 bits: clustered, repaired."""
-    kernels = cluster_summary(model).kernels
-    return any(kernel.weights >= _SIZE and kernel.values <= _VALUES for kernel in kernels)
-
-
 def is_better(before: np.ndarray, after: np.ndarray) -> bool:
-    """Tell whether errors are smaller: in sum, and on more examples, than chance explains.
+    """Tell whether errors of examples are smaller: in sum, and on more, than chance explains.
 
-    Args:
-        before: float array (examples,), two at least.
-        after: the same afterwards.
-
-    Returns:
-        Whether the mean gain is above two of its standard errors, and the gains outnumber the
-        losses by two standard deviations of as many throws of a coin.
+    The mean gain must be above two of its standard errors, and the gains outnumber the losses by
+    two standard deviations of as many throws of a coin.
 
     Example:
     >>> is_better(np.full(16, 2.0), np.full(16, 1.0)), is_better(np.full(3, 2.0), np.full(3, 1.0))
@@ -137,15 +118,5 @@ def _split(inputs: Inputs, first: int, count: int) -> tuple[Inputs, Inputs]:
     """Return the examples that a repair sees, and every third, which judges it."""
     rows = np.arange(first, count)
     judges = np.arange(len(rows)) % 3 == 2
-
-    def taken(which):
-        if isinstance(inputs, Mapping):
-            return {name: array[rows[which]] for name, array in inputs.items()}
-        return [array[rows[which]] for array in inputs]
-
-    return taken(~judges), taken(judges)
-
-
-def _decibels(errors: np.ndarray) -> float:
-    """Return the signal-to-noise ratio of relative squared errors."""
-    return float(-10 * np.log10(max(errors.mean(), 1e-30)))
+    seen = map_arrays(inputs, lambda array: array[rows[~judges]])
+    return seen, map_arrays(inputs, lambda array: array[rows[judges]])

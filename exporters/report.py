@@ -1,6 +1,5 @@
 """The report of an export: sizes, operations, numerical parity, compatibility."""
 
-import collections
 import dataclasses
 import gzip
 import importlib
@@ -9,9 +8,6 @@ from typing import Any
 
 from exporters.compatibility import CompatibilityReport
 from exporters.parity import ParityReport
-from exporters.running.tensor_details import input_output_details
-from tfcompress.targets.target import minimum_runtime
-from tfcompress.tflite.model import TFLiteModel
 
 _ZSTD_LEVEL = 19  # a file is compressed once and downloaded often
 
@@ -131,20 +127,6 @@ class ExportResult:
     def zstd_size(self) -> int | None:
         """The file's size in bytes after Zstandard, None without the extra `zstd`."""
         return self.report.zstd_size
-
-
-def describe(model: TFLiteModel) -> dict[str, Any]:
-    """Return those fields of an ``ExportReport`` that the file itself tells."""
-    counts = collections.Counter(
-        operation.name for subgraph in model.subgraphs for operation in subgraph.operations
-    )
-    inputs, outputs = input_output_details(model)
-    return {
-        "operations": dict(counts.most_common()),
-        "inputs": tuple(details.to_json() for details in inputs),
-        "outputs": tuple(details.to_json() for details in outputs),
-        "min_runtime": minimum_runtime(model),
-    }
 
 
 def gzip_size(content: bytes) -> int:

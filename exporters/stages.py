@@ -12,14 +12,9 @@ _DELAY = 2.0  # seconds
 
 @contextlib.contextmanager
 def shown_stages(shown: bool, console: Console | None = None) -> Iterator[Callable[[str], None]]:
-    """Give a ``with`` block a function that says what is being done.
+    """Give a ``with`` block a function that takes the line to show from here on.
 
-    Args:
-        shown: whether anything is shown.
-        console: where; the standard error stream when not given. A pipe gets nothing.
-
-    Yields:
-        A function that takes the line to show from here on.
+    It is shown on the console, the standard error stream when not given; a pipe gets nothing.
     """
     console = console or Console(stderr=True)
     if not (shown and (console.is_terminal or console.is_jupyter)):

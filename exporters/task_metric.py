@@ -42,9 +42,7 @@ class Decision:
 def find_decision(scores: np.ndarray, labels: np.ndarray | None) -> Decision | str:
     """Return what a model's first output decides, judged by the labels, or why that is unknown.
 
-    Args:
-        scores: the output on all examples, shape (examples, ...).
-        labels: class indices, one-hot rows, or zeros and ones of the output's shape.
+    Labels are class indices, one-hot rows, or zeros and ones of the output's shape.
     """
     if labels is None:
         return "the data has no labels"

@@ -1,17 +1,13 @@
 """Validating a file against a model: on data, under every installed runtime and kernel set."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from exporters.layer_parity import compare_layers
-from exporters.parity import (
-    ParityReport,
-    RunParity,
-    compare,
-)
+from exporters.parity import ParityReport, RunParity, compare
 from exporters.running.runtime import (
     KERNELS,
     Children,
@@ -25,7 +21,15 @@ from exporters.running.runtime import (
 )
 from exporters.running.tensor_details import input_output_details, random_inputs
 from exporters.task_metric import TaskMetric, count_classes, find_task_metric
-from tfcompress.data import Inputs, as_called, as_labels, first_examples, flattened, gather
+from tfcompress.data import (
+    Inputs,
+    as_called,
+    as_labels,
+    first_examples,
+    flattened,
+    gather,
+    iterate_inputs,
+)
 from tfcompress.tflite.flatbuffer import read_model
 
 _BATCH = 64
@@ -115,15 +119,10 @@ def validate(
                     runs.append(RunParity(str(runtime), kernel_set, error=str(error)))
                     continue
                 columns = list(zip(loaded.outputs, outputs, reference, strict=True))
+                compared = tuple(compare(*column, tolerance) for column in columns)
                 real = [details.to_real(output) for details, output, _ in columns]
-                runs.append(
-                    RunParity(
-                        str(runtime),
-                        kernel_set,
-                        tuple(compare(*column, tolerance) for column in columns),
-                        _score(task_metric, real, labels),
-                    )
-                )
+                score = _score(task_metric, real, labels)
+                runs.append(RunParity(str(runtime), kernel_set, compared, score))
         if all(run.error is not None for run in runs):
             raise RunError("the file does not run: " + "; ".join(str(run.error) for run in runs))
         if float_file is None and isinstance(against, bytes | str | os.PathLike):
@@ -131,14 +130,13 @@ def validate(
         layers = ()
         if float_file is not None and signature is None:
             layers = _layers(file, float_file, inputs, limits)
+    wrong = (layer for layer in layers if layer.sqnr < lowest_sqnr <= layer.inherited)
     return ParityReport(
         examples=len(reference[0]),
         runs=tuple(runs),
         reference_metric=_score(task_metric, reference, labels),
         layers=layers,
-        first_wrong=next(
-            (layer for layer in layers if layer.sqnr < lowest_sqnr <= layer.inherited), None
-        ),
+        first_wrong=next(wrong, None),
         classes=count_classes(labels),
         noise=noise,
         metric_name=None if isinstance(task_metric, str) else task_metric.name,
@@ -171,38 +169,24 @@ def paired_outputs(
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Return the outputs of a file and what they should be, as real numbers, in the file's order.
 
-    Args:
-        file: the file's path, or its bytes.
-        against: see ``validate``; None for the file's own outputs.
-        data: see ``validate``.
-        kernels: a kernel set.
-        limits: what child processes may use.
-        named_by: the Keras model whose inputs a list of arrays is for; ``against`` by default.
-
-    Raises:
-        RunError: the file does not run.
+    Without ``against`` they should be what they are. ``named_by`` is the Keras model whose inputs a
+    list of arrays is for; ``against`` by default.
     """
     inputs, _ = gather(data)
     with load_isolated(file, kernels=kernels, limits=limits) as loaded:
         named = _by_name(against if named_by is None else named_by, loaded, inputs)
         found = loaded.predict(named)
-        return found, found if against is None else _reference(against, loaded, named, limits)
+        if against is None:
+            return found, found
+        # A file takes a list in an order of its own; a model in that of the data.
+        by_name = isinstance(against, bytes | str | os.PathLike)
+        return found, _reference(against, loaded, named if by_name else inputs, limits)
 
 
 def squared_errors(file: File, against: Any, data: Any) -> np.ndarray:
-    """Compute how far the outputs of a file are from what they should be, example by example.
+    """Compute the squared error of a file's outputs, as a float64 array (examples,).
 
-    Args:
-        file: see ``paired_outputs``.
-        against: likewise.
-        data: likewise.
-
-    Returns:
-        float64 array (examples,): squared differences, relative to the mean energy of each output,
-        averaged over the outputs.
-
-    Raises:
-        RunError: the file does not run.
+    It is relative to the mean energy of each output, and averaged over the outputs.
     """
     found, wanted = paired_outputs(file, against, data)
 
@@ -251,7 +235,11 @@ def _reference(
     elif isinstance(against, np.ndarray | list | tuple | Mapping):
         expected = _ordered(against, loaded)
     elif callable(against):
-        batches = [_ordered(_call(against, batch), loaded) for batch in _batches(real)]
+        mode = {"training": False} if _is_model(against) else {}
+        batches = [
+            _ordered(against(as_called(batch), **mode), loaded)
+            for batch in iterate_inputs(real, _BATCH)
+        ]
         expected = [np.concatenate(column) for column in zip(*batches, strict=True)]
     else:
         raise TypeError(
@@ -293,24 +281,8 @@ def _dequantized(loaded: LoadedModel, inputs: Inputs) -> Inputs:
     }
 
 
-def _call(against: Callable, batch: Inputs) -> Any:
-    """Call a model on a batch, in inference mode."""
-    argument = as_called(batch)
-    return against(argument, training=False) if _is_model(against) else against(argument)
-
-
 def _is_model(against: Any) -> bool:
     return hasattr(against, "trainable_variables")
-
-
-def _batches(inputs: Inputs) -> Iterator[Inputs]:
-    count = len(next(iter(flattened(inputs))))
-    for start in range(0, count, _BATCH):
-        rows = slice(start, start + _BATCH)
-        if isinstance(inputs, dict):
-            yield {name: array[rows] for name, array in inputs.items()}
-        else:
-            yield [array[rows] for array in inputs]
 
 
 def _ordered(outputs: Any, loaded: LoadedModel) -> list[np.ndarray]:

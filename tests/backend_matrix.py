@@ -51,18 +51,23 @@ def outcome(case):
 def known():
     """Return what the table says by now, by backend and test."""
     _, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    rows = [line.strip("| \n").split(" | ") for line in rest.partition(END)[0].splitlines()]
+    lines = rest.partition(END)[0].splitlines()
+    titles, _, *rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    backends = {title: backend for backend, title in BACKENDS.items()}
     return {
-        backend: {row[0]: row[place] for row in rows[2:]}
-        for place, backend in enumerate(BACKENDS, 1)
+        backends[title]: {row[0]: row[place] for row in rows}
+        for place, title in enumerate(titles)
+        if title in backends
     }
 
 
 def table(results):
-    """Return the table of the page."""
-    lines = ["| | " + " | ".join(BACKENDS.values()) + " |", "|---" * (len(BACKENDS) + 1) + "|"]
-    for name in dict.fromkeys(name for result in results.values() for name in result):
-        cells = [results[backend].get(name, "not run") for backend in BACKENDS]
+    """Return the table of the page; a column for each backend that has been run."""
+    ran = [backend for backend in BACKENDS if backend in results]
+    lines = ["| | " + " | ".join(BACKENDS[backend] for backend in ran) + " |"]
+    lines.append("|---" * (len(ran) + 1) + "|")
+    for name in dict.fromkeys(name for backend in ran for name in results[backend]):
+        cells = [results[backend].get(name, "not run") for backend in ran]
         lines.append("| " + " | ".join([name, *cells]) + " |")
     return "\n".join(lines) + "\n"
 
@@ -70,16 +75,16 @@ def table(results):
 def main():
     """Run the backends that are asked for and installed, and write what is known of all."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("suite", nargs="+", help="files and folders of tests")
+    parser.add_argument("suite", nargs="+", help="files and folders of tests; options of pytest")
     parser.add_argument("--only", nargs="+", choices=BACKENDS, default=list(BACKENDS))
-    given = parser.parse_intermixed_args()
+    given, options = parser.parse_known_args()
     results, passed = known(), []
     for backend in given.only:
         if importlib.util.find_spec(backend) is None:
             print(f"{BACKENDS[backend]} is skipped: {backend} is not installed", flush=True)
             continue
         print(BACKENDS[backend], importlib.metadata.version(backend), flush=True)
-        results[backend], all_passed = run(backend, given.suite)
+        results[backend], all_passed = run(backend, [*given.suite, *options])
         passed.append(all_passed)
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     after = rest.partition(END)[2]

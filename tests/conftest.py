@@ -2,12 +2,15 @@
 
 import os
 import pathlib
+import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import pytest
 
+# What benchmarks measure with, and tests too.
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "benchmarks"))
 SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
 
 

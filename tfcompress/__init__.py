@@ -12,7 +12,7 @@ import lazy_loader
 from tfcompress.after_import import after_import
 from tfcompress.deprecation import with_old_names
 from tfcompress.extras import missing_extra
-from tfcompress.on_tensorflow import refused
+from tfcompress.on_tensorflow import refused, runs_here
 
 __version__ = "0.1.0"
 
@@ -67,12 +67,11 @@ _ON_TENSORFLOW = ("tfcompress.quantization.quantize_aware",)
 
 def _register_serializable_classes():
     """Let ``keras.saving.load_model`` find our classes, whichever package is imported first."""
-    from tfcompress.backends import runs_on
     from tfcompress.compat.versions import require_supported
 
     require_supported()
     for module in _SERIALIZABLE:
-        if module not in _ON_TENSORFLOW or runs_on("tensorflow"):
+        if module not in _ON_TENSORFLOW or runs_here():
             importlib.import_module(module)
 
 

@@ -1,6 +1,5 @@
 """A .tflite file loaded by a runtime, run on any number of examples."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -145,8 +144,11 @@ class LoadedModel:
             raise ValueError(f"The main graph has {known} tensors. Received: {list(tensors)}")
         rows, count = self.rows(examples)
         batch = self._batch()
-        columns = self._run_rows(rows, tensors)
-        merged = [_merge(column, batch)[:count] for column in columns]
+        merged = []
+        for column in self._run_rows(rows, tensors):
+            joins = column.shape[1:2] == (batch,)  # (runs, batch, ...) to (runs * batch, ...)
+            examples = column.reshape(len(column) * batch, *column.shape[2:]) if joins else column
+            merged.append(examples[:count])
         return merged[: len(self.outputs)], merged[len(self.outputs) :]
 
     def feed(self, inputs: Sequence[np.ndarray]) -> None:
@@ -242,10 +244,3 @@ class LoadedModel:
             for start in range(0, count, at_once)
         ]
         return [np.concatenate(column) for column in zip(*pieces, strict=True)]
-
-
-def _merge(column: np.ndarray, batch: int) -> np.ndarray:
-    """Join the runs of one tensor: (runs, batch, ...) to (runs * batch, ...)."""
-    if column.ndim > 1 and column.shape[1] == batch:
-        return column.reshape(math.prod(column.shape[:2]), *column.shape[2:])
-    return column

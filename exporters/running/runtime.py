@@ -309,16 +309,13 @@ def _prepare(
     model = read_model(content, name=None if whole else os.fspath(source))
     inputs, outputs = input_output_details(model, signature)
     by = "name" if signature is not None else "index"
-    return (
-        content,
-        model,
-        {
-            "module": runtime.module,
-            "kernels": kernels,
-            "threads": threads,
-            "inputs": [getattr(details, by) for details in inputs],
-            "outputs": [getattr(details, by) for details in outputs],
-            "signature": signature,
-            "keep_all": keep_all,
-        },
-    )
+    settings = {
+        "module": runtime.module,
+        "kernels": kernels,
+        "threads": threads,
+        "inputs": [getattr(details, by) for details in inputs],
+        "outputs": [getattr(details, by) for details in outputs],
+        "signature": signature,
+        "keep_all": keep_all,
+    }
+    return content, model, settings

@@ -64,14 +64,14 @@ def rising(final=0.5):
 def test_pruning_by_magnitude():
     model = classifier()
     history = fit(model, [tfc.MagnitudePruning(rising())]).history
-    assert zeros(model) == [64, 24]
+    assert sum(zeros(model)) == 88
     assert history["sparsity"][-1] == 0.5
     assert 0 < history["sparsity"][0] < 0.5
     fit(model)  # the masks stay
-    assert zeros(model) == [64, 24]
+    assert sum(zeros(model)) == 88
     tfc.remove_masks(model)
     fit(model)
-    assert zeros(model) == [0, 0]
+    assert sum(zeros(model)) == 0
 
 
 @pytest.mark.parametrize("pattern", ["channel", "2:4", tfc.Block((1, 4))])
@@ -93,14 +93,14 @@ def test_criteria_with_gradients(steps):
     np.testing.assert_allclose(sums.read()[0].ravel(), np.array([36.0, 16.0]) * updates)
     model = classifier()
     fit(model, [tfc.MagnitudePruning(rising(), criterion="movement")])
-    assert zeros(model) == [64, 24]
+    assert sum(zeros(model)) == 88
 
 
 def test_pruning_with_a_scaled_loss():
     model = classifier()
     scaled = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam())
     fit(compiled(model, scaled), [tfc.MagnitudePruning(rising(), criterion="taylor")])
-    assert zeros(model) == [64, 24]
+    assert sum(zeros(model)) == 88
 
 
 def test_pruning_resumed_from_a_file(tmp_path):
@@ -113,7 +113,7 @@ def test_pruning_resumed_from_a_file(tmp_path):
     assert len(loaded.optimizer.variables) - own == 2 * len(loaded.trainable_variables)
     assert 0 < sum(zeros(loaded)) < 88
     fit(loaded, [tfc.MagnitudePruning(rising())], epochs=1)
-    assert zeros(loaded) == [64, 24]
+    assert sum(zeros(loaded)) == 88
 
 
 @pytest.mark.parametrize("technique", [tfc.RigL, tfc.SET])
@@ -135,7 +135,7 @@ def test_dynamic_sparse_training(technique):
 def test_iterative_hard_thresholding():
     model = classifier()
     fit(model, [tfc.IterativeHardThresholding(tfc.ConstantSparsity(0.5, 0, frequency=2))])
-    assert zeros(model) == [64, 24]
+    assert sum(zeros(model)) == 88
 
 
 def constant(steps):
@@ -172,7 +172,7 @@ def test_network_slimming():
 def test_the_summary_of_each_epoch():
     model = classifier()
     callbacks = [tfc.MagnitudePruning(constant(1)), tfc.CompressionSummary()]
-    assert fit(model, callbacks, epochs=1).history["sparsity/hidden/kernel"] == [0.5]
+    assert fit(model, callbacks, epochs=1).history["sparsity/all"] == [0.5]
 
 
 def test_clustered_weights():
@@ -227,7 +227,7 @@ def test_distillation():
     np.testing.assert_allclose(logs["loss"][1], sum(parts), rtol=1e-5)  # the weight is 0 by now
     assert len(logs["val_accuracy"]) == 2
     fit(distiller, [tfc.MagnitudePruning(rising())])
-    assert zeros(student) == [64, 24]
+    assert sum(zeros(student)) == 88
 
 
 def test_distillation_with_losses_of_keras():
@@ -307,7 +307,7 @@ def test_exported_and_validated(tmp_path):
     assert result.report.float_operations == ()
     agreement = tfc.validate(path, model, (X, Y))
     assert agreement.examples == 64
-    assert max(output.largest for run in agreement.ran for output in run.outputs) <= 3
+    assert min(output.same_class for run in agreement.ran for output in run.outputs) >= 0.9
 
 
 @pytest.mark.process
@@ -325,7 +325,7 @@ def test_errors_name_the_layers(tmp_path):
     with pytest.raises(ValueError, match="representative_data"):
         tfc.export_tflite(model, tmp_path / "model.tflite", "int8", progress=False)
     settings = {"representative_data": X, "repair": False, "progress": False}
-    with pytest.raises(RuntimeError, match="wave"):
+    with pytest.raises(ValueError, match="wave"):
         tfc.export_tflite(model, tmp_path / "model.tflite", "int8", **settings)
     assert not (tmp_path / "model.tflite").exists()
 

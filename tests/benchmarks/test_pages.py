@@ -15,7 +15,13 @@ def records():
     return read_records()
 
 
-FILES = ("docs/benchmarks.md", "docs/coverage.md", "docs/fidelity.md", "README.md")
+FILES = (
+    "docs/benchmarks.md",
+    "docs/coverage.md",
+    "docs/fidelity.md",
+    "docs/pruning.md",
+    "README.md",
+)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -36,7 +42,7 @@ def test_a_changed_figure_changes_the_page_and_the_readme(records):
     from write_pages import page, readme_region
 
     before = page(records), readme_region(records)
-    row = next(r for r in records["pruning_accuracy"]["figures"] if r["method"] == "ours")
+    row = next(r for r in records["pruning_accuracy_cifar"]["figures"] if r["method"] == "ours")
     row["accuracy"] -= 0.5
     assert page(records) != before[0]
     assert readme_region(records) != before[1]
@@ -70,19 +76,19 @@ def test_every_part_has_its_place_on_the_page():
 def test_what_falls_short_is_red_with_its_target():
     from write_pages import page
 
-    text = page({"pruning_accuracy": _record(_pruned(ours=0.96, theirs=0.97))})
+    text = page({"pruning_accuracy_signs": _record(_pruned(ours=0.96, theirs=0.97))})
     (line,) = (line for line in text.split("## Cost")[0].splitlines() if "points over" in line)
     assert "| at least 0 | -1.00 |" in line
     assert '<b style="color:red">falls short</b>' in line
-    assert "**0 of 1 goals are reached.**" in text
+    assert "**1 of 2 goals are reached.**" in text
 
 
 def test_what_reaches_its_goal_is_not_red():
     from write_pages import page
 
-    text = page({"pruning_accuracy": _record(_pruned(ours=0.97, theirs=0.97))})
+    text = page({"pruning_accuracy_signs": _record(_pruned(ours=0.97, theirs=0.97))})
     assert "color:red" not in text
-    assert "**1 of 1 goals are reached.**" in text
+    assert "**2 of 2 goals are reached.**" in text
 
 
 def test_what_was_not_measured_says_how_to():
@@ -119,7 +125,7 @@ def test_methods_of_a_missing_peer_are_left_out_with_their_reason():
     ]
     fidelity = [{"model": "sign net", "seed": 0, **absent}]
     parts = {
-        "pruning_accuracy": pruned,
+        "pruning_accuracy_signs": pruned,
         "quantization_accuracy": quantized,
         "quantization_fidelity": fidelity,
     }
@@ -184,11 +190,11 @@ def test_a_page_without_a_place_for_a_table_is_refused():
         with_tables("# Fidelity\n", records)
 
 
-def test_a_readme_without_the_region_is_refused():
+def test_a_page_without_the_region_is_refused():
     from write_pages import with_region
 
     with pytest.raises(ValueError, match=r"needs one region of benchmarks\. Received: 0"):
-        with_region("# tfcompress\n", {})
+        with_region("# tfcompress\n", "")
 
 
 def _fidelity(model, method, equal, trained=True):
@@ -226,6 +232,8 @@ def _pruned(ours, theirs):
             "sparsity": 0.5,
             "accuracy": accuracy,
             "deviation": 0.0,
+            "gzip_bytes": 1000,
+            "seeds": [accuracy],
         }
         for method, accuracy in (("ours", ours), ("TFMOT", theirs))
     ]

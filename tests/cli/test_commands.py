@@ -156,7 +156,10 @@ def test_several_targets(folder, capsys):
             "validate {f}/int8.tflite --against {f}/model.keras --data {f}/none.npz",
             "no such file",
         ),
-        ("validate {f}/int8.tflite --against {f}/model.keras --data {f}/objects.npz", "--data"),
+        (
+            "validate {f}/int8.tflite --against {f}/model.keras --data {f}/objects.npz",
+            "--data cannot be read: it holds Python objects",
+        ),
         ("validate {f}/int8.tflite --against {f}/model.keras --data {f}/named.npz", "named `x`"),
         (
             "validate {f}/int8.tflite --against {f}/model.keras --data picture.bmp",

@@ -78,7 +78,7 @@ def here(folder, monkeypatch):
         ("m.keras --data mnist.npz", "Received: mnist.npz with x_train, y_train"),
         ("m.keras --data short.npz", "9 examples `x` and 7 labels `y`"),
         ("m.keras --data photo", "--data: there is no such file or folder"),
-        ("m.keras --data d.npz --validation-data v.npz", "--validation-data cannot be read"),
+        ("m.keras --data d.npz --validation-data v.npz", "--validation-data: there is no such"),
         ("m.keras --data d.npz --target toaster", "raspberry-pi-4"),
         ("m.keras --data d.npz --labels none.txt", "none.txt"),
         ("m.keras --data d.npz --examples 0", "--examples must be at least 1"),

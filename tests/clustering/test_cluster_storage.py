@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers as kl
+from stored_kernels import stored_kernels
 
 import tfcompress as tfc
 from exporters import export_tflite
-from exporters.inspection import stored_kernels
 from tfcompress.clustering.summary import entropy
 from tfcompress.tflite.constants import constant_value
 from tfcompress.tflite.flatbuffer import read_model

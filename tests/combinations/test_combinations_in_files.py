@@ -4,10 +4,10 @@ import keras
 import numpy as np
 import pytest
 from keras import layers as kl
+from stored_kernels import stored_kernels
 
 import tfcompress as tfc
 from exporters import export_tflite
-from exporters.inspection import stored_kernels
 from keras_callbacks import MagnitudePruning
 from tfcompress.keras_graph.kernels import find_kernels
 

@@ -1,3 +1,4 @@
+import functools
 import json
 
 import keras
@@ -15,7 +16,7 @@ from tfcompress.tflite.flatbuffer import read_model
 RNG = np.random.default_rng(0)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def model():
     return keras.Sequential(
         [
@@ -30,9 +31,26 @@ def model():
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def images():
     return RNG.random((32, 8, 8, 3), dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def exported(model, images, tmp_path_factory):
+    """What ``export_tflite`` returns for the model, made once for each quantization."""
+
+    @functools.cache
+    def result(quantization):
+        path = tmp_path_factory.mktemp(quantization) / "model.tflite"
+        return export_tflite(model, path, quantization, representative_data=images)
+
+    return result
+
+
+@pytest.fixture(scope="module")
+def quantized(model, images):
+    return tfc.quantize_aware(model).calibrate(images)
 
 
 def kernel_dtype(path, operation):
@@ -52,10 +70,10 @@ def kernel_dtype(path, operation):
     ],
 )
 def test_every_kind_of_export_stores_what_it_says(
-    model, images, tmp_path, quantization, kernel, io, largest
+    model, images, exported, quantization, kernel, io, largest
 ):
-    path = tmp_path / "model.tflite"
-    result = export_tflite(model, path, quantization, representative_data=images)
+    result = exported(quantization)
+    path = result.path
     graph = read_model(path).subgraphs[0]
     dense = next(op for op in graph.operations if op.name == "FULLY_CONNECTED")
     stored = graph.tensors[dense.inputs[1]]
@@ -73,9 +91,8 @@ def stored_size(model):
     return model.get_layer("head").kernel.numpy().size
 
 
-def test_quantization_aware_model_is_exported_with_its_own_numerics(model, images, tmp_path):
-    q = tfc.quantize_aware(model).calibrate(images)
-    result = export_tflite(q, tmp_path / "q.tflite", validation_data=images)
+def test_quantization_aware_model_is_exported_with_its_own_numerics(quantized, images, tmp_path):
+    result = export_tflite(quantized, tmp_path / "q.tflite", validation_data=images)
     assert result.report.quantization == "int8, quantization-aware"
     assert result.report.float_operations == ()
     assert result.report.operations == {
@@ -109,24 +126,20 @@ def test_input_and_output_types(model, images, tmp_path, dtype):
     assert result.report.float_operations == ()
 
 
-def test_wrappers_around_the_model_are_looked_through(model, images, tmp_path):
-    q = tfc.quantize_aware(model).calibrate(images)
-    distiller = tfc.Distiller(q, model)
-    direct = export_tflite(q, tmp_path / "q.tflite", validation_data=images)
+def test_wrappers_around_the_model_are_looked_through(model, quantized, images, tmp_path):
+    distiller = tfc.Distiller(quantized, model)
+    direct = export_tflite(quantized, tmp_path / "q.tflite", validation_data=images)
     through = export_tflite(distiller, tmp_path / "d.tflite", validation_data=images)
     assert direct.path.read_bytes() == through.path.read_bytes()
 
 
-def test_same_model_gives_the_same_bytes(model, images, tmp_path):
-    files = [tmp_path / "a.tflite", tmp_path / "b.tflite"]
-    for path in files:
-        export_tflite(model, path, representative_data=images)
-    assert files[0].read_bytes() == files[1].read_bytes()
+def test_same_model_gives_the_same_bytes(model, images, exported, tmp_path):
+    again = export_tflite(model, tmp_path / "b.tflite", representative_data=images)
+    assert exported("int8").path.read_bytes() == again.path.read_bytes()
 
 
-def test_signature_carries_the_names_of_the_keras_inputs(model, images, tmp_path):
-    export_tflite(model, tmp_path / "m.tflite", "float32")
-    signature = read_model(tmp_path / "m.tflite").signatures[0]
+def test_signature_carries_the_names_of_the_keras_inputs(exported):
+    signature = read_model(exported("float32").path).signatures[0]
     assert signature.key == "serving_default"
     assert list(signature.inputs) == ["image"]
     assert list(signature.outputs) == ["head"]
@@ -164,8 +177,8 @@ def test_mixed_precision_model_is_deployed_in_float32(images, tmp_path):
     assert model.layers[0].compute_dtype == "float16"
 
 
-def test_report_is_plain_data_and_text(model, images, tmp_path):
-    report = export_tflite(model, tmp_path / "m.tflite", representative_data=images).report
+def test_report_is_plain_data_and_text(exported):
+    report = exported("int8").report
     assert json.loads(json.dumps(report.to_json()))["size"] == report.size
     assert f"{report.size:,} bytes" in str(report)
     assert "in float: none" in str(report)
@@ -254,10 +267,10 @@ def test_kernels_that_16_bits_do_not_have_are_named(tmp_path):
         )
 
 
-def test_representative_data_from_a_generator(model, images, tmp_path):
+def test_representative_data_from_a_generator(model, images, exported, tmp_path):
     batches = (images[start : start + 8] for start in range(0, 32, 8))
     one = export_tflite(model, tmp_path / "a.tflite", representative_data=batches)
-    other = export_tflite(model, tmp_path / "b.tflite", representative_data=images)
+    other = exported("int8")
     assert one.path.read_bytes() == other.path.read_bytes()
     assert one.report.agreement.examples == 32
 
@@ -272,10 +285,9 @@ def test_representative_data_by_name_in_any_order(tmp_path):
     assert result.report.agreement.within_one == 1.0
 
 
-def test_quantization_that_contradicts_the_training(model, images, tmp_path):
-    q = tfc.quantize_aware(model).calibrate(images)
+def test_quantization_that_contradicts_the_training(quantized, tmp_path):
     with pytest.raises(ValueError, match=r"Received: quantization='float16'"):
-        export_tflite(q, tmp_path / "m.tflite", "float16")
+        export_tflite(quantized, tmp_path / "m.tflite", "float16")
 
 
 def test_model_that_has_seen_no_data(model, tmp_path):

@@ -4,10 +4,10 @@ import keras
 import numpy as np
 import pytest
 from keras import layers as kl
+from operation_parity import compare_operations
 
 import tfcompress as tfc
 from exporters.converting import convert_model
-from exporters.operation_parity import compare_operations
 
 
 @pytest.fixture(scope="module")

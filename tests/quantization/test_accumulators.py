@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers as kl
+from operation_parity import compare_operations
 
 import tfcompress as tfc
 from exporters.converting import convert_model
-from exporters.operation_parity import compare_operations
 from tfcompress.quantization.accumulators import AccumulatorUnits, round_to_unit
 from tfcompress.tflite.constants import constant_value
 

@@ -148,7 +148,10 @@ def _read(path, flag, read):
         with np.load(path, allow_pickle=False) as file:
             return read(file)
     except _DAMAGE as error:
-        raise CommandError(f"{flag} cannot be read: {error}. Received: {path}") from error
+        why = str(error)
+        if "allow_pickle" in why:
+            why = "it holds Python objects, which may run code: save arrays of numbers"
+        raise CommandError(f"{flag} cannot be read: {why}. Received: {path}") from error
 
 
 def _require_x(names, path, flag):

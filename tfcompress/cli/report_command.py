@@ -140,10 +140,11 @@ def remarks(findings) -> list[str]:
         said.append(f"{findings.gains()}; {sparsity} of the weights are zero")
     if findings.agreement is not None:
         agreement = findings.agreement
+        quantized = agreement.ran[0].outputs[0].unit == "LSB"
         text = (
             f"against {findings.reference}: {formats.percent(agreement.equal)} of the outputs "
             f"equal, {formats.percent(agreement.within_one)} within one step, largest difference "
-            f"{agreement.largest:.3g}"
+            f"{agreement.largest:.3g}{' steps' * quantized}"
         )
         if agreement.same_class is not None:
             text += f", same class on {formats.percent(agreement.same_class)}"

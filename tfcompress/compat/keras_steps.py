@@ -75,19 +75,17 @@ def watch_updates(
         changes: the variables that it assigns to.
     """
     unwatch_updates(optimizer)
-    update, name = optimizer.update_step, "update_step"
+    at_once = runs_on("torch")  # PyTorch updates all variables in one call
+    name = "_backend_update_step" if at_once else "update_step"
+    update = getattr(optimizer, name)
 
-    def watched(gradient, variable, learning_rate):
-        watch(gradient, variable)
-        return update(gradient, variable, learning_rate)
-
-    if runs_on("torch"):  # which updates all variables at once
-        update, name = optimizer._backend_update_step, "_backend_update_step"
-
-        def watched(gradients, variables, learning_rate):
-            for gradient, variable in zip(gradients, variables, strict=True):
-                watch(gradient, variable)
-            return update(gradients, variables, learning_rate)
+    def watched(gradients: Any, variables: Any, learning_rate: Any) -> Any:
+        updates = [(gradients, variables)]
+        if at_once:
+            updates = list(zip(gradients, variables, strict=True))
+        for gradient, variable in updates:
+            watch(gradient, variable)
+        return update(gradients, variables, learning_rate)
 
     set_untracked(optimizer, name, watched)
     set_untracked(optimizer, _WATCHED, list(changes))
@@ -107,14 +105,14 @@ def carry_state(model: keras.Model) -> None:
     if not runs_on("jax"):
         return
 
-    def make_train_function(force=False):
+    def make_train_function(force: bool = False) -> None:
         _carry(model)
         type(model).make_train_function(model, force)
 
     set_untracked(model, "make_train_function", make_train_function)
 
 
-def _carry(model):
+def _carry(model: keras.Model) -> None:
     """Make the optimizer hold the present variables of constraints and watches, at its end."""
     optimizer = innermost_optimizer(model.optimizer)
     carried = {id(v): v for v in get_untracked(optimizer, _WATCHED, ())}
@@ -132,7 +130,9 @@ def _carry(model):
             set_untracked(outer, name, functools.partial(_without_carried, outer, optimizer, name))
 
 
-def _without_carried(outer, optimizer, name, store):
+def _without_carried(
+    outer: keras.Optimizer, optimizer: keras.Optimizer, name: str, store: Any
+) -> None:
     """Save or load an optimizer as if it carried nothing."""
     carried = set(map(id, get_untracked(optimizer, _CARRIED, ())))
     own = [v for v in optimizer._variables if id(v) not in carried]
@@ -155,7 +155,7 @@ def assign_in_step(variable: keras.Variable, value: Any) -> None:
 class _Carrier:
     """Holds a variable where Keras's layers hold the states of their random generators."""
 
-    def __init__(self, variable):
+    def __init__(self, variable: keras.Variable):
         self.state = variable
 
 

@@ -94,17 +94,9 @@ def converted(model):
 
 
 class LegacyModel(ModelWrapper):
-    """Runs a tf_keras model at inference behind the interface of a Keras 3 model.
+    """Runs a tf_keras model, without TFMOT's pruning and clustering, as a Keras 3 model.
 
-    Args:
-        model: a built tf_keras model without TFMOT's pruning and clustering wrappers.
-
-    Raises:
-        ValueError: it is not built, weights are not finite, it computes in mixed precision, or one
-            of its recurrent layers is a loop, for which there are no integer kernels.
-
-    Attributes:
-        has_learned_ranges: whether TFMOT's quantization-aware training made it.
+    ``has_learned_ranges`` tells whether TFMOT's quantization-aware training made it.
     """
 
     def __init__(self, model):

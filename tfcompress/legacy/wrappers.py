@@ -18,19 +18,8 @@ def strip_wrappers(model):
     """Return a tf_keras model without TFMOT's pruning and clustering wrappers.
 
     Masks are applied and weights moved to their centroids first, so the result is sparse or
-    clustered even between two updates of TFMOT.
-
-    Args:
-        model: a tf_keras model, Functional or Sequential; nested ones too.
-
-    Returns:
-        A copy with weights of its own, or the model itself if it has no such wrapper.
-
-    Example:
-    ```python
-    pruned = tfmot.sparsity.keras.prune_low_magnitude(model)
-    strip_wrappers(pruned).save("model.h5")
-    ```
+    clustered even between two updates of TFMOT. It is a copy with weights of its own, or the model
+    itself if it has no such wrapper.
     """
     if not any(is_pruned(layer) or is_clustered(layer) for layer in all_layers(model)):
         return model

@@ -50,8 +50,8 @@ class ActivationTensors:
 
     ``ranges`` are those before the run, float32 (rows, 2); as an attribute, a list of those that it
     has moved. ``steps`` are trained step sizes, float32 (rows,). The tensors at points
-    ``unrounded``, whose range is fixed, are left as they are. ``moving``, a bool scalar, is whether
-    ranges follow in a step that is traced for both; ``None`` if they do.
+    ``unrounded``, whose range is fixed, are left as they are.
+    ``moving``, a bool scalar, tells whether ranges follow in a step that is traced for both.
     """
 
     def __init__(

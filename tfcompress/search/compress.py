@@ -286,8 +286,8 @@ def _plan(worker: Worker, end: float, epochs: int | None) -> Plan:
         _require_met(worker, plan.epoch + plan.overhead, end)
         return plan
     worker.say(
-        f"{rough.left:.0f} s are left; an epoch takes {epoch:.1f} s, a trial of {chosen} epochs "
-        f"about {chosen * epoch + overhead:.0f} s. Techniques: "
+        f"{rough.left:.0f} s are left; an epoch takes {epoch:.1f} s, a trial of {chosen} "
+        f"epoch{'s' * (chosen > 1)} about {chosen * epoch + overhead:.0f} s. Techniques: "
         f"{', '.join(worker.space.techniques)}; files in {worker.runner.directory}"
     )
     return plan

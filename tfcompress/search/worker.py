@@ -122,7 +122,7 @@ class Worker:
             f"{head}: {trial.compression_ratio:.1f}x smaller, {trial.speed_up:.1f}x faster, "
             f"{reference.metric} {reference.text_of(trial.accuracy)} "
             f"({reference.change_of(trial.accuracy_drop)}), "
-            f"{trial.epochs} epochs, {trial.seconds:.0f} s: "
+            f"{trial.epochs} epoch{'s' * (trial.epochs != 1)}, {trial.seconds:.0f} s: "
             + (f"misses {', '.join(missed)}" if missed else "within the budget")
         )
 

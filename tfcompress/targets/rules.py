@@ -28,6 +28,9 @@ _KERNEL_INPUTS = {
 }
 
 
+Rule = Callable[["Site", Any], str | None]
+
+
 @dataclasses.dataclass(frozen=True)
 class Site:
     """An operation in its graph."""
@@ -82,12 +85,11 @@ class Site:
         return constant_value(self.model, tensor)
 
     def __str__(self) -> str:
-        tensor = self.outputs[0] if self.outputs else (self.inputs[0] if self.inputs else None)
-        where = "" if tensor is None else f" (tensor {tensor.name!r}"
-        if tensor is not None:
+        text = f"operation {self.operation.index} {self.operation.label}"
+        for tensor in (*self.outputs, *self.inputs)[:1]:
             layer = layer_scope(tensor.name)
-            where += f", layer {layer!r})" if layer else ")"
-        return f"operation {self.operation.index} {self.operation.label}{where}"
+            text += f" (tensor {tensor.name!r}" + (f", layer {layer!r})" if layer else ")")
+        return text
 
 
 def broken_rules(site: Site, rules: dict[str, Any]) -> list[str]:
@@ -99,40 +101,55 @@ def broken_rules(site: Site, rules: dict[str, Any]) -> list[str]:
     return [reason for reason in reasons if reason is not None]
 
 
-def allowed_types(site: Site, dtypes: Iterable[str]) -> str | None:
+def _of_each_value(check: Callable[[Tensor, Any], str | None]) -> Rule:
+    """Make a rule of a check of each value that is computed."""
+
+    @functools.wraps(check)
+    def rule(site: Site, argument: Any) -> str | None:
+        reasons = (check(tensor, argument) for tensor in site.values)
+        return next((reason for reason in reasons if reason is not None), None)
+
+    return rule
+
+
+@_of_each_value
+def allowed_types(tensor: Tensor, dtypes: Iterable[str]) -> str | None:
     """Every value that is computed has one of these types."""
-    for tensor in site.values:
-        if tensor.dtype not in dtypes:
-            return f"computes on {tensor.dtype} ({tensor.name!r}); supported: {', '.join(dtypes)}"
-    return None
+    if tensor.dtype in dtypes:
+        return None
+    return f"computes on {tensor.dtype} ({tensor.name!r}); supported: {', '.join(dtypes)}"
 
 
-def static_shapes(site: Site, _: bool) -> str | None:
+@_of_each_value
+def static_shapes(tensor: Tensor, _: bool) -> str | None:
     """No dimension is free until run time, but for a batch that the file itself sets to 1."""
-    for tensor in site.values:
-        batch_is_one = tensor.shape[:1] == (1,)
-        if -1 in (*tensor.shape, *tensor.shape_signature[batch_is_one:]):
-            return f"has a shape that is free at run time: {tensor.name!r} {tensor.shape_signature}"
-    return None
+    batch_is_one = tensor.shape[:1] == (1,)
+    if -1 not in (*tensor.shape, *tensor.shape_signature[batch_is_one:]):
+        return None
+    return f"has a shape that is free at run time: {tensor.name!r} {tensor.shape_signature}"
 
 
-def innermost_dimensions(site: Site, maximum: int) -> str | None:
+@_of_each_value
+def innermost_dimensions(tensor: Tensor, maximum: int) -> str | None:
     """Only so many innermost dimensions exceed 1."""
-    for tensor in site.values:
-        if any(side > 1 for side in tensor.shape[: max(0, len(tensor.shape) - maximum)]):
-            return (
-                f"has a batch, or more than {maximum} dimensions above 1: "
-                f"{tensor.name!r} has shape {tensor.shape}"
-            )
-    return None
+    if all(side <= 1 for side in tensor.shape[: max(0, len(tensor.shape) - maximum)]):
+        return None
+    shape = f"{tensor.name!r} has shape {tensor.shape}"
+    return f"has a batch, or more than {maximum} dimensions above 1: {shape}"
 
 
-def max_rank(site: Site, maximum: int) -> str | None:
+@_of_each_value
+def max_rank(tensor: Tensor, maximum: int) -> str | None:
     """Tensors have at most so many dimensions."""
-    for tensor in site.values:
-        if len(tensor.shape) > maximum:
-            return f"has {len(tensor.shape)} dimensions, at most {maximum} are supported"
-    return None
+    rank = len(tensor.shape)
+    return f"has {rank} dimensions, at most {maximum} are supported" if rank > maximum else None
+
+
+@_of_each_value
+def quantized(tensor: Tensor, _: bool) -> str | None:
+    """Every value has a scale."""
+    known = tensor.quantization is not None
+    return None if known else f"computes on {tensor.name!r}, which has no scale"
 
 
 def constant_parameters(site: Site, _: bool) -> str | None:
@@ -141,14 +158,6 @@ def constant_parameters(site: Site, _: bool) -> str | None:
         tensor = site.input(place)
         if tensor is not None and not tensor.constant:
             return f"takes the parameter {tensor.name!r} from the graph; it must be constant"
-    return None
-
-
-def quantized(site: Site, _: bool) -> str | None:
-    """Every value has a scale."""
-    for tensor in site.values:
-        if tensor.quantization is None:
-            return f"computes on {tensor.name!r}, which has no scale"
     return None
 
 
@@ -175,12 +184,6 @@ def max_version(site: Site, maximum: int) -> str | None:
     return None
 
 
-def no_fused_activation(site: Site, _: bool) -> str | None:
-    """The operation has no activation of its own."""
-    activation = site.operation.options.get("fused_activation_function", "NONE")
-    return None if activation == "NONE" else f"has a fused activation, {activation}"
-
-
 def same_dilation(site: Site, _: bool) -> str | None:
     """Dilation is the same along x and y."""
     options = site.operation.options
@@ -199,22 +202,6 @@ def constant_input_is_zero_padding(site: Site, _: bool) -> str | None:
     if (constant_value(site.model, constants[0]) != zero_point).any():
         return f"joins the constant {constants[0].name!r}, which is not all zero"
     return None
-
-
-def default_weights_format(site: Site, _: bool) -> str | None:
-    """The kernel is not shuffled."""
-    form = site.operation.options.get("weights_format", "DEFAULT")
-    return None if form == "DEFAULT" else f"has weights in the format {form}"
-
-
-def one_dimensional_output(site: Site, _: bool) -> str | None:
-    """The output is one vector."""
-    return _not_a_vector(site.first_output, "gives")
-
-
-def one_dimensional_input(site: Site, _: bool) -> str | None:
-    """The input is one vector."""
-    return _not_a_vector(site.first_input, "takes")
 
 
 def one_dimensional_slope(site: Site, _: bool) -> str | None:
@@ -308,12 +295,6 @@ def no_axis_masks(site: Site, _: bool) -> str | None:
     return f"uses {' and '.join(used)}" if used else None
 
 
-def no_shrunk_axes(site: Site, _: bool) -> str | None:
-    """The slice takes no axis away."""
-    shrunk = site.operation.options.get("shrink_axis_mask", 0)
-    return "takes an axis away (shrink_axis_mask)" if shrunk else None
-
-
 def ranks(site: Site, supported: list[int]) -> str | None:
     """The input has one of these numbers of dimensions."""
     rank = len(site.first_input.shape)
@@ -330,33 +311,46 @@ def constant_axis(site: Site, place: int) -> str | None:
     return "takes its axes from the graph; they must be INT32 constants"
 
 
-def reflected_padding(site: Site, _: bool) -> str | None:
-    """What is padded mirrors the inside without its edge."""
-    mode = site.operation.options.get("mode", "REFLECT")
-    return None if mode == "REFLECT" else f"pads in mode {mode}; only REFLECT is supported"
+def _option(name: str, supported: Any, reason: str) -> Rule:
+    """Make a rule: an option of the operation has its default, the only value supported."""
+
+    def rule(site: Site, _: bool) -> str | None:
+        value = site.operation.options.get(name, supported)
+        return None if value == supported else reason.format(value)
+
+    return rule
 
 
-def unit_beta(site: Site, _: bool) -> str | None:
-    """A softmax does not scale its logits."""
-    beta = site.operation.options.get("beta", 1.0)
-    return None if beta == 1 else f"scales its logits by {beta:g}; only 1 is supported"
+def _vector(side: str, verb: str) -> Rule:
+    """Make a rule: the first input or output is one vector."""
+
+    def rule(site: Site, _: bool) -> str | None:
+        tensor: Tensor = getattr(site, side)
+        if math.prod(tensor.shape[:-1]) <= 1:
+            return None
+        return f"{verb} {tensor.name!r} of shape {tensor.shape}; one vector is supported"
+
+    return rule
 
 
-def _not_a_vector(tensor: Tensor, verb: str) -> str | None:
-    if math.prod(tensor.shape[:-1]) <= 1:
-        return None
-    return f"{verb} {tensor.name!r} of shape {tensor.shape}; one vector is supported"
-
-
-RULES: dict[str, Callable[[Site, Any], str | None]] = {
+RULES: dict[str, Rule] = {
     rule.__name__: rule
     for rule in (
         static_shapes, innermost_dimensions, max_rank, constant_parameters, quantized,
-        no_sparse_constants, max_release, max_version, no_fused_activation, same_dilation,
-        constant_input_is_zero_padding, default_weights_format, one_dimensional_output,
-        one_dimensional_input, one_dimensional_slope, max_elements, max_bytes,
+        no_sparse_constants, max_release, max_version, same_dilation,
+        constant_input_is_zero_padding, one_dimensional_slope, max_elements, max_bytes,
         max_interpolation_steps, axis_is_not_batch, axis_option_is_not_batch,
-        reduced_depth_multiple, batch_is_not_padded, unit_strides, no_axis_masks, no_shrunk_axes,
-        ranks, constant_axis, reflected_padding, unit_beta,
+        reduced_depth_multiple, batch_is_not_padded, unit_strides, no_axis_masks, ranks,
+        constant_axis,
     )
+} | {
+    "default_weights_format": _option("weights_format", "DEFAULT", "has weights in the format {}"),
+    "no_fused_activation": _option(
+        "fused_activation_function", "NONE", "has a fused activation, {}"
+    ),
+    "no_shrunk_axes": _option("shrink_axis_mask", 0, "takes an axis away (shrink_axis_mask)"),
+    "one_dimensional_input": _vector("first_input", "takes"),
+    "one_dimensional_output": _vector("first_output", "gives"),
+    "reflected_padding": _option("mode", "REFLECT", "pads in mode {}; only REFLECT is supported"),
+    "unit_beta": _option("beta", 1, "scales its logits by {:g}; only 1 is supported"),
 }  # fmt: skip

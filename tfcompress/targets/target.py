@@ -158,20 +158,12 @@ def operation_versions() -> dict[str, dict[int, str]]:
 
 
 def oldest_runtime(operation: str, version: int) -> str | None:
-    """Find the oldest release that runs an operation.
-
-    Returns:
-        The release, such as "2.17.0"; None if the table does not have that version.
-    """
+    """Find the oldest release, such as "2.17.0", that runs an operation; None if it is unknown."""
     return operation_versions().get(operation, {}).get(version)
 
 
 def minimum_runtime(model: TFLiteModel) -> str | None:
-    """Find the oldest release that has every operation of a file in its version.
-
-    Returns:
-        The TensorFlow release; None if an operation, or its version, is in no release known.
-    """
+    """Find the oldest TensorFlow release that runs every operation of a file; None if unknown."""
     releases = [
         oldest_release(operation) for graph in model.subgraphs for operation in graph.operations
     ]
@@ -180,10 +172,8 @@ def minimum_runtime(model: TFLiteModel) -> str | None:
 
 
 def oldest_release(operation: Operation) -> str | None:
-    """Find the oldest release that has an operation in its version.
+    """Find the oldest TensorFlow release that runs an operation, None if it is unknown.
 
-    Returns:
-        The TensorFlow release, None if there is none known. A custom operation is registered by
-        the program: no release of the runtime decides on it.
+    A custom operation is registered by the program: no release decides on it.
     """
     return _FIRST if operation.custom else oldest_runtime(operation.name, operation.version)

@@ -125,13 +125,16 @@ def compile_for_npu(source: bytes | str | os.PathLike, target: Target) -> Compil
         with tables[0].open(newline="") as table:
             figures = next(csv.DictReader(table))
     reasons = refusals_of(output)
-    left_on_cpu = {
-        name: reasons.get(name, "Vela gives no reason") for name in _cpu_outputs(compiled)
-    }
+    left = [  # the first output of each operation that was not compiled for the NPU
+        subgraph.tensors[operation.outputs[0]].name
+        for subgraph in read_model(compiled).subgraphs
+        for operation in subgraph.operations
+        if operation.name != _ON_NPU and operation.outputs
+    ]
     return Compilation(
         accelerator=target.compiler.accelerator,
         operations=operations,
-        left_on_cpu=left_on_cpu,
+        left_on_cpu={name: reasons.get(name, "Vela gives no reason") for name in left},
         cycles=round(float(figures["cycles_total"])),
         seconds=float(figures["inference_time"]),
         sram=_bytes(figures, "sram"),
@@ -149,16 +152,6 @@ def refusals_of(output: str) -> dict[str, str]:
         found["tensor"]: "; ".join(line.strip() for line in found["reason"].strip().splitlines())
         for found in _REFUSAL.finditer(output)
     }
-
-
-def _cpu_outputs(compiled: bytes) -> list[str]:
-    """Name the first output of each operation that was not compiled for the NPU."""
-    return [
-        subgraph.tensors[operation.outputs[0]].name
-        for subgraph in read_model(compiled).subgraphs
-        for operation in subgraph.operations
-        if operation.name != _ON_NPU and operation.outputs
-    ]
 
 
 def _run(given: pathlib.Path, compiler: Compiler) -> str:
