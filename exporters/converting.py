@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from exporters.calibration import data_by_signature, observe_ranges
 from exporters.signatures import DEFAULT, entry_models, output_names
+from tfcompress.compat.keras_layers import all_layers
 from tfcompress.keras_graph.wrapper import (
     ModelWrapper,
     require_final_kernels,
@@ -186,7 +187,9 @@ def _post_training(
             _require_integer(model, graph, {*allow_float, *graph.left_in_float})
         return graph
 
-    graph = first_accepted(deployed, rewritings(bits), (FloatOperationError, ConversionError))
+    layers = all_layers(unwrap(model)) if is_keras_3(model) else ()
+    attempts = rewritings(bits, layers)
+    graph = first_accepted(deployed, attempts, (FloatOperationError, ConversionError))
     if scheme is None:
         return graph, None
     ranges = np.zeros((0, 2), np.float32)

@@ -21,6 +21,7 @@ from exporters.converting import FloatOperationError, convert_model
 from keras_callbacks import MagnitudePruning
 from random_models.programs import Program, build, examples
 from tfcompress.keras_graph.channels import read_channels
+from tfcompress.keras_graph.hooks import HookedCalls
 from tfcompress.keras_graph.kernels import find_kernels
 from tfcompress.pruning.channels.importance import CRITERIA
 from tfcompress.pruning.channels.selection import ChannelSelection
@@ -33,8 +34,11 @@ SEEN, COMPARED = 32, 8
 # What float32 rounding explains, relative to the largest value.
 ROUNDING = 1e-4
 NOTHING = 1e-9
-# Fewer may be a fault.
-FEW_DECIBELS = 15
+# A rounding of each layer's outputs, how much of it what computes in another order may make, and
+# what makes noise of it.
+ROUNDED, IN_ANOTHER_ORDER, CHAOTIC = 1e-6, 10, 1e-2
+# Fewer may be a fault, and so may as many fewer than another file of 8 bits has.
+FEW_DECIBELS, FAR_FEWER = 15, 20
 REFUSALS = (FloatOperationError, tfc.PlacementError)
 
 
@@ -51,6 +55,7 @@ class Case:
 
     def __init__(self, program: Program, folder: pathlib.Path):
         self.program, self.folder = program, folder
+        self.figures = {}  # of the checks so far
 
     @functools.cached_property
     def model(self) -> keras.Model:
@@ -71,6 +76,26 @@ class Case:
     def expected(self) -> list[np.ndarray]:
         """What the model computes."""
         return outputs(self.model, self.compared)
+
+    @functools.cached_property
+    def magnified(self) -> float:
+        """What a rounding of each layer's outputs makes of the model's, relative to the largest."""
+        generator = np.random.default_rng(3)
+
+        def rounded(_, tensor):
+            if not keras.backend.is_float_dtype(tensor.dtype):
+                return tensor
+            noise = generator.uniform(-ROUNDED, ROUNDED, tensor.shape)
+            return tensor * (1 + noise).astype("float32")
+
+        with HookedCalls(self.model).active(rounded):
+            found = outputs(self.model, self.compared)
+        return max(map(_difference, self.expected, found))
+
+
+def _difference(one, other):
+    """Return the largest difference relative to the largest value."""
+    return np.abs(one - other).max() / max(np.abs(one).max(), 1e-3)
 
 
 def _single(arrays):
@@ -94,18 +119,19 @@ def _require(holds, otherwise):
         raise WrongError(otherwise)
 
 
-def _require_near(expected, found, what):
+def _require_near(case, expected, found, what):
+    allowed = max(ROUNDING, IN_ANOTHER_ORDER * case.magnified)
     _require(len(expected) == len(found), f"{what}: {len(found)} outputs")
     for number, (one, other) in enumerate(zip(expected, found, strict=True)):
         _require(one.shape == other.shape, f"{what}: output {number} has shape {other.shape}")
-        error = np.abs(one - other).max() / max(np.abs(one).max(), 1e-3)
-        _require(error < ROUNDING, f"{what}: output {number} differs by {error:.0e} of the largest")
+        error = _difference(one, other)
+        _require(error < allowed, f"{what}: output {number} differs by {error:.0e} of the largest")
 
 
 def float_file(case):
     """The float file computes what the model does."""
     content = convert_model(case.model, "float32").flatbuffer
-    _require_near(case.expected, _of_file(content, case.compared), "the float file")
+    _require_near(case, case.expected, _of_file(content, case.compared), "the float file")
 
 
 def saved(case):
@@ -168,7 +194,13 @@ def quantization_aware(case):
     loaded = keras.models.load_model(case.folder / "aware.keras")
     same = all(map(np.array_equal, expected, outputs(loaded, case.compared)))
     _require(same, "a loaded quantization-aware model computes something else")
-    return {"quantization-aware": signal(outputs(quantized.model, case.compared), expected)}
+    decibels = signal(outputs(quantized.model, case.compared), expected)
+    before = case.figures.get("after training", -np.inf)
+    _require(
+        decibels > FEW_DECIBELS or decibels > before - FAR_FEWER,
+        f"{decibels:.0f} dB with training, {before:.0f} dB without",
+    )
+    return {"quantization-aware": decibels}
 
 
 def _trained(model, case, callbacks=()):
@@ -211,7 +243,8 @@ def removed(case):
     make_deaf(
         model, flow, ChannelSelection(flow, flow.groups, CRITERIA["l1"](model, flow)).by_ratio(0.5)
     )
-    _require_near(outputs(model, case.compared), outputs(smaller, case.compared), "channel removal")
+    expected, found = (outputs(each, case.compared) for each in (model, smaller))
+    _require_near(case, expected, found, "channel removal")
     return {"channels left": smaller.count_params() / max(1, model.count_params())}
 
 
@@ -264,14 +297,18 @@ def check(program: Program, names=tuple(CHECKS)) -> tuple[list[Failure], dict]:
     with tempfile.TemporaryDirectory() as folder:
         case = Case(program, pathlib.Path(folder))
         try:
-            usable = all(np.isfinite(each).all() for each in case.expected)
+            unusable = None
+            if not all(np.isfinite(each).all() for each in case.expected):
+                unusable = "not finite"
+            elif not case.magnified < CHAOTIC:
+                unusable = "magnifies roundings"
         except (TypeError, ValueError) as error:  # of Keras: a mask that does not fit, say
             return [], {"unusable": str(error)}
-        if not usable:
-            return [], {"unusable": "not finite"}
+        if unusable:
+            return [], {"unusable": unusable}
         for name in names:
             try:
-                figures |= CHECKS[name](case) or {}
+                case.figures = figures = figures | (CHECKS[name](case) or {})
             except DivergedError:
                 figures[f"diverged, {name}"] = "no finite gradients"
             except REFUSALS as error:

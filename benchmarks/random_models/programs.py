@@ -18,12 +18,12 @@ LARGEST = 2048  # values of an example in one tensor
 TOKENS = 10
 INPUTS = {
     "vector": ((6,), "float32"),
-    "series": ((6, 4), "float32"),
+    "series": ((4, 5), "float32"),
     "image": ((6, 6, 3), "float32"),
     "narrow image": ((5, 8, 1), "float32"),
     "volume": ((4, 4, 4, 2), "float32"),
-    "tokens": ((6,), "int32"),
-    "masked tokens": ((6,), "int32"),
+    "tokens": ((4,), "int32"),
+    "masked tokens": ((4,), "int32"),
 }
 MODEL, LAYER, AGAIN = "a model", "a layer of its own", "again"
 

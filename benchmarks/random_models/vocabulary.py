@@ -37,6 +37,7 @@ ACTIVATIONS = (
     "soft_shrink",
 )
 COMMON_ACTIVATIONS = (None, "relu", "relu6", "tanh", "sigmoid", "silu", "gelu")
+MOST_STEPS = 4  # of a loop, which is unrolled: a bidirectional GRU of 6 took 16 s
 ANY, FLAT, SERIES, IMAGE, VOLUME = (2, 3, 4, 5), (2,), (3,), (4,), (5,)
 UP_TO_IMAGE = (2, 3, 4)
 
@@ -100,12 +101,19 @@ def _pool(kind):
 
 
 def _recurrent(kind):
-    return lambda x, pick: getattr(kl, kind)(
-        pick(4, 1, 3), return_sequences=pick(True, False), go_backwards=pick(False, True)
-    )
+    def make(x, pick):
+        if x.shape[1] > MOST_STEPS:
+            return None
+        return getattr(kl, kind)(
+            pick(4, 1, 3), return_sequences=pick(True, False), go_backwards=pick(False, True)
+        )
+
+    return make
 
 
 def _bidirectional(x, pick):
+    if x.shape[1] > MOST_STEPS:
+        return None
     inner = getattr(kl, pick("LSTM", "GRU", "SimpleRNN"))(3, return_sequences=pick(True, False))
     return kl.Bidirectional(inner, merge_mode=pick("concat", "sum", "mul", "ave"))
 
@@ -117,6 +125,8 @@ def _time_distributed(x, pick):
 
 
 def _conv_lstm(x, pick):
+    if x.shape[1] > MOST_STEPS:
+        return None
     return kl.ConvLSTM2D(3, 3, padding="same", return_sequences=pick(True, False))
 
 

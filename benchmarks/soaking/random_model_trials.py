@@ -56,7 +56,8 @@ def text(rows):
     facts = [f"{len(rows):,} models, numbers 0 to {len(rows) - 1:,}."]
     if len(done) - len(usable):
         facts.append(
-            f"{len(done) - len(usable)} of them give infinities or NaN, or Keras refuses them."
+            f"{len(done) - len(usable)} of them give infinities or NaN, make large differences of "
+            "roundings, or Keras refuses them."
         )
     if ended := len(rows) - len(done):
         facts.append(f"{ended} ended their process or took more than {SECONDS} s.")

@@ -40,9 +40,25 @@ def test_with_scores_returned():
     layer = kl.GroupQueryAttention(4, 2, 1)
     layer(ONES, ONES)
     heads = keras.ops.ones((1, 2, 2, 4))
+    assert not keras_attention.are_scores_returned(layer)
     with keras_attention.with_scores_returned(layer):
+        assert keras_attention.are_scores_returned(layer)
         _, scores = keras_attention.attention_step(layer)(heads, heads, heads)
     np.testing.assert_allclose(scores, np.full((1, 2, 2, 2), 0.5), rtol=1e-6)
+
+
+@canary("keras", "MultiHeadAttention._softmax", "GroupQueryAttention._softmax")
+def test_softmax_step():
+    for layer in (kl.MultiHeadAttention(1, 4), kl.GroupQueryAttention(4, 1, 1)):
+        layer(ONES, ONES)
+        found = keras_attention.softmax_step(layer)(keras.ops.ones((1, 1, 1, 2)))
+        np.testing.assert_allclose(found, np.full((1, 1, 1, 2), 0.5), rtol=1e-6)
+
+
+@canary("keras", "MultiHeadAttention._softmax")
+def test_with_softmax_step():
+    layer = kl.MultiHeadAttention(1, 4, dropout=0.1)  # in steps, not fused
+    assert replacing(layer, "softmax") == ["softmax"]
 
 
 @canary("keras", "Attention._apply_scores")

@@ -79,6 +79,10 @@ CASES = {
     "depthwise": (IMAGE, lambda: chain(kl.DepthwiseConv2D(3, depth_multiplier=2))),
     "separable": (IMAGE, lambda: chain(kl.SeparableConv2D(6, 3, activation="relu"))),
     "transposed": (IMAGE, lambda: chain(kl.Conv2DTranspose(3, 2, strides=2))),
+    "transposed, norm": (
+        IMAGE,
+        lambda: chain(kl.Conv2DTranspose(3, 3, padding="same"), kl.BatchNormalization()),
+    ),
     "dilated": (IMAGE, lambda: chain(kl.Conv2D(3, 3, dilation_rate=2))),
     "convolution in one dimension": (SERIES, lambda: chain(kl.Conv1D(6, 3, activation="relu"))),
     "convolution of one filter in one dimension": (SERIES, lambda: chain(kl.Conv1D(1, 3))),
@@ -133,6 +137,10 @@ CASES = {
         lambda: chain(kl.Conv3D(4, 3, strides=(2, 1, 1), padding="same", activation="relu")),
     ),
     "grouped convolution": (IMAGE, lambda: chain(kl.Conv2D(8, 3, groups=2))),
+    "grouped convolution, norm": (
+        IMAGE,
+        lambda: chain(kl.Conv2D(8, 1, groups=2, use_bias=False), kl.BatchNormalization()),
+    ),
     "layer norm": (SERIES, lambda: chain(kl.Dense(8), kl.LayerNormalization())),
     "group norm": (IMAGE, lambda: chain(kl.Conv2D(8, 3), kl.GroupNormalization(4))),
     "rms norm": (SERIES, lambda: chain(kl.Dense(8), kl.RMSNormalization())),

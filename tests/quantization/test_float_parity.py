@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 from keras import layers as kl
 
+from tfcompress.quantization.deployed_graph import operation_layers
 from tfcompress.quantization.float_file import ConversionError, float_file
-from tfcompress.quantization.float_parity import are_alike, require_right_file
+from tfcompress.quantization.float_parity import are_alike, first_wrong, require_right_file
 from tfcompress.quantization.tracing import trace
+from tfcompress.tflite.model import Operation, Subgraph
 
 X = np.float32([[1.0, -2.0]])
 
@@ -30,11 +32,34 @@ def test_what_is_not_finite_is_left_out():
     assert not are_alike([np.float32([1.0, 3.0, np.nan])], lambda inputs: [expected], [X])
 
 
-def test_a_file_with_another_kernel_is_refused():
-    model = keras.Sequential([keras.Input((4,)), kl.Dense(3)])
+def test_a_file_with_another_kernel_is_refused_by_the_name_of_its_layer():
+    model = keras.Sequential([keras.Input((4,)), *(kl.Dense(3, name=name) for name in "abc")])
     traced = trace(model)
-    weights = {name: value.numpy() for name, value in traced.weight_values().items()}
-    require_right_file(model, traced, float_file(traced, weights))
-    weights = {name: value + 0.5 for name, value in weights.items()}
-    with pytest.raises(ConversionError, match=f"file of model '{model.name}' does not compute"):
-        require_right_file(model, traced, float_file(traced, weights))
+    right = {name: value.numpy() for name, value in traced.weight_values().items()}
+
+    def check(weights):
+        content = float_file(traced, weights)
+        require_right_file(
+            model, traced, content, lambda file: operation_layers(traced, file, "abc")
+        )
+
+    check(right)
+    (kernel,) = [n for n, v in traced.weights.items() if v.path.endswith("b/kernel")]
+    with pytest.raises(ConversionError, match=f"{model.name!r} does not compute.*Layer 'b' is"):
+        check(right | {kernel: right[kernel] + 0.5})
+
+
+def _graph(*operations, outputs):
+    made = [Operation(i, "ADD", 1, read, write, {}) for i, (read, write) in enumerate(operations)]
+    return Subgraph(0, "", (), tuple(made), (0,), outputs)
+
+
+def test_the_first_wrong_operation_is_that_behind_which_nothing_is_right():
+    # 0 -> 1 -> 2 -> 4 and 0 -> 3 -> 4: no layer makes 1, 2 is wrong, and so is 4 behind it.
+    graph = _graph(((0,), (1,)), ((1,), (2,)), ((0,), (3,)), ((2, 3), (4,)), outputs=(4,))
+    values = {i: np.float32([i, i + 0.5]) for i in range(5)}
+    right = [np.float32([3.5, 3.0]), np.float32([9.0, 9.0])]  # 3, in another order
+    assert first_wrong(graph, values, right) == 0
+    assert first_wrong(graph, values, [*right, values[1]]) == 1
+    assert first_wrong(graph, values, [*right, values[2]]) == 3
+    assert first_wrong(graph, values, [*right, values[4]]) is None

@@ -139,6 +139,22 @@ def test_a_mask_of_ones_own_leaves_scores_their_bits(mask, tmp_path):
     assert decibels(model, x, tmp_path / "m") > 28
 
 
+@pytest.mark.parametrize(
+    "attention",
+    [kl.MultiHeadAttention(2, 4), kl.MultiHeadAttention(2, 4, dropout=0.1)],
+    ids=["fused", "in steps"],
+)
+def test_a_query_of_which_all_is_masked(attention, tmp_path):
+    tokens = keras.Input((6,), dtype="int32")
+    x = kl.Embedding(10, 8, mask_zero=True)(tokens)
+    x = kl.GlobalAveragePooling1D()(attention(x, x, use_causal_mask=True))
+    model = keras.Model(tokens, kl.Dense(3)(x))
+    data = np.random.default_rng(0).integers(1, 10, (64, 6))
+    data[::2, 0] = 0  # the first query sees itself alone
+    both_ways(model, data, tmp_path / "m")
+    assert decibels(model, data, tmp_path / "m") > 20
+
+
 def centred(x):
     return x - ops.mean(x, axis=(1, 2), keepdims=True)
 

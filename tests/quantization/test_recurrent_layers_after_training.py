@@ -70,6 +70,11 @@ LSTM = {
         kl.Flatten(),
         kl.Dense(3),
     ],
+    "behind constants that the trace captures": lambda: [
+        kl.Normalization(mean=np.full(FEATURES, 0.2), variance=np.full(FEATURES, 2.0)),
+        kl.LSTM(UNITS),
+        kl.Dense(3),
+    ],
     "no bias": lambda: [kl.LSTM(UNITS, use_bias=False), kl.Dense(3)],
     "unrolled by the user": lambda: [kl.LSTM(UNITS, unroll=True), kl.Dense(3)],
     "bidirectional": lambda: [kl.Bidirectional(kl.LSTM(UNITS)), kl.Dense(3)],
@@ -101,6 +106,18 @@ def test_fused_operation_computes_what_keras_does(quantization):
     converted = convert_model(model, quantization)
     assert operations(converted.content).count(FUSED_LSTM) == 2
     assert noise(converted.flatbuffer, model, data) < (1e-5 if quantization == "float32" else 2e-3)
+
+
+@pytest.mark.parametrize("kernel", ["kernel", "recurrent_kernel"])
+def test_kernels_of_zeros_are_no_states(kernel):
+    # Zeros of the shape of the states that both directions start from.
+    model = keras.Sequential([keras.Input((STEPS, 1)), kl.Bidirectional(kl.LSTM(1))])
+    with_biases(model)
+    for variable in model.weights:
+        if variable.name == kernel:
+            variable.assign(np.zeros(variable.shape))
+    data = sequences(8)[..., :1]
+    assert noise(convert_model(model, "float32").flatbuffer, model, data) < 1e-5
 
 
 def weights_of_lstms(content):

@@ -8,24 +8,30 @@ from keras import layers as kl
 from keras import ops
 
 import tfcompress as tfc
-from exporters import export_tflite
+from exporters import export_tflite, load
+from exporters.converting import convert_model
 from tfcompress.keras_graph.inner_tensors import InnerTensors
+from tfcompress.quantization.lowerings.kernels import _repeated_pixels
 from tfcompress.quantization.lowerings.operations import FORMS, rewritings
 from tfcompress.quantization.placement import Placement, PlacementError
 
 SERIES = np.random.default_rng(0).normal(size=(32, 4, 3)).astype("float32")
 INT16 = tfc.Scheme.int8_weights_int16_activations()
 
+POWERS = (0.5, 1.0, 1.5, 2.0, 3.0, 1 / 3, 2.7)
+
 OPERATIONS = {
     "Cast": lambda x: tf.cast(x > 0.0, x.dtype),
     "Cumsum": lambda x: tf.cumsum(x, 1) + tf.cumsum(x, -1, exclusive=True, reverse=True),
     "Elu": tf.nn.elu,
     "Expm1": tf.math.expm1,
+    "Log1p": lambda x: tf.math.log1p(tf.abs(x)),
     "Minimum": lambda x: tf.minimum(x, 1e12),
     "Neg": tf.negative,
     "NotEqual": lambda x: tf.where(tf.not_equal(x, 0.5), x, 7.0),
     "OneHot": lambda x: tf.one_hot(tf.cast(tf.abs(x), tf.int32), 3, 2.0, -1.0, axis=1),
     "OnesLike": lambda x: x + tf.raw_ops.OnesLike(x=x),
+    "Pow": lambda x: tf.stack([tf.abs(x) ** power for power in POWERS]),
     "RealDiv": lambda x: x / tf.sqrt(x * x + 0.5),
     "Relu6": lambda x: tf.nn.relu6(4.0 * x),
     "SelectV2": lambda x: tf.where(tf.math.is_finite(x), x, 0.0),
@@ -36,6 +42,7 @@ OPERATIONS = {
     "Square": tf.square,
     "SquaredDifference": lambda x: tf.math.squared_difference(x, 0.3),
     "Sum": lambda x: tf.reduce_sum(x, [1], keepdims=True),
+    "Tile": lambda x: tf.repeat(tf.tile(x, [1, 2]), 3, axis=1),
     "ZerosLike": lambda x: tf.maximum(x, tf.raw_ops.ZerosLike(x=x)),
 }
 
@@ -75,6 +82,100 @@ def test_indices_that_passed_through_floats_are_themselves():
 
     large = np.array([[2**24 + 1, 3]], "int32")  # which float32 does not have
     np.testing.assert_array_equal(rewritten(large)[..., 0], large)
+
+
+def _on_vectors(function, width=6):
+    inputs = keras.Input((8,))
+    return keras.Model(inputs, function(kl.Dense(width, use_bias=False)(inputs)))
+
+
+def _of_all_sizes():
+    x = np.random.default_rng(1).normal(size=(64, 8)) * np.logspace(-3, 1, 64)[:, None]
+    return x.astype("float32")
+
+
+def _trained_alike(model, data):
+    """Train a step, and require that the file is the model's to the last bit."""
+    q = tfc.quantize_aware(model).calibrate(data)
+    q.compile(keras.optimizers.SGD(1e-3), "mse", jit_compile=False)
+    loss = q.fit(data, np.zeros((len(data), *model.output_shape[1:])), verbose=0).history["loss"]
+    assert np.isfinite(loss).all()
+    file = convert_model(q)
+    with load(file.flatbuffer) as loaded:
+        np.testing.assert_array_equal(loaded.predict(data)[0], q(data))
+    return [operation.name for operation in file.content.subgraphs[0].operations]
+
+
+@pytest.mark.parametrize("power", [-2.0, -1.0, -0.5])
+def test_negative_powers_are_quotients_and_roots(power):
+    model = _on_vectors(lambda x: ops.power(ops.abs(x) + 0.5, power))
+    assert "POW" not in _trained_alike(model, _of_all_sizes())
+
+
+@pytest.mark.parametrize(
+    "divided",
+    [
+        lambda y: y / (ops.norm(y, axis=-1, keepdims=True) + 1e-3),
+        lambda y: y / (ops.abs(y) + 1e-3),
+        lambda y: y / ops.maximum(ops.mean(ops.square(y), -1, keepdims=True), 1e-3),
+    ],
+    ids=["norm", "absolute", "maximum"],
+)
+def test_a_divisor_that_rounds_to_zero_is_one_step(divided):
+    model, data = _on_vectors(divided), _of_all_sizes()
+    assert "MAXIMUM" in _trained_alike(model, data)
+    with load(convert_model(model, "int8", representative_data=data).flatbuffer) as loaded:
+        (found,) = loaded.predict(data)
+    expected = model(data).numpy()
+    error, size = np.abs(found - expected), np.abs(expected).max()
+    assert (found * np.sign(expected) >= -0.05 * size).all()
+    dividend = np.abs(model.layers[1](data))
+    assert error[dividend > 0.2 * dividend.max()].max() <= 0.1 * size
+
+
+def test_a_constant_divided_by_what_may_be_small():
+    model, data = _on_vectors(lambda y: 2.0 / (ops.abs(y) + 1e-3)), _of_all_sizes()
+    with load(convert_model(model, "int8", representative_data=data).flatbuffer) as loaded:
+        (found,) = loaded.predict(data)
+    expected = model(data).numpy()
+    large = expected < 1.0  # by a divisor of many steps
+    assert large.any()
+    assert (found[large] <= 3 * expected[large] + 0.05 * found.max()).all()
+
+
+def test_a_prelu_beside_a_transposition(tmp_path):
+    inputs = keras.Input((4, 3))
+    x = ops.transpose(kl.Conv1D(3, 1)(inputs), (0, 2, 1))
+    x = kl.PReLU(keras.initializers.RandomUniform(0.1, 0.4, seed=0))(x)
+    model = keras.Model(inputs, ops.flip(x, axis=1))
+    report = export_tflite(model, tmp_path / "m.tflite", representative_data=SERIES).report
+    assert report.float_operations == ()
+    _trained_alike(model, SERIES)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (kl.UpSampling1D(3), (7, 2)),
+        (kl.UpSampling2D((2, 3)), (5, 7, 2)),
+        (kl.UpSampling3D(2), (3, 4, 5, 2)),
+        (kl.RepeatVector(3), (4,)),
+    ],
+    ids=["1D", "2D", "3D", "a vector"],
+)
+def test_repeated_values_need_no_tile(layer, shape):
+    model = keras.Sequential([keras.Input(shape), kl.Dense(2), layer])
+    data = np.random.default_rng(0).normal(size=(8, *shape)).astype("float32")
+    kinds = _trained_alike(model, data)
+    assert "TILE" not in kinds
+    assert ("RESIZE_NEAREST_NEIGHBOR" in kinds) == (len(shape) > 1)
+
+
+@pytest.mark.parametrize("factor", range(2, 60))
+def test_pixels_are_repeated_exactly(factor):
+    images = np.arange(1.0, 42.0, dtype="float32").reshape(1, 41, 1, 1)
+    found = _repeated_pixels(images, (factor, 1))
+    np.testing.assert_array_equal(found, np.repeat(images, factor, 1))
 
 
 def test_operations_without_integer_kernels_are_trained(tmp_path):

@@ -22,9 +22,24 @@ def with_attention_step(layer: keras.Layer, step: Callable) -> AbstractContextMa
     return replaced_attributes(layer, _compute_attention=step)
 
 
+def are_scores_returned(layer: keras.layers.GroupQueryAttention) -> bool:
+    """Tell whether the present call of GroupQueryAttention returns its scores."""
+    return layer._return_attention_scores
+
+
 def with_scores_returned(layer: keras.layers.GroupQueryAttention) -> AbstractContextManager:
     """Let GroupQueryAttention return its scores: it computes them in steps then, not fused."""
     return replaced_attributes(layer, _return_attention_scores=True)
+
+
+def softmax_step(layer: keras.Layer) -> Callable:
+    """Return how MultiHeadAttention or GroupQueryAttention weighs: takes (scores, mask=None)."""
+    return layer._softmax
+
+
+def with_softmax_step(layer: keras.Layer, step: Callable) -> AbstractContextManager:
+    """Let another function weigh while a ``with`` block runs."""
+    return replaced_attributes(layer, _softmax=step)
 
 
 def weighting_step(layer: keras.layers.Attention) -> Callable:

@@ -251,7 +251,8 @@ def deploy_as_it_is(
     if recurrent:
         content = with_lstms_of_keras(content)
     if of_keras_3:
-        require_right_file(model, traced, content)
+        read = functools.partial(_read, model, traced, content)
+        require_right_file(model, traced, content, lambda file: read(file).layers)
     file, tfmot_grids = read_model(content), {}
     if integer:
         content, tfmot_grids = remove_quantization_pairs(content, file)

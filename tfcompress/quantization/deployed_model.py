@@ -12,8 +12,7 @@ from tfcompress.compat.keras_logits import with_logits
 from tfcompress.keras_graph.hooks import HookPoint
 from tfcompress.keras_graph.wrapper import unwrap
 from tfcompress.quantization.deployed_graph import DeployedGraph
-from tfcompress.quantization.float_file import ConversionError
-from tfcompress.quantization.float_parity import are_alike
+from tfcompress.quantization.float_parity import are_alike, first_wrong, wrong_file
 from tfcompress.quantization.integers import GraphIntegers, compiled, integers_of
 from tfcompress.quantization.kernels.batches import completed
 from tfcompress.quantization.kernels.elementwise import dequantize, quantize
@@ -110,14 +109,21 @@ class DeployedModel:
         )
 
     def require_right(self) -> None:
-        """Raise a ConversionError unless the file computes what the model does."""
+        """Raise a ConversionError unless the file computes what the model does now."""
         if _missing_kernels(self.graph):
             return  # its operations cannot be run here: the file is compared when it is exported
-        if not (self._takes_batches or self._is_right):
-            raise ConversionError(
-                f"The float file of model {self._model.name!r} does not compute what the model "
-                "does, so no file is made of it."
-            )
+        with tf.init_scope():
+            if not self._computes_the_model(1):
+                raise wrong_file(self._model, self.graph.layers, self._first_wrong())
+
+    def _first_wrong(self):
+        """Find the first operation of the file that does not compute what the model does."""
+        file, traced = self.graph.file, self.graph.traced
+        inputs, weights = probe_inputs(traced.specs), traced.weight_values()
+        made = [i for operation in file.operations for i in operation.outputs]
+        values = computed_once(lambda: _run_float(self.graph, weights, inputs, made))
+        right = traced.run([*traced.points, *traced.outputs], inputs, weights)
+        return first_wrong(file, dict(zip(made, values, strict=True)), right)
 
     def _computes_the_model(self, examples):
         """Compare the file, with the model's own weights, with the graph it was made of."""
@@ -131,7 +137,8 @@ class DeployedModel:
                 many = many * generator.uniform(0.5, 2.0, many.shape).astype(many.dtype)
             inputs.append(many)
         try:
-            found = computed_once(lambda: _run_float(self.graph, weights, inputs))
+            outputs = self.graph.file.outputs
+            found = computed_once(lambda: _run_float(self.graph, weights, inputs, outputs))
         except (tf.errors.InvalidArgumentError, ValueError):
             return False
         return are_alike(found, lambda x: traced.run(traced.outputs, x, weights), inputs)
@@ -313,8 +320,8 @@ def _constant(graph, index, constants):
     return tf.constant(constant_value(graph.model, graph.file.tensors[index]))
 
 
-def _run_float(graph, weights, inputs) -> list:
-    """Compute what the float file does, with other weights."""
+def _run_float(graph, weights, inputs, tensors) -> list:
+    """Compute tensors of the float file, with other weights."""
     operands = graph.operands(weights)
     constants = {index: d.compute(operands) for index, d in graph.derivations.items()}
     values = dict(zip(graph.file.inputs, map(tf.constant, inputs), strict=True))
@@ -326,7 +333,7 @@ def _run_float(graph, weights, inputs) -> list:
         read = [None if index < 0 else value_of(index) for index in operation.inputs]
         made = compute_float(completed(operation, graph.file.tensors), read)
         values.update(zip(operation.outputs, made, strict=True))
-    return list(map(value_of, graph.file.outputs))
+    return list(map(value_of, tensors))
 
 
 def _missing_kernels(graph, kernels="xnnpack") -> bool:

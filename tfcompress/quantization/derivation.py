@@ -17,18 +17,21 @@ import tensorflow as tf
 from tfcompress.quantization.tracing import TracedModel, dependent_nodes, readers_of
 from tfcompress.tflite.constants import constant_value
 from tfcompress.tflite.model import Operation, TFLiteModel
+from tfcompress.tflite.operations import support
 
 # Relative to the largest value: what the order of float operations can make of a constant.
 _SAME = 1e-5
 
+# Keras computes convolutions of groups in a compiled function.
+_CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
 _LINEAR = {
-    "CONV_2D": frozenset({"Conv2D"}),
-    "DEPTHWISE_CONV_2D": frozenset({"DepthwiseConv2dNative", "Conv2D"}),
+    "CONV_2D": _CALLS | {"Conv2D"},
+    "DEPTHWISE_CONV_2D": _CALLS | {"DepthwiseConv2dNative", "Conv2D"},
     "TRANSPOSE_CONV": frozenset({"Conv2DBackpropInput"}),
     "FULLY_CONNECTED": frozenset({"MatMul", "BatchMatMulV2", "BatchMatMul", "Einsum"}),
     "BATCH_MATMUL": frozenset({"MatMul", "BatchMatMulV2", "BatchMatMul", "Einsum"}),
 }
-_KERNEL_INPUT, _BIAS_INPUT = 1, 2
+_KERNEL_INPUT = 1
 _VIEWS = frozenset({"ExpandDims", "Identity", "Reshape", "Squeeze", "StopGradient"})
 _COPIES = _VIEWS | {"Transpose", "StridedSlice", "Slice", "ConcatV2", "Split", "Unpack"}
 # A dilated convolution is a plain one between two moves of places, which the file undoes.
@@ -166,9 +169,10 @@ class _Explanations:
                         names[_tensor_name(source)] = None
         return list(names)
 
-    def _constant(self, operation: Operation, place: int):
+    def _constant(self, operation: Operation, place: int | None):
         """Return the value of a float constant that an operation reads, None if it reads none."""
-        index = operation.inputs[place] if place < len(operation.inputs) else -1
+        is_there = place is not None and place < len(operation.inputs)
+        index = operation.inputs[place] if is_there else -1
         tensor = self._model.subgraphs[0].tensors[index] if index >= 0 else None
         if tensor is None or not tensor.constant or tensor.dtype != "FLOAT32":
             return None
@@ -176,7 +180,7 @@ class _Explanations:
 
     def _explain_linear(self, operation):
         """Explain the kernel of an operation together with its bias."""
-        kernel, bias = (self._constant(operation, place) for place in (_KERNEL_INPUT, _BIAS_INPUT))
+        kernel, bias = (self._constant(operation, place) for place in _places(operation))
         axes = _channel_axes(operation, kernel.ndim)
         for name in self._by_size.get(kernel.size, ()):
             value = self._values[name]
@@ -291,9 +295,10 @@ class _Explanations:
             self.found[operation.inputs[_KERNEL_INPUT]] = kernel
         else:  # the weights of a channel are scaled apart: they have other integers then
             self.found[operation.inputs[_KERNEL_INPUT]] = Derived((name, *needs), rescaled_kernel)
-        bias = self._constant(operation, _BIAS_INPUT)
+        bias_place = _places(operation)[1]
+        bias = self._constant(operation, bias_place)
         if bias is not None:
-            self.found[operation.inputs[_BIAS_INPUT]] = Derived((name, *needs), folded_bias)
+            self.found[operation.inputs[bias_place]] = Derived((name, *needs), folded_bias)
 
     def _copied_from(self, name):
         """Name the weights that an operand is copied from; none if it computes anything."""
@@ -382,6 +387,11 @@ def _gives_bias(arranged, bias, factor, before, after, axes) -> bool:
         return False
     size = max(np.abs(wanted).max(), _SAME * np.abs(arranged).max())
     return bool(np.abs(found - wanted).max() <= 10 * _SAME * size)
+
+
+def _places(operation: Operation) -> tuple[int, int | None]:
+    """Return where a linear operation reads its kernel and its bias; None if it has no bias."""
+    return _KERNEL_INPUT, support(operation.name).bias
 
 
 def _channel_axes(operation: Operation, rank: int) -> tuple[int, int]:

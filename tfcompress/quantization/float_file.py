@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from tfcompress.compat.tflite_converter import convert_frozen_graph
 from tfcompress.native_output import is_wanted, silenced_error_stream
-from tfcompress.quantization.tracing import TracedModel, dependent_nodes
+from tfcompress.quantization.tracing import TracedModel, dependent_nodes, make_constant
 from tfcompress.tflite.names import layer_scope
 
 # TFLite has no constant folding for these.
@@ -48,12 +48,7 @@ def _with_constants(traced, weights, batch_size):
     constants |= _not_folded(traced, weights)
     for node in definition.node:
         if node.name in constants:
-            node.op = "Const"
-            node.attr.clear()
-            del node.input[:]
-            value = tf.make_tensor_proto(constants[node.name])
-            node.attr["dtype"].type = value.dtype
-            node.attr["value"].tensor.CopyFrom(value)
+            make_constant(node, constants[node.name])
         elif node.name in traced.inputs and node.attr["shape"].shape.dim:
             size = -1 if batch_size is None else batch_size
             node.attr["shape"].shape.dim[0].size = size

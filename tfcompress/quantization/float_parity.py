@@ -1,10 +1,11 @@
 """Whether two computations in float are the same but for the order of their operations."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import keras
 import numpy as np
 
+from tfcompress.keras_graph.hooks import HookedCalls
 from tfcompress.keras_graph.inputs import arrange_inputs
 from tfcompress.keras_graph.interception import float32_computation
 from tfcompress.keras_graph.wrapper import unwrap
@@ -12,6 +13,7 @@ from tfcompress.quantization.float_file import ConversionError
 from tfcompress.quantization.tracing import TracedModel, probe_inputs
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.interpreter import tensor_values
+from tfcompress.tflite.model import Subgraph
 
 # Relative to the largest value: what the order of float operations can make of an output.
 _SAME = 2e-3
@@ -50,8 +52,14 @@ def _difference(one, other) -> float:
     return np.inf if np.isnan(found) else float(found)
 
 
-def require_right_file(model: keras.Model, traced: TracedModel, content: bytes) -> None:
-    """Raise a ConversionError unless a float file with a model's weights computes what it does."""
+def require_right_file(
+    model: keras.Model, traced: TracedModel, content: bytes, layers: Callable
+) -> None:
+    """Raise a ConversionError unless a float file with a model's weights computes what it does.
+
+    ``layers`` takes the file and returns the paths of the layers that each operation computes; the
+    error names the first that goes wrong.
+    """
     # Of a batch of one, Keras takes tensors for biases that are none.
     is_free = all(tensor.shape[0] is None for tensor in unwrap(model).inputs)
 
@@ -61,7 +69,20 @@ def require_right_file(model: keras.Model, traced: TracedModel, content: bytes) 
             outputs = keras.tree.flatten(model(arrange_inputs(model, fed), training=False))
         return [np.asarray(x)[: len(x) // 2] if is_free else x for x in outputs]
 
-    file = read_model(content).subgraphs[0]
+    def compute_layers(inputs):
+        made = []
+
+        def keep(_, tensor):
+            value = np.asarray(tensor)
+            made.append(value[: len(value) // 2] if is_free and value.ndim else value)
+            return tensor
+
+        with HookedCalls(model).active(keep):
+            compute(inputs)
+        return made
+
+    read = read_model(content)
+    file = read.subgraphs[0]
     wrong = []
     for seed in _SEEDS:
         inputs = probe_inputs(traced.specs, [file.tensors[i].shape[0] for i in file.inputs], seed)
@@ -71,7 +92,52 @@ def require_right_file(model: keras.Model, traced: TracedModel, content: bytes) 
             return
         wrong.append(not are_alike([values[i] for i in file.outputs], compute, inputs))
     if all(wrong):
-        raise ConversionError(
-            f"The float file of model {model.name!r} does not compute what the model does, so no "
-            "file is made of it."
-        )
+        raise wrong_file(model, layers(read), first_wrong(file, values, compute_layers(inputs)))
+
+
+def wrong_file(model, layers: Sequence[tuple[str, ...]], operation: int | None) -> ConversionError:
+    """Return the error for a float file that is wrong from an operation on."""
+    named = () if operation is None else layers[operation]
+    where = f" Layer {named[0]!r} is the first that goes wrong." if named else ""
+    return ConversionError(
+        f"The float file of model {model.name!r} does not compute what the model does, so no file "
+        f"is made of it.{where}"
+    )
+
+
+def first_wrong(
+    file: Subgraph, values: Mapping[int, np.ndarray], right: Iterable[np.ndarray]
+) -> int | None:
+    """Find the first operation from which on nothing is computed as it should be.
+
+    Args:
+        file: the main graph.
+        values: what it computes, by tensor.
+        right: what the model computes between its layers. A file has tensors that no layer makes;
+            they count as right where a tensor behind them is.
+
+    Returns:
+        The index of the operation, None if there is none.
+    """
+    by_size: dict[int, list[np.ndarray]] = {}
+    for array in right:
+        by_size.setdefault(np.size(array), []).append(_sorted(array))
+
+    def is_right(index):
+        # The converter moves transpositions: the order does not count.
+        value = _sorted(values[index])
+        return any(_difference(value, one) <= _SAME for one in by_size.get(value.size, ()))
+
+    leading = set(file.outputs)  # the tensors behind which nothing is right
+    first = None
+    for operation in reversed(file.operations):
+        made = [index for index in operation.outputs if index in leading and index in values]
+        if made and not any(map(is_right, made)):
+            leading.update(operation.inputs)
+            first = operation.index
+    return first
+
+
+def _sorted(value) -> np.ndarray:
+    """Return the numbers of an array in ascending order."""
+    return np.sort(np.asarray(value, np.float64), axis=None)

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfcompress.quantization.arithmetic.fake_quantization import (
+    DIVISOR_FLOOR,
     RANGE_OF_ZEROS,
     SMALLEST_RANGE,
     usable_range,
@@ -25,6 +26,7 @@ from tfcompress.quantization.kernels.lstm import cell_grid
 from tfcompress.quantization.kernels.requantization import traced_once
 from tfcompress.quantization.planning import (
     CellState,
+    Dividend,
     Fixed,
     Float,
     KernelNumbers,
@@ -38,6 +40,7 @@ from tfcompress.tflite.constants import constant_value, numpy_type
 from tfcompress.tflite.filling import FUSED_LSTM, Filling, Storage, inner_storages
 from tfcompress.tflite.operations import accepts_scales
 
+_HALF_A_STEP = 0.5 + 1e-4  # above it, so that no rounding of scales gets below
 _LARGEST_BIAS = {"INT32": 2**31 - 1, "INT64": 2**47}
 _FLOAT = Storage("FLOAT32")
 
@@ -215,12 +218,32 @@ class _Filler:
     def __init__(self, graph, ranges, weights, trained):
         self._graph, self._plan = graph, graph.plan
         self._file = graph.file
-        self._ranges = ranges
         self._operands, self._trained = {}, {}
         if weights is not None:
             self._operands, self._trained = graph.operands(weights), trained
         self._grids: dict[Numbers, Grid] = {}
         self._constants: dict[Place, Integers] = {}
+        self._ranges = self._with_quotients_of_steps(ranges)
+
+    def _with_quotients_of_steps(self, ranges):
+        """Limit the ranges of what a constant is divided to by those of quotients by one step.
+
+        A divisor is a step at least, and kernels make large numbers of quotients that are less
+        than half a step.
+        """
+        for operation in self._file.operations:
+            if operation.name != "DIV" or operation.index in self._plan.in_float:
+                continue
+            index, divisor = operation.inputs
+            made, by = (self._plan.tensors.get(i) for i in (operation.outputs[0], divisor))
+            known = self._file.tensors[index].constant
+            if known and isinstance(made, Learned) and isinstance(by, Learned):
+                ends, dtype = tf.unstack(ranges[by.row]), self._plan.dtype
+                step = range_grid(*ends, dtype, self._plan.symmetric).scale
+                limit = tf.math.divide_no_nan(tf.reduce_max(tf.abs(self._real(index))), step)
+                limited = tf.clip_by_value(ranges[made.row], -limit, limit)
+                ranges = tf.tensor_scatter_nd_update(ranges, [[made.row]], limited[tf.newaxis])
+        return ranges
 
     def integers(self):
         """Return the numbers."""
@@ -265,12 +288,29 @@ class _Filler:
                 grid = Grid(*ends, self._plan.dtype)
             elif isinstance(numbers, CellState):
                 grid = cell_grid(*tf.unstack(self._ranges[numbers.row]))
+            elif isinstance(numbers, Dividend):
+                grid = self._dividend_grid(numbers)
             elif isinstance(numbers, OfTable):
                 grid = self._constants[numbers.place].grid._replace(dtype=self._plan.dtype)
             else:
                 return None
             self._grids[numbers] = grid
         return self._grids[numbers]
+
+    def _dividend_grid(self, numbers: Dividend) -> Grid:
+        """Return the grid on which the smallest quotient is half a step."""
+        own, divisor, quotient = map(
+            self._grid, (numbers.dividend, numbers.divisor, numbers.quotient)
+        )
+        lowest, highest = integer_range(own.dtype)
+        largest = tf.maximum(highest - divisor.zero_point, divisor.zero_point - lowest)
+        coarse = tf.cast(largest, tf.float32) * divisor.scale * quotient.scale * _HALF_A_STEP
+        if self._plan.symmetric:
+            return own._replace(scale=tf.maximum(own.scale, coarse))
+        below = tf.cast(own.zero_point - lowest, tf.float32)
+        below *= tf.minimum(1.0, tf.math.divide_no_nan(own.scale, coarse))
+        zero_point = tf.cast(tf.round(below), tf.int32) + lowest
+        return Grid(tf.maximum(own.scale, coarse), zero_point, own.dtype)
 
     @functools.cached_property
     def _learned(self):
@@ -325,6 +365,7 @@ class _Filler:
             real = tf.where(real < MASKED, ADDED_MASK, real)
         grid = self._own_grid(real) if numbers is None else self._grid(numbers)
         steps = tf.round(tf.math.divide_no_nan(real, grid.scale))
+        steps = tf.where(tf.equal(real, np.float32(DIVISOR_FLOOR)), 1.0, steps)
         steps += tf.cast(grid.zero_point, tf.float32)
         ends = map(float, integer_range(grid.dtype))
         return Integers(tf.clip_by_value(steps, *ends), grid)

@@ -67,11 +67,23 @@ class CellState:
 
 
 @dataclasses.dataclass(frozen=True)
+class Dividend:
+    """The grid of what is divided, or a coarser one, so that no quotient is less than half a step.
+
+    Kernels make large numbers of those. Each field is the grid of a tensor of the division.
+    """
+
+    dividend: "Numbers"
+    divisor: "Numbers"
+    quotient: "Numbers"
+
+
+@dataclasses.dataclass(frozen=True)
 class Float:
     """No grid: the tensor stays in float."""
 
 
-Numbers = Learned | Fixed | OfTable | CellState | Float
+Numbers = Learned | Fixed | OfTable | CellState | Dividend | Float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -289,7 +301,10 @@ class _Planner:
         if (operation.index, position) in self._requantized:
             return grids[self._one_grid[operation.index]]
         index = operation.inputs[position]
-        return self._reread.get(index, grids[index])
+        form = self._reread.get(index, grids[index])
+        if operation.name == "DIV" and position == 0 and operation.inputs[1] in grids:
+            return Dividend(form, grids[operation.inputs[1]], grids[operation.outputs[0]])
+        return form
 
     def _order(self):
         """Return a key that sorts tensors in the order in which they come to be."""

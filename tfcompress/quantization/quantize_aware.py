@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfcompress.compat.keras_attributes import set_untracked
+from tfcompress.compat.keras_layers import all_layers
 from tfcompress.compat.keras_logits import logits_behind, with_logits
 from tfcompress.compat.keras_training import without_autocast
 from tfcompress.data import iterate_inputs
@@ -518,11 +519,12 @@ def quantize_aware(
     _require_single_precision(model)
     graph = first_accepted(
         lambda rewritten: lower(model, scheme, schemes, allowed, rewritten),
-        rewritings(scheme.activation_bits),
+        rewritings(scheme.activation_bits, all_layers(model)),
         (PlacementError, ConversionError),
     )
     quantized = QuantizeAware(model, scheme, graph.placement, paths, observer, learn_steps, allowed)
     quantized.use_graph(graph)
+    quantized.deployed.require_right()
     return quantized
 
 

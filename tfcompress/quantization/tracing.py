@@ -156,13 +156,17 @@ def trace(
     names = [tensor.op.name for tensor in traced.inputs[: len(specs) + len(variables)]]
     plain = _without_functions(traced)
     outputs = tuple(_behind_identity(tensor) for tensor in plain.outputs)
+    definition = plain.graph.as_graph_def()
+    there = {node.name: node for node in definition.node}  # not the inside of what was dissolved
+    for outer, inner in plain.graph.captures:
+        make_constant(there[inner.op.name], outer.numpy())
     return TracedModel(
-        _in_single_precision(plain.graph.as_graph_def()),
+        _in_single_precision(definition),
         specs,
         tuple(names[: len(specs)]),
         dict(zip(names[len(specs) :], variables, strict=True)),
         outputs,
-        seen,
+        {name: point for name, point in seen.items() if name.split(":")[0] in there},
         made_by,
     )
 
@@ -214,15 +218,26 @@ def _behind_identity(tensor):
 
 
 def _without_functions(traced):
-    """Return the function with captured state as constants, and called functions dissolved.
+    """Return the function with captured variables as constants, and called functions dissolved.
 
-    The converter knows some functions by what they say of themselves; those stay. Loops become
-    their parts, so that what they return has other names.
+    The converter knows some functions by what they say of themselves; those stay where no other
+    has to be dissolved. Loops become their parts, so that what they return has other names.
     """
     graph = traced.graph
-    if graph.captures or any(_calls_function(operation) for operation in graph.get_operations()):
+    variables = any(outer.dtype == tf.resource for outer, _ in graph.captures)
+    if variables or any(_calls_function(operation) for operation in graph.get_operations()):
         return freeze_variables(traced)
     return traced
+
+
+def make_constant(node, value: np.ndarray) -> None:
+    """Turn a node of a graph into a constant."""
+    node.op = "Const"
+    node.attr.clear()
+    del node.input[:]
+    tensor = tf.make_tensor_proto(value)
+    node.attr["dtype"].type = tensor.dtype
+    node.attr["value"].tensor.CopyFrom(tensor)
 
 
 def _calls_function(operation):
@@ -303,14 +318,15 @@ def readers_of(definition) -> Mapping[str, list]:
         if node.op in ("Shape", "ShapeN", "Size"):  # a file with a fixed batch has none
             continue
         for source in node.input:
-            readers[source.removeprefix("^").split(":")[0]].append(node)
+            if not source.startswith("^"):
+                readers[source.split(":")[0]].append(node)
     return readers
 
 
 def dependent_nodes(definition, names) -> set[str]:
-    """Return the nodes that depend on some nodes, these included."""
+    """Return the nodes whose values depend on those of some nodes, these included."""
     found = set(names)
     for node in definition.node:
-        if any(source.removeprefix("^").split(":")[0] in found for source in node.input):
+        if any(source.split(":")[0] in found for source in node.input):
             found.add(node.name)
     return found

@@ -202,11 +202,12 @@ def with_lstms_of_keras(content: bytes) -> bytes:
     if not found:
         return content
     editor = Editor(content, model)
+    # One LSTM's state may have been taken for a kernel of another.
+    states = {i for each in found for i in each.inputs[HIDDEN_STATE : CELL_STATE + 1]}
     for operation in found:
         record = editor.records[operation.index]
         record.builtinOptions.cellClip = 0.0
         record.inputs = list(operation.inputs)
-        states = operation.inputs[HIDDEN_STATE : CELL_STATE + 1]
         for position, index in enumerate(operation.inputs[:HIDDEN_STATE]):
             if index in states:
                 tensor = model.subgraphs[0].tensors[index]

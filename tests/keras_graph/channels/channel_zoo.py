@@ -75,6 +75,13 @@ def recurrent():
     return keras.Model(inputs, kl.Dense(3)(x))
 
 
+def states_of_both_directions():
+    inputs = keras.Input((5, 4))
+    layer = kl.Bidirectional(kl.GRU(4, return_sequences=True, return_state=True))
+    x, *states = layer(inputs)
+    return keras.Model(inputs, [kl.Dense(3)(x), kl.Dense(2)(kl.Concatenate()(states))])
+
+
 def transformer():
     inputs = keras.Input((6, 8))
     x = kl.LayerNormalization()(kl.Add()([inputs, kl.MultiHeadAttention(4, 3)(inputs, inputs)]))
@@ -100,6 +107,7 @@ ZOO = {
         unet,
         nested_and_shared,
         recurrent,
+        states_of_both_directions,
         transformer,
         two_outputs,
     )

@@ -359,9 +359,12 @@ def bidirectional(call: Call) -> list[Tensor]:
         _slice_cell(call, direction.cell, ids, made)
         _recurrent_cost(call, direction.cell, x, ids, made)
         call.size(made, key, "config", "units")
-    if layer.merge_mode is None or len(call.output_shapes) > 1:
-        return [Tensor(shape, Channels(len(shape) - 1, made)) for shape in call.output_shapes]
-    return call.output(-1, np.tile(made, 2) if layer.merge_mode == "concat" else made)
+    merged = np.tile(made, 2) if layer.merge_mode == "concat" else made
+    # Outputs of both directions, or one that is merged, and the states of both.
+    return [
+        Tensor(shape, Channels(len(shape) - 1, made if number else merged))
+        for number, shape in enumerate(call.output_shapes)
+    ]
 
 
 _BY_LAYER = {

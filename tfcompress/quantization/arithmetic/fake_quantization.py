@@ -18,6 +18,7 @@ import tensorflow as tf
 # wider range instead. TFLite aborts where an addition reads a scale 2**19 times that of its result.
 SMALLEST_RANGE = 1e-6
 RANGE_OF_ZEROS = 0.25
+DIVISOR_FLOOR = 1e-30  # a constant that rounds to one step above zero
 
 _LARGEST_HALF = 65504.0
 _SMALLEST_STEP = 1e-8

@@ -5,17 +5,22 @@ masked score lies a little below the smallest score that counts, with exp(-8) of
 less than a step of the softmax's output.
 """
 
+import contextlib
+
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers as kl
 
 from tfcompress.compat.keras_attention import (
+    are_scores_returned,
     attention_step,
+    softmax_step,
     weighting_step,
     with_attention_step,
     with_scores_returned,
     with_scoring_step,
+    with_softmax_step,
     with_weighting_step,
 )
 from tfcompress.quantization.arithmetic.fake_quantization import round_constant
@@ -27,22 +32,43 @@ _MARGIN = 8.0
 
 def multi_head(layer, call, tap):
     """Compute MultiHeadAttention's scores in steps, their softmax by a layer of its own."""
-    del tap
     stock = attention_step(layer)
 
     def compute(*args, **kwargs):
         first = ("query", "key", "value", "attention_mask", "training")
         named = {**dict(zip(first, args, strict=False)), **kwargs}
-        return stock(**{**named, "return_attention_scores": True})
+        in_steps = named.get("return_attention_scores") or len(named["query"].shape) != 4
+        with _weighing(layer, tap, in_steps):
+            return stock(**{**named, "return_attention_scores": True})
 
     return call_within(lambda: with_attention_step(layer, compute), call)
 
 
 def grouped_query(layer, call, tap):
     """Compute GroupQueryAttention's scores in steps, likewise."""
-    del tap
-    compute = call_within(lambda: with_scores_returned(layer), attention_step(layer))
+    stock = attention_step(layer)
+
+    def compute(*args, **kwargs):
+        in_steps = are_scores_returned(layer)
+        with with_scores_returned(layer), _weighing(layer, tap, in_steps):
+            return stock(*args, **kwargs)
+
     return call_within(lambda: with_attention_step(layer, compute), call)
+
+
+def _weighing(layer, tap, in_steps):
+    """Weigh what is masked as Keras does, which depends on the way that it takes.
+
+    In steps it gives a query of which all is masked no value at all, fused the mean of all values.
+    """
+    if in_steps or layer.dropout:
+        return contextlib.nullcontext()
+    weigh = softmax_step(layer)
+
+    def step(scores, mask=None):
+        return weigh(scores if mask is None else _masked(scores, _truth(mask), tap))
+
+    return with_softmax_step(layer, step)
 
 
 def dot_product(layer, call, tap):
@@ -83,8 +109,7 @@ def softmax(layer, call, tap):
     def run(inputs, mask=None):
         if mask is None:
             return compute(inputs)
-        if mask.dtype != tf.bool:
-            mask = mask > tf.cast(0.5, mask.dtype)
+        mask = _truth(mask)
         outputs = compute(_masked(inputs, mask, tap))
         return tf.where(mask, outputs, tf.zeros((), outputs.dtype))
 
@@ -103,6 +128,11 @@ def _over_several_axes(inputs, axes):
         tf.reshape(moved, [*sizes[: len(others)], np.prod(sizes[len(others) :])])
     )
     return tf.transpose(tf.reshape(outputs, sizes), np.argsort(order))
+
+
+def _truth(mask):
+    """Return a mask of truths; numbers hold above one half."""
+    return mask if mask.dtype == tf.bool else mask > tf.cast(0.5, mask.dtype)
 
 
 def _masked(scores, mask, tap):

@@ -1,5 +1,6 @@
-"""Lowerings of layers whose kernels devices use otherwise: Conv3D and Embedding."""
+"""Lowerings of layers whose kernels devices use otherwise: Conv3D, Embedding, UpSampling."""
 
+import numpy as np
 import tensorflow as tf
 from keras import layers as kl
 
@@ -57,4 +58,58 @@ def looked_up(layer, call, tap):
     return run
 
 
-FORMS = {kl.Conv3D: three_dimensional, kl.Embedding: looked_up}
+def enlarged(layer, call, tap):
+    """Repeat the pixels of UpSampling by a resize: not every runtime has copies of slices.
+
+    Steps of a series are pixels of one row; a volume is resized in its planes, then along them.
+    """
+    del tap
+    nearest = getattr(layer, "interpolation", "nearest") == "nearest"
+    if not nearest or getattr(layer, "data_format", "channels_last") != "channels_last":
+        return call
+
+    def run(inputs):
+        *sizes, channels = inputs.shape[1:]
+        if None in sizes:
+            return call(inputs)
+        factors = [layer.size] if isinstance(layer.size, int) else list(layer.size)
+        made = [size * factor for size, factor in zip(sizes, factors, strict=True)]
+        x = inputs
+        if len(sizes) == 1:
+            x = _repeated_pixels(x[:, :, tf.newaxis], (*factors, 1))
+        elif len(sizes) == 2:
+            x = _repeated_pixels(x, factors)
+        else:
+            x = _repeated_pixels(tf.reshape(x, [-1, *sizes[1:], channels]), factors[1:])
+            x = tf.reshape(x, [-1, sizes[0], made[1] * made[2], channels])
+            x = _repeated_pixels(x, (factors[0], 1))
+        return tf.reshape(x, [-1, *made, channels]) if len(sizes) != 2 else x
+
+    return run
+
+
+def _repeated_pixels(images, factors):
+    """Repeat the rows and the columns of images, (batch, height, width, channels)."""
+    sizes = images.shape[1:3]
+    exact = all(map(_hits_every_pixel, sizes, factors))
+    return tf.raw_ops.ResizeNearestNeighbor(
+        images=images,
+        size=[size * factor for size, factor in zip(sizes, factors, strict=True)],
+        half_pixel_centers=not exact,
+    )
+
+
+def _hits_every_pixel(size, factor):
+    """Tell whether a resize finds the pixels from their corners, in float32 as kernels do."""
+    places = np.arange(size * factor)
+    step = np.float32(size) / np.float32(size * factor)
+    return (np.floor(places.astype(np.float32) * step) == places // factor).all()
+
+
+FORMS = {
+    kl.Conv3D: three_dimensional,
+    kl.Embedding: looked_up,
+    kl.UpSampling1D: enlarged,
+    kl.UpSampling2D: enlarged,
+    kl.UpSampling3D: enlarged,
+}

@@ -6,7 +6,7 @@ something else, although the same can be said with others.
 
 import functools
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 
 import keras
@@ -15,12 +15,20 @@ import tensorflow as tf
 from keras import layers as kl
 
 from tfcompress.compat.keras_attributes import get_untracked, replaced_attributes
+from tfcompress.keras_graph.inner_tensors import unwatched
+from tfcompress.keras_graph.interception import is_deploying
+from tfcompress.quantization.arithmetic.fake_quantization import DIVISOR_FLOOR
 
 # The converter has one integer operation for each of these, which it knows by its parts: layers,
 # and the scopes of TensorFlow's functions.
 _KNOWN_BY_PARTS = (kl.PReLU,)
+_PARTS = "PReLU"  # stands for those parts, one by one
 _FAR = 1e6
 _LONGEST_SUM = 256  # its matrix has the square of that
+_MOST_COPIES = 16
+_LARGEST_PRODUCT = 8
+_GUARDED = "divisor_without_zeros"
+_LEAST_POWERED = 1e-6  # of less, powers that are no products count as zero
 _SCOPES = re.compile(r"(^|/)(Gelu|l2_normalize)(_\d+)?/")
 _SCOPES_FOR_16_BITS = re.compile(r"(^|/)Gelu(_\d+)?/")  # L2_NORMALIZATION has no 16-bit kernel
 _L2_NORMALIZATION = "L2Normalize"  # stands for the parts of TensorFlow's function
@@ -116,10 +124,104 @@ def _signed(x):
     return tf.where(x > 0, one, tf.where(x < 0, -one, zero))
 
 
-def _divided_by_a_root(operation):
-    """Multiply by the inverse of a square root, as the converter would unseen."""
+def _divided(operation):
+    """Multiply by the inverse of a square root, as the converter would unseen.
+
+    What else is divided by must not round to zero: kernels divide by that without a warning. On a
+    device a divisor that is known to be positive has a floor, of one step (``DIVISOR_FLOOR``); in
+    training the quotient by zero is zero.
+    """
     x, y = operation.inputs
-    return x * tf.math.rsqrt(y.op.inputs[0]) if y.op.type == "Sqrt" else None
+    if not x.dtype.is_floating or _GUARDED in y.op.name:
+        return None
+    if y.op.type == "Sqrt":
+        return x * tf.math.rsqrt(y.op.inputs[0])
+    if tf.get_static_value(y) is not None:
+        return None
+    if not is_deploying():
+        return x / _without_zeros(y)
+    return x / _above_zero(y) if _is_positive(y) else None
+
+
+@unwatched
+def _without_zeros(y):
+    return tf.where(tf.equal(y, 0.0), tf.cast(_FAR**5, y.dtype), y, name=_GUARDED)
+
+
+@unwatched
+def _above_zero(y):
+    return tf.maximum(y, tf.cast(DIVISOR_FLOOR, y.dtype), name=_GUARDED)
+
+
+_ADDITIONS = frozenset({"Add", "AddV2", "BiasAdd"})
+_SIGN_IS_KEPT = frozenset(
+    {"ExpandDims", "Identity", "Max", "Mean", "Min", "Reshape", "Sqrt", "Squeeze", "Sum"}
+)
+_NEVER_NEGATIVE = frozenset({"Abs", "Relu", "Relu6", "Sigmoid", "Softmax", "Sqrt", "Square"})
+
+
+def _is_positive(x, strictly=True, depth=12):
+    """Tell whether a tensor is above zero by the operations that make it, or not below it."""
+    kind, inputs = x.op.type, x.op.inputs
+    value = tf.get_static_value(x)
+    if value is not None:
+        return bool((value > 0).all() if strictly else (value >= 0).all())
+    if kind in ("Exp", "Softplus") or (kind in _NEVER_NEGATIVE and not strictly):
+        return True
+    known = functools.partial(_is_positive, depth=depth - 1)
+    if not depth:
+        return False
+    if kind in _SIGN_IS_KEPT:
+        return known(inputs[0], strictly)
+    if kind in ("Mul", "RealDiv"):
+        same = inputs[0] is inputs[1] and not strictly
+        return same or all(known(each, strictly) for each in inputs)
+    if kind in _ADDITIONS:
+        return all(known(each, False) for each in inputs) and (
+            not strictly or any(map(known, inputs))
+        )
+    return kind == "Maximum" and any(known(each, strictly) for each in inputs)
+
+
+def _power(operation):
+    """Compute a constant power by products and roots, others by the logarithm."""
+    x, power = operation.inputs
+    value = tf.get_static_value(power)
+    if not x.dtype.is_floating:
+        return None
+    if value is None:
+        return tf.exp(power * tf.math.log(tf.maximum(x, _LEAST_POWERED)))
+    return _to_the(x, float(value)) if value.size == 1 else None
+
+
+def _to_the(x, power):
+    """Return a power by a number, None where there is no form."""
+    if power < 0:
+        root = tf.math.rsqrt(x) if power == -0.5 else None
+        inverse = None if root is not None else _to_the(x, -power)
+        return root if inverse is None else 1.0 / inverse
+    whole, part = divmod(power, 1.0)
+    if part not in (0.0, 0.5) or not 0 < power <= _LARGEST_PRODUCT:
+        above = x > _LEAST_POWERED
+        found = tf.exp(power * tf.math.log(tf.maximum(x, _LEAST_POWERED)))
+        return tf.where(above, found, tf.zeros((), x.dtype)) if power > 0 else None
+    factors = [x] * int(whole) + ([tf.sqrt(x)] if part else [])
+    return functools.reduce(lambda product, factor: product * factor, factors)
+
+
+def _tiled(operation):
+    """Lay copies side by side: TFLite Micro and the reference kernels have no TILE of integers."""
+    (x, counts), made = operation.inputs, operation.outputs[0].shape
+    counts = tf.get_static_value(counts, partial=True)
+    known = counts is not None and counts[0] == 1 and None not in (*x.shape[1:], *made[1:])
+    if not known or not x.dtype.is_floating:
+        return None
+    counts = [1, *(n // size for n, size in zip(made[1:], x.shape[1:], strict=True))]
+    if np.prod(counts) > _MOST_COPIES:
+        return None
+    for axis, count in enumerate(counts):
+        x = tf.concat([x] * count, axis) if count > 1 else x
+    return x
 
 
 def _softmax(operation):
@@ -290,13 +392,15 @@ FORMS = {
     "Cumsum": _cumulative_sum,
     "Elu": _of_reals(elu),
     "Expm1": _of_reals(lambda x: tf.exp(x) - 1.0),
+    "Log1p": _of_reals(lambda x: tf.math.log(x + 1.0)),
     "Minimum": _without_far_limit,
     "Neg": _of_reals(lambda x: x * -1.0),
     "NotEqual": _unequal,
     "OneHot": _one_hot,
     # The converter folds it where the batch size is fixed.
     "OnesLike": _of_reals(lambda x: tf.fill(tf.shape(x), tf.cast(1.0, x.dtype))),
-    "RealDiv": _divided_by_a_root,
+    "Pow": _power,
+    "RealDiv": _divided,
     "Relu6": _of_reals(lambda x: tf.nn.relu(x) - tf.nn.relu(x - 6.0)),
     "SelectV2": _where_finite,
     "Selu": _of_reals(selu),
@@ -306,16 +410,17 @@ FORMS = {
     "Square": _of_reals(lambda x: x * x),
     "SquaredDifference": _of_reals(lambda x, y: (x - y) * (x - y)),
     "Sum": _summed,
+    "Tile": _tiled,
     "ZerosLike": _of_reals(lambda x: tf.fill(tf.shape(x), tf.cast(0.0, x.dtype))),
 }
 
 # What the converter or a kernel gets wrong, not just leaves in float.
 _ALWAYS = {
     None: (_LIMITED_ROOT,),
-    8: ("Minimum", "OneHot", "OnesLike", "SelectV2", "ZerosLike", _SOFTMAX),
+    8: ("Minimum", "OneHot", "OnesLike", "RealDiv", "SelectV2", "Tile", "ZerosLike", _SOFTMAX),
     16: (
-        *("Minimum", "NotEqual", "OnesLike", "SelectV2", "Square", "SquaredDifference", "Sum"),
-        *("ZerosLike", _L2_NORMALIZATION, _SOFTMAX),
+        *("Minimum", "NotEqual", "OnesLike", "RealDiv", "SelectV2", "Square", "SquaredDifference"),
+        *("Sum", "Tile", "ZerosLike", _L2_NORMALIZATION, _SOFTMAX),
     ),
 }
 _NEVER_NEEDED = ("SquaredDifference", "Sum")
@@ -323,16 +428,20 @@ _NEVER_NEEDED = ("SquaredDifference", "Sum")
 _NEEDED_FOR_16_BITS = ("Relu6",)
 
 
-def rewritings(bits: int | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def rewritings(bits: int | None, layers: Iterable[keras.Layer] = ()) -> tuple[tuple[str, ...], ...]:
     """List which operations to give another form beside activations of some bits; None for floats.
 
     First come those for any model, then those for models that the converter refuses, or of which
-    some would stay in float.
+    some would stay in float. Beside a transposition the converter may not know a layer by its
+    parts: at last these have forms, too, if the model has such ``layers``.
     """
     needed = _UNKNOWN if bits is None else FORMS
     left_out = _NEVER_NEEDED if bits == 16 else (*_NEVER_NEEDED, *_NEEDED_FOR_16_BITS)
     always = _ALWAYS[bits]
-    return always, tuple(sorted({*always, *needed}.difference(left_out) | {*always}))
+    further = tuple(sorted({*always, *needed}.difference(left_out) | {*always}))
+    if bits is None or not any(isinstance(layer, _KNOWN_BY_PARTS) for layer in layers):
+        return always, further
+    return always, further, (*further, _PARTS)
 
 
 def forms_for(kinds: Collection[str]) -> Callable[[object], Mapping[str, Callable]]:
@@ -341,14 +450,15 @@ def forms_for(kinds: Collection[str]) -> Callable[[object], Mapping[str, Callabl
     chosen = {
         kind: functools.partial(_unless_known, known, FORMS[kind])
         for kind in kinds
-        if kind not in (_L2_NORMALIZATION, _LIMITED_ROOT, _SOFTMAX)
+        if kind not in (_L2_NORMALIZATION, _LIMITED_ROOT, _PARTS, _SOFTMAX)
     }
     if _SOFTMAX in kinds:
         divided = chosen.get("RealDiv", lambda operation: None)
         chosen["RealDiv"] = functools.partial(_softmax_or, divided)
     if _LIMITED_ROOT in kinds:
         chosen["Minimum"] = _limited_root
-    return lambda layer: {} if isinstance(layer, _KNOWN_BY_PARTS) else chosen
+    whole = () if _PARTS in kinds else _KNOWN_BY_PARTS
+    return lambda layer: {} if isinstance(layer, whole) else chosen
 
 
 def _softmax_or(otherwise, operation):
