@@ -13,6 +13,7 @@ from typing import Any
 
 import keras
 
+from tfcompress.backends import runs_on
 from tfcompress.compat.keras_attributes import (
     get_untracked,
     has_untracked,
@@ -27,7 +28,7 @@ _thread = threading.local()
 
 def _is_accelerable(model):
     """Tell whether TensorFlow runs the operations of a model's training step one by one."""
-    return keras.backend.backend() == "tensorflow" and not model.jit_compile
+    return runs_on("tensorflow") and not model.jit_compile
 
 
 @contextlib.contextmanager
@@ -56,7 +57,7 @@ def accelerated_calls(model: keras.Model) -> Iterator[None]:
 @contextlib.contextmanager
 def accelerated_inference(model: keras.Model) -> Iterator[None]:
     """Let a model infer with the fused kernel in a ``with`` block; nothing may need gradients."""
-    if keras.backend.backend() != "tensorflow":
+    if not runs_on("tensorflow"):
         yield
         return
     from tfcompress.keras_graph.fused_normalization import fused_inference

@@ -119,7 +119,8 @@ class QuantizeAware(ModelWrapper):
         self.training_mode = TrainingMode()
         self._deployed: DeployedModel | None = None
         # A compiled step looks here whether ranges follow, if it can do without: ``_can_freeze``.
-        set_untracked(self, "_ranges_move", tf.Variable(True, trainable=False))
+        self._ranges_move = None
+        set_untracked(self, "_ranges_move", tf.Variable(True, trainable=False))  # no weight
         self._can_freeze = False
         self.ranges = self.add_weight(
             shape=(len(placement.learned), 2),
