@@ -437,6 +437,7 @@ def test_comparisons_of_16_bits_follow_the_model():
     model = keras.Model(inputs, keras.ops.where(larger > 0.3, larger, a))
     generator = np.random.default_rng(0)
     x = [scale * generator.normal(size=(256, 8)).astype("f4") for scale in (1, 5)]
-    q = tfc.quantize_aware(model, tfc.Scheme.int8_weights_int16_activations()).calibrate(x)
+    q = tfc.quantize_aware(model, tfc.Scheme.int8_weights_int16_activations(), observer="min_max")
+    q.calibrate(x)
     off = np.abs(q.predict(x, verbose=0) - model.predict(x, verbose=0))
     assert (off > 0.01).mean() < 0.002
