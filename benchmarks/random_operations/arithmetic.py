@@ -143,6 +143,18 @@ def binary(random, name, dtype="INT8", far=False):
     return Sample(name, options, inputs, [result], version)
 
 
+def times_a_number(random):
+    """Return a MUL by one number, as exports quantize it: many products are halves, or almost."""
+    first = activations(random, (8, *random.integers(1, 12, 2), int(random.integers(1, 20))))
+    number = random.integers(1, 16) / 2.0 ** random.integers(1, 5)
+    second = Port("INT8", (), np.float32(number / 255), -128, value=np.array(127), constant=True)
+    result = output(random, first.shape, 1.0)
+    result.scales = np.float32(first.scales * 2.0 ** random.integers(-1, 2))
+    options = schema.MulOptionsT()
+    options.fusedActivationFunction = fused(random)
+    return Sample("MUL", options, [first, second], [result], 2)
+
+
 def requantize(random, dtype="INT8", to="INT8"):
     """Return QUANTIZE of integers to another grid."""
     shape = (8, *random.integers(1, 12, 3))
@@ -258,6 +270,7 @@ GENERATORS = {
     "SUB int8 far": functools.partial(binary, name="SUB", far=True),
     "SUB int16": functools.partial(binary, name="SUB", dtype="INT16"),
     "MUL int8": functools.partial(binary, name="MUL"),
+    "MUL int8 by a number": times_a_number,
     "MUL int8 far": functools.partial(binary, name="MUL", far=True),
     "MUL int16": functools.partial(binary, name="MUL", dtype="INT16"),
     "QUANTIZE float to int8": quantize,

@@ -1,5 +1,6 @@
 import importlib
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -14,6 +15,7 @@ ARITHMETIC = [
     "SUB int8 far",
     "SUB int16",
     "MUL int8",
+    "MUL int8 by a number",
     "MUL int8 far",
     "MUL int16",
     "QUANTIZE float to int8",
@@ -61,6 +63,16 @@ def test_half_products(compute, integers, grid):
     taken = [integers([2, 6, -2], 0.25), integers([1, 1, 1], 1.0)]
     assert compute("MUL", taken, grid(1.0), "xnnpack") == [0, 2, 0]
     assert compute("MUL", taken, grid(1.0), "reference") == [1, 2, -1]
+
+
+def test_a_product_with_one_number_is_rounded_before_it_is_scaled(compute, integers, grid):
+    # Scaled first, the number is one half exactly, and every product of an odd integer a tie.
+    values = list(range(-125, 126, 2))
+    taken = [integers(values, 1.0), integers(127, 1 / 510, -128)]
+    factor = np.float32(1 / 510)
+    expected = np.rint(np.float32(255) * np.float32(values) * factor).tolist()
+    assert expected != np.rint(np.float32(values) * (np.float32(255) * factor)).tolist()
+    assert compute("MUL", taken, grid(1.0), "xnnpack") == expected
 
 
 def test_products_in_16_bits(compute, integers, grid):

@@ -68,7 +68,8 @@ def _gelu_with_erfc(value, grid):
 
 def _gelu_with_tanh(value, grid):
     """Compute GELU with tanh in float32, step by step as the kernel."""
-    inner = np.float32(np.sqrt(2 / np.pi)) * (value + 0.044715 * value * value * value)
+    cubic = rq.in_order(rq.in_order(0.044715 * value) * value) * value
+    inner = np.float32(np.sqrt(2 / np.pi)) * (value + cubic)
     return 0.5 * value * (1.0 + tables.in_double(tf.tanh)(inner))
 
 

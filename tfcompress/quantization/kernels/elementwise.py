@@ -140,8 +140,8 @@ def _mul(first, second, grid, activation, kernels, alike):
     taken = (multiplier >= 2.0**-16) & (multiplier < 2.0**8)
 
     def by_xnnpack():
-        values = tf.round(less_zero_point(first) * less_zero_point(second) * multiplier)
-        return rq.clamped(values, activation, grid, "xnnpack")
+        product = rq.in_order(less_zero_point(first) * less_zero_point(second))
+        return rq.clamped(tf.round(product * multiplier), activation, grid, "xnnpack")
 
     def built_in():
         values = rq.rescaled(_steps(first) * _steps(second), real)
@@ -202,7 +202,8 @@ def quantize(operation, inputs, grids, kernels):
     if not isinstance(values, Integers):
         if kernels == "xnnpack":
             # Both XNNPACK and the built-in kernel for 16 bits multiply by the rounded reciprocal.
-            steps = tf.round(values * rq.quotient(tf.constant(1.0), grid.scale))
+            inverse = rq.quotient(tf.constant(1.0), grid.scale)
+            steps = tf.round(rq.in_order(values) * inverse)
         else:
             steps = rq.round_half_away(rq.quotient(values, grid.scale))
         return [rq.clamped(steps, "NONE", grid, kernels)]
@@ -223,7 +224,7 @@ def quantize(operation, inputs, grids, kernels):
 
 def dequantize(operation, inputs, grids, kernels):
     """Compute DEQUANTIZE: the real numbers that integers mean."""
-    return [less_zero_point(inputs[0]) * inputs[0].grid.scale]
+    return [rq.in_order(less_zero_point(inputs[0]) * inputs[0].grid.scale)]
 
 
 def _comparison(compare, rescales_16_bits=False):

@@ -223,8 +223,7 @@ def _float32_sums(sums, offsets=None):
             lambda: tf.cast(tf.cast(sums, tf.float64) + tf.cast(offsets, tf.float64), tf.float32),
             sums,
         )
-    # Without an operation in between, TensorFlow multiplies constant weights instead of the sums.
-    return tf.raw_ops.EnsureShape(input=sums, shape=sums.shape)
+    return rq.in_order(sums)  # or constant weights are multiplied instead
 
 
 LINEAR = {

@@ -9,7 +9,8 @@ bits of the multiplier and round once, halves up.
 Scales are tensors that may change from run to run. Everything that is made of them is computed in
 the graph, in float64 where a kernel uses double. Divisions are ``divide_no_nan``: TensorFlow
 replaces a plain division by a constant with a product with its reciprocal, which rounds
-differently. Casts between products keep it from reordering them.
+differently. It also multiplies small factors first, whatever the order in the code: casts between
+products, and ``in_order``, keep them as they are.
 """
 
 import functools
@@ -67,6 +68,11 @@ def traced_once(function: Callable) -> Callable:
 def quotient(dividend, divisor):
     """Divide, correctly rounded, also where the divisor is a constant of the graph."""
     return tf.math.divide_no_nan(dividend, divisor)
+
+
+def in_order(values):
+    """Return a tensor that is computed before what is multiplied by it, or added to it."""
+    return tf.raw_ops.EnsureShape(input=values, shape=values.shape)
 
 
 def product_in_float32(first, second):

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from tfcompress.quantization.kernels.grids import Grid, Integers, integer_range
 from tfcompress.quantization.kernels.requantization import (
+    in_order,
     quotient,
     round_half_away,
     traced_once,
@@ -45,7 +46,7 @@ def looked_up(integers: Integers, table: tf.Tensor) -> tf.Tensor:
 
 def real_values(grid: Grid) -> tf.Tensor:
     """List what the 8-bit integers mean, shape (256,)."""
-    return grid.scale * (every_integer() - tf.cast(grid.zero_point, tf.float32))
+    return in_order(grid.scale * (every_integer() - tf.cast(grid.zero_point, tf.float32)))
 
 
 def table_of(function: Function, taken: Grid, grid: Grid, kernels: str) -> tf.Tensor:
@@ -65,7 +66,7 @@ def _table_of_8_bits(*ends, function, kernels):
     taken, grid = Grid(*ends[:2], "INT8"), Grid(*ends[2:], "INT8")
     inverse = quotient(tf.constant(1.0), grid.scale)
     zero_point = tf.cast(grid.zero_point, tf.float32)
-    steps = function(real_values(taken), grid) * inverse
+    steps = in_order(function(real_values(taken), grid)) * inverse
     if kernels == "xnnpack":
         rounded = tf.round(steps + zero_point)
     else:
@@ -86,8 +87,8 @@ def _table_of_16_bits(*ends, function, kernels):
     step = (last - first) * (1 / _STEPS)
     inverse = quotient(tf.constant(65536.0), real(highest, grid) - real(lowest, grid))
     ends = first + tf.range(_STEPS + 1.0) * step
-    values = function(ends, grid) * inverse
-    middles = function(ends[:-1] + step * 0.5, grid) * inverse
+    values = in_order(function(ends, grid)) * inverse
+    middles = in_order(function(ends[:-1] + step * 0.5, grid)) * inverse
     corrected = corrected_ends(values, middles, round_half_away)
     last_value = round_half_away(function(last[None], grid) * inverse)
     table = tf.concat([corrected, last_value], 0)
