@@ -32,6 +32,14 @@ def test_it_runs_once_when_the_package_is_there(package):
     assert sys.meta_path == finders
 
 
+def test_two_may_wait_for_one_package(package):
+    calls = []
+    for number in (1, 2):
+        after_import(package, lambda number=number: calls.append(number))
+    importlib.import_module(package)
+    assert sorted(calls) == [1, 2]
+
+
 def test_it_runs_at_once_for_what_is_imported():
     calls = []
     after_import("sys", lambda: calls.append(1))

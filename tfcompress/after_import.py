@@ -30,6 +30,7 @@ class _Finder:
     def __init__(self, name: str, function: Callable[[], None]):
         self.name = name
         self.function = function
+        self._asking = False
 
     def find_spec(
         self,
@@ -38,14 +39,17 @@ class _Finder:
         target: ModuleType | None = None,
     ) -> ModuleSpec | None:
         """Return what the other finders know of the package."""
-        if fullname != self.name:
+        if fullname != self.name or self._asking:
             return None
-        for finder in sys.meta_path:
-            spec = None if finder is self else finder.find_spec(fullname, path, target)
-            if spec is not None and spec.loader is not None:
-                spec.loader = cast(Any, _Loader(spec.loader, self))
-                return spec
-        return None
+        self._asking = True  # another finder like this one asks back
+        try:
+            specs = (finder.find_spec(fullname, path, target) for finder in sys.meta_path)
+            spec = next((spec for spec in specs if spec is not None), None)
+        finally:
+            self._asking = False
+        if spec is not None and spec.loader is not None:
+            spec.loader = cast(Any, _Loader(spec.loader, self))
+        return spec
 
 
 class _Loader:

@@ -260,11 +260,20 @@ def test_operations_that_tflite_does_not_have_are_named(tmp_path):
 
 def test_kernels_that_16_bits_do_not_have_are_named(tmp_path):
     inputs = keras.Input((3,))
-    model = keras.Model(inputs, kl.PReLU("uniform", name="odd")(inputs))
-    with pytest.raises(FloatOperationError, match="odd: PRELU"):
+    model = keras.Model(inputs, kl.Activation("log_softmax", name="odd")(inputs))
+    with pytest.raises(FloatOperationError, match="odd: LOG_SOFTMAX"):
         export_tflite(
             model, tmp_path / "m.tflite", "int16x8", representative_data=np.ones((4, 3), "float32")
         )
+
+
+def test_a_prelu_is_computed_in_16_bits_by_other_kernels(tmp_path):
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, kl.PReLU(keras.initializers.Constant(0.3))(inputs))
+    data = np.linspace(-4, 4, 96, dtype="float32").reshape(32, 3)
+    result = export_tflite(model, tmp_path / "m.tflite", "int16x8", representative_data=data)
+    assert result.report.float_operations == ()
+    assert result.report.agreement.largest < 1e-3
 
 
 def test_representative_data_from_a_generator(model, images, exported, tmp_path):
