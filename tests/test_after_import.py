@@ -40,6 +40,25 @@ def test_two_may_wait_for_one_package(package):
     assert sorted(calls) == [1, 2]
 
 
+def test_it_waits_for_the_module_that_imports_the_package(package, tmp_path):
+    (tmp_path / "reader.py").write_text(f"import {package}\nNAME = 5\n")
+    seen = []
+    after_import(package, lambda: seen.append(importlib.import_module("reader").NAME), ["reader"])
+    importlib.import_module("reader")
+    assert seen == [5]
+    del sys.modules["reader"]
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    "module", ["tfcompress.backends", "tfcompress.pruning.schedules", "keras_callbacks.scheduled"]
+)
+def test_any_module_may_be_the_first_that_is_imported(module):
+    code = f"import {module}, keras, sys; print('tfcompress.pruning.masks' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["True"]
+
+
 def test_it_runs_at_once_for_what_is_imported():
     calls = []
     after_import("sys", lambda: calls.append(1))

@@ -75,4 +75,4 @@ def _register_serializable_classes():
             importlib.import_module(module)
 
 
-after_import("keras", _register_serializable_classes)
+after_import("keras", _register_serializable_classes, ("tfcompress", *_BESIDE))

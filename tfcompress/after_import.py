@@ -5,32 +5,37 @@ this package costs.
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, cast
 
 
-def after_import(name: str, function: Callable[[], None]) -> None:
+def after_import(name: str, function: Callable[[], None], unfinished: Collection[str] = ()) -> None:
     """Call a function after a package is imported; at once if it is already.
 
     Args:
         name: the package, such as "keras".
         function: takes nothing. What it raises, the import raises.
+        unfinished: packages that the function imports modules of. If one of their modules imports
+            the package, the function waits for its end.
     """
     if name in sys.modules:
         function()
     else:
-        sys.meta_path.insert(0, _Finder(name, function))
+        sys.meta_path.insert(0, _Finder(name, function, unfinished))
 
 
 class _Finder:
-    """Finds one package where the others do, and has its loader call a function."""
+    """Finds modules where the others do, and learns from their loaders when they are there."""
 
-    def __init__(self, name: str, function: Callable[[], None]):
-        self.name = name
-        self.function = function
+    def __init__(self, name: str, function: Callable[[], None], unfinished: Collection[str]):
+        self._name = name
+        self._function = function
+        self._unfinished = unfinished
         self._asking = False
+        self._running = 0  # modules
+        self._is_there = False
 
     def find_spec(
         self,
@@ -38,8 +43,9 @@ class _Finder:
         path: Sequence[str] | None,
         target: ModuleType | None = None,
     ) -> ModuleSpec | None:
-        """Return what the other finders know of the package."""
-        if fullname != self.name or self._asking:
+        """Return what the other finders know of a module."""
+        is_ours = fullname.split(".", maxsplit=1)[0] in self._unfinished
+        if self._asking or not (is_ours or fullname == self._name):
             return None
         self._asking = True  # another finder like this one asks back
         try:
@@ -51,9 +57,21 @@ class _Finder:
             spec.loader = cast(Any, _Loader(spec.loader, self))
         return spec
 
+    def run(self, loader: Any, module: ModuleType) -> None:
+        """Run a module, and the function once the package is there and no module is left."""
+        self._running += 1
+        try:
+            loader.exec_module(module)
+        finally:
+            self._running -= 1
+        self._is_there = self._is_there or module.__name__ == self._name
+        if self._is_there and not self._running and self in sys.meta_path:
+            sys.meta_path.remove(self)
+            self._function()
+
 
 class _Loader:
-    """Loads a package as its own loader does, then calls the function, once."""
+    """Loads a module as its own loader does, by way of the finder."""
 
     def __init__(self, loader: Any, finder: _Finder):
         self._loader = loader
@@ -67,11 +85,8 @@ class _Loader:
         return self._loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Run the module, then the function."""
+        """Run the module."""
         module.__loader__ = self._loader
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
-        self._loader.exec_module(module)
-        if self._finder in sys.meta_path:
-            sys.meta_path.remove(self._finder)
-            self._finder.function()
+        self._finder.run(self._loader, module)
