@@ -65,14 +65,19 @@ _SERIALIZABLE = (
 _ON_TENSORFLOW = ("tfcompress.quantization.quantize_aware",)
 
 
-def _register_serializable_classes():
-    """Let ``keras.saving.load_model`` find our classes, whichever package is imported first."""
+def _require_supported():
+    """Refuse releases of Keras and TensorFlow that this package does not work with."""
     from tfcompress.compat.versions import require_supported
 
     require_supported()
+
+
+def _register_serializable_classes():
+    """Let ``keras.saving.load_model`` find our classes, whichever package is imported first."""
     for module in _SERIALIZABLE:
         if module not in _ON_TENSORFLOW or runs_here():
             importlib.import_module(module)
 
 
+after_import("keras", _require_supported)
 after_import("keras", _register_serializable_classes, ("tfcompress", *_BESIDE))
