@@ -46,9 +46,9 @@ def with_calls_on_tensorflow(
 
 def runs_here() -> bool:
     """Tell whether Keras runs on TensorFlow in this process."""
-    import keras  # not at the top: a package's names are listed without it
+    from tfcompress.backends import runs_on  # not at the top: names are listed without Keras
 
-    return keras.backend.backend() == "tensorflow"
+    return runs_on("tensorflow")
 
 
 def refused(getattribute: Callable[[str], Any], instead: Mapping[str, str]) -> Callable[[str], Any]:

@@ -27,21 +27,14 @@ def normalize_by_batch(layer, inputs, gamma, beta):
         float32 tensors (channels,).
     """
     nothing = tf.zeros((0,))
-    outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-        x=_as_images(inputs),
-        scale=gamma,
-        offset=beta,
-        mean=nothing,
-        variance=nothing,
-        epsilon=layer.epsilon,
-    )
+    outputs, mean, variance = _fused(layer, inputs, gamma, beta, nothing, nothing, training=True)
     # The kernel returns the unbiased variance; Keras keeps the biased one.
     count = tf.cast(tf.size(inputs) // inputs.shape[-1], tf.float32)
     variance *= (count - 1.0) / count
     for moving, value in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
         before = tf.cast(moving.value, tf.float32)
         moving.assign(before * layer.momentum + value * (1.0 - layer.momentum))
-    return _in_shape_of(inputs, outputs), mean, variance
+    return outputs, mean, variance
 
 
 def has_fused_form(layer: keras.layers.BatchNormalization, inputs: Any, mask: Any) -> bool:
@@ -88,16 +81,8 @@ def fused_inference(layer, call):
         gamma, beta = scale_and_shift(layer)
         statistics = (layer.moving_mean.value, layer.moving_variance.value)
         mean, variance = (tf.cast(value, tf.float32) for value in statistics)
-        outputs, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=_as_images(inputs),
-            scale=gamma,
-            offset=beta,
-            mean=mean,
-            variance=variance,
-            epsilon=layer.epsilon,
-            is_training=False,
-        )
-        return tf.cast(_in_shape_of(inputs, outputs), layer.compute_dtype)
+        outputs, *_ = _fused(layer, inputs, gamma, beta, mean, variance, training=False)
+        return tf.cast(outputs, layer.compute_dtype)
 
     return run
 
@@ -107,11 +92,16 @@ def _is_fused(layer, inputs, mask):
     return has_fused_form(layer, inputs, mask) and inputs.dtype in _FUSED_TYPES
 
 
-def _as_images(x):
-    """Reshape a tensor (..., channels) to the four dimensions that the kernel takes."""
-    return x if len(x.shape) == 4 else tf.reshape(x, [-1, 1, 1, x.shape[-1]])
-
-
-def _in_shape_of(x, images):
-    """Undo ``_as_images``."""
-    return images if len(x.shape) == 4 else tf.reshape(images, tf.shape(x))
+def _fused(layer, inputs, gamma, beta, mean, variance, training):
+    """Run the kernel, which takes four dimensions; return outputs, mean and variance."""
+    are_images = len(inputs.shape) == 4
+    outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=inputs if are_images else tf.reshape(inputs, [-1, 1, 1, inputs.shape[-1]]),
+        scale=gamma,
+        offset=beta,
+        mean=mean,
+        variance=variance,
+        epsilon=layer.epsilon,
+        is_training=training,
+    )
+    return outputs if are_images else tf.reshape(outputs, tf.shape(inputs)), mean, variance
