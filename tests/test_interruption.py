@@ -188,6 +188,29 @@ def test_what_the_program_decides_stays(handler):
         signal.signal(signal.SIGINT, before)
 
 
+def test_found_again_where_the_shell_has_it_ignore_the_other_signal():
+    class Terminated:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    reached = []
+
+    def work():
+        del [Terminated()][0]
+        reached.append("after the finalizer")
+        with reliable_interruption():
+            raise_pending_interruption()
+
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_certainly(work, lambda: reached.append("after"), signals=[signal.SIGTERM])
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert reached == ["after the finalizer"]
+
+
 def test_threads_leave_signals_alone():
     seen = []
 

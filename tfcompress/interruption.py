@@ -107,8 +107,9 @@ def deferred_interruption() -> contextlib.AbstractContextManager:
 
 
 def _current() -> Interruption | None:
-    handler = signal.getsignal(signal.SIGINT)
-    return handler if isinstance(handler, Interruption) else None
+    """Return what handles a signal now; a command in the background of a shell ignores SIGINT."""
+    handlers = (signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM))
+    return next((each for each in handlers if isinstance(each, Interruption)), None)
 
 
 def _is_free(number: int) -> bool:

@@ -64,15 +64,16 @@ def test_a_signal_ends_it_and_it_says_where_the_best_is(number, folder):
     line = LINE.format(f=folder).replace("/search", f"/interrupted_{number}")
     line = line.replace("--epochs 1 --max-trials 1", "--epochs 100000 --json")
     command = pathlib.Path(sys.executable).with_name("tfcompress")
+    # As a terminal starts it: where these tests run in the background, SIGINT is ignored.
+    kept = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [command, *line.split()],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # As a shell starts it, whatever tests before this one left in this process.
-        env={name: os.environ[name] for name in ("HOME", "PATH") if name in os.environ},
     )
+    signal.signal(signal.SIGINT, kept)
     try:
         end = time.monotonic() + 120
         while not (out / "result.json").exists():
@@ -80,7 +81,7 @@ def test_a_signal_ends_it_and_it_says_where_the_best_is(number, folder):
             assert time.monotonic() < end
             time.sleep(0.2)
         os.killpg(process.pid, number)  # as a terminal does: to the children as well
-        shown, errors = process.communicate(timeout=180)
+        shown, errors = process.communicate(timeout=60)
     finally:
         process.kill()
     assert (process.returncode, shown) == (128 + number, ""), errors
