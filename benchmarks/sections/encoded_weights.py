@@ -7,9 +7,9 @@ PARTS = ("encoded_weights",)
 ABOUT = (
     "MobileNetV1-0.25 for 96x96 images with its initial weights, exported as int8; its kernels are "
     "encoded by `exporters.encode_weights` and decoded by TFLite Micro's operation DECODE. Flash "
-    "is the size of the file. The arena is estimated. Both files run on 16 inputs in the interpreter "
-    "of the package tflite-micro on this computer; the time is that of an inference with encoded "
-    "kernels to one without."
+    "is the size of the file. The arena is estimated. Both files run on 16 inputs in the "
+    "interpreter of the package tflite-micro on this computer; the time is that of an inference "
+    "with encoded kernels to one without."
 )
 DENSE = "dense"
 
