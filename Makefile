@@ -5,7 +5,7 @@
 # make backends     a core suite on TensorFlow, JAX and PyTorch, those installed, into docs/backends.md
 # make wheel        the wheel, installed with everything from the package index into a new environment
 # make emulate      bundles on an emulated 64-bit Raspberry Pi (root, Debian or Ubuntu, x86-64)
-# make emulate-micro  files compiled to C on an emulated Cortex-M4 (gcc-arm-none-eabi, qemu-system-arm)
+# make emulate-micro  files in TFLite Micro, and compiled to C on an emulated Cortex-M4 (gcc-arm-none-eabi, qemu-system-arm)
 # make coverage     which models each technique takes, ours and TFMOT's, into docs/coverage.md
 # make soak         damaged input, kills, signals and long trainings, into docs/reliability.md
 # make examples     every script of examples/ and the code of the guides and pages, for seconds each
@@ -52,8 +52,9 @@ emulate: $(VENV)/installed
 	$(BIN)/python -m pytest -q -s -m emulation tests/exporters/bundling/test_aarch64.py
 
 emulate-micro: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --editable '.[bakenn]'
+	$(BIN)/python -m pip install --quiet --pre --editable '.[bakenn,micro]'
 	$(BIN)/python -m pytest -q -s -m emulation tests/exporters/bundling/test_cortex_m.py
+	$(BIN)/python -m pytest -q tests/exporters/test_weight_encoding.py tests/quantization/test_micro_runtime.py
 
 coverage: $(VENV)/installed
 	$(BIN)/python benchmarks/run_all.py coverage_matrix quantization_coverage zoo_coverage

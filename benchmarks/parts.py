@@ -90,6 +90,7 @@ PARTS = {
     ),
     "structure_latency": Part("structure.py", ("latency", "--json", "{rows}"), None),
     "ethos_u": Part("ethos_u.py", ("--json", "{json}"), ()),
+    "encoded_weights": Part("encoded_weights.py", ("--json", "{json}"), ()),
     "micro_zoo": Part("micro_zoo.py", _ROWS_AND_JSON, None),
     "repair": Part("repair.py", ("../shared", "--json", "{json}"), ("--only", "ad")),
 }

@@ -8,6 +8,7 @@ from . import (
     combinations,
     coverage,
     distillation,
+    encoded_weights,
     ethos_u,
     export_time,
     fidelity,
@@ -37,5 +38,6 @@ SECTIONS = (
     structure,
     repair,
     ethos_u,
+    encoded_weights,
     micro_zoo,
 )
