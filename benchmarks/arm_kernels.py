@@ -72,7 +72,7 @@ def compare(folder, written_files):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", required=True, help="where the figures go")
-    parser.add_argument("--files", type=int, default=20, help="of each form (default: 20)")
+    parser.add_argument("--files", type=int, default=30, help="of each form (default: 30)")
     parser.add_argument("--only", help="forms that begin so, such as CONV_2D")
     arguments = parser.parse_args()
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache"))

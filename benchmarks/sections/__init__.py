@@ -5,6 +5,7 @@ functions of {part: figures}, with the parts that were measured: ``goals`` and `
 """
 
 from . import (
+    arm_kernels,
     combinations,
     coverage,
     distillation,
@@ -37,6 +38,7 @@ SECTIONS = (
     coverage,
     structure,
     repair,
+    arm_kernels,
     ethos_u,
     encoded_weights,
     micro_zoo,
