@@ -34,7 +34,8 @@ PROOFS = (
     ),
     (
         "bundles pass, with the verdict of x86-64",
-        "64-bit ARM: Debian on a Cortex-A72 in QEMU, ai-edge-litert 2.3.0 and tflite-runtime 2.14.0",
+        "64-bit ARM: Debian on a Cortex-A72 in QEMU, ai-edge-litert 2.3.0 and "
+        "tflite-runtime 2.14.0",
         ["-m", "emulation", "tests/exporters/bundling/test_aarch64.py"],
     ),
     (

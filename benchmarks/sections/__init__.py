@@ -22,6 +22,7 @@ from . import (
     repair,
     structure,
     training_cost,
+    vela_zoo,
 )
 
 SECTIONS = (
@@ -40,6 +41,7 @@ SECTIONS = (
     repair,
     arm_kernels,
     ethos_u,
+    vela_zoo,
     encoded_weights,
     micro_zoo,
 )
