@@ -3,6 +3,7 @@
 from typing import Any
 
 from keras_callbacks.callback import CompressionCallback, retrace
+from tfcompress.compat.keras_steps import updates_made
 from tfcompress.deprecation import old_attribute
 from tfcompress.keras_graph.wrapper import ModelWrapper
 from tfcompress.quantization import QuantizeAware
@@ -74,7 +75,7 @@ class QuantizationSchedule(CompressionCallback):
         """Set what the next step does."""
         del batch, logs
         self.require_begun("on_train_batch_begin")
-        mode = self.mode_at(int(self.model.optimizer.iterations.numpy()))
+        mode = self.mode_at(updates_made(self.model))
         if self._quantized.set_training_mode(mode):
             retrace(self.model)
 

@@ -12,7 +12,7 @@ import lazy_loader
 from tfcompress.after_import import after_import
 from tfcompress.deprecation import with_old_names
 from tfcompress.extras import missing_extra
-from tfcompress.on_tensorflow import refused, runs_here
+from tfcompress.on_tensorflow import refused
 
 __version__ = "0.1.0"
 
@@ -62,7 +62,6 @@ _SERIALIZABLE = (
     "tfcompress.pruning.schedules",
     "tfcompress.quantization.quantize_aware",
 )
-_ON_TENSORFLOW = ("tfcompress.quantization.quantize_aware",)
 
 
 def _require_supported():
@@ -74,9 +73,13 @@ def _require_supported():
 
 def _register_serializable_classes():
     """Let ``keras.saving.load_model`` find our classes, whichever package is imported first."""
+    from tfcompress.backends import runs_on
+    from tfcompress.compat.keras_saving import know_optimizers_of_torch
+
+    if not runs_on("torch"):
+        know_optimizers_of_torch()
     for module in _SERIALIZABLE:
-        if module not in _ON_TENSORFLOW or runs_here():
-            importlib.import_module(module)
+        importlib.import_module(module)
 
 
 after_import("keras", _require_supported)

@@ -40,12 +40,19 @@ def without_gradients() -> AbstractContextManager:
 def compiled(function: Callable) -> Callable:
     """Return a function of a structure of tensors as the backend compiles it for inference."""
     if runs_on("tensorflow"):
-        tf = sys.modules["tensorflow"]
-        return tf.function(function, reduce_retracing=True, autograph=False)
+        return traced(function)
     if runs_on("jax"):
         return sys.modules["jax"].jit(function)
     convert = keras.ops.convert_to_tensor
     return sys.modules["torch"].no_grad()(lambda x: function(keras.tree.map_structure(convert, x)))
+
+
+def traced(function: Callable) -> Callable:
+    """Return a function that TensorFlow runs as a graph; other backends run it as it is."""
+    if not runs_on("tensorflow"):
+        return function
+    tf = sys.modules["tensorflow"]
+    return tf.function(function, reduce_retracing=True, autograph=False)
 
 
 def weight_gradients(model: keras.Model, variables: list[keras.Variable]) -> Callable:
@@ -90,6 +97,28 @@ def outside_step() -> AbstractContextManager:
     """Create variables while a step is traced; only TensorFlow would make them part of it."""
     tensorflow = sys.modules["tensorflow"] if runs_on("tensorflow") else None
     return tensorflow.init_scope() if tensorflow else contextlib.nullcontext()
+
+
+def graph_operation(tensor: Any) -> Any:
+    """Return the TensorFlow operation that makes a tensor in a graph; None for other tensors."""
+    return getattr(tensor, "op", None)
+
+
+def with_gradient(function: Callable) -> Callable:
+    """Return a function of tensors that brings its gradient.
+
+    ``function`` returns its value and a function from the gradient in that to one for each tensor.
+    """
+
+    def run(*tensors):
+        value, gradient = function(*tensors)
+
+        def from_upstream(*given, upstream=None):  # on PyTorch by name, beside the tensors
+            return gradient(given[0] if upstream is None else upstream)
+
+        return value, from_upstream
+
+    return keras.ops.custom_gradient(run)
 
 
 def checked_finite(tensor: Any, message: str) -> Any:
@@ -172,6 +201,16 @@ def image_patches(images: Any, size: tuple, strides: tuple, rates: tuple, paddin
 def runs_eagerly() -> bool:
     """Tell whether operations are computed at once, and not recorded in a graph of TensorFlow."""
     return not runs_on("tensorflow") or sys.modules["tensorflow"].executing_eagerly()
+
+
+def graph_being_built() -> Any:
+    """Return the graph of TensorFlow that records operations; None where they are computed."""
+    return None if runs_eagerly() else sys.modules["tensorflow"].compat.v1.get_default_graph()
+
+
+def first_rows(tensor: Any, count: Any) -> Any:
+    """Return the first rows of a tensor; ``count``, an integer tensor (1,), may be any number."""
+    return sys.modules["tensorflow"].strided_slice(tensor, [0], count, [1])
 
 
 def call_when_run(function: Callable, tensor: Any) -> None:

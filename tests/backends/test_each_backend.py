@@ -330,16 +330,6 @@ def test_errors_name_the_layers(tmp_path):
     assert not (tmp_path / "model.tflite").exists()
 
 
-def test_quantization_aware_training():
-    if BACKEND != "tensorflow":
-        with pytest.raises(RuntimeError, match=f"load_model.*KERAS_BACKEND={BACKEND}"):
-            tfc.quantize_aware(classifier())
-        pytest.skip("train, save, and make the loaded model quantization-aware on TensorFlow")
-    quantized = tfc.quantize_aware(classifier())
-    fit(compiled(quantized))
-    assert quantized.predict(X, verbose=0).shape == (64, 3)
-
-
 def test_what_to_do_without_tensorflow(tmp_path, monkeypatch):
     monkeypatch.setattr("tfcompress.on_tensorflow.runs_here", lambda: False)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)

@@ -1,6 +1,21 @@
 """Objects that travel in the files that Keras saves."""
 
+import sys
+
+import keras
 from keras.src.saving.keras_saveable import KerasSaveable
+
+_OPTIMIZERS = ("adadelta", "adagrad", "adam", "adamax", "adamw", "lion", "nadam", "rmsprop", "sgd")
+
+
+def know_optimizers_of_torch() -> None:
+    """Let models that were compiled on PyTorch load on another backend.
+
+    Keras saves their optimizers by the module of PyTorch's own class, and would import that.
+    """
+    for name in _OPTIMIZERS:
+        module = f"keras.src.backend.torch.optimizers.torch_{name}"
+        sys.modules.setdefault(module, keras.optimizers)
 
 
 class SaveableState(KerasSaveable):

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 from keras.src.backend.common.stateless_scope import get_stateless_scope
 
-from tfcompress.backends import runs_on
+from tfcompress.backends import runs_eagerly, runs_on
 from tfcompress.compat.keras_attributes import (
     get_untracked,
     remove_untracked,
@@ -37,7 +37,18 @@ def batches_seen(model: keras.Model) -> int:
     ``optimizer.iterations`` counts sums of ``gradient_accumulation_steps`` batches. In an epoch of
     JAX the count is read where it is: to bring all variables up to date at each step takes long.
     """
-    count = innermost_optimizer(model.optimizer)._iterations
+    return _present_count(model, innermost_optimizer(model.optimizer)._iterations)
+
+
+def updates_made(model: keras.Model) -> int:
+    """Return ``optimizer.iterations`` as a number, in an epoch of JAX too."""
+    optimizer = model.optimizer
+    count = _present_count(model, optimizer._iterations)
+    return count // (optimizer.gradient_accumulation_steps or 1)
+
+
+def _present_count(model, count):
+    """Read a count of the optimizer, in an epoch of JAX where it is."""
     state = getattr(model, "_jax_state", None) or {}
     if "optimizer_variables" in state and not model._jax_state_synced:
         position = [v is count for v in model.optimizer.variables].index(True)
@@ -150,6 +161,11 @@ def assign_in_step(variable: keras.Variable, value: Any) -> None:
             "call `fit` on. Received: a variable that the optimizer does not carry"
         )
     variable.assign(value)
+
+
+def reads_stored_values() -> bool:
+    """Tell whether variables read as they are stored: not in a graph, nor in a step of JAX."""
+    return runs_eagerly() and get_stateless_scope() is None
 
 
 class _Carrier:

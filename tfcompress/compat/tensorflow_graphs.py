@@ -3,15 +3,16 @@
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import tensorflow as tf
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 _HOOKS = "_tfcompress_hooks"
 
 
 @contextlib.contextmanager
-def made_by(graph: tf.Graph, hook: Callable) -> Iterator[None]:
+def made_by(graph: "tf.Graph", hook: Callable) -> Iterator[None]:
     """Let a hook make the operations that this thread adds to a graph that is being traced.
 
     It takes (make, kind, inputs, ...) and returns the operation; ``make(kind, inputs, ...)`` is
@@ -46,7 +47,7 @@ def made_by(graph: tf.Graph, hook: Callable) -> Iterator[None]:
             delattr(graph, _HOOKS)
 
 
-def called_graph(operation: tf.Operation, attribute: str) -> tf.Graph | None:
+def called_graph(operation: "tf.Operation", attribute: str) -> "tf.Graph | None":
     """Return the graph of the function that an operation's attribute, such as "body", names.
 
     None if the function is known by its definition alone.

@@ -2,15 +2,18 @@
 
 On TensorFlow, Keras 3 composes BatchNormalization of single operations, each of which reads and
 writes all activations. The fused kernel gives the same numbers to float rounding, in fewer passes
-forwards and backwards.
+forwards and backwards. On other backends Keras's operation is as good.
 """
 
+import sys
 from typing import Any
 
 import keras
-import tensorflow as tf
+from keras import ops
 
-_FUSED_TYPES = (tf.float32, tf.float16, tf.bfloat16)
+from tfcompress.backends import runs_on
+
+_FUSED_TYPES = ("float32", "float16", "bfloat16")
 
 
 def normalize_by_batch(layer, inputs, gamma, beta):
@@ -24,15 +27,21 @@ def normalize_by_batch(layer, inputs, gamma, beta):
 
     Returns:
         The outputs, of the inputs' shape and type; the mean and the biased variance of the inputs,
-        float32 tensors (channels,).
+        float32 tensors (channels,) without gradients: TensorFlow's kernel has none for them.
     """
-    nothing = tf.zeros((0,))
-    outputs, mean, variance = _fused(layer, inputs, gamma, beta, nothing, nothing, training=True)
-    # The kernel returns the unbiased variance; Keras keeps the biased one.
-    count = tf.cast(tf.size(inputs) // inputs.shape[-1], tf.float32)
-    variance *= (count - 1.0) / count
+    if runs_on("tensorflow"):
+        nothing = ops.zeros((0,))
+        outputs, mean, variance = _fused(layer, inputs, gamma, beta, nothing, nothing, True)
+        # The kernel returns the unbiased variance; Keras keeps the biased one.
+        count = ops.cast(ops.size(inputs) // inputs.shape[-1], "float32")
+        variance *= (count - 1.0) / count
+    else:
+        mean, variance = ops.moments(inputs, list(range(len(inputs.shape) - 1)))
+        scaling = {"offset": beta, "scale": gamma, "epsilon": layer.epsilon}
+        outputs = ops.batch_normalization(inputs, mean, variance, -1, **scaling)
+        mean, variance = ops.stop_gradient(mean), ops.stop_gradient(variance)
     for moving, value in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
-        before = tf.cast(moving.value, tf.float32)
+        before = ops.cast(moving.value, "float32")
         moving.assign(before * layer.momentum + value * (1.0 - layer.momentum))
     return outputs, mean, variance
 
@@ -41,19 +50,19 @@ def has_fused_form(layer: keras.layers.BatchNormalization, inputs: Any, mask: An
     """Tell whether the fused kernel computes what a BatchNormalization does with these inputs."""
     return (
         mask is None
-        and isinstance(inputs, tf.Tensor)
-        and inputs.shape.rank is not None
+        and ops.is_tensor(inputs)
+        and getattr(inputs.shape, "rank", 0) is not None
         and inputs.shape[-1] is not None
         and layer.axis in (-1, len(inputs.shape) - 1)
         and not (layer.synchronized or getattr(layer, "renorm", False))
     )
 
 
-def scale_and_shift(layer: keras.layers.BatchNormalization) -> tuple[tf.Tensor, tf.Tensor]:
+def scale_and_shift(layer: keras.layers.BatchNormalization) -> tuple[Any, Any]:
     """Return gamma and beta of a BatchNormalization: float32 tensors (channels,)."""
     shape = layer.moving_mean.shape
-    gamma = tf.cast(layer.gamma.value, tf.float32) if layer.scale else tf.ones(shape)
-    beta = tf.cast(layer.beta.value, tf.float32) if layer.center else tf.zeros(shape)
+    gamma = ops.cast(layer.gamma.value, "float32") if layer.scale else ops.ones(shape)
+    beta = ops.cast(layer.beta.value, "float32") if layer.center else ops.zeros(shape)
     return gamma, beta
 
 
@@ -64,7 +73,7 @@ def fused_training(layer, call):
         if not (training and layer.trainable and _is_fused(layer, inputs, mask)):
             return call(inputs, training=training, mask=mask)
         outputs, _, _ = normalize_by_batch(layer, inputs, *scale_and_shift(layer))
-        return tf.cast(outputs, layer.compute_dtype)
+        return ops.cast(outputs, layer.compute_dtype)
 
     return run
 
@@ -80,20 +89,21 @@ def fused_inference(layer, call):
             return call(inputs, training=training, mask=mask)
         gamma, beta = scale_and_shift(layer)
         statistics = (layer.moving_mean.value, layer.moving_variance.value)
-        mean, variance = (tf.cast(value, tf.float32) for value in statistics)
-        outputs, *_ = _fused(layer, inputs, gamma, beta, mean, variance, training=False)
-        return tf.cast(outputs, layer.compute_dtype)
+        mean, variance = (ops.cast(value, "float32") for value in statistics)
+        outputs, *_ = _fused(layer, inputs, gamma, beta, mean, variance, False)
+        return ops.cast(outputs, layer.compute_dtype)
 
     return run
 
 
 def _is_fused(layer, inputs, mask):
     """Tell whether the fused kernel takes the inputs as they are."""
-    return has_fused_form(layer, inputs, mask) and inputs.dtype in _FUSED_TYPES
+    return has_fused_form(layer, inputs, mask) and inputs.dtype.name in _FUSED_TYPES
 
 
 def _fused(layer, inputs, gamma, beta, mean, variance, training):
     """Run the kernel, which takes four dimensions; return outputs, mean and variance."""
+    tf = sys.modules["tensorflow"]
     are_images = len(inputs.shape) == 4
     outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
         x=inputs if are_images else tf.reshape(inputs, [-1, 1, 1, inputs.shape[-1]]),

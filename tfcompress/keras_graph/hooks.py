@@ -39,6 +39,11 @@ class HookPoint:
         return f"{self.path}:{self.role}{suffix}"
 
 
+def input_point(index: int) -> HookPoint:
+    """Name the model's own input of that index."""
+    return HookPoint("", "input", 0, index)
+
+
 Hook = Callable[[HookPoint, object], object]
 
 

@@ -4,6 +4,8 @@ While a call is traced, an instance attribute replaces the graph's method that c
 as in ``interception``. The hook of the innermost call gets an operation's output when another
 operation reads it, and the reader gets what the hook returns: by then the gradient tape knows the
 operation, and unused outputs are skipped.
+
+Other backends of Keras have no such graph: there, and in eager calls, nothing is seen inside.
 """
 
 import collections
@@ -12,9 +14,9 @@ import functools
 import threading
 import types
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
-import tensorflow as tf
-
+from tfcompress.backends import graph_being_built, runs_eagerly
 from tfcompress.compat.tensorflow_graphs import made_by
 
 _PREFIX = "tf."
@@ -57,9 +59,9 @@ class InnerTensors:
     def __init__(self):
         self._calls: list[tuple[Callable, Mapping[str, Callable], collections.Counter]] = []
         # By the id of a tensor, which is kept beside the rest so that the id stays its own.
-        self._unread: dict[int, tuple[tf.Tensor, str, Callable]] = {}
-        self._changed: dict[int, tuple[tf.Tensor, tf.Tensor]] = {}
-        self._replaced: dict[int, tuple[tf.Tensor, tf.Tensor]] = {}
+        self._unread: dict[int, tuple[Any, str, Callable]] = {}
+        self._changed: dict[int, tuple[Any, Any]] = {}
+        self._replaced: dict[int, tuple[Any, Any]] = {}
 
     @contextlib.contextmanager
     def within(self, hook: Callable, forms: Mapping[str, Callable] = _NO_FORMS) -> Iterator[None]:
@@ -68,12 +70,12 @@ class InnerTensors:
         ``forms`` maps types of operations to lowerings: each takes an operation with one output and
         returns the same value computed by other operations, or None to keep the operation.
         """
-        if tf.executing_eagerly():
+        if runs_eagerly():
             yield
             return
         self._calls.append((hook, forms, collections.Counter()))
         try:
-            with made_by(tf.compat.v1.get_default_graph(), self._make):
+            with made_by(graph_being_built(), self._make):
                 yield
         finally:
             self._calls.pop()
@@ -84,7 +86,7 @@ class InnerTensors:
         if id(tensor) in self._changed:
             return self._changed[id(tensor)][1]
         seen = hook(tensor)
-        if seen is not tensor and not tf.executing_eagerly():
+        if seen is not tensor and not runs_eagerly():
             self._changed[id(tensor)] = (tensor, seen)
         return seen
 

@@ -14,8 +14,8 @@ import contextlib
 from collections.abc import Callable
 
 import keras
-import tensorflow as tf
 from keras import layers as kl
+from keras import ops
 
 from tfcompress.compat.keras_training import without_autocast
 from tfcompress.keras_graph.inner_tensors import unwatched
@@ -44,7 +44,7 @@ class AccumulatorUnits:
         prepare, halves_away = unwatched(self._prepared), unwatched(_halves_away_from_zero)
 
         def run(*args, **kwargs):
-            read = next((x for x in keras.tree.flatten(args) if tf.is_tensor(x)), None)
+            read = next((x for x in keras.tree.flatten(args) if ops.is_tensor(x)), None)
             grid, unit, swaps = prepare(operation, read, batch_statistics)
             with VariableSwap(swaps) if swaps else contextlib.nullcontext():
                 outputs = call(*args, **kwargs)
@@ -82,13 +82,13 @@ def round_to_unit(values, unit):
     >>> round_to_unit(tf.constant([0.24, -0.26]), tf.constant(0.5)).numpy()
     array([ 0. , -0.5], dtype=float32)
     """
-    return values + tf.stop_gradient(tf.round(values / unit) * unit - values)
+    return values + ops.stop_gradient(ops.round(values / unit) * unit - values)
 
 
 def _halves_away_from_zero(averages, step, middle):
     """Move averages off the middle between two steps, to the side that the device rounds to."""
-    return averages + tf.cast(_NUDGE * step, averages.dtype) * tf.sign(
-        averages - tf.cast(middle, averages.dtype)
+    return averages + ops.cast(_NUDGE * step, averages.dtype) * ops.sign(
+        averages - ops.cast(middle, averages.dtype)
     )
 
 
@@ -98,9 +98,9 @@ def _rounded_bias(layer, unit):
     if not isinstance(bias, keras.Variable):
         return []
     with without_autocast():  # the stored float32 bias, also under mixed precision
-        value = tf.convert_to_tensor(bias.value)
+        value = ops.convert_to_tensor(bias.value)
     if len(unit.shape):
-        unit = tf.reshape(unit, value.shape)
+        unit = ops.reshape(unit, value.shape)
     return [(bias, round_to_unit(value, unit))]
 
 
@@ -109,14 +109,14 @@ def _rounded_shift(layer, unit):
     if unit is None or not layer.center:
         return []
     with without_autocast():
-        gamma = tf.convert_to_tensor(layer.gamma.value) if layer.scale else 1.0
+        gamma = ops.convert_to_tensor(layer.gamma.value) if layer.scale else 1.0
         beta, mean, variance = (
-            tf.convert_to_tensor(variable.value)
+            ops.convert_to_tensor(variable.value)
             for variable in (layer.beta, layer.moving_mean, layer.moving_variance)
         )
-    scale = gamma * tf.math.rsqrt(variance + layer.epsilon)
+    scale = gamma * ops.rsqrt(variance + layer.epsilon)
     shift = beta - mean * scale
-    unit = tf.maximum(unit * tf.abs(scale), 1e-30)
+    unit = ops.maximum(unit * ops.abs(scale), 1e-30)
     return [(layer.beta, beta + (round_to_unit(shift, unit) - shift))]
 
 

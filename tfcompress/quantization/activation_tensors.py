@@ -2,11 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable, Collection, Container, Sequence
+from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
+from keras import ops
 
+from tfcompress.backends import first_rows, graph_operation
 from tfcompress.compat.keras_logits import attach_logits, logits_behind
 from tfcompress.keras_graph.hooks import Hook, HookPoint
 from tfcompress.quantization.arithmetic.fake_quantization import (
@@ -24,11 +26,8 @@ from tfcompress.quantization.scheme import Scheme
 _FIXED_16_BITS = (-32767 / 32768, 32767 / 32768)
 # Functions that are infinite, or endlessly steep, at zero, and their value there.
 _HUGE = 1e9
-_SINGULARITIES = {
-    "Log": (tf.math.log, -_HUGE),
-    "Rsqrt": (tf.math.rsqrt, _HUGE),
-    "Sqrt": (tf.math.sqrt, 0.0),
-}
+_ALL = np.int32(2**31 - 1)  # more examples than any batch has
+_SINGULARITIES = {"Log": (ops.log, -_HUGE), "Rsqrt": (ops.rsqrt, _HUGE), "Sqrt": (ops.sqrt, 0.0)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,21 +63,21 @@ class ActivationTensors:
         steps=None,
         fake_quantize: Callable = fake_quantize_activations,
         unrounded: Collection[HookPoint] = (),
-        moving: tf.Tensor | None = None,
+        moving: Any = None,
     ):
         self._rows = placement.rows()
         self._fixed, self._margins = dict(placement.fixed), dict(placement.scores)
         self._bits, self._symmetric = scheme.activation_bits, scheme.symmetric_activations
         self._mode, self._observer, self._steps = mode, observer, steps
         self._fake_quantize, self._unrounded = fake_quantize, unrounded
-        self._left: dict[int, tf.Tensor] = {}
+        self._left: dict[int, Any] = {}
         rows = len(placement.learned)
-        self._before = tf.unstack(ranges, num=rows)
+        ranges = ops.reshape(ranges, (rows, 2))  # a shape that is known
+        self._before = ops.unstack(ranges, rows)
         self._observed = {}
-        ranges = tf.ensure_shape(ranges, (rows, 2))
         self._followers = observer.followers(ranges, moving) if rows else []
         # Without following, one example is looked at in vain: the rest is cut off without a copy.
-        self._examples = None if moving is None else tf.where(moving, tf.int32.max, [1])
+        self._examples = None if moving is None else ops.where(moving, _ALL, [1])
         self._met = set()
         self._made: dict[int, tuple] = {}
         self.ranges = list(self._before)
@@ -126,7 +125,7 @@ class ActivationTensors:
         """
         if id(tensor) not in self._made:
             return None
-        smallest, largest = tf.unstack(self._made[id(tensor)][1])
+        smallest, largest = ops.unstack(ops.convert_to_tensor(self._made[id(tensor)][1]), 2)
         lowest, _, step = grid_levels(smallest, largest, self._bits, self._symmetric)
         integers = 2.0 ** (self._bits - 1) - self._symmetric
         return step, (lowest + integers) * step
@@ -151,9 +150,9 @@ class ActivationTensors:
 
     def _follow(self, row, tensor):
         """Let a range follow a tensor."""
-        tensor = tf.stop_gradient(tensor)
+        tensor = ops.stop_gradient(tensor)
         if self._examples is not None and len(tensor.shape):
-            tensor = tf.strided_slice(tensor, [0], self._examples, [1])
+            tensor = first_rows(tensor, self._examples)
         observed = self._observer.observe(tensor, self._bits, self._symmetric)
         if row in self._observed:  # another tensor of the same scale
             observed = wider_range(self._observed[row], observed)
@@ -162,13 +161,13 @@ class ActivationTensors:
 
     def _with_learned_step(self, row, tensor):
         """Round a tensor to multiples of a trained step."""
-        smallest, largest = tf.unstack(self._before[row])
+        smallest, largest = ops.unstack(self._before[row], 2)
         lowest, highest, _ = grid_levels(smallest, largest, self._bits, self._symmetric)
         step = usable_step(self._steps[row])
         if self._mode.ranges_move:
-            count = tf.size(tensor) // tf.shape(tensor)[0]
+            count = ops.size(tensor) // ops.shape(tensor)[0]
             return quantize_with_learned_step(tensor, step, lowest, highest, count)
-        return self._rounded(tensor, tf.stack([lowest * step, highest * step]))
+        return self._rounded(tensor, ops.stack([lowest * step, highest * step]))
 
 
 def has_singularities(operation_types: Collection[str]) -> bool:
@@ -185,17 +184,17 @@ def around_singularities(tap: Hook, ranged: Container[HookPoint]) -> Hook:
     """
 
     def guarded(point, tensor, **how):
-        kind = tensor.op.type if tf.is_symbolic_tensor(tensor) else None
-        if kind not in _SINGULARITIES or point not in ranged:
+        operation = graph_operation(tensor)
+        if operation is None or operation.type not in _SINGULARITIES or point not in ranged:
             return tap(point, tensor, **how)
-        function, value = _SINGULARITIES[kind]
-        (x,) = tensor.op.inputs
-        is_zero = tf.equal(x, 0.0)
+        function, value = _SINGULARITIES[operation.type]
+        (x,) = operation.inputs
+        is_zero = ops.equal(x, 0.0)
         # Chosen before and after: the gradient of what is not chosen would be zero times infinity.
-        values = function(tf.where(is_zero, tf.ones_like(x), x))
-        at_zero = tf.constant(np.clip(value, x.dtype.min, x.dtype.max), x.dtype)
-        how = {"observed": lambda: tf.where(is_zero, tf.zeros_like(values), values)} | how
-        return tap(point, tf.where(is_zero, at_zero, values), **how)
+        values = function(ops.where(is_zero, ops.ones_like(x), x))
+        at_zero = ops.convert_to_tensor(np.clip(value, x.dtype.min, x.dtype.max), x.dtype)
+        how = {"observed": lambda: ops.where(is_zero, ops.zeros_like(values), values)} | how
+        return tap(point, ops.where(is_zero, at_zero, values), **how)
 
     return guarded
 
@@ -213,12 +212,12 @@ def stepped_ranges(ranges, steps, scheme: Scheme):
         smallest, largest, scheme.activation_bits, scheme.symmetric_activations
     )
     steps = usable_step(steps)
-    return tf.stack([lowest * steps, highest * steps], axis=1)
+    return ops.stack([lowest * steps, highest * steps], axis=1)
 
 
-def unseen(shape, dtype=None) -> tf.Tensor:
+def unseen(shape, dtype=None) -> Any:
     """Return ranges of tensors that no data was seen of, (rows, 2); a Keras initializer."""
-    return tf.tile(tf.constant([NO_RANGE], dtype), (shape[0], 1))
+    return ops.tile(ops.convert_to_tensor([NO_RANGE], dtype), (shape[0], 1))
 
 
 def are_observed(ranges: np.ndarray) -> bool:

@@ -9,26 +9,32 @@ import functools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from tfcompress.backends import runs_eagerly
 from tfcompress.keras_graph.hooks import HookPoint, walk_operations
 from tfcompress.keras_graph.kernels import find_kernels
+from tfcompress.keras_graph.selection import walk_layers
 from tfcompress.keras_graph.wrapper import unwrap
 from tfcompress.quantization.derivation import Derivations, FoldedKernel, derive
 from tfcompress.quantization.float_file import ConversionError, float_file
 from tfcompress.quantization.float_parity import require_right_file
 from tfcompress.quantization.layer_schemes import LayerSchemes, resolve_schemes
 from tfcompress.quantization.lowerings import observable_call
+from tfcompress.quantization.lowerings.channel_normalization import folded_scale
 from tfcompress.quantization.lowerings.recurrent import recurrent_layers, with_recurrence
 from tfcompress.quantization.masked_scores import score_margins
 from tfcompress.quantization.placement import Placement, PlacementError, place_points
 from tfcompress.quantization.planning import Place, Plan, make_plan
-from tfcompress.quantization.recognition import candidates_of, find_points
+from tfcompress.quantization.recognition import candidates_of, find_points, leaving_probabilities
 from tfcompress.quantization.scheme import Scheme
 from tfcompress.quantization.tracing import (
     TracedModel,
+    computed_once,
     imported_tensors,
     made_up_weights,
+    part_behind,
     probe_inputs,
     trace,
 )
@@ -102,10 +108,29 @@ class DeployedGraph:
 
     def factor_of(self, kernel: FoldedKernel):
         """Compute what the output channels of one of these are scaled by, of shape (channels,)."""
+        if runs_eagerly():
+            (factor,) = computed_once(lambda: [self.factor_of(kernel)])
+            return factor
         weights = self.traced.weight_values()
         values = imported_tensors(self.traced.definition, weights, kernel.needs)
         factor = kernel.factor(dict(zip(kernel.needs, values, strict=True)))
         return tf.broadcast_to(tf.reshape(factor, [-1]), [kernel.shape[kernel.axis]])
+
+    def normalization_behind(self, kernel: FoldedKernel, model: keras.Model) -> str:
+        """Return the path of the BatchNormalization that scales one of these kernels; "" if none.
+
+        None does if what it gives is only a part of the factor.
+        """
+        part = part_behind(self.traced.definition, kernel.needs)
+        read = {id(self.traced.weights.get(node.name)) for node in part.node}
+        for path, layer in walk_layers(model):
+            if not isinstance(layer, keras.layers.BatchNormalization):
+                continue
+            if id(layer.moving_variance) in read:
+                wanted, found = self.factor_of(kernel), folded_scale(layer)
+                if found.shape == wanted.shape and np.allclose(found, wanted, 1e-4, 0.0):
+                    return path
+        return ""
 
     @functools.cached_property
     def margins(self) -> Mapping[int, float]:
@@ -214,7 +239,8 @@ def _with_points(model, graph, scheme, own, schemes, allow_float, weights, rewri
     beside = graph.beside_float()
     placement = place_points(model, graph.file, graph.plan, points, repeats, beside, rewritten)
     scores = tuple((points[i], margin) for i, margin in graph.margins.items() if i in points)
-    placement = dataclasses.replace(placement, scores=scores)
+    leaving = leaving_probabilities(graph.file, points)
+    placement = dataclasses.replace(placement, scores=scores, probabilities=leaving)
     return dataclasses.replace(graph, points=points, placement=placement)
 
 

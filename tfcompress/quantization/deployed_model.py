@@ -9,7 +9,6 @@ import tensorflow as tf
 
 from tfcompress.compat.keras_graphs import output_structure
 from tfcompress.compat.keras_logits import with_logits
-from tfcompress.keras_graph.hooks import HookPoint
 from tfcompress.keras_graph.wrapper import unwrap
 from tfcompress.quantization.deployed_graph import DeployedGraph
 from tfcompress.quantization.float_parity import are_alike, first_wrong, wrong_file
@@ -24,13 +23,12 @@ from tfcompress.quantization.kernels.registry import (
     has_integer_kernel,
 )
 from tfcompress.quantization.planning import Float
-from tfcompress.quantization.recognition import COPIES
+from tfcompress.quantization.recognition import PROBABILITIES
 from tfcompress.quantization.tracing import computed_once, probe_inputs
 from tfcompress.tflite.constants import constant_value
 from tfcompress.tflite.model import Operation
 
 _PROBED_EXAMPLES = 3
-_PROBABILITIES = frozenset({"LOGISTIC", "SOFTMAX"})
 # Compiling a recurrent model takes as long as many calls.
 _CALLS_BEFORE_COMPILING = 16
 
@@ -90,28 +88,6 @@ class DeployedModel:
     def operation_types(self) -> frozenset[str]:
         """The types of TensorFlow operations that the model is made of."""
         return frozenset(node.op for node in self.graph.traced.definition.node)
-
-    @functools.cached_property
-    def probabilities(self) -> frozenset[HookPoint]:
-        """The points of softmaxes and sigmoids that nothing but the model's outputs reads.
-
-        Between them and the outputs values may be copied.
-        """
-        file, points = self.graph.file, self.graph.points
-
-        def only_leaves(index):
-            return (bool(file.readers[index]) or index in file.outputs) and all(
-                operation.name in COPIES and all(map(only_leaves, operation.outputs))
-                for operation, _ in file.readers[index]
-            )
-
-        return frozenset(
-            points[index]
-            for operation in file.operations
-            if operation.name in _PROBABILITIES
-            for index in operation.outputs
-            if index in points and only_leaves(index)
-        )
 
     def require_right(self) -> None:
         """Raise a ConversionError unless the file computes what the model does now."""
@@ -186,7 +162,7 @@ class DeployedModel:
         heads = {
             place: file.makers[index]
             for place, index in enumerate(file.outputs)
-            if index in file.makers and file.makers[index].name in _PROBABILITIES
+            if index in file.makers and file.makers[index].name in PROBABILITIES
         }
         declared = [(tuple(x.shape), x.dtype) for x in keras.tree.flatten(self._structure)]
         declared += [declared[place] for place in heads]

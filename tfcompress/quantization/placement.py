@@ -5,11 +5,15 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import keras
 
-from tfcompress.keras_graph.hooks import HookPoint
+from tfcompress.keras_graph.hooks import HookPoint, walk_operations
 from tfcompress.keras_graph.inner_tensors import is_inner_role
 from tfcompress.keras_graph.selection import walk_layers
+from tfcompress.quantization.lowerings import FORMS
 from tfcompress.quantization.planning import Fixed, Plan
 from tfcompress.tflite.model import Subgraph
+
+# Tensors between calls, and what activation functions inside them read.
+_SEEN_EVERYWHERE = ("input", "output", "preactivation")
 
 
 class PlacementError(ValueError):
@@ -33,6 +37,11 @@ class Placement:
     rewritten: tuple[str, ...] = ()
     # Points of scores that may be masked, as (point, margin) pairs, see ``score_margins``.
     scores: tuple[tuple[HookPoint, float], ...] = ()
+    # Points of probabilities that only leave the model: a loss gets them unrounded.
+    probabilities: tuple[HookPoint, ...] = ()
+    # Kernels rounded to one grid once a BatchNormalization has scaled their channels, as (path of
+    # the kernel, path of the layer) pairs; "" if something else scales them.
+    scaled: tuple[tuple[str, str], ...] = ()
 
     def rows(self) -> dict[HookPoint, int]:
         """Number the ranges that are learned, by each point that has one of them.
@@ -66,6 +75,8 @@ class Placement:
             "beside_float": list(self.beside_float),
             "rewritten": list(self.rewritten),
             "scores": [[dataclasses.astuple(point), margin] for point, margin in self.scores],
+            "probabilities": [dataclasses.astuple(point) for point in self.probabilities],
+            "scaled": [list(pair) for pair in self.scaled],
         }
 
     @classmethod
@@ -79,6 +90,32 @@ class Placement:
             tuple(config.get("beside_float", ())),
             tuple(config.get("rewritten", ())),
             tuple((HookPoint(*point), margin) for point, margin in config.get("scores", ())),
+            tuple(HookPoint(*point) for point in config.get("probabilities", ())),
+            tuple((kernel, layer) for kernel, layer in config.get("scaled", ())),
+        )
+
+
+def require_in_sight(model: keras.Model, placement: Placement) -> None:
+    """Raise a PlacementError that names layers that another backend than TensorFlow cannot round.
+
+    Their tensors lie between operations inside a call, which TensorFlow's graphs alone show.
+    """
+    operations = dict(walk_operations(model))
+    points = [*placement.rows(), *(point for point, _ in placement.fixed)]
+    hidden = [
+        point.path
+        for point in points
+        if point.role.partition("_")[0] not in _SEEN_EVERYWHERE
+        and type(operations.get(point.path)) not in FORMS
+    ]
+    hidden += [path.rpartition("/")[0] for path, layer in placement.scaled if not layer]
+    if hidden:
+        raise PlacementError(
+            f"Model {model.name!r} has layers that store tensors inside their calls, which Keras "
+            f"shows on TensorFlow alone: {', '.join(dict.fromkeys(hidden))}. Train this model "
+            "quantization-aware under KERAS_BACKEND=tensorflow, or leave these layers in float: "
+            "`layers=` lists the others, `allow_float=` these. "
+            f"Received: KERAS_BACKEND={keras.backend.backend()}"
         )
 
 

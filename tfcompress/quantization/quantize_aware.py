@@ -2,24 +2,33 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import Any, Self
 
 import keras
 import numpy as np
-import tensorflow as tf
+from keras import ops
 
+from tfcompress.backends import (
+    graph_operation,
+    outside_step,
+    require_tensorflow,
+    runs_eagerly,
+    runs_on,
+    traced,
+    without_gradients,
+)
 from tfcompress.compat.keras_attributes import set_untracked
 from tfcompress.compat.keras_layers import all_layers
 from tfcompress.compat.keras_logits import logits_behind, with_logits
+from tfcompress.compat.keras_steps import reads_stored_values
 from tfcompress.compat.keras_training import without_autocast
 from tfcompress.data import iterate_inputs
 from tfcompress.keras_graph.acceleration import in_accelerated_step
-from tfcompress.keras_graph.hooks import HookedCalls
-from tfcompress.keras_graph.inputs import input_specs
+from tfcompress.keras_graph.hooks import HookedCalls, input_point
 from tfcompress.keras_graph.interception import is_intercepted
-from tfcompress.keras_graph.selection import LayerSelector, select_layers
+from tfcompress.keras_graph.selection import LayerSelector, select_layers, walk_layers
 from tfcompress.keras_graph.wrapper import (
     ModelWrapper,
     require_built,
@@ -27,6 +36,7 @@ from tfcompress.keras_graph.wrapper import (
     take_model,
     unwrap,
 )
+from tfcompress.on_tensorflow import call_on_tensorflow
 from tfcompress.quantization.accumulators import AccumulatorUnits
 from tfcompress.quantization.activation_tensors import (
     ActivationTensors,
@@ -44,23 +54,28 @@ from tfcompress.quantization.arithmetic.fake_quantization import (
     fake_quantize_activations_outside_xla,
 )
 from tfcompress.quantization.arithmetic.observers import MAY_MASK, MovingAverage, get_observer
-from tfcompress.quantization.deployed_graph import DeployedGraph, first_accepted, lower
-from tfcompress.quantization.deployed_model import DeployedModel
-from tfcompress.quantization.float_file import ConversionError
-from tfcompress.quantization.integers import TrainedKernel
 from tfcompress.quantization.layer_schemes import float_paths, require_named, resolve_schemes
 from tfcompress.quantization.lowerings import observable_call
-from tfcompress.quantization.lowerings.normalization import with_moving_statistics
-from tfcompress.quantization.lowerings.operations import forms_for, rewritings
-from tfcompress.quantization.lowerings.recurrent import require_no_state
-from tfcompress.quantization.placement import Placement, PlacementError
+from tfcompress.quantization.lowerings.channel_normalization import (
+    folded_scale,
+    with_moving_statistics,
+)
+from tfcompress.quantization.placement import Placement, PlacementError, require_in_sight
 from tfcompress.quantization.scheme import Scheme
-from tfcompress.quantization.tracing import input_point
 from tfcompress.quantization.weights import (
     QuantizedWeights,
     require_finite_weights,
     stepped_in_the_first_version,
 )
+
+if runs_on("tensorflow"):  # other backends ask it for the placement, and export there
+    from tfcompress.keras_graph.inputs import input_specs
+    from tfcompress.quantization.deployed_graph import DeployedGraph, first_accepted, lower
+    from tfcompress.quantization.deployed_model import DeployedModel
+    from tfcompress.quantization.float_file import ConversionError
+    from tfcompress.quantization.integers import TrainedKernel
+    from tfcompress.quantization.lowerings.operations import forms_for, rewritings
+    from tfcompress.quantization.lowerings.recurrent import require_no_state
 
 _LEARNABLE = ("weights", "activations")
 _INFERENCE = TrainingMode(ranges_move=False)
@@ -115,14 +130,19 @@ class QuantizeAware(ModelWrapper):
         self.float_layers = tuple(float_paths(schemes))
         self.allow_float = (*self._allowed, *self.float_layers, *placement.beside_float)
         self._weights = QuantizedWeights(model, schemes)
-        self._taps = HookedCalls(model, forms_for(placement.rewritten))
-        self._traced = tf.function(self._rounded, autograph=False, reduce_retracing=True)
-        self._observe = tf.function(self._observed, reduce_retracing=True)
+        if runs_on("tensorflow"):
+            self._taps = HookedCalls(model, forms_for(placement.rewritten))
+        else:
+            require_in_sight(model, placement)
+            self._taps = HookedCalls(model)
+            self._weights.factors = _folded_scales(model, self._weights, placement.scaled)
+        self._traced, self._observe = traced(self._rounded), traced(self._observed)
         self.training_mode = TrainingMode()
         self._deployed: DeployedModel | None = None
         # A compiled step looks here whether ranges follow, if it can do without: ``_can_freeze``.
         self._ranges_move = None
-        set_untracked(self, "_ranges_move", tf.Variable(True, trainable=False))  # no weight
+        moving = keras.Variable(True, dtype="bool", trainable=False)
+        set_untracked(self, "_ranges_move", moving)  # no weight
         self._can_freeze = False
         self.ranges = self.add_weight(
             shape=(len(placement.learned), 2),
@@ -155,20 +175,23 @@ class QuantizeAware(ModelWrapper):
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Run the model on rounded numbers; in training, follow the ranges of its tensors."""
-        if not training and tf.executing_eagerly():
+        if not training and reads_stored_values():
             self.require_ranges()
         if training and self.activation_steps is not None:  # steps start from ranges
-            with tf.init_scope():
-                self.require_ranges()
+            with outside_step():
+                if reads_stored_values():
+                    self.require_ranges()
         # The deployed graph calls no layers; who looks at them is shown fake quantization.
         watched = is_intercepted(self._taps.operations)
         if all(each is None for each in keras.tree.flatten(mask)):  # Keras gives one for each input
             mask = None
-        if not training and mask is None and not watched and self.deployed.exact:
+        exactly = runs_on("tensorflow") and not training and mask is None and not watched
+        if exactly and self.deployed.exact:
             return self.deployed(inputs)
         mode = self.training_mode if training else _INFERENCE
         run = self._rounded
-        if tf.executing_eagerly() and (
+        at_once = runs_on("tensorflow") and runs_eagerly()
+        if at_once and (
             self.placement.needs_graph() or has_singularities(self.deployed.operation_types)
         ):
             run = self._traced
@@ -191,15 +214,16 @@ class QuantizeAware(ModelWrapper):
         return self.model.get_layer(name, index)
 
     @property
-    def deployed(self) -> DeployedModel:
+    def deployed(self) -> "DeployedModel":
         """The model as a device runs it: its file, and inference with the device's integers."""
         if self._deployed is None:
-            with tf.init_scope():
+            require_tensorflow("The model as a device runs it")
+            with outside_step():
                 schemes, rewritten = self._schemes, self.placement.rewritten
                 self.use_graph(lower(self.model, self.scheme, schemes, self.allow_float, rewritten))
         return self._deployed
 
-    def use_graph(self, graph: DeployedGraph) -> None:
+    def use_graph(self, graph: "DeployedGraph") -> None:
         """Take a deployed graph, of the model as it is here, for that of the model."""
         trained = {
             name: kernel
@@ -207,18 +231,27 @@ class QuantizeAware(ModelWrapper):
             for kernel in self._weights.kernels
             if kernel.variable is variable
         }
-        self._weights.factors = {
-            id(trained[name].variable): functools.partial(graph.factor_of, kernel)
+        with_one_scale = {
+            name: kernel
             for name, kernel in graph.kernels_with_one_scale().items()
             if name in trained and trained[name].scale_axes is None
         }
+        self._weights.factors = {
+            id(trained[name].variable): functools.partial(graph.factor_of, kernel)
+            for name, kernel in with_one_scale.items()
+        }
+        self.placement = dataclasses.replace(
+            self.placement,
+            probabilities=graph.placement.probabilities,
+            scaled=tuple(
+                (trained[name].kernel.path, graph.normalization_behind(kernel, self.model))
+                for name, kernel in with_one_scale.items()
+            ),
+        )
 
         def state():
             with without_autocast():  # stored float32 values, also under mixed precision
-                ranges = tf.convert_to_tensor(self.ranges.value)
-                if self.activation_steps is not None:
-                    steps = tf.convert_to_tensor(self.activation_steps.value)
-                    ranges = stepped_ranges(ranges, steps, self.scheme)
+                ranges = self._present_ranges()
                 kernels = {
                     name: TrainedKernel(kernel, self._weights.steps.get(id(kernel.variable)))
                     for name, kernel in trained.items()
@@ -238,8 +271,24 @@ class QuantizeAware(ModelWrapper):
         Returns:
             What it gives; that of the device but for roundings that fall on the other side.
         """
-        inputs = keras.tree.map_structure(tf.convert_to_tensor, inputs)
-        return self._rounded(inputs, False, None, _INFERENCE)[0]
+        inputs = keras.tree.map_structure(ops.convert_to_tensor, inputs)
+        with without_gradients():
+            return self._rounded(inputs, False, None, _INFERENCE)[0]
+
+    def predict_exactly(self, x: Any, batch_size: int = 32) -> Any:
+        """Predict what the file gives, to the bit, from any backend.
+
+        On TensorFlow that is ``predict``. Other backends predict by fake quantization in float;
+        for this, the model travels to a process with TensorFlow, whose start takes some seconds.
+
+        Args:
+            x: inputs, as ``predict`` takes them.
+            batch_size: examples per batch.
+
+        Returns:
+            The model's outputs, as arrays.
+        """
+        return call_on_tensorflow(__name__, "predicted", self, x, batch_size)
 
     def set_training_mode(self, mode: TrainingMode) -> bool:
         """Set what training steps do.
@@ -263,21 +312,22 @@ class QuantizeAware(ModelWrapper):
             # XLA wants to know the shapes of what is observed; trained steps have other gradients.
             can_freeze = outside_xla and mode.ranges_move and not self.learn_steps
             self._can_freeze = can_freeze
+            self._read_graph()
         stored = ActivationTensors(
             self.placement,
             self.scheme,
-            tf.convert_to_tensor(self.ranges),
+            ops.convert_to_tensor(self.ranges),
             mode,
             self.observer,
-            None if steps is None else tf.convert_to_tensor(steps),
+            None if steps is None else ops.convert_to_tensor(steps),
             fake_quantize_activations_outside_xla if outside_xla else fake_quantize_activations,
-            self.deployed.probabilities if training else (),
-            tf.convert_to_tensor(self._ranges_move) if training and can_freeze else None,
+            self.placement.probabilities if training else (),
+            ops.convert_to_tensor(self._ranges_move) if training and can_freeze else None,
         )
         outputs = self._run(inputs, training, mask, mode, stored.tap, stored.grid_of)
         stored.require_met(self)
         if mode.ranges_move and steps is None and stored.ranges:
-            self.ranges.assign(tf.stack(stored.ranges))
+            self.ranges.assign(ops.stack(stored.ranges))
         # Beside them: what leaves a tf.function loses its attributes.
         return outputs, [logits_behind(output) for output in keras.tree.flatten(outputs)]
 
@@ -335,8 +385,9 @@ class QuantizeAware(ModelWrapper):
         observer = self.observer if observer is None else get_observer(observer)
         ranges, batches = unseen(self.ranges.shape, "float32"), 0
         for inputs in iterate_inputs(data, batch_size):
-            ranges, finite = self._observe(inputs, ranges, observer)
-            self._require_finite(finite.numpy())
+            with without_gradients():
+                ranges, finite = self._observe(inputs, ranges, observer)
+            self._require_finite(ops.convert_to_numpy(finite))
             batches += 1
         if not batches:
             raise ValueError(
@@ -354,17 +405,19 @@ class QuantizeAware(ModelWrapper):
         finite = {}
 
         def tap(point, tensor, **how):
-            if tensor.dtype.is_floating:
-                is_known = tf.math.is_finite(tensor)
-                if tensor.op.type in MAY_MASK:
-                    is_known |= tf.equal(tensor, -np.inf)
-                finite.setdefault(point, tf.reduce_all(is_known))
+            if keras.backend.is_float_dtype(keras.backend.standardize_dtype(tensor.dtype)):
+                is_known = ops.isfinite(tensor)
+                operation = graph_operation(tensor)
+                if operation is not None and operation.type in MAY_MASK:
+                    is_known |= ops.equal(tensor, -np.inf)
+                finite.setdefault(point, ops.all(is_known))
             return stored.tap(point, tensor, **how)
 
+        inputs = keras.tree.map_structure(ops.convert_to_tensor, inputs)
         self._run(inputs, training=False, mask=None, mode=TrainingMode(), tap=tap)
         self._checked = list(finite)
-        moved = tf.stack(stored.ranges) if stored.ranges else ranges
-        return moved, tf.stack(list(finite.values()))
+        moved = ops.stack(stored.ranges) if stored.ranges else ranges
+        return moved, ops.stack(list(finite.values()))
 
     def _require_finite(self, finite):
         """Check what ``_observed`` tells of each tensor."""
@@ -378,12 +431,19 @@ class QuantizeAware(ModelWrapper):
 
     def input_ranges(self) -> list[tuple[float, float] | None]:
         """Return the smallest and the largest value of each input that has a range, else None."""
-        ranges = tf.convert_to_tensor(self.ranges.value)
-        if self.activation_steps is not None:
-            ranges = stepped_ranges(ranges, self.activation_steps.value, self.scheme)
+        ranges = ops.convert_to_numpy(self._present_ranges()).tolist()
         rows = self.placement.rows()
         found = [rows.get(input_point(index)) for index in range(len(self.inputs))]
-        return [None if row is None else tuple(ranges[row].numpy().tolist()) for row in found]
+        return [None if row is None else tuple(ranges[row]) for row in found]
+
+    def _present_ranges(self):
+        """Return the ranges as they are now, float32 (rows, 2), with steps that are trained."""
+        ranges = ops.convert_to_tensor(self.ranges.value)
+        if self.activation_steps is None:
+            return ranges
+        return stepped_ranges(
+            ranges, ops.convert_to_tensor(self.activation_steps.value), self.scheme
+        )
 
     @property
     def calibrated(self) -> bool:
@@ -397,9 +457,16 @@ class QuantizeAware(ModelWrapper):
         require_observed(self.name, self.placement.learned, ranges, steps_follow)
 
     def make_train_function(self, force: bool = False) -> Callable:
-        """Build the training step, once the deployed graph is read: it says how kernels fold."""
-        self.deployed  # noqa: B018 - read before the step is traced, on this thread
+        """Build the training step, once the deployed graph is read."""
+        self._read_graph()
+        if self.activation_steps is not None:
+            self.require_ranges()
         return super().make_train_function(force)
+
+    def _read_graph(self):
+        """Read the deployed graph, which says how kernels fold; not while a step is traced."""
+        if runs_on("tensorflow"):
+            self.deployed  # noqa: B018 - it is kept
 
     def make_test_function(self, force: bool = False) -> Callable:
         """Build the evaluation step, once the ranges are known."""
@@ -440,11 +507,27 @@ class QuantizeAware(ModelWrapper):
         )
 
 
+def predicted(model: keras.Model, x: Any, batch_size: int) -> Any:
+    """Return the predictions of a model, where it computes."""
+    return model.predict(x, batch_size, verbose=0)
+
+
 def _as_declared(tensor, dtype):
     """Cast what was fed to the type of a float input, such as images of integers."""
-    if tf.as_dtype(dtype).is_floating and not tensor.dtype.is_floating:
-        return tf.cast(tensor, dtype)
+    given = keras.backend.standardize_dtype(tensor.dtype)
+    if keras.backend.is_float_dtype(dtype) and not keras.backend.is_float_dtype(given):
+        return ops.cast(tensor, dtype)
     return tensor
+
+
+def _folded_scales(model, weights, scaled):
+    """Return, by the id of a kernel's variable, what computes what its channels are scaled by."""
+    layers = dict(walk_layers(model))
+    variables = {kernel.kernel.path: kernel.variable for kernel in weights.kernels}
+    return {
+        id(variables[kernel]): functools.partial(folded_scale, layers[normalization])
+        for kernel, normalization in scaled
+    }
 
 
 def quantize_aware(
@@ -491,7 +574,8 @@ def quantize_aware(
             unknown; ``layers``, ``allow_float`` or an override matches nothing; the scheme cannot
             leave layers in float; or ``observer`` or ``learn_steps`` names something else, or steps
             that the scheme does not train.
-        PlacementError: layers not in ``allow_float`` would compute in float on the device.
+        PlacementError: layers not in ``allow_float`` would compute in float on the device; or, on
+            another backend than TensorFlow, store tensors inside their calls.
         ConversionError: the TFLite converter refuses the model.
 
     Example:
@@ -513,22 +597,33 @@ def quantize_aware(
     observer = get_observer(observer)
     learn_steps = tuple(learn_steps)
     _require_learnable(scheme, learn_steps)
-    input_specs(model)
     paths = None if layers is None else [path for path, _ in select_layers(model, layers)]
     schemes = resolve_schemes(model, scheme, paths)
     allowed = list(allow_float)
     require_named([model], allowed)
-    require_no_state(model)
     _require_single_precision(model)
+    settings = paths, observer, learn_steps, allowed
+    if not runs_on("tensorflow"):
+        found = call_on_tensorflow(__name__, "find_placement", model, scheme, paths, allowed)
+        return QuantizeAware(model, scheme, found, *settings)
+    input_specs(model)
+    require_no_state(model)
     graph = first_accepted(
         lambda rewritten: lower(model, scheme, schemes, allowed, rewritten),
         rewritings(scheme.activation_bits, all_layers(model)),
         (PlacementError, ConversionError),
     )
-    quantized = QuantizeAware(model, scheme, graph.placement, paths, observer, learn_steps, allowed)
+    quantized = QuantizeAware(model, scheme, graph.placement, *settings)
     quantized.use_graph(graph)
     quantized.deployed.require_right()
     return quantized
+
+
+def find_placement(
+    model: keras.Model, scheme: Scheme, layers: Sequence[str] | None, allow_float: Sequence[str]
+) -> Placement:
+    """Find out where training rounds a model, see ``quantize_aware``; for other backends."""
+    return quantize_aware(model, scheme, layers, allow_float=allow_float).placement
 
 
 def _require_single_precision(model):

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from tfcompress.keras_graph.hooks import HookPoint
+from tfcompress.keras_graph.hooks import HookPoint, input_point
 from tfcompress.quantization.arithmetic.masks import MASKED
 from tfcompress.quantization.planning import Fixed, Learned, Plan
-from tfcompress.quantization.tracing import TracedModel, input_point, readers_of
+from tfcompress.quantization.tracing import TracedModel, readers_of
 from tfcompress.tflite.model import Operation, Subgraph
 
 # What a rectifier that is fused into another operation is called in a TensorFlow graph.
@@ -118,6 +118,8 @@ class Candidates:
         return least, [candidate for difference, candidate in found if difference <= least + _SAME]
 
 
+PROBABILITIES = frozenset({"LOGISTIC", "SOFTMAX"})
+
 # These copy from what they read and have its grid: where that is rounded, they are.
 COPIES = frozenset(
     {
@@ -157,6 +159,27 @@ def find_points(
             elif isinstance(plan.tensors[index], Learned) or operation.index in plan.in_float:
                 unseen[operation.index] = None
     return points, list(unseen)
+
+
+def leaving_probabilities(file: Subgraph, points: Mapping[int, HookPoint]) -> tuple[HookPoint, ...]:
+    """List the points of softmaxes and sigmoids that nothing but the model's outputs reads.
+
+    Between them and the outputs values may be copied.
+    """
+
+    def only_leaves(index):
+        return (bool(file.readers[index]) or index in file.outputs) and all(
+            operation.name in COPIES and all(map(only_leaves, operation.outputs))
+            for operation, _ in file.readers[index]
+        )
+
+    return tuple(
+        points[index]
+        for operation in file.operations
+        if operation.name in PROBABILITIES
+        for index in operation.outputs
+        if index in points and only_leaves(index)
+    )
 
 
 def _only_copies(operation: Operation, plan: Plan) -> bool:

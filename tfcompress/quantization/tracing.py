@@ -29,11 +29,6 @@ from tfcompress.keras_graph.wrapper import ModelWrapper, unwrap
 from tfcompress.quantization.lowerings.operations import forms_for
 
 
-def input_point(index: int) -> HookPoint:
-    """Name the model's own input of that index."""
-    return HookPoint("", "input", 0, index)
-
-
 @dataclasses.dataclass(frozen=True)
 class TracedModel:
     """A traced model."""
@@ -59,7 +54,7 @@ class TracedModel:
         if not tensors:
             return []
         fed = {**dict(zip(self.inputs, inputs, strict=False)), **weights}
-        needed = _behind(self.definition, tensors)
+        needed = part_behind(self.definition, tensors)
         present = {node.name for node in needed.node}
         config = tf.compat.v1.ConfigProto(device_count={"GPU": 0})
         config.graph_options.rewrite_options.disable_meta_optimizer = True
@@ -82,11 +77,11 @@ def imported_tensors(definition, fed: Mapping[str, object], names: Sequence[str]
     # An identity brings eager tensors into the graph.
     given = {
         node.name: tf.identity(fed[node.name])
-        for node in _behind(definition, names).node
+        for node in part_behind(definition, names).node
         if node.name in fed
     }
     asked = [name for name in names if name.split(":")[0] not in given]
-    needed = _behind(definition, asked)
+    needed = part_behind(definition, asked)
     used = [node for node in needed.node if node.name in given]
     for node in used:  # XLA refuses placeholders even where nothing reads them
         needed.node.remove(node)
@@ -100,7 +95,7 @@ def imported_tensors(definition, fed: Mapping[str, object], names: Sequence[str]
     return [computed[name] if name in computed else given[name.split(":")[0]] for name in names]
 
 
-def _behind(definition, names):
+def part_behind(definition, names):
     """Return the part of a graph that some tensors are computed by."""
     nodes = {node.name: node for node in definition.node}
     left, needed = [name.split(":")[0] for name in names], set()

@@ -2,13 +2,15 @@
 
 import copy
 import dataclasses
+import math
 from collections.abc import Callable
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import layers as kl
+from keras import ops
 
+from tfcompress.backends import graph_being_built
 from tfcompress.compat.keras_recurrent import ConvLSTMCell
 from tfcompress.compat.keras_training import without_autocast
 from tfcompress.keras_graph.inner_tensors import unwatched
@@ -105,7 +107,7 @@ class QuantizedWeights:
     def _factor(self, kernel, steps):
         """Return what the file scales a kernel's channels by, None if it does not."""
         make = self.factors.get(id(kernel.variable))
-        return None if make is None or steps is not None else tf.stop_gradient(make())
+        return None if make is None or steps is not None else ops.stop_gradient(make())
 
     def _round(self, kernel, learning):
         """Return a kernel, rounded; in one run of the model, once."""
@@ -123,8 +125,7 @@ class QuantizedWeights:
     def _once(self, kernel, what, compute):
         """Compute something of a kernel; in one run of the model, once."""
         known = {} if self._computed_once is None else self._computed_once
-        graph = None if tf.executing_eagerly() else id(tf.compat.v1.get_default_graph())
-        key = (id(kernel.variable), what, graph)
+        key = (id(kernel.variable), what, id(graph_being_built()))
         if key not in known:
             known[key] = compute()
         return known[key]
@@ -162,18 +163,18 @@ class RoundedKernel:
         """Return the step sizes that ``rounded`` uses, of shape () or (output channels,)."""
         if factor is not None:
             scaled = weight_limit(self.stored() * self._along_outputs(factor))
-            return tf.math.divide_no_nan(scaled / self.levels, tf.abs(tf.reshape(factor, [-1])))
+            return ops.divide_no_nan(scaled / self.levels, ops.abs(ops.reshape(factor, [-1])))
         if steps is None:
             steps = (self.limit() if limit is None else limit) / self.levels
         else:
-            steps = usable_step(tf.stop_gradient(tf.convert_to_tensor(steps)))
-        return tf.reshape(steps, [-1] if self.scale_axes is not None else [])
+            steps = usable_step(ops.stop_gradient(ops.convert_to_tensor(steps)))
+        return ops.reshape(steps, [-1] if self.scale_axes is not None else [])
 
     def limit(self, steps: keras.Variable | None = None):
         """Return the largest numbers of the grid that ``rounded`` rounds to."""
         if steps is None:
             return weight_limit(self.stored(), self.scale_axes)
-        return usable_step(tf.convert_to_tensor(steps)) * self.levels
+        return usable_step(ops.convert_to_tensor(steps)) * self.levels
 
     def rounded(
         self,
@@ -187,31 +188,31 @@ class RoundedKernel:
         if factor is not None:
             factor = self._along_outputs(factor)
             scaled = fake_quantize_weights(weights * factor, self.scheme.weight_bits)
-            return weights + tf.stop_gradient(tf.math.divide_no_nan(scaled, factor) - weights)
+            return weights + ops.stop_gradient(ops.divide_no_nan(scaled, factor) - weights)
         if self.scheme.weight_bits == 16:
             return round_to_half(weights)
         if steps is None:
             limit = self.limit() if limit is None else limit
             return round_weights(weights, limit, self.scheme.weight_bits, axes)
         if not learning:
-            limit = tf.stop_gradient(self.limit(steps))
+            limit = ops.stop_gradient(self.limit(steps))
             return fake_quantize_weights(weights, self.scheme.weight_bits, axes, limit)
-        steps = usable_step(tf.convert_to_tensor(steps))
+        steps = usable_step(ops.convert_to_tensor(steps))
         for axis in range(len(weights.shape)):
             if axes is not None and axis not in axes:
-                steps = tf.expand_dims(steps, axis)
-        count = weights.shape.num_elements() // steps.shape.num_elements()
+                steps = ops.expand_dims(steps, axis)
+        count = math.prod(weights.shape) // math.prod(steps.shape)
         return quantize_with_learned_step(weights, steps, -self.levels, self.levels, count)
 
     def _along_outputs(self, factor):
         """Bring one number per output channel to the shape of the kernel."""
         axes, shape = self.kernel.output_axes, self.variable.shape
-        return tf.reshape(factor, [n if axis in axes else 1 for axis, n in enumerate(shape)])
+        return ops.reshape(factor, [n if axis in axes else 1 for axis, n in enumerate(shape)])
 
     def stored(self):
         """Return the float32 weights."""
         with without_autocast():  # the stored float32 weight, also under mixed precision
-            return tf.convert_to_tensor(self.kernel.variable.value)
+            return ops.convert_to_tensor(self.kernel.variable.value)
 
 
 def stepped_in_the_first_version(model: keras.Model, scheme: Scheme) -> list[str]:

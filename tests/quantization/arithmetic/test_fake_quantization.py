@@ -7,6 +7,7 @@ from tfcompress.quantization.arithmetic.fake_quantization import (
     fake_quantize_activations_outside_xla,
     fake_quantize_weights,
     round_to_half,
+    rounded_to_range,
 )
 
 
@@ -83,3 +84,23 @@ def test_weights_round_as_tensorflow_rounds_them(shape, axes):
     )
     rounded = fake_quantize_weights(tf.constant(weights), 8, axes)
     np.testing.assert_allclose(rounded, np.reshape(expected, shape), atol=1e-6)
+
+
+@pytest.mark.parametrize(("bits", "symmetric"), [(8, False), (8, True), (4, False)])
+def test_other_backends_round_as_tensorflow_does(bits, symmetric):
+    generator = np.random.default_rng(0)
+    for _ in range(20):
+        ends = generator.normal(size=2).astype("float32") * 3
+        ends = (
+            (-max(abs(ends)), max(abs(ends))) if symmetric else (min(*ends, 0.0), max(*ends, 0.0))
+        )
+        values = tf.constant(generator.normal(size=500).astype("float32") * 3)
+        rounds = tf.quantization.fake_quant_with_min_max_vars
+        with tf.GradientTape() as tape, tf.GradientTape() as other:
+            tape.watch(values)
+            other.watch(values)
+            wanted = rounds(values, *ends, num_bits=bits, narrow_range=symmetric)
+            found = rounded_to_range(values, *map(tf.constant, ends), bits, symmetric)
+        np.testing.assert_array_equal(found, wanted)
+        gradients = other.gradient(found, values), tape.gradient(wanted, values)
+        np.testing.assert_array_equal(*gradients)

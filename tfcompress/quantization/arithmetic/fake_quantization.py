@@ -11,8 +11,12 @@ ICLR 2020, https://arxiv.org/abs/1902.08153): a value v becomes s * clip(round(v
 highest), and the loss is minimised over s as well.
 """
 
+import sys
+
 import numpy as np
-import tensorflow as tf
+from keras import ops
+
+from tfcompress.backends import graph_operation, runs_on, with_gradient
 
 # With a tiny scale a bias does not fit into 32 bits: what is always zero, or almost, is given a
 # wider range instead. TFLite aborts where an addition reads a scale 2**19 times that of its result.
@@ -40,8 +44,8 @@ def fake_quantize_weights(weights, bits=8, output_axes=None, limit=None):
     if limit is None:
         # No weight is larger, so that none is clipped and every gradient passes.
         return round_weights(weights, weight_limit(weights, output_axes), bits, output_axes)
-    limit = _along(output_axes, tf.stop_gradient(limit), weights.shape)
-    return round_weights(tf.clip_by_value(weights, -limit, limit), limit, bits, output_axes)
+    limit = _along(output_axes, ops.stop_gradient(limit), weights.shape)
+    return round_weights(ops.clip(weights, -limit, limit), limit, bits, output_axes)
 
 
 def round_weights(weights, limit, bits, output_axes=None):
@@ -50,20 +54,20 @@ def round_weights(weights, limit, bits, output_axes=None):
     Not by TensorFlow's operation, which goes over the tensor once for each channel.
     """
     step = _along(output_axes, limit, weights.shape) / (2.0 ** (bits - 1) - 1.0)
-    return _straight_through(weights, tf.round(weights / step) * step)
+    return straight_through(weights, ops.round(weights / step) * step)
 
 
 def _along(axes, limit, shape):
     """Bring the limits of the combinations of indices along some axes beside the weights."""
     axes = axes or ()
-    return tf.reshape(limit, [size if axis in axes else 1 for axis, size in enumerate(shape)])
+    return ops.reshape(limit, [size if axis in axes else 1 for axis, size in enumerate(shape)])
 
 
 def weight_limit(weights, output_axes=None):
     """Return the largest magnitude of each channel, which its scale is made of."""
     others = [axis for axis in range(len(weights.shape)) if axis not in (output_axes or ())]
-    limit = tf.stop_gradient(tf.reduce_max(tf.abs(weights), axis=others))
-    return tf.where(limit < SMALLEST_RANGE, RANGE_OF_ZEROS, limit)
+    limit = ops.stop_gradient(ops.max(ops.abs(weights), axis=others))
+    return ops.where(limit < SMALLEST_RANGE, RANGE_OF_ZEROS, limit)
 
 
 def round_to_half(weights):
@@ -73,8 +77,8 @@ def round_to_half(weights):
     >>> round_to_half(tf.constant([1.0001, 1.001])).numpy()
     array([1.       , 1.0009766], dtype=float32)
     """
-    clipped = tf.clip_by_value(weights, -_LARGEST_HALF, _LARGEST_HALF)
-    return _straight_through(weights, tf.cast(tf.cast(clipped, tf.float16), tf.float32))
+    clipped = ops.clip(weights, -_LARGEST_HALF, _LARGEST_HALF)
+    return straight_through(weights, ops.cast(ops.cast(clipped, "float16"), "float32"))
 
 
 def round_constant(values):
@@ -84,16 +88,16 @@ def round_constant(values):
     >>> round_constant(tf.constant([0.0, 0.101, 2.55])).numpy().round(3)
     array([0.  , 0.1 , 2.55], dtype=float32)
     """
-    values32 = tf.cast(values, tf.float32)
-    smallest, largest = tf.reduce_min(values32), tf.reduce_max(values32)
-    ends = tf.stack([tf.minimum(smallest, 0.0), tf.maximum(largest, 0.0)])
-    return _straight_through(values, fake_quantize_activations(values, ends))
+    values32 = ops.cast(values, "float32")
+    smallest, largest = ops.min(values32), ops.max(values32)
+    ends = ops.stack([ops.minimum(smallest, 0.0), ops.maximum(largest, 0.0)])
+    return straight_through(values, fake_quantize_activations(values, ends))
 
 
-@tf.custom_gradient
-def _straight_through(values, rounded):
+def straight_through(values, rounded):
     """Return rounded values whose gradient is that of the values."""
-    return tf.identity(rounded), lambda upstream: (upstream, None)
+    rounded = ops.stop_gradient(rounded)
+    return with_gradient(lambda exact: (rounded, lambda upstream: upstream))(values)
 
 
 def fake_quantize_activations(values, value_range, bits=8, symmetric=False):
@@ -106,11 +110,47 @@ def fake_quantize_activations(values, value_range, bits=8, symmetric=False):
     >>> fake_quantize_activations(tf.constant([0.3, 9.0]), tf.constant([0.0, 3.0]), bits=2).numpy()
     array([0., 3.], dtype=float32)
     """
-    smallest, largest = usable_range(*tf.unstack(tf.stop_gradient(value_range)), symmetric)
-    rounded = tf.quantization.fake_quant_with_min_max_vars(
-        tf.cast(values, tf.float32), smallest, largest, num_bits=bits, narrow_range=symmetric
+    smallest, largest = _usable_ends(value_range, symmetric)
+    exact = ops.cast(values, "float32")
+    if runs_on("tensorflow"):
+        rounded = _rounded_by_tensorflow(exact, smallest, largest, bits, symmetric)
+    else:
+        rounded = rounded_to_range(exact, smallest, largest, bits, symmetric)
+    return ops.cast(rounded, values.dtype)
+
+
+def _usable_ends(value_range, symmetric):
+    """Return the ends of a range that a grid is made of, which get no gradient."""
+    ends = ops.stop_gradient(ops.convert_to_tensor(value_range, "float32"))
+    return usable_range(*ops.unstack(ends, 2), symmetric)
+
+
+def _rounded_by_tensorflow(values, smallest, largest, bits, symmetric):
+    """Round by TensorFlow's operation: one pass over the values."""
+    return sys.modules["tensorflow"].quantization.fake_quant_with_min_max_vars(
+        values, smallest, largest, num_bits=bits, narrow_range=symmetric
     )
-    return tf.cast(rounded, values.dtype)
+
+
+def rounded_to_range(values, smallest, largest, bits, symmetric):
+    """Compute what TensorFlow's operation does, gradient included: to the bit, up to 8 bits.
+
+    The values are float32. Halves are rounded up, not to even as elsewhere
+    (tensorflow/core/kernels/fake_quant_ops_functor.h).
+    """
+    first, levels = float(symmetric), 2.0**bits - 1.0 - symmetric
+    step, steps_of_one = (largest - smallest) / levels, levels / (largest - smallest)
+    zero = ops.clip(ops.floor(first - smallest / step + 0.5), first, first + levels)
+    lowest, highest = (first - zero) * step, (first + levels - zero) * step
+    integer_zero = ops.floor(-lowest * steps_of_one + 0.5)
+
+    def rounded(exact):
+        above = ops.clip(exact, lowest, highest) - lowest
+        integers = ops.floor(above * steps_of_one - integer_zero + 0.5)
+        inside = ops.logical_and(exact >= lowest, exact <= highest)
+        return integers * step, lambda upstream: ops.where(inside, upstream, 0.0)
+
+    return with_gradient(rounded)(values)
 
 
 def fake_quantize_activations_outside_xla(values, value_range, bits=8, symmetric=False):
@@ -120,25 +160,23 @@ def fake_quantize_activations_outside_xla(values, value_range, bits=8, symmetric
     tensor. Here it is that of the values alone, by an operation that XLA does not know. Behind a
     rectifier, the same pass stops what that stops: the gradient is one in the rectifier's input.
     """
-    smallest, largest = usable_range(*tf.unstack(tf.stop_gradient(value_range)), symmetric)
+    smallest, largest = _usable_ends(value_range, symmetric)
     source, lowest, highest = values, smallest, largest
-    if tf.is_symbolic_tensor(values) and values.op.type in _RECTIFIERS:
-        (source,) = values.op.inputs
-        lowest, highest = _SMALLEST_POSITIVE, tf.minimum(largest, _RECTIFIERS[values.op.type])
-    exact = tf.stop_gradient(tf.cast(values, tf.float32))
+    operation = graph_operation(values)
+    if operation is not None and operation.type in _RECTIFIERS:
+        (source,) = operation.inputs
+        lowest, highest = _SMALLEST_POSITIVE, ops.minimum(largest, _RECTIFIERS[operation.type])
+    exact = ops.stop_gradient(ops.cast(values, "float32"))
 
-    @tf.custom_gradient
     def rounded(x):
         def gradient(upstream):
-            return tf.raw_ops.QuantizeAndDequantizeV4Grad(
+            return sys.modules["tensorflow"].raw_ops.QuantizeAndDequantizeV4Grad(
                 gradients=upstream, input=x, input_min=lowest, input_max=highest
             )[0]
 
-        return tf.quantization.fake_quant_with_min_max_vars(
-            exact, smallest, largest, num_bits=bits, narrow_range=symmetric
-        ), gradient
+        return _rounded_by_tensorflow(exact, smallest, largest, bits, symmetric), gradient
 
-    return tf.cast(rounded(tf.cast(source, tf.float32)), values.dtype)
+    return ops.cast(with_gradient(rounded)(ops.cast(source, "float32")), values.dtype)
 
 
 def grid_levels(smallest, largest, bits, symmetric):
@@ -154,17 +192,17 @@ def grid_levels(smallest, largest, bits, symmetric):
     smallest, largest = usable_range(smallest, largest, symmetric)
     levels = 2.0**bits - (2.0 if symmetric else 1.0)
     step = (largest - smallest) / levels
-    lowest = tf.round(smallest / step)
+    lowest = ops.round(smallest / step)
     return lowest, lowest + levels, step
 
 
 def usable_range(smallest, largest, symmetric):
     """Make a range symmetric if it has to be, and one that grids can be made of."""
     if symmetric:
-        limit = tf.maximum(-smallest, largest)
-        limit = tf.where(limit < SMALLEST_RANGE, RANGE_OF_ZEROS, limit)
+        limit = ops.maximum(-smallest, largest)
+        limit = ops.where(limit < SMALLEST_RANGE, RANGE_OF_ZEROS, limit)
         return -limit, limit
-    return smallest, tf.where(largest - smallest < SMALLEST_RANGE, RANGE_OF_ZEROS, largest)
+    return smallest, ops.where(largest - smallest < SMALLEST_RANGE, RANGE_OF_ZEROS, largest)
 
 
 def quantize_with_learned_step(values, step, lowest, highest, count):
@@ -178,31 +216,32 @@ def quantize_with_learned_step(values, step, lowest, highest, count):
     >>> quantize_with_learned_step(tf.constant([0.26, 9.0]), tf.constant(0.1), -128, 127, 2).numpy()
     array([0.3, 9. ], dtype=float32)
     """
-    scale = tf.math.rsqrt(tf.cast(count, tf.float32) * tf.cast(highest, tf.float32))
+    count, highest = (ops.convert_to_tensor(number, "float32") for number in (count, highest))
+    scale = ops.rsqrt(count * highest)
 
-    @tf.custom_gradient
     def rounded(exact, step):
         ratio = exact / step
-        integers = tf.clip_by_value(tf.round(ratio), lowest, highest)
+        integers = ops.clip(ops.round(ratio), lowest, highest)
 
         def gradient(upstream):
-            inside = (ratio >= lowest) & (ratio <= highest)
-            per_value = upstream * tf.where(inside, integers - ratio, integers)
-            return tf.where(inside, upstream, 0.0), scale * _summed_to(per_value, step.shape)
+            inside = ops.logical_and(ratio >= lowest, ratio <= highest)
+            per_value = upstream * ops.where(inside, integers - ratio, integers)
+            return ops.where(inside, upstream, 0.0), scale * _summed_to(per_value, step.shape)
 
         return integers * step, gradient
 
-    return tf.cast(rounded(tf.cast(values, tf.float32), step), values.dtype)
+    return ops.cast(with_gradient(rounded)(ops.cast(values, "float32"), step), values.dtype)
 
 
 def usable_step(step):
     """Return a trained step, kept above zero: an optimizer's update may have overshot."""
-    return tf.maximum(step, _SMALLEST_STEP)
+    return ops.maximum(step, _SMALLEST_STEP)
 
 
 def _summed_to(values, shape):
     """Undo a broadcast: sum over the axes that the shape lacks, or has one entry along."""
     missing = len(values.shape) - len(shape)
-    values = tf.reduce_sum(values, axis=list(range(missing)))
-    single = [axis for axis, size in enumerate(shape) if size == 1]
-    return tf.reduce_sum(values, axis=single, keepdims=True) if single else values
+    if missing:
+        values = ops.sum(values, axis=tuple(range(missing)))
+    single = tuple(axis for axis, size in enumerate(shape) if size == 1)
+    return ops.sum(values, axis=single, keepdims=True) if single else values

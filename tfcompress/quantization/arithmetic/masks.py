@@ -5,7 +5,11 @@ lies 8 below the smallest score that counts: its weight is exp(-8) of that one's
 step. A mask that is yet to be added to scores has to lie below by more than these differ.
 """
 
-import tensorflow as tf
+import math
+
+import keras
+import numpy as np
+from keras import ops
 
 MASKED = -1e6  # below it there are masks alone, wherever they are
 BELOW_SCORES = 8.0
@@ -19,7 +23,7 @@ _FIRST_OCTAVE, _LAST_OCTAVE = 3, 40
 
 def least_that_counts(values, margin: float):
     """Return what masks, below ``MASKED``, are replaced by: less than what counts by a margin."""
-    values = tf.convert_to_tensor(values)
+    values = ops.convert_to_tensor(values)
     return _floor(values, values >= MASKED, margin)
 
 
@@ -33,28 +37,33 @@ def floor_of_scores(values, margin: float):
     >>> float(floor_of_scores(tf.constant([1.0, -3.0, -99.0, -10003.0]), BELOW_SCORES))
     -11.0
     """
-    values = tf.convert_to_tensor(values)
-    distance = tf.reduce_max(values) - values
-    octaves = tf.math.log(tf.maximum(distance, 1.0)) / tf.math.log(2.0)
-    octaves = tf.clip_by_value(octaves, float(_FIRST_OCTAVE), float(_LAST_OCTAVE))
-    places = tf.reshape(tf.cast(octaves, tf.int32) - _FIRST_OCTAVE, [-1])
+    values = ops.convert_to_tensor(values)
+    distance = ops.max(values) - values
+    octaves = ops.log(ops.maximum(distance, 1.0)) / math.log(2.0)
+    octaves = ops.clip(octaves, float(_FIRST_OCTAVE), float(_LAST_OCTAVE))
+    places = ops.reshape(ops.cast(octaves, "int32") - _FIRST_OCTAVE, [-1])
     bins = _LAST_OCTAVE - _FIRST_OCTAVE + 1
-    is_empty = tf.equal(tf.math.bincount(places, minlength=bins, maxlength=bins), 0)
-    first = tf.argmax(tf.concat([is_empty, [True]], 0), output_type=tf.int32)
-    counts = tf.reshape(places < first, tf.shape(values))
+    is_empty = ops.equal(ops.segment_sum(ops.ones_like(places), places, bins), 0)
+    first = ops.argmax(ops.pad(ops.cast(is_empty, "int32"), [[0, 1]], constant_values=1))
+    counts = ops.reshape(places < ops.cast(first, "int32"), ops.shape(values))
     floor = _floor(values, counts, margin)
-    return tf.where(tf.reduce_all(counts), values.dtype.min, floor)
+    return ops.where(ops.all(counts), -_largest(values), floor)
 
 
 def without_masks(values, margin: float):
     """Replace the masks among scores by numbers that mask just as well."""
-    values = tf.cast(tf.stop_gradient(values), tf.float32)
-    return tf.maximum(values, floor_of_scores(values, margin))
+    values = ops.cast(ops.stop_gradient(values), "float32")
+    return ops.maximum(values, floor_of_scores(values, margin))
 
 
 def _floor(values, counts, margin):
     """Return a number below the values that count."""
-    counting = tf.where(counts, values, 0.0)
-    are_zeros = tf.reduce_all(tf.equal(counting, 0.0))
-    smallest = tf.reduce_min(tf.where(counts, values, values.dtype.max))
-    return tf.where(are_zeros, ADDED_MASK, smallest - margin)
+    counting = ops.where(counts, values, 0.0)
+    are_zeros = ops.all(ops.equal(counting, 0.0))
+    smallest = ops.min(ops.where(counts, values, _largest(values)))
+    return ops.where(are_zeros, ADDED_MASK, smallest - margin)
+
+
+def _largest(values):
+    """Return the largest number that the type of a tensor holds."""
+    return float(np.finfo(keras.backend.standardize_dtype(values.dtype)).max)

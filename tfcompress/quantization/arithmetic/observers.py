@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Any, Self
 
 import keras
-import tensorflow as tf
+from keras import ops
 
+from tfcompress.backends import graph_operation
 from tfcompress.quantization.arithmetic.fake_quantization import grid_levels
 from tfcompress.quantization.arithmetic.masks import BELOW_SCORES, MASKED, least_that_counts
 
@@ -33,28 +34,28 @@ def observed_range(values):
     kind = _kind(values)
     never_negative = kind in _NEVER_NEGATIVE
     may_mask = kind is None or kind in MAY_MASK
-    values = tf.stop_gradient(values)
+    values = ops.stop_gradient(values)
     if never_negative:
-        smallest = tf.constant(0.0)
+        smallest = ops.convert_to_tensor(0.0)
     else:
-        smallest = tf.minimum(tf.cast(tf.reduce_min(values), tf.float32), 0.0)
+        smallest = ops.minimum(ops.cast(ops.min(values), "float32"), 0.0)
         if may_mask:
-            smallest = tf.cond(
+            smallest = ops.cond(
                 smallest < MASKED,
-                lambda: tf.minimum(
-                    least_that_counts(tf.cast(values, tf.float32), BELOW_SCORES), 0.0
+                lambda: ops.minimum(
+                    least_that_counts(ops.cast(values, "float32"), BELOW_SCORES), 0.0
                 ),
                 lambda: smallest,
             )
-    largest = tf.maximum(tf.cast(tf.reduce_max(values), tf.float32), 0.0)
-    return tf.stack([smallest, largest])
+    largest = ops.maximum(ops.cast(ops.max(values), "float32"), 0.0)
+    return ops.stack([smallest, largest])
 
 
 def _kind(values):
-    """Return the type of the operation that computed a tensor in a graph, None if it is eager."""
-    if not tf.is_symbolic_tensor(values):
+    """Return the type of the operation that computed a tensor in a graph, None elsewhere."""
+    operation = graph_operation(values)
+    if operation is None:
         return None
-    operation = values.op
     while operation.type in ("StopGradient", "StridedSlice"):  # only part of it is observed
         operation = operation.inputs[0].op
     return operation.type
@@ -62,7 +63,7 @@ def _kind(values):
 
 def is_seen(value_range):
     """Tell whether ranges (..., 2) have been observed: a bool tensor (...)."""
-    return ~(value_range[..., 0] > value_range[..., 1])
+    return ops.logical_not(value_range[..., 0] > value_range[..., 1])
 
 
 def wider_range(first, second):
@@ -72,7 +73,7 @@ def wider_range(first, second):
     >>> wider_range(tf.constant([-1.0, 2.0]), tf.constant([-3.0, 1.0])).numpy()
     array([-3.,  2.], dtype=float32)
     """
-    return tf.stack([tf.minimum(first[0], second[0]), tf.maximum(first[1], second[1])])
+    return ops.stack([ops.minimum(first[0], second[0]), ops.maximum(first[1], second[1])])
 
 
 def moving_range(previous, observed, momentum):
@@ -88,7 +89,7 @@ def moving_range(previous, observed, momentum):
 
 def _kept(ranges, momentum):
     """Return the weights of ranges so far: none before the first batch."""
-    return tf.where(is_seen(ranges), momentum, 0.0)[..., None]
+    return ops.where(is_seen(ranges), momentum, 0.0)[..., None]
 
 
 def histogram(values, value_range, bins=_BINS):
@@ -98,14 +99,12 @@ def histogram(values, value_range, bins=_BINS):
     >>> histogram(tf.constant([0.1, 0.2, 0.9]), tf.constant([0.0, 1.0]), bins=2)[0].numpy()
     array([2., 1.], dtype=float32)
     """
-    smallest, largest = tf.unstack(value_range)
+    smallest, largest = ops.unstack(value_range, 2)
     width = (largest - smallest) / bins
-    values = tf.reshape(tf.cast(tf.stop_gradient(values), tf.float32), [-1])
-    places = tf.cast(tf.math.divide_no_nan(values - smallest, width), tf.int32)
-    counts = tf.math.unsorted_segment_sum(
-        tf.ones_like(values), tf.clip_by_value(places, 0, bins - 1), bins
-    )
-    return counts, smallest + width * tf.range(bins + 1, dtype=tf.float32)
+    values = ops.reshape(ops.cast(ops.stop_gradient(values), "float32"), [-1])
+    places = ops.cast(ops.divide_no_nan(values - smallest, width), "int32")
+    counts = ops.segment_sum(ops.ones_like(values), ops.clip(places, 0, bins - 1), bins)
+    return counts, smallest + width * ops.arange(bins + 1, dtype="float32")
 
 
 def percentile_range(counts, edges, percentile):
@@ -116,12 +115,13 @@ def percentile_range(counts, edges, percentile):
     >>> percentile_range(counts, edges, 98.5).numpy()
     array([0., 1.], dtype=float32)
     """
-    below = tf.cumsum(counts)
+    below = ops.cumsum(counts)
     total = below[-1]
     rare = total * (1.0 - percentile / 100.0)
-    first = tf.reduce_sum(tf.cast(below <= rare, tf.int32))
-    last = tf.reduce_sum(tf.cast(below < total - rare, tf.int32)) + 1
-    return tf.stack([tf.minimum(edges[first], 0.0), tf.maximum(edges[last], 0.0)])
+    first = ops.sum(ops.cast(below <= rare, "int32"))
+    last = ops.sum(ops.cast(below < total - rare, "int32")) + 1
+    ends = ops.take(edges, first), ops.take(edges, last)
+    return ops.stack([ops.minimum(ends[0], 0.0), ops.maximum(ends[1], 0.0)])
 
 
 def least_error_range(counts, edges, bits, symmetric):
@@ -135,8 +135,8 @@ def least_error_range(counts, edges, bits, symmetric):
     def errors(smallest, largest):
         lowest, highest, step = grid_levels(smallest, largest, bits, symmetric)
         lowest, highest, step = lowest[:, None], highest[:, None], step[:, None]
-        rounded = step * tf.clip_by_value(tf.round(centres / step), lowest, highest)
-        return tf.reduce_sum(counts * tf.square(rounded - centres), axis=1)
+        rounded = step * ops.clip(ops.round(centres / step), lowest, highest)
+        return ops.sum(counts * ops.square(rounded - centres), axis=1)
 
     return _best_ends(edges, symmetric, errors)
 
@@ -154,55 +154,55 @@ def least_divergence_range(counts, edges, bits, symmetric):
     https://www.cse.iitd.ac.in/~rijurekha/course/tensorrt.pdf.
     """
     centres = (edges[:-1] + edges[1:]) / 2.0
-    bins = tf.size(counts)
-    counts = tf.where((edges[:-1] <= 0) & (edges[1:] > 0), 0.0, counts)
+    bins = counts.shape[0]
+    counts = ops.where(ops.logical_and(edges[:-1] <= 0, edges[1:] > 0), 0.0, counts)
 
     def divergence(ends):
         lowest, highest, step = grid_levels(ends[0], ends[1], bits, symmetric)
-        levels = tf.round(centres / step)
-        inside = (levels >= lowest) & (levels <= highest)
-        places = tf.cast(tf.clip_by_value(levels, lowest, highest) - lowest, tf.int32)
-        kept = tf.where(inside, counts, 0.0)
-        of_level = tf.math.unsorted_segment_sum(kept, places, 2**bits)
-        filled = tf.cast(kept > 0, tf.float32)
-        bins_of_level = tf.math.unsorted_segment_sum(filled, places, 2**bits)
-        spread = filled * tf.gather(tf.math.divide_no_nan(of_level, bins_of_level), places)
+        levels = ops.round(centres / step)
+        inside = ops.logical_and(levels >= lowest, levels <= highest)
+        places = ops.cast(ops.clip(levels, lowest, highest) - lowest, "int32")
+        kept = ops.where(inside, counts, 0.0)
+        of_level = ops.segment_sum(kept, places, 2**bits)
+        filled = ops.cast(kept > 0, "float32")
+        bins_of_level = ops.segment_sum(filled, places, 2**bits)
+        spread = filled * ops.take(ops.divide_no_nan(of_level, bins_of_level), places)
         # What lies outside is counted in the outermost bins inside.
-        inner = tf.where(inside)[:, 0]
-        clipped = tf.clip_by_value(tf.range(bins, dtype=inner.dtype), inner[0], inner[-1])
-        whole = tf.math.unsorted_segment_sum(counts, clipped, bins)
+        all_bins = ops.arange(bins, dtype="int32")
+        inner = ops.min(ops.where(inside, all_bins, bins)), ops.max(ops.where(inside, all_bins, -1))
+        whole = ops.segment_sum(counts, ops.clip(all_bins, *inner), bins)
         return _divergence(whole, spread)
 
     def divergences(smallest, largest):
-        return tf.map_fn(divergence, tf.stack([smallest, largest], 1))
+        return ops.map(divergence, ops.stack([smallest, largest], 1))
 
     return _best_ends(edges, symmetric, divergences)
 
 
 def _divergence(first, second):
     """Return the Kullback-Leibler divergence of two histograms from each other."""
-    first = tf.math.divide_no_nan(first, tf.reduce_sum(first))
-    second = tf.math.divide_no_nan(second, tf.reduce_sum(second))
-    ratio = first / tf.maximum(second, _ALMOST_NOTHING)
-    return tf.reduce_sum(tf.where(first > 0, first * tf.math.log(tf.maximum(ratio, 1e-30)), 0.0))
+    first = ops.divide_no_nan(first, ops.sum(first))
+    second = ops.divide_no_nan(second, ops.sum(second))
+    ratio = first / ops.maximum(second, _ALMOST_NOTHING)
+    return ops.sum(ops.where(first > 0, first * ops.log(ops.maximum(ratio, 1e-30)), 0.0))
 
 
 def _best_ends(edges, symmetric: bool, costs: Callable):
     """Return the best of the ranges that are tried."""
-    shares = tf.range(1, _CANDIDATES + 1, dtype=tf.float32) / _CANDIDATES
+    shares = ops.arange(1, _CANDIDATES + 1, dtype="float32") / _CANDIDATES
 
     def best(smallest, largest):
-        return tf.argmin(costs(smallest, largest))
+        return ops.argmin(costs(smallest, largest))
 
     ends = [shares * edges[0], shares * edges[-1]]
     if symmetric:
         place = best(*ends)
-        return tf.stack([ends[0][place], ends[1][place]])
-    smallest = edges[0] * tf.ones_like(shares)
-    largest = ends[1][best(smallest, ends[1])] * tf.ones_like(shares)
-    smallest = ends[0][best(ends[0], largest)] * tf.ones_like(shares)
-    largest = ends[1][best(smallest, ends[1])]  # the first end may have been an outlier
-    return tf.stack([smallest[0], largest])
+        return ops.stack([ops.take(end, place) for end in ends])
+    smallest = edges[0] * ops.ones_like(shares)
+    largest = ops.take(ends[1], best(smallest, ends[1])) * ops.ones_like(shares)
+    smallest = ops.take(ends[0], best(ends[0], largest)) * ops.ones_like(shares)
+    # The first end may have been an outlier.
+    return ops.stack([smallest[0], ops.take(ends[1], best(smallest, ends[1]))])
 
 
 def _moved(past, gain, observed):
@@ -228,7 +228,7 @@ class MovingAverage:
             raise ValueError(f"`momentum` must be in [0, 1). Received: momentum={momentum!r}")
         self.momentum = momentum
 
-    def observe(self, values: tf.Tensor, bits: int, symmetric: bool) -> tf.Tensor:
+    def observe(self, values: Any, bits: int, symmetric: bool) -> Any:
         """Return the range that a batch asks for.
 
         Args:
@@ -242,7 +242,7 @@ class MovingAverage:
         del bits, symmetric
         return observed_range(values)
 
-    def follow(self, previous: tf.Tensor, observed: tf.Tensor) -> tf.Tensor:
+    def follow(self, previous: Any, observed: Any) -> Any:
         """Return the next range.
 
         Args:
@@ -254,9 +254,7 @@ class MovingAverage:
         """
         return moving_range(previous, observed, self.momentum)
 
-    def followers(
-        self, ranges: tf.Tensor, moving: tf.Tensor | None = None
-    ) -> list[Callable[[tf.Tensor], tf.Tensor]]:
+    def followers(self, ranges: Any, moving: Any | None = None) -> list[Callable[[Any], Any]]:
         """Return for each range so far what ``follow`` makes of what a batch asks for.
 
         Args:
@@ -266,19 +264,19 @@ class MovingAverage:
         Returns:
             Functions from a float32 tensor (2,) to another.
         """
-        before = tf.unstack(ranges)
+        before = ops.unstack(ranges, ranges.shape[0])
         if type(self).follow is not MovingAverage.follow:
             return [functools.partial(self._followed, moving, previous) for previous in before]
         # For all at once: a model has a hundred ranges, and each operation costs a microsecond.
         kept = _kept(ranges, self.momentum)
-        kept = kept if moving is None else tf.where(moving, kept, 1.0)
-        past, gain = tf.unstack(ranges * kept), tf.unstack(1.0 - kept)
+        kept = kept if moving is None else ops.where(moving, kept, 1.0)
+        past, gain = (ops.unstack(each, ranges.shape[0]) for each in (ranges * kept, 1.0 - kept))
         return [functools.partial(_moved, *row) for row in zip(past, gain, strict=True)]
 
     def _followed(self, moving, previous, observed):
         """Return the next range, where ranges follow."""
         followed = self.follow(previous, observed)
-        return followed if moving is None else tf.where(moving, followed, previous)
+        return followed if moving is None else ops.where(moving, followed, previous)
 
     def get_config(self) -> dict:
         """Return the arguments."""
@@ -297,9 +295,9 @@ class MinMax(MovingAverage):
     def __init__(self):
         super().__init__()
 
-    def follow(self, previous: tf.Tensor, observed: tf.Tensor) -> tf.Tensor:
+    def follow(self, previous: Any, observed: Any) -> Any:
         """Return the range that holds both."""
-        return tf.where(is_seen(previous), wider_range(previous, observed), observed)
+        return ops.where(is_seen(previous), wider_range(previous, observed), observed)
 
     def get_config(self) -> dict:
         """Return no arguments: there are none."""
@@ -327,7 +325,7 @@ class Percentile(MovingAverage):
             )
         self.percentile = percentile
 
-    def observe(self, values: tf.Tensor, bits: int, symmetric: bool) -> tf.Tensor:
+    def observe(self, values: Any, bits: int, symmetric: bool) -> Any:
         """Return the range that a batch asks for; see ``MovingAverage.observe``."""
         del bits, symmetric
         return percentile_range(*histogram(values, observed_range(values)), self.percentile)
@@ -348,7 +346,7 @@ class LeastError(MovingAverage):
     Quantization", 2021, https://arxiv.org/abs/2106.08295, section 3.1.
     """
 
-    def observe(self, values: tf.Tensor, bits: int, symmetric: bool) -> tf.Tensor:
+    def observe(self, values: Any, bits: int, symmetric: bool) -> Any:
         """Return the range that a batch asks for; see ``MovingAverage.observe``."""
         counts, edges = histogram(values, observed_range(values))
         return least_error_range(counts, edges, bits, symmetric)
@@ -365,7 +363,7 @@ class LeastDivergence(MovingAverage):
     https://www.cse.iitd.ac.in/~rijurekha/course/tensorrt.pdf.
     """
 
-    def observe(self, values: tf.Tensor, bits: int, symmetric: bool) -> tf.Tensor:
+    def observe(self, values: Any, bits: int, symmetric: bool) -> Any:
         """Return the range that a batch asks for; see ``MovingAverage.observe``."""
         counts, edges = histogram(values, observed_range(values))
         return least_divergence_range(counts, edges, bits, symmetric)

@@ -8,21 +8,26 @@ same values; it may offer a tensor to ``tap(role, tensor)``, which returns what 
 
 from keras import layers as kl
 
-from tfcompress.quantization.lowerings import (
-    attention,
-    kernels,
-    normalization,
-    operations,
-    recurrent,
-)
+from tfcompress.backends import runs_on
+from tfcompress.quantization.lowerings import channel_normalization
 
-FORMS = {
-    **attention.FORMS,
-    **kernels.FORMS,
-    **normalization.FORMS,
-    **operations.LAYER_FORMS,
-    **recurrent.FORMS,
-}
+FORMS = {**channel_normalization.FORMS}
+if runs_on("tensorflow"):  # models of other backends are lowered there
+    from tfcompress.quantization.lowerings import (
+        attention,
+        kernels,
+        normalization,
+        operations,
+        recurrent,
+    )
+
+    FORMS |= {
+        **attention.FORMS,
+        **kernels.FORMS,
+        **normalization.FORMS,
+        **operations.LAYER_FORMS,
+        **recurrent.FORMS,
+    }
 
 
 def observable_call(layer, call, tap):
@@ -32,6 +37,8 @@ def observable_call(layer, call, tap):
     still calls its cell once a step.
     """
     form = FORMS.get(type(layer))
+    if not runs_on("tensorflow"):
+        return call if form is None else form(layer, call, tap)
     if form is None and isinstance(layer, kl.RNN):
         form = recurrent.unrolled
     if form is None:

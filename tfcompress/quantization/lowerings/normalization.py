@@ -1,64 +1,13 @@
-"""Forms of normalization layers.
+"""Forms of normalization layers, for TensorFlow; see ``channel_normalization`` for others.
 
 Scales and shifts that the converter folds into no kernel are constants of 8 bits on the device.
 """
 
-import keras
 import tensorflow as tf
 from keras import layers as kl
 
 from tfcompress.compat.keras_layers import split_into_groups
-from tfcompress.keras_graph.fused_normalization import (
-    has_fused_form,
-    normalize_by_batch,
-    scale_and_shift,
-)
-from tfcompress.quantization.arithmetic.fake_quantization import round_constant
-
-
-def batch_normalization(layer, call, tap):
-    """Compute BatchNormalization with TensorFlow's fused kernel where it applies.
-
-    Where the converter cannot fold the normalization into a convolution before it, the device
-    stores the scaled input before the shift is added: the inner tensor "scaled".
-    """
-
-    def run(inputs, training=None, mask=None):
-        if not has_fused_form(layer, inputs, mask):
-            return call(inputs, training=training, mask=mask)
-        x = tf.cast(inputs, tf.float32)
-        gamma, beta = scale_and_shift(layer)
-        if training and layer.trainable:
-            outputs, mean, variance = normalize_by_batch(layer, x, gamma, beta)
-        else:
-            outputs = None
-            mean = tf.cast(layer.moving_mean.value, tf.float32)
-            variance = tf.cast(layer.moving_variance.value, tf.float32)
-        scale = gamma * tf.math.rsqrt(variance + layer.epsilon)
-        shift = beta - mean * scale
-        scaled = x * scale if outputs is None else outputs - shift
-        shifts = [shift]
-
-        def stored():
-            shifts.append(round_constant(shift))
-            return x * round_constant(scale)
-
-        seen = tap("scaled", scaled, stored=stored)
-        if outputs is None or seen is not scaled:
-            outputs = seen + shifts[-1]
-        return tf.cast(outputs, layer.compute_dtype)
-
-    return run
-
-
-def with_moving_statistics(call):
-    """Return the call of a BatchNormalization that uses its moving statistics in training, too."""
-
-    def run(inputs, training=None, **kwargs):
-        del training
-        return call(inputs, training=False, **kwargs)
-
-    return run
+from tfcompress.quantization.lowerings.channel_normalization import scaled, shifted
 
 
 def layer_normalization(layer, call, tap):
@@ -100,18 +49,10 @@ def _normalized(layer, tap, x, axes, shape):
     variance = tf.reduce_mean(centred * centred, axes, keepdims=True)
     outputs = centred * tf.math.rsqrt(variance + layer.epsilon)
     if layer.scale:
-        outputs = _scaled(tap, outputs, tf.reshape(tf.cast(layer.gamma.value, tf.float32), shape))
+        outputs = scaled(tap, outputs, tf.reshape(tf.cast(layer.gamma.value, tf.float32), shape))
     if layer.center:
-        outputs = _shifted(tap, outputs, tf.reshape(tf.cast(layer.beta.value, tf.float32), shape))
+        outputs = shifted(tap, outputs, tf.reshape(tf.cast(layer.beta.value, tf.float32), shape))
     return tf.cast(outputs, layer.compute_dtype)
-
-
-def _scaled(tap, x, scale):
-    return tap("scaled", x * scale, stored=lambda: x * round_constant(scale))
-
-
-def _shifted(tap, x, shift):
-    return tap("shifted", x + shift, stored=lambda: x + round_constant(shift))
 
 
 def rms_normalization(layer, call, tap):
@@ -122,24 +63,8 @@ def rms_normalization(layer, call, tap):
         x = tf.cast(inputs, tf.float32)
         mean = tf.reduce_mean(x * x, layer.axis, keepdims=True)
         outputs = x * tf.math.rsqrt(mean + layer.epsilon)
-        outputs = _scaled(tap, outputs, tf.cast(layer.scale.value, tf.float32))
+        outputs = scaled(tap, outputs, tf.cast(layer.scale.value, tf.float32))
         return tf.cast(outputs, layer.compute_dtype)
-
-    return run
-
-
-def normalization(layer, call, tap):
-    """Compute Normalization: a subtraction and a product with constants."""
-    if layer.invert:
-        return call
-
-    def run(inputs):
-        x = tf.cast(inputs, layer.compute_dtype)
-        mean, variance = (
-            tf.cast(tf.convert_to_tensor(value), x.dtype) for value in (layer.mean, layer.variance)
-        )
-        scale = 1.0 / tf.maximum(tf.sqrt(variance), keras.backend.epsilon())
-        return _scaled(tap, _shifted(tap, x, -mean), scale)
 
     return run
 
@@ -158,10 +83,8 @@ def unit_normalization(layer, call, tap):
 
 
 FORMS = {
-    kl.BatchNormalization: batch_normalization,
     kl.GroupNormalization: group_normalization,
     kl.LayerNormalization: layer_normalization,
-    kl.Normalization: normalization,
     kl.RMSNormalization: rms_normalization,
     kl.UnitNormalization: unit_normalization,
 }
