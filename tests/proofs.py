@@ -100,11 +100,13 @@ def run(arguments):
 
 def versions():
     """Return the versions of installed packages, "(not installed)" for others."""
-    found = {dist.name.lower(): dist.version for dist in importlib.metadata.distributions()}
 
     class Versions(dict):
         def __missing__(self, name):
-            return found.get(name, "(not installed)")
+            try:
+                return importlib.metadata.version(name)
+            except importlib.metadata.PackageNotFoundError:
+                return "(not installed)"
 
     return Versions()
 
