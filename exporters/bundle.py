@@ -29,6 +29,7 @@ from tfcompress.atomic_files import write_folder_atomically
 from tfcompress.data import gather
 from tfcompress.targets.arena import arena_estimate
 from tfcompress.targets.target import load_target
+from tfcompress.tflite.encoding import encode_kernels
 from tfcompress.tflite.flatbuffer import read_model
 
 _SHARE = 0.99
@@ -49,6 +50,7 @@ def write_bundle(
     target: str = "raspberry-pi-4",
     count: int = 16,
     package: str = "com.example.model",
+    encode_weights: bool = False,
     limits: Limits | None = None,
 ) -> pathlib.Path:
     """Write a folder that proves on a device that the model works.
@@ -71,6 +73,8 @@ def write_bundle(
         target: the device, one of ``tfcompress.targets.list_targets()``.
         count: how many golden inputs at most.
         package: the package of the Kotlin code.
+        encode_weights: whether the C array for microcontrollers holds the kernels encoded, as
+            ``exporters.encode_weights`` does; golden outputs are those of the file, and the same.
         limits: what the child process that runs the file may use.
 
     Returns:
@@ -96,6 +100,11 @@ def write_bundle(
             f"A bundle needs a new or empty folder. Received: directory={str(directory)!r}"
         )
     device = load_target(target)
+    if encode_weights and device.compiler is not None:
+        raise ValueError(
+            f"The compiler of {device.title} encodes the kernels itself: leave `encode_weights` "
+            "out. Received: encode_weights=True"
+        )
     require_package(package)
     path = pathlib.Path(getattr(result, "path", result))
     content = path.read_bytes()
@@ -133,16 +142,30 @@ def write_bundle(
         files |= {f"android/{name}": data for name, data in app.items()}
     if labels is not None:
         files["labels.txt"] = "".join(f"{label}\n" for label in labels).encode()
-    if len(content) <= _LARGEST_C_ARRAY:
-        arena = arena_estimate(read_model(content).subgraphs[0])
-        files["model_data.h"] = bundle_code.c_header(len(content), arena).encode()
-        files["model_data.c"] = bundle_code.c_array(content).encode()
-        files["inference.cc"] = bundle_code.micro_snippet(
-            inspection.operation_counts, inspection.keeps_state
-        ).encode()
     compatibility = check_target(path, target)
+    flashed = content
+    if compatibility.compiled is not None:
+        flashed = compatibility.compiled.content
+    elif encode_weights:
+        flashed, _ = encode_kernels(content)
+    if len(flashed) <= _LARGEST_C_ARRAY:
+        graphs = read_model(flashed).subgraphs
+        arena = arena_estimate(graphs[0])
+        files["model_data.h"] = bundle_code.c_header(len(flashed), arena).encode()
+        files["model_data.c"] = bundle_code.c_array(flashed).encode()
+        files["inference.cc"] = bundle_code.micro_snippet(
+            (operation.label for graph in graphs for operation in graph.operations),
+            inspection.keeps_state,
+        ).encode()
     files["README.md"] = _readme(
-        path.stem, files, inspection, details, compatibility, examples is None, noticed
+        path.stem,
+        files,
+        inspection,
+        details,
+        compatibility,
+        examples is None,
+        noticed,
+        len(flashed),
     ).encode()
     manifest = {
         "model": "model.tflite",
@@ -245,7 +268,14 @@ def _run_rows(loaded: LoadedModel, inputs: list[np.ndarray]) -> list[np.ndarray]
 
 
 def _readme(
-    title, files, inspection: Inspection, details, compatibility, noise: bool, noticed: bool | None
+    title,
+    files,
+    inspection: Inspection,
+    details,
+    compatibility,
+    noise: bool,
+    noticed: bool | None,
+    flash: int,
 ) -> str:
     """Fill in the README: the files, what the tensors are, and what the bundle does not prove."""
     kinds = {
@@ -263,7 +293,7 @@ def _readme(
     device = load_target(compatibility.target)
     package = "ai-edge-litert" if device.runtime is None else device.runtime.package
     install = (
-        "pip install tflite-runtime==2.14.0 'numpy<2'    # Python up to 3.11"
+        "pip install tflite-runtime==2.14.0 'numpy<2'  # Python up to 3.11"
         if package == "tflite-runtime"
         else "pip install ai-edge-litert numpy"
     )
@@ -302,13 +332,24 @@ def _readme(
             "The model keeps state between runs: call `reset_all_variables()` (Python) or "
             "`resetVariableTensors()` (Kotlin) before each sequence, as the code here does."
         )
+    needs = [f"- Its operations: {counts}; {inspection.size:,} bytes."]
+    if device.runtime is not None:
+        needs.append(
+            f"- The runtime of TensorFlow {inspection.min_runtime or '(unknown)'} or later "
+            "(tflite-runtime has the same numbers; any ai-edge-litert will do)."
+        )
+    place = "board"
+    if device.name.startswith("android"):
+        place = "android"
+    elif device.runtime is None:
+        place = "microcontroller"
+    check = bundle_code.template(f"check_{place}.md.txt")
     return bundle_code.template("README.md.txt").substitute(
         title=title,
         files="\n".join(f"| {name} | {kinds[name]} |" for name in files if name in kinds),
-        install=install,
+        check=check.safe_substitute(install=install, flash=f"{flash:,}"),
         tensors="\n".join(rows),
-        min_runtime=inspection.min_runtime or "(unknown)",
-        operations=f"Its operations: {counts}; {inspection.size:,} bytes.",
+        needs="\n".join(needs),
         notes=f"\n## {device.title}\n\n" + "\n".join(f"- {remark}" for remark in remarks)
         if remarks
         else "",

@@ -7,6 +7,8 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from tfcompress.tflite.encoding import DECODE
+
 Details = dict[str, Any]  # "name", "shape", "dtype", "scale" and "zero_point" of a tensor
 
 _KEYS = ("name", "shape", "dtype", "scale", "zero_point")
@@ -15,6 +17,8 @@ _BYTES_PER_LINE = 12
 _RESOLVER_NAMES = {
     "BATCH_MATMUL": "BatchMatMul",
     "CUMSUM": "CumSum",
+    "CUSTOM:ethos-u": "EthosU",
+    f"CUSTOM:{DECODE}": "Decode",
     "PADV2": "PadV2",
     "UNIDIRECTIONAL_SEQUENCE_LSTM": "UnidirectionalSequenceLSTM",
 }

@@ -180,6 +180,8 @@ def _runtime_problems(model: TFLiteModel, target: Target) -> tuple[str | None, l
         for operation in subgraph.operations:
             site = Site(model, subgraph, operation)
             if operation.custom:
+                if target.delegate is not None and operation.name in target.delegate.operations:
+                    continue
                 on_edge_tpu = target.delegate is not None and target.delegate.segments == "first"
                 compiled = operation.name == _COMPILED and on_edge_tpu
                 if not compiled and operation.name != "TFLite_Detection_PostProcess":

@@ -34,6 +34,7 @@ from tfcompress.quantization.activation_tensors import (
     are_observed,
     around_singularities,
     first_steps,
+    has_singularities,
     require_observed,
     stepped_ranges,
     unseen,
@@ -167,7 +168,9 @@ class QuantizeAware(ModelWrapper):
             return self.deployed(inputs)
         mode = self.training_mode if training else _INFERENCE
         run = self._rounded
-        if tf.executing_eagerly() and self.placement.needs_graph():
+        if tf.executing_eagerly() and (
+            self.placement.needs_graph() or has_singularities(self.deployed.operation_types)
+        ):
             run = self._traced
         return with_logits(*run(inputs, training=training, mask=mask, mode=mode))
 
