@@ -139,7 +139,7 @@ def validate(
         reference_metric=_score(task_metric, reference, labels),
         layers=layers,
         first_wrong=next(wrong, None),
-        classes=count_classes(labels),
+        classes=count_classes(reference[0], labels),
         noise=noise,
         metric_name=None if isinstance(task_metric, str) else task_metric.name,
         no_metric=task_metric if isinstance(task_metric, str) else None,
