@@ -64,7 +64,7 @@ from tfcompress.quantization.placement import Placement, PlacementError, require
 from tfcompress.quantization.scheme import Scheme
 from tfcompress.quantization.weights import (
     QuantizedWeights,
-    require_finite_weights,
+    require_usable_weights,
     stepped_in_the_first_version,
 )
 
@@ -592,7 +592,7 @@ def quantize_aware(
         raise ValueError(f"Model {model.name!r} is quantization-aware already.")
     require_built(model)
     require_final_kernels(model, "quantize_aware")
-    require_finite_weights(model)
+    require_usable_weights(model)
     scheme = scheme or Scheme.int8()
     observer = get_observer(observer)
     learn_steps = tuple(learn_steps)
