@@ -437,3 +437,30 @@ def test_a_vector_of_zeros_has_no_length(quantization, tmp_path):
     export_tflite(model, tmp_path / "m", quantization, representative_data=x)
     with load(str(tmp_path / "m")) as loaded:
         np.testing.assert_allclose(loaded.predict(x)[0], model.predict(x, verbose=0), atol=0.01)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_loaded_model_rounds_where_it_did(sign, tmp_path):
+    # Of what is positive PReLU makes itself: the values alone do not tell the two apart.
+    layers = [kl.Dense(1, activation="relu6"), kl.PReLU("uniform"), kl.Dense(2)]
+    model = keras.Sequential([keras.Input((4,)), *layers])
+    layers[0].kernel.assign(sign * np.ones((4, 1)))
+    x = np.random.default_rng(0).uniform(-1, 1, (8, 4)).astype("float32")
+    quantized = tfc.quantize_aware(model).calibrate(x)
+    expected = quantized(x)
+    quantized.save(tmp_path / "q.keras")
+    loaded = keras.models.load_model(tmp_path / "q.keras")
+    np.testing.assert_array_equal(loaded(x), expected)
+    assert quantized.deployed.graph.points == loaded.deployed.graph.points
+
+
+def test_values_that_round_to_zero_have_a_length():
+    inputs = keras.Input((4, 1))
+    quantized = tfc.quantize_aware(keras.Model(inputs, ops.normalize(inputs))).calibrate(
+        np.float32([[[3.0], [1e-3], [-2.0], [-1e-3]]])
+    )
+    np.testing.assert_allclose(
+        quantized(np.float32([[[2.0], [1.0], [0.0], [-1.0]]])).numpy().ravel(),
+        [1, 1, 0, -1],
+        atol=0.02,
+    )

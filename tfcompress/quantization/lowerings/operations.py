@@ -417,10 +417,13 @@ FORMS = {
 # What the converter or a kernel gets wrong, not just leaves in float.
 _ALWAYS = {
     None: (_LIMITED_ROOT,),
-    8: ("Minimum", "OneHot", "OnesLike", "RealDiv", "SelectV2", "Tile", "ZerosLike", _SOFTMAX),
+    8: (
+        *("Minimum", "OneHot", "OnesLike", "RealDiv", "SelectV2", "Tile", "ZerosLike"),
+        *(_LIMITED_ROOT, _SOFTMAX),
+    ),
     16: (
         *("Minimum", "NotEqual", "OnesLike", "RealDiv", "SelectV2", "Square", "SquaredDifference"),
-        *("Sum", "Tile", "ZerosLike", _L2_NORMALIZATION, _SOFTMAX),
+        *("Sum", "Tile", "ZerosLike", _L2_NORMALIZATION, _LIMITED_ROOT, _SOFTMAX),
     ),
 }
 _NEVER_NEEDED = ("SquaredDifference", "Sum")
@@ -456,7 +459,8 @@ def forms_for(kinds: Collection[str]) -> Callable[[object], Mapping[str, Callabl
         divided = chosen.get("RealDiv", lambda operation: None)
         chosen["RealDiv"] = functools.partial(_softmax_or, divided)
     if _LIMITED_ROOT in kinds:
-        chosen["Minimum"] = _limited_root
+        limited = chosen.get("Minimum", lambda operation: None)
+        chosen["Minimum"] = functools.partial(_limited_root_or, limited)
     whole = () if _PARTS in kinds else _KNOWN_BY_PARTS
     return lambda layer: {} if isinstance(layer, whole) else chosen
 
@@ -464,6 +468,12 @@ def forms_for(kinds: Collection[str]) -> Callable[[object], Mapping[str, Callabl
 def _softmax_or(otherwise, operation):
     """Return the form of a softmax by its parts, or another one."""
     made = _softmax(operation)
+    return otherwise(operation) if made is None else made
+
+
+def _limited_root_or(otherwise, operation):
+    """Return the form of a root with a limit, or another one."""
+    made = _limited_root(operation)
     return otherwise(operation) if made is None else made
 
 
