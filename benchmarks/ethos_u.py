@@ -48,6 +48,14 @@ def pruned():
     return train_one_step(network(), [MagnitudePruning(schedule, sparsity_distribution="uniform")])
 
 
+MODELS = {
+    "dense": network,
+    "75 % zeros": pruned,
+    "16 values": lambda: tfc.cluster_weights(network(), 16),
+    "75 % zeros, 16 values": lambda: tfc.cluster_weights(pruned(), 16),
+}
+
+
 def measure(name, model, folder):
     """Return the rows of a model: one for each target."""
     path = pathlib.Path(folder, "model.tflite")
@@ -71,15 +79,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", required=True, help="where the figures go")
     arguments = parser.parse_args()
-    models = {
-        "dense": network,
-        "75 % zeros": pruned,
-        "16 values": lambda: tfc.cluster_weights(network(), 16),
-        "75 % zeros, 16 values": lambda: tfc.cluster_weights(pruned(), 16),
-    }
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for name, make in models.items():
+        for name, make in MODELS.items():
             rows += measure(name, make(), folder)
             for row in rows[-len(TARGETS) :]:
                 print(row, flush=True)

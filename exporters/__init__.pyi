@@ -3,6 +3,8 @@ from .benchmarking import benchmark as benchmark
 from .bundle import write_bundle as write_bundle
 from .compatibility import CompatibilityReport as CompatibilityReport
 from .compatibility import check_target as check_target
+from .encoding import EncodingReport as EncodingReport
+from .encoding import encode_weights as encode_weights
 from .export import export_tflite as export_tflite
 from .inspection import Inspection as Inspection
 from .inspection import inspect as inspect

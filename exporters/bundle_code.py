@@ -7,6 +7,8 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from tfcompress.tflite.encoding import DECODE
+
 Details = dict[str, Any]  # "name", "shape", "dtype", "scale" and "zero_point" of a tensor
 
 _KEYS = ("name", "shape", "dtype", "scale", "zero_point")
@@ -15,6 +17,8 @@ _BYTES_PER_LINE = 12
 _RESOLVER_NAMES = {
     "BATCH_MATMUL": "BatchMatMul",
     "CUMSUM": "CumSum",
+    "CUSTOM:ethos-u": "EthosU",
+    f"CUSTOM:{DECODE}": "Decode",
     "PADV2": "PadV2",
     "UNIDIRECTIONAL_SEQUENCE_LSTM": "UnidirectionalSequenceLSTM",
 }
@@ -59,8 +63,12 @@ def _kotlin_details(tensors: Sequence[Details]) -> str:
     return "\n".join(lines)
 
 
-def c_header(size: int, arena: int) -> str:
-    """Return the header of the C array; ``arena`` is the estimated memory of the tensors."""
+def c_header(size: int, arena: int, tried: int | None = None) -> str:
+    """Return the header of the C array.
+
+    ``arena`` is the estimated memory of the tensors, ``tried`` what TFLite Micro took here.
+    """
+    found = "" if tried is None else f"Found by trying, with pointers of 64 bits: {tried}. "
     return textwrap.dedent(f"""\
         #ifndef MODEL_DATA_H_
         #define MODEL_DATA_H_
@@ -72,7 +80,7 @@ def c_header(size: int, arena: int) -> str:
         extern const unsigned char model_data[];
         extern const unsigned int model_data_size;
 
-        /* An estimate, with the portable kernels: start with more, ask arena_used_bytes(). */
+        /* {found}An estimate: start with more, ask arena_used_bytes(). */
         #define MODEL_ARENA_ESTIMATE {arena}
         #define MODEL_DATA_SIZE {size}
 

@@ -65,6 +65,7 @@ __version__: str
 # The packages beside this one. A test compares them with theirs.
 BenchmarkResult = exporters.BenchmarkResult
 CompatibilityReport = exporters.CompatibilityReport
+EncodingReport = exporters.EncodingReport
 Inspection = exporters.Inspection
 Limits = exporters.Limits
 ParityReport = exporters.ParityReport
@@ -72,6 +73,7 @@ RunError = exporters.RunError
 Runtime = exporters.Runtime
 benchmark = exporters.benchmark
 check_target = exporters.check_target
+encode_weights = exporters.encode_weights
 export_tflite = exporters.export_tflite
 find_runtimes = exporters.find_runtimes
 inspect = exporters.inspect

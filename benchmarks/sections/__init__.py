@@ -5,9 +5,11 @@ functions of {part: figures}, with the parts that were measured: ``goals`` and `
 """
 
 from . import (
+    arm_kernels,
     combinations,
     coverage,
     distillation,
+    encoded_weights,
     ethos_u,
     export_time,
     fidelity,
@@ -20,6 +22,7 @@ from . import (
     repair,
     structure,
     training_cost,
+    vela_zoo,
 )
 
 SECTIONS = (
@@ -36,6 +39,9 @@ SECTIONS = (
     coverage,
     structure,
     repair,
+    arm_kernels,
     ethos_u,
+    vela_zoo,
+    encoded_weights,
     micro_zoo,
 )

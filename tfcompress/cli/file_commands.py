@@ -1,4 +1,4 @@
-"""``inspect``, ``check`` and ``benchmark``: commands on a .tflite file, without TensorFlow."""
+"""``inspect``, ``check``, ``encode``, ``benchmark``: on a .tflite file, without TensorFlow."""
 
 import json
 
@@ -48,6 +48,18 @@ def add_to(commands) -> None:
         metavar="FILE",
         help="write an equivalent file that suits the device better; for one --target",
     )
+
+    parser = add_parser(
+        commands,
+        "encode",
+        "make a .tflite file smaller for microcontrollers",
+        "Encode the int8 kernels of a .tflite file for TensorFlow Lite for Microcontrollers,\n"
+        "which decodes them as it runs: zeros, clusters and frequent values take less flash.",
+        "  tfcompress encode model.tflite --out model_encoded.tflite",
+        run_encode,
+    )
+    parser.add_argument("file", help="a .tflite file")
+    parser.add_argument("--out", required=True, metavar="FILE", help="where to write it")
 
     parser = add_parser(
         commands,
@@ -109,6 +121,16 @@ def run_check(arguments) -> int:
         found = [verdict.to_json() for verdict in verdicts]
         print(json.dumps(found if len(found) > 1 else found[0], indent=2))
     return 0 if all(verdict.ok for verdict in verdicts) else EXIT_FAILED
+
+
+def run_encode(arguments) -> None:
+    """Run ``tfcompress encode``."""
+    from exporters import encode_weights
+
+    with work(arguments.json):
+        require_other_file("--out", arguments.out, arguments.file)
+        report = encode_weights(arguments.file, arguments.out)
+    show(report, arguments.json)
 
 
 def run_benchmark(arguments) -> None:

@@ -106,6 +106,11 @@ def add_to(commands) -> None:
     parser.add_argument("--data", help=DATA_HELP)
     parser.add_argument("--labels", metavar="FILE", help=_LABELS_HELP)
     parser.add_argument("--target", default="raspberry-pi-4", help="default: raspberry-pi-4")
+    parser.add_argument(
+        "--encode-weights",
+        action="store_true",
+        help="encode the kernels in the C array for microcontrollers (see `encode`)",
+    )
 
 
 def _numbers(text: str) -> list[float]:
@@ -214,6 +219,7 @@ def run_bundle(arguments) -> None:
             examples=data,
             labels=labels,
             target=arguments.target,
+            encode_weights=arguments.encode_weights,
         )
         manifest = (folder / "manifest.json").read_text(encoding="utf-8")
         names = sorted(path.name for path in folder.iterdir())

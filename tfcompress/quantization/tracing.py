@@ -79,13 +79,25 @@ class TracedModel:
 
 def imported_tensors(definition, fed: Mapping[str, object], names: Sequence[str]) -> list:
     """Compute tensors of a graph inside the graph that is being built."""
-    needed = _behind(definition, names)
-    present = {node.name for node in needed.node}
     # An identity brings eager tensors into the graph.
-    mapped = {f"{name}:0": tf.identity(value) for name, value in fed.items() if name in present}
-    return tf.graph_util.import_graph_def(
-        needed, input_map=mapped, return_elements=list(names), name="deployed"
+    given = {
+        node.name: tf.identity(fed[node.name])
+        for node in _behind(definition, names).node
+        if node.name in fed
+    }
+    asked = [name for name in names if name.split(":")[0] not in given]
+    needed = _behind(definition, asked)
+    used = [node for node in needed.node if node.name in given]
+    for node in used:  # XLA refuses placeholders even where nothing reads them
+        needed.node.remove(node)
+    found = tf.graph_util.import_graph_def(
+        needed,
+        input_map={f"{node.name}:0": given[node.name] for node in used},
+        return_elements=asked,
+        name="deployed",
     )
+    computed = dict(zip(asked, found, strict=True))
+    return [computed[name] if name in computed else given[name.split(":")[0]] for name in names]
 
 
 def _behind(definition, names):

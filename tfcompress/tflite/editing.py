@@ -103,6 +103,23 @@ class Editor:
         )
         return len(self.tree.operatorCodes) - 1
 
+    def custom_code(self, name: str) -> int:
+        """Return the index of a custom operation's code, a new one if the file does not have it."""
+        for index, code in enumerate(self.tree.operatorCodes):
+            if text(code.customCode) == name:
+                return index
+        custom = schema.BuiltinOperator.CUSTOM
+        self.tree.operatorCodes.append(
+            record(
+                "OperatorCode",
+                builtinCode=custom,
+                deprecatedBuiltinCode=custom,
+                customCode=name,
+                version=1,
+            )
+        )
+        return len(self.tree.operatorCodes) - 1
+
     def operator(self, name: str, inputs: list[int], output: int, options: Any) -> schema.OperatorT:
         """Return a new operation of version 1, to be inserted into a graph."""
         operator = record(

@@ -195,6 +195,44 @@ def test_the_readme_is_for_the_person_with_the_board(int8_path, tmp_path):
     assert "$" not in text
 
 
+@pytest.mark.parametrize(
+    ("target", "command"),
+    [("android", "gradle :app:connectedAndroidTest"), ("stm32h743", "arena_used_bytes()")],
+)
+def test_the_readme_has_no_python_for_devices_without_it(int8_path, tmp_path, target, command):
+    folder = write_bundle(int8_path, tmp_path / "b", target=target)
+    text = (folder / "README.md").read_text()
+    assert command in text
+    assert "Check it on the board" not in text
+    assert "$" not in text
+
+
+def test_the_c_array_holds_encoded_kernels(tmp_path):
+    kernel = np.zeros((32, 64), np.float32)
+    kernel[::8] = np.random.default_rng(0).normal(size=(4, 64))
+    model = keras.Sequential([keras.Input((32,)), keras.layers.Dense(64)])
+    model.set_weights([kernel, np.zeros(64)])
+    path = tmp_path / "model.tflite"
+    images = np.random.default_rng(1).normal(size=(64, 32)).astype(np.float32)
+    export_tflite(model, path, "int8", representative_data=images, repair=False)
+    plain = write_bundle(path, tmp_path / "plain", examples=images, target="microcontroller")
+    small = write_bundle(
+        path, tmp_path / "small", examples=images, target="microcontroller", encode_weights=True
+    )
+    sizes = [
+        int(re.search(r"MODEL_DATA_SIZE (\d+)", (folder / "model_data.h").read_text())[1])
+        for folder in (plain, small)
+    ]
+    assert sizes[0] == path.stat().st_size
+    assert sizes[1] < sizes[0] - 1000  # 2,048 bytes of weights, of which one in eight is not zero
+    assert f"takes {sizes[1]:,} bytes of flash" in (small / "README.md").read_text()
+    code = (small / "inference.cc").read_text()
+    assert "resolver.AddDecode();" in code
+    assert "MicroMutableOpResolver<2>" in code
+    with pytest.raises(ValueError, match=r"compiler of .* encodes the kernels itself"):
+        write_bundle(path, tmp_path / "npu", target="ethos-u55-128", encode_weights=True)
+
+
 def test_bad_input_leaves_nothing_behind(int8_path, tmp_path):
     occupied = tmp_path / "occupied"
     occupied.mkdir()
