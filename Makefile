@@ -4,7 +4,7 @@
 # make matrix       a fast suite with each supported TensorFlow, Keras and Python, into docs/versions.md
 # make backends     a core suite on TensorFlow, JAX and PyTorch, those installed, into docs/backends.md
 # make wheel        the wheel, installed with everything from the package index into a new environment
-# make emulate      bundles on an emulated 64-bit Raspberry Pi (root, Debian or Ubuntu, x86-64)
+# make emulate      bundles on emulated Raspberry Pis of 64 and 32 bits (root, Debian or Ubuntu, x86-64)
 # make emulate-micro  files in TFLite Micro, and compiled to C on an emulated Cortex-M4 (gcc-arm-none-eabi, qemu-system-arm)
 # make proofs       what is proven on devices, or on what stands for them, into docs/proofs.md
 # make coverage     which models each technique takes, ours and TFMOT's, into docs/coverage.md
@@ -50,7 +50,7 @@ wheel: $(VENV)/installed
 	$(BIN)/python -m pytest -q -m network tests/test_wheel.py
 
 emulate: $(VENV)/installed
-	$(BIN)/python -m pytest -q -s -m emulation tests/exporters/bundling/test_aarch64.py
+	$(BIN)/python -m pytest -q -s -m emulation tests/exporters/bundling/test_arm_boards.py
 
 emulate-micro: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --editable '.[bakenn,micro]'

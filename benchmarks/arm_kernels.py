@@ -77,7 +77,7 @@ def main():
     arguments = parser.parse_args()
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache"))
     sys.path.append(str(BENCHMARKS.parent / "tests" / "exporters" / "bundling"))
-    board = importlib.import_module("aarch64_root").build(cache / "tfcompress")
+    board = importlib.import_module("arm_root").build(cache / "tfcompress")
     names = [name for name in random_operations.GENERATORS if name.startswith(arguments.only or "")]
     with tempfile.TemporaryDirectory() as place:
         folder = pathlib.Path(place)

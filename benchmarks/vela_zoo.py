@@ -36,6 +36,8 @@ def measure(model):
     begin = time.perf_counter()
     verdict = check_target(content, TARGET)
     seconds = time.perf_counter() - begin
+    if verdict.compiled is None:
+        return {"verdict_s": seconds, "refused": "; ".join(verdict.reasons)}
     on_cpu = len(verdict.compiled.left_on_cpu)
     return {
         "verdict_s": seconds,

@@ -34,9 +34,9 @@ PROOFS = (
     ),
     (
         "bundles pass, with the verdict of x86-64",
-        "64-bit ARM: Debian on a Cortex-A72 in QEMU, ai-edge-litert 2.3.0 and "
-        "tflite-runtime 2.14.0",
-        ["-m", "emulation", "tests/exporters/bundling/test_aarch64.py"],
+        "ARM in QEMU: Debian on a Cortex-A72, with ai-edge-litert 2.3.0 and tflite-runtime 2.14.0, "
+        "and of 32 bits on a Cortex-A7, with tflite-runtime 2.14.0",
+        ["-m", "emulation", "tests/exporters/bundling/test_arm_boards.py"],
     ),
     (
         "networks give the Keras model's bytes in TFLite Micro",
@@ -100,11 +100,13 @@ def run(arguments):
 
 def versions():
     """Return the versions of installed packages, "(not installed)" for others."""
-    found = {dist.name.lower(): dist.version for dist in importlib.metadata.distributions()}
 
     class Versions(dict):
         def __missing__(self, name):
-            return found.get(name, "(not installed)")
+            try:
+                return importlib.metadata.version(name)
+            except importlib.metadata.PackageNotFoundError:
+                return "(not installed)"
 
     return Versions()
 

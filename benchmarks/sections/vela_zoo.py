@@ -44,6 +44,8 @@ def _cells(row):
     figures = row.get("figures")
     if figures is None:
         return ["", "", "", row.get("error", row.get("left_out", ""))]
+    if "refused" in figures:
+        return ["", "", "", f"refused: {figures['refused']}"]
     return [
         figures["on_npu"],
         figures["on_cpu"],
