@@ -14,7 +14,7 @@ import tfcompress as tfc
 from tfcompress.recipes import ramp
 
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-WEIGHTS = {"conv": 8 * 27, "point": 16 * 8, "head": 16 * 4}
+WEIGHTS = {"conv": 16 * 27, "point": 32 * 16, "head": 32 * 4}
 GENERATOR = np.random.default_rng(0)
 X = GENERATOR.normal(size=(256, 6, 6, 3)).astype("float32")
 Y = (X.mean((1, 2)) @ GENERATOR.normal(size=(3, 4))).argmax(1)
@@ -23,8 +23,8 @@ LENGTH = {"steps_per_epoch": 8, "epochs": 5}
 
 def net(outputs=4):
     inputs = keras.Input((6, 6, 3))
-    x = kl.Conv2D(8, 3, activation="relu", name="conv")(inputs)
-    x = kl.Conv2D(16, 1, activation="relu", name="point")(x)
+    x = kl.Conv2D(16, 3, activation="relu", name="conv")(inputs)
+    x = kl.Conv2D(32, 1, activation="relu", name="point")(x)
     x = kl.Dense(outputs, name="head")(kl.GlobalAveragePooling2D()(x))
     return keras.Model(inputs, x, name="student")
 
@@ -113,10 +113,10 @@ def test_numbers_are_plain_and_can_be_changed(trained):
 def test_a_sparse_model_goes_on_from_its_zeros(trained):
     model = copied(trained)
     kernel = model.get_layer("point").kernel
-    kernel.assign(np.where(np.arange(16) < 8, kernel.numpy(), 0))
+    kernel.assign(np.where(np.arange(32) < 16, kernel.numpy(), 0))
     recipe = tfc.recipe(model, **LENGTH, sparsity=0.5, loss=LOSS)
-    assert recipe.initial_sparsity == 64 / sum(WEIGHTS.values())
-    with pytest.raises(ValueError, match=r"has more zeros already: the nearest is sparsity=0\.157"):
+    assert recipe.initial_sparsity == 256 / sum(WEIGHTS.values())
+    with pytest.raises(ValueError, match=r"has more zeros already: the nearest is sparsity=0\.239"):
         tfc.recipe(model, **LENGTH, sparsity=0.1, loss=LOSS)
 
 
