@@ -4,8 +4,9 @@
 # make matrix       a fast suite with each supported TensorFlow, Keras and Python, into docs/versions.md
 # make backends     a core suite on TensorFlow, JAX and PyTorch, those installed, into docs/backends.md
 # make wheel        the wheel, installed with everything from the package index into a new environment
-# make emulate      bundles on an emulated 64-bit Raspberry Pi (root, Debian or Ubuntu, x86-64)
+# make emulate      bundles on emulated Raspberry Pis of 64 and 32 bits (root, Debian or Ubuntu, x86-64)
 # make emulate-micro  files in TFLite Micro, and compiled to C on an emulated Cortex-M4 (gcc-arm-none-eabi, qemu-system-arm)
+# make proofs       what is proven on devices, or on what stands for them, into docs/proofs.md
 # make coverage     which models each technique takes, ours and TFMOT's, into docs/coverage.md
 # make soak         damaged input, kills, signals and long trainings, into docs/reliability.md
 # make examples     every script of examples/ and the code of the guides and pages, for seconds each
@@ -27,7 +28,7 @@ FAST := $(EACH) tests/tflite tests/keras_graph tests/pruning tests/quantization/
   tests/distillation/test_arithmetic.py tests/distillation/test_matching.py \
   tests/test_data.py tests/test_extras.py tests/test_interruption.py
 
-.PHONY: quickstart test test-fast matrix backends wheel emulate emulate-micro examples lint types format docs clean coverage soak bench bench-fast
+.PHONY: quickstart test test-fast matrix backends wheel emulate emulate-micro proofs examples lint types format docs clean coverage soak bench bench-fast
 
 quickstart: $(VENV)/installed
 	$(BIN)/tfcompress quickstart --out $(OUT)
@@ -49,12 +50,16 @@ wheel: $(VENV)/installed
 	$(BIN)/python -m pytest -q -m network tests/test_wheel.py
 
 emulate: $(VENV)/installed
-	$(BIN)/python -m pytest -q -s -m emulation tests/exporters/bundling/test_aarch64.py
+	$(BIN)/python -m pytest -q -s -m emulation tests/exporters/bundling/test_arm_boards.py
 
 emulate-micro: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --pre --editable '.[bakenn,micro]'
+	$(BIN)/python -m pip install --quiet --editable '.[bakenn,micro]'
 	$(BIN)/python -m pytest -q -s -m emulation tests/exporters/bundling/test_cortex_m.py
 	$(BIN)/python -m pytest -q tests/exporters/test_weight_encoding.py tests/quantization/test_micro_runtime.py
+
+proofs: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable '.[bakenn,micro,mediapipe,ethos-u,signature]'
+	$(BIN)/python tests/proofs.py
 
 coverage: $(VENV)/installed
 	$(BIN)/python benchmarks/run_all.py coverage_matrix quantization_coverage zoo_coverage

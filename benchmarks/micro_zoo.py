@@ -19,7 +19,7 @@ import numpy as np
 from finished_rows import FinishedRows
 from limited_work import described
 
-from tfcompress.tflite.flatbuffer import read_model
+from exporters import RunError, load_isolated
 from tfcompress.tflite.numerics import quantize
 
 NETWORKS = (
@@ -29,7 +29,6 @@ NETWORKS = (
     "pyramid_parsing", "bisenet", "hrnet", "face_detector", "keypoint_regression", "espcn", "edsr",
     "zero_dce", "denoiser", "normalizer_free",
 )  # fmt: skip
-_LARGEST_ARENA, _ARENA_STEP = 1 << 24, 1 << 10
 
 
 def measure(name):
@@ -50,17 +49,18 @@ def measure(name):
         content = convert_model(quantized).flatbuffer
     except (RuntimeError, ValueError) as error:
         return {"refused": described(error)}
-    graph = read_model(content).subgraphs[0]
-    fed = stored(graph.tensors[graph.inputs[0]], inputs)
-    expected = stored(graph.tensors[graph.outputs[0]], quantized.predict(inputs, verbose=0))
     try:
-        found, arena = run(content, fed), smallest_arena(content, fed)
-    except RuntimeError as error:
+        loaded = load_isolated(content, kernels="micro")
+    except RunError as error:
         return {"refused": described(error)}
+    with loaded:
+        (found,) = loaded.predict(inputs, real=False)
+    graph = loaded.model.subgraphs[0]
+    expected = stored(graph.tensors[graph.outputs[0]], quantized.predict(inputs, verbose=0))
     return {
         "operations": len(graph.operations),
         "bytes": len(content),
-        "arena": arena,
+        "arena": loaded.arena,
         "values": int(expected.size),
         "differing": int((found != expected).sum()),
         "kinds": int(np.unique(found).size),
@@ -71,32 +71,6 @@ def stored(tensor, reals):
     """Return real numbers as a file stores them in a tensor."""
     (scale,), (zero_point,) = tensor.quantization.scales, tensor.quantization.zero_points
     return quantize(reals, scale, zero_point, tensor.dtype.lower())
-
-
-def run(content, fed, arena=_LARGEST_ARENA):
-    """Return what the interpreter computes, example by example, as stored."""
-    from tflite_micro.python.tflite_micro import runtime
-
-    interpreter = runtime.Interpreter.from_bytes(content, arena_size=arena)
-    outputs = []
-    for example in fed:
-        interpreter.set_input(example[None], 0)
-        interpreter.invoke()
-        outputs.append(np.array(interpreter.get_output(0)))
-    return np.concatenate(outputs)
-
-
-def smallest_arena(content, fed):
-    """Return the bytes of the smallest arena in which the interpreter runs one example."""
-    low, high = 0, _LARGEST_ARENA // _ARENA_STEP
-    while high - low > 1:
-        middle = (low + high) // 2
-        try:
-            run(content, fed[:1], middle * _ARENA_STEP)
-            high = middle
-        except RuntimeError:
-            low = middle
-    return high * _ARENA_STEP
 
 
 def main():

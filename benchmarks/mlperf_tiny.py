@@ -128,13 +128,14 @@ TASKS = {
 }
 
 
-def quantize(name, shared, folder):
+def quantize(name, shared, folder, repair=True):
     """Quantize one model and compare it.
 
     Args:
         name: a key of ``TASKS``.
         shared: the folder with models/ and data/.
         folder: where the file goes.
+        repair: whether to repair the model first, as an export does by default.
 
     Returns:
         The ``Row``.
@@ -151,6 +152,7 @@ def quantize(name, shared, folder):
         "int8",
         representative_data=inputs[:: max(1, len(inputs) // CALIBRATION)],
         validation_data=inputs if labels is None else (inputs, labels),
+        repair=repair,
     )
     reference = validate(models / task.reference, model, inputs, labels, kernels=["xnnpack"])
     ours, classes = result.report.agreement, name != "ad"

@@ -89,7 +89,9 @@ PARTS = {
         "structure.py", ("accuracy", "--json", "{rows}", "--folder", "{folder}"), None
     ),
     "structure_latency": Part("structure.py", ("latency", "--json", "{rows}"), None),
+    "arm_kernels": Part("arm_kernels.py", ("--json", "{json}"), None),
     "ethos_u": Part("ethos_u.py", ("--json", "{json}"), ()),
+    "vela_zoo": Part("vela_zoo.py", _ROWS_AND_JSON, None),
     "encoded_weights": Part("encoded_weights.py", ("--json", "{json}"), ()),
     "micro_zoo": Part("micro_zoo.py", _ROWS_AND_JSON, None),
     "repair": Part("repair.py", ("../shared", "--json", "{json}"), ("--only", "ad")),

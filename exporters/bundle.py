@@ -17,11 +17,13 @@ from exporters.inspection import Inspection, inspect
 from exporters.metadata import Names, label_names
 from exporters.running.runtime import (
     KERNELS,
+    MICRO,
     Children,
     Limits,
     LoadedModel,
     RunError,
     find_runtime,
+    has_micro,
     load_isolated,
 )
 from exporters.running.tensor_details import TensorDetails, random_inputs
@@ -60,8 +62,10 @@ def write_bundle(
     file; labels; a C array with header; Python, Kotlin and C++ code for this model; and a README.
     For Android it holds a small app as well, a Gradle project in the folder ``android``, with an
     instrumented test that compares the golden outputs on the phone.
-    The golden outputs are those of the default kernels here. A device passes if its values are as
-    close to them as the kernel sets here are to each other, and its classes agree. For images, the
+    The golden outputs are those of the default kernels here; for a microcontroller those of TFLite
+    Micro's interpreter where ``tflite-micro`` is installed, otherwise of the reference kernels. A
+    device passes if its values are as close to them as the kernel sets here are to each other, and
+    its classes agree. For images, the
     bundle says whether swapping red and blue would make it fail.
 
     Args:
@@ -110,7 +114,10 @@ def write_bundle(
     content = path.read_bytes()
     inspection = inspect(path)
     labels = inspection.labels or None if labels is None else label_names(labels)
-    golden, details, noticed = _golden(path, examples, count, limits)
+    sets = tuple(KERNELS)
+    if device.runtime is None:  # the interpreter's own kernels, or those that are most like them
+        sets = ((MICRO,) if has_micro() else ()) + ("reference", "builtin", "xnnpack")
+    golden, details, noticed, arena = _golden(path, sets, examples, count, limits)
     sizes = [output["shape"][-1] for output in details["outputs"] if output["shape"]]
     if labels is not None and len(labels) not in sizes:
         raise ValueError(
@@ -146,12 +153,15 @@ def write_bundle(
     flashed = content
     if compatibility.compiled is not None:
         flashed = compatibility.compiled.content
+        arena = None
     elif encode_weights:
         flashed, _ = encode_kernels(content)
+        if arena is not None:
+            arena = _require_same(flashed, golden, limits)
     if len(flashed) <= _LARGEST_C_ARRAY:
         graphs = read_model(flashed).subgraphs
-        arena = arena_estimate(graphs[0])
-        files["model_data.h"] = bundle_code.c_header(len(flashed), arena).encode()
+        estimate = arena_estimate(graphs[0])
+        files["model_data.h"] = bundle_code.c_header(len(flashed), estimate, arena).encode()
         files["model_data.c"] = bundle_code.c_array(flashed).encode()
         files["inference.cc"] = bundle_code.micro_snippet(
             (operation.label for graph in graphs for operation in graph.operations),
@@ -166,6 +176,7 @@ def write_bundle(
         examples is None,
         noticed,
         len(flashed),
+        arena,
     ).encode()
     manifest = {
         "model": "model.tflite",
@@ -185,14 +196,20 @@ def write_bundle(
     return directory
 
 
-def _golden(path, examples, count: int, limits):
-    """Run golden inputs under every kernel set; return data, details, and the test of colours."""
+def _golden(path, kernel_sets, examples, count: int, limits):
+    """Run golden inputs under every kernel set, whose first is the device's.
+
+    Returns:
+        Data, details, the test of colours, and the smallest arena if TFLite Micro ran the file.
+    """
     runs: list[list[np.ndarray]] = []
-    errors, swapped = [], None
+    errors, swapped, arena = [], None, None
     with Children(limits) as children:
-        for kernels in KERNELS:
+        for kernels in kernel_sets:
             try:
-                loaded = load_isolated(path, kernels=kernels, child=children.of(find_runtime()))
+                child = children.of(find_runtime(kernels=kernels))
+                loaded = load_isolated(path, kernels=kernels, child=child)
+                arena = loaded.arena if kernels == MICRO else arena
                 inputs = _golden_inputs(loaded, examples, count)
                 runs.append(_run_rows(loaded, inputs))
             except RunError as error:
@@ -214,7 +231,21 @@ def _golden(path, examples, count: int, limits):
     if swapped is not None:
         compared = map(compare, outputs, swapped, runs[0])
         noticed = not all(result["pass"] for result in compared)
-    return golden, {"inputs": inputs, "outputs": outputs}, noticed
+    return golden, {"inputs": inputs, "outputs": outputs}, noticed, arena
+
+
+def _require_same(encoded: bytes, golden: dict[str, np.ndarray], limits) -> int:
+    """Check that a file with encoded kernels gives the golden outputs; return its arena."""
+    with load_isolated(encoded, kernels=MICRO, limits=limits) as loaded:
+        found = _run_rows(loaded, [golden[f"input_{i}"] for i in range(len(loaded.inputs))])
+        if any(
+            not np.array_equal(each, golden[f"output_{place}"]) for place, each in enumerate(found)
+        ):
+            raise RunError(
+                "TFLite Micro does not compute with the encoded kernels what it computes without: "
+                "leave `encode_weights` out, and report the file"
+            )
+        return loaded.arena
 
 
 def _golden_inputs(loaded: LoadedModel, examples: Any, count: int) -> list[np.ndarray]:
@@ -276,6 +307,7 @@ def _readme(
     noise: bool,
     noticed: bool | None,
     flash: int,
+    arena: int | None,
 ) -> str:
     """Fill in the README: the files, what the tensors are, and what the bundle does not prove."""
     kinds = {
@@ -325,6 +357,14 @@ def _readme(
         remarks.append(
             "A device that swaps red and blue would pass as well: the colours of the golden images "
             "make too little difference. Pass other examples."
+        )
+    if device.runtime is None and device.compiler is None:
+        remarks.append(
+            f"TFLite Micro's interpreter ran it on a computer: the golden outputs are its own, the "
+            f"smallest arena is {arena:,} bytes with pointers of 64 bits."
+            if arena is not None
+            else "The golden outputs are those of LiteRT's reference kernels. With tflite-micro "
+            "installed where the bundle is made, they are those of TFLite Micro's interpreter."
         )
     remarks += [*compatibility.reasons, *compatibility.notes]
     if inspection.keeps_state:

@@ -63,8 +63,12 @@ def _kotlin_details(tensors: Sequence[Details]) -> str:
     return "\n".join(lines)
 
 
-def c_header(size: int, arena: int) -> str:
-    """Return the header of the C array; ``arena`` is the estimated memory of the tensors."""
+def c_header(size: int, arena: int, tried: int | None = None) -> str:
+    """Return the header of the C array.
+
+    ``arena`` is the estimated memory of the tensors, ``tried`` what TFLite Micro took here.
+    """
+    found = "" if tried is None else f"Found by trying, with pointers of 64 bits: {tried}. "
     return textwrap.dedent(f"""\
         #ifndef MODEL_DATA_H_
         #define MODEL_DATA_H_
@@ -76,7 +80,7 @@ def c_header(size: int, arena: int) -> str:
         extern const unsigned char model_data[];
         extern const unsigned int model_data_size;
 
-        /* An estimate, with the portable kernels: start with more, ask arena_used_bytes(). */
+        /* {found}An estimate: start with more, ask arena_used_bytes(). */
         #define MODEL_ARENA_ESTIMATE {arena}
         #define MODEL_DATA_SIZE {size}
 

@@ -27,6 +27,7 @@ from tfcompress.tflite.model import Subgraph, TFLiteModel
 from tfcompress.tflite.rewriting import REWRITES
 
 _COMPILED = "edgetpu-custom-op"
+_COLOURS = 3
 _KERNELS = "builtin"
 _SEEDS = range(4)
 _FLOAT_TOLERANCE = 1e-5
@@ -136,6 +137,11 @@ def _check(content: bytes, target: Target) -> CompatibilityReport:
     model = read_model(content)
     min_runtime, reasons = _runtime_problems(model, target)
     notes = list(target.notes)
+    if target.name.startswith("android") and _takes_int8_photos(model):
+        notes.append(
+            "MediaPipe's image tasks take uint8 and float32 images, not int8: export with "
+            'interface="mediapipe" for them.'
+        )
     left, arena, compiled = {}, None, None
     if target.compiler is not None:
         try:
@@ -171,6 +177,14 @@ def _check(content: bytes, target: Target) -> CompatibilityReport:
         arena_limit=None if arena is None else target.memory.arena,
         compiled=compiled,
     )
+
+
+def _takes_int8_photos(model: TFLiteModel) -> bool:
+    """Tell whether the one input of a file is a colour image of int8 numbers."""
+    if not model.subgraphs or len(model.subgraphs[0].inputs) != 1:
+        return False
+    image = model.subgraphs[0].tensors[model.subgraphs[0].inputs[0]]
+    return image.dtype == "INT8" and len(image.shape) == 4 and image.shape[3] == _COLOURS
 
 
 def _runtime_problems(model: TFLiteModel, target: Target) -> tuple[str | None, list[str]]:

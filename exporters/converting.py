@@ -30,7 +30,7 @@ from tfcompress.quantization.layer_schemes import require_named
 from tfcompress.quantization.lowerings.operations import rewritings
 from tfcompress.quantization.lowerings.recurrent import require_no_state
 from tfcompress.quantization.planning import NO_RANGE
-from tfcompress.quantization.weights import require_finite_weights
+from tfcompress.quantization.weights import require_usable_weights
 from tfcompress.tflite.editing import Editor, Entry, assemble, shorten_names
 from tfcompress.tflite.filling import fill
 from tfcompress.tflite.flatbuffer import read_model
@@ -92,7 +92,7 @@ def convert_model(
                 f"`{name}` must be one of {sorted(IO_DTYPES)}. Received: {name}={dtype!r}"
             )
     scheme = _scheme_of(model, quantization, signatures)
-    require_finite_weights(model)
+    require_usable_weights(model)
     models = entry_models(model, signatures)
     allow_float = list(allow_float)
     if is_keras_3(model):

@@ -24,6 +24,7 @@ class OutputParity:
     # Share of examples with the reference's largest entry along the last axis (ties count as
     # equal); None if that axis has one entry.
     same_class: float | None
+    constant: bool = False  # whether the file gives one output for all of several examples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,6 +161,7 @@ def compare(details: TensorDetails, output: np.ndarray, reference: np.ndarray, t
         within_one=float(near.mean()),
         largest=float(difference.max(initial=0)),
         same_class=same_class,
+        constant=len(output) > 1 and bool((output == output[:1]).all()),
     )
 
 
@@ -169,4 +171,5 @@ def _output_text(output: OutputParity) -> str:
     if output.unit == "LSB":
         text = f"{output.equal:.1%} equal, {near} 1 LSB, largest {output.largest:g} LSB"
     same = "" if output.same_class is None else f", {output.same_class:.1%} same class"
-    return f"{output.name}: {text}{same}"
+    constant = ", one output for all examples" if output.constant else ""
+    return f"{output.name}: {text}{same}{constant}"

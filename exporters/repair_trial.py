@@ -73,9 +73,12 @@ def try_repair(
     if count - reported < _FEWEST:
         few = f"it takes {_FEWEST + reported} representative examples; there are {count}"
         return plain, RepairTrial(False, few)
-    # Clustered, or repaired before: a kernel of some size has no more values than 8 bits.
+    # Clustered, or repaired before: many weights besides zeros have no more values than 8 bits.
     kernels = cluster_summary(plain.model).kernels
-    if any(kernel.weights >= _SIZE and kernel.values <= _VALUES for kernel in kernels):
+    if any(
+        kernel.weights * (1 - kernel.zeros) >= _SIZE and kernel.values <= _VALUES
+        for kernel in kernels
+    ):
         return plain, RepairTrial(False, "its kernels share few values, which a repair would undo")
     chosen, judging = _split(inputs, reported, count)
     steps = Equalize(), RoundWeights(), CorrectBiases()

@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+_OWN_METRIC = "`exporters.validate(..., metric=...)` computes one of your own"
+
 
 @dataclasses.dataclass(frozen=True)
 class TaskMetric:
@@ -47,7 +49,7 @@ def find_decision(scores: np.ndarray, labels: np.ndarray | None) -> Decision | s
     if labels is None:
         return "the data has no labels"
     if not _is_array(labels):
-        return "several outputs have labels; pass `metric`"
+        return f"several outputs have labels; {_OWN_METRIC}"
     if len(labels) != len(scores):
         raise ValueError(
             f"Each example needs one label. Received: {len(labels)} labels for {len(scores)} "
@@ -108,9 +110,9 @@ def find_task_metric(scores: np.ndarray, labels: np.ndarray | None) -> TaskMetri
     )
 
 
-def count_classes(labels: np.ndarray | None) -> int | None:
-    """Count the classes that occur among labels; None if the labels are not classes."""
-    if not _is_array(labels) or not labels.size:
+def count_classes(scores: np.ndarray, labels: np.ndarray | None) -> int | None:
+    """Count the classes that occur among labels; None if they or the scores are not of classes."""
+    if not _is_array(labels) or not labels.size or isinstance(find_decision(scores, labels), str):
         return None
     if labels.size == len(labels):
         whole = labels.dtype.kind in "iub" or (
@@ -141,5 +143,5 @@ def _no_metric(scores: np.ndarray, labels: np.ndarray) -> str:
         )
     return (
         f"labels of shape {labels.shape} and type {labels.dtype} are neither class numbers, "
-        f"one-hot rows nor zeros and ones for an output of shape {scores.shape}; pass `metric`"
+        f"one-hot rows nor zeros and ones for an output of shape {scores.shape}; {_OWN_METRIC}"
     )

@@ -71,7 +71,8 @@ def validate(
         labels: labels for ``metric``; by default those in ``data``, if any.
         runtimes: runtimes, or their names; "all" for all that are installed; by default the
             preferred one.
-        kernels: kernel sets: "xnnpack", "builtin", "reference".
+        kernels: kernel sets: "xnnpack", "builtin", "reference"; and "micro", in the interpreter of
+            TensorFlow Lite for Microcontrollers (extra ``micro``).
         signature: the signature to compare; by default the main graph.
         metric: a function from the outputs (real numbers) and the labels to a number; by default
             the accuracy of the first output, if it has classes or yes-or-no answers and the labels
@@ -107,22 +108,23 @@ def validate(
         for runtime in _runtimes(runtimes):
             for kernel_set in kernels:
                 try:
-                    child = children.of(runtime)
+                    chosen = find_runtime(runtime, kernel_set)
+                    child = children.of(chosen)
                     loaded = load_isolated(
-                        file, runtime, kernel_set, signature=signature, child=child
+                        file, chosen, kernel_set, signature=signature, child=child
                     )
                     if reference is None:
                         reference = _reference(against, loaded, inputs, limits)
                         task_metric = _task_metric(metric, reference, labels)
                     outputs = loaded.predict(_by_name(against, loaded, inputs), real=False)
                 except RunError as error:
-                    runs.append(RunParity(str(runtime), kernel_set, error=str(error)))
+                    runs.append(RunParity(str(chosen), kernel_set, error=str(error)))
                     continue
                 columns = list(zip(loaded.outputs, outputs, reference, strict=True))
                 compared = tuple(compare(*column, tolerance) for column in columns)
                 real = [details.to_real(output) for details, output, _ in columns]
                 score = _score(task_metric, real, labels)
-                runs.append(RunParity(str(runtime), kernel_set, compared, score))
+                runs.append(RunParity(str(chosen), kernel_set, compared, score))
         if all(run.error is not None for run in runs):
             raise RunError("the file does not run: " + "; ".join(str(run.error) for run in runs))
         if float_file is None and isinstance(against, bytes | str | os.PathLike):
@@ -137,7 +139,7 @@ def validate(
         reference_metric=_score(task_metric, reference, labels),
         layers=layers,
         first_wrong=next(wrong, None),
-        classes=count_classes(labels),
+        classes=count_classes(reference[0], labels),
         noise=noise,
         metric_name=None if isinstance(task_metric, str) else task_metric.name,
         no_metric=task_metric if isinstance(task_metric, str) else None,

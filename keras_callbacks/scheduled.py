@@ -28,7 +28,12 @@ from keras_callbacks.callback import (
 )
 from tfcompress.compat.keras_attributes import get_untracked, remove_untracked, set_untracked
 from tfcompress.compat.keras_saving import SaveableState
-from tfcompress.compat.keras_steps import batches_seen, bring_up_to_date, innermost_optimizer
+from tfcompress.compat.keras_steps import (
+    averages_of,
+    batches_seen,
+    bring_up_to_date,
+    skips_steps,
+)
 from tfcompress.keras_graph.acceleration import lacks_acceleration
 from tfcompress.pruning.schedules import TO_THE_END, as_schedule
 
@@ -227,12 +232,24 @@ class ScheduledCallback(CompressionCallback, abc.ABC):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Report; after the last epoch, make the last update."""
         self.require_begun("on_epoch_end")
+        saw_the_epoch = self._started
         self._start_once()
+        if saw_the_epoch and epoch == self._first_epoch:
+            self._require_counted_steps()
         stopped = getattr(self.model, "stop_training", False)
         complete = epoch + 1 == (self.params or {}).get("epochs") and not stopped
         # The optimizer does not count the steps that loss scaling has skipped.
-        self._advance(at_least=self._planned if complete and self._planned is not None else 0)
+        planned = self._planned if complete and self._planned is not None else 0
+        if self._step() < planned:
+            self._warn_of_skipped_steps(self._step() - self._first_step)
+        self._advance(at_least=planned)
         self._report(logs)
+
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Mask averages of weights that `SwapEMAWeights` puts in the place of the weights."""
+        if self._running is not None and self._averages_weights():
+            bring_up_to_date(self._model)
+            self.mask_again()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Make the update of the last step."""
@@ -281,6 +298,33 @@ class ScheduledCallback(CompressionCallback, abc.ABC):
             )
         warnings.warn(text, stacklevel=3)
 
+    def _require_counted_steps(self):
+        """Raise ValueError if the optimizer has counted no step of the first epoch."""
+        if self._step() > self._first_step or skips_steps(self.model.optimizer):
+            return
+        raise ValueError(
+            f"{type(self).__name__} follows `model.optimizer`, which counted no step of this "
+            f"epoch: the training step of model {self.model.name!r} updates the weights by "
+            "something else. In a `train_step` of your own apply gradients with `self.optimizer`; "
+            "with several optimizers, give `compile(optimizer=...)` one that is used at every "
+            f"step. Received: model.optimizer={type(self.model.optimizer).__name__}, "
+            f"iterations={int(self.model.optimizer.iterations)}"
+        )
+
+    def _warn_of_skipped_steps(self, counted):
+        """Warn that the optimizer took fewer steps than there were batches."""
+        planned = self._planned - self._first_step
+        before, after = self.sparsity(), self._running(self._planned)
+        if before < after:
+            warnings.warn(
+                f"{type(self).__name__}: the optimizer counted {counted} steps, not the {planned} "
+                "that were planned: loss scaling skips those whose gradients overflow, and data "
+                f"may end early. The sparsity rose from {before:.4g} to {after:.4g} at once. Train "
+                "further to let the weights adapt, or give LossScaleOptimizer a smaller "
+                "`initial_scale`.",
+                stacklevel=3,
+            )
+
     def _report(self, logs):
         """Write the sparsity to the logs, which the progress bar and `History` show."""
         if logs is not None:
@@ -301,7 +345,7 @@ class ScheduledCallback(CompressionCallback, abc.ABC):
 
     def _averages_weights(self):
         """Return whether the optimizer overwrites the weights with their moving averages."""
-        return getattr(innermost_optimizer(self.model.optimizer), "use_ema", False)
+        return bool(averages_of(self._model))
 
     def _advice(self):
         """Return how to find the best epoch among those at the final sparsity."""
@@ -421,6 +465,8 @@ class ScheduledCallback(CompressionCallback, abc.ABC):
             self._restore_masks()
         else:
             self._advance()
+            if self._running is not None:
+                self.mask_again()  # averages, or weights that another callback wrote
 
     def _advance(self, at_least=0):
         """Make the update that is due by now, once."""

@@ -1,5 +1,6 @@
 """Shared set-up: a quiet, seeded TensorFlow, and the optional data beside the project."""
 
+import gc
 import os
 import pathlib
 import sys
@@ -12,6 +13,13 @@ import pytest
 # What benchmarks measure with, and tests too.
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "benchmarks"))
 SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
+
+
+def pytest_collection_finish():
+    """Look for garbage less often: the many objects of TensorFlow's graphs make it dear."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 @pytest.fixture(scope="session")

@@ -130,6 +130,15 @@ def _tensor(port, buffers):
     return record
 
 
+def fed_values(sample: Sample) -> list:
+    """Return what the sample's file is fed."""
+    return [
+        np.asarray(port.value, _NUMPY[port.dtype])
+        for port in sample.inputs
+        if port is not None and not port.constant
+    ]
+
+
 def on_device(content: bytes, fed: list, kernels: str) -> list:
     """Return the outputs of a file in the runtime that has these kernels."""
     return in_micro(content, fed) if kernels == "micro" else in_litert(content, fed, kernels)
@@ -226,12 +235,7 @@ def _as_input(port, value):
 
 def compared(sample: Sample, kernel: Callable, kernels: str, graph: bool = False) -> Count:
     """Run one sample both ways."""
-    content = written(sample)
-    fed = [
-        np.asarray(port.value, _NUMPY[port.dtype])
-        for port in sample.inputs
-        if port is not None and not port.constant
-    ]
+    content, fed = written(sample), fed_values(sample)
     differing, values, largest = 0, 0, 0.0
     for theirs, ours in zip(
         on_device(content, fed, kernels),

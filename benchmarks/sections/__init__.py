@@ -5,6 +5,7 @@ functions of {part: figures}, with the parts that were measured: ``goals`` and `
 """
 
 from . import (
+    arm_kernels,
     combinations,
     coverage,
     distillation,
@@ -21,6 +22,7 @@ from . import (
     repair,
     structure,
     training_cost,
+    vela_zoo,
 )
 
 SECTIONS = (
@@ -37,7 +39,9 @@ SECTIONS = (
     coverage,
     structure,
     repair,
+    arm_kernels,
     ethos_u,
+    vela_zoo,
     encoded_weights,
     micro_zoo,
 )

@@ -23,6 +23,9 @@ KERNELS = {
     "builtin": "BUILTIN_WITHOUT_DEFAULT_DELEGATES",
     "reference": "BUILTIN_REF",
 }
+MICRO_MODULE = "tflite_micro.python.tflite_micro.runtime"
+# Arenas that are tried, in KiB. In the smallest ones the interpreter aborts instead of refusing.
+_ARENA_STEP, _SMALLEST_ARENA, _FIRST_ARENA, _LARGEST_ARENA = 1 << 10, 4, 1 << 8, 1 << 18
 MAX_HEADER_BYTES = 1 << 24
 _LENGTH = struct.Struct("<Q")
 _KINDS = "biufcS"
@@ -61,6 +64,8 @@ def _sendable(array):
 def interpreter_types(module):
     """Import a runtime; return its Interpreter and its OpResolverType."""
     imported = importlib.import_module(module)
+    if module == MICRO_MODULE:
+        return imported.Interpreter, None
     if module == "tensorflow":
         return imported.lite.Interpreter, imported.lite.experimental.OpResolverType
     return imported.Interpreter, imported.OpResolverType
@@ -115,12 +120,76 @@ class Session:
 
     def time(self, runs):
         """Return the seconds of each run of the main graph on the inputs that were set last."""
-        seconds = []
-        for _ in range(runs):
-            begin = time.perf_counter()
-            self._interpreter.invoke()
-            seconds.append(time.perf_counter() - begin)
-        return seconds
+        return timed(self._interpreter, runs)
+
+
+class MicroSession:
+    """A file loaded by TensorFlow Lite for Microcontrollers: one graph, one kernel set.
+
+    ``arena`` is the smallest memory for tensors that it takes here, with pointers of this computer.
+    """
+
+    def __init__(self, *, module, content, inputs, outputs, **_):
+        interpreter, _resolvers = interpreter_types(module)
+        self._inputs, self._outputs = range(len(inputs)), range(len(outputs))
+        low, high = _SMALLEST_ARENA - 1, _FIRST_ARENA
+        while not _fits(interpreter, content, high):
+            low, high = high, 2 * high
+        while high - low > 1:
+            middle = (low + high) // 2
+            fits = _fits(interpreter, content, middle)
+            low, high = (low, middle) if fits else (middle, high)
+        self.arena = high * _ARENA_STEP
+        self._interpreter = interpreter.from_bytes(content, arena_size=self.arena)
+
+    def run(self, inputs, tensors=()):
+        """Run once for each entry of the leading axis; it keeps no intermediate tensors."""
+        if len(tensors):
+            raise ValueError("TFLite Micro gives no intermediate tensors")
+        rows = [self._run_once(row) for row in zip(*inputs, strict=True)]
+        return [np.stack(column) for column in zip(*rows, strict=True)]
+
+    def _run_once(self, row):
+        self._interpreter.reset()
+        self.feed(row)
+        self._interpreter.invoke()
+        return [np.array(self._interpreter.get_output(place)) for place in self._outputs]
+
+    def feed(self, row):
+        """Set the inputs."""
+        for place, value in zip(self._inputs, row, strict=True):
+            self._interpreter.set_input(value, place)
+
+    def time(self, runs):
+        """Return the seconds of each run on the inputs that were set last."""
+        return timed(self._interpreter, runs)
+
+
+def _fits(interpreter, content, steps):
+    """Return whether an arena is large enough; raise the interpreter's error if none is."""
+    try:
+        interpreter.from_bytes(content, arena_size=steps * _ARENA_STEP)
+    except RuntimeError:
+        if steps >= _LARGEST_ARENA:
+            raise
+        return False
+    return True
+
+
+def timed(interpreter, runs):
+    """Return the seconds of each of some runs."""
+    seconds = []
+    for _ in range(runs):
+        begin = time.perf_counter()
+        interpreter.invoke()
+        seconds.append(time.perf_counter() - begin)
+    return seconds
+
+
+def open_session(content, settings):
+    """Load a file in the runtime that the settings name."""
+    kind = MicroSession if settings["module"] == MICRO_MODULE else Session
+    return kind(content=content, **settings)
 
 
 def peak_memory():
@@ -162,8 +231,9 @@ def _answer(state, body, arrays):
     request = body["do"]
     if request == "load":
         state.clear()
-        state["session"] = Session(content=arrays[0].tobytes(), **body["settings"])
-        return {"peak_memory": peak_memory()}, []
+        session = open_session(arrays[0].tobytes(), body["settings"])
+        state["session"] = session
+        return {"peak_memory": peak_memory(), "arena": getattr(session, "arena", None)}, []
     if request == "run":
         return {}, state["session"].run(arrays, body["tensors"])
     if request == "feed":

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from exporters.running.child import Session
+from exporters.running.child import MicroSession, Session
 from exporters.running.child_process import Child
 from exporters.running.tensor_details import input_output_details
 from tfcompress.tflite.model import TFLiteModel
@@ -24,12 +24,14 @@ class RemoteSession:
     def __init__(self, child: Child, owned: bool):
         self.child, self._owned = child, owned
         self.peak_memory = 0
+        self.arena: int | None = None
 
     def load(self, content: bytes, settings: dict) -> None:
-        """Load a file with the arguments of ``Session``."""
+        """Load a file, see ``open_session``."""
         request = {"do": "load", "settings": settings}
         answer, _ = self.child.request(request, [np.frombuffer(content, np.uint8)])
         self.peak_memory = int(answer["peak_memory"])
+        self.arena = answer.get("arena")
 
     def run(self, inputs, tensors=()) -> list[np.ndarray]:
         """See ``Session.run``."""
@@ -69,7 +71,7 @@ class LoadedModel:
         kernels: str,
         model: TFLiteModel,
         signature: str | None,
-        backend: Session | RemoteSession,
+        backend: Session | MicroSession | RemoteSession,
     ):
         self.runtime, self.kernels, self.model = runtime, kernels, model
         self.signature = signature
@@ -163,6 +165,11 @@ class LoadedModel:
     def time(self, runs: int) -> list[float]:
         """Return the seconds of each run of the main graph on the inputs of ``feed``."""
         return self._backend.time(runs)
+
+    @property
+    def arena(self) -> int | None:
+        """The smallest arena that TFLite Micro takes here, in bytes; None in other runtimes."""
+        return getattr(self._backend, "arena", None)
 
     @property
     def peak_memory(self) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import importlib.metadata
+import importlib.util
 import json
 import os
 import pathlib
@@ -13,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from exporters.running.child import KERNELS, Session
+from exporters.running.child import KERNELS, MICRO_MODULE, open_session
 from exporters.running.child_process import Child, Limits, RunError
 from exporters.running.loaded_model import LoadedModel, RemoteSession
 from exporters.running.tensor_details import input_output_details
+from tfcompress.extras import missing_extra
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.model import TFLiteModel
 
@@ -26,6 +28,9 @@ _MODULES = {
     "tflite-runtime": "tflite_runtime.interpreter",
     "tensorflow": "tensorflow",
 }
+# The kernel set of TensorFlow Lite for Microcontrollers, which only its interpreter has.
+MICRO = "micro"
+_MICRO_RUNTIME = "tflite-micro"
 _PROBE = """
 import importlib.metadata as m, json, sys
 found = {}
@@ -41,7 +46,7 @@ class Runtime:
     """A runtime that can load .tflite files.
 
     Attributes:
-        name: its distribution: "ai-edge-litert", "tflite-runtime" or "tensorflow".
+        name: its distribution: "ai-edge-litert", "tflite-runtime", "tensorflow" or "tflite-micro".
         version: its version.
         python: the Python that has it; a runtime of another Python runs in a child process only.
     """
@@ -53,7 +58,7 @@ class Runtime:
     @property
     def module(self) -> str:
         """The module that holds its interpreter."""
-        return _MODULES[self.name]
+        return MICRO_MODULE if self.name == _MICRO_RUNTIME else _MODULES[self.name]
 
     @property
     def here(self) -> bool:
@@ -96,8 +101,17 @@ def find_runtimes(python: str | os.PathLike | None = None) -> tuple[Runtime, ...
     return tuple(found)
 
 
-def find_runtime(runtime: Runtime | str | None = None) -> Runtime:
-    """Return a runtime by its name; the preferred one when not given."""
+def has_micro() -> bool:
+    """Return whether the interpreter for the kernel set "micro" is installed."""
+    return importlib.util.find_spec("tflite_micro") is not None
+
+
+def find_runtime(runtime: Runtime | str | None = None, kernels: str = "xnnpack") -> Runtime:
+    """Return a runtime by its name, the preferred one when not given; that of "micro" for it."""
+    if kernels == MICRO:
+        if not has_micro():
+            raise RuntimeError(missing_extra(f"The kernel set {MICRO!r}", "micro"))
+        return Runtime(_MICRO_RUNTIME, importlib.metadata.version(_MICRO_RUNTIME))
     if isinstance(runtime, Runtime):
         return runtime
     if runtime is not None and runtime not in _MODULES:
@@ -129,8 +143,9 @@ def load(
     Args:
         source: the file's bytes, or its path.
         runtime: see ``find_runtime``.
-        kernels: "xnnpack" (the default delegate), "builtin" (optimized kernels without it) or
-            "reference" (the plain kernels).
+        kernels: "xnnpack" (the default delegate), "builtin" (optimized kernels without it),
+            "reference" (the plain kernels), or "micro" (TensorFlow Lite for Microcontrollers: its
+            own runtime, tflite-micro).
         threads: threads of the kernels.
         signature: the signature to run; by default the main graph.
         keep_all: keep inner values for ``LoadedModel.trace``.
@@ -150,14 +165,14 @@ def load(
         scores = model.predict(images)[0]
     ```
     """
-    runtime = find_runtime(runtime)
+    runtime = find_runtime(runtime, kernels)
     if not runtime.here:
         raise ValueError(
             f"{runtime} is installed for another Python, {runtime.python}: use load_isolated"
         )
     content, model, settings = _prepare(source, runtime, kernels, threads, signature, keep_all)
     try:
-        session = Session(content=content, **settings)
+        session = open_session(content, settings)
     except (RuntimeError, ValueError, ImportError) as error:
         raise RunError(f"{runtime} could not load the file: {error}") from error
     return LoadedModel(runtime, kernels, model, signature, session)
@@ -203,7 +218,7 @@ def load_isolated(
         scores = model.predict(images)[0]
     ```
     """
-    runtime = find_runtime(runtime)
+    runtime = find_runtime(runtime, kernels)
     content, model, settings = _prepare(source, runtime, kernels, threads, signature, keep_all)
     backend = RemoteSession(child or start_child(runtime, limits), owned=child is None)
     try:
@@ -300,8 +315,15 @@ def _prepare(
     source, runtime, kernels, threads, signature, keep_all
 ) -> tuple[bytes, TFLiteModel, dict]:
     """Read a file; return its bytes, its content, and the settings of a ``Session``."""
-    if kernels not in KERNELS:
-        raise ValueError(f"Unknown kernel set. Supported: {list(KERNELS)}. Received: {kernels!r}")
+    if kernels not in (*KERNELS, MICRO):
+        raise ValueError(
+            f"Unknown kernel set. Supported: {[*KERNELS, MICRO]}. Received: {kernels!r}"
+        )
+    if kernels == MICRO and (signature is not None or keep_all):
+        raise ValueError(
+            "TFLite Micro runs the main graph and gives its outputs alone. "
+            f"Received: signature={signature!r}, keep_all={keep_all!r}"
+        )
     if not isinstance(threads, int) or threads < 1:
         raise ValueError(f"`threads` must be at least 1. Received: threads={threads!r}")
     whole = isinstance(source, bytes)

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import importlib.util
 import inspect
 import pathlib
 import re
@@ -28,6 +29,8 @@ NOT_RUN = {
     "MultiWorkerMirroredStrategy": "needs workers; tests/reliability/test_multi_worker.py",
     "litert_quantizer": "an optional tool of others, which nothing here depends on",
 }
+# What a block asks for that may be missing.
+OPTIONAL = {"import mediapipe": "mediapipe"}
 FROM_BEFORE = {"quantized"}  # what a page made in an earlier block; the rest is made anew
 ONE_SCRIPT = {"tutorial.md"}  # what its blocks make, later blocks use
 RUN_ELSEWHERE = {
@@ -79,6 +82,11 @@ def test_code_of_a_page_runs(page, lay_out):
     space = prepared_names.Names()
     for code in CODE[page]:
         if any(part in code for part in NOT_RUN):
+            continue
+        if any(
+            part in code and importlib.util.find_spec(package) is None
+            for part, package in OPTIONAL.items()
+        ):
             continue
         lay_out(code)
         if page.name not in ONE_SCRIPT:

@@ -379,6 +379,20 @@ def test_float_edges_stay_on_the_cpu_and_the_rest_is_mapped():
     assert verdict.left_on_cpu == {"QUANTIZE": 1, "DEQUANTIZE": 1}
 
 
+def test_android_says_what_mediapipe_does_not_take():
+    notes = {
+        kind: [
+            note
+            for note in check_target(toy_files.content(kind), "android").notes
+            if "MediaPipe" in note
+        ]
+        for kind in ("int8", "float32")
+    }
+    assert notes["float32"] == []
+    (note,) = notes["int8"]
+    assert 'interface="mediapipe"' in note
+
+
 def test_compiled_pairs_of_the_edge_tpu(shared):
     folder = shared / "models" / "edgetpu_pairs"
     expected = json.loads((folder / "expected.json").read_text())

@@ -147,3 +147,42 @@ def test_mediapipe_names_the_colours(mean, deviation, quantization, dark, tmp_pa
     wanted = classifier(mean, deviation).predict((pixels - mean) / deviation, verbose=0).max(-1)
     scores = np.array([best[0].score for best in found])
     np.testing.assert_allclose(scores, wanted, atol=0.02)
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("mediapipe") is None, reason="needs pip install mediapipe"
+)
+@pytest.mark.parametrize("quantization", ["int8", "float32"])
+def test_mediapipe_segments_by_colour(quantization, tmp_path):
+    import mediapipe
+    from mediapipe.tasks.python import BaseOptions, vision
+
+    random = np.random.default_rng(0)
+    colours = random.integers(0, 3, (32, SIDE, SIDE))
+    pixels = random.integers(0, 80, (32, SIDE, SIDE, 3)) + 175 * np.eye(3, dtype=int)[colours]
+    pixels[0, 0, 0], pixels[0, 0, 1] = 0, 255
+    photo = keras.Input((SIDE, SIDE, 3), name="photo")
+    colour = keras.layers.Conv2D(3, 1, use_bias=False)
+    model = keras.Model(photo, keras.layers.Softmax()(colour(photo)))
+    colour.set_weights([np.eye(3).reshape(1, 1, 3, 3) / 64])
+    path = tmp_path / "segmenter.tflite"
+    export_tflite(
+        model,
+        path,
+        quantization,
+        representative_data=None if quantization == "float32" else pixels.astype("float32"),
+        labels=NAMES,
+        normalization=(0.0, 1.0),
+        interface="mediapipe",
+    )
+    options = vision.ImageSegmenterOptions(
+        base_options=BaseOptions(model_asset_path=str(path)), output_category_mask=True
+    )
+    with vision.ImageSegmenter.create_from_options(options) as segmenter:
+        assert segmenter.labels == NAMES
+        for chosen in (1, 2):
+            image = mediapipe.Image(
+                image_format=mediapipe.ImageFormat.SRGB, data=pixels[chosen].astype("uint8")
+            )
+            mask = segmenter.segment(image).category_mask.numpy_view()
+            np.testing.assert_array_equal(mask.squeeze(), colours[chosen])

@@ -91,6 +91,16 @@ def test_shared_values_stay_shared(samples, tmp_path):
     assert "its kernels share few values" in report.repair.reason
 
 
+def test_zeros_are_not_shared_values(samples, tmp_path):
+    model = keras.Sequential([keras.Input((24,)), kl.Dense(64), kl.Dense(2)])
+    kernel = model.layers[0].kernel
+    pruned = kernel.numpy().ravel()
+    pruned[200:] = 0.0
+    kernel.assign(pruned.reshape(kernel.shape))
+    report = export_tflite(model, tmp_path / "m.tflite", representative_data=samples).report
+    assert report.repair.examples > 0
+
+
 def test_who_judges_was_neither_seen_nor_is_reported_on():
     inputs = {"a": np.arange(100), "b": np.arange(100) * 2}
     chosen, judging = _split(inputs, 10, 100)

@@ -38,7 +38,7 @@ def test_metrics_by_hand(scores, labels, name, value):
         (np.eye(3), None, "no labels"),
         (np.eye(3), np.array([0, 1, 9]), "numbers from 0 to 9, the output has 3 classes, 0 to 2"),
         (np.eye(3), np.full((3, 3), 0.5), r"shape \(3, 3\) and type float64 are neither"),
-        (COLUMN, np.array([0.1, 0.2, 0.3, 0.4]), "pass `metric`"),
+        (COLUMN, np.array([0.1, 0.2, 0.3, 0.4]), r"`exporters.validate\(..., metric=...\)`"),
         (np.eye(3), np.array([{}, {}, {}]), "several outputs"),
     ],
 )
@@ -53,16 +53,17 @@ def test_labels_of_other_examples():
 
 
 @pytest.mark.parametrize(
-    ("labels", "count"),
+    ("scores", "labels", "count"),
     [
-        (np.array([4, 4, 7]), 2),
-        (np.array([[4.0], [5.0]]), 2),
-        (np.eye(3)[[0, 0, 2]], 2),
-        (np.array([True, False]), 2),
-        (np.array([[1, 1], [0, 1]]), None),
-        (np.array([0.5, 1.0]), None),
-        (None, None),
+        (np.zeros((3, 8)), np.array([4, 4, 7]), 2),
+        (np.zeros((2, 8)), np.array([[4.0], [5.0]]), 2),
+        (np.zeros((3, 3)), np.eye(3)[[0, 0, 2]], 2),
+        (np.zeros((2, 1)), np.array([True, False]), 2),
+        (np.zeros((2, 2)), np.array([[1, 1], [0, 1]]), None),
+        (np.zeros((2, 1)), np.array([0.5, 1.0]), None),
+        (np.zeros((3, 1)), np.array([[31], [42], [42]]), None),  # ages of a regression
+        (np.zeros((2, 1)), None, None),
     ],
 )
-def test_classes_that_occur(labels, count):
-    assert count_classes(labels) == count
+def test_classes_that_occur(scores, labels, count):
+    assert count_classes(scores, labels) == count

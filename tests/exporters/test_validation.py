@@ -10,7 +10,7 @@ import toy_files
 
 import tfcompress as tfc
 from exporters.converting import convert_model
-from exporters.parity import compare
+from exporters.parity import ParityReport, RunParity, compare
 from exporters.running.runtime import RunError, find_runtimes
 from exporters.running.tensor_details import TensorDetails
 from exporters.task_metric import find_task_metric, is_classification
@@ -43,6 +43,15 @@ def test_a_tie_of_the_largest_is_no_other_class():
     reference = np.array([[1.0, 1.1], [2.0, 0.0]])
     found = compare(DETAILS, np.array([[12, 12], [10, 14]], np.int8), reference, 1e-4)
     assert found.same_class == 0.5
+
+
+def test_a_file_that_gives_one_output_for_all_examples_is_said_to():
+    reference = np.array([[1.0, 1.1], [2.0, 0.0]])
+    same = compare(DETAILS, np.array([[12, 12], [12, 12]], np.int8), reference, 1e-4)
+    varied = compare(DETAILS, np.array([[12, 12], [12, 13]], np.int8), reference, 1e-4)
+    assert (same.constant, varied.constant) == (True, False)
+    report = ParityReport(2, (RunParity("LiteRT", "xnnpack", (same,)),))
+    assert report.to_text().endswith("100.0% same class, one output for all examples")
 
 
 def test_float_outputs_are_judged_by_the_tolerance():

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 import tfcompress as tfc
-from exporters import check_target, encode_weights
+from exporters import check_target, encode_weights, load_isolated, validate, write_bundle
 from exporters.converting import convert_model
 from tfcompress.cli.main import run
-from tfcompress.tflite.flatbuffer import read_model
 
 SHAPE = (16, 16, 3)
 
@@ -77,27 +76,53 @@ def test_only_microcontrollers_run_it(encoded):
     assert "TFLM_DECODE" in verdict.reasons[0]
 
 
-@pytest.mark.skipif(
+needs_micro = pytest.mark.skipif(
     importlib.util.find_spec("tflite_micro") is None,
     reason="tflite-micro is not installed: pip install '.[micro]'",
 )
-def test_outputs_are_the_same_in_the_interpreter(content, encoded):
-    from tflite_micro.python.tflite_micro import runtime
 
-    _, path = encoded
-    graph = read_model(content).subgraphs[0]
-    grid = graph.tensors[graph.inputs[0]].quantization
-    integers = np.round(images(16) / grid.scales[0]) + grid.zero_points[0]
-    outputs = []
-    for each in (content, path.read_bytes()):
-        interpreter = runtime.Interpreter.from_bytes(each, arena_size=1 << 20)
-        for image in np.clip(integers, -128, 127).astype(np.int8):
-            interpreter.set_input(image[None], 0)
-            interpreter.invoke()
-            outputs.append(np.array(interpreter.get_output(0)))
-    dense, decoded = np.split(np.concatenate(outputs), 2)
-    assert np.unique(dense).size > 10
-    np.testing.assert_array_equal(decoded, dense)
+
+@needs_micro
+def test_outputs_are_the_same_in_the_interpreter(content, encoded):
+    report, path = encoded
+    with (
+        load_isolated(content, kernels="micro") as dense,
+        load_isolated(path, kernels="micro") as decoded,
+    ):
+        (expected,), (found,) = (each.predict(images(16), real=False) for each in (dense, decoded))
+        # The estimate is for pointers of 32 bits.
+        assert report.dense_arena < dense.arena < 1.6 * report.dense_arena
+        assert report.arena < decoded.arena < 1.6 * report.arena
+    assert np.unique(expected).size > 10
+    np.testing.assert_array_equal(found, expected)
+
+
+@needs_micro
+def test_a_bundle_holds_what_the_interpreter_computes(content, tmp_path):
+    path = tmp_path / "model.tflite"
+    path.write_bytes(content)
+    folder = write_bundle(
+        path, tmp_path / "b", examples=images(8), target="stm32h743", encode_weights=True
+    )
+    golden = np.load(folder / "golden.npz")
+    with load_isolated(path, kernels="micro") as loaded:
+        (found,) = loaded.predict(images(8), real=False)
+    np.testing.assert_array_equal(golden["output_0"][:, 0], found)
+    assert "the golden outputs are its own" in (folder / "README.md").read_text()
+    assert "Found by trying, with pointers of 64 bits" in (folder / "model_data.h").read_text()
+
+
+@needs_micro
+def test_validation_runs_it_beside_the_reference_kernels(content):
+    report = validate(content, network(), images(8), kernels=["reference", "micro"])
+    assert [run.kernels for run in report.runs] == ["reference", "micro"]
+    assert report.runs[1].runtime.startswith("tflite-micro")
+    assert report.runs[1].error is None
+
+
+def test_signatures_are_not_for_microcontrollers(content):
+    with pytest.raises((ValueError, RuntimeError), match=r"main graph|needs the extra 'micro'"):
+        load_isolated(content, kernels="micro", signature="serving_default")
 
 
 def test_the_command_says_what_is_saved(content, tmp_path, capsys):

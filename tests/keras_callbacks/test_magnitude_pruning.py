@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_callbacks import MagnitudePruning
 from tfcompress.keras_graph.kernels import find_kernels
@@ -243,6 +244,45 @@ def test_averaged_weights_are_masked_too():
     assert zeros(model) == [96, 36]
 
 
+@pytest.mark.parametrize("pruning_first", [True, False])
+def test_averages_that_are_validated_and_saved_are_sparse(pruning_first, tmp_path):
+    model = make_model(keras.optimizers.Adam(use_ema=True, ema_momentum=0.9))
+    swap = keras.callbacks.SwapEMAWeights()
+    validated = []
+    look = keras.callbacks.LambdaCallback()
+    look.on_test_batch_begin = lambda batch, logs=None: validated.append(zeros(model))
+    callbacks = [evenly(PolynomialDecay(0.0, 0.75, 0, end_step=15)), swap][:: 1 - 2 * pruning_first]
+    fit(model, *callbacks, look, validation_split=0.2, epochs=2)
+    assert validated[-1] == [96, 36]
+
+    model = make_model(keras.optimizers.Adam(use_ema=True, ema_momentum=0.9))
+    swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
+    saving = keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}.keras")
+    pruning = evenly(PolynomialDecay(0.0, 0.75, 0, end_step=15))
+    fit(model, pruning, swap, saving)
+    assert zeros(keras.models.load_model(tmp_path / "2.keras")) == [96, 36]
+
+
+class OwnStep(keras.Sequential):
+    """A model whose training step updates weights without the model's optimizer."""
+
+    def train_step(self, data):
+        x, _ = data
+        with tf.GradientTape() as tape:
+            loss = keras.ops.mean(self(x, training=True) ** 2)
+        variables = self.trainable_variables
+        for variable, gradient in zip(variables, tape.gradient(loss, variables), strict=True):
+            variable.assign_sub(0.1 * gradient)
+        return {"loss": loss}
+
+
+def test_an_optimizer_that_counts_no_step_is_an_error():
+    model = OwnStep([keras.Input((8,)), keras.layers.Dense(4)])
+    model.compile()
+    with pytest.raises(ValueError, match=r"counted no step of this epoch.*RMSprop, iterations=0"):
+        fit(model, evenly(PolynomialDecay(0.0, 0.75, 0)))
+
+
 def test_mixed_precision_and_gradient_accumulation():
     keras.config.set_dtype_policy("mixed_float16")
     try:
@@ -262,7 +302,8 @@ def test_steps_that_loss_scaling_skips_do_not_leave_the_target_unmet():
         model = make_model(keras.optimizers.LossScaleOptimizer(inner, initial_scale=2.0**30))
     finally:
         keras.config.set_dtype_policy("float32")
-    fit(model, evenly(PolynomialDecay(0.0, 0.75, begin_step=0, end_step=30)))
+    with pytest.warns(UserWarning, match=r"counted \d+ steps, not the 30.*to 0\.75 at once"):
+        fit(model, evenly(PolynomialDecay(0.0, 0.75, begin_step=0, end_step=30)))
     assert inner.iterations < 30
     assert zeros(model) == [96, 36]
 

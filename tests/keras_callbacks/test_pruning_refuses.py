@@ -221,3 +221,12 @@ def test_model_without_an_optimizer():
     model.compile(optimizer=None, loss="mse")
     message = refused(model, MagnitudePruning(HALF))
     assert "Model 'custom' is compiled without an optimizer" in message
+
+
+def test_kernels_of_lora_and_of_keras_quantization():
+    model = make_model()
+    model.get_layer("body").enable_lora(2)
+    assert "Layer 'body' has LoRA enabled" in refused(model, MagnitudePruning(HALF))
+    model = make_model()
+    model.get_layer("head").quantize("int8")
+    assert "Layer 'head' was quantized by Keras" in refused(model, MagnitudePruning(HALF))

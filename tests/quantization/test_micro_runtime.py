@@ -8,15 +8,14 @@ import pytest
 from keras import layers as kl
 
 import tfcompress as tfc
+from exporters import load
 from exporters.converting import convert_model
-from tfcompress.tflite.flatbuffer import read_model
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("tflite_micro") is None,
     reason="tflite-micro is not installed: pip install '.[micro]'",
 )
 EXAMPLES = 32
-ARENA_BYTES = 1 << 22
 
 
 def rectified(x, limit=None):
@@ -92,48 +91,12 @@ def trained(network, scheme, images):
     return q
 
 
-def run_in_micro(content, images):
-    """Return what a file computes in TFLite Micro, example by example, as real numbers."""
-    from tflite_micro.python.tflite_micro import runtime
-
-    graph = read_model(content).subgraphs[0]
-    given, made = (graph.tensors[port] for port in (graph.inputs[0], graph.outputs[0]))
-    interpreter = runtime.Interpreter.from_bytes(content, arena_size=ARENA_BYTES)
-    outputs = []
-    for image in images:
-        interpreter.set_input(as_stored(given, image[None]), 0)
-        interpreter.invoke()
-        outputs.append(as_real(made, np.array(interpreter.get_output(0))))
-    return np.concatenate(outputs)
-
-
-def grid_of(tensor):
-    return np.float32(tensor.quantization.scales[0]), tensor.quantization.zero_points[0]
-
-
-def as_stored(tensor, values):
-    """Round real numbers, halves away from zero, if a tensor stores integers."""
-    if tensor.dtype == "FLOAT32":
-        return values
-    scale, zero_point = grid_of(tensor)
-    steps = values / scale
-    steps = np.sign(steps) * np.floor(np.abs(steps).astype("float64") + 0.5) + zero_point
-    return np.clip(steps, -128, 127).astype("int8")
-
-
-def as_real(tensor, values):
-    if tensor.dtype == "FLOAT32":
-        return values
-    scale, zero_point = grid_of(tensor)
-    return scale * (values.astype("float32") - np.float32(zero_point))
-
-
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("network", NETWORKS)
 def test_inference_equals_the_microcontroller_in_every_value(network, scheme):
     shape = network().input_shape[1:]
     images = np.random.default_rng(0).normal(size=(EXAMPLES, *shape)).astype("float32")
     q = trained(network, SCHEMES[scheme], images)
-    found = run_in_micro(convert_model(q).flatbuffer, images)
+    (found,) = load(convert_model(q).flatbuffer, kernels="micro").predict(images)
     assert np.unique(found).size > 10  # the network says more than one thing
     np.testing.assert_array_equal(q.predict(images, verbose=0), found)

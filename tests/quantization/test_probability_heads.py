@@ -108,12 +108,20 @@ def test_evaluation_sees_logits_and_prediction_gives_what_the_file_does(head, da
 @pytest.mark.parametrize("eagerly", [False, True])
 def test_from_scratch_probabilities_train_as_logits_do_over_five_seeds(eagerly, data):
     x, y = data
+    twins = []
+    for head, loss in (("logits", SPARSE(from_logits=True)), ("Softmax", SPARSE())):
+        q = tfc.quantize_aware(net(head))
+        q.compile("adam", loss, run_eagerly=eagerly, jit_compile=False)
+        q.optimizer.build(q.trainable_variables)
+        variables = [*q.variables, *q.optimizer.variables]
+        twins.append((q, variables, [np.array(variable) for variable in variables]))
     seeds = range(1) if eagerly else range(5)
     for seed in seeds:
         ends = []
-        for head, loss in (("logits", SPARSE(from_logits=True)), ("Softmax", SPARSE())):
-            q = tfc.quantize_aware(net(head, seed))
-            q.compile("adam", loss, run_eagerly=eagerly, jit_compile=False)
+        for q, variables, start in twins:
+            for variable, value in zip(variables, start, strict=True):
+                variable.assign(value)
+            q.model.set_weights(net("logits", seed).get_weights())
             history = q.fit(
                 x, y, epochs=3, validation_data=(x, y), shuffle=False, verbose=0
             ).history

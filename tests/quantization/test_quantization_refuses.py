@@ -192,3 +192,13 @@ def test_model_that_does_not_declare_its_inputs():
     model(np.zeros((1, 4), "float32"))
     with pytest.raises(ValueError, match="'bare' does not declare its inputs"):
         tfc.quantize_aware(model)
+
+
+def test_layers_that_keras_has_quantized(small_net, tmp_path):
+    model = small_net()
+    model.layers[-1].quantize("int8")
+    what = f"Layer {model.layers[-1].name!r} .* was quantized by Keras.*quantization_mode='int8'"
+    with pytest.raises(ValueError, match=what):
+        tfc.quantize_aware(model)
+    with pytest.raises(ValueError, match=what):
+        export_tflite(model, tmp_path / "m.tflite", "float32")

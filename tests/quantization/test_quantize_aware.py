@@ -135,6 +135,15 @@ def test_training_learns_and_is_the_same_in_every_mode(small_net, images, labels
     assert q.calibrated
 
 
+def test_xla_infers_the_same_integers(small_net, images, labels):
+    q = compiled(tfc.quantize_aware(small_net()))
+    q.fit(images, labels, verbose=0)
+    expected = q.predict(images, verbose=0)
+    q.compile(loss=q.loss, jit_compile=True)
+    # XLA multiplies by the last scale in another order; a step of the output is 1e4 times that.
+    np.testing.assert_allclose(q.predict(images, verbose=0), expected, rtol=3e-7, atol=1e-7)
+
+
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision_rounds_in_float32(small_net, images, labels, policy):
     keras.config.set_dtype_policy(policy)

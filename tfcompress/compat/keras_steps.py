@@ -31,6 +31,20 @@ def innermost_optimizer(optimizer: keras.Optimizer) -> keras.Optimizer:
     return optimizer
 
 
+def skips_steps(optimizer: keras.Optimizer) -> bool:
+    """Return whether an optimizer scales the loss, and skips steps whose gradients overflow."""
+    return hasattr(optimizer, "inner_optimizer")
+
+
+def averages_of(model: keras.Model) -> dict[int, keras.Variable]:
+    """Return the moving averages that the optimizer keeps, by the id of the weight."""
+    if model.optimizer is None:
+        return {}
+    optimizer = innermost_optimizer(model.optimizer)
+    averages = getattr(optimizer, "_model_variables_moving_average", ())
+    return dict(zip(map(id, optimizer._trainable_variables), averages, strict=False))
+
+
 def batches_seen(model: keras.Model) -> int:
     """Return the number of batches that a model's optimizer has seen.
 

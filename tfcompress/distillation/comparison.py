@@ -117,7 +117,8 @@ def compare_outputs(
         raise ValueError(
             f"Student and teacher differ in the number of outputs: the student has {len(ours)}, "
             f"the teacher {len(theirs)}. Pass the teacher as a callable that returns the student's "
-            f"outputs. Received: student shapes {_shapes(ours)}, teacher shapes {_shapes(theirs)}"
+            "outputs, for example `lambda x: teacher(x, training=False)[0]`. "
+            f"Received: student shapes {_shapes(ours)}, teacher shapes {_shapes(theirs)}"
         )
     places = match_outputs(student.names, teacher.names, (_shapes(ours), _shapes(theirs)))
     outputs = []

@@ -103,15 +103,18 @@ class OutputLoss(DistillationLoss):
         """Raise ValueError unless the loss fits an output with these final activations."""
         if self.activation == "sigmoid":
             return
+        regression = ""
         if "sigmoid" in heads:
             problem = "ends in a sigmoid"
         elif self.compares_classes and shape[-1] == 1:
             problem = "has a single unit, over which a softmax is always 1"
+            regression = " LogitsMSE() for a regression,"
         else:
             return
         raise ValueError(
-            f"Output {name!r} {problem}. Use {type(self).__name__}(activation='sigmoid'), or "
-            f"choose another output with `output`. Received: activation={self.activation!r}"
+            f"Output {name!r} {problem}. Use {type(self).__name__}(activation='sigmoid'),"
+            f"{regression} or choose another output with `output`. "
+            f"Received: activation={self.activation!r}"
         )
 
     def check_task(self, name: str, loss: Any, heads: Sequence[str | None]) -> None:

@@ -126,11 +126,22 @@ def resolve_from_logits(
             f"Student and teacher must both return logits or both probabilities. Output {output!r} "
             f"of the student ends in activation {student or 'unknown'}, the teacher's in "
             f"{teacher or 'unknown'}. Give both the same activation (with a matching "
-            "`from_logits`), or pass the teacher as a callable that converts: `lambda x: "
-            "keras.ops.log(teacher(x, training=False))` turns softmax probabilities into logits. "
-            f"Received: from_logits={from_logits}"
+            "`from_logits`), or pass the teacher as a callable that converts: "
+            f"`lambda x: {_converted(student, teacher)}`. Received: from_logits={from_logits}"
         )
     return claims.pop() if claims else True
+
+
+def _converted(student, teacher):
+    """Return code that gives a teacher's output the form of the student's."""
+    outputs = "teacher(x, training=False)"
+    if student in _PROBABILITIES:
+        return f"keras.ops.{student}({outputs})"
+    return (
+        f"-keras.ops.log(1 / {outputs} - 1)"
+        if teacher == "sigmoid"
+        else f"keras.ops.log({outputs})"
+    )
 
 
 def given_names(outputs, model: keras.Model | None = None) -> list[str | None]:

@@ -60,6 +60,11 @@ def walk_operations(model: keras.Model) -> list[tuple[str, keras.Operation]]:
     return found
 
 
+def nested_models(model: keras.Model) -> list[tuple[str, keras.Model]]:
+    """List (path, model) of the models inside a model."""
+    return [(path, layer) for path, layer in walk_layers(model) if _is_model(layer)]
+
+
 def _is_model(layer):
     return isinstance(layer, keras.Model)
 
@@ -70,8 +75,7 @@ class HookedCalls:
     def __init__(self, model: keras.Model, forms: Callable | None = None):
         self._forms = forms or (lambda operation: {})
         operations = walk_operations(model)
-        models = [("", unwrap(model))]
-        models += [(path, layer) for path, layer in walk_layers(model) if _is_model(layer)]
+        models = [("", unwrap(model)), *nested_models(model)]
         self._paths = {id(operation): path for path, operation in operations + models}
         self.operations = [operation for _, operation in operations]
         self._models = [inner for _, inner in models]
@@ -100,7 +104,6 @@ class HookedCalls:
 
                 form = call if wrap is None else wrap(operation, call, inner_hook)
                 with (
-                    _named(operation),
                     inner.within(inner_hook, self._forms(operation)),
                     _hooked_activation(operation, inner_hook),
                 ):
@@ -140,13 +143,6 @@ class HookedCalls:
             intercepted_calls(self.operations, hooked),
         ):
             yield
-
-
-def _named(operation):
-    """Name TensorFlow's operations after a bare operation, as they are named after layers."""
-    if isinstance(operation, keras.Layer):
-        return contextlib.nullcontext()
-    return keras.name_scope(operation.name)
 
 
 @contextlib.contextmanager

@@ -16,7 +16,8 @@ def input_specs(model: keras.Model, batch_size: int | None = 1) -> list[tf.Tenso
     if not inputs:
         raise ValueError(
             f"Model {model.name!r} does not declare its inputs, so their shapes are not known. "
-            "Call the layers on `keras.Input` objects and make a `keras.Model` of the result."
+            "Make a model of it that does: `inputs = keras.Input(shape)`, then "
+            "`keras.Model(inputs, model(inputs))`; both share their weights."
         )
     specs = []
     for tensor in inputs:
@@ -54,7 +55,8 @@ def checked_inputs(
     arrays = [np.asarray(array) for array in keras.tree.flatten(inputs)]
     if len(arrays) != len(names):
         raise ValueError(
-            f"Model {model.name!r} takes {len(names)} inputs, {names}. "
+            f"Model {model.name!r} takes {len(names)} inputs, {names}, each an array of all "
+            "examples; `np.stack` makes one of a list of examples. "
             f"Received: {len(arrays)} in the {data_name}"
         )
     for array, spec in zip(arrays, specs, strict=True):

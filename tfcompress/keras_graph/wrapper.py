@@ -82,8 +82,8 @@ def require_built(model: keras.Model) -> None:
     require_model(model)
     if not model.built:
         raise ValueError(
-            f"Model {model.name!r} is not built, so it has no weights. Call it on a batch, start "
-            "it with `keras.Input`, or call `model.build(input_shape)` first."
+            f"Model {model.name!r} is not built, so it has no weights. Call it on a batch first, "
+            "`model(x[:1])`, or start a Sequential model with `keras.Input`."
         )
 
 

@@ -15,7 +15,7 @@ from tfcompress.keras_graph.layer_calls import LayerCalls
 from tfcompress.keras_graph.linear_layers import LinearLayer, float64, is_linear
 from tfcompress.keras_graph.selection import walk_layers
 from tfcompress.post_training.representative_data import input_batches
-from tfcompress.quantization.weights import require_finite_weights
+from tfcompress.quantization.weights import require_usable_weights
 
 
 def fold_batch_normalization(model: keras.Model) -> keras.Model:
@@ -124,7 +124,7 @@ def reestimate_batch_normalization(
     2020, https://arxiv.org/abs/2007.02491.
     """
     copy = rebuild(model, read_channels(model))
-    require_finite_weights(copy)
+    require_usable_weights(copy)
     norms = [layer for _, layer in walk_layers(copy) if type(layer) is kl.BatchNormalization]
     if not norms:
         raise ValueError(

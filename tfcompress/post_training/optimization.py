@@ -17,7 +17,7 @@ from tfcompress.post_training.representative_data import input_batches
 from tfcompress.post_training.session import NOISE_PASSES, OUTPUTS, Session
 from tfcompress.quantization import QuantizeAware, Scheme
 from tfcompress.quantization.arithmetic.observers import MovingAverage
-from tfcompress.quantization.weights import require_finite_weights
+from tfcompress.quantization.weights import require_usable_weights
 
 Step = Equalize | RoundWeights | CorrectBiases
 STEPS: dict[str, type[Step]] = {
@@ -185,7 +185,7 @@ def require_optimizable(model: keras.Model) -> keras.Model:
     model = unwrap(model)
     require_built(model)
     require_functional(model)
-    require_finite_weights(model)
+    require_usable_weights(model)
     return model
 
 

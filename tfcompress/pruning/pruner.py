@@ -6,6 +6,7 @@ from keras import ops
 
 from tfcompress.backends import assign_array, variable_scope
 from tfcompress.compat.keras_steps import (
+    averages_of,
     carry_state,
     innermost_optimizer,
     unwatch_updates,
@@ -38,17 +39,33 @@ def prunable_kernels(
     frozen = frozen_layers(model)
     for kernel in kernels:
         if not kernel.variable.trainable or kernel.layer_path in frozen:
-            layer_path = kernel.layer_path
-            outer = frozen.get(layer_path, layer_path)
-            within = f" within {outer!r}" if outer != layer_path else ""
-            raise ValueError(
-                f"Layer {layer_path!r} is frozen{within}, so its kernel of shape "
-                f"{tuple(kernel.variable.shape)} cannot adapt to pruning. Set "
-                "`layer.trainable = True`, or exclude the layer with `layers=`. "
-                "Received: trainable=False"
-            )
+            raise ValueError(_frozen(kernel, frozen))
         _read(kernel)
     return kernels
+
+
+def _frozen(kernel, frozen):
+    """Return why a kernel cannot be pruned, and what to do."""
+    path, shape = kernel.layer_path, tuple(kernel.variable.shape)
+    if getattr(kernel.layer, "lora_enabled", False):
+        return (
+            f"Layer {path!r} has LoRA enabled, which freezes its kernel of shape {shape}. Prune "
+            "the model before `enable_lora`, or once it is merged: `save` and `load_model` merge. "
+            "Received: lora_enabled=True"
+        )
+    if path not in frozen and getattr(kernel.layer, "quantization_mode", None):
+        return (
+            f"Layer {path!r} was quantized by Keras, and its kernel of shape {shape} holds "
+            "integers that are not trained. Prune the model before `quantize`. "
+            f"Received: quantization_mode={kernel.layer.quantization_mode!r}"
+        )
+    outer = frozen.get(path, path)
+    within = f" within {outer!r}" if outer != path else ""
+    return (
+        f"Layer {path!r} is frozen{within}, so its kernel of shape {shape} cannot adapt to "
+        "pruning. Set `layer.trainable = True`, or exclude the layer with `layers=`. "
+        "Received: trainable=False"
+    )
 
 
 class GradientSums:
@@ -227,8 +244,16 @@ class Pruner:
         self.sparsity = 0.0
 
     def apply(self) -> None:
-        """Zero the masked weights."""
-        self.set_masks(self.masks())
+        """Zero the masked weights, and their moving averages if the optimizer keeps such."""
+        masks = self.masks()
+        self.set_masks(masks)
+        averages = averages_of(self._model)
+        with variable_scope(self._model):
+            for kernel, mask in zip(self.kernels, masks, strict=True):
+                average = averages.get(id(kernel.variable))
+                if average is not None:
+                    values = ops.convert_to_numpy(average)
+                    assign_array(average, np.where(mask, values, np.zeros((), values.dtype)))
 
     def _assign(self, masks, weights):
         """Set the masks, and the masked weights to zero."""

@@ -171,6 +171,11 @@ class ActivationTensors:
         return self._rounded(tensor, tf.stack([lowest * step, highest * step]))
 
 
+def has_singularities(operation_types: Collection[str]) -> bool:
+    """Tell whether a model needs ``around_singularities``, which knows operations in graphs."""
+    return not _SINGULARITIES.keys().isdisjoint(operation_types)
+
+
 def around_singularities(tap: Hook, ranged: Container[HookPoint]) -> Hook:
     """Make what a tap is offered finite at ``ranged`` points, and its gradient too.
 

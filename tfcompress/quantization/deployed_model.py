@@ -87,6 +87,11 @@ class DeployedModel:
             return self._computes_the_model(1)
 
     @functools.cached_property
+    def operation_types(self) -> frozenset[str]:
+        """The types of TensorFlow operations that the model is made of."""
+        return frozenset(node.op for node in self.graph.traced.definition.node)
+
+    @functools.cached_property
     def probabilities(self) -> frozenset[HookPoint]:
         """The points of softmaxes and sigmoids that nothing but the model's outputs reads.
 

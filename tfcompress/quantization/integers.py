@@ -91,10 +91,12 @@ def compiled(make: Callable[[], GraphIntegers]) -> Callable[[], GraphIntegers]:
 
     # The optimizer moves divisions, and inference optimizes its graph: so must this one be.
     function = tf.function(listed, autograph=False)
+    traced = []
 
     def compute():
-        tensors = function()
-        return symbolic[0].with_tensors(tensors)
+        if not traced:  # called directly, ever new functions look like retracing, with a warning
+            traced.append(function.get_concrete_function())
+        return symbolic[0].with_tensors(traced[0]())
 
     return compute
 

@@ -34,6 +34,7 @@ from tfcompress.quantization.activation_tensors import (
     are_observed,
     around_singularities,
     first_steps,
+    has_singularities,
     require_observed,
     stepped_ranges,
     unseen,
@@ -57,7 +58,7 @@ from tfcompress.quantization.scheme import Scheme
 from tfcompress.quantization.tracing import input_point
 from tfcompress.quantization.weights import (
     QuantizedWeights,
-    require_finite_weights,
+    require_usable_weights,
     stepped_in_the_first_version,
 )
 
@@ -167,7 +168,9 @@ class QuantizeAware(ModelWrapper):
             return self.deployed(inputs)
         mode = self.training_mode if training else _INFERENCE
         run = self._rounded
-        if tf.executing_eagerly() and self.placement.needs_graph():
+        if tf.executing_eagerly() and (
+            self.placement.needs_graph() or has_singularities(self.deployed.operation_types)
+        ):
             run = self._traced
         return with_logits(*run(inputs, training=training, mask=mask, mode=mode))
 
@@ -505,7 +508,7 @@ def quantize_aware(
         raise ValueError(f"Model {model.name!r} is quantization-aware already.")
     require_built(model)
     require_final_kernels(model, "quantize_aware")
-    require_finite_weights(model)
+    require_usable_weights(model)
     scheme = scheme or Scheme.int8()
     observer = get_observer(observer)
     learn_steps = tuple(learn_steps)

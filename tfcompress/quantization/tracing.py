@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfcompress.compat.tensorflow_graphs import freeze_variables
-from tfcompress.keras_graph.hooks import HookedCalls, HookPoint, walk_operations
+from tfcompress.keras_graph.hooks import HookedCalls, HookPoint, nested_models, walk_operations
 from tfcompress.keras_graph.inner_tensors import is_inner_role
 from tfcompress.keras_graph.inputs import arrange_inputs, input_specs
 from tfcompress.keras_graph.interception import (
@@ -56,6 +56,8 @@ class TracedModel:
         A session takes the graph as it is; a ``tf.function`` of it would be traced for longer than
         it runs.
         """
+        if not tensors:
+            return []
         fed = {**dict(zip(self.inputs, inputs, strict=False)), **weights}
         needed = _behind(self.definition, tensors)
         present = {node.name for node in needed.node}
@@ -77,13 +79,25 @@ class TracedModel:
 
 def imported_tensors(definition, fed: Mapping[str, object], names: Sequence[str]) -> list:
     """Compute tensors of a graph inside the graph that is being built."""
-    needed = _behind(definition, names)
-    present = {node.name for node in needed.node}
     # An identity brings eager tensors into the graph.
-    mapped = {f"{name}:0": tf.identity(value) for name, value in fed.items() if name in present}
-    return tf.graph_util.import_graph_def(
-        needed, input_map=mapped, return_elements=list(names), name="deployed"
+    given = {
+        node.name: tf.identity(fed[node.name])
+        for node in _behind(definition, names).node
+        if node.name in fed
+    }
+    asked = [name for name in names if name.split(":")[0] not in given]
+    needed = _behind(definition, asked)
+    used = [node for node in needed.node if node.name in given]
+    for node in used:  # XLA refuses placeholders even where nothing reads them
+        needed.node.remove(node)
+    found = tf.graph_util.import_graph_def(
+        needed,
+        input_map={f"{node.name}:0": given[node.name] for node in used},
+        return_elements=asked,
+        name="deployed",
     )
+    computed = dict(zip(asked, found, strict=True))
+    return [computed[name] if name in computed else given[name.split(":")[0]] for name in names]
 
 
 def _behind(definition, names):
@@ -114,8 +128,10 @@ def trace(
     run = model.call if isinstance(model, ModelWrapper) else model
     seen: dict[str, HookPoint] = {}
     main, calls = [], []
-    operations = walk_operations(model) if isinstance(unwrap(model), keras.Model) else []
-    paths = {id(operation): path for path, operation in operations}
+    called = []
+    if isinstance(unwrap(model), keras.Model):
+        called = walk_operations(model) + nested_models(model)
+    paths = {id(operation): path for path, operation in called}
 
     def look(point, tensor, **how):
         del how
@@ -140,7 +156,7 @@ def trace(
         watched = contextlib.nullcontext()
         if wrap is not None or rewritten:
             watched = HookedCalls(model, forms_for(rewritten)).active(look, wrap)
-        noting = intercepted_calls([operation for _, operation in operations], noted)
+        noting = intercepted_calls([operation for _, operation in called], noted)
         with watched, noting, VariableSwap(list(zip(variables, weights, strict=True))):
             return keras.tree.flatten(run(arrange_inputs(model, inputs), training=False))
 
@@ -160,15 +176,60 @@ def trace(
     there = {node.name: node for node in definition.node}  # not the inside of what was dissolved
     for outer, inner in plain.graph.captures:
         make_constant(there[inner.op.name], outer.numpy())
+    points = {name: point for name, point in seen.items() if name.split(":")[0] in there}
+    layers = _paths_of_nodes(definition, made_by)
+    named = _name_by_layers(definition, layers, model.name)
     return TracedModel(
         _in_single_precision(definition),
         specs,
         tuple(names[: len(specs)]),
         dict(zip(names[len(specs) :], variables, strict=True)),
-        outputs,
-        {name: point for name, point in seen.items() if name.split(":")[0] in there},
-        made_by,
+        tuple(map(named, outputs)),
+        {named(name): point for name, point in points.items()},
+        {named(name): path for name, path in layers.items()},
     )
+
+
+def _paths_of_nodes(definition, made_by):
+    """Return the path of each node's layer; the nodes of a function have their caller's."""
+    paths = {}
+    for node in definition.node:
+        name = node.name
+        while name and name not in made_by:
+            name = name.rpartition("/")[0]
+        if name:
+            paths[node.name] = made_by[name]
+    return paths
+
+
+def _name_by_layers(definition, paths: Mapping[str, str], scope: str) -> Callable[[str], str]:
+    """Name nodes after their layers' paths: "net/conv/Relu". Return what renames a tensor.
+
+    TensorFlow counts scopes: the layer "conv" may be in one that is called "conv_1", as another
+    layer of the model is. The converter names what it makes after nodes.
+    """
+    renamed, counts = {}, collections.Counter()
+    taken = {node.name for node in definition.node if node.name not in paths}
+    for node in definition.node:
+        if node.name not in paths:
+            continue
+        name = wanted = f"{scope}/{paths[node.name]}/{node.name.rpartition('/')[2]}"
+        while name in taken:
+            counts[wanted] += 1
+            name = f"{wanted}_{counts[wanted]}"
+        taken.add(name)
+        renamed[node.name] = name
+
+    def named(tensor):
+        control = "^" if tensor.startswith("^") else ""
+        name, colon, index = tensor.removeprefix("^").partition(":")
+        return control + renamed.get(name, name) + colon + index
+
+    for node in definition.node:
+        node.name = named(node.name)
+        node.input[:] = map(named, node.input)
+        node.attr.pop("_class", None)  # names nodes that are to be on the same device
+    return named
 
 
 def _float_variables(model):

@@ -235,8 +235,16 @@ def _stays_float(kernel, scheme):
     return scheme.activation_bits == 16 and isinstance(kernel.layer, kl.Embedding)
 
 
-def require_finite_weights(model: keras.Model) -> None:
-    """Raise a ValueError that names the layers that own NaN or infinite weights."""
+def require_usable_weights(model: keras.Model) -> None:
+    """Raise a ValueError that names layers of integers, or of NaN or infinite weights."""
+    modes = {path: getattr(layer, "quantization_mode", None) for path, layer in walk_layers(model)}
+    quantized = [path for path, mode in modes.items() if mode is not None]
+    if quantized:
+        raise ValueError(
+            f"Layer {quantized[0]!r} of model {model.name!r} was quantized by Keras, whose "
+            "integers are not those of a .tflite file. Take the model from before `quantize`. "
+            f"Received: quantization_mode={modes[quantized[0]]!r}"
+        )
     owners = {}
     for path, layer in walk_layers(model):  # sublayers come later, and own what is theirs
         owners.update(dict.fromkeys(map(id, layer.weights), path))

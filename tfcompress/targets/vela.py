@@ -45,6 +45,9 @@ class Compilation:
     sram: int  # bytes of on-chip memory for tensors
     dram: int  # bytes of external memory for tensors
     flash: int  # bytes of the encoded weights and commands
+    sram_traffic: int  # bytes that an inference reads from on-chip memory and writes to it
+    dram_traffic: int  # the same of external memory
+    flash_traffic: int  # the same of flash
     dense_weights: int  # bytes of the weights before the encoding
     encoded_weights: int  # bytes of the weights in the encoding
     # The compiled .tflite file, which the device's runtime loads.
@@ -53,14 +56,14 @@ class Compilation:
     def to_text(self) -> str:
         """Return one line for the terminal."""
         on_npu = self.operations - len(self.left_on_cpu)
-        memory = f"{self.sram:,} bytes of SRAM"
+        memory = f"{self.sram:,} bytes of SRAM ({self.sram_traffic:,} moved)"
         if self.dram:
-            memory += f", {self.dram:,} bytes of DRAM"
+            memory += f", {self.dram:,} bytes of DRAM ({self.dram_traffic:,} moved)"
         return (
             f"Vela for {self.accelerator}: {on_npu} of {self.operations} operations on the NPU, "
             f"{self.cycles:,} cycles ({1000 * self.seconds:.3g} ms), {memory}, "
             f"{self.flash:,} bytes of flash (weights {self.dense_weights:,}, encoded "
-            f"{self.encoded_weights:,})"
+            f"{self.encoded_weights:,}; {self.flash_traffic:,} moved)"
         )
 
 
@@ -140,6 +143,11 @@ def compile_for_npu(source: bytes | str | os.PathLike, target: Target) -> Compil
         sram=_bytes(figures, "sram"),
         dram=_bytes(figures, "dram"),
         flash=_bytes(figures, "on_chip_flash") + _bytes(figures, "off_chip_flash"),
+        sram_traffic=int(figures["sram_total_bytes"]),
+        dram_traffic=int(figures["dram_total_bytes"]),
+        flash_traffic=sum(
+            int(figures[f"{place}_flash_total_bytes"]) for place in ("on_chip", "off_chip")
+        ),
         dense_weights=round(float(figures["total_original_weights"])),
         encoded_weights=round(float(figures["total_npu_encoded_weights"])),
         content=compiled,

@@ -1,7 +1,7 @@
-"""A 64-bit Raspberry Pi without the board: Debian for aarch64 in a folder, run through QEMU.
+"""Raspberry Pis without the board: Debian for ARM in a folder, run through QEMU.
 
 The folder is made once, outside the project, and holds Debian's packages (unpacked, not
-configured: nothing of them runs before the program in question) and the runtimes' aarch64 wheels.
+configured: nothing of them runs before the program in question) and the runtimes' wheels for ARM.
 The tools come from Debian too and are unpacked beside it, so that nothing is installed.
 """
 
@@ -15,29 +15,77 @@ import sys
 SUITE = "bookworm"
 PYTHON = "3.11"  # of bookworm
 MIRROR = "http://deb.debian.org/debian"
-WHEELS = {
-    "ai_edge_litert": ("ai-edge-litert==2.3.0", "numpy"),
-    "tflite_runtime": ("tflite-runtime==2.14.0", "numpy<2"),
-}
-# What bookworm's C library, 2.36, runs.
-_PLATFORMS = tuple(f"manylinux_2_{minor}_aarch64" for minor in range(36, 16, -1))
-# The processor of a Raspberry Pi 4. Without its description in the folder a runtime would read that
-# of this computer, and LiteRT crashes on it.
-_PROCESSOR = "cortex-a72"
-_DESCRIPTION = {
-    "proc/cpuinfo": (
-        "processor\t: 0\n"
-        "Features\t: fp asimd evtstrm crc32 cpuid\n"
-        "CPU implementer\t: 0x41\n"
-        "CPU architecture: 8\n"
-        "CPU variant\t: 0x0\n"
-        "CPU part\t: 0xd08\n"
-        "CPU revision\t: 3\n\n"
+_CPU_INFO = """processor\t: 0
+Features\t: {features}
+CPU implementer\t: 0x41
+CPU architecture: {architecture}
+CPU variant\t: 0x0
+CPU part\t: {part}
+CPU revision\t: 3
+
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Board:
+    """A kind of board.
+
+    Attributes:
+        debian: the name of its architecture in Debian.
+        wheels: that in the names of wheels.
+        emulator: the program that runs its programs.
+        processor: the one that is emulated.
+        description: of the processor, as Linux gives it. Without it in the folder a runtime would
+            read that of this computer, and LiteRT crashes on it.
+        packages: what else of Debian is needed.
+        libraries: folders of libraries that Debian links to when it configures packages.
+        runtimes: {runtime: its requirements}.
+    """
+
+    debian: str
+    wheels: str
+    emulator: str
+    processor: str
+    description: str
+    packages: tuple[str, ...]
+    libraries: tuple[str, ...]
+    runtimes: dict[str, tuple[str, ...]]
+
+    @property
+    def platforms(self) -> tuple[str, ...]:
+        """The platforms of wheels that bookworm's C library, 2.36, runs."""
+        return tuple(f"manylinux_2_{minor}_{self.wheels}" for minor in range(36, 16, -1))
+
+
+BOARDS = {
+    "64-bit": Board(  # Raspberry Pi 4
+        "arm64",
+        "aarch64",
+        "qemu-aarch64-static",
+        "cortex-a72",
+        _CPU_INFO.format(features="fp asimd evtstrm crc32 cpuid", architecture=8, part="0xd08"),
+        (),
+        (),
+        {
+            "ai_edge_litert": ("ai-edge-litert==2.3.0", "numpy"),
+            "tflite_runtime": ("tflite-runtime==2.14.0", "numpy<2"),
+        },
     ),
-    "sys/devices/system/cpu/possible": "0\n",
-    "sys/devices/system/cpu/present": "0\n",
+    "32-bit": Board(  # Raspberry Pi 2; no wheels of NumPy
+        "armhf",
+        "armv7l",
+        "qemu-arm-static",
+        "cortex-a7",
+        _CPU_INFO.format(
+            features="half thumb fastmult vfp edsp neon vfpv3 tls vfpv4 idiva idivt vfpd32 lpae",
+            architecture=7,
+            part="0xc07",
+        ),
+        ("python3-numpy",),
+        ("/usr/lib/arm-linux-gnueabihf/blas", "/usr/lib/arm-linux-gnueabihf/lapack"),
+        {"tflite_runtime": ("tflite-runtime==2.14.0",)},
+    ),
 }
-_EMULATOR = "qemu-aarch64-static"
 _TOOLS = ("debootstrap", "qemu-user-static")
 _PACKAGES = ("python3", "libstdc++6", "libgomp1", "zlib1g")
 
@@ -51,10 +99,12 @@ class Root:
     """The finished folder.
 
     Attributes:
+        board: of what.
         folder: where it is.
         qemu: the emulator.
     """
 
+    board: Board
     folder: pathlib.Path
     qemu: pathlib.Path
 
@@ -63,14 +113,15 @@ class Root:
 
         Args:
             arguments: the program's path and its arguments.
-            runtime: a key of ``WHEELS``; the only runtime that the program can import.
+            runtime: one of the board's; the only runtime that the program can import.
         """
         settings = {
             "PYTHONPATH": self.folder / "opt" / runtime,
             "PYTHONNOUSERSITE": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
+            "LD_LIBRARY_PATH": ":".join(f"{self.folder}{each}" for each in self.board.libraries),
         }
-        emulated = [str(self.qemu), "-cpu", _PROCESSOR, "-L", str(self.folder)]
+        emulated = [str(self.qemu), "-cpu", self.board.processor, "-L", str(self.folder)]
         for name, value in settings.items():
             emulated += ["-E", f"{name}={value}"]
         python = str(self.folder / "usr" / "bin" / f"python{PYTHON}")
@@ -79,10 +130,11 @@ class Root:
         )
 
 
-def build(cache: pathlib.Path) -> Root:
+def build(cache: pathlib.Path, board: str = "64-bit") -> Root:
     """Make the folder, or find it made.
 
     Args:
+        board: a key of ``BOARDS``.
         cache: the folder to keep it in.
 
     Returns:
@@ -93,20 +145,23 @@ def build(cache: pathlib.Path) -> Root:
     """
     if sys.platform != "linux" or os.uname().machine != "x86_64":
         raise UnavailableError("the emulation runs on x86-64 Linux")
-    folder, tools = cache / "aarch64-root", cache / "aarch64-tools"
+    kind = BOARDS[board]
+    folder, tools = cache / f"{kind.debian}-root", cache / "arm-tools"
     if not _made(folder):
         if os.geteuid() != 0:
             raise UnavailableError(f"making a Debian root in {folder} needs root")
-        _unpack_tools(tools)
-        _bootstrap(folder, tools)
-        _describe_processor(folder)
+        if not _made(tools):
+            _unpack_tools(tools)
+            _mark_made(tools)
+        _bootstrap(folder, tools, kind)
+        _describe_processor(folder, kind)
         _mark_made(folder)
-    for runtime, packages in WHEELS.items():
+    for runtime, packages in kind.runtimes.items():
         place = folder / "opt" / runtime
         if not _made(place):
-            _install(place, packages)
+            _install(place, packages, kind)
             _mark_made(place)
-    return Root(folder, tools / "usr" / "bin" / _EMULATOR)
+    return Root(kind, folder, tools / "usr" / "bin" / kind.emulator)
 
 
 def _made(folder: pathlib.Path) -> bool:
@@ -138,22 +193,23 @@ def _unpack_tools(tools: pathlib.Path) -> None:
     for package in packages.glob("*.deb"):
         _call("dpkg-deb", "-x", str(package), str(tools))
     shutil.rmtree(packages)
+    kept = {board.emulator for board in BOARDS.values()}
     for emulator in (tools / "usr" / "bin").glob("qemu-*"):  # one for each kind of processor
-        if emulator.name != _EMULATOR:
+        if emulator.name not in kept:
             emulator.unlink()
 
 
-def _bootstrap(folder: pathlib.Path, tools: pathlib.Path) -> None:
+def _bootstrap(folder: pathlib.Path, tools: pathlib.Path, board: Board) -> None:
     """Fetch the packages of a small Debian and unpack every one of them."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     _call(
         "sh",
         str(tools / "usr" / "sbin" / "debootstrap"),
-        "--arch=arm64",
+        f"--arch={board.debian}",
         "--foreign",
         "--variant=minbase",
-        f"--include={','.join(_PACKAGES)}",
+        f"--include={','.join(_PACKAGES + board.packages)}",
         SUITE,
         str(folder),
         MIRROR,
@@ -168,21 +224,26 @@ def _bootstrap(folder: pathlib.Path, tools: pathlib.Path) -> None:
         subprocess.run(command, input=archive, check=True)
 
 
-def _describe_processor(folder: pathlib.Path) -> None:
+def _describe_processor(folder: pathlib.Path, board: Board) -> None:
     """Put a processor's description where runtimes read this computer's otherwise."""
     proc = folder / "proc"
     if proc.is_symlink():  # to this computer's own
         proc.unlink()
-    for name, text in _DESCRIPTION.items():
+    described = {
+        "proc/cpuinfo": board.description,
+        "sys/devices/system/cpu/possible": "0\n",
+        "sys/devices/system/cpu/present": "0\n",
+    }
+    for name, text in described.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
 
 
-def _install(folder: pathlib.Path, packages: tuple[str, ...]) -> None:
-    """Unpack wheels for aarch64 with this computer's pip."""
+def _install(folder: pathlib.Path, packages: tuple[str, ...], board: Board) -> None:
+    """Unpack wheels for a board with this computer's pip."""
     shutil.rmtree(folder, ignore_errors=True)
-    platforms = [part for name in _PLATFORMS for part in ("--platform", name)]
+    platforms = [part for name in board.platforms for part in ("--platform", name)]
     _call(
         sys.executable,
         "-m",
@@ -197,6 +258,7 @@ def _install(folder: pathlib.Path, packages: tuple[str, ...]) -> None:
         "--python-version",
         PYTHON,
         "--only-binary=:all:",
+        *(("--no-deps",) if board.packages else ()),  # Debian brings them
         *packages,
     )
 

@@ -1,12 +1,13 @@
-"""Bundles on a 64-bit Raspberry Pi, emulated: ``make emulate``."""
+"""Bundles on Raspberry Pis of 64 and 32 bits, emulated: ``make emulate``."""
 
+import functools
 import json
 import os
 import pathlib
 import subprocess
 import sys
 
-import aarch64_root
+import arm_root
 import keras
 import numpy as np
 import pytest
@@ -19,13 +20,18 @@ pytestmark = [pytest.mark.emulation, pytest.mark.process]
 
 
 @pytest.fixture(scope="session")
-def board():
-    """The emulated board, made on the first run."""
+def emulated():
+    """Return emulated boards by their kind, each made on its first run."""
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache"))
-    try:
-        return aarch64_root.build(cache / "tfcompress")
-    except aarch64_root.UnavailableError as error:
-        pytest.skip(f"skipped: {error}")
+
+    @functools.cache
+    def made(kind):
+        try:
+            return arm_root.build(cache / "tfcompress", kind)
+        except arm_root.UnavailableError as error:
+            pytest.skip(f"skipped: {error}")
+
+    return made
 
 
 def toy(kind):
@@ -46,20 +52,23 @@ def keyword_spotting(shared):
     return path.read_bytes(), samples
 
 
-@pytest.mark.parametrize("runtime", list(aarch64_root.WHEELS))
+@pytest.mark.parametrize(
+    ("kind", "runtime"),
+    [(kind, runtime) for kind, board in arm_root.BOARDS.items() for runtime in board.runtimes],
+)
 @pytest.mark.parametrize(
     "model",
     [toy("int8"), toy("float32"), recurrent, keyword_spotting],
     ids=["int8", "float32", "lstm", "kws"],
 )
-def test_the_verdict_is_the_one_of_this_computer(board, request, tmp_path, model, runtime):
+def test_the_verdict_is_the_one_of_this_computer(emulated, request, tmp_path, model, kind, runtime):
     content, examples = model(lambda: request.getfixturevalue("shared"))
     path = tmp_path / "model.tflite"
     path.write_bytes(content)
     bundle = write_bundle(path, tmp_path / "bundle", examples=examples)
     program = [str(bundle / "run_on_device.py"), "--json", "--runs", "8"]
     here = subprocess.run([sys.executable, *program], capture_output=True, text=True, check=False)
-    there = board.run([*program, "--runtime", runtime], runtime)
+    there = emulated(kind).run([*program, "--runtime", runtime], runtime)
     assert there.stdout, there.stderr
     ours, theirs = json.loads(here.stdout), json.loads(there.stdout)
     for report in (ours, theirs):
@@ -70,7 +79,8 @@ def test_the_verdict_is_the_one_of_this_computer(board, request, tmp_path, model
                 f"{output['equal']:.1%} equal, {output['within']:.1%} within the tolerance, "
                 f"largest {output['largest']:g} steps"
             )
-    assert (ours["machine"], theirs["machine"]) == ("x86_64", "aarch64")
+    machine = arm_root.BOARDS[kind].wheels
+    assert (ours["machine"], theirs["machine"]) == ("x86_64", machine)
     assert theirs["runtime"] == runtime
     assert ours["pass"]
     assert theirs["pass"] == ours["pass"]

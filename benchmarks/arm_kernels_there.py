@@ -1,0 +1,43 @@
+"""Run the .tflite files of a folder on their inputs: the part of arm_kernels.py for the board.
+
+    python arm_kernels_there.py FOLDER
+
+It needs NumPy and ai-edge-litert alone. The outputs of N.tflite on N.npz go to N.out.npz, for each
+kernel set that takes the file.
+"""
+
+import pathlib
+import sys
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+RESOLVERS = {"xnnpack": OpResolverType.AUTO, "reference": OpResolverType.BUILTIN_REF}
+
+
+def run(content, fed, resolver):
+    interpreter = Interpreter(model_content=content, experimental_op_resolver_type=resolver)
+    interpreter.allocate_tensors()
+    for detail, value in zip(interpreter.get_input_details(), fed, strict=True):
+        interpreter.set_tensor(detail["index"], value)
+    interpreter.invoke()
+    return [interpreter.get_tensor(each["index"]) for each in interpreter.get_output_details()]
+
+
+def main(folder):
+    for path in sorted(pathlib.Path(folder).glob("*.tflite")):
+        with np.load(path.with_suffix(".npz")) as inputs:
+            fed = [inputs[name] for name in inputs.files]
+        outputs = {}
+        for kernels, resolver in RESOLVERS.items():
+            try:
+                found = run(path.read_bytes(), fed, resolver)
+            except (RuntimeError, ValueError):
+                continue
+            outputs |= {f"{kernels}_{place}": value for place, value in enumerate(found)}
+        if outputs:
+            np.savez(path.with_suffix(".out.npz"), **outputs)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
