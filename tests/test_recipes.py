@@ -94,19 +94,19 @@ def test_the_printed_code_is_the_training(trained, chosen):
 def test_numbers_are_plain_and_can_be_changed(trained):
     recipe = tfc.recipe(copied(trained), **LENGTH, sparsity=0.75, loss=LOSS)
     config = json.loads(json.dumps(recipe.get_config()))
-    assert (config["end_step"], config["frequency"]) == (27, 1)
+    assert (config["end_step"], config["frequency"]) == (20, 1)
     assert {
         **LENGTH,
         "sparsity": 0.75,
         "initial_sparsity": 0.0,
         "bits": 8,
     }.items() <= config.items()
-    assert config["learning_rate"] == 0.002  # 5e-4 over the density
+    assert config["learning_rate"] == 0.004  # 5e-4 over the density to the power of 1.5
     with pytest.raises(dataclasses.FrozenInstanceError):
         recipe.sparsity = 0.5
     other = dataclasses.replace(recipe, learning_rate=1e-4, sparsity=0.5)
     assert float(other.optimizer.learning_rate) == pytest.approx(1e-4)
-    assert other.callbacks[0].schedule == tfc.PolynomialDecay(0.0, 0.5, 0, 27, frequency=1)
+    assert other.callbacks[0].schedule == tfc.PolynomialDecay(0.0, 0.5, 0, 20, frequency=1)
     assert recipe.schedule.final == 0.75
 
 
@@ -127,10 +127,10 @@ def test_without_wrappers_the_model_is_the_users_own(trained):
     assert tfc.recipe(model, **LENGTH, teacher=None).callbacks == []
 
 
-def test_the_ramp_takes_two_thirds():
-    assert ramp(900) == (600, 30)
-    assert ramp(30) == (20, 1)
-    assert ramp(90_000) == (60_000, 100)
+def test_the_ramp_takes_half():
+    assert ramp(900) == (450, 22)
+    assert ramp(40) == (20, 1)
+    assert ramp(90_000) == (45_000, 100)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_the_ramp_takes_two_thirds():
         ({"bits": 2}, "the nearest is bits=4"),
         ({"bits": 16}, "the nearest is bits=8"),
         ({"bits": None, "teacher": None}, "the nearest that compresses is bits=8"),
-        ({"sparsity": 0.5, "epochs": 3}, "the nearest that is long enough is epochs=4"),
+        ({"sparsity": 0.5, "epochs": 3}, "the nearest that is long enough is epochs=5"),
         ({"sparsity": 1.0}, r"must lie in \[0, 1\)"),
         ({"sparsity": -0.5}, r"must lie in \[0, 1\)"),
         ({"epochs": 0}, "`epochs` must be a positive integer"),

@@ -20,11 +20,11 @@ from tfcompress.pruning.schedules import check_sparsity
 from tfcompress.quantization import Scheme, quantize_aware
 
 TEMPERATURE = 4.0
-TASK_WEIGHT = 0.1
+TASK_WEIGHT = 0.5
 WEIGHT_DECAY = 1e-3
 # The fewer weights are left, the longer is their way: the rate grows as the density falls.
 _RATE, _HIGHEST_RATE = 5e-4, 5e-3
-_PRUNED_BY = 2 / 3  # of the training; the rest is for recovery
+_PRUNED_BY = 0.5  # of the training; the rest is for recovery
 _UPDATES = 20  # of the masks; with fewer, too many weights go at the same time
 _SCHEMES = {8: "int8", 4: "int4_weights"}
 
@@ -55,7 +55,7 @@ class Recipe:
     Example:
     >>> r = tfc.recipe(model, steps_per_epoch=100, epochs=9, sparsity=0.75, loss=loss)
     >>> r.schedule.end_step, dataclasses.replace(r, sparsity=0.5).schedule.final
-    (600, 0.5)
+    (450, 0.5)
     """
 
     steps_per_epoch: int
@@ -161,7 +161,7 @@ def recipe(
 ) -> Recipe:
     """Fill in the numbers of the training that compresses a trained model with the least loss.
 
-    Zeros come by ``MagnitudePruning`` over two thirds of the training, integers by
+    Zeros come by ``MagnitudePruning`` over half of the training, integers by
     ``quantize_aware`` and a teacher by ``Distiller``, all in one ``fit``. ``docs/benchmarks.md``
     says what that was compared with.
 
@@ -219,7 +219,7 @@ def recipe(
         bits=bits,
         temperature=TEMPERATURE,
         task_weight=TASK_WEIGHT,
-        learning_rate=round(min(_RATE / (1.0 - sparsity), _HIGHEST_RATE), 6),
+        learning_rate=round(min(_RATE / (1.0 - sparsity) ** 1.5, _HIGHEST_RATE), 6),
         weight_decay=WEIGHT_DECAY,
         student=model,
         teacher=teacher,
@@ -234,7 +234,7 @@ def ramp(steps: int) -> tuple[int, int]:
 
     Example:
     >>> ramp(900)
-    (600, 30)
+    (450, 22)
     """
     end_step = math.ceil(_PRUNED_BY * steps)
     return end_step, PolynomialDecay(0.0, 0.0, 0, end_step).interval
@@ -306,7 +306,7 @@ def _check_length(steps_per_epoch: int, epochs: int, sparsity: float) -> None:
     needed = math.ceil(_UPDATES / _PRUNED_BY)
     if sparsity and epochs * steps_per_epoch < needed:
         raise ValueError(
-            f"Weights are set to zero in {_UPDATES} updates over two thirds of the training, so it "
+            f"Weights are set to zero in {_UPDATES} updates over half of the training, so it "
             f"needs {needed} steps; the nearest that is long enough is "
             f"epochs={math.ceil(needed / steps_per_epoch)}. "
             f"Received: epochs={epochs}, steps_per_epoch={steps_per_epoch}"
