@@ -73,6 +73,7 @@ Limits = exporters.Limits
 ParityReport = exporters.ParityReport
 RunError = exporters.RunError
 Runtime = exporters.Runtime
+ScoreCalibration = exporters.ScoreCalibration
 benchmark = exporters.benchmark
 check_target = exporters.check_target
 encode_weights = exporters.encode_weights
