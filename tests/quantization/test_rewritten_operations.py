@@ -21,12 +21,17 @@ INT16 = tfc.Scheme.int8_weights_int16_activations()
 POWERS = (0.5, 1.0, 1.5, 2.0, 3.0, 1 / 3, 2.7)
 
 OPERATIONS = {
+    "AddV2": lambda x: tf.matmul(x, tf.ones((3, 1))) + tf.constant([1.0, -2.0, 0.5, 3.0]),
     "Cast": lambda x: tf.cast(x > 0.0, x.dtype),
     "Cumsum": lambda x: tf.cumsum(x, 1) + tf.cumsum(x, -1, exclusive=True, reverse=True),
     "Elu": tf.nn.elu,
     "Expm1": tf.math.expm1,
     "Log1p": lambda x: tf.math.log1p(tf.abs(x)),
     "Minimum": lambda x: tf.minimum(x, 1e12),
+    "Bucketize": lambda x: tf.raw_ops.Bucketize(input=x, boundaries=[-0.5, 0.0, 0.3]),
+    "DenseBincount": lambda x: tf.math.bincount(
+        tf.cast(tf.abs(x), tf.int32), None, 3, 3, tf.float32, axis=-1
+    ),
     "Neg": tf.negative,
     "NotEqual": lambda x: tf.where(tf.not_equal(x, 0.5), x, 7.0),
     "OneHot": lambda x: tf.one_hot(tf.cast(tf.abs(x), tf.int32), 3, 2.0, -1.0, axis=1),
@@ -104,6 +109,25 @@ def _trained_alike(model, data):
     with load(file.flatbuffer) as loaded:
         np.testing.assert_array_equal(loaded.predict(data)[0], q(data))
     return [operation.name for operation in file.content.subgraphs[0].operations]
+
+
+class Thresholds(kl.Layer):
+    """One score beside four thresholds, as ordinal regression has them."""
+
+    def build(self, shape):
+        self.thresholds = self.add_weight(shape=(4,), initializer="random_normal", name="bias")
+
+    def call(self, x):
+        return x + self.thresholds
+
+
+def test_four_numbers_added_to_one_channel():
+    inputs = keras.Input((8,))
+    model = keras.Model(inputs, keras.ops.sigmoid(Thresholds()(kl.Dense(1)(inputs))))
+    x = _of_all_sizes()
+    with load(convert_model(model, "float32").flatbuffer) as loaded:
+        np.testing.assert_allclose(loaded.predict(x)[0], model(x), atol=1e-6)
+    assert "ADD" in _trained_alike(model, x)
 
 
 @pytest.mark.parametrize("power", [-2.0, -1.0, -0.5])

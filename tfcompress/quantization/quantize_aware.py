@@ -27,6 +27,7 @@ from tfcompress.compat.keras_training import without_autocast
 from tfcompress.data import iterate_inputs
 from tfcompress.keras_graph.acceleration import in_accelerated_step
 from tfcompress.keras_graph.hooks import HookedCalls, input_point
+from tfcompress.keras_graph.inner_tensors import is_inner_role
 from tfcompress.keras_graph.interception import is_intercepted
 from tfcompress.keras_graph.selection import LayerSelector, select_layers, walk_layers
 from tfcompress.keras_graph.wrapper import (
@@ -403,9 +404,13 @@ class QuantizeAware(ModelWrapper):
         """Follow the ranges of a batch, and tell of each tensor whether it is finite."""
         stored = ActivationTensors(self.placement, self.scheme, ranges, TrainingMode(), observer)
         finite = {}
+        placed = self.placement.rows()
 
         def tap(point, tensor, **how):
-            if keras.backend.is_float_dtype(keras.backend.standardize_dtype(tensor.dtype)):
+            # Inside a layer an infinite root of zero may be limited, or not chosen.
+            counts = point in placed or not is_inner_role(point.role)
+            dtype = keras.backend.standardize_dtype(tensor.dtype)
+            if keras.backend.is_float_dtype(dtype) and counts:
                 is_known = ops.isfinite(tensor)
                 operation = graph_operation(tensor)
                 if operation is not None and operation.type in MAY_MASK:
