@@ -8,6 +8,7 @@ from .encoding import encode_weights as encode_weights
 from .export import export_tflite as export_tflite
 from .inspection import Inspection as Inspection
 from .inspection import inspect as inspect
+from .metadata import ScoreCalibration as ScoreCalibration
 from .parity import ParityReport as ParityReport
 from .running.child_process import Limits as Limits
 from .running.child_process import RunError as RunError

@@ -13,7 +13,7 @@ from exporters.compatibility import check_target
 from exporters.converting import convert_model
 from exporters.evidence import EXAMPLES, choose_evidence
 from exporters.mediapipe import convert_for_tasks, require_image_interface
-from exporters.metadata import Labels, Normalization, with_metadata
+from exporters.metadata import Labels, Normalization, ScoreCalibration, with_metadata
 from exporters.repair_trial import try_repair
 from exporters.report import ExportReport, ExportResult, gzip_size, zstd_size
 from exporters.running.tensor_details import input_output_details
@@ -51,6 +51,7 @@ def export_tflite(
     labels: Labels | None = None,
     normalization: Normalization | Mapping[str, Normalization] | None = None,
     interface: str | None = None,
+    score_calibration: ScoreCalibration | None = None,
     repair: bool = True,
     progress: bool = True,
 ) -> ExportResult:
@@ -85,6 +86,8 @@ def export_tflite(
             channel, or a dict by input; stored as TFLite Metadata.
         interface: "mediapipe" for a file for MediaPipe's image tasks, which decide the types of
             inputs and outputs; needs ``normalization``.
+        score_calibration: how apps make probabilities of an output's scores, stored as TFLite
+            Metadata; MediaPipe applies it.
         repair: whether to repair a float model for "int8" first (``tfc.repair``), if that takes
             less than a minute and brings the file nearer to the model for certain, on a third of
             the representative data that is held out for it. It takes 96 examples, 160 without
@@ -142,7 +145,9 @@ def export_tflite(
                 EXAMPLES if validation_data is None else 0,
                 tell,
             )
-        flatbuffer = with_metadata(converted.flatbuffer, model.name, labels, normalization)
+        flatbuffer = with_metadata(
+            converted.flatbuffer, model.name, labels, normalization, score_calibration
+        )
         described = flatbuffer is not converted.flatbuffer
         content = read_model(flatbuffer) if described else converted.content
         tell("comparing the file with the model")

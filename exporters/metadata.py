@@ -4,6 +4,7 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from tfcompress.tflite.editing import Editor
 from tfcompress.tflite.flatbuffer import DAMAGE
 from tfcompress.tflite.metadata import (
     ENTRY,
+    TRANSFORMATIONS,
     Metadata,
     TensorMetadata,
     appended_files,
@@ -20,9 +22,66 @@ from tfcompress.tflite.metadata import (
 )
 from tfcompress.tflite.model import FlatbufferError, TFLiteModel
 
+_CALIBRATION_FILE = "score_calibration.csv"
+
 Names = Sequence[str] | str | os.PathLike
 Labels = Names | Mapping[str, Names]
 Normalization = tuple[float | Sequence[float], float | Sequence[float]]
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoreCalibration:
+    """How apps make probabilities of a classifier's scores: a logistic curve for each class.
+
+    A score becomes ``scale / (1 + exp(-(slope * f(score) + offset)))``.
+
+    Attributes:
+        scales: a number from 0 for each class.
+        slopes: a number for each class.
+        offsets: a number for each class.
+        transformation: f: "identity", "log" or "inverse_logistic".
+
+    Raises:
+        ValueError: the numbers are not as many, or not finite, a scale is negative, or the
+            transformation is none of the above.
+
+    Example:
+    ```python
+    curve = ScoreCalibration([1.0, 1.0], [4.0, 6.0], [-2.0, -3.5])
+    export_tflite(model, "m.tflite", representative_data=x, labels=names, score_calibration=curve)
+    ```
+
+    Source: ScoreCalibrationOptions of
+    https://github.com/google-ai-edge/mediapipe/blob/master/mediapipe/tasks/metadata/metadata_schema.fbs.
+    """
+
+    scales: Sequence[float]
+    slopes: Sequence[float]
+    offsets: Sequence[float]
+    transformation: str = "identity"
+
+    def __post_init__(self) -> None:
+        columns = (self.scales, self.slopes, self.offsets)
+        if len({len(column) for column in columns}) != 1:
+            raise ValueError(
+                "A calibration has a scale, a slope and an offset for each class. "
+                f"Received: {[len(column) for column in columns]} of them"
+            )
+        numbers = np.array(columns, float)
+        if not np.isfinite(numbers).all() or (numbers[0] < 0).any():
+            raise ValueError(
+                f"Calibrations are finite numbers, and scales 0 or more. Received: {self}"
+            )
+        if self.transformation not in TRANSFORMATIONS:
+            raise ValueError(
+                f"`transformation` must be one of {list(TRANSFORMATIONS)}. "
+                f"Received: {self.transformation!r}"
+            )
+
+    def to_csv(self) -> str:
+        """Return the associated file: a line for each class, and none behind the last."""
+        rows = zip(self.scales, self.slopes, self.offsets, strict=True)
+        return "\n".join(f"{scale:.9g},{slope:.9g},{offset:.9g}" for scale, slope, offset in rows)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,12 +103,13 @@ def with_metadata(
     name: str,
     labels: Labels | None = None,
     normalization: Normalization | Mapping[str, Normalization] | None = None,
+    calibration: ScoreCalibration | None = None,
 ) -> bytes:
     """Return a file with TFLite Metadata, and its labels in text files; ``export_tflite`` explains.
 
-    Without labels and normalization, the file is returned unchanged.
+    Without labels, normalization and calibration, the file is returned unchanged.
     """
-    if labels is None and normalization is None:
+    if labels is None and normalization is None and calibration is None:
         return content
     editor = Editor(content)
     inputs, outputs = input_output_details(editor.model)
@@ -60,17 +120,49 @@ def with_metadata(
         output: "labels.txt" if single else f"labels_{number}.txt"
         for number, output in enumerate(named)
     }
+    calibrated = _calibrated_output(calibration, outputs, named)
+    curves = {}
+    if calibration is not None:
+        curves = {
+            "calibration_file": _CALIBRATION_FILE,
+            "transformation": calibration.transformation,
+        }
     metadata = Metadata(
         name=name,
         inputs=tuple(_tensor_metadata(each, *scaling.get(each.name, ())) for each in inputs),
-        outputs=tuple(_tensor_metadata(each, labels_file=files.get(each.name)) for each in outputs),
+        outputs=tuple(
+            _tensor_metadata(
+                each,
+                labels_file=files.get(each.name),
+                **(curves if each.name == calibrated else {}),
+            )
+            for each in outputs
+        ),
     )
     editor.add_metadata(ENTRY, pack_metadata(metadata))
     editor.files |= {
         files[output]: "".join(f"{label}\n" for label in entries).encode()
         for output, entries in named.items()
     }
+    if calibration is not None:
+        editor.files[_CALIBRATION_FILE] = calibration.to_csv().encode()
     return editor.packed()
+
+
+def _calibrated_output(calibration, outputs: Sequence[TensorDetails], named) -> str | None:
+    """Return the output whose scores are calibrated: the one with labels, or of that size."""
+    if calibration is None:
+        return None
+    count = len(calibration.scales)
+    fitting = [each.name for each in outputs if each.shape and each.shape[-1] == count]
+    chosen = [name for name in fitting if name in named] or fitting
+    if len(chosen) != 1:
+        sizes = {each.name: each.shape[-1] for each in outputs if each.shape}
+        raise ValueError(
+            "A calibration has a curve for each entry of one output's last axis, of sizes "
+            f"{sizes}. Received: {count} curves"
+        )
+    return chosen[0]
 
 
 def labels_by_output(
@@ -153,15 +245,13 @@ def _mean_and_std(name: str, pair, channels: int) -> tuple[tuple[float, ...], ..
     return mean, std
 
 
-def _tensor_metadata(
-    details: TensorDetails, mean=(), std=(), labels_file: str | None = None
-) -> TensorMetadata:
+def _tensor_metadata(details: TensorDetails, mean=(), std=(), **files: Any) -> TensorMetadata:
     lowest = highest = None
     if details.scale is not None:
         limits = np.iinfo(details.dtype)
         ends = np.array([limits.min, limits.max], details.dtype)
         lowest, highest = details.to_real(ends).tolist()
-    return TensorMetadata(details.name, mean, std, lowest, highest, labels_file)
+    return TensorMetadata(details.name, mean, std, lowest, highest, **files)
 
 
 def read_descriptions(

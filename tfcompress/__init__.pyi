@@ -52,6 +52,8 @@ from .pruning.gates import gated as gated
 from .quantization import PlacementError as PlacementError
 from .quantization import Scheme as Scheme
 from .quantization import quantize_aware as quantize_aware
+from .recipes import Recipe as Recipe
+from .recipes import recipe as recipe
 from .report import examine as examine
 from .report import write_report as write_report
 from .search import choose_precisions as choose_precisions
@@ -71,6 +73,7 @@ Limits = exporters.Limits
 ParityReport = exporters.ParityReport
 RunError = exporters.RunError
 Runtime = exporters.Runtime
+ScoreCalibration = exporters.ScoreCalibration
 benchmark = exporters.benchmark
 check_target = exporters.check_target
 encode_weights = exporters.encode_weights

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from exporters import export_tflite, inspect
+from exporters import ScoreCalibration, export_tflite, inspect
 from exporters.mediapipe import takes_pixels
 from exporters.running.tensor_details import TensorDetails
 
@@ -186,3 +186,67 @@ def test_mediapipe_segments_by_colour(quantization, tmp_path):
             )
             mask = segmenter.segment(image).category_mask.numpy_view()
             np.testing.assert_array_equal(mask.squeeze(), colours[chosen])
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("mediapipe") is None, reason="needs pip install mediapipe"
+)
+@pytest.mark.parametrize("transformation", ["identity", "log", "inverse_logistic"])
+def test_mediapipe_calibrates_scores(transformation, tmp_path):
+    import mediapipe
+    from mediapipe.tasks.python import BaseOptions, vision
+
+    pixels, _ = photos(8)
+    curve = ScoreCalibration([0.9, 0.8, 1.0], [4.0, 3.0, 2.0], [-2.0, 0.5, 0.25], transformation)
+    path = tmp_path / "calibrated.tflite"
+    model = classifier(0.0, 1.0)
+    export_tflite(
+        model,
+        path,
+        "float32",
+        labels=NAMES,
+        normalization=(0.0, 1.0),
+        interface="mediapipe",
+        score_calibration=curve,
+    )
+    options = vision.ImageClassifierOptions(base_options=BaseOptions(model_asset_path=str(path)))
+    scores = model.predict(pixels, verbose=0)
+    seen = {
+        "identity": scores,
+        "log": np.log(scores),
+        "inverse_logistic": np.log(scores / (1 - scores)),
+    }[transformation]
+    wanted = np.array(curve.scales) / (1 + np.exp(-(np.array(curve.slopes) * seen + curve.offsets)))
+    with vision.ImageClassifier.create_from_options(options) as task:
+        for photo, expected in zip(pixels, wanted, strict=True):
+            image = mediapipe.Image(
+                image_format=mediapipe.ImageFormat.SRGB, data=photo.astype(np.uint8)
+            )
+            found = {
+                each.category_name: each.score
+                for each in task.classify(image).classifications[0].categories
+            }
+            np.testing.assert_allclose([found[name] for name in NAMES], expected, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([1.0], [1.0, 2.0], [0.0]), r"for each class\. Received: \[1, 2, 1\]"),
+        (([-1.0], [1.0], [0.0]), "scales 0 or more"),
+        (([1.0], [np.nan], [0.0]), "finite numbers"),
+        (([1.0], [1.0], [0.0], "sqrt"), "Received: 'sqrt'"),
+    ],
+)
+def test_calibrations_that_are_none_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        ScoreCalibration(*arguments)
+
+
+def test_a_calibration_has_a_curve_for_each_class(tmp_path):
+    curve = ScoreCalibration([1.0] * 4, [1.0] * 4, [0.0] * 4)
+    with pytest.raises(ValueError, match=r"one output's last axis.*Received: 4 curves"):
+        export_tflite(
+            classifier(0.0, 1.0), tmp_path / "a.tflite", "float32", score_calibration=curve
+        )
+    assert not (tmp_path / "a.tflite").exists()

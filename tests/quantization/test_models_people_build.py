@@ -10,6 +10,7 @@ from keras import ops
 
 import tfcompress as tfc
 from exporters import export_tflite, validate
+from exporters.converting import convert_model
 from exporters.running.runtime import load
 from keras_callbacks import DeployedAccuracy
 from tfcompress.quantization.float_file import ConversionError
@@ -439,3 +440,68 @@ def test_a_vector_of_zeros_has_no_length(quantization, tmp_path):
     export_tflite(model, tmp_path / "m", quantization, representative_data=x)
     with load(str(tmp_path / "m")) as loaded:
         np.testing.assert_allclose(loaded.predict(x)[0], model.predict(x, verbose=0), atol=0.01)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_loaded_model_rounds_where_it_did(sign, tmp_path):
+    # Of what is positive PReLU makes itself: the values alone do not tell the two apart.
+    layers = [kl.Dense(1, activation="relu6"), kl.PReLU("uniform"), kl.Dense(2)]
+    model = keras.Sequential([keras.Input((4,)), *layers])
+    layers[0].kernel.assign(sign * np.ones((4, 1)))
+    x = np.random.default_rng(0).uniform(-1, 1, (8, 4)).astype("float32")
+    quantized = tfc.quantize_aware(model).calibrate(x)
+    expected = quantized(x)
+    quantized.save(tmp_path / "q.keras")
+    loaded = keras.models.load_model(tmp_path / "q.keras")
+    np.testing.assert_array_equal(loaded(x), expected)
+    assert quantized.deployed.graph.points == loaded.deployed.graph.points
+
+
+def test_values_that_round_to_zero_have_a_length():
+    inputs = keras.Input((4, 1))
+    quantized = tfc.quantize_aware(keras.Model(inputs, ops.normalize(inputs))).calibrate(
+        np.float32([[[3.0], [1e-3], [-2.0], [-1e-3]]])
+    )
+    np.testing.assert_allclose(
+        quantized(np.float32([[[2.0], [1.0], [0.0], [-1.0]]])).numpy().ravel(),
+        [1, 1, 0, -1],
+        atol=0.02,
+    )
+
+
+@pytest.mark.parametrize("mode", ["multi_hot", "count", "one_hot"])
+def test_categories_are_encoded_in_the_file(mode, tmp_path):
+    numbers = keras.Input((3,), name="numbers")
+    kinds = keras.Input((1 if mode == "one_hot" else 4,), dtype="int32", name="kinds")
+    encoded = kl.CategoryEncoding(num_tokens=6, output_mode=mode)(kinds)
+    buckets = kl.Embedding(4, 2)(kl.Discretization([-0.5, 0.0, 0.5])(numbers))
+    x = kl.Concatenate()([encoded, kl.Flatten()(buckets)])
+    model = keras.Model([numbers, kinds], kl.Dense(2)(x))
+    x = [
+        RANDOM.uniform(-1, 1, (16, 3)).astype("float32"),
+        RANDOM.integers(0, 6, (16, *kinds.shape[1:])).astype("int32"),
+    ]
+    both_ways(model, x, tmp_path / "m")
+    with load(convert_model(model, "float32").flatbuffer) as loaded:
+        found = loaded.predict({"numbers": x[0], "kinds": x[1]})[0]
+    np.testing.assert_allclose(found, model(x), rtol=1e-5, atol=1e-6)
+
+
+@keras.saving.register_keras_serializable("people")
+class Noted(kl.Layer):
+    """A layer that keeps a metric of what passes."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.size = keras.metrics.Mean(name="size")
+
+    def call(self, x):
+        self.size.update_state(ops.mean(ops.abs(x)))
+        return x * 2.0
+
+
+def test_a_metric_in_a_call_stays_out_of_the_file(tmp_path):
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, kl.Dense(2)(Noted()(kl.Dense(3)(inputs))))
+    x = RANDOM.random((16, 4), "float32")
+    both_ways(model, x, tmp_path / "m")

@@ -38,6 +38,17 @@ def test_equal_tensors_are_taken_in_the_order_of_the_model():
     assert [found.recognise(VALUES, ADD) for _ in range(3)] == [A, B, A]
 
 
+def test_of_equal_tensors_the_name_decides():
+    found = among(candidate(A, VALUES), candidate(B, VALUES), candidate(C, VALUES))
+    assert found.recognise(VALUES, ADD, "b;a;weight") == B
+
+
+def test_what_is_all_rounding_is_known_beside_what_was_read():
+    found = among(candidate(A, VALUES), candidate(B, VALUES * 1e-8))
+    assert found.recognise(VALUES * -1e-8, ADD) is None
+    assert found.recognise(VALUES * -1e-8, ADD, "", read=1.0) == B
+
+
 def test_a_fused_rectifier_is_the_last_to_touch_a_tensor():
     found = among(candidate(A, [1.0, 2.0]), candidate(B, [1.0, 2.0], "Relu"))
     assert found.recognise(np.float32([1.0, 2.0]), ADD_RELU) == B

@@ -28,6 +28,10 @@ OPERATIONS = {
     "Expm1": tf.math.expm1,
     "Log1p": lambda x: tf.math.log1p(tf.abs(x)),
     "Minimum": lambda x: tf.minimum(x, 1e12),
+    "Bucketize": lambda x: tf.raw_ops.Bucketize(input=x, boundaries=[-0.5, 0.0, 0.3]),
+    "DenseBincount": lambda x: tf.math.bincount(
+        tf.cast(tf.abs(x), tf.int32), None, 3, 3, tf.float32, axis=-1
+    ),
     "Neg": tf.negative,
     "NotEqual": lambda x: tf.where(tf.not_equal(x, 0.5), x, 7.0),
     "OneHot": lambda x: tf.one_hot(tf.cast(tf.abs(x), tf.int32), 3, 2.0, -1.0, axis=1),

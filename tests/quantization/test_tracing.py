@@ -59,3 +59,9 @@ def test_a_function_belongs_to_the_layer_that_calls_it():
     x = kl.Lambda(arctangent, name="a", output_shape=(4,))(kl.Dense(4, name="a_1")(inputs))
     with pytest.raises(RuntimeError, match="\n  a: Atan"):
         convert_model(keras.Model(inputs, x), "float32")
+
+
+def test_a_model_without_operations_is_wrapped_and_exported():
+    inputs = keras.Input((4,))
+    quantized = tfc.quantize_aware(keras.Model(inputs, inputs)).calibrate(DATA)
+    assert inspect(convert_model(quantized).flatbuffer).operations == ()

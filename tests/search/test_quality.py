@@ -11,7 +11,7 @@ from small_search import QUICK
 import tfcompress as tfc
 from exporters.running.runtime import load
 from tfcompress.distillation import LogitsMSE, SoftLabels
-from tfcompress.search.fine_tuning import distillation_losses, require_loss
+from tfcompress.recipes import distillation_losses, require_loss
 from tfcompress.search.quality import quality_of
 from tfcompress.search.results import Budget, Reference, make_budget, read_result
 from tfcompress.search.training_data import require_labels

@@ -12,7 +12,7 @@ from tfcompress.compat.keras_logits import with_logits
 from tfcompress.keras_graph.hooks import HookPoint
 from tfcompress.keras_graph.wrapper import unwrap
 from tfcompress.quantization.deployed_graph import DeployedGraph
-from tfcompress.quantization.float_parity import are_alike, first_wrong, wrong_file
+from tfcompress.quantization.float_parity import are_alike, first_wrong, nudge, wrong_file
 from tfcompress.quantization.integers import GraphIntegers, compiled, integers_of
 from tfcompress.quantization.kernels.batches import completed
 from tfcompress.quantization.kernels.elementwise import dequantize, quantize
@@ -146,7 +146,13 @@ class DeployedModel:
             found = computed_once(lambda: _run_float(self.graph, weights, inputs, outputs))
         except (tf.errors.InvalidArgumentError, ValueError):
             return False
-        return are_alike(found, lambda x: traced.run(traced.outputs, x, weights), inputs)
+        expected = traced.run(traced.outputs, inputs, weights)
+
+        def nudged():
+            moved = {name: nudge(value, generator) for name, value in weights.items()}
+            return traced.run(traced.outputs, [nudge(x, generator) for x in inputs], moved)
+
+        return are_alike(found, expected, nudged)
 
     def __call__(self, inputs):
         """Compute what the device computes on a batch; losses find the logits of probabilities."""

@@ -17,27 +17,34 @@ from tfcompress.tflite.model import Subgraph
 
 # Relative to the largest value: what the order of float operations can make of an output.
 _SAME = 2e-3
-# A change of the inputs of the size of a few roundings, and how much more those of all layers do.
+# A few roundings of a number, and how much more those of all operations do.
 _MOVED = 1e-6
 _MAGNIFIED = 10.0
 _SEEDS = (1, 2)  # a rounding may decide on a class of one example, not of both
 
 
-def are_alike(found: Sequence, compute: Callable, inputs: Sequence[np.ndarray]) -> bool:
-    """Tell whether outputs are those of a computation on inputs but for float rounding.
+def are_alike(found: Sequence, expected: Sequence, nudged: Callable[[], Sequence]) -> bool:
+    """Tell whether outputs are the expected ones but for float rounding.
 
-    Deep networks can magnify that: by as much as they do a change of their inputs.
+    Models can magnify that: by as much as they do roundings of their inputs and of what they
+    compute on the way, with which ``nudged`` computes the outputs again.
     """
-    expected = compute(inputs)
     differences = [_difference(*pair) for pair in zip(found, expected, strict=True)]
     if max(differences, default=0.0) <= _SAME:
         return True
-    moved = [x * np.float32(1 + _MOVED) if x.dtype.kind == "f" else x for x in inputs]
     tolerances = [
-        max(_SAME, _MAGNIFIED * _difference(*pair))
-        for pair in zip(compute(moved), expected, strict=True)
+        max(_SAME, _MAGNIFIED * _difference(*pair)) for pair in zip(nudged(), expected, strict=True)
     ]
     return all(map(np.less_equal, differences, tolerances))
+
+
+def nudge(values, generator: np.random.Generator) -> np.ndarray:
+    """Change real numbers by a few roundings, each by its own."""
+    values = np.asarray(values)
+    if values.dtype.kind != "f":
+        return values
+    noise = generator.uniform(-_MOVED, _MOVED, values.shape)
+    return values * (1 + noise).astype(values.dtype)
 
 
 def _difference(one, other) -> float:
@@ -63,9 +70,9 @@ def require_right_file(
     # Of a batch of one, Keras takes tensors for biases that are none.
     is_free = all(tensor.shape[0] is None for tensor in unwrap(model).inputs)
 
-    def compute(inputs):
+    def compute(inputs, look=lambda _, tensor: tensor):
         fed = [np.concatenate([x, x]) for x in inputs] if is_free else inputs
-        with float32_computation(model):
+        with float32_computation(model), HookedCalls(model).active(look):
             outputs = keras.tree.flatten(model(arrange_inputs(model, fed), training=False))
         return [np.asarray(x)[: len(x) // 2] if is_free else x for x in outputs]
 
@@ -77,9 +84,13 @@ def require_right_file(
             made.append(value[: len(value) // 2] if is_free and value.ndim else value)
             return tensor
 
-        with HookedCalls(model).active(keep):
-            compute(inputs)
+        compute(inputs, keep)
         return made
+
+    def compute_nudged():
+        generator = np.random.default_rng(0)
+        moved = [nudge(x, generator) for x in inputs]
+        return compute(moved, lambda _, x: keras.ops.convert_to_tensor(nudge(x, generator)))
 
     read = read_model(content)
     file = read.subgraphs[0]
@@ -90,7 +101,8 @@ def require_right_file(
             values = tensor_values(content, inputs)
         except RuntimeError:  # an operation that no interpreter has: the export says so
             return
-        wrong.append(not are_alike([values[i] for i in file.outputs], compute, inputs))
+        found = [values[i] for i in file.outputs]
+        wrong.append(not are_alike(found, compute(inputs), compute_nudged))
     if all(wrong):
         raise wrong_file(model, layers(read), first_wrong(file, values, compute_layers(inputs)))
 

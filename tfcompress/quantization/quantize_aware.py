@@ -17,6 +17,7 @@ from tfcompress.compat.keras_training import without_autocast
 from tfcompress.data import iterate_inputs
 from tfcompress.keras_graph.acceleration import in_accelerated_step
 from tfcompress.keras_graph.hooks import HookedCalls
+from tfcompress.keras_graph.inner_tensors import is_inner_role
 from tfcompress.keras_graph.inputs import input_specs
 from tfcompress.keras_graph.interception import is_intercepted
 from tfcompress.keras_graph.selection import LayerSelector, select_layers
@@ -352,9 +353,12 @@ class QuantizeAware(ModelWrapper):
         """Follow the ranges of a batch, and tell of each tensor whether it is finite."""
         stored = ActivationTensors(self.placement, self.scheme, ranges, TrainingMode(), observer)
         finite = {}
+        placed = self.placement.rows()
 
         def tap(point, tensor, **how):
-            if tensor.dtype.is_floating:
+            # Inside a layer an infinite root of zero may be limited, or not chosen.
+            counts = point in placed or not is_inner_role(point.role)
+            if tensor.dtype.is_floating and counts:
                 is_known = tf.math.is_finite(tensor)
                 if tensor.op.type in MAY_MASK:
                     is_known |= tf.equal(tensor, -np.inf)

@@ -1,7 +1,7 @@
 """Recognising the tensors of a float file among those of the model that it was made of.
 
 The converter names a fused tensor after any of its parts, so names cannot tell a convolution's
-output from that of the BatchNormalization behind it. Values can.
+output from that of the BatchNormalization behind it. Values can; of equal ones the name decides.
 """
 
 import dataclasses
@@ -22,6 +22,9 @@ _FUSED = {"RELU": "Relu", "RELU6": "Relu6"}
 # Relative to the largest value: what float rounding alone can make of a tensor, and what it cannot.
 _SAME = 5e-6
 _DIFFERENT = 1e-2
+# What counts as the largest value at least, relative to what an operation reads: what is less may
+# be all rounding, as the mean of what had its mean subtracted.
+_ROUNDED = 1e-4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +36,11 @@ class Candidate:
     kind: str  # the type of the TensorFlow operation that makes it
     value: np.ndarray  # its value in the run
     ends: tuple[float, float]  # its smallest and its largest value
+
+    @property
+    def node(self) -> str:
+        """The name of the node that makes it."""
+        return self.name.partition(":")[0]
 
 
 class Candidates:
@@ -56,26 +64,37 @@ class Candidates:
         for candidate in candidates:
             self._by_size.setdefault(candidate.value.size, []).append(candidate)
 
-    def recognise(self, value: np.ndarray | None, operation: Operation) -> HookPoint | None:
+    def recognise(
+        self, value: np.ndarray | None, operation: Operation, name: str = "", read: float = 0.0
+    ) -> HookPoint | None:
         """Find the point that hands out what an operation of the file makes, None if there is none.
 
-        Of several with equal values it is the first one that no other tensor of the file has been:
-        later ones only pass it on.
+        Of several with equal values it is the one that the file names the tensor after, or the
+        first one that no other tensor of the file has been: later ones only pass it on.
+
+        Args:
+            value: what the operation makes.
+            operation: the operation.
+            name: what the file calls the tensor.
+            read: the largest absolute value that the operation reads.
         """
         if value is None:
             return None
         seen = unmasked(value)
-        least, near = self._nearest(seen)
+        least, near = self._nearest(seen, read)
         if not near and len(self._in_file) > self._known:
             self._known = len(self._in_file)
             self._sort(self._again(self._in_file))
-            least, near = self._nearest(seen)
+            least, near = self._nearest(seen, read)
         if not near:
             return self._take_moved(seen)
         fused = operation.options.get("fused_activation_function")
         if fused in _FUSED:
             # A rectifier that changes nothing on this input is still the last to touch the tensor.
             near = [candidate for candidate in near if candidate.kind == _FUSED[fused]] or near
+        # Of the parts that were fused into an operation, the last one makes the tensor.
+        parts = name.split(";")
+        near = [candidate for candidate in near if candidate.node in parts][-1:] or near
         chosen = near[0]  # the file may have no such tensor: a bias is added elsewhere in it
         if least <= _SAME:
             chosen = next((c for c in near if c.point not in self._taken), chosen)
@@ -89,27 +108,27 @@ class Candidates:
         The converter moves what it computes across transpositions, which leave ranges alone.
         """
         flat = np.sort(value, axis=None)
-        for candidate, size in self._with_ends(flat):
+        for candidate, size in self._with_ends(flat, 0.0):
             moved = np.sort(candidate.value, axis=None)
             if candidate.point not in self._taken and np.max(np.abs(moved - flat)) <= _SAME * size:
                 self._taken.add(candidate.point)
                 return candidate.point
         return None
 
-    def _with_ends(self, flat):
+    def _with_ends(self, flat, read):
         """Yield the candidates of an array's size and ends, each with the largest value."""
         ends = flat.min(), flat.max()
-        size = max(abs(ends[0]), abs(ends[1]), 1e-6)
+        size = max(abs(ends[0]), abs(ends[1]), 1e-6, _ROUNDED * read)
         for candidate in self._by_size.get(flat.size, ()):
             apart = max(abs(a - b) for a, b in zip(candidate.ends, ends, strict=True))
             if apart <= _DIFFERENT * size:
                 yield candidate, size
 
-    def _nearest(self, value):
+    def _nearest(self, value, read):
         """Return the least difference from a candidate, and all that are as near."""
         flat = value.ravel()
         found = []
-        for candidate, size in self._with_ends(flat):
+        for candidate, size in self._with_ends(flat, read):
             difference = np.max(np.abs(candidate.value.ravel() - flat)) / size
             found.append((difference, candidate))
         least = min((difference for difference, _ in found), default=np.inf)
@@ -151,12 +170,21 @@ def find_points(
         for index in operation.outputs:
             if index not in rounded or _only_copies(operation, plan):
                 continue
-            point = candidates.recognise(values.get(index), operation)
+            read = max((_largest(values.get(i)) for i in operation.inputs), default=0.0)
+            name = file.tensors[index].name
+            point = candidates.recognise(values.get(index), operation, name, read)
             if point is not None:
                 points[index] = point
             elif isinstance(plan.tensors[index], Learned) or operation.index in plan.in_float:
                 unseen[operation.index] = None
     return points, list(unseen)
+
+
+def _largest(value) -> float:
+    """Return the largest absolute value of real numbers, 0 of nothing, without masks."""
+    if value is None or not value.size or value.dtype.kind != "f":
+        return 0.0
+    return float(np.abs(unmasked(value)).max())
 
 
 def _only_copies(operation: Operation, plan: Plan) -> bool:

@@ -20,7 +20,6 @@ from tfcompress.keras_graph.hooks import HookedCalls, HookPoint, nested_models, 
 from tfcompress.keras_graph.inner_tensors import is_inner_role
 from tfcompress.keras_graph.inputs import arrange_inputs, input_specs
 from tfcompress.keras_graph.interception import (
-    VariableSwap,
     deploying,
     float32_computation,
     intercepted_calls,
@@ -157,7 +156,10 @@ def trace(
         if wrap is not None or rewritten:
             watched = HookedCalls(model, forms_for(rewritten)).active(look, wrap)
         noting = intercepted_calls([operation for _, operation in called], noted)
-        with watched, noting, VariableSwap(list(zip(variables, weights, strict=True))):
+        swaps = list(zip(variables, weights, strict=True))
+        # What a layer notes in its variables, as a metric in its call, is no part of the file.
+        state = keras.StatelessScope(swaps, initialize_variables=False)
+        with watched, noting, state:
             return keras.tree.flatten(run(arrange_inputs(model, inputs), training=False))
 
     unnamed = [tf.TensorSpec(spec.shape, spec.dtype, f"input_{i}") for i, spec in enumerate(specs)]

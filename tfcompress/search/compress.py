@@ -17,8 +17,9 @@ from tfcompress.interruption import reliable_interruption
 from tfcompress.keras_graph.channels.flow import require_functional
 from tfcompress.keras_graph.wrapper import require_built, unwrap
 from tfcompress.legacy.conversion import from_tf_keras
+from tfcompress.recipes import require_loss
 from tfcompress.search.candidates import TECHNIQUES, Candidate, Space
-from tfcompress.search.fine_tuning import FineTuning, require_loss
+from tfcompress.search.fine_tuning import FineTuning
 from tfcompress.search.quality import Quality, quality_of
 from tfcompress.search.results import ACCURACY, SearchResult, make_budget, require_positive
 from tfcompress.search.strategy import choose

@@ -13,23 +13,21 @@ import tensorflow as tf
 
 from keras_callbacks import MagnitudePruning
 from tfcompress.clustering import cluster_weights, release_clusters
-from tfcompress.distillation import Distiller, LogitsMSE, SoftLabels
-from tfcompress.distillation.signals import detect_heads, is_binary, loss_name, loss_of_output
+from tfcompress.distillation import Distiller
+from tfcompress.distillation.signals import detect_heads
 from tfcompress.interruption import raise_pending_interruption
 from tfcompress.keras_graph.kernels import find_kernels
 from tfcompress.pruning import PolynomialDecay
 from tfcompress.pruning.channels import remove_channels
 from tfcompress.quantization import Scheme, quantize_aware
+from tfcompress.recipes import WEIGHT_DECAY, decaying_adamw, distillation_losses, ramp
 from tfcompress.search.candidates import Candidate
 from tfcompress.search.precision import choose_precisions
 from tfcompress.search.sensitivity import Sensitivity, distribute_sparsity
 from tfcompress.search.training_data import TrainingData
 
-_TEMPERATURE = 4.0
-_WEIGHT_DECAY = 1e-3
 # Kernels of XNNPACK take channels in fours at least.
 _CHANNELS_TOGETHER = 4
-_PRUNED_BY = 0.6  # of the training; the rest is for recovery
 _TIMED_BATCHES = 12
 
 
@@ -120,10 +118,8 @@ class FineTuning:
         loss = self.loss or _cross_entropy(quantized, self.labels)
         losses = distillation_losses(quantized, loss)
         distiller = Distiller(quantized, self.data.teacher, losses)
-        steps = epochs * self.data.steps
-        decay = keras.optimizers.schedules.CosineDecay(self.learning_rate, steps)
         distiller.compile(
-            keras.optimizers.AdamW(decay, weight_decay=_WEIGHT_DECAY),
+            decaying_adamw(self.learning_rate, WEIGHT_DECAY, epochs * self.data.steps),
             loss,
             metrics=None if self.labels is None else ["accuracy"],
             jit_compile=False,  # several times slower on a CPU
@@ -139,51 +135,15 @@ class FineTuning:
         return {name: [float(value) for value in values] for name, values in history.items()}
 
     def _pruning(self, model, candidate, done, epochs):
-        steps = epochs * self.data.steps
         prunable = {kernel.path for kernel in find_kernels(model) if not kernel.depthwise}
         shares = distribute_sparsity(self.table.only(prunable), candidate.sparsity)
+        end_step, frequency = ramp(epochs * self.data.steps)
         schedule = PolynomialDecay(
-            done.sparsity,
-            candidate.sparsity,
-            begin_step=0,
-            end_step=max(1, math.ceil(_PRUNED_BY * steps)),
-            frequency=max(1, steps // 50),
+            done.sparsity, candidate.sparsity, 0, end_step, frequency=frequency
         )
         layers = {path.rpartition("/")[0]: share for path, share in shares.items()}
         layers = {f"^{re.escape(path)}$": share for path, share in layers.items()}
         return MagnitudePruning(schedule, layer_sparsity=layers)
-
-
-def require_loss(model: keras.Model, loss=None):
-    """Return the loss of a model's labels: that which is given, or that of the compiled model."""
-    loss = getattr(model, "loss", None) if loss is None else loss
-    if loss is None:
-        raise ValueError(
-            "Trials are trained on their labels, too: pass `loss`, as `compile` takes it, or a "
-            f"compiled model. Received: model {model.name!r}, not compiled, and loss=None"
-        )
-    return loss
-
-
-def distillation_losses(model: keras.Model, loss) -> list:
-    """Choose how a student follows its teacher, for each of its outputs.
-
-    By soft labels where it tells classes, or yes or no, and otherwise by the squared difference.
-    ``loss`` is that of the labels: one, a list or a dict, by output.
-    """
-    heads = detect_heads(model) or [None]
-    names = getattr(model, "output_names", None) or [None]
-    losses = []
-    for index, head in enumerate(heads):
-        output = index if len(heads) > 1 else None
-        own = loss_of_output(loss, index, names)
-        if is_binary(own) or head == "sigmoid":
-            losses.append(SoftLabels(_TEMPERATURE, activation="sigmoid", output=output))
-        elif "crossentropy" in loss_name(own) or head == "softmax":
-            losses.append(SoftLabels(_TEMPERATURE, output=output))
-        else:
-            losses.append(LogitsMSE(output=output))
-    return losses
 
 
 def _cross_entropy(model: keras.Model, labels: np.ndarray) -> keras.Loss:

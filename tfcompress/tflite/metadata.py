@@ -24,7 +24,10 @@ ENTRY = "TFLITE_METADATA"  # under which the model's own metadata holds it
 IDENTIFIER = b"M001"
 _PARSER_VERSION = "1.0.0"
 _AXIS_LABELS = 2  # AssociatedFileType.TENSOR_AXIS_LABELS
+_AXIS_CALIBRATION = 4  # AssociatedFileType.TENSOR_AXIS_SCORE_CALIBRATION
 _NORMALIZATION = 1  # ProcessUnitOptions.NormalizationOptions
+_CALIBRATION = 2  # ProcessUnitOptions.ScoreCalibrationOptions
+TRANSFORMATIONS = ("identity", "log", "inverse_logistic")  # ScoreTransformationType
 _MOST_BYTES = 16 << 20
 _NO_TIME = (1980, 1, 1, 0, 0, 0)  # the first that an archive can hold: equal files, equal bytes
 _UNIX = 3
@@ -57,6 +60,10 @@ class TensorMetadata:
     # The associated file with a name for each entry of the last axis, one a line; None if there
     # is none.
     labels_file: str | None = None
+    # The associated file with the calibration of each entry's score, one a line; None if there is
+    # none.
+    calibration_file: str | None = None
+    transformation: str = "identity"  # of a score before it is calibrated
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,12 +101,23 @@ def _packed_port(writer: "_Writer", port: TensorMetadata) -> int:
         options = writer.table({0: writer.floats(port.mean), 1: writer.floats(port.std)})
         unit = writer.table({1: options}, codes={0: _NORMALIZATION})
         fields[4] = writer.offsets([unit])
+    if port.calibration_file is not None:
+        code = TRANSFORMATIONS.index(port.transformation)
+        options = writer.table({}, codes={0: code})
+        fields[4] = writer.offsets([writer.table({1: options}, codes={0: _CALIBRATION})])
     if port.highest is not None and port.lowest is not None:
         limits = {0: writer.floats([port.highest]), 1: writer.floats([port.lowest])}
         fields[5] = writer.table(limits)
-    if port.labels_file is not None:
-        file = writer.table({0: writer.string(port.labels_file)}, codes={2: _AXIS_LABELS})
-        fields[6] = writer.offsets([file])
+    files = [
+        writer.table({0: writer.string(name)}, codes={2: kind})
+        for name, kind in (
+            (port.labels_file, _AXIS_LABELS),
+            (port.calibration_file, _AXIS_CALIBRATION),
+        )
+        if name is not None
+    ]
+    if files:
+        fields[6] = writer.offsets(files)
     return writer.table(fields)
 
 

@@ -305,6 +305,34 @@ def _one_hot(operation):
     return tf.where(tf.equal(tf.expand_dims(indices, axis), classes), on, off)
 
 
+def _counted(operation):
+    """Compare indices with all classes, and add up what is found."""
+    indices, count, weights = operation.inputs
+    count, weighs = _known_count(count), weights.shape.num_elements() != 0
+    if count is None or weighs or len(indices.shape) != 2:
+        return None
+    classes = tf.range(count, dtype=indices.dtype)
+    one, zero = (tf.constant(number, weights.dtype) for number in (1, 0))
+    found = tf.where(tf.equal(tf.expand_dims(indices, -1), classes), one, zero)
+    reduce = tf.reduce_max if operation.get_attr("binary_output") else tf.reduce_sum
+    return reduce(found, 1)
+
+
+def _known_count(x):
+    """Return a number of classes between two that are equal, as Keras says it; None for others."""
+    if x.op.type != "Minimum" or x.op.inputs[1].op.type != "Maximum":
+        return tf.get_static_value(x)
+    most, least = (tf.get_static_value(y) for y in (x.op.inputs[0], x.op.inputs[1].op.inputs[0]))
+    return most if most == least else None
+
+
+def _bucket(operation):
+    """Count the boundaries that numbers reach."""
+    (x,) = operation.inputs
+    boundaries = tf.constant(operation.get_attr("boundaries"), x.dtype)
+    return tf.reduce_sum(tf.where(tf.expand_dims(x, -1) >= boundaries, 1, 0), -1)
+
+
 def _unequal(operation):
     """Say it with comparisons that there are."""
     x, y = operation.inputs
@@ -397,11 +425,13 @@ _UNKNOWN = {
     "ArgMax": _extreme(tf.argmax),
     "ArgMin": _extreme(tf.argmin),
     "AvgPool3D": _pooled_in_turns(tf.nn.avg_pool2d),
+    "DenseBincount": _counted,
     "MaxPool3D": _pooled_in_turns(tf.nn.max_pool2d),
 }
 FORMS = {
     **_UNKNOWN,
     "AddV2": _added,
+    "Bucketize": _bucket,
     "Cast": _cast,
     "Cumsum": _cumulative_sum,
     "Elu": _of_reals(elu),
@@ -432,28 +462,13 @@ FORMS = {
 _ALWAYS = {
     None: ("AddV2", _LIMITED_ROOT),
     8: (
-        "AddV2",
-        "Minimum",
-        "OneHot",
-        "OnesLike",
-        "RealDiv",
-        "SelectV2",
-        "Tile",
-        "ZerosLike",
-        _SOFTMAX,
+        *("AddV2", "Minimum", "OneHot", "OnesLike", "RealDiv", "SelectV2", "Tile", "ZerosLike"),
+        *(_LIMITED_ROOT, _SOFTMAX),
     ),
     16: (
-        *(
-            "AddV2",
-            "Minimum",
-            "NotEqual",
-            "OnesLike",
-            "RealDiv",
-            "SelectV2",
-            "Square",
-            "SquaredDifference",
-        ),
-        *("Sum", "Tile", "ZerosLike", _L2_NORMALIZATION, _SOFTMAX),
+        *("AddV2", "Minimum", "NotEqual", "OnesLike", "RealDiv", "SelectV2", "Square"),
+        *("SquaredDifference", "Sum", "Tile", "ZerosLike"),
+        *(_L2_NORMALIZATION, _LIMITED_ROOT, _SOFTMAX),
     ),
 }
 _NEVER_NEEDED = ("SquaredDifference", "Sum")
@@ -489,7 +504,8 @@ def forms_for(kinds: Collection[str]) -> Callable[[object], Mapping[str, Callabl
         divided = chosen.get("RealDiv", lambda operation: None)
         chosen["RealDiv"] = functools.partial(_softmax_or, divided)
     if _LIMITED_ROOT in kinds:
-        chosen["Minimum"] = _limited_root
+        limited = chosen.get("Minimum", lambda operation: None)
+        chosen["Minimum"] = functools.partial(_limited_root_or, limited)
     whole = () if _PARTS in kinds else _KNOWN_BY_PARTS
     return lambda layer: {} if isinstance(layer, whole) else chosen
 
@@ -497,6 +513,12 @@ def forms_for(kinds: Collection[str]) -> Callable[[object], Mapping[str, Callabl
 def _softmax_or(otherwise, operation):
     """Return the form of a softmax by its parts, or another one."""
     made = _softmax(operation)
+    return otherwise(operation) if made is None else made
+
+
+def _limited_root_or(otherwise, operation):
+    """Return the form of a root with a limit, or another one."""
+    made = _limited_root(operation)
     return otherwise(operation) if made is None else made
 
 
