@@ -80,7 +80,7 @@ def encode_weights(source: bytes | str | os.PathLike, path: str | os.PathLike) -
 
     Example:
     ```python
-    export_tflite(pruned, "model.tflite", "int8", representative_data=x)
+    export_tflite(model, "model.tflite", "int8", representative_data=x)
     print(encode_weights("model.tflite", "model_encoded.tflite").to_text())
     ```
 
