@@ -121,7 +121,7 @@ def check_target(
     """
     target = load_target(target) if isinstance(target, str) else target
     content = source if isinstance(source, bytes) else pathlib.Path(source).read_bytes()
-    report = _check(content, target)
+    report = _check(content, target, None if isinstance(source, bytes) else os.fspath(source))
     if not fix or report.ok:
         return report
     fixed, changes = fixed_content(
@@ -132,9 +132,9 @@ def check_target(
     return dataclasses.replace(_check(fixed, target), changes=changes, fixed=fixed)
 
 
-def _check(content: bytes, target: Target) -> CompatibilityReport:
+def _check(content: bytes, target: Target, name: str | None = None) -> CompatibilityReport:
     """Check a file against the target's runtime, delegate or compiler, and memory."""
-    model = read_model(content)
+    model = read_model(content, name)
     min_runtime, reasons = _runtime_problems(model, target)
     notes = list(target.notes)
     if target.name.startswith("android") and _takes_int8_photos(model):

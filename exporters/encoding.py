@@ -88,7 +88,7 @@ def encode_weights(source: bytes | str | os.PathLike, path: str | os.PathLike) -
     """
     path = require_writable(path)
     content = source if isinstance(source, bytes) else pathlib.Path(source).read_bytes()
-    before = read_model(content)
+    before = read_model(content, None if isinstance(source, bytes) else os.fspath(source))
     if not before.subgraphs or not before.subgraphs[0].operations:
         raise ValueError("The file has no operation, and so no kernel to encode.")
     encoded, kernels = encode_kernels(content)

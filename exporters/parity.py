@@ -24,6 +24,7 @@ class OutputParity:
     # Share of examples with the reference's largest entry along the last axis (ties count as
     # equal); None if that axis has one entry.
     same_class: float | None
+    tied: float = 0.0  # share of examples that count as the same by a tie alone
     constant: bool = False  # whether the file gives one output for all of several examples
 
 
@@ -149,10 +150,12 @@ def compare(details: TensorDetails, output: np.ndarray, reference: np.ndarray, t
         difference = np.abs(output.astype(np.int64) - expected.astype(np.int64))
         unit, step = "LSB", details.scale
         near = difference <= 1
-    same_class = None
+    same_class, tied = None, 0.0
     if output.ndim > 1 and output.shape[-1] > 1:
         chosen = np.take_along_axis(output, reference.argmax(-1)[..., None], -1)[..., 0]
-        same_class = float((chosen == output.max(-1)).mean())
+        largest = chosen == output.max(-1)
+        same_class = float(largest.mean())
+        tied = float((largest & (output.argmax(-1) != reference.argmax(-1))).mean())
     return OutputParity(
         name=details.name,
         unit=unit,
@@ -161,6 +164,7 @@ def compare(details: TensorDetails, output: np.ndarray, reference: np.ndarray, t
         within_one=float(near.mean()),
         largest=float(difference.max(initial=0)),
         same_class=same_class,
+        tied=tied,
         constant=len(output) > 1 and bool((output == output[:1]).all()),
     )
 
@@ -171,5 +175,7 @@ def _output_text(output: OutputParity) -> str:
     if output.unit == "LSB":
         text = f"{output.equal:.1%} equal, {near} 1 LSB, largest {output.largest:g} LSB"
     same = "" if output.same_class is None else f", {output.same_class:.1%} same class"
+    if output.tied:
+        same += f" ({output.tied:.1%} by a tie)"
     constant = ", one output for all examples" if output.constant else ""
     return f"{output.name}: {text}{same}{constant}"

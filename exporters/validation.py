@@ -31,6 +31,7 @@ from tfcompress.data import (
     iterate_inputs,
 )
 from tfcompress.tflite.flatbuffer import read_model
+from tfcompress.tflite.model import float_operations
 
 _BATCH = 64
 _LAYER_EXAMPLES = 8
@@ -79,7 +80,7 @@ def validate(
             fit them.
         tolerance: the step in which differences of float outputs are counted.
         float_file: the same model as a float .tflite file, to report which operations of the main
-            graph differ from it; ``against`` by default, if that is a file.
+            graph differ from it; ``against`` by default, if that is such a file.
         lowest_sqnr: the ratio in dB below which an operation's output counts as wrong.
         limits: what child processes may use.
 
@@ -128,7 +129,7 @@ def validate(
         if all(run.error is not None for run in runs):
             raise RunError("the file does not run: " + "; ".join(str(run.error) for run in runs))
         if float_file is None and isinstance(against, bytes | str | os.PathLike):
-            float_file = against
+            float_file = against if float_operations(read_model(against)) else None
         layers = ()
         if float_file is not None and signature is None:
             layers = _layers(file, float_file, inputs, limits)
@@ -237,6 +238,7 @@ def _reference(
     elif isinstance(against, np.ndarray | list | tuple | Mapping):
         expected = _ordered(against, loaded)
     elif callable(against):
+        _require_same_inputs(against, loaded)
         mode = {"training": False} if _is_model(against) else {}
         batches = [
             _ordered(against(as_called(batch), **mode), loaded)
@@ -254,6 +256,24 @@ def _reference(
             f"Received: a reference with {len(expected)} outputs"
         )
     return expected
+
+
+def _require_same_inputs(against, loaded: LoadedModel) -> None:
+    """Check that a Keras model takes what the file takes, as far as its shapes are known."""
+    ours = [tuple(tensor.shape[1:]) for tensor in getattr(against, "inputs", None) or ()]
+    theirs = [tuple(details.shape[1:]) for details in loaded.inputs]
+    known = _is_model(against) and ours and not any(None in shape for shape in ours)
+    if known and sorted(ours) != sorted(theirs):
+        raise ValueError(
+            f"Model {against.name!r} takes inputs of other shapes than the file: is it the model "
+            f"that the file was made of? Received: {_shown(ours)} for the model, {_shown(theirs)} "
+            "for the file"
+        )
+
+
+def _shown(shapes) -> str:
+    """Write the shapes of examples."""
+    return ", ".join("x".join(map(str, shape)) or "one number" for shape in shapes)
 
 
 def _by_name(against, loaded: LoadedModel, inputs: Inputs) -> Inputs:

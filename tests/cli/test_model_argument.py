@@ -35,6 +35,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     model = keras.Sequential([keras.Input((5,)), kl.Dense(3)])
     model.save(folder / "m.keras")
+    model.save_weights(folder / "m.weights.h5")
     model.export(folder / "saved_model", verbose=False)
     inner = keras.Sequential([keras.Input((5,)), kl.Lambda(lambda t: t * 2, name="double")])
     keras.Sequential([keras.Input((5,)), inner, kl.Dense(3)]).save(folder / "lambda.keras")
@@ -72,11 +73,16 @@ def here(folder, monkeypatch):
         (". --data d.npz", "A folder is not a model"),
         ("m.tflite --data d.npz", "is the result of an export"),
         ("junk.keras --data d.npz", "neither a .keras archive nor an HDF5 file"),
+        ("m.weights.h5 --data d.npz", "holds weights without the model"),
         ("other.keras --data d.npz", "lacks config.json"),
         ("lambda.keras --data d.npz", "Lambda layer 'double' holds Python code"),
         ("m.keras", "int8 observes ranges on examples: --data photos/"),
         ("m.keras --data mnist.npz", "Received: mnist.npz with x_train, y_train"),
         ("m.keras --data short.npz", "9 examples `x` and 7 labels `y`"),
+        (
+            "m.keras --data junk.keras",
+            "--data takes an .npz file (numpy.savez('data.npz', x=x, y=y))",
+        ),
         ("m.keras --data photo", "--data: there is no such file or folder"),
         ("m.keras --data d.npz --validation-data v.npz", "--validation-data: there is no such"),
         ("m.keras --data d.npz --target toaster", "raspberry-pi-4"),
@@ -170,3 +176,18 @@ def test_json_is_alone_whatever_the_users_code_prints(folder):
     assert done.stdout.endswith("}\n")
     for word in ("imported", "child", "native", "Found 8 files", "in the layer"):
         assert word in done.stderr
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "report m.tflite --data photos --out photos/report",
+        "compress m.keras --data photos --validation-data d.npz --out photos",
+        "bundle m.tflite --data photos --out photos/bundle",
+    ],
+)
+def test_results_are_not_written_among_the_data(line, here, capsys):
+    (here / "photos").mkdir(exist_ok=True)
+    assert call(line) == 2
+    assert "--out lies in photos, a folder of data" in capsys.readouterr().err
+    assert not list((here / "photos").iterdir())

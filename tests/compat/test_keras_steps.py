@@ -137,3 +137,20 @@ def test_carry_in_loss():
         assert float(model.layers[0].kernel[0, 0]) == 1.0 - value
     keras_steps.drop_from_loss(model, strength)
     assert len(model.non_trainable_variables) == before
+
+
+@canary("keras", "LossScaleOptimizer.inner_optimizer")
+def test_skips_steps():
+    plain = keras.optimizers.SGD(0.1)
+    assert not keras_steps.skips_steps(plain)
+    assert keras_steps.skips_steps(keras.optimizers.LossScaleOptimizer(plain))
+
+
+@canary("keras", "Optimizer._model_variables_moving_average", "Optimizer._trainable_variables")
+def test_averages_of():
+    model = compiled(keras.optimizers.SGD(1.0, use_ema=True, ema_momentum=0.5))
+    model.fit(np.ones((1, 1)), np.zeros((1, 1)), verbose=0)
+    kernel = model.layers[0].kernel
+    average = keras_steps.averages_of(model)[id(kernel)]
+    assert tuple(average.shape) == tuple(kernel.shape)
+    assert keras_steps.averages_of(compiled(keras.optimizers.SGD(1.0))) == {}

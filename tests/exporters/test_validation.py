@@ -42,7 +42,7 @@ def test_differences_are_counted_in_steps():
 def test_a_tie_of_the_largest_is_no_other_class():
     reference = np.array([[1.0, 1.1], [2.0, 0.0]])
     found = compare(DETAILS, np.array([[12, 12], [10, 14]], np.int8), reference, 1e-4)
-    assert found.same_class == 0.5
+    assert (found.same_class, found.tied) == (0.5, 0.5)  # a program takes the first of the two
 
 
 def test_a_file_that_gives_one_output_for_all_examples_is_said_to():
@@ -51,7 +51,20 @@ def test_a_file_that_gives_one_output_for_all_examples_is_said_to():
     varied = compare(DETAILS, np.array([[12, 12], [12, 13]], np.int8), reference, 1e-4)
     assert (same.constant, varied.constant) == (True, False)
     report = ParityReport(2, (RunParity("LiteRT", "xnnpack", (same,)),))
-    assert report.to_text().endswith("100.0% same class, one output for all examples")
+    assert report.to_text().endswith(
+        "100.0% same class (50.0% by a tie), one output for all examples"
+    )
+
+
+def test_a_file_beside_an_integer_file_has_no_wrong_operation(files):
+    report = validate(files["int8"], against=files["int8"], kernels=["reference"])
+    assert (report.within_one, report.layers, report.first_wrong) == (1.0, (), None)
+
+
+def test_a_model_of_other_inputs_is_refused(files):
+    model = keras.Sequential([keras.Input((5, 7)), keras.layers.Flatten()], name="another")
+    with pytest.raises(ValueError, match=r"'another' takes inputs of other shapes.*5x7"):
+        validate(files["float32"], against=model)
 
 
 def test_float_outputs_are_judged_by_the_tolerance():

@@ -21,6 +21,7 @@ INT16 = tfc.Scheme.int8_weights_int16_activations()
 POWERS = (0.5, 1.0, 1.5, 2.0, 3.0, 1 / 3, 2.7)
 
 OPERATIONS = {
+    "AddV2": lambda x: tf.matmul(x, tf.ones((3, 1))) + tf.constant([1.0, -2.0, 0.5, 3.0]),
     "Cast": lambda x: tf.cast(x > 0.0, x.dtype),
     "Cumsum": lambda x: tf.cumsum(x, 1) + tf.cumsum(x, -1, exclusive=True, reverse=True),
     "Elu": tf.nn.elu,
@@ -108,6 +109,25 @@ def _trained_alike(model, data):
     with load(file.flatbuffer) as loaded:
         np.testing.assert_array_equal(loaded.predict(data)[0], q(data))
     return [operation.name for operation in file.content.subgraphs[0].operations]
+
+
+class Thresholds(kl.Layer):
+    """One score beside four thresholds, as ordinal regression has them."""
+
+    def build(self, shape):
+        self.thresholds = self.add_weight(shape=(4,), initializer="random_normal", name="bias")
+
+    def call(self, x):
+        return x + self.thresholds
+
+
+def test_four_numbers_added_to_one_channel():
+    inputs = keras.Input((8,))
+    model = keras.Model(inputs, keras.ops.sigmoid(Thresholds()(kl.Dense(1)(inputs))))
+    x = _of_all_sizes()
+    with load(convert_model(model, "float32").flatbuffer) as loaded:
+        np.testing.assert_allclose(loaded.predict(x)[0], model(x), atol=1e-6)
+    assert "ADD" in _trained_alike(model, x)
 
 
 @pytest.mark.parametrize("power", [-2.0, -1.0, -0.5])

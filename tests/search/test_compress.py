@@ -64,6 +64,16 @@ def test_the_model_gives_the_very_file(searched, tmp_path):
     assert exported.path.read_bytes() == result.path.read_bytes()
 
 
+def test_a_model_of_tf_keras_is_converted(tmp_path):
+    tf_keras = pytest.importorskip("tf_keras", reason="needs the extra tfmot")
+    layers = [tf_keras.Input((8, 8, 1)), tf_keras.layers.Flatten(), tf_keras.layers.Dense(3)]
+    old = tf_keras.Sequential(layers)
+    x, y = blobs()
+    result = search(old, tmp_path, max_trials=1)
+    assert result.reference.accuracy == np.mean(old(x).numpy().argmax(-1) == y)
+    assert isinstance(result.model, tfc.quantization.QuantizeAware)
+
+
 def test_trials_are_what_was_asked_for(searched):
     _, result = searched
     first, second = result.trials

@@ -123,3 +123,10 @@ def test_other_files_are_refused(content, message, tmp_path):
     (tmp_path / "result.json").write_text(content)
     with pytest.raises(ValueError, match=message):
         read_result(tmp_path)
+
+
+def test_channels_that_could_not_be_removed_are_not_said_to_be():
+    asked = {"channels": 0.25, "sparsity": 0.7}
+    assert REFERENCE.tried(made(1, 0.9, 50, asked=asked)) == "25% fewer channels, 70% zeros, int8"
+    kept = made(2, 0.9, 50, asked=asked, parameters=REFERENCE.parameters)
+    assert REFERENCE.tried(kept) == "70% zeros, int8 (no channel can be removed)"

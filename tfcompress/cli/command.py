@@ -123,6 +123,18 @@ def require_other_file(flag: str, out: str | None, read: str) -> None:
         )
 
 
+def require_outside(out: str, *read: str | None) -> None:
+    """Check that the folder that ``--out`` names is none of those that are read as data."""
+    for folder in read:
+        if folder is None or not os.path.isdir(folder):
+            continue
+        if pathlib.Path(out).resolve().is_relative_to(pathlib.Path(folder).resolve()):
+            raise CommandError(
+                f"--out lies in {folder}, a folder of data, where its files would count as data: "
+                f"choose another folder. Received: {out}"
+            )
+
+
 def prepare_folder(name: str) -> pathlib.Path:
     """Create the folder that ``--out`` names, and check before long work that it is writable."""
     out = pathlib.Path(name)

@@ -14,6 +14,7 @@ from tfcompress.cli.command import (
     one_line_errors,
     prepare_folder,
     require_other_file,
+    require_outside,
     show,
     work,
 )
@@ -84,6 +85,7 @@ def run(arguments) -> int:
         raise CommandError(missing_extra("compress", "search"))
     with one_line_errors():
         _check(arguments)
+        require_outside(arguments.out, arguments.data, arguments.validation_data)
     out = prepare_folder(arguments.out)
     begun = time.monotonic()
     with _best_named(out), diverted_native_output(out / "compress.log"), work(arguments.json):

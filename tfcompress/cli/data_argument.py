@@ -74,8 +74,8 @@ def check_data(argument: str | None, flag: str = "--data") -> None:
     elif not path.is_dir():
         problem = "" if path.exists() else ": there is no such file or folder; it"
         raise CommandError(
-            f"{flag}{problem} takes an .npz file, a folder of images, or module:function. "
-            f"Received: {argument}"
+            f"{flag}{problem} takes an .npz file (numpy.savez('data.npz', x=x, y=y)), a folder of "
+            f"images, or module:function. Received: {argument}"
         )
 
 

@@ -46,6 +46,22 @@ def require_model_file(path: str) -> None:
                 "The file is not a Keras model: it is neither a .keras archive nor an HDF5 file. "
                 f"It may be damaged or incomplete; {_SAVE}. Received: {path}"
             )
+    if not _has_config(file):
+        raise CommandError(
+            "The file holds weights without the model: make the model in Python, call "
+            f"load_weights, and {_SAVE}. Received: {path}"
+        )
+
+
+def _has_config(file: pathlib.Path) -> bool:
+    """Tell whether an HDF5 file holds a model, not its weights alone."""
+    import h5py
+
+    try:
+        with h5py.File(file) as content:
+            return "model_config" in content.attrs
+    except OSError:  # a damaged file, of which loading says more
+        return True
 
 
 def _require_no_code(file: pathlib.Path) -> None:

@@ -3,7 +3,14 @@
 import argparse
 import pathlib
 
-from tfcompress.cli.command import CommandError, add_parser, require_other_file, show, work
+from tfcompress.cli.command import (
+    CommandError,
+    add_parser,
+    require_other_file,
+    require_outside,
+    show,
+    work,
+)
 from tfcompress.cli.data_argument import HELP as DATA_HELP
 from tfcompress.cli.data_argument import check_arguments, check_data, load_data
 from tfcompress.cli.model_argument import (
@@ -209,6 +216,7 @@ def run_bundle(arguments) -> None:
 
     with work(arguments.json):
         check_data(arguments.data)
+        require_outside(arguments.out, arguments.data)
         labels = None if arguments.labels is None else label_names(arguments.labels)
         names = labels or labels_of_file(arguments.file)
         shape = image_shape_of_file(arguments.file)

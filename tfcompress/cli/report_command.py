@@ -5,7 +5,7 @@ import os
 import pathlib
 import tempfile
 
-from tfcompress.cli.command import add_parser, prepare_folder, work
+from tfcompress.cli.command import add_parser, prepare_folder, require_outside, work
 from tfcompress.cli.data_argument import HELP as DATA_HELP
 from tfcompress.cli.data_argument import check_arguments, class_folders, load_data
 from tfcompress.cli.model_argument import (
@@ -71,6 +71,7 @@ def run(arguments) -> None:
     with work(arguments.json):
         require_extra()
         check_arguments(arguments)
+        require_outside(arguments.out, arguments.data)
         out = prepare_folder(arguments.out)
         with (
             tempfile.TemporaryDirectory() as scratch,

@@ -50,8 +50,8 @@ def _frozen(kernel, frozen):
     if getattr(kernel.layer, "lora_enabled", False):
         return (
             f"Layer {path!r} has LoRA enabled, which freezes its kernel of shape {shape}. Prune "
-            "the model before `enable_lora`, or once it is merged: `save` and `load_model` merge. "
-            "Received: lora_enabled=True"
+            "the model before `enable_lora`, or merge: `save_weights`, and `load_weights` into a "
+            "model made without it. Received: lora_enabled=True"
         )
     if path not in frozen and getattr(kernel.layer, "quantization_mode", None):
         return (

@@ -11,10 +11,12 @@ from typing import Any
 import keras
 from rich.console import Console
 
+from tfcompress.compat.tf_keras_models import is_tf_keras_model
 from tfcompress.data import gather, reusable
 from tfcompress.interruption import reliable_interruption
 from tfcompress.keras_graph.channels.flow import require_functional
 from tfcompress.keras_graph.wrapper import require_built, unwrap
+from tfcompress.legacy.conversion import from_tf_keras
 from tfcompress.recipes import require_loss
 from tfcompress.search.candidates import TECHNIQUES, Candidate, Space
 from tfcompress.search.fine_tuning import FineTuning
@@ -88,8 +90,8 @@ def compress(
     there, under another budget too; several processes can work on it together.
 
     Args:
-        model: a built and trained model, which is not changed. Without ``metric`` a classifier,
-            whose output has the shape (examples, classes).
+        model: a built and trained model, of tf_keras too; it is not changed. Without ``metric``
+            a classifier, whose output has the shape (examples, classes).
         train_data: (x, y), (x, y, sample_weight), a tf.data.Dataset or a PyDataset, as ``fit``
             takes them. A dataset may augment its examples.
         validation_data: likewise, with labels, to measure accuracy on. As trials are chosen
@@ -159,6 +161,8 @@ def compress(
     )  # fmt: skip
     if target is not None:
         require_compiler(load_target(target))
+    if is_tf_keras_model(model):
+        model = from_tf_keras(model)
     space = _space(model, techniques)
     validation_data = reusable(validation_data)
     labels, loss = _checked_labels(model, train_data, validation_data, quality, loss)

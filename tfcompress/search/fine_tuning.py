@@ -4,6 +4,7 @@ import dataclasses
 import math
 import re
 import time
+import warnings
 from typing import Any
 
 import keras
@@ -65,9 +66,12 @@ class FineTuning:
         model = release_clusters(start)
         share = 1.0 - (1.0 - candidate.channels) / (1.0 - done.channels)
         if share > 0:
-            model = remove_channels(
-                model, share, round_to=_CHANNELS_TOGETHER, data=self.inputs, reconstruction=True
-            )
+            with warnings.catch_warnings():
+                # The line about the trial says so.
+                warnings.filterwarnings("ignore", ".*removed no channel")
+                model = remove_channels(
+                    model, share, round_to=_CHANNELS_TOGETHER, data=self.inputs, reconstruction=True
+                )
         scheme = Scheme.int8()
         if candidate.precision < 1:
             scheme = choose_precisions(self.table, candidate.precision).scheme

@@ -60,6 +60,13 @@ class Reference:
         """Write a value of the metric: accuracy in percent."""
         return f"{value:.2%}" if self.metric == ACCURACY else f"{value:.5g}"
 
+    def tried(self, trial: "Trial") -> str:
+        """Say how far a trial compressed the model, and what it could not do."""
+        asked = trial.candidate
+        if not asked.channels or trial.parameters != self.parameters:
+            return asked.to_text()
+        return f"{dataclasses.replace(asked, channels=0.0).to_text()} (no channel can be removed)"
+
     def change_of(self, drop: float) -> str:
         """Write how the metric has changed: accuracy in points."""
         if self.metric == ACCURACY:
@@ -360,7 +367,7 @@ class SearchResult:
             f"{reference.stored:>10,}  {'1.0x':>6}  {1000 * reference.latency:>8.3f}      1.0x",
         ]
         for trial in self.trials:
-            tried = trial.candidate.to_text()
+            tried = reference.tried(trial)
             lines.append(
                 f"{trial.number:>5}  failed: {tried}: {trial.error}"
                 if trial.error is not None

@@ -114,7 +114,7 @@ class Worker:
                 result.save()
 
     def _line(self, trial: Trial) -> str:
-        head = f"trial {trial.number}: {trial.candidate.to_text()}"
+        head = f"trial {trial.number}: {self.runner.reference.tried(trial)}"
         if trial.error is not None:
             return f"{head}: failed: {trial.error}"
         missed, reference = self.budget.shortfalls(trial), self.runner.reference

@@ -224,6 +224,19 @@ def _tiled(operation):
     return x
 
 
+def _added(operation):
+    """Copy one channel before several numbers are added to it.
+
+    The converter makes these the bias of the layer before, which has one channel.
+    """
+    for x, numbers in (operation.inputs, operation.inputs[::-1]):
+        count = numbers.shape[0] if numbers.shape.rank == 1 else None
+        one = (x.shape.rank or 0) > 1 and x.shape[-1] == 1 and x.dtype.is_floating
+        if one and count is not None and 1 < count <= _MOST_COPIES:
+            return tf.concat([x] * count, -1) + numbers
+    return None
+
+
 def _softmax(operation):
     """Make one operation of an exponential over its sum.
 
@@ -417,6 +430,7 @@ _UNKNOWN = {
 }
 FORMS = {
     **_UNKNOWN,
+    "AddV2": _added,
     "Bucketize": _bucket,
     "Cast": _cast,
     "Cumsum": _cumulative_sum,
@@ -446,14 +460,15 @@ FORMS = {
 
 # What the converter or a kernel gets wrong, not just leaves in float.
 _ALWAYS = {
-    None: (_LIMITED_ROOT,),
+    None: ("AddV2", _LIMITED_ROOT),
     8: (
-        *("Minimum", "OneHot", "OnesLike", "RealDiv", "SelectV2", "Tile", "ZerosLike"),
+        *("AddV2", "Minimum", "OneHot", "OnesLike", "RealDiv", "SelectV2", "Tile", "ZerosLike"),
         *(_LIMITED_ROOT, _SOFTMAX),
     ),
     16: (
-        *("Minimum", "NotEqual", "OnesLike", "RealDiv", "SelectV2", "Square", "SquaredDifference"),
-        *("Sum", "Tile", "ZerosLike", _L2_NORMALIZATION, _LIMITED_ROOT, _SOFTMAX),
+        *("AddV2", "Minimum", "NotEqual", "OnesLike", "RealDiv", "SelectV2", "Square"),
+        *("SquaredDifference", "Sum", "Tile", "ZerosLike"),
+        *(_L2_NORMALIZATION, _LIMITED_ROOT, _SOFTMAX),
     ),
 }
 _NEVER_NEEDED = ("SquaredDifference", "Sum")
