@@ -21,6 +21,12 @@ class EncodingReport:
         dense_size: bytes of the file before.
         arena: estimated bytes of the tensors in memory; a kernel is there while it is read.
         dense_arena: the same of the file before.
+
+    Example:
+    ```python
+    report = encode_weights("model.tflite", "model_encoded.tflite")
+    print(report.dense_size - report.size, "bytes of flash saved")
+    ```
     """
 
     kernels: tuple[EncodedKernel, ...]
@@ -80,7 +86,7 @@ def encode_weights(source: bytes | str | os.PathLike, path: str | os.PathLike) -
 
     Example:
     ```python
-    export_tflite(pruned, "model.tflite", "int8", representative_data=x)
+    export_tflite(model, "model.tflite", "int8", representative_data=x)
     print(encode_weights("model.tflite", "model_encoded.tflite").to_text())
     ```
 

@@ -47,8 +47,8 @@ class ScoreCalibration:
 
     Example:
     ```python
-    curve = ScoreCalibration([1.0, 1.0], [4.0, 6.0], [-2.0, -3.5])
-    export_tflite(model, "m.tflite", representative_data=x, labels=names, score_calibration=curve)
+    curve = ScoreCalibration([1.0, 1.0, 0.9], [4.0, 6.0, 5.0], [-2.0, -3.5, -1.5])
+    export_tflite(model, "m.tflite", representative_data=x, score_calibration=curve)
     ```
 
     Source: ScoreCalibrationOptions of

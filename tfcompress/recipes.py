@@ -187,7 +187,7 @@ def recipe(
             unknown; or student and teacher have different outputs.
 
     Example:
-    >>> r = tfc.recipe(model, steps_per_epoch=len(dataset), epochs=30, sparsity=0.75, loss=loss)
+    >>> r = tfc.recipe(model, steps_per_epoch=len(dataset), epochs=40, sparsity=0.75, loss=loss)
     >>> r.model.compile(r.optimizer, loss, metrics=["accuracy"], jit_compile=False)
     >>> _ = r.model.fit(dataset, epochs=r.epochs, callbacks=r.callbacks)
     >>> tfc.export_tflite(r.model, "model.tflite")
