@@ -25,6 +25,7 @@ from tfcompress.keras_graph.hooks import HookedCalls
 from tfcompress.keras_graph.kernels import find_kernels
 from tfcompress.pruning.channels.importance import CRITERIA
 from tfcompress.pruning.channels.selection import ChannelSelection
+from tfcompress.quantization.float_file import ConversionError
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.model import float_operations
 from tfcompress.tflite.operations import runs_with
@@ -36,9 +37,8 @@ NOTHING = 1e-9
 # A rounding of each layer's outputs, how much of it what computes in another order may make, and
 # what makes noise of it.
 ROUNDED, IN_ANOTHER_ORDER, CHAOTIC = 1e-6, 10, 1e-2
-# Half a step of 8 bits, of a tensor's range, and how many decibels fewer than with noise of that
-# in every tensor a file may have: one rounds what layers compute inside, too.
-HALF_STEP, FEWER = 1 / 510, 12
+# Fewer may be a fault, and so may as many fewer than another file of 8 bits has.
+FEW_DECIBELS, FAR_FEWER = 15, 20
 REFUSALS = (FloatOperationError, tfc.PlacementError)
 
 
@@ -80,33 +80,17 @@ class Case:
     @functools.cached_property
     def magnified(self) -> float:
         """What a rounding of each layer's outputs makes of the model's, relative to the largest."""
-        found = self._disturbed(lambda tensor: ROUNDED * np.abs(tensor))
-        return max(map(_difference, self.expected, found))
-
-    @functools.cached_property
-    def explained(self) -> float:
-        """The decibels that are left where each layer's outputs are off by half a step of 8 bits.
-
-        Of an input that 8 bits do not hold, such as an index, they are all left.
-        """
-        found = self._disturbed(lambda tensor: HALF_STEP * np.ptp(tensor, initial=0.0))
-        return signal(self.expected, found)
-
-    def _disturbed(self, size):
-        """Compute the outputs with noise of a size in the inputs and in each layer's outputs."""
         generator = np.random.default_rng(3)
 
-        def disturb(tensor):
+        def rounded(_, tensor):
             if not keras.backend.is_float_dtype(tensor.dtype):
                 return tensor
-            noise = generator.uniform(-1, 1, tensor.shape) * size(np.asarray(tensor))
-            return tensor + noise.astype("float32")
+            noise = generator.uniform(-ROUNDED, ROUNDED, tensor.shape)
+            return tensor * (1 + noise).astype("float32")
 
-        given = keras.tree.map_structure(
-            lambda x: disturb(keras.ops.convert_to_tensor(x)), self.compared
-        )
-        with HookedCalls(self.model).active(lambda _, tensor: disturb(tensor)):
-            return outputs(self.model, given)
+        with HookedCalls(self.model).active(rounded):
+            found = outputs(self.model, self.compared)
+        return max(map(_difference, self.expected, found))
 
 
 def _difference(one, other):
@@ -169,20 +153,23 @@ def signal(expected, found) -> float:
 
 
 def after_training(case):
-    """The int8 file of a float model is integer throughout, and as near as 8 bits explain."""
+    """The int8 file of a float model is integer throughout, and near the model."""
     content = convert_model(case.model, "int8", representative_data=case.seen).flatbuffer
     _require_integer(content)
     decibels = signal(case.expected, _of_file(content, case.compared))
-    _require_explained(case, decibels)
+    if decibels < FEW_DECIBELS:
+        _require_better_with_16_bits(case, decibels)
     return {"after training": decibels}
 
 
-def _require_explained(case, decibels):
-    """Tell a fault from the rounding of 8 bits, which models can magnify."""
-    _require(
-        decibels > case.explained - FEWER,
-        f"{decibels:.0f} dB, and {case.explained:.0f} dB with noise of 8 bits",
-    )
+def _require_better_with_16_bits(case, decibels):
+    """Tell a fault from the rounding of 8 bits: more bits cure that."""
+    try:
+        content = convert_model(case.model, "int16x8", representative_data=case.seen).flatbuffer
+    except (*REFUSALS, ConversionError):
+        return
+    more = signal(case.expected, _of_file(content, case.compared))
+    _require(more > decibels + 10, f"{decibels:.0f} dB, and {more:.0f} dB with 16 bits")
 
 
 def _require_integer(content):
@@ -208,7 +195,11 @@ def quantization_aware(case):
     same = all(map(np.array_equal, expected, outputs(loaded, case.compared)))
     _require(same, "a loaded quantization-aware model computes something else")
     decibels = signal(outputs(quantized.model, case.compared), expected)
-    _require_explained(case, decibels)
+    before = case.figures.get("after training", -np.inf)
+    _require(
+        decibels > FEW_DECIBELS or decibels > before - FAR_FEWER,
+        f"{decibels:.0f} dB with training, {before:.0f} dB without",
+    )
     return {"quantization-aware": decibels}
 
 
