@@ -38,7 +38,7 @@ def test_help_shows_an_example(capsys):
 
 def test_every_command_prints_json_for_programs():
     commands = make_parser()._subparsers._group_actions[0].choices
-    assert len(commands) == 10
+    assert len(commands) == 11
     assert [name for name, parser in commands.items() if "--json" not in parser.format_help()] == []
 
 

@@ -23,3 +23,17 @@ def test_SaveableState(tmp_path):
     model.load_weights(tmp_path / "model.weights.h5")
     assert model.noted.loaded == 3.0
     assert len(model.weights) == 2
+
+
+@canary("keras", "keras.src.backend.torch.optimizers")
+def test_know_optimizers_of_torch():
+    keras_saving.know_optimizers_of_torch()
+    saved = {
+        "module": "keras.src.backend.torch.optimizers.torch_adam",
+        "class_name": "Adam",
+        "config": {"learning_rate": 0.25},
+        "registered_name": "Adam",
+    }
+    loaded = keras.saving.deserialize_keras_object(saved)
+    assert isinstance(loaded, keras.optimizers.Adam)
+    assert float(loaded.learning_rate) == 0.25

@@ -154,3 +154,23 @@ def test_averages_of():
     average = keras_steps.averages_of(model)[id(kernel)]
     assert tuple(average.shape) == tuple(kernel.shape)
     assert keras_steps.averages_of(compiled(keras.optimizers.SGD(1.0))) == {}
+
+
+@canary("keras", "Optimizer._iterations", "JAXTrainer._jax_state")
+def test_updates_made():
+    seen = []
+
+    class Look(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            seen.append(keras_steps.updates_made(self.model))
+
+    model = compiled(keras.optimizers.SGD(0.1, gradient_accumulation_steps=2))
+    model.fit(np.ones((4, 1)), np.zeros((4, 1)), batch_size=1, verbose=0, callbacks=[Look()])
+    assert seen == [0, 1, 1, 2]
+
+
+@canary("keras", "get_stateless_scope")
+def test_reads_stored_values():
+    assert keras_steps.reads_stored_values()
+    with keras.StatelessScope():
+        assert not keras_steps.reads_stored_values()

@@ -24,6 +24,7 @@ class Twice(keras.Model):
 @pytest.fixture(scope="module")
 def model():
     """Layers, models and operations whose names differ from others' by a number."""
+    keras.backend.clear_session()  # Keras counts the names of operations anew
     keras.utils.set_random_seed(0)
     x = inputs = keras.Input((4,), name="numbers")
     x = kl.Dense(4, name="a")(x)

@@ -8,6 +8,8 @@ import pytest
 
 import tfcompress as tfc
 from exporters import check_target, export_tflite, inspect, validate
+from tfcompress.report.document import Table
+from tfcompress.report.sections import findings_document
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +56,26 @@ def test_every_layer_is_named_and_compared_with_its_own_weights_in_float(finding
     assert all(layer.seconds is None or layer.seconds > 0 for layer in findings.layers)
     assert any(layer.seconds for layer in findings.layers)
     assert findings.noise_reference == "toy with its weights in float"
+
+
+def test_a_compiler_tells_what_became_smaller(made):
+    pytest.importorskip("ethosu", reason="needs pip install ethos-u-vela")
+    found = tfc.examine(
+        made.int8, baseline=made.float32, targets=["coral-edgetpu", "ethos-u55-128"], runs=0
+    )
+    (before,) = found.baseline_verdicts
+    after = found.verdicts[1]
+    assert before.target == after.target == "ethos-u55-128"
+    assert before.compiled.left_on_cpu
+    assert after.compiled.cycles > 0
+    sections = findings_document(found).sections
+    (section,) = [each for each in sections if each.title == "Targets"]
+    _, compiled = [block for block in section.blocks if isinstance(block, Table)]
+    cells = [[cell.text for cell in row] for row in compiled.rows]
+    assert [row[:2] for row in cells] == [["ethos-u55-128", "baseline"], ["ethos-u55-128", "file"]]
+    assert cells[1][3:] == [
+        f"{value:,}" for value in (after.compiled.flash, after.compiled.sram, after.compiled.cycles)
+    ]
 
 
 def test_sources_are_told_by_their_hashes(made, findings):

@@ -167,6 +167,9 @@ def examine(
         noise_reference=noise_reference if agreement is not None and agreement.layers else None,
         answers=answers,
         verdicts=tuple(check_target(file, device) for device in devices),
+        baseline_verdicts=()
+        if baseline is None
+        else tuple(check_target(files[0], device) for device in devices if device.compiler),
         trainings=trainings,
         search=found_by,
         runtime=str(find_runtime()) if runs or profile or data is not None else None,

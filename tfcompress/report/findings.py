@@ -82,6 +82,7 @@ class Findings:
         noise_reference: the name of the float file that ``sqnr`` of the layers compares with.
         answers: what its first output answers; None if it was not run on data.
         verdicts: whether devices run it.
+        baseline_verdicts: the same of the baseline, for devices whose compiler counts cycles.
         trainings: the metrics during training.
         search: the trials of the search that found it.
         runtime: the runtime that it was run with; None if it was not run.
@@ -99,6 +100,7 @@ class Findings:
     noise_reference: str | None = None
     answers: Answers | None = None
     verdicts: tuple[CompatibilityReport, ...] = ()
+    baseline_verdicts: tuple[CompatibilityReport, ...] = ()
     trainings: tuple[Training, ...] = ()
     search: SearchResult | None = None
     runtime: str | None = None
@@ -144,6 +146,7 @@ class Findings:
                 "metric_drop": self.metric_drop,
                 **{field.name: getattr(self, field.name) for field in dataclasses.fields(self)},
                 "verdicts": [verdict.to_json() for verdict in self.verdicts],
+                "baseline_verdicts": [verdict.to_json() for verdict in self.baseline_verdicts],
                 "search": search,
             }
         )

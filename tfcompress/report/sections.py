@@ -28,6 +28,7 @@ from tfcompress.report.histories import Training
 from tfcompress.report.layer_sections import layers_section, weights_section
 from tfcompress.report.plots import draw_curves, draw_pareto
 from tfcompress.search.results import SearchResult, Trial
+from tfcompress.targets.vela import Compilation
 
 _REASONS = 8  # the most reasons per device; a float file has one for each of its operations
 _HELD_OUT = "val_"
@@ -197,7 +198,36 @@ def _targets_section(findings: Findings) -> Section | None:
                 items = (*said[:_REASONS], *([f"and {more} more"] if more > 0 else []))
                 texts += [Text(f"{heading} {verdict.target}:"), Items(items)]
     columns = _columns(["device", "verdict", "left on the CPU"], ["needs release"])
-    return Section("Targets", (Table("Devices", columns, tuple(rows)), *texts))
+    tables = [Table("Devices", columns, tuple(rows))]
+    compiled = [
+        (verdict.target, name, verdict.compiled)
+        for name, verdicts in (
+            ("baseline", findings.baseline_verdicts),
+            ("file", findings.verdicts),
+        )
+        for verdict in verdicts
+        if verdict.compiled is not None
+    ]
+    if compiled:
+        tables.append(_compiled_table(compiled))
+    return Section("Targets", (*tables, *texts))
+
+
+def _compiled_table(compiled: list[tuple[str, str, Compilation]]) -> Table:
+    """Show what a compiler makes of the baseline and of the file, device by device."""
+    rows = tuple(
+        (
+            Cell(target),
+            Cell(name),
+            Cell(f"{each.operations - len(each.left_on_cpu)} of {each.operations}"),
+            Cell(f"{each.flash:,}", each.flash),
+            Cell(f"{each.sram:,}", each.sram),
+            Cell(f"{each.cycles:,}", each.cycles),
+        )
+        for target, name, each in sorted(compiled, key=lambda row: row[0])
+    )
+    numbers = ["operations on the NPU", "flash, bytes", "SRAM, bytes", "cycles"]
+    return Table("Compiled for an NPU", _columns(["device", "file"], numbers), rows)
 
 
 def _agreement_section(findings: Findings) -> Section | None:
