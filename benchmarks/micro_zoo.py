@@ -54,13 +54,13 @@ def measure(name):
     except RunError as error:
         return {"refused": described(error)}
     with loaded:
-        (found,) = loaded.predict(inputs, real=False)
+        (found,), arena = loaded.predict(inputs, real=False), loaded.arena
     graph = loaded.model.subgraphs[0]
     expected = stored(graph.tensors[graph.outputs[0]], quantized.predict(inputs, verbose=0))
     return {
         "operations": len(graph.operations),
         "bytes": len(content),
-        "arena": loaded.arena,
+        "arena": arena,
         "values": int(expected.size),
         "differing": int((found != expected).sum()),
         "kinds": int(np.unique(found).size),
