@@ -82,7 +82,7 @@ def main():
     with tempfile.TemporaryDirectory() as place:
         folder = pathlib.Path(place)
         written_files = write_files(folder, names, arguments.files)
-        program = [str(BENCHMARKS / "arm_kernels_there.py"), str(folder)]
+        program = [str(BENCHMARKS / "litert_files.py"), str(folder)]
         answer = board.run(program, "ai_edge_litert")
         if answer.returncode:
             raise SystemExit(answer.stderr[-2000:])

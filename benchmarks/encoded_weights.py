@@ -18,11 +18,11 @@ import time
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
-from ethos_u import MODELS, SHAPE
+from ethos_u import MODELS, SHAPE, export
 from tflite_micro.python.tflite_micro import runtime
 
 import tfcompress as tfc
-from exporters import encode_weights, export_tflite
+from exporters import encode_weights
 
 ARENA, RUNS = 1 << 20, 16
 
@@ -44,10 +44,7 @@ def outputs_and_times(files):
 def measure(name, model, folder):
     """Return the row of a model."""
     dense, encoded = (pathlib.Path(folder, f"{kind}.tflite") for kind in ("dense", "encoded"))
-    samples = np.random.default_rng(1).random((64, *SHAPE), "float32")
-    export_tflite(
-        model, dense, tfc.Scheme(kernels="micro"), representative_data=samples, progress=False
-    )
+    export(model, dense, tfc.Scheme(kernels="micro"))
     report = encode_weights(dense, encoded)
     outputs, times = outputs_and_times([dense.read_bytes(), encoded.read_bytes()])
     return {

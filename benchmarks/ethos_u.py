@@ -56,11 +56,16 @@ MODELS = {
 }
 
 
+def export(model, path, quantization="int8"):
+    """Export a model after training."""
+    samples = np.random.default_rng(1).random((64, *SHAPE), "float32")
+    export_tflite(model, path, quantization, representative_data=samples)
+
+
 def measure(name, model, folder):
     """Return the rows of a model: one for each target."""
     path = pathlib.Path(folder, "model.tflite")
-    samples = np.random.default_rng(1).random((64, *SHAPE), "float32")
-    export_tflite(model, path, "int8", representative_data=samples)
+    export(model, path)
     for target in TARGETS:
         compiled = check_target(path, target).compiled
         yield {

@@ -17,9 +17,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from finished_rows import FinishedRows
 from limited_work import do_pieces, finish
-from zoo import ZOO
+from zoo import MODELS
 
-MODELS = {name: build for models in ZOO.values() for name, build in models.items()}
 TARGET, SECONDS, GIBIBYTES, TOGETHER = "ethos-u55-128", 240, 8, 12
 
 

@@ -21,11 +21,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from coverage_matrix import SECONDS, shown
 from finished_rows import FinishedRows
 from limited_work import do_pieces, finish
-from zoo import ZOO
+from zoo import MODELS
 
 KEYS = ("model", "cell")
 GIBIBYTES, TOGETHER = 8, 12
-MODELS = {name: build for models in ZOO.values() for name, build in models.items()}
 CELLS = ("QAT", "PTQ int8", "pruning", "channel removal")
 
 

@@ -65,8 +65,7 @@ def write_bundle(
     The golden outputs are those of the default kernels here; for a microcontroller those of TFLite
     Micro's interpreter where ``tflite-micro`` is installed, otherwise of the reference kernels. A
     device passes if its values are as close to them as the kernel sets here are to each other, and
-    its classes agree. For images, the
-    bundle says whether swapping red and blue would make it fail.
+    its classes agree. For images, the bundle says whether swapping red and blue would make it fail.
 
     Args:
         result: what ``export_tflite`` returned, or the path of a .tflite file.
@@ -117,7 +116,7 @@ def write_bundle(
     sets = tuple(KERNELS)
     if device.runtime is None:  # the interpreter's own kernels, or those that are most like them
         sets = ((MICRO,) if has_micro() else ()) + ("reference", "builtin", "xnnpack")
-    golden, details, noticed, arena = _golden(path, sets, examples, count, limits)
+    golden, details, noticed, made_by, arena = _golden(path, sets, examples, count, limits)
     sizes = [output["shape"][-1] for output in details["outputs"] if output["shape"]]
     if labels is not None and len(labels) not in sizes:
         raise ValueError(
@@ -176,6 +175,7 @@ def write_bundle(
         examples is None,
         noticed,
         len(flashed),
+        made_by,
         arena,
     ).encode()
     manifest = {
@@ -200,10 +200,11 @@ def _golden(path, kernel_sets, examples, count: int, limits):
     """Run golden inputs under every kernel set, whose first is the device's.
 
     Returns:
-        Data, details, the test of colours, and the smallest arena if TFLite Micro ran the file.
+        Data, details, the test of colours, the kernel set that made the data, and the smallest
+        arena if TFLite Micro ran the file.
     """
     runs: list[list[np.ndarray]] = []
-    errors, swapped, arena = [], None, None
+    errors, ran, swapped, arena = [], [], None, None
     with Children(limits) as children:
         for kernels in kernel_sets:
             try:
@@ -212,6 +213,7 @@ def _golden(path, kernel_sets, examples, count: int, limits):
                 arena = loaded.arena if kernels == MICRO else arena
                 inputs = _golden_inputs(loaded, examples, count)
                 runs.append(_run_rows(loaded, inputs))
+                ran.append(kernels)
             except RunError as error:
                 errors.append(str(error))
                 continue
@@ -231,7 +233,7 @@ def _golden(path, kernel_sets, examples, count: int, limits):
     if swapped is not None:
         compared = map(compare, outputs, swapped, runs[0])
         noticed = not all(result["pass"] for result in compared)
-    return golden, {"inputs": inputs, "outputs": outputs}, noticed, arena
+    return golden, {"inputs": inputs, "outputs": outputs}, noticed, ran[0], arena
 
 
 def _require_same(encoded: bytes, golden: dict[str, np.ndarray], limits) -> int:
@@ -307,6 +309,7 @@ def _readme(
     noise: bool,
     noticed: bool | None,
     flash: int,
+    made_by: str,
     arena: int | None,
 ) -> str:
     """Fill in the README: the files, what the tensors are, and what the bundle does not prove."""
@@ -359,12 +362,13 @@ def _readme(
             "make too little difference. Pass other examples."
         )
     if device.runtime is None and device.compiler is None:
+        absent = "does not run it" if has_micro() else "was not installed there (tflite-micro)"
         remarks.append(
             f"TFLite Micro's interpreter ran it on a computer: the golden outputs are its own, the "
             f"smallest arena is {arena:,} bytes with pointers of 64 bits."
-            if arena is not None
-            else "The golden outputs are those of LiteRT's reference kernels. With tflite-micro "
-            "installed where the bundle is made, they are those of TFLite Micro's interpreter."
+            if made_by == MICRO
+            else f"The golden outputs are those of LiteRT's {made_by} kernels on a computer: "
+            f"TFLite Micro's interpreter {absent}."
         )
     remarks += [*compatibility.reasons, *compatibility.notes]
     if inspection.keeps_state:

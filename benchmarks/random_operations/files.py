@@ -12,9 +12,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import flatbuffers
+import litert_files
 import numpy as np
 import tensorflow as tf
-from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from ai_edge_litert.interpreter import Interpreter
 
 from tfcompress.compat.litert_schema import schema
 from tfcompress.quantization.kernels.grids import Grid, Integers, integer_range
@@ -25,7 +26,6 @@ from tfcompress.tflite.flatbuffer import read_model
 KERNELS = [
     name for name in KERNEL_SETS if name != "micro" or importlib.util.find_spec("tflite_micro")
 ]
-RESOLVERS = {"xnnpack": OpResolverType.AUTO, "reference": OpResolverType.BUILTIN_REF}
 _ARENA_BYTES = 1 << 24
 _NUMPY = {
     "INT2": "i1",
@@ -141,7 +141,7 @@ def fed_values(sample: Sample) -> list:
 
 def on_device(content: bytes, fed: list, kernels: str) -> list:
     """Return the outputs of a file in the runtime that has these kernels."""
-    return in_micro(content, fed) if kernels == "micro" else in_litert(content, fed, kernels)
+    return in_micro(content, fed) if kernels == "micro" else litert_files.run(content, fed, kernels)
 
 
 def in_micro(content: bytes, fed: list) -> list:
@@ -154,18 +154,6 @@ def in_micro(content: bytes, fed: list) -> list:
     interpreter.invoke()
     outputs = range(len(read_model(content).subgraphs[0].outputs))
     return [np.array(interpreter.get_output(index)) for index in outputs]
-
-
-def in_litert(content: bytes, fed: list, kernels: str) -> list:
-    """Return the outputs of a file in LiteRT's interpreter."""
-    interpreter = Interpreter(
-        model_content=content, experimental_op_resolver_type=RESOLVERS[kernels]
-    )
-    interpreter.allocate_tensors()
-    for detail, value in zip(interpreter.get_input_details(), fed, strict=True):
-        interpreter.set_tensor(detail["index"], value)
-    interpreter.invoke()
-    return [interpreter.get_tensor(each["index"]) for each in interpreter.get_output_details()]
 
 
 def delegated(content: bytes) -> bool:

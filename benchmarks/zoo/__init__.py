@@ -22,3 +22,5 @@ def _architectures(module):
 
 # How to build each, by its name, by group.
 ZOO = {group: _architectures(module) for group, module in GROUPS.items()}
+# The same without groups.
+MODELS = {name: build for models in ZOO.values() for name, build in models.items()}

@@ -38,6 +38,11 @@ class _Encoding(NamedTuple):
     name: str
     parts: tuple[bytes, bytes]  # the encoded bytes, and the ancillary data
 
+    @property
+    def size(self) -> int:
+        """The bytes of both."""
+        return sum(map(len, self.parts))
+
 
 @dataclasses.dataclass(frozen=True)
 class EncodedKernel:
@@ -190,9 +195,8 @@ def encode_kernels(content: bytes) -> tuple[bytes, tuple[EncodedKernel, ...]]:
         grid = _decodable_grid(tensor)
         if readers and read_as_kernel and alone and grid is not None:
             found = _smallest(constant_value(editor.model, tensor), grid)
-            size = sum(map(len, found.parts))
-            if size + _OVERHEAD < tensor.size:
-                kernels.append(EncodedKernel(tensor.name, found.name, tensor.size, size))
+            if found.size + _OVERHEAD < tensor.size:
+                kernels.append(EncodedKernel(tensor.name, found.name, tensor.size, found.size))
                 _decode(editor, tensor, found, [reader.index for reader, _ in readers])
     if not kernels:
         return content, ()
@@ -221,7 +225,7 @@ def _smallest(values: np.ndarray, grid: Quantization) -> _Encoding:
         "huffman": encode_huffman(values),
     }
     encodings = [_Encoding(name, parts) for name, parts in found.items() if parts is not None]
-    return min(encodings, key=lambda each: sum(map(len, each.parts)))
+    return min(encodings, key=lambda each: each.size)
 
 
 def _decode(editor: Editor, tensor: Tensor, encoding: _Encoding, readers: list[int]) -> None:

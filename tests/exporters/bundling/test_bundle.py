@@ -364,3 +364,15 @@ def test_a_bundle_of_noise_says_so(int8_path, tmp_path):
     folder = write_bundle(int8_path, tmp_path / "bundle")
     assert json.loads((folder / "manifest.json").read_text())["inputs_are_noise"] is True
     assert "The golden inputs are random noise" in (folder / "README.md").read_text()
+
+
+def test_the_readme_says_whose_the_golden_outputs_are(int8_path, tmp_path, monkeypatch):
+    monkeypatch.setattr("exporters.bundle.has_micro", lambda: False)
+    folder = write_bundle(int8_path, tmp_path / "b", examples=toy_files.images(), target="esp32-s3")
+    text = " ".join((folder / "README.md").read_text().split())
+    assert "those of LiteRT's reference kernels on a computer" in text
+    assert "was not installed there (tflite-micro)" in text
+    golden = np.load(folder / "golden.npz")
+    with load(int8_path, kernels="reference") as loaded:
+        (expected,) = loaded.run([golden["input_0"][0]])
+    np.testing.assert_array_equal(golden["output_0"][0], expected)

@@ -1,6 +1,6 @@
-"""Run the .tflite files of a folder on their inputs: the part of arm_kernels.py for the board.
+"""Run .tflite files in LiteRT; as a program, those of a folder, as arm_kernels.py on a board.
 
-    python arm_kernels_there.py FOLDER
+    python litert_files.py FOLDER
 
 It needs NumPy and ai-edge-litert alone. The outputs of N.tflite on N.npz go to N.out.npz, for each
 kernel set that takes the file.
@@ -15,7 +15,9 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 RESOLVERS = {"xnnpack": OpResolverType.AUTO, "reference": OpResolverType.BUILTIN_REF}
 
 
-def run(content, fed, resolver):
+def run(content, fed, kernels):
+    """Return the outputs of a file in a kernel set."""
+    resolver = RESOLVERS[kernels]
     interpreter = Interpreter(model_content=content, experimental_op_resolver_type=resolver)
     interpreter.allocate_tensors()
     for detail, value in zip(interpreter.get_input_details(), fed, strict=True):
@@ -29,9 +31,9 @@ def main(folder):
         with np.load(path.with_suffix(".npz")) as inputs:
             fed = [inputs[name] for name in inputs.files]
         outputs = {}
-        for kernels, resolver in RESOLVERS.items():
+        for kernels in RESOLVERS:
             try:
-                found = run(path.read_bytes(), fed, resolver)
+                found = run(path.read_bytes(), fed, kernels)
             except (RuntimeError, ValueError):
                 continue
             outputs |= {f"{kernels}_{place}": value for place, value in enumerate(found)}
