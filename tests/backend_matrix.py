@@ -10,13 +10,10 @@ import functools
 import importlib.metadata
 import importlib.util
 import os
-import pathlib
-import subprocess
 import sys
-import tempfile
-import xml.etree.ElementTree as ET
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+from written_tables import ROOT, has_failed, rows_between, run_tests, write_between
+
 PAGE = ROOT / "docs/backends.md"
 BEGIN, END = "<!-- backends -->\n", "<!-- end of backends -->\n"
 ROWS = "tests.backends"  # of the table; other tests of the suite only have to pass
@@ -25,24 +22,20 @@ BACKENDS = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
 
 def run(backend, suite):
     """Run the suite on a backend; return what came of each line of the table, and if all passed."""
-    with tempfile.TemporaryDirectory() as scratch:
-        report = pathlib.Path(scratch) / "report.xml"
-        command = [sys.executable, "-m", "pytest", "-q", f"--junit-xml={report}", *suite]
-        environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
-        ended = subprocess.run(command, cwd=ROOT, env=environment, check=False)
-        cases = list(ET.parse(report).getroot().iter("testcase"))
+    environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    cases, passed = run_tests(suite, environment)
     cases = [case for case in cases if case.get("classname").startswith(ROWS)]
     found = {}
     for case in cases:
         name = case.get("name").partition("[")[0].removeprefix("test_").replace("_", " ")
         found.setdefault(name, []).append(outcome(case))
     worst = functools.partial(max, key=lambda cell: (cell == "fails", cell != "yes"))
-    return {name: worst(outcomes) for name, outcomes in found.items()}, ended.returncode == 0
+    return {name: worst(outcomes) for name, outcomes in found.items()}, passed
 
 
 def outcome(case):
     """Return what the table says of a test."""
-    if case.find("failure") is not None or case.find("error") is not None:
+    if has_failed(case):
         return "fails"
     skipped = case.find("skipped")
     return "yes" if skipped is None else f"no: {skipped.get('message')}"
@@ -50,9 +43,7 @@ def outcome(case):
 
 def known():
     """Return what the table says by now, by backend and test."""
-    _, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    lines = rest.partition(END)[0].splitlines()
-    titles, _, *rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    titles, *rows = rows_between(PAGE, BEGIN, END)
     backends = {title: backend for backend, title in BACKENDS.items()}
     return {
         backends[title]: {row[0]: row[place] for row in rows}
@@ -86,9 +77,7 @@ def main():
         print(BACKENDS[backend], importlib.metadata.version(backend), flush=True)
         results[backend], all_passed = run(backend, [*given.suite, *options])
         passed.append(all_passed)
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    after = rest.partition(END)[2]
-    PAGE.write_text(before + BEGIN + table(results) + END + after, encoding="utf-8")
+    write_between(PAGE, BEGIN, END, table(results))
     sys.exit(not all(passed))
 
 

@@ -9,14 +9,12 @@ names; the others keep what the page says of them.
 import argparse
 import datetime
 import importlib.metadata
-import pathlib
 import platform
 import subprocess
 import sys
-import tempfile
-import xml.etree.ElementTree as ET
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+from written_tables import ROOT, has_failed, rows_between, run_tests, write_between
+
 PAGE = ROOT / "docs/proofs.md"
 BEGIN, END = "<!-- proofs -->\n", "<!-- end of proofs -->\n"
 TITLES = ("what", "where", "tests", "came of it", "run")
@@ -83,12 +81,8 @@ PROOFS = (
 
 def run(arguments):
     """Run tests; return what came of them, in words."""
-    with tempfile.TemporaryDirectory() as scratch:
-        report = pathlib.Path(scratch) / "report.xml"
-        command = [sys.executable, "-m", "pytest", "-q", f"--junit-xml={report}", *arguments]
-        subprocess.run(command, cwd=ROOT, check=False)
-        cases = list(ET.parse(report).getroot().iter("testcase"))
-    failed = [c for c in cases if c.find("failure") is not None or c.find("error") is not None]
+    cases, _ = run_tests(arguments)
+    failed = [case for case in cases if has_failed(case)]
     skipped = [case for case in cases if case.find("skipped") is not None]
     passed = len(cases) - len(failed) - len(skipped)
     told = [f"{len(failed)} **failed**"] if failed else []
@@ -113,11 +107,7 @@ def versions():
 
 def known():
     """Return the rows of the page by what they prove."""
-    _, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    rows = [
-        [cell.strip() for cell in line.split("|")[1:-1]]
-        for line in rest.partition(END)[0].splitlines()[2:]
-    ]
+    rows = rows_between(PAGE, BEGIN, END)[1:]
     return {row[0]: row for row in rows}
 
 
@@ -145,9 +135,7 @@ def main():
     lines = [TITLES, ["---"] * len(TITLES)]
     lines += [rows[what] for what, _, _ in PROOFS if what in rows]
     table = "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    after = rest.partition(END)[2]
-    PAGE.write_text(before + BEGIN + table + END + after, encoding="utf-8")
+    write_between(PAGE, BEGIN, END, table)
     sys.exit(not all_passed)
 
 

@@ -15,7 +15,8 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+from written_tables import ROOT, has_failed, write_between
+
 PAGE = ROOT / "docs/versions.md"
 BEGIN, END = "<!-- matrix -->\n", "<!-- end of matrix -->\n"
 EXTRAS = "report,search,structure,tfmot,zstd"
@@ -70,7 +71,7 @@ def run(python, suite, folder):
     failed = [
         f"{case.get('classname')}.{case.get('name')}"
         for case in found.iter("testcase")
-        if case.find("failure") is not None or case.find("error") is not None
+        if has_failed(case)
     ]
     skipped = int(found.get("skipped"))
     passed = int(found.get("tests")) - len(failed) - skipped
@@ -122,10 +123,7 @@ def main():
             print(combination.name, result, flush=True)
         if kept.exists():
             results.append(json.loads(kept.read_text()))
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    page = before + BEGIN + table(results) + END + after
-    PAGE.write_text(page, encoding="utf-8")
+    write_between(PAGE, BEGIN, END, table(results))
     sys.exit(any(result["failed"] for result in results))
 
 
