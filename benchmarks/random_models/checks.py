@@ -13,7 +13,7 @@ import warnings
 
 import keras
 import numpy as np
-from structure import make_deaf
+from structure import silence
 
 import tfcompress as tfc
 from exporters import load
@@ -240,7 +240,7 @@ def removed(case):
         warnings.simplefilter("ignore")  # nothing to remove
         smaller = tfc.remove_channels(model, ratio=0.5)
     flow = read_channels(model)
-    make_deaf(
+    silence(
         model, flow, ChannelSelection(flow, flow.groups, CRITERIA["l1"](model, flow)).by_ratio(0.5)
     )
     expected, found = (outputs(each, case.compared) for each in (model, smaller))

@@ -140,6 +140,13 @@ def bare_operations():
     return keras.Model(inputs, kl.Dense(3)(x))
 
 
+def experts():
+    inputs = keras.Input((5,))
+    each = keras.ops.stack([kl.Dense(8, activation="relu")(inputs) for _ in range(3)], axis=1)
+    gate = keras.ops.expand_dims(kl.Dense(3, activation="softmax")(inputs), -1)
+    return keras.Model(inputs, kl.Dense(2)(keras.ops.sum(each * gate, axis=1)))
+
+
 def graph():
     inputs = keras.Input((4, 5))
     neighbours = np.random.default_rng(0).random((4, 4), "float32")
@@ -167,6 +174,7 @@ ZOO = {
         steps_of_words,
         shared_heads,
         bare_operations,
+        experts,
         graph,
     )
 }

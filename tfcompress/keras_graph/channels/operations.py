@@ -80,6 +80,18 @@ def split(call: Call) -> list[Tensor]:
     return [Tensor(shape, Channels(axis, part)) for shape, part in shaped]
 
 
+def stacked(call: Call) -> list[Tensor]:
+    """Put tensors side by side on a new axis: their channels shrink together."""
+    axes = {None if x.channels is None else x.channels.axis for x in call.inputs}
+    if len(axes) > 1 or None in axes:
+        return untracked(call)
+    (axis,), first = axes, call.inputs[0].channels.ids
+    for x in call.inputs[1:]:
+        call.couple(first, x.channels.ids)
+    new = call.layer.axis % len(call.output_shape)
+    return call.output(axis + (new <= axis), first)
+
+
 def indexed(call: Call) -> list[Tensor]:
     """Take a part of a tensor: ``x[:, 0]``; of the channels, those that are taken stay."""
     x, key = call.arguments
@@ -162,6 +174,7 @@ _BY_OPERATION = {
     padded: ("Pad",),
     flipped: ("Flip",),
     split: ("Split",),
+    stacked: ("Stack",),
     indexed: ("GetItem",),
     multiplied: ("Matmul",),
 }  # fmt: skip
