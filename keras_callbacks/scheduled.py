@@ -37,6 +37,7 @@ from tfcompress.compat.keras_steps import (
     skips_steps,
     waits_to_count,
 )
+from tfcompress.compat.keras_training import build_optimizer
 from tfcompress.keras_graph.acceleration import lacks_acceleration
 from tfcompress.pruning.schedules import TO_THE_END, as_schedule
 
@@ -213,6 +214,7 @@ class ScheduledCallback(CompressionCallback, abc.ABC):
         super().on_train_begin(logs)
         self._thread = threading.get_ident()
         self.require_optimizer()
+        build_optimizer(self.model)
         self._history = coming_history(self.model)
         self._state.claim(self.model, self.prepare())
         if lacks_acceleration(self.model):

@@ -79,12 +79,17 @@ class DeployedGraph:
         """For each row of ``plan``, its row in ``placement``; -1 for none."""
         return self.placement.rows_of_plan(self.plan, self.points)
 
+    @property
+    def operand_names(self) -> list[str]:
+        """The names of the tensors that the constants are made of."""
+        return sorted({name for d in self.derivations.values() for name in d.operands})
+
     def operands(self, weights: Mapping[str, object]) -> dict[str, object]:
         """Compute what the constants are made of, in the graph that is being built, by its name.
 
         ``weights`` are values by the name of their placeholder.
         """
-        names = sorted({name for d in self.derivations.values() for name in d.operands})
+        names = self.operand_names
         values = imported_tensors(self.traced.definition, weights, names) if names else ()
         return dict(zip(names, values, strict=True))
 

@@ -93,6 +93,9 @@ class DeployedModel:
         """Raise a ConversionError unless the file computes what the model does now."""
         if _missing_kernels(self.graph):
             return  # its operations cannot be run here: the file is compared when it is exported
+        is_known = "_takes_batches" in vars(self)  # of weights that may have changed since
+        if self._takes_batches and not is_known:
+            return
         with tf.init_scope():
             if not self._computes_the_model(1):
                 raise wrong_file(self._model, self.graph.layers, self._first_wrong())
@@ -102,8 +105,9 @@ class DeployedModel:
         file, traced = self.graph.file, self.graph.traced
         inputs, weights = probe_inputs(traced.specs), traced.weight_values()
         made = [i for operation in file.operations for i in operation.outputs]
-        values = computed_once(lambda: _run_float(self.graph, weights, inputs, made))
-        right = traced.run([*traced.points, *traced.outputs], inputs, weights)
+        tensors = [*traced.points, *traced.outputs]
+        right, constants = _run_traced(self.graph, tensors, inputs, weights)
+        values = computed_once(lambda: _run_float(self.graph, constants, inputs, made))
         return first_wrong(file, dict(zip(made, values, strict=True)), right)
 
     def _computes_the_model(self, examples):
@@ -117,12 +121,12 @@ class DeployedModel:
             if many.dtype.kind == "f":
                 many = many * generator.uniform(0.5, 2.0, many.shape).astype(many.dtype)
             inputs.append(many)
+        expected, constants = _run_traced(self.graph, traced.outputs, inputs, weights)
         try:
             outputs = self.graph.file.outputs
-            found = computed_once(lambda: _run_float(self.graph, weights, inputs, outputs))
+            found = computed_once(lambda: _run_float(self.graph, constants, inputs, outputs))
         except (tf.errors.InvalidArgumentError, ValueError):
             return False
-        expected = traced.run(traced.outputs, inputs, weights)
 
         def nudged():
             moved = {name: nudge(value, generator) for name, value in weights.items()}
@@ -307,10 +311,17 @@ def _constant(graph, index, constants):
     return tf.constant(constant_value(graph.model, graph.file.tensors[index]))
 
 
-def _run_float(graph, weights, inputs, tensors) -> list:
-    """Compute tensors of the float file, with other weights."""
-    operands = graph.operands(weights)
+def _run_traced(graph, tensors, inputs, weights) -> tuple[list, dict[int, object]]:
+    """Compute tensors of the traced model, and the constants of its file, by their tensors."""
+    names = graph.operand_names
+    found = graph.traced.run([*tensors, *names], inputs, weights)
+    operands = dict(zip(names, found[len(tensors) :], strict=True))
     constants = {index: d.compute(operands) for index, d in graph.derivations.items()}
+    return found[: len(tensors)], constants
+
+
+def _run_float(graph, constants, inputs, tensors) -> list:
+    """Compute tensors of the float file, with other constants."""
     values = dict(zip(graph.file.inputs, map(tf.constant, inputs), strict=True))
 
     def value_of(index):

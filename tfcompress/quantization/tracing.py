@@ -25,6 +25,7 @@ from tfcompress.keras_graph.interception import (
     intercepted_calls,
 )
 from tfcompress.keras_graph.wrapper import ModelWrapper, unwrap
+from tfcompress.native_output import silenced_tensorflow
 from tfcompress.quantization.lowerings.operations import forms_for
 
 
@@ -60,7 +61,7 @@ class TracedModel:
         with tf.Graph().as_default() as graph:
             found = tf.graph_util.import_graph_def(needed, return_elements=list(tensors), name="")
             values = {f"{name}:0": np.asarray(fed[name]) for name in fed.keys() & present}
-            with tf.compat.v1.Session(graph=graph, config=config) as session:
+            with silenced_tensorflow(), tf.compat.v1.Session(graph=graph, config=config) as session:
                 return [np.asarray(value) for value in session.run(found, values)]
 
     def weight_values(self) -> dict[str, tf.Tensor]:
