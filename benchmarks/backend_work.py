@@ -20,7 +20,7 @@ from tfcompress.pruning.pruner import prunable_kernels
 
 BACKEND = keras.backend.backend()
 BATCH_SIZE, TEMPERATURE, SPARSITY, FREQUENCY = 64, 4.0, 0.75, 10
-TEACHER_WIDTHS, STUDENT_WIDTHS = (24, 48, 64, 64), (16, 24, 32)
+TEACHER_WIDTHS, STUDENT_WIDTHS = (24, 48, 64, 64), (16, 24, 32, 48)
 TIMED_BATCH = 32
 
 

@@ -127,7 +127,7 @@ def figures(rows, options):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=20, help="of each of both trainings")
+    parser.add_argument("--epochs", type=int, default=30, help="of each of both trainings")
     parser.add_argument("--timed-epochs", type=int, default=21)
     parser.add_argument("--steps", type=int, default=20, help="of an epoch that is timed")
     parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=list(BACKENDS))
