@@ -22,6 +22,23 @@ def with_attention_step(layer: keras.Layer, step: Callable) -> AbstractContextMa
     return replaced_attributes(layer, _compute_attention=step)
 
 
+def score_scale(layer: keras.layers.MultiHeadAttention) -> float:
+    """Return what MultiHeadAttention multiplies queries by."""
+    return layer._inverse_sqrt_key_dim
+
+
+def with_seen_scores(
+    layer: keras.layers.MultiHeadAttention, see: Callable
+) -> AbstractContextManager:
+    """Let a function see MultiHeadAttention's scores, of queries that are scaled already."""
+    weigh = layer._masked_softmax
+
+    def seen(scores, attention_mask=None):
+        return weigh(see(scores), attention_mask)
+
+    return replaced_attributes(layer, _inverse_sqrt_key_dim=1.0, _masked_softmax=seen)
+
+
 def are_scores_returned(layer: keras.layers.GroupQueryAttention) -> bool:
     """Tell whether the present call of GroupQueryAttention returns its scores."""
     return layer._return_attention_scores

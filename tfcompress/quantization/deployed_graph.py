@@ -111,15 +111,28 @@ class DeployedGraph:
                 found[kernel.weights[0]] = kernel
         return found
 
-    def factor_of(self, kernel: FoldedKernel):
-        """Compute what the output channels of one of these are scaled by, of shape (channels,)."""
+    def factor_of(self, kernel: FoldedKernel, moved: float = 0.0):
+        """Compute what the output channels of one of these are scaled by, of shape (channels,).
+
+        A number that all weights are ``moved`` by tells what the factor depends on.
+        """
         if runs_eagerly():
-            (factor,) = computed_once(lambda: [self.factor_of(kernel)])
+            (factor,) = computed_once(lambda: [self.factor_of(kernel, moved)])
             return factor
         weights = self.traced.weight_values()
+        if moved:
+            weights = {name: value + moved for name, value in weights.items()}
         values = imported_tensors(self.traced.definition, weights, kernel.needs)
         factor = kernel.factor(dict(zip(kernel.needs, values, strict=True)))
         return tf.broadcast_to(tf.reshape(factor, [-1]), [kernel.shape[kernel.axis]])
+
+    def is_scaled_alike(self, kernel: FoldedKernel) -> bool:
+        """Tell whether one of these has one constant factor, which changes no rounding.
+
+        So has the kernel of MultiHeadAttention's queries.
+        """
+        found = np.concatenate([self.factor_of(kernel, moved) for moved in (0.0, 1.0)])
+        return len(np.unique(found)) == 1
 
     def normalization_behind(self, kernel: FoldedKernel, model: keras.Model) -> str:
         """Return the path of the BatchNormalization that scales one of these kernels; "" if none.
