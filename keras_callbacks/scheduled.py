@@ -34,6 +34,7 @@ from tfcompress.compat.keras_steps import (
     bring_up_to_date,
     skips_steps,
 )
+from tfcompress.compat.keras_training import build_optimizer
 from tfcompress.keras_graph.acceleration import lacks_acceleration
 from tfcompress.pruning.schedules import TO_THE_END, as_schedule
 
@@ -204,6 +205,7 @@ class ScheduledCallback(CompressionCallback, abc.ABC):
         """Check everything before the first step."""
         super().on_train_begin(logs)
         self.require_optimizer()
+        build_optimizer(self.model)
         self._history = coming_history(self.model)
         self._state.claim(self.model, self.prepare())
         if lacks_acceleration(self.model):

@@ -72,3 +72,40 @@ def test_skip_symbolic_build():
     keras_training.skip_symbolic_build(model)
     model._maybe_symbolic_build(data_batch=(np.ones((1, 1)), np.ones((1, 1))))
     assert not model.built
+
+
+@canary("keras", "TensorFlowTrainer._maybe_symbolic_build", "CompileMetrics.build")
+def test_built_before_tracing():
+    calls = []
+
+    class Wrapper(keras_training.BuiltBeforeTracing, keras.Model):
+        def __init__(self, model):
+            super().__init__()
+            self.model = model
+            self.built = True
+
+        def call(self, x):
+            calls.append(x)
+            return self.model(x)
+
+    model = Wrapper(compiled())
+    model.compile("adam", "mse", metrics=["accuracy", "mae"], jit_compile=False)
+    x = np.ones((4, 1), "float32")
+    found = model.fit(x, x + 1, batch_size=2, epochs=2, verbose=0).history
+    assert 0.9 < found["mae"][0] <= 1.0
+    if keras.backend.backend() == "tensorflow":
+        assert len(calls) == 1  # Keras alone would trace the step twice
+
+
+@canary("keras", "Trainer.train_step")
+def test_build_optimizer():
+    class Own(keras.Sequential):
+        def train_step(self, *args):  # it may update weights that are not the model's
+            return super().train_step(*args)
+
+    layers = [keras.Input((1,)), keras.layers.Dense(1)]
+    for kind, variables in ((keras.Sequential, 6), (Own, 2)):
+        model = kind(layers)
+        model.compile("adam", "mse")
+        keras_training.build_optimizer(model)
+        assert len(model.optimizer.variables) == variables

@@ -7,11 +7,12 @@ import keras
 
 from tfcompress.compat.keras_layers import all_layers
 from tfcompress.compat.keras_steps import carry_state
+from tfcompress.compat.keras_training import BuiltBeforeTracing
 from tfcompress.compat.tf_keras_models import is_tf_keras_model
 from tfcompress.keras_graph.acceleration import accelerated_calls
 
 
-class ModelWrapper(keras.Model):
+class ModelWrapper(BuiltBeforeTracing, keras.Model):
     """A model that runs the user's model under other rules and owns none of its layers.
 
     It shares the variables of the wrapped model: training one trains the other, so there is
