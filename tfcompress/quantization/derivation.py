@@ -228,20 +228,27 @@ class _Explanations:
             live = [step[1]]
 
     def _behind(self, node):
-        """Yield the affine operations behind a linear one, the longest first."""
-        steps, chains = [], [_Affine(())]
+        """Yield the affine operations behind a linear one, the longest first.
+
+        What a model computes several times from one tensor is one operation in the file.
+        """
+        nodes, steps, chains = [node], [], [_Affine(())]
         while True:
-            readers = self._readers[node.name]
-            live = [reader for reader in readers if reader.name in self._live]
-            if len(live) != 1:
-                break
-            (node,) = live
-            if node.op in _BEHIND_LINEAR:
+            readers = [reader for each in nodes for reader in self._readers[each.name]]
+            nodes = [reader for reader in readers if reader.name in self._live]
+            if nodes and all(each.op in _BEHIND_LINEAR for each in nodes):
                 continue
-            step = self._affine_step(node)
-            if step is None:
+            found = [self._affine_step(each) for each in nodes]
+            if not found or None in found:
                 break
-            steps.append(step[0])
+            (kind, operand), _ = found[0]
+            value = self._values[operand]
+            if not all(
+                other == kind and np.array_equal(self._values[name], value)
+                for (other, name), _ in found
+            ):
+                break
+            steps.append((kind, operand))
             chains.append(_Affine(tuple(steps)))
         return reversed(chains)
 

@@ -190,13 +190,17 @@ class QuantizeAware(ModelWrapper):
         if exactly and self.deployed.exact:
             return self.deployed(inputs)
         mode = self.training_mode if training else _INFERENCE
+        return with_logits(*self._run_rounded(inputs, training, mask, mode))
+
+    def _run_rounded(self, inputs, training, mask, mode):
+        """Run ``_rounded``, traced where tensors or operations have to be seen in a graph."""
         run = self._rounded
         at_once = runs_on("tensorflow") and runs_eagerly()
         if at_once and (
             self.placement.needs_graph() or has_singularities(self.deployed.operation_types)
         ):
             run = self._traced
-        return with_logits(*run(inputs, training=training, mask=mask, mode=mode))
+        return run(inputs, training=training, mask=mask, mode=mode)
 
     # What the wrapped model takes and gives.
     inputs = property(attrgetter("model.inputs"))
@@ -274,7 +278,7 @@ class QuantizeAware(ModelWrapper):
         """
         inputs = keras.tree.map_structure(ops.convert_to_tensor, inputs)
         with without_gradients():
-            return self._rounded(inputs, False, None, _INFERENCE)[0]
+            return self._run_rounded(inputs, False, None, _INFERENCE)[0]
 
     def predict_exactly(self, x: Any, batch_size: int = 32) -> Any:
         """Predict what the file gives, to the bit, from any backend.
