@@ -41,8 +41,20 @@ def test_a_loaded_model_finds_its_bare_operations_again(function, tmp_path):
     quantized = tfc.quantize_aware(keras.Model(inputs, within(inputs))).calibrate(x)
     quantized.save(tmp_path / "aware.keras")
     loaded = keras.models.load_model(tmp_path / "aware.keras")
-    assert quantized.deployed.exact and loaded.deployed.exact
+    assert quantized.deployed.exact
+    assert loaded.deployed.exact
     np.testing.assert_array_equal(quantized(x), loaded(x))
+
+
+def test_a_loaded_model_rounds_where_it_did_of_tensors_that_are_alike(tmp_path):
+    inputs = keras.Input((4,))
+    constant = ops.relu(kl.Dense(4)(inputs)) * 0.0 + 1.0
+    model = keras.Model(inputs, kl.LayerNormalization()(constant))
+    quantized = tfc.quantize_aware(model).calibrate(ROWS)
+    quantized.save(tmp_path / "aware.keras")
+    loaded = keras.models.load_model(tmp_path / "aware.keras")
+    assert set(quantized.placement.learned) >= {*loaded.deployed.graph.points.values()}
+    np.testing.assert_array_equal(quantized(ROWS), loaded(ROWS))
 
 
 def test_a_simulation_sees_tensors_inside_layers():
@@ -70,3 +82,30 @@ def test_squared_differences_of_five_axes_are_integer():
     converted = convert_model(model, "int8", representative_data=x)
     assert not float_operations(converted.content)
     np.testing.assert_allclose(of_file(converted.flatbuffer, x), model(x), atol=0.05)
+
+
+@pytest.mark.parametrize("last", [lambda x: x + 1.0, lambda x: 2.0 * (x * 3.0)])
+def test_constants_that_are_joined_in_the_file_follow_the_weights(last):
+    inputs = keras.Input((3,), dtype="int32")
+    normalization = kl.BatchNormalization(beta_initializer="random_normal")
+    model = keras.Model(inputs, last(normalization(kl.Embedding(5, 4)(inputs))))
+    x = RANDOM.integers(0, 5, (16, 3)).astype("int32")
+    quantized = tfc.quantize_aware(model).calibrate(x)
+    found = of_file(convert_model(quantized).flatbuffer, x)
+    np.testing.assert_array_equal(found, quantized(x))
+    np.testing.assert_allclose(found, model(x), atol=0.02)
+
+
+class TwiceSorted(kl.Layer):
+    """Sorts inside its call, where only its last tensor is handed out."""
+
+    def call(self, x):
+        return ops.top_k(ops.top_k(x * 2.0, k=3)[0], k=2)[0]
+
+
+def test_the_largest_entries_need_no_range_of_their_own():
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, TwiceSorted()(inputs))
+    quantized = tfc.quantize_aware(model).calibrate(ROWS)
+    found = of_file(convert_model(quantized).flatbuffer, ROWS)
+    np.testing.assert_array_equal(found, quantized(ROWS))

@@ -57,7 +57,7 @@ def take_model(config: dict) -> keras.Model:
     """Rebuild the model of a wrapper, with the names that its layers and operations had.
 
     Keras keeps the names of a model's layers, but not of layers inside attention or a layer of
-    one's own, nor of some operations: those it makes up anew, from what the process has made before.
+    one's own, nor of some operations: those it makes up anew, from what the process has made.
     """
     model = keras.saving.deserialize_keras_object(config.pop("model"))
     names = config.pop("layer_names", ())  # absent from early files; later ones name layers alone
