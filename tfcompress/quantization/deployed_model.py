@@ -24,7 +24,7 @@ from tfcompress.quantization.kernels.registry import (
 )
 from tfcompress.quantization.planning import Float
 from tfcompress.quantization.recognition import PROBABILITIES
-from tfcompress.quantization.tracing import computed_once, probe_inputs
+from tfcompress.quantization.tracing import computed_once, probe_inputs, without_optimizer
 from tfcompress.tflite.constants import constant_value
 from tfcompress.tflite.model import Operation
 
@@ -97,7 +97,7 @@ class DeployedModel:
         if self._takes_batches and not is_known:
             return
         with tf.init_scope():
-            if not self._computes_the_model(1):
+            if not self._computes_the_model(_PROBED_EXAMPLES if self._takes_batches else 1):
                 raise wrong_file(self._model, self.graph.layers, self._first_wrong())
 
     def _first_wrong(self):
@@ -121,8 +121,8 @@ class DeployedModel:
                 many = many * generator.uniform(0.5, 2.0, many.shape).astype(many.dtype)
             inputs.append(many)
         try:
-            outputs = self.graph.file.outputs
-            found = computed_once(lambda: _run_float(self.graph, weights, inputs, outputs))
+            with without_optimizer():
+                found = self._float_outputs(weights, inputs)
         except (tf.errors.InvalidArgumentError, ValueError):
             return False
         expected = traced.run(traced.outputs, inputs, weights)
@@ -132,6 +132,15 @@ class DeployedModel:
             return traced.run(traced.outputs, [nudge(x, generator) for x in inputs], moved)
 
         return are_alike(found, expected, nudged)
+
+    @functools.cached_property
+    def _float_outputs(self):
+        """Compute the outputs of the float file, with weights by their placeholder's name."""
+        outputs = self.graph.file.outputs
+        return tf.function(
+            lambda weights, inputs: _run_float(self.graph, weights, inputs, outputs),
+            autograph=False,
+        )
 
     def __call__(self, inputs):
         """Compute what the device computes on a batch; losses find the logits of probabilities."""
@@ -314,7 +323,7 @@ def _run_float(graph, weights, inputs, tensors) -> list:
     """Compute tensors of the float file, with other weights."""
     operands = graph.operands(weights)
     constants = {index: d.compute(operands) for index, d in graph.derivations.items()}
-    values = dict(zip(graph.file.inputs, map(tf.constant, inputs), strict=True))
+    values = dict(zip(graph.file.inputs, map(tf.convert_to_tensor, inputs), strict=True))
 
     def value_of(index):
         return values[index] if index in values else _constant(graph, index, constants)

@@ -10,6 +10,7 @@ import collections
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -309,15 +310,15 @@ def _calls_function(operation):
     return any("api_implements" not in library[name].attr for name in names if name in library)
 
 
-def computed_once(make: Callable[[], list]) -> list:
-    """Compute tensors of a graph that is run once."""
+def computed_once(make: Callable[[], Any]) -> Any:
+    """Compute a structure of tensors of a graph that is run once."""
     function = tf.function(make, autograph=False).get_concrete_function()
-    with _without_optimizer():
+    with without_optimizer():
         return function()
 
 
 @contextlib.contextmanager
-def _without_optimizer():
+def without_optimizer():
     """Let graphs run as they were traced: optimizing one takes longer than running it once."""
     option = "disable_meta_optimizer"
     before = tf.config.optimizer.get_experimental_options().get(option, False)
