@@ -94,5 +94,6 @@ PARTS = {
     "vela_zoo": Part("vela_zoo.py", _ROWS_AND_JSON, None),
     "encoded_weights": Part("encoded_weights.py", ("--json", "{json}"), ()),
     "micro_zoo": Part("micro_zoo.py", _ROWS_AND_JSON, None),
+    "each_backend": Part("each_backend.py", _ROWS_AND_JSON),
     "repair": Part("repair.py", ("../shared", "--json", "{json}"), ("--only", "ad")),
 }

@@ -1,7 +1,8 @@
-"""A softmax model and its twin with logits, trained quantization-aware from scratch, seed by seed.
+"""Softmax and sigmoid heads and their twins with logits, quantization-aware, seed by seed.
 
 Photos of hands at 32x32 that show a digit; a small network with BatchNormalization, without
-augmentation. Accuracy is that of the integers that the device computes, on held-out photos.
+augmentation. Twins start from the same weights and see the same batches, from scratch and from the
+trained float model. Accuracy is that of the integers that the device computes, on held-out photos.
 
     python benchmarks/probability_heads.py --rows heads.jsonl --json heads.json
 """
@@ -23,22 +24,21 @@ from keras import layers as kl
 import tfcompress as tfc
 from tfcompress.datasets import sign_digits
 
-WAYS = ("softmax, float", "logits, quantization-aware", "softmax, quantization-aware")
+HEADS = ("softmax", "sigmoid")
+EPOCHS = {"float": 12, "from scratch": 12, "fine-tuned": 4}
 SEEDS = 5
-EPOCHS = 8
 
 
 def photos():
-    """Return training and test photos at 32x32 with values from -1 to 1, and their labels."""
+    """Return training and test photos at 32x32 with values from -1 to 1, and digits as 0 and 1."""
     return [
-        (tf.image.resize(x, (32, 32), "area").numpy() / 127.5 - 1.0, y)
+        (tf.image.resize(x, (32, 32), "area").numpy() / 127.5 - 1.0, np.eye(10, dtype="float32")[y])
         for x, y in sign_digits.load_data()
     ]
 
 
-def net(seed, activation):
+def net(activation):
     """Return an untrained network."""
-    keras.utils.set_random_seed(seed)
     model = keras.Sequential([keras.Input((32, 32, 3))])
     for filters in (16, 32, 64):
         model.add(kl.Conv2D(filters, 3, strides=2, padding="same", use_bias=False))
@@ -49,42 +49,83 @@ def net(seed, activation):
     return model
 
 
-def accuracy(seed, way, train, test, epochs):
-    """Train a way from scratch; return the accuracy of the last epoch on the test photos."""
-    head, numbers = way.split(", ")
-    model = net(seed, "softmax" if head == "softmax" else None)
-    if numbers == "quantization-aware":
-        model = tfc.quantize_aware(model)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=head == "logits")
-    model.compile(keras.optimizers.Adam(3e-3), loss, jit_compile=False)
-    model.fit(*train, epochs=epochs, batch_size=32, verbose=0)
+def train(model, head, from_logits, train_data, epochs, seed):
+    """Train with the loss that fits a head, at a rate that decays to zero."""
+    keras.utils.set_random_seed(seed)
+    entropy = {
+        "softmax": keras.losses.CategoricalCrossentropy,
+        "sigmoid": keras.losses.BinaryCrossentropy,
+    }[head]
+    steps = epochs * -(-len(train_data[0]) // 32)
+    rate = keras.optimizers.schedules.CosineDecay(3e-3, steps)
+    model.compile(keras.optimizers.Adam(rate), entropy(from_logits=from_logits), jit_compile=False)
+    model.fit(*train_data, epochs=epochs, batch_size=32, verbose=0)
+
+
+def accuracy(model, test):
+    """Return the share of photos whose largest output is the digit that they show."""
     scores = model.predict(test[0], batch_size=64, verbose=0)
-    return float((np.argmax(scores, -1) == test[1]).mean())
+    return float((scores.argmax(-1) == test[1].argmax(-1)).mean())
+
+
+def measure(head, seed, train_data, test, epochs):
+    """Train a head and its twin in every way; yield (way, output, accuracy)."""
+    keras.utils.set_random_seed(seed)
+    trained = net(head)
+    starts = {"from scratch": trained.get_weights()}
+    train(trained, head, False, train_data, epochs["float"], seed)
+    starts["fine-tuned"] = trained.get_weights()
+    yield "float", head, accuracy(trained, test)
+    for way, weights in starts.items():
+        for output in (head, "logits"):
+            model = net(None if output == "logits" else head)
+            model.set_weights(weights)
+            quantized = tfc.quantize_aware(model)
+            train(quantized, head, output == "logits", train_data, epochs[way], seed)
+            yield way, output, accuracy(quantized, test)
+
+
+def figures(rows):
+    """Return the mean and the deviation over the seeds of each head, way and output."""
+    runs = {}
+    for row in rows:
+        for way, output, reached in row["measured"]:
+            runs.setdefault((row["head"], way, output), []).append(reached)
+    return [
+        {
+            "head": head,
+            "way": way,
+            "output": output,
+            "runs": reached,
+            "accuracy": statistics.mean(reached),
+            "deviation": statistics.stdev(reached) if len(reached) > 1 else 0.0,
+        }
+        for (head, way, output), reached in runs.items()
+    ]
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", help="keep finished seeds in this file")
     parser.add_argument("--json", type=pathlib.Path, help="write the figures there")
     parser.add_argument("--fast", action="store_true", help="one seed, one epoch")
     arguments = parser.parse_args()
-    train, test = photos()
-    finished = FinishedRows(arguments.rows, ("way", "seed"))
-    epochs = 1 if arguments.fast else EPOCHS
+    train_data, test = photos()
+    finished = FinishedRows(arguments.rows, ("head", "seed"))
+    epochs = dict.fromkeys(EPOCHS, 1) if arguments.fast else EPOCHS
     for seed in range(1 if arguments.fast else SEEDS):
-        for way in WAYS:
-            if finished.find(way=way, seed=seed) is None:
-                reached = accuracy(seed, way, train, test, epochs)
-                finished.add(way=way, seed=seed, accuracy=reached)
-                print(finished.rows[-1], flush=True)
-    figures = []
-    for way in WAYS:
-        runs = [row["accuracy"] for row in finished.rows if row["way"] == way]
-        figures.append({"way": way, "runs": runs, "accuracy": statistics.mean(runs)})
-        figures[-1]["deviation"] = statistics.stdev(runs) if len(runs) > 1 else 0.0
-        print(f"{way}: {100 * figures[-1]['accuracy']:.2f} ± {100 * figures[-1]['deviation']:.2f}")
+        for head in HEADS:
+            if finished.find(head=head, seed=seed) is None:
+                found = list(measure(head, seed, train_data, test, epochs))
+                print(finished.add(head=head, seed=seed, measured=found), flush=True)
+    found = figures(finished.rows)
+    for row in found:
+        print(
+            f"{row['head']:8} {row['way']:13} {row['output']:8} "
+            f"{100 * row['accuracy']:.2f} ± {100 * row['deviation']:.2f}"
+        )
     if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
+        arguments.json.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

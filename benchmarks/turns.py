@@ -7,8 +7,6 @@ the mood is the same, so the ratio of two turns of a round tells of the training
 import threading
 import time
 
-import tensorflow as tf
-
 STEPS_PER_TURN = 5
 
 
@@ -99,6 +97,8 @@ def batches(x, y, size):
     An iterator that ends waits for the thread that tunes it, which sleeps the longer the older it
     is: up to a minute where other trainings had their turns meanwhile.
     """
+    import tensorflow as tf  # not at the top: trainings of other backends take turns, too
+
     untuned = tf.data.Options()
     untuned.autotune.enabled = False
     data = tf.data.Dataset.from_tensor_slices((x, y)).batch(size)

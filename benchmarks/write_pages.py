@@ -9,7 +9,7 @@ import re
 from coverage_page import coverage_page
 from fidelity_page import with_tables
 from results import read_records
-from sections import SECTIONS, pruning_accuracy
+from sections import SECTIONS, each_backend, pruning_accuracy
 from sections.goals import table, verdict
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -105,6 +105,13 @@ def pruning_region(records):
     return "\n".join([*pruning_accuracy.lines(found), *provenance(pruning_accuracy, records)])
 
 
+def backends_region(records):
+    """Return the tables of docs/backends.md: the whole path on each backend, a step's cost."""
+    found, _ = measured(each_backend, records)
+    shown = each_backend.lines(found) if found else []
+    return "\n".join([*shown, *provenance(each_backend, records)])
+
+
 def with_region(text, region):
     """Return a page with its region of benchmarks written anew."""
     written, count = REGION.subn(lambda m: m[1] + region + m[2], text)
@@ -116,6 +123,7 @@ def with_region(text, region):
 # What each file becomes, of its text and the records.
 WRITERS = {
     "docs/benchmarks.md": lambda text, records: page(records),
+    "docs/backends.md": lambda text, records: with_region(text, backends_region(records)),
     "docs/coverage.md": lambda text, records: coverage_page(records),
     "docs/fidelity.md": with_tables,
     "docs/pruning.md": lambda text, records: with_region(text, pruning_region(records)),

@@ -54,7 +54,8 @@ def data_by_signature(
     if data is None:
         raise ValueError(
             f"quantization={quantization!r} needs data to observe the ranges of activations: pass "
-            "`representative_data`, some hundred inputs like those in use. Received: None"
+            "`representative_data`, some hundred inputs like those in use, or choose 'float32'. "
+            "Received: None"
         )
     if len(models) > 1 and isinstance(data, Mapping) and set(data) == set(models):
         return {key: RepresentativeData(model, data[key]) for key, model in models.items()}

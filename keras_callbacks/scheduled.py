@@ -13,6 +13,7 @@ It adds nothing to the model's weights, and a model without it can load the same
 import abc
 import math
 import os
+import threading
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -26,6 +27,7 @@ from keras_callbacks.callback import (
     coming_history,
     retrace,
 )
+from tfcompress.backends import runs_on
 from tfcompress.compat.keras_attributes import get_untracked, remove_untracked, set_untracked
 from tfcompress.compat.keras_saving import SaveableState
 from tfcompress.compat.keras_steps import (
@@ -33,6 +35,7 @@ from tfcompress.compat.keras_steps import (
     batches_seen,
     bring_up_to_date,
     skips_steps,
+    waits_to_count,
 )
 from tfcompress.compat.keras_training import build_optimizer
 from tfcompress.keras_graph.acceleration import lacks_acceleration
@@ -132,6 +135,9 @@ def _reporting_save(model, name, states):
 class ScheduledCallback(CompressionCallback, abc.ABC):
     """Base class of the callbacks that follow a pruning schedule, of this package or TFMOT."""
 
+    # Keras may call ``on_train_batch_end`` in a thread, and need not wait for each step of JAX.
+    async_safe = runs_on("jax")
+
     def __init__(self, schedule: Any):
         super().__init__()
         self.schedule = as_schedule(schedule)
@@ -146,6 +152,8 @@ class ScheduledCallback(CompressionCallback, abc.ABC):
         self._planned = None  # the step at which the training ends, if that is known
         self._last_update = None  # the step of the last update made
         self._last_step = 0
+        self._uncounted = 0  # batches begun since the count was last read
+        self._thread = None  # where the training runs
         self._started = False
         self._ended = False
         self._files: dict[str, tuple[int, float]] = {}  # step and sparsity when last saved
@@ -204,6 +212,7 @@ class ScheduledCallback(CompressionCallback, abc.ABC):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Check everything before the first step."""
         super().on_train_begin(logs)
+        self._thread = threading.get_ident()
         self.require_optimizer()
         build_optimizer(self.model)
         self._history = coming_history(self.model)
@@ -219,16 +228,19 @@ class ScheduledCallback(CompressionCallback, abc.ABC):
         self._start_once(epoch)
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Make the update that is due, in custom loops that call this hook alone."""
+        """Make the update that is due, if it was not made after the last batch."""
         self.require_begun("on_train_batch_begin")
         self._start_once()
-        self._advance()
+        if self._may_be_due():
+            self._advance()
+        self._uncounted += 1
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Make the update that is due."""
+        """Make the update that is due; called in another thread, leave it to the next batch."""
         self.require_begun("on_train_batch_end")
-        self._start_once()
-        self._advance()
+        if threading.get_ident() == self._thread:
+            self._start_once()
+            self._advance()
         self._report(logs)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -475,13 +487,9 @@ class ScheduledCallback(CompressionCallback, abc.ABC):
         if self._running is None:
             return
         step = self._last_step = max(self._step(), at_least)
-        due = self._running.last_update(step)
+        self._uncounted = 0
+        due, holds = self._update_due(step)
         if due is None:
-            return
-        ends_here = self._planned is not None and self._planned <= step < self._running.end_step
-        holds = ends_here and due < step
-        due = step if holds else due
-        if self._last_update is not None and due <= self._last_update:
             return
         bring_up_to_date(self._model)
         if holds:
@@ -489,6 +497,27 @@ class ScheduledCallback(CompressionCallback, abc.ABC):
         else:
             self.update(self._running(due), last=due == self._running.end_step)
         self._last_update = due
+
+    def _update_due(self, step):
+        """Return the step of the update due at a step, None if there is none, and if it holds."""
+        due = self._running.last_update(step)
+        if due is None:
+            return None, False
+        ends_here = self._planned is not None and self._planned <= step < self._running.end_step
+        holds = ends_here and due < step
+        due = step if holds else due
+        made = self._last_update is not None and due <= self._last_update
+        return (None if made else due), holds
+
+    def _may_be_due(self):
+        """Tell whether an update may be due; it costs a wait to know, and nothing to know it not.
+
+        No batch is more than one step of the optimizer, or than those of one execution.
+        """
+        if self._running is None or not waits_to_count(self._model):
+            return True
+        most = self._last_step + self._uncounted * self._model.steps_per_execution
+        return self._update_due(most)[0] is not None
 
     def _read_state(self):
         """Return the step count and the state of the subclass."""

@@ -2,6 +2,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from tfcompress.native_output import silenced_error_stream
 
 _WRITERS = """
@@ -51,3 +53,34 @@ def test_a_process_without_an_error_stream_works():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "done\n"
+
+
+_EXPORTS = """
+import os, sys
+import keras, numpy as np
+from keras import layers
+from exporters import export_tflite
+
+x = np.random.default_rng(0).normal(size=(24, 8, 8, 3)).astype("float32")
+model = keras.Sequential(
+    [keras.Input((8, 8, 3)), layers.RandomZoom(0.1), layers.SeparableConv2D(4, 3, use_bias=False)]
+    + [layers.BatchNormalization(), layers.ReLU(), layers.GlobalAveragePooling2D()]
+    + [layers.Dense(4, activation="softmax")]
+)
+print("begins", file=sys.stderr, flush=True)
+export_tflite(model, sys.argv[1], representative_data=x, progress=False)
+os.write(2, b"ends\\n")
+"""
+
+
+@pytest.mark.process
+def test_an_export_says_nothing_that_its_user_did_not_ask_for(tmp_path):
+    environment = {name: value for name, value in os.environ.items() if "TF_CPP" not in name}
+    run = subprocess.run(
+        [sys.executable, "-c", _EXPORTS, tmp_path / "model.tflite"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    )
+    assert run.stderr.partition("begins\n")[2] == "ends\n"

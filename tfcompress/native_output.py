@@ -3,7 +3,12 @@
 import contextlib
 import os
 import sys
+import threading
 from collections.abc import Iterator
+
+# The stream belongs to the process: threads take turns, or the last to end would put back what
+# another had silenced.
+_TURN = threading.RLock()
 
 
 def is_wanted() -> bool:
@@ -21,6 +26,13 @@ def silenced_error_stream(log: str | os.PathLike = os.devnull) -> Iterator[None]
             file = undoing.enter_context(open(log, "wb"))
             os.dup2(file.fileno(), 2)
             undoing.callback(os.dup2, terminal, 2)
+        yield
+
+
+@contextlib.contextmanager
+def silenced_tensorflow() -> Iterator[None]:
+    """Keep what TensorFlow's C++ remarks off the terminal, unless the user asks for it."""
+    with _TURN, contextlib.nullcontext() if is_wanted() else silenced_error_stream():
         yield
 
 

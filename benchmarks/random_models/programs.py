@@ -87,7 +87,7 @@ def build(program: Program) -> keras.Model:
     Returns:
         The model; one input or output is no list.
     """
-    keras.backend.clear_session()
+    keras.backend.clear_session(free_memory=False)
     keras.utils.set_random_seed(0)
     inputs = [
         keras.Input(INPUTS[kind][0], dtype=INPUTS[kind][1], name=f"input_{number}")

@@ -12,6 +12,7 @@ from backends import own_layer
 from keras import layers
 
 import tfcompress as tfc
+from keras_callbacks import scheduled
 from tfcompress.keras_graph.kernels import find_kernels
 from tfcompress.on_tensorflow import call_on_tensorflow
 from tfcompress.pruning.criteria import Taylor
@@ -72,6 +73,20 @@ def test_pruning_by_magnitude():
     tfc.remove_masks(model)
     fit(model)
     assert sum(zeros(model)) == 0
+
+
+def test_pruning_that_waits_for_no_step(monkeypatch):
+    # Where steps run aside, their count is read when an update may be due, and at the ends.
+    counts = []
+    read = scheduled.batches_seen
+    monkeypatch.setattr(scheduled, "batches_seen", lambda m: counts.append(read(m)) or counts[-1])
+    model = classifier()
+    schedule = tfc.PolynomialDecay(0.0, 0.5, begin_step=4, end_step=12, frequency=4)
+    history = fit(model, [tfc.MagnitudePruning(schedule)], epochs=4).history
+    if BACKEND == "jax":
+        assert counts.count(2) + counts.count(6) + counts.count(10) == 0
+    assert {0, 4, 8, 12, 16} <= set(counts)
+    assert history["sparsity"] == pytest.approx([0.0, 0.4375, 0.5, 0.5], abs=0.01)
 
 
 @pytest.mark.parametrize("pattern", ["channel", "2:4", tfc.Block((1, 4))])

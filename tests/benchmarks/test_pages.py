@@ -16,6 +16,7 @@ def records():
 
 
 FILES = (
+    "docs/backends.md",
     "docs/benchmarks.md",
     "docs/coverage.md",
     "docs/fidelity.md",
@@ -89,6 +90,27 @@ def test_what_reaches_its_goal_is_not_red():
     text = page({"pruning_accuracy_signs": _record(_pruned(ours=0.97, theirs=0.97))})
     assert "color:red" not in text
     assert "**2 of 2 goals are reached.**" in text
+
+
+def test_a_backend_is_held_to_the_worst_seed_of_tensorflow():
+    from sections.each_backend import goals
+
+    def student(accuracy, different=0):
+        same = {"sparsity": 0.75, "float_operations": 0, "version": "1"}
+        return {"accuracy": accuracy, "different": different, **same}
+
+    steps = {"DS-CNN": {"ratio": 1.06, "quartiles": [1.0, 1.1]}}
+    found = {
+        "tensorflow": {"students": [student(0.91), student(0.93)], "steps": {}},
+        "jax": {"students": [student(0.90), student(0.91, different=1)], "steps": steps},
+        "torch": {"students": [student(0.90), student(0.92)], "steps": {}},
+    }
+    missed = [goal.what for goal in goals({"each_backend": found}) if not goal.reached]
+    assert missed == [
+        "JAX, mean accuracy of the seeds",
+        "JAX, outputs of file and model that differ",
+        "JAX, step of pruning, DS-CNN",
+    ]
 
 
 def test_what_was_not_measured_says_how_to():

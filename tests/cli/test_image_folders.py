@@ -11,7 +11,7 @@ from PIL import Image
 import tfcompress as tfc
 from tfcompress.cli.command import CommandError
 from tfcompress.cli.data_argument import image_dataset
-from tfcompress.cli.model_argument import shape_of_image
+from tfcompress.cli.model_argument import labels_of_file, shape_of_image
 
 SHAPE = (8, 8, 3)
 
@@ -165,6 +165,16 @@ def test_folders_are_numbered_as_the_labels_that_name_them(folder):
     assert set(labels) == {0, 1}
     with pytest.raises(CommandError, match=r"labels, which are light, cat\. Received: .*with dark"):
         image_dataset(folder / "photos", SHAPE, class_names=("light", "cat"))
+
+
+def test_the_file_bears_the_names_of_the_folders(folder, tmp_path):
+    assert labels_of_file(folder / "int8.tflite") == ("dark", "light")
+    write(tmp_path / "three" / "a" / "1.png", 10)
+    for name in ("b", "c"):
+        (tmp_path / "three" / name).mkdir()
+    line = f"export {folder}/model.keras --quantization float32 --out {tmp_path}/m.tflite"
+    assert call(f"{line} --validation-data {tmp_path}/three/a") == 0
+    assert labels_of_file(tmp_path / "m.tflite") == ()
 
 
 def test_an_empty_folder_counts_as_a_class(tmp_path, capsys):

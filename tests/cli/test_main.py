@@ -48,7 +48,10 @@ def test_every_command_prints_json_for_programs():
         ([], "arguments are required: COMMAND"),
         (["quikstart"], "invalid choice: 'quikstart'"),
         (["quickstart"], "arguments are required: --out"),
-        (["quickstart", "--out", "x", "--sed", "1"], "unrecognized arguments: --sed 1"),
+        (
+            ["quickstart", "--out", "x", "--sed", "1"],
+            "quickstart: unrecognized arguments: --sed 1 (see tfcompress quickstart --help)",
+        ),
         (["quickstart", "--out", "x", "--seed", "one"], "invalid int value: 'one'"),
     ],
 )

@@ -84,3 +84,16 @@ def test_with_scoring_step():
     ):
         outputs = layer([ours, ours])
     np.testing.assert_allclose(outputs[0, 1], ours[0, 1], rtol=1e-6)
+
+
+@canary("keras", "MultiHeadAttention._inverse_sqrt_key_dim", "_masked_softmax")
+def test_with_seen_scores():
+    layer, seen = kl.MultiHeadAttention(1, 4), []
+    layer(ONES, ONES)
+    assert keras_attention.score_scale(layer) == 0.5
+    heads = keras.ops.ones((1, 2, 1, 4))
+    stock = keras_attention.attention_step(layer)
+    with keras_attention.with_seen_scores(layer, lambda scores: seen.append(scores) or scores):
+        outputs, _ = stock(heads, heads, heads, return_attention_scores=True)
+    np.testing.assert_allclose(seen[0], np.full((1, 1, 2, 2), 4.0))
+    np.testing.assert_allclose(outputs, heads, rtol=1e-6)

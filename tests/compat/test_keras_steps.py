@@ -169,6 +169,21 @@ def test_updates_made():
     assert seen == [0, 1, 1, 2]
 
 
+@canary("keras", "JAXTrainer._jax_state_synced")
+def test_waits_to_count():
+    seen = []
+
+    class Look(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            seen.append(keras_steps.waits_to_count(self._model))
+
+    model = compiled()
+    assert not keras_steps.waits_to_count(model)
+    model.fit(np.ones((2, 1)), np.zeros((2, 1)), batch_size=1, verbose=0, callbacks=[Look()])
+    assert seen == [runs_on("jax")] * 2
+    assert not keras_steps.waits_to_count(model)
+
+
 @canary("keras", "get_stateless_scope")
 def test_reads_stored_values():
     assert keras_steps.reads_stored_values()

@@ -133,8 +133,8 @@ def test_examples_are_spread_over_data_in_the_order_of_its_classes():
     np.testing.assert_array_equal(inputs[0][:, 0] // 100, labels)
 
 
-def plan(left, epochs=30, epoch=3.0, overhead=15.0):
-    return Plan(end=100.0 + left, epochs=epochs, epoch=epoch, overhead=overhead, now=lambda: 100.0)
+def plan(left, epochs=30, longest=60, epoch=3.0, overhead=15.0):
+    return Plan(100.0 + left, epochs, longest, epoch, overhead, now=lambda: 100.0)
 
 
 def test_epochs_so_that_about_seven_trials_fit():
@@ -144,16 +144,28 @@ def test_epochs_so_that_about_seven_trials_fit():
     assert choose_epochs(time_budget=20, epoch=3.0, overhead=10.0) == 1
 
 
+UNTRAINED = made(0, 0.9, 50, seconds=5.0, training_seconds=0.0, epochs=0, asked={"trained": False})
+
+
 def test_a_trial_is_cut_to_what_is_left():
-    assert plan(left=1000).affordable(Candidate(), []) == 30
-    assert plan(left=60).affordable(Candidate(), []) == 11
-    assert plan(left=10).affordable(Candidate(), []) == 0
-    assert plan(left=60).training_end([]) == 135.0
+    assert plan(left=1000).affordable(Candidate(), [UNTRAINED]) == 30
+    assert plan(left=53).affordable(Candidate(), [UNTRAINED]) == 11
+    assert plan(left=10).affordable(Candidate(), [UNTRAINED]) == 0
+    assert plan(left=53).training_end([UNTRAINED]) == 135.0
+
+
+def test_the_last_trial_gets_what_is_left():
+    # Beside an epoch of 3 s: 15 s of each trial, 3 s in the end; 10 epochs make another trial.
+    two = 15 + 30 * 3 + 15 + 10 * 3 + 3
+    assert plan(left=two).affordable(Candidate(), [UNTRAINED]) == 30
+    assert plan(left=two - 1).affordable(Candidate(), [UNTRAINED]) == 44
+    assert plan(left=two - 1, longest=40).affordable(Candidate(), [UNTRAINED]) == 40
+    assert plan(left=two - 1, longest=30).affordable(Candidate(), [UNTRAINED]) == 30
 
 
 def test_less_than_a_third_of_a_trial_does_not_begin():
-    assert plan(left=25 + 30).worth_starting(Candidate(), [])
-    assert not plan(left=25 + 29).worth_starting(Candidate(), [])
+    assert plan(left=18 + 30).worth_starting(Candidate(), [UNTRAINED])
+    assert not plan(left=18 + 29).worth_starting(Candidate(), [UNTRAINED])
 
 
 def test_finished_trials_tell_better():
@@ -165,11 +177,12 @@ def test_finished_trials_tell_better():
     ]
     assert plan(0).seconds_of_epoch(Candidate(), trials) == pytest.approx(4.0)
     assert plan(0).seconds_of_epoch(Candidate(channels=0.625), trials) == pytest.approx(2.0)
+    slower = made(4, 0.9, 50, seconds=90.0, training_seconds=60.0)
+    assert plan(0).seconds_of_epoch(Candidate(), [*trials, slower]) == pytest.approx(5.0)
     assert plan(0).seconds_beside_training(trials) == pytest.approx(22.0)
 
 
 def test_until_one_has_trained_the_estimate_counts():
-    untrained = made(0, 0.9, 50, seconds=5.0, training_seconds=0.0, asked={"trained": False})
-    assert plan(0, overhead=60.0).seconds_beside_training([untrained]) == 60.0
+    assert plan(0, overhead=60.0).seconds_beside_training([UNTRAINED]) == 60.0
     trained = made(1, 0.9, 50, seconds=28.0, training_seconds=20.0)
-    assert plan(0, overhead=60.0).seconds_beside_training([untrained, trained]) == 8.0
+    assert plan(0, overhead=60.0).seconds_beside_training([UNTRAINED, trained]) == 8.0

@@ -35,7 +35,7 @@ def add_parser(
         allow_abbrev=False,
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, parser=parser)
     return parser
 
 

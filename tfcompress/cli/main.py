@@ -69,7 +69,9 @@ def run(arguments: list[str] | None = None) -> None:
             parser = make_parser()
             if "_ARGCOMPLETE" in os.environ:
                 completion.complete(parser)
-            parsed = parser.parse_args(given)
+            parsed, unknown = parser.parse_known_args(given)
+            if unknown:
+                parsed.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
             parsed.command_line = shlex.join(["tfcompress", *given])
             code = parsed.run(parsed) or 0
             sys.stdout.flush()

@@ -135,6 +135,14 @@ def image_shape(model) -> tuple[int, int, int] | None:
     return shape_of_image([tuple(tensor.shape) for tensor in declared])
 
 
+def class_count(model) -> int | None:
+    """Return the size of the last axis of a model's output, if there is one output."""
+    from tfcompress.keras_graph.wrapper import unwrap
+
+    declared = getattr(unwrap(model), "outputs", None) or ()
+    return declared[0].shape[-1] if len(declared) == 1 and declared[0].shape else None
+
+
 def image_shape_of_file(file: str | os.PathLike) -> tuple[int, int, int] | None:
     """Return height, width and channels of a .tflite file's input, if it is an image."""
     from exporters import inspect

@@ -12,9 +12,10 @@ from tfcompress.cli.command import (
     work,
 )
 from tfcompress.cli.data_argument import HELP as DATA_HELP
-from tfcompress.cli.data_argument import check_arguments, check_data, load_data
+from tfcompress.cli.data_argument import check_arguments, check_data, class_folders, load_data
 from tfcompress.cli.model_argument import (
     add_import_option,
+    class_count,
     custom_objects,
     image_shape,
     image_shape_of_file,
@@ -38,7 +39,7 @@ def add_to(commands) -> None:
         "make a .tflite file of a .keras file",
         "Convert a saved Keras model, run the file, and report how it agrees with the model.",
         "  tfcompress export model.keras --out model.tflite --data samples.npz\n"
-        "  tfcompress export model.keras --out model.tflite --data photos --labels labels.txt\n"
+        "  tfcompress export model.keras --out model.tflite --data photos\n"
         "  tfcompress export model.keras --out model.tflite --quantization float16",
         run_export,
     )
@@ -63,7 +64,8 @@ def add_to(commands) -> None:
         metavar="DATA",
         help="to compare the file with the model on, likewise (default: 64 examples of --data)",
     )
-    add("--labels", metavar="FILE", help=_LABELS_HELP)
+    labels_help = f"{_LABELS_HELP} (default: the names of the folders in a folder of images)"
+    add("--labels", metavar="FILE", help=labels_help)
     add(
         "--normalization",
         nargs=2,
@@ -132,16 +134,16 @@ def _numbers(text: str) -> list[float]:
 def run_export(arguments) -> None:
     """Run ``tfcompress export``."""
     with work(arguments.json):
-        from exporters.metadata import label_names
         from tfcompress.atomic_files import require_writable
 
         check_arguments(arguments)
         require_other_file("--out", arguments.out, arguments.model)
         require_writable(arguments.out)
-        labels = None if arguments.labels is None else label_names(arguments.labels)
+        labels = _given_labels(arguments)
         own = custom_objects(arguments.modules, [arguments.data, arguments.validation_data])
         model = load_model(arguments.model, own)
         _require_ranges(arguments, model)
+        labels = labels or _names_of_folders(arguments, model)
 
         from exporters import export_tflite
 
@@ -170,6 +172,20 @@ def run_export(arguments) -> None:
         show(result.report, as_json=True)
     else:
         print(result.report)
+
+
+def _given_labels(arguments):
+    """Return the labels of the file that ``--labels`` names."""
+    from exporters.metadata import label_names
+
+    return None if arguments.labels is None else label_names(arguments.labels)
+
+
+def _names_of_folders(arguments, model) -> tuple[str, ...] | None:
+    """Return the names of the folders of classes, if the model has so many classes."""
+    count = class_count(model)
+    data = (arguments.validation_data, arguments.data)
+    return next((names for names in map(class_folders, data) if len(names) == count), None)
 
 
 def _require_ranges(arguments, model) -> None:
@@ -212,12 +228,11 @@ def run_validate(arguments) -> None:
 def run_bundle(arguments) -> None:
     """Run ``tfcompress bundle``."""
     from exporters import write_bundle
-    from exporters.metadata import label_names
 
     with work(arguments.json):
         check_data(arguments.data)
         require_outside(arguments.out, arguments.data)
-        labels = None if arguments.labels is None else label_names(arguments.labels)
+        labels = _given_labels(arguments)
         names = labels or labels_of_file(arguments.file)
         shape = image_shape_of_file(arguments.file)
         data = load_data(arguments.data, shape, class_names=names)

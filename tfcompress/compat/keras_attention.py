@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Any
 
 import keras
 
@@ -20,6 +21,23 @@ def attention_step(layer: keras.Layer) -> Callable:
 def with_attention_step(layer: keras.Layer, step: Callable) -> AbstractContextManager:
     """Let another function do that while a ``with`` block runs."""
     return replaced_attributes(layer, _compute_attention=step)
+
+
+def score_scale(layer: keras.layers.MultiHeadAttention) -> float:
+    """Return what MultiHeadAttention multiplies queries by."""
+    return layer._inverse_sqrt_key_dim
+
+
+def with_seen_scores(
+    layer: keras.layers.MultiHeadAttention, see: Callable
+) -> AbstractContextManager:
+    """Let a function see MultiHeadAttention's scores, of queries that are scaled already."""
+    weigh = layer._masked_softmax
+
+    def seen(scores: Any, attention_mask: Any = None) -> Any:
+        return weigh(see(scores), attention_mask)
+
+    return replaced_attributes(layer, _inverse_sqrt_key_dim=1.0, _masked_softmax=seen)
 
 
 def are_scores_returned(layer: keras.layers.GroupQueryAttention) -> bool:

@@ -70,6 +70,11 @@ def _present_count(model, count):
     return int(keras.ops.convert_to_numpy(count))
 
 
+def waits_to_count(model: keras.Model) -> bool:
+    """Tell whether ``batches_seen`` has to wait for a step: in an epoch of JAX it runs aside."""
+    return runs_on("jax") and not getattr(model, "_jax_state_synced", True)
+
+
 def bring_up_to_date(model: keras.Model) -> None:
     """Give a model's variables their present values; JAX's next step then starts from them."""
     if runs_on("jax"):

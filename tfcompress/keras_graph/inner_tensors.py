@@ -5,7 +5,8 @@ as in ``interception``. The hook of the innermost call gets an operation's outpu
 operation reads it, and the reader gets what the hook returns: by then the gradient tape knows the
 operation, and unused outputs are skipped.
 
-Other backends of Keras have no such graph: there, and in eager calls, nothing is seen inside.
+Other backends of Keras have no such graph: there, and in eager calls, nothing is seen inside but
+what a layer's own form hands out, see ``graph_roles``.
 """
 
 import collections
@@ -16,7 +17,7 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from tfcompress.backends import graph_being_built, runs_eagerly
+from tfcompress.backends import graph_being_built, runs_eagerly, runs_on
 from tfcompress.compat.tensorflow_graphs import made_by
 
 _PREFIX = "tf."
@@ -31,6 +32,33 @@ _NO_FORMS: Mapping[str, Callable] = types.MappingProxyType({})
 def is_inner_role(role: str) -> bool:
     """Return whether a role is that of a TensorFlow operation: these exist only in graphs."""
     return role.startswith(_PREFIX)
+
+
+def kind_of(role: str) -> str:
+    """Return the type of the TensorFlow operation in the role of its tensor, which has others."""
+    return role.removeprefix(_PREFIX).partition("_")[0]
+
+
+def graph_roles(tap: Callable) -> Callable:
+    """Return what offers tensors of one call to a tap where there is no graph that shows them.
+
+    A layer's form calls it with the type of the TensorFlow operation that would make a tensor, in
+    the order of TensorFlow's graph, and goes on with what it returns. The roles are those that
+    ``InnerTensors`` gives, so points found on TensorFlow are met on any backend. ``of`` is what a
+    function that is infinite at zero was computed of. On TensorFlow itself the tensor comes back.
+    """
+    if runs_on("tensorflow"):
+        return lambda kind, tensor, **how: tensor
+    counts: collections.Counter = collections.Counter()
+    return lambda kind, tensor, **how: tap(_next_role(kind, counts), tensor, **how)
+
+
+def _next_role(kind, counts):
+    """Return the role of the next tensor that a type of operation makes, and count it."""
+    kind = _KINDS.get(kind, kind)
+    number = counts[kind]
+    counts[kind] += 1
+    return _PREFIX + kind + (f"_{number}" if number else "")
 
 
 def unwatched(function: Callable) -> Callable:
@@ -116,9 +144,7 @@ class InnerTensors:
             return operation
         if not any(tensor.dtype.is_floating for tensor in operation.outputs):
             return operation
-        kind = _KINDS.get(kind, kind)
-        role = _PREFIX + kind + (f"_{counts[kind]}" if counts[kind] else "")
-        counts[kind] += 1
+        role = _next_role(kind, counts)
         for index, tensor in enumerate(operation.outputs):
             if tensor.dtype.is_floating:
                 name = f"{role}:{index}" if index else role

@@ -11,6 +11,7 @@ from keras import ops
 from tfcompress.backends import first_rows, graph_operation
 from tfcompress.compat.keras_logits import attach_logits, logits_behind
 from tfcompress.keras_graph.hooks import Hook, HookPoint
+from tfcompress.keras_graph.inner_tensors import kind_of
 from tfcompress.quantization.arithmetic.fake_quantization import (
     fake_quantize_activations,
     grid_levels,
@@ -25,7 +26,7 @@ from tfcompress.quantization.scheme import Scheme
 # What sigmoid, softmax and tanh give where activations have 16 bits: the scale is 2**-15.
 _FIXED_16_BITS = (-32767 / 32768, 32767 / 32768)
 # Functions that are infinite, or endlessly steep, at zero, and their value there.
-_HUGE = 1e9
+_HUGE, _LARGEST_HALF = 1e9, 65504.0
 _ALL = np.int32(2**31 - 1)  # more examples than any batch has
 _SINGULARITIES = {"Log": (ops.log, -_HUGE), "Rsqrt": (ops.rsqrt, _HUGE), "Sqrt": (ops.sqrt, 0.0)}
 
@@ -82,12 +83,14 @@ class ActivationTensors:
         self._made: dict[int, tuple] = {}
         self.ranges = list(self._before)
 
-    def tap(self, point: HookPoint, tensor, observed=None, stored=None):
+    def tap(self, point: HookPoint, tensor, observed=None, stored=None, of=None):
         """Return a tensor as the device stores it: rounded if its point has a range.
 
         ``observed`` returns what the range is to follow in its place, ``stored`` the tensor as
-        8-bit constants make it, which the device computes with if it stores the tensor.
+        8-bit constants make it, which the device computes with if it stores the tensor. ``of`` is
+        for ``around_singularities``.
         """
+        del of
         self._met.add(point)
         row = self._rows.get(point)
         if row is None:
@@ -171,7 +174,7 @@ class ActivationTensors:
 
 
 def has_singularities(operation_types: Collection[str]) -> bool:
-    """Tell whether a model needs ``around_singularities``, which knows operations in graphs."""
+    """Tell whether a model needs ``around_singularities``, which knows TensorFlow's in graphs."""
     return not _SINGULARITIES.keys().isdisjoint(operation_types)
 
 
@@ -183,20 +186,29 @@ def around_singularities(tap: Hook, ranged: Container[HookPoint]) -> Hook:
     not follow, nor the gradient see.
     """
 
-    def guarded(point, tensor, **how):
-        operation = graph_operation(tensor)
-        if operation is None or operation.type not in _SINGULARITIES or point not in ranged:
+    def guarded(point, tensor, of=None, **how):
+        kind, x = _function_of(point, tensor, of)
+        if kind not in _SINGULARITIES or point not in ranged:
             return tap(point, tensor, **how)
-        function, value = _SINGULARITIES[operation.type]
-        (x,) = operation.inputs
+        function, value = _SINGULARITIES[kind]
         is_zero = ops.equal(x, 0.0)
         # Chosen before and after: the gradient of what is not chosen would be zero times infinity.
         values = function(ops.where(is_zero, ops.ones_like(x), x))
-        at_zero = ops.convert_to_tensor(np.clip(value, x.dtype.min, x.dtype.max), x.dtype)
+        dtype = keras.backend.standardize_dtype(x.dtype)
+        limit = _LARGEST_HALF if dtype == "float16" else _HUGE
+        at_zero = ops.convert_to_tensor(np.clip(value, -limit, limit), dtype)
         how = {"observed": lambda: ops.where(is_zero, ops.zeros_like(values), values)} | how
         return tap(point, ops.where(is_zero, at_zero, values), **how)
 
     return guarded
+
+
+def _function_of(point, tensor, of):
+    """Return the type of the operation that makes a tensor, and what it was computed of."""
+    operation = graph_operation(tensor)
+    if operation is None:  # a form told it, see ``graph_roles``
+        return (None if of is None else kind_of(point.role)), of
+    return operation.type, next(iter(operation.inputs), None)
 
 
 def first_steps(ranges, scheme: Scheme):

@@ -79,12 +79,17 @@ class DeployedGraph:
         """For each row of ``plan``, its row in ``placement``; -1 for none."""
         return self.placement.rows_of_plan(self.plan, self.points)
 
+    @property
+    def operand_names(self) -> list[str]:
+        """The names of the tensors that the constants are made of."""
+        return sorted({name for d in self.derivations.values() for name in d.operands})
+
     def operands(self, weights: Mapping[str, object]) -> dict[str, object]:
         """Compute what the constants are made of, in the graph that is being built, by its name.
 
         ``weights`` are values by the name of their placeholder.
         """
-        names = sorted({name for d in self.derivations.values() for name in d.operands})
+        names = self.operand_names
         values = imported_tensors(self.traced.definition, weights, names) if names else ()
         return dict(zip(names, values, strict=True))
 
@@ -106,15 +111,28 @@ class DeployedGraph:
                 found[kernel.weights[0]] = kernel
         return found
 
-    def factor_of(self, kernel: FoldedKernel):
-        """Compute what the output channels of one of these are scaled by, of shape (channels,)."""
+    def factor_of(self, kernel: FoldedKernel, moved: float = 0.0):
+        """Compute what the output channels of one of these are scaled by, of shape (channels,).
+
+        A number that all weights are ``moved`` by tells what the factor depends on.
+        """
         if runs_eagerly():
-            (factor,) = computed_once(lambda: [self.factor_of(kernel)])
+            (factor,) = computed_once(lambda: [self.factor_of(kernel, moved)])
             return factor
         weights = self.traced.weight_values()
+        if moved:
+            weights = {name: value + moved for name, value in weights.items()}
         values = imported_tensors(self.traced.definition, weights, kernel.needs)
         factor = kernel.factor(dict(zip(kernel.needs, values, strict=True)))
         return tf.broadcast_to(tf.reshape(factor, [-1]), [kernel.shape[kernel.axis]])
+
+    def is_scaled_alike(self, kernel: FoldedKernel) -> bool:
+        """Tell whether one of these has one constant factor, which changes no rounding.
+
+        So has the kernel of MultiHeadAttention's queries.
+        """
+        found = np.concatenate([self.factor_of(kernel, moved) for moved in (0.0, 1.0)])
+        return len(np.unique(found)) == 1
 
     def normalization_behind(self, kernel: FoldedKernel, model: keras.Model) -> str:
         """Return the path of the BatchNormalization that scales one of these kernels; "" if none.
@@ -195,12 +213,14 @@ def lower(
     schemes: LayerSchemes,
     allow_float: Collection[str] = (),
     rewritten: Sequence[str] = (),
+    placed: Collection[HookPoint] = frozenset(),
 ) -> DeployedGraph:
     """Find out what the deployed form of a model computes, and where training has to round.
 
     ``schemes`` are those of each layer, ``allow_float`` the paths of those that may compute in
-    float, ``rewritten`` the TensorFlow operations that are lowered, see ``rewritings``. The file
-    has made-up weights; its constants are derived from the model's.
+    float, ``rewritten`` the TensorFlow operations that are lowered, see ``rewritings``, ``placed``
+    the points at which a saved model rounds. The file has made-up weights; its constants are
+    derived from the model's.
 
     Raises:
         PlacementError: an operation of a layer that is not in ``allow_float`` has no integer
@@ -213,7 +233,11 @@ def lower(
     graph = _read(model, traced, content, read_model(content))
     own = _operation_schemes(graph.layers, schemes)
     if scheme.is_integer:
-        graph = _with_points(model, graph, scheme, own, schemes, allow_float, weights, rewritten)
+        probed = probe_inputs(traced.specs)
+        candidates = candidates_of(traced, probed, weights, placed)
+        graph = _with_points(
+            model, graph, scheme, own, schemes, allow_float, rewritten, probed, candidates
+        )
     else:
         graph = dataclasses.replace(graph, plan=make_plan(graph.model, scheme, own))
     axes = {id(kernel.variable): kernel.output_axes for kernel in find_kernels(model)}
@@ -222,11 +246,10 @@ def lower(
     return dataclasses.replace(graph, derivations=derive(traced, weights, graph.model, axes))
 
 
-def _with_points(model, graph, scheme, own, schemes, allow_float, weights, rewritten):
+def _with_points(model, graph, scheme, own, schemes, allow_float, rewritten, inputs, candidates):
     """Return a graph with a plan, and the points at which its tensors are rounded."""
-    inputs = probe_inputs(graph.traced.specs)
     values = tensor_values(graph.content, inputs)
-    candidates, repeats = candidates_of(graph.traced, inputs, weights)
+    candidates, repeats = candidates
     unseen = [-1]
     while unseen:  # an operation whose tensor the model does not hand out computes in float
         graph = _planned(graph, make_plan(graph.model, scheme, own), schemes)

@@ -24,7 +24,7 @@ from tfcompress.quantization.kernels.registry import (
 )
 from tfcompress.quantization.planning import Float
 from tfcompress.quantization.recognition import PROBABILITIES
-from tfcompress.quantization.tracing import computed_once, probe_inputs, without_optimizer
+from tfcompress.quantization.tracing import computed_once, probe_inputs
 from tfcompress.tflite.constants import constant_value
 from tfcompress.tflite.model import Operation
 
@@ -97,7 +97,7 @@ class DeployedModel:
         if self._takes_batches and not is_known:
             return
         with tf.init_scope():
-            if not self._computes_the_model(_PROBED_EXAMPLES if self._takes_batches else 1):
+            if not self._computes_the_model(1):
                 raise wrong_file(self._model, self.graph.layers, self._first_wrong())
 
     def _first_wrong(self):
@@ -105,8 +105,9 @@ class DeployedModel:
         file, traced = self.graph.file, self.graph.traced
         inputs, weights = probe_inputs(traced.specs), traced.weight_values()
         made = [i for operation in file.operations for i in operation.outputs]
-        values = computed_once(lambda: _run_float(self.graph, weights, inputs, made))
-        right = traced.run([*traced.points, *traced.outputs], inputs, weights)
+        tensors = [*traced.points, *traced.outputs]
+        right, constants = _run_traced(self.graph, tensors, inputs, weights)
+        values = computed_once(lambda: _run_float(self.graph, constants, inputs, made))
         return first_wrong(file, dict(zip(made, values, strict=True)), right)
 
     def _computes_the_model(self, examples):
@@ -120,27 +121,18 @@ class DeployedModel:
             if many.dtype.kind == "f":
                 many = many * generator.uniform(0.5, 2.0, many.shape).astype(many.dtype)
             inputs.append(many)
+        expected, constants = _run_traced(self.graph, traced.outputs, inputs, weights)
         try:
-            with without_optimizer():
-                found = self._float_outputs(weights, inputs)
+            outputs = self.graph.file.outputs
+            found = computed_once(lambda: _run_float(self.graph, constants, inputs, outputs))
         except (tf.errors.InvalidArgumentError, ValueError):
             return False
-        expected = traced.run(traced.outputs, inputs, weights)
 
         def nudged():
             moved = {name: nudge(value, generator) for name, value in weights.items()}
             return traced.run(traced.outputs, [nudge(x, generator) for x in inputs], moved)
 
         return are_alike(found, expected, nudged)
-
-    @functools.cached_property
-    def _float_outputs(self):
-        """Compute the outputs of the float file, with weights by their placeholder's name."""
-        outputs = self.graph.file.outputs
-        return tf.function(
-            lambda weights, inputs: _run_float(self.graph, weights, inputs, outputs),
-            autograph=False,
-        )
 
     def __call__(self, inputs):
         """Compute what the device computes on a batch; losses find the logits of probabilities."""
@@ -319,11 +311,18 @@ def _constant(graph, index, constants):
     return tf.constant(constant_value(graph.model, graph.file.tensors[index]))
 
 
-def _run_float(graph, weights, inputs, tensors) -> list:
-    """Compute tensors of the float file, with other weights."""
-    operands = graph.operands(weights)
+def _run_traced(graph, tensors, inputs, weights) -> tuple[list, dict[int, object]]:
+    """Compute tensors of the traced model, and the constants of its file, by their tensors."""
+    names = graph.operand_names
+    found = graph.traced.run([*tensors, *names], inputs, weights)
+    operands = dict(zip(names, found[len(tensors) :], strict=True))
     constants = {index: d.compute(operands) for index, d in graph.derivations.items()}
-    values = dict(zip(graph.file.inputs, map(tf.convert_to_tensor, inputs), strict=True))
+    return found[: len(tensors)], constants
+
+
+def _run_float(graph, constants, inputs, tensors) -> list:
+    """Compute tensors of the float file, with other constants."""
+    values = dict(zip(graph.file.inputs, map(tf.constant, inputs), strict=True))
 
     def value_of(index):
         return values[index] if index in values else _constant(graph, index, constants)

@@ -8,7 +8,6 @@ import contextlib
 import io
 import logging
 import re
-import threading
 import warnings
 from collections.abc import Mapping
 
@@ -16,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfcompress.compat.tflite_converter import convert_frozen_graph
-from tfcompress.native_output import is_wanted, silenced_error_stream
+from tfcompress.native_output import silenced_tensorflow
 from tfcompress.quantization.tracing import TracedModel, dependent_nodes, make_constant
 from tfcompress.tflite.names import layer_scope
 
@@ -97,25 +96,17 @@ def _layer(location, paths):
     return paths.get(name) or layer_scope(name) or name
 
 
-# Output, warnings and loggers belong to the process: threads that convert take turns, or the last
-# to end would put back what another had silenced.
-_TURN = threading.RLock()
-
-
 @contextlib.contextmanager
 def _silence():
     """Keep TensorFlow's own remarks about converting off the user's terminal."""
     # TensorFlow sets the levels itself on the way; a filter stays.
     loggers = [tf.get_logger(), logging.getLogger("absl")]
-    with _TURN:
+    # Of warnings and loggers, too, there is one for all threads.
+    with silenced_tensorflow():
         for logger in loggers:
             logger.addFilter(_is_error)
         try:
-            with (
-                contextlib.nullcontext() if is_wanted() else silenced_error_stream(),
-                contextlib.redirect_stdout(io.StringIO()),
-                warnings.catch_warnings(),
-            ):
+            with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 yield
         finally:

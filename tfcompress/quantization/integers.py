@@ -5,6 +5,7 @@ are variables, and once for a file. Both so have the same integers, to the last 
 """
 
 import collections
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
+from tfcompress.native_output import silenced_tensorflow
 from tfcompress.quantization.arithmetic.fake_quantization import (
     DIVISOR_FLOOR,
     RANGE_OF_ZEROS,
@@ -94,9 +96,13 @@ def compiled(make: Callable[[], GraphIntegers]) -> Callable[[], GraphIntegers]:
     traced = []
 
     def compute():
+        quietly = contextlib.nullcontext
         if not traced:  # called directly, ever new functions look like retracing, with a warning
             traced.append(function.get_concrete_function())
-        return symbolic[0].with_tensors(traced[0]())
+            quietly = silenced_tensorflow  # it fails to fold calls the first time, and says so
+        with quietly():
+            tensors = traced[0]()
+        return symbolic[0].with_tensors(tensors)
 
     return compute
 

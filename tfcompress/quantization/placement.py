@@ -5,15 +5,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import keras
 
-from tfcompress.keras_graph.hooks import HookPoint, walk_operations
+from tfcompress.keras_graph.hooks import HookPoint
 from tfcompress.keras_graph.inner_tensors import is_inner_role
 from tfcompress.keras_graph.selection import walk_layers
-from tfcompress.quantization.lowerings import FORMS
 from tfcompress.quantization.planning import Fixed, Plan
 from tfcompress.tflite.model import Subgraph
-
-# Tensors between calls, and what activation functions inside them read.
-_SEEN_EVERYWHERE = ("input", "output", "preactivation")
 
 
 class PlacementError(ValueError):
@@ -95,19 +91,14 @@ class Placement:
         )
 
 
-def require_in_sight(model: keras.Model, placement: Placement) -> None:
+def require_in_sight(model: keras.Model, placement: Placement, seen: Collection[HookPoint]) -> None:
     """Raise a PlacementError that names layers that another backend than TensorFlow cannot round.
 
     Their tensors lie between operations inside a call, which TensorFlow's graphs alone show.
+    ``seen`` are the points that a run of the model hands out.
     """
-    operations = dict(walk_operations(model))
     points = [*placement.rows(), *(point for point, _ in placement.fixed)]
-    hidden = [
-        point.path
-        for point in points
-        if point.role.partition("_")[0] not in _SEEN_EVERYWHERE
-        and type(operations.get(point.path)) not in FORMS
-    ]
+    hidden = [point.path for point in points if point not in seen]
     hidden += [path.rpartition("/")[0] for path, layer in placement.scaled if not layer]
     if hidden:
         raise PlacementError(

@@ -134,8 +134,8 @@ class QuantizeAware(ModelWrapper):
         if runs_on("tensorflow"):
             self._taps = HookedCalls(model, forms_for(placement.rewritten))
         else:
-            require_in_sight(model, placement)
             self._taps = HookedCalls(model)
+            require_in_sight(model, placement, _points_in_sight(model, self._taps))
             self._weights.factors = _folded_scales(model, self._weights, placement.scaled)
         self._traced, self._observe = traced(self._rounded), traced(self._observed)
         self.training_mode = TrainingMode()
@@ -190,13 +190,16 @@ class QuantizeAware(ModelWrapper):
         if exactly and self.deployed.exact:
             return self.deployed(inputs)
         mode = self.training_mode if training else _INFERENCE
-        run = self._rounded
+        return with_logits(*self._run_in_sight(inputs, training, mask, mode))
+
+    def _run_in_sight(self, inputs, training, mask, mode):
+        """Run the model on rounded numbers, in a graph if only that shows all of its tensors."""
         at_once = runs_on("tensorflow") and runs_eagerly()
-        if at_once and (
+        hidden = at_once and (
             self.placement.needs_graph() or has_singularities(self.deployed.operation_types)
-        ):
-            run = self._traced
-        return with_logits(*run(inputs, training=training, mask=mask, mode=mode))
+        )
+        run = self._traced if hidden else self._rounded
+        return run(inputs, training=training, mask=mask, mode=mode)
 
     # What the wrapped model takes and gives.
     inputs = property(attrgetter("model.inputs"))
@@ -220,8 +223,16 @@ class QuantizeAware(ModelWrapper):
         if self._deployed is None:
             require_tensorflow("The model as a device runs it")
             with outside_step():
-                schemes, rewritten = self._schemes, self.placement.rewritten
-                self.use_graph(lower(self.model, self.scheme, schemes, self.allow_float, rewritten))
+                self.use_graph(
+                    lower(
+                        self.model,
+                        self.scheme,
+                        self._schemes,
+                        self.allow_float,
+                        self.placement.rewritten,
+                        self.placement.rows(),
+                    )
+                )
         return self._deployed
 
     def use_graph(self, graph: "DeployedGraph") -> None:
@@ -247,6 +258,7 @@ class QuantizeAware(ModelWrapper):
             scaled=tuple(
                 (trained[name].kernel.path, graph.normalization_behind(kernel, self.model))
                 for name, kernel in with_one_scale.items()
+                if not graph.is_scaled_alike(kernel)
             ),
         )
 
@@ -274,7 +286,7 @@ class QuantizeAware(ModelWrapper):
         """
         inputs = keras.tree.map_structure(ops.convert_to_tensor, inputs)
         with without_gradients():
-            return self._rounded(inputs, False, None, _INFERENCE)[0]
+            return self._run_in_sight(inputs, False, None, _INFERENCE)[0]
 
     def predict_exactly(self, x: Any, batch_size: int = 32) -> Any:
         """Predict what the file gives, to the bit, from any backend.
@@ -515,6 +527,26 @@ class QuantizeAware(ModelWrapper):
 def predicted(model: keras.Model, x: Any, batch_size: int) -> Any:
     """Return the predictions of a model, where it computes."""
     return model.predict(x, batch_size, verbose=0)
+
+
+def _points_in_sight(model, taps):
+    """Return the points at which a run of a model hands out its tensors."""
+    points = {input_point(index) for index in range(len(model.inputs))}
+
+    def note(point, tensor, **how):
+        points.add(point)
+        return tensor
+
+    class Run(keras.Operation):
+        def call(self, inputs):
+            with taps.active(note, observable_call):
+                return model(inputs, training=False)
+
+    shapes = keras.tree.map_structure(
+        lambda tensor: keras.KerasTensor((1, *tensor.shape[1:]), tensor.dtype), model.inputs
+    )
+    Run().compute_output_spec(shapes)
+    return points
 
 
 def _as_declared(tensor, dtype):

@@ -26,6 +26,7 @@ from tfcompress.keras_graph.interception import (
     intercepted_calls,
 )
 from tfcompress.keras_graph.wrapper import ModelWrapper, unwrap
+from tfcompress.native_output import silenced_tensorflow
 from tfcompress.quantization.lowerings.operations import forms_for
 
 
@@ -61,7 +62,7 @@ class TracedModel:
         with tf.Graph().as_default() as graph:
             found = tf.graph_util.import_graph_def(needed, return_elements=list(tensors), name="")
             values = {f"{name}:0": np.asarray(fed[name]) for name in fed.keys() & present}
-            with tf.compat.v1.Session(graph=graph, config=config) as session:
+            with silenced_tensorflow(), tf.compat.v1.Session(graph=graph, config=config) as session:
                 return [np.asarray(value) for value in session.run(found, values)]
 
     def weight_values(self) -> dict[str, tf.Tensor]:
@@ -313,12 +314,12 @@ def _calls_function(operation):
 def computed_once(make: Callable[[], Any]) -> Any:
     """Compute a structure of tensors of a graph that is run once."""
     function = tf.function(make, autograph=False).get_concrete_function()
-    with without_optimizer():
+    with _without_optimizer():
         return function()
 
 
 @contextlib.contextmanager
-def without_optimizer():
+def _without_optimizer():
     """Let graphs run as they were traced: optimizing one takes longer than running it once."""
     option = "disable_meta_optimizer"
     before = tf.config.optimizer.get_experimental_options().get(option, False)

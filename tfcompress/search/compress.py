@@ -283,10 +283,10 @@ def _plan(worker: Worker, end: float, epochs: int | None) -> Plan:
     trials = finished_trials(worker.study)
     overhead = _MAKING * making + tracing
     overhead += max((t.seconds for t in trials if t.training_seconds == 0), default=0.0)
-    rough = Plan(end, 1, epoch, overhead)
+    rough = Plan(end, 1, 1, epoch, overhead)
     overhead = rough.seconds_beside_training(trials)
     chosen = epochs or choose_epochs(rough.left, epoch, overhead)
-    plan = Plan(end, chosen, epoch, overhead)
+    plan = Plan(end, chosen, epochs or 2 * chosen, epoch, overhead)
     if not plan.affordable(Candidate(), trials):
         _require_met(worker, plan.epoch + plan.overhead, end)
         return plan

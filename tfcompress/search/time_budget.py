@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import statistics
 import time
 from collections.abc import Callable, Sequence
 
@@ -24,7 +25,7 @@ _PASSES = 4
 # How many trials should fit, whichever the model.
 _MANY_TRIALS, _FEW_TRIALS = 7, 4
 _ENOUGH_EPOCHS, _MAX_EPOCHS = 20, 60
-CLOSING = 10.0  # seconds reserved for what comes after the last trial
+CLOSING = 3.0  # seconds reserved for what comes after the last trial
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +101,8 @@ class Plan:
     """How the time is spent."""
 
     end: float  # the moment, by ``now``, at which the search is over
-    epochs: int  # of a trial that is not cut short
+    epochs: int  # of a trial that is neither cut short nor the last
+    longest: int  # epochs of a trial that is the last, at most: it gets what is left
     epoch: float  # seconds of an epoch of the original, measured before the first trial
     overhead: float  # seconds of a trial beside its steps of training, likewise
     now: Callable[[], float] = time.monotonic
@@ -111,13 +113,13 @@ class Plan:
         return self.end - self.now()
 
     def seconds_of_epoch(self, candidate: Candidate, trials: Sequence[Trial]) -> float:
-        """Estimate the seconds of an epoch, by trials that removed no more channels."""
-        known = [
-            trial.training_seconds / trial.epochs
-            for trial in trials
-            if trial.epochs and trial.candidate.channels <= candidate.channels
-        ]
-        return min(known, default=self.epoch)
+        """Estimate the seconds of an epoch, by trials that removed as many channels or fewer."""
+        known: dict[float, list[float]] = {}
+        for trial in trials:
+            if trial.epochs and trial.candidate.channels <= candidate.channels:
+                seconds = trial.training_seconds / trial.epochs
+                known.setdefault(trial.candidate.channels, []).append(seconds)
+        return statistics.mean(known[max(known)]) if known else self.epoch
 
     def seconds_beside_training(self, trials: Sequence[Trial]) -> float:
         """Estimate the seconds of a trial beside its training: the most of any so far.
@@ -131,14 +133,24 @@ class Plan:
         return max(known)
 
     def affordable(self, candidate: Candidate, trials: Sequence[Trial]) -> int:
-        """Return how many epochs of a candidate fit now, at most ``epochs``; 0 if none does."""
-        rest = self.training_end(trials) - self.now()
-        possible = math.floor(rest / self.seconds_of_epoch(candidate, trials))
-        return max(min(possible, self.epochs), 0)
+        """Return how many epochs of a candidate fit now; 0 if none does.
+
+        At most ``epochs``, or ``longest`` where too little would be left for another trial.
+        """
+        epoch = self.seconds_of_epoch(candidate, trials)
+        possible = math.floor((self.training_end(trials) - self.now()) / epoch)
+        another = self.seconds_beside_training(trials) / epoch + self._fewest
+        most = self.epochs if possible >= self.epochs + another else self.longest
+        return max(min(possible, most), 0)
+
+    @property
+    def _fewest(self) -> float:
+        """A third of a trial's epochs: fewer say little about its candidate."""
+        return max(1, self.epochs / 3)
 
     def worth_starting(self, candidate: Candidate, trials: Sequence[Trial]) -> bool:
-        """Tell whether a third of a trial's epochs fit: fewer say little about its candidate."""
-        return self.affordable(candidate, trials) >= max(1, self.epochs / 3)
+        """Tell whether enough of a trial's epochs fit."""
+        return self.affordable(candidate, trials) >= self._fewest
 
     def training_end(self, trials: Sequence[Trial]) -> float:
         """Return the moment at which training has to end, for the rest to be done in time."""

@@ -1,33 +1,36 @@
 """What some layers compute, written so that integer kernels can follow it.
 
-Tensors inside a layer are seen without its help (``tfcompress.keras_graph.inner_tensors``), so most
-layers, the user's own too, compute as they are. A layer listed here has a form of its own: one with
-operations for which devices have integer kernels, without a loop, or faster. A form computes the
-same values; it may offer a tensor to ``tap(role, tensor)``, which returns what to go on with.
+On TensorFlow, tensors inside a layer are seen without its help
+(``tfcompress.keras_graph.inner_tensors``), so most layers, the user's own too, compute as they are.
+A layer listed here has a form of its own: one with operations for which devices have integer
+kernels, without a loop, or faster. A form computes the same values; it may offer a tensor to
+``tap(role, tensor)``, which returns what to go on with. On other backends a form is also what hands
+out tensors inside a call, as ``in_steps`` does.
 """
 
 from keras import layers as kl
 
 from tfcompress.backends import runs_on
-from tfcompress.quantization.lowerings import channel_normalization
+from tfcompress.quantization.lowerings import (
+    activations,
+    attention,
+    channel_normalization,
+    in_steps,
+    normalization,
+)
 
-FORMS = {**channel_normalization.FORMS}
+FORMS = {
+    **activations.FORMS,
+    **attention.FORMS,
+    **channel_normalization.FORMS,
+    **normalization.FORMS,
+}
 if runs_on("tensorflow"):  # models of other backends are lowered there
-    from tfcompress.quantization.lowerings import (
-        attention,
-        kernels,
-        normalization,
-        operations,
-        recurrent,
-    )
+    from tfcompress.quantization.lowerings import kernels, recurrent
 
-    FORMS |= {
-        **attention.FORMS,
-        **kernels.FORMS,
-        **normalization.FORMS,
-        **operations.LAYER_FORMS,
-        **recurrent.FORMS,
-    }
+    FORMS |= {**kernels.FORMS, **recurrent.FORMS}
+else:
+    FORMS |= in_steps.FORMS
 
 
 def observable_call(layer, call, tap):
@@ -37,12 +40,11 @@ def observable_call(layer, call, tap):
     still calls its cell once a step.
     """
     form = FORMS.get(type(layer))
-    if not runs_on("tensorflow"):
-        return call if form is None else form(layer, call, tap)
-    if form is None and isinstance(layer, kl.RNN):
-        form = recurrent.unrolled
-    if form is None:
-        recurrent.require_no_dropout(layer)
-    else:
+    if runs_on("tensorflow") and form is None:
+        if isinstance(layer, kl.RNN):
+            form = recurrent.unrolled
+        else:
+            recurrent.require_no_dropout(layer)
+    if form is not None:
         call = form(layer, call, tap)
-    return operations.integer_activation(layer, call)
+    return activations.integer_activation(layer, call, tap)

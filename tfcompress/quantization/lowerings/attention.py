@@ -9,22 +9,26 @@ import contextlib
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import layers as kl
+from keras import ops
 
+from tfcompress.backends import runs_on
 from tfcompress.compat.keras_attention import (
     are_scores_returned,
     attention_step,
+    score_scale,
     softmax_step,
     weighting_step,
     with_attention_step,
     with_scores_returned,
     with_scoring_step,
+    with_seen_scores,
     with_softmax_step,
     with_weighting_step,
 )
+from tfcompress.keras_graph.inner_tensors import graph_roles
 from tfcompress.quantization.arithmetic.fake_quantization import round_constant
-from tfcompress.quantization.lowerings.operations import call_within
+from tfcompress.quantization.lowerings.activations import call_within
 
 _BELOW_ALL = -1e9
 _MARGIN = 8.0
@@ -39,8 +43,16 @@ def multi_head(layer, call, tap):
         named = {**dict(zip(first, args, strict=False)), **kwargs}
         in_steps = named.get("return_attention_scores") or len(named["query"].shape) != 4
         with _weighing(layer, tap, in_steps):
-            return stock(**{**named, "return_attention_scores": True})
+            return steps(**{**named, "return_attention_scores": True})
 
+    def in_sight(query, **named):
+        made = graph_roles(tap)
+        query = made("Mul", query * score_scale(layer))
+        with with_seen_scores(layer, lambda scores: made("BatchMatMulV2", scores)):
+            outputs, scores = stock(query=query, **named)
+        return made("BatchMatMulV2", outputs), scores
+
+    steps = stock if runs_on("tensorflow") else in_sight
     return call_within(lambda: with_attention_step(layer, compute), call)
 
 
@@ -89,11 +101,11 @@ def additive(layer, call, tap):
     """Compute AdditiveAttention likewise, its scale a constant of 8 bits."""
 
     def calculate_scores(query, key):
-        x = tf.tanh(query[..., :, tf.newaxis, :] + key[..., tf.newaxis, :, :])
+        x = ops.tanh(ops.expand_dims(query, -2) + ops.expand_dims(key, -3))
         if layer.use_scale:
-            scale, unscaled = tf.convert_to_tensor(layer.scale), x
+            scale, unscaled = ops.convert_to_tensor(layer.scale), x
             x = tap("scaled", x * scale, stored=lambda: unscaled * round_constant(scale))
-        return tf.reduce_sum(x, -1)
+        return ops.sum(x, -1)
 
     masked = dot_product(layer, call, tap)
     return call_within(lambda: with_scoring_step(layer, calculate_scores), masked)
@@ -111,7 +123,7 @@ def softmax(layer, call, tap):
             return compute(inputs)
         mask = _truth(mask)
         outputs = compute(_masked(inputs, mask, tap))
-        return tf.where(mask, outputs, tf.zeros((), outputs.dtype))
+        return ops.where(mask, outputs, ops.zeros((), outputs.dtype))
 
     return run
 
@@ -122,36 +134,37 @@ def _over_several_axes(inputs, axes):
     axes = sorted(axis % rank for axis in axes)
     others = [axis for axis in range(rank) if axis not in axes]
     order = others + axes
-    moved = tf.transpose(inputs, order)
+    moved = ops.transpose(inputs, order)
     sizes = [-1 if axis == 0 else inputs.shape[axis] for axis in order]
-    outputs = tf.nn.softmax(
-        tf.reshape(moved, [*sizes[: len(others)], np.prod(sizes[len(others) :])])
+    outputs = ops.softmax(
+        ops.reshape(moved, [*sizes[: len(others)], np.prod(sizes[len(others) :])])
     )
-    return tf.transpose(tf.reshape(outputs, sizes), np.argsort(order))
+    return ops.transpose(ops.reshape(outputs, sizes), [order.index(axis) for axis in range(rank)])
 
 
 def _truth(mask):
     """Return a mask of truths; numbers hold above one half."""
-    return mask if mask.dtype == tf.bool else mask > tf.cast(0.5, mask.dtype)
+    is_truth = keras.backend.standardize_dtype(mask.dtype) == "bool"
+    return mask if is_truth else mask > ops.cast(0.5, mask.dtype)
 
 
 def _masked(scores, mask, tap):
     """Mask scores by a low number that a range does not hold."""
 
     def masked_by(low):
-        return tf.where(mask, scores, tf.cast(low, scores.dtype))
+        return ops.where(mask, scores, ops.cast(low, scores.dtype))
 
     return tap(
         "masked",
         masked_by(_BELOW_ALL),
-        observed=lambda: masked_by(tf.reduce_min(masked_by(0.0)) - _MARGIN),
+        observed=lambda: masked_by(ops.min(masked_by(0.0)) - _MARGIN),
     )
 
 
-FORMS = {
-    kl.AdditiveAttention: additive,
-    kl.Attention: dot_product,
-    kl.GroupQueryAttention: grouped_query,
-    kl.MultiHeadAttention: multi_head,
-    kl.Softmax: softmax,
-}
+FORMS = {kl.MultiHeadAttention: multi_head, kl.Softmax: softmax}
+if runs_on("tensorflow"):  # where their tensors are in sight
+    FORMS |= {
+        kl.AdditiveAttention: additive,
+        kl.Attention: dot_product,
+        kl.GroupQueryAttention: grouped_query,
+    }

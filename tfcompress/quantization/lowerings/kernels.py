@@ -1,4 +1,4 @@
-"""Lowerings of layers whose kernels devices use otherwise: Conv3D, Embedding, UpSampling."""
+"""Lowerings of layers that devices compute by other kernels than TensorFlow, which runs them."""
 
 import numpy as np
 import tensorflow as tf
@@ -106,9 +106,23 @@ def _hits_every_pixel(size, factor):
     return (np.floor(places.astype(np.float32) * step) == places // factor).all()
 
 
+def unit_normalization(layer, call, tap):
+    """Compute UnitNormalization over the last axis by the operation that devices have for it."""
+    del tap
+
+    def run(inputs):
+        axes = [layer.axis] if isinstance(layer.axis, int) else layer.axis
+        if {axis % len(inputs.shape) for axis in axes} != {len(inputs.shape) - 1}:
+            return call(inputs)
+        return tf.math.l2_normalize(inputs, -1, 1e-24)
+
+    return run
+
+
 FORMS = {
     kl.Conv3D: three_dimensional,
     kl.Embedding: looked_up,
+    kl.UnitNormalization: unit_normalization,
     kl.UpSampling1D: enlarged,
     kl.UpSampling2D: enlarged,
     kl.UpSampling3D: enlarged,

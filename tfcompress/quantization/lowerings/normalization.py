@@ -1,12 +1,13 @@
-"""Forms of normalization layers, for TensorFlow; see ``channel_normalization`` for others.
+"""Forms of normalization layers by statistics of their inputs, on every backend of Keras.
 
 Scales and shifts that the converter folds into no kernel are constants of 8 bits on the device.
 """
 
-import tensorflow as tf
 from keras import layers as kl
+from keras import ops
 
 from tfcompress.compat.keras_layers import split_into_groups
+from tfcompress.keras_graph.inner_tensors import graph_roles
 from tfcompress.quantization.lowerings.channel_normalization import scaled, shifted
 
 
@@ -23,7 +24,7 @@ def layer_normalization(layer, call, tap):
         axes = [layer.axis] if isinstance(layer.axis, int) else list(layer.axis)
         axes = [axis % len(inputs.shape) for axis in axes]
         shape = [size if i in axes else 1 for i, size in enumerate(inputs.shape)]
-        return _normalized(layer, tap, tf.cast(inputs, tf.float32), axes, shape)
+        return _normalized(layer, tap, ops.cast(inputs, "float32"), axes, shape)
 
     return run
 
@@ -34,25 +35,33 @@ def group_normalization(layer, call, tap):
 
     def run(inputs):
         grouped, shape = split_into_groups(layer, inputs)
-        grouped = tf.cast(grouped, tf.float32)
+        grouped = ops.cast(grouped, "float32")
         rank = len(grouped.shape)
         groups = rank - 2 if layer.axis == -1 else layer.axis % (rank - 1)
         axes = [axis for axis in range(1, rank) if axis != groups]
         outputs = _normalized(layer, tap, grouped, axes, shape)
-        return tf.reshape(outputs, tf.shape(inputs))
+        return ops.reshape(outputs, (-1, *inputs.shape[1:]))
 
     return run
 
 
 def _normalized(layer, tap, x, axes, shape):
-    centred = x - tf.reduce_mean(x, axes, keepdims=True)
-    variance = tf.reduce_mean(centred * centred, axes, keepdims=True)
-    outputs = centred * tf.math.rsqrt(variance + layer.epsilon)
+    """Normalize by the statistics along some axes; scale and shift by weights of a shape."""
+    made = graph_roles(tap)
+    centred = made("Sub", x - made("Mean", ops.mean(x, axes, keepdims=True)))
+    variance = made("Mul", centred * centred)
+    variance = made("Add", made("Mean", ops.mean(variance, axes, keepdims=True)) + layer.epsilon)
+    outputs = made("Mul", centred * made("Rsqrt", ops.rsqrt(variance), of=variance))
     if layer.scale:
-        outputs = scaled(tap, outputs, tf.reshape(tf.cast(layer.gamma.value, tf.float32), shape))
+        outputs = scaled(tap, outputs, ops.reshape(_stored(layer.gamma), shape))
     if layer.center:
-        outputs = shifted(tap, outputs, tf.reshape(tf.cast(layer.beta.value, tf.float32), shape))
-    return tf.cast(outputs, layer.compute_dtype)
+        outputs = shifted(tap, outputs, ops.reshape(_stored(layer.beta), shape))
+    return ops.cast(outputs, layer.compute_dtype)
+
+
+def _stored(variable):
+    """Return the value of a weight in float32."""
+    return ops.cast(variable.value, "float32")
 
 
 def rms_normalization(layer, call, tap):
@@ -60,24 +69,13 @@ def rms_normalization(layer, call, tap):
     del call
 
     def run(inputs):
-        x = tf.cast(inputs, tf.float32)
-        mean = tf.reduce_mean(x * x, layer.axis, keepdims=True)
-        outputs = x * tf.math.rsqrt(mean + layer.epsilon)
-        outputs = scaled(tap, outputs, tf.cast(layer.scale.value, tf.float32))
-        return tf.cast(outputs, layer.compute_dtype)
-
-    return run
-
-
-def unit_normalization(layer, call, tap):
-    """Compute UnitNormalization over the last axis by the operation that devices have for it."""
-    del tap
-
-    def run(inputs):
-        axes = [layer.axis] if isinstance(layer.axis, int) else layer.axis
-        if {axis % len(inputs.shape) for axis in axes} != {len(inputs.shape) - 1}:
-            return call(inputs)
-        return tf.math.l2_normalize(inputs, -1, 1e-24)
+        made = graph_roles(tap)
+        x = ops.cast(inputs, "float32")
+        mean = made("Mean", ops.mean(made("Mul", x * x), layer.axis, keepdims=True))
+        mean = made("Add", mean + layer.epsilon)
+        outputs = made("Mul", x * made("Rsqrt", ops.rsqrt(mean), of=mean))
+        outputs = scaled(tap, outputs, _stored(layer.scale))
+        return ops.cast(outputs, layer.compute_dtype)
 
     return run
 
@@ -86,5 +84,4 @@ FORMS = {
     kl.GroupNormalization: group_normalization,
     kl.LayerNormalization: layer_normalization,
     kl.RMSNormalization: rms_normalization,
-    kl.UnitNormalization: unit_normalization,
 }

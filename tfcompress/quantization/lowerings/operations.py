@@ -1,4 +1,4 @@
-"""Forms of TensorFlow operations and activations, wherever a model makes them, for integer kernels.
+"""Forms of TensorFlow operations, wherever a model makes them, for integer kernels.
 
 The converter leaves some operations in float, or makes integer operations of them that compute
 something else, although the same can be said with others.
@@ -7,17 +7,16 @@ something else, although the same can be said with others.
 import functools
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import AbstractContextManager
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers as kl
 
-from tfcompress.compat.keras_attributes import get_untracked, replaced_attributes
 from tfcompress.keras_graph.inner_tensors import unwatched
 from tfcompress.keras_graph.interception import is_deploying
 from tfcompress.quantization.arithmetic.fake_quantization import DIVISOR_FLOOR
+from tfcompress.quantization.lowerings.activations import elu, selu, softplus, softsign
 
 # The converter has one integer operation for each of these, which it knows by its parts: layers,
 # and the scopes of TensorFlow's functions.
@@ -34,68 +33,8 @@ _SCOPES_FOR_16_BITS = re.compile(r"(^|/)Gelu(_\d+)?/")  # L2_NORMALIZATION has n
 _L2_NORMALIZATION = "L2Normalize"  # stands for the parts of TensorFlow's function
 _LIMITED_ROOT = "Minimum of Rsqrt"  # stands for one operation behind another
 _SOFTMAX = "RealDiv of Exp"  # likewise
-_SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
-
-
-def elu(x, alpha=1.0):
-    """Compute keras.activations.elu from an exponential of what is negative."""
-    return tf.nn.relu(x) + alpha * (tf.exp(tf.minimum(x, 0.0)) - 1.0)
-
-
-def selu(x):
-    """Compute keras.activations.selu, likewise."""
-    return _SELU_SCALE * elu(x, _SELU_ALPHA)
-
-
-def softplus(x):
-    """Compute keras.activations.softplus as a line and the logarithm of a sigmoid in [1/2, 1)."""
-    return tf.nn.relu(x) - tf.math.log(tf.sigmoid(tf.abs(x)))
-
-
-def mish(x):
-    """Compute keras.activations.mish with that softplus."""
-    return x * tf.tanh(softplus(x))
-
-
-def softsign(x):
-    """Compute keras.activations.softsign in steps."""
-    return x / (1.0 + tf.abs(x))
-
-
-_ACTIVATIONS = {
-    keras.activations.elu: elu,
-    keras.activations.mish: mish,
-    keras.activations.selu: selu,
-    keras.activations.softplus: softplus,
-    keras.activations.softsign: softsign,
-}
-
-
-def call_within(context: Callable[[], AbstractContextManager], call: Callable) -> Callable:
-    """Return a layer's call that runs in a context, which is made anew each time."""
-
-    def run(*args, **kwargs):
-        with context():
-            return call(*args, **kwargs)
-
-    return run
-
-
-def integer_activation(layer, call):
-    """Return a layer's call with its activation function in a form for integers."""
-    form = _ACTIVATIONS.get(get_untracked(layer, "activation"))
-    if form is None:
-        return call
-    return call_within(lambda: replaced_attributes(layer, activation=form), call)
-
-
-def _elu_layer(layer, call, tap):
-    """Compute the layer ELU."""
-    del call, tap
-    return lambda inputs: elu(inputs, layer.alpha)
-
-
-LAYER_FORMS = {kl.ELU: _elu_layer}
+# Stands for those of more axes than the integer kernel takes; the converter makes SQUARE of them.
+_WIDE_DIFFERENCE, _MOST_AXES = "SquaredDifference of 5 axes", 4
 
 
 def _cast(operation):
@@ -463,7 +402,7 @@ _ALWAYS = {
     None: ("AddV2", _LIMITED_ROOT),
     8: (
         *("AddV2", "Minimum", "OneHot", "OnesLike", "RealDiv", "SelectV2", "Tile", "ZerosLike"),
-        *(_LIMITED_ROOT, _SOFTMAX),
+        *(_LIMITED_ROOT, _SOFTMAX, _WIDE_DIFFERENCE),
     ),
     16: (
         *("AddV2", "Minimum", "NotEqual", "OnesLike", "RealDiv", "SelectV2", "Square"),
@@ -498,8 +437,10 @@ def forms_for(kinds: Collection[str]) -> Callable[[object], Mapping[str, Callabl
     chosen = {
         kind: functools.partial(_unless_known, known, FORMS[kind])
         for kind in kinds
-        if kind not in (_L2_NORMALIZATION, _LIMITED_ROOT, _PARTS, _SOFTMAX)
+        if kind not in (_L2_NORMALIZATION, _LIMITED_ROOT, _PARTS, _SOFTMAX, _WIDE_DIFFERENCE)
     }
+    if _WIDE_DIFFERENCE in kinds:
+        chosen.setdefault("SquaredDifference", _wide_difference)
     if _SOFTMAX in kinds:
         divided = chosen.get("RealDiv", lambda operation: None)
         chosen["RealDiv"] = functools.partial(_softmax_or, divided)
@@ -508,6 +449,12 @@ def forms_for(kinds: Collection[str]) -> Callable[[object], Mapping[str, Callabl
         chosen["Minimum"] = functools.partial(_limited_root_or, limited)
     whole = () if _PARTS in kinds else _KNOWN_BY_PARTS
     return lambda layer: {} if isinstance(layer, whole) else chosen
+
+
+def _wide_difference(operation):
+    """Return the form of a squared difference of many axes."""
+    wide = max(len(x.shape) for x in operation.inputs) > _MOST_AXES
+    return FORMS["SquaredDifference"](operation) if wide else None
 
 
 def _softmax_or(otherwise, operation):

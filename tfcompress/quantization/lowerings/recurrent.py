@@ -33,7 +33,7 @@ from tfcompress.compat.keras_recurrent import (
 )
 from tfcompress.keras_graph.inner_tensors import unwatched
 from tfcompress.keras_graph.selection import walk_layers
-from tfcompress.quantization.lowerings.operations import call_within
+from tfcompress.quantization.lowerings.activations import call_within
 
 
 def require_no_state(model: keras.Model) -> None:
