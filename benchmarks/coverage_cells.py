@@ -11,7 +11,7 @@ import numpy as np
 from coverage_models import examples, shortened
 from limited_work import LeftOutError, described
 from quiet_converter import convert_quantized
-from structure import fill, make_deaf
+from structure import fill, silence
 
 import tfcompress as tfc
 from exporters import export_tflite, validate
@@ -112,7 +112,8 @@ def cluster(row):
 def remove(row):
     """Remove half of the channels; the smaller model computes what the original without them does.
 
-    Removed channels of the original are still computed, but every weight that reads one is zero.
+    Removed channels of the original are still there, but every weight that makes or reads one is
+    zero.
     """
     model, _, inputs = begin_filled(row)
     smaller = tfc.remove_channels(model, ratio=RATIO)
@@ -120,7 +121,7 @@ def remove(row):
     require(left < 1, "no channel could be removed: what cannot be followed stays whole")
     flow = read_channels(model)
     removed = ChannelSelection(flow, flow.groups, CRITERIA["l1"](model, flow)).by_ratio(RATIO)
-    make_deaf(model, flow, removed)
+    silence(model, flow, removed)
     expected, found = (arrays(one(inputs, training=False)) for one in (model, smaller))
     return {"left": left, **rounding(expected, found)}
 

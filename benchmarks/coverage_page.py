@@ -36,7 +36,7 @@ that is trained gets two steps of plain gradient descent.
 - **pruning**: half of the weights to zero with `MagnitudePruning`; the share of zeros afterwards.
 - **clustering**: `cluster_weights` to 8 values; the most values that a kernel has afterwards.
 - **channel removal**: `remove_channels(ratio=0.5)`; the share of the weights that are left. The
-  smaller model computes what the original does where the removed channels are unread.
+  smaller model computes what the original does where the weights of the removed channels are zero.
 - **QAT**: `quantize_aware` with 8 bits, trained, converted to integers alone and run; the share of
   outputs within one step of the model's.
 - **PTQ**: quantized after training with the ranges of eight examples, and run on others;

@@ -110,17 +110,14 @@ def fill(model, generator):
             variable.assign(draw * np.float32(1.4 / np.sqrt(fan_in)))
 
 
-def make_deaf(model, flow, removed):
-    """Zero every weight of the model that reads a removed channel."""
+def silence(model, flow, removed):
+    """Zero every weight of the model that makes or reads a removed channel."""
     kept = flow.kept(removed)
     for record in flow.records.values():
-        own = record.made.get("outputs", np.empty(0))
         for variable, axis, ids in record.slices:
-            reads_itself = variable.name == "recurrent_kernel" and axis == 0
-            if len(variable.shape) >= 2 and (reads_itself or not np.isin(ids, own).all()):
-                values = keras.ops.convert_to_numpy(variable).copy()
-                np.moveaxis(values, axis, 0)[~kept[ids]] = 0.0
-                variable.assign(values)
+            values = keras.ops.convert_to_numpy(variable).copy()
+            np.moveaxis(values, axis, 0)[~kept[ids]] = 0.0
+            variable.assign(values)
 
 
 def exactness(rows):
@@ -139,7 +136,7 @@ def exactness(rows):
         flow = read_channels(model)
         scores = CRITERIA["l1"](model, flow)
         removed = ChannelSelection(flow, flow.groups, scores).by_ratio(0.5)
-        make_deaf(model, flow, removed)
+        silence(model, flow, removed)
         x = generator.random((1, *model.input_shape[1:]), dtype=np.float32)
         if any(isinstance(layer, keras.layers.Rescaling) for layer in model.layers):
             x *= 255.0

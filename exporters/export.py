@@ -12,12 +12,14 @@ import keras
 from exporters.compatibility import check_target
 from exporters.converting import convert_model
 from exporters.evidence import EXAMPLES, choose_evidence
+from exporters.fidelity import Fidelity, warn_of_noise
 from exporters.mediapipe import convert_for_tasks, require_image_interface
 from exporters.metadata import Labels, Normalization, ScoreCalibration, with_metadata
+from exporters.parity import ParityReport, decibels
 from exporters.repair_trial import try_repair
 from exporters.report import ExportReport, ExportResult, gzip_size, zstd_size
 from exporters.running.tensor_details import input_output_details
-from exporters.signatures import DEFAULT
+from exporters.signatures import DEFAULT, output_names
 from exporters.stages import shown_stages
 from exporters.validation import validate
 from tfcompress.atomic_files import require_writable, write_atomically
@@ -152,19 +154,32 @@ def export_tflite(
         content = read_model(flatbuffer) if described else converted.content
         tell("comparing the file with the model")
         # Runs the file: one that no runtime accepts is not written.
-        parity = {}
+        parity, fidelity = {}, None
         for key, signature_model in converted.models.items():
             evidence = choose_evidence(
                 signature_model, converted.content, key, validation_data, representative_data
             )
+            deployed = _DeployedModel(signature_model)
             found = validate(
                 flatbuffer,
-                against=_DeployedModel(signature_model),
+                against=deployed,
                 data=evidence.data,
                 signature=None if key == DEFAULT else key,
             )
             noise = evidence.noise
             parity[key] = dataclasses.replace(found, noise=noise is not None, noise_from=noise)
+            if (
+                key == DEFAULT
+                and noise is None
+                and _rounds_to_8_bits(signature_model, quantization)
+            ):
+                fidelity = warn_of_noise(
+                    model.name,
+                    deployed.fidelity(found),
+                    flatbuffer,
+                    lambda model=signature_model: convert(unwrap(model), "float32").flatbuffer,
+                    evidence.data,
+                )
     operations = [op.name for graph in content.subgraphs for op in graph.operations]
     inputs, outputs = (
         tuple(details.to_json() for details in side) for side in input_output_details(content)
@@ -183,6 +198,7 @@ def export_tflite(
         signature_agreements=parity,
         verdict=None if target is None else check_target(flatbuffer, target),
         repair=trial,
+        fidelity=fidelity,
     )
     write_atomically(path, flatbuffer)
     return ExportResult(path, report)
@@ -199,11 +215,23 @@ def _may_be_repaired(converted, quantization, allow_float, representative_data) 
     )
 
 
+def _rounds_to_8_bits(model, quantization) -> bool:
+    """Tell whether 8 bits, or more, are all that a file's numbers lose."""
+    if isinstance(model, LegacyModel) or quantization == "float32":
+        return False
+    scheme = model.scheme if isinstance(model, QuantizeAware) else quantization
+    if not isinstance(scheme, Scheme):
+        return True
+    return scheme.weight_bits >= 8 and not scheme.overrides
+
+
 @dataclasses.dataclass(frozen=True)
 class _DeployedModel:
     """A model in inference, in float32 as on a device."""
 
     model: keras.Model
+    # Inputs and outputs of the first batch that it has computed.
+    first: list = dataclasses.field(default_factory=list)
 
     @property
     def inputs(self):
@@ -215,8 +243,23 @@ class _DeployedModel:
             inputs = arrange_inputs(self.model, keras.tree.flatten(inputs))
         with float32_computation(self.model):
             if self._numbers is not None:
-                return self.model.deployed.once(inputs, self._numbers)
-            return self.model(inputs, training=False)
+                outputs = self.model.deployed.once(inputs, self._numbers)
+            else:
+                outputs = self.model(inputs, training=False)
+        self.first or self.first.extend([inputs, outputs])
+        return outputs
+
+    def fidelity(self, parity: ParityReport) -> Fidelity:
+        """Return how far a file that has this parity with the model is from the float model."""
+        outputs = parity.ran[0].outputs
+        if not isinstance(self.model, QuantizeAware):
+            return Fidelity({output.name: output.sqnr for output in outputs})
+        given, found = self.first
+        with float32_computation(self.model):
+            wanted = unwrap(self.model)(given, training=False)
+        pairs = zip(*map(keras.tree.flatten, (wanted, found)), strict=True)
+        names = output_names(self.model, len(outputs))
+        return Fidelity(dict(zip(names, (decibels(*pair) for pair in pairs), strict=True)))
 
     @functools.cached_property
     def _numbers(self):

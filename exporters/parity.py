@@ -1,12 +1,16 @@
 """Numerical parity: how close a file's outputs are to those of a reference."""
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
 
 from exporters.layer_parity import LayerParity
 from exporters.running.tensor_details import TensorDetails
+from tfcompress.tflite.numerics import sqnr
+
+_NO_SIGNAL = 1e-9  # the mean square of outputs that are nothing but the rounding of floats
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +30,8 @@ class OutputParity:
     same_class: float | None
     tied: float = 0.0  # share of examples that count as the same by a tie alone
     constant: bool = False  # whether the file gives one output for all of several examples
+    # The ratio of the reference to its difference from the output, in dB; infinite if none differs.
+    sqnr: float = math.inf
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,6 +140,14 @@ class ParityReport:
         return "\n".join(lines)
 
 
+def decibels(wanted: np.ndarray, found: np.ndarray) -> float:
+    """Return the signal-to-noise ratio of outputs in dB; infinite where there is no signal."""
+    wanted = np.asarray(wanted, np.float64)
+    if not wanted.size or np.square(wanted).mean() < _NO_SIGNAL:
+        return math.inf
+    return sqnr(wanted, np.asarray(found, np.float64))
+
+
 def compare(details: TensorDetails, output: np.ndarray, reference: np.ndarray, tolerance: float):
     """Compare an output with the expected real numbers; both have shape (examples, ...)."""
     if output.shape != reference.shape:
@@ -166,6 +180,7 @@ def compare(details: TensorDetails, output: np.ndarray, reference: np.ndarray, t
         same_class=same_class,
         tied=tied,
         constant=len(output) > 1 and bool((output == output[:1]).all()),
+        sqnr=decibels(reference, details.to_real(output)),
     )
 
 

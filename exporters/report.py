@@ -7,6 +7,7 @@ import pathlib
 from typing import Any
 
 from exporters.compatibility import CompatibilityReport
+from exporters.fidelity import Fidelity
 from exporters.parity import ParityReport
 
 _ZSTD_LEVEL = 19  # a file is compressed once and downloaded often
@@ -60,6 +61,8 @@ class ExportReport:
         verdict: the compatibility with the target, None without a target.
         zstd_size: its size in bytes after Zstandard, None without the extra `zstd`.
         repair: what came of repairing the model first, None where that was not tried.
+        fidelity: how far the outputs are from those of the float model, None where that was not
+            measured: without examples, or with less than 8 bits.
     """
 
     quantization: str
@@ -75,6 +78,7 @@ class ExportReport:
     verdict: CompatibilityReport | None = None
     zstd_size: int | None = None
     repair: RepairTrial | None = None
+    fidelity: Fidelity | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON-able values."""
@@ -92,8 +96,10 @@ class ExportReport:
             f"in float: {', '.join(self.float_operations) or 'none'}",
             self.agreement.to_text(),
         ]
+        if self.fidelity is not None:
+            lines.append(str(self.fidelity))
         if self.repair is not None:
-            lines.insert(-1, str(self.repair))
+            lines.insert(3, str(self.repair))
         for key, agreement in self.signature_agreements.items():
             lines.append(f"signature {key}: {agreement.to_text()}")
         if self.verdict is not None:

@@ -13,7 +13,7 @@ import warnings
 
 import keras
 import numpy as np
-from structure import make_deaf
+from structure import silence
 
 import tfcompress as tfc
 from exporters import load
@@ -39,6 +39,7 @@ NOTHING = 1e-9
 ROUNDED, IN_ANOTHER_ORDER, CHAOTIC = 1e-6, 10, 1e-2
 # Fewer may be a fault, and so may as many fewer than another file of 8 bits has.
 FEW_DECIBELS, FAR_FEWER = 15, 20
+NO_GRADIENTS = ("no finite numbers", "No gradients", "the training has diverged")
 REFUSALS = (FloatOperationError, tfc.PlacementError)
 
 
@@ -69,8 +70,8 @@ class Case:
 
     @functools.cached_property
     def compared(self):
-        """Inputs to compare outputs on."""
-        return _single(examples(self.model, COMPARED, 2))
+        """Inputs to compare outputs on: some of those seen, as integers end where ranges do."""
+        return keras.tree.map_structure(lambda array: array[:COMPARED], self.seen)
 
     @functools.cached_property
     def expected(self) -> list[np.ndarray]:
@@ -207,10 +208,11 @@ def _trained(model, case, callbacks=()):
     """Run one step that moves statistics, ranges and masks, and no weight."""
     model.compile(keras.optimizers.SGD(0.0), "mse", jit_compile=False)
     zeros = _single([np.zeros((SEEN, *each.shape[1:]), "float32") for each in case.expected])
+    model.compute_loss(y=zeros, y_pred=zeros)  # made in the step, it would be traced again
     try:
         model.fit(case.seen, zeros, SEEN, 1, 0, list(callbacks))
     except ValueError as error:
-        if "no finite numbers" in str(error) or "No gradients" in str(error):
+        if any(words in str(error) for words in NO_GRADIENTS):
             raise DivergedError from error
         raise
     if not all(np.isfinite(values).all() for values in model.get_weights()):
@@ -240,7 +242,7 @@ def removed(case):
         warnings.simplefilter("ignore")  # nothing to remove
         smaller = tfc.remove_channels(model, ratio=0.5)
     flow = read_channels(model)
-    make_deaf(
+    silence(
         model, flow, ChannelSelection(flow, flow.groups, CRITERIA["l1"](model, flow)).by_ratio(0.5)
     )
     expected, found = (outputs(each, case.compared) for each in (model, smaller))
@@ -277,10 +279,13 @@ class Failure:
         return f"{self.check}: {' '.join(words.split())[:100]}"
 
 
-def kernels_after_all(message: str) -> list[str]:
-    """Return the operations that a refusal names although they have an integer kernel."""
+def unproven(message: str) -> str | None:
+    """Return why a refusal counts as a fault; None if it names only kernels that are missing."""
     names = re.findall(r"\b[A-Z][A-Z0-9]+(?:_[A-Z0-9]+)*\b", message.partition("device:")[2])
-    return [name for name in names if runs_with(name, "INT8")]
+    if not names:
+        return "refused for no operation"
+    present = sorted({name for name in names if runs_with(name, "INT8")})
+    return f"refused for {', '.join(present)}" if present else None
 
 
 def check(program: Program, names=tuple(CHECKS)) -> tuple[list[Failure], dict]:
@@ -312,9 +317,8 @@ def check(program: Program, names=tuple(CHECKS)) -> tuple[list[Failure], dict]:
             except DivergedError:
                 figures[f"diverged, {name}"] = "no finite gradients"
             except REFUSALS as error:
-                if present := kernels_after_all(str(error)):
-                    what = f"refused for {', '.join(sorted({*present}))}: {error}"
-                    failures.append(Failure(name, what))
+                if fault := unproven(str(error)):
+                    failures.append(Failure(name, f"{fault}: {error}"))
                 else:
                     figures[f"refused, {name}"] = str(error)
             except Exception as error:

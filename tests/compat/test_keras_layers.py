@@ -102,3 +102,12 @@ def test_split_into_groups():
     grouped, shape = keras_layers.split_into_groups(layer, keras.ops.ones((5, 3, 4)))
     assert tuple(grouped.shape) == (5, 3, 2, 2)
     assert [int(size) for size in shape] == [1, 1, 2, 2]
+
+
+@canary("keras", "GroupedQueryAttention._query_dense")
+def test_grouped_projections():
+    layer = kl.GroupQueryAttention(4, 2, 1)
+    layer.build((None, 3, 8), (None, 3, 8))
+    projections, last = keras_layers.grouped_projections(layer)
+    assert {role for role, _ in projections} == {"query", "key", "value"}
+    assert last.kernel.shape == (2, 4, 8)

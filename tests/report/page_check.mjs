@@ -72,7 +72,7 @@ for (const [name, width, height, scheme] of [
     outside: [...document.querySelectorAll("main *, header *")].filter(
       (e) => !e.closest(".scroll, svg") && e.getBoundingClientRect().right > width + 0.5,
     ).length,
-    cut: [...document.querySelectorAll("#answers .scroll")].filter((e) => e.scrollWidth > e.clientWidth).length,
+    cut: [...document.querySelectorAll("#answers .scroll, .scroll:has(table:not(.sortable))")].filter((e) => e.scrollWidth > e.clientWidth).length,
     background: getComputedStyle(document.body).backgroundColor,
   }), width);
   seen.views[name].contrast = await tab.evaluate(lowestContrast);

@@ -67,7 +67,7 @@ def test_a_page_has_every_section_and_a_drawing_of_everything(page):
     # bytes, sparsity, bits, noise, time; weights of three layers.
     assert page.count("<figure") == 2 + 1 + 2 + 5 + 3
     assert "7.0x smaller (gzip), 3.0x faster, 1.00 points of accuracy lost" in page
-    assert "misses accuracy_drop by 0.004" in page
+    assert "loses 0.40 points more than allowed" in page
     assert "did not run: aborted" in page
     assert "and 4 more" in page  # 12 reasons
 

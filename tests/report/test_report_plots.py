@@ -1,3 +1,4 @@
+import dataclasses
 import importlib.resources
 import itertools
 import re
@@ -6,7 +7,7 @@ from xml.etree import ElementTree
 import matplotlib
 import numpy as np
 import pytest
-from report_parts import HOSTILE, make_findings
+from report_parts import HOSTILE, make_findings, make_trial
 
 from tfcompress.report.plots import (
     draw_bars,
@@ -36,6 +37,18 @@ def test_drawings_take_their_colours_from_the_page(name):
     assert set(re.findall(r"#[0-9a-f]{6}\b", drawing)) == set()
     assert "\\math" not in drawing  # of numbers on axes, which nobody would set here
     assert len(drawing) < 20_000
+
+
+def test_names_of_trials_that_lie_close_together_do_not_cover_each_other():
+    trials = tuple(make_trial(number, 0.8 + 1e-4 * number, 3000 + number) for number in range(9))
+    alone = make_trial(9, 0.5, 1000)
+    search = dataclasses.replace(make_findings().search, trials=(*trials, alone))
+    drawing = ElementTree.fromstring(draw_pareto(search))
+    texts = [text.text for text in drawing.iter("{http://www.w3.org/2000/svg}text")]
+    named = [text for text in texts if text and text.startswith("trial ")]
+    assert "trial 9" in named
+    assert 2 <= len(named) <= 5  # around a heap of points there is room for four
+    assert {"float model", "budget"} <= set(texts)
 
 
 def test_the_same_findings_draw_the_same():

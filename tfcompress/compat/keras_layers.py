@@ -29,6 +29,20 @@ def stored_embeddings(layer: keras.layers.Embedding) -> keras.Variable:
     return layer._embeddings
 
 
+def grouped_projections(
+    layer: keras.layers.GroupQueryAttention,
+) -> tuple[list[tuple[str, keras.Layer]], keras.Layer]:
+    """Return (what it reads, projection) of each projection of an attention, and the last one."""
+    found = [
+        ("query", layer._query_dense),
+        ("key", layer._key_dense),
+        ("value", layer._value_dense),
+    ]
+    if getattr(layer, "_gate_dense", None) is not None:
+        found.append(("query", layer._gate_dense))
+    return found, layer._output_dense
+
+
 def own_trainable_variables(layer: keras.Layer) -> list[keras.Variable]:
     """Return the trainable variables that a layer has made itself, frozen or not."""
     return layer._trainable_variables

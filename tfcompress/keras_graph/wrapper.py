@@ -50,23 +50,32 @@ class ModelWrapper(BuiltBeforeTracing, keras.Model):
         return {
             **super().get_config(),
             "model": keras.saving.serialize_keras_object(self.model),
-            "layer_names": [layer.name for layer in all_layers(self.model, include_self=False)],
+            "layer_names": [each.name for each in _named_parts(self.model)],
         }
 
 
 def take_model(config: dict) -> keras.Model:
-    """Rebuild the model of a wrapper, with the names that its layers had.
+    """Rebuild the model of a wrapper, with the names that its layers and operations had.
 
     Keras keeps the names of a model's layers, but not of layers inside attention or a layer of
-    one's own: those it makes up anew, from what the process has made before.
+    one's own, nor of some operations: those it makes up anew, from what the process has made.
     """
     model = keras.saving.deserialize_keras_object(config.pop("model"))
-    names = config.pop("layer_names", ())  # absent from early files
-    layers = list(all_layers(model, include_self=False))
-    if len(layers) == len(names):
-        for layer, name in zip(layers, names, strict=True):
-            layer.name = name
+    names = config.pop("layer_names", ())  # absent from early files; later ones name layers alone
+    parts = _named_parts(model)
+    layers = [part for part in parts if isinstance(part, keras.Layer)]
+    if len(names) in (len(layers), len(parts)):
+        for part, name in zip(parts, names, strict=False):
+            part.name = name
     return model
+
+
+def _named_parts(model):
+    """List the layers of a model, then the bare operations of it and of the models inside."""
+    layers = list(all_layers(model, include_self=False))
+    operations = [each for owner in (model, *layers) for each in getattr(owner, "operations", ())]
+    parts = {id(part): part for part in (*layers, *operations)}
+    return list(parts.values())
 
 
 def require_model(model) -> None:

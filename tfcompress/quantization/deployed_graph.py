@@ -213,12 +213,14 @@ def lower(
     schemes: LayerSchemes,
     allow_float: Collection[str] = (),
     rewritten: Sequence[str] = (),
+    placed: Collection[HookPoint] = frozenset(),
 ) -> DeployedGraph:
     """Find out what the deployed form of a model computes, and where training has to round.
 
     ``schemes`` are those of each layer, ``allow_float`` the paths of those that may compute in
-    float, ``rewritten`` the TensorFlow operations that are lowered, see ``rewritings``. The file
-    has made-up weights; its constants are derived from the model's.
+    float, ``rewritten`` the TensorFlow operations that are lowered, see ``rewritings``, ``placed``
+    the points at which a saved model rounds. The file has made-up weights; its constants are
+    derived from the model's.
 
     Raises:
         PlacementError: an operation of a layer that is not in ``allow_float`` has no integer
@@ -231,7 +233,11 @@ def lower(
     graph = _read(model, traced, content, read_model(content))
     own = _operation_schemes(graph.layers, schemes)
     if scheme.is_integer:
-        graph = _with_points(model, graph, scheme, own, schemes, allow_float, weights, rewritten)
+        probed = probe_inputs(traced.specs)
+        candidates = candidates_of(traced, probed, weights, placed)
+        graph = _with_points(
+            model, graph, scheme, own, schemes, allow_float, rewritten, probed, candidates
+        )
     else:
         graph = dataclasses.replace(graph, plan=make_plan(graph.model, scheme, own))
     axes = {id(kernel.variable): kernel.output_axes for kernel in find_kernels(model)}
@@ -240,11 +246,10 @@ def lower(
     return dataclasses.replace(graph, derivations=derive(traced, weights, graph.model, axes))
 
 
-def _with_points(model, graph, scheme, own, schemes, allow_float, weights, rewritten):
+def _with_points(model, graph, scheme, own, schemes, allow_float, rewritten, inputs, candidates):
     """Return a graph with a plan, and the points at which its tensors are rounded."""
-    inputs = probe_inputs(graph.traced.specs)
     values = tensor_values(graph.content, inputs)
-    candidates, repeats = candidates_of(graph.traced, inputs, weights)
+    candidates, repeats = candidates
     unseen = [-1]
     while unseen:  # an operation whose tensor the model does not hand out computes in float
         graph = _planned(graph, make_plan(graph.model, scheme, own), schemes)

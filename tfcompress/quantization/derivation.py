@@ -8,6 +8,7 @@ constant's values; made-up weights let no two explanations agree by chance.
 """
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 
@@ -38,6 +39,7 @@ _COPIES = _VIEWS | {"Transpose", "StridedSlice", "Slice", "ConcatV2", "Split", "
 _BEFORE_LINEAR = _VIEWS | {"Transpose", "SpaceToBatchND"}
 _BEHIND_LINEAR = _VIEWS | {"BatchToSpaceND"}
 _ADDITIONS = frozenset({"Add", "AddV2", "BiasAdd"})
+_PRODUCTS = frozenset({"Mul", "RealDiv"})
 
 Values = Mapping[str, object]  # of operands, by the name of the tensor
 
@@ -148,6 +150,7 @@ class _Explanations:
             if name.split(":")[0] not in self._weighted:
                 continue  # a literal explains nothing that the file does not say
             self._by_size.setdefault(value.size, []).append(name)
+        self._chains = list(self._affine_chains())
         self._model = model
         self.found: dict[int, FoldedKernel | Derived] = {}
         graph = model.subgraphs[0]
@@ -228,26 +231,33 @@ class _Explanations:
             live = [step[1]]
 
     def _behind(self, node):
-        """Yield the affine operations behind a linear one, the longest first."""
-        steps, chains = [], [_Affine(())]
+        """Yield the affine operations behind a linear one, the longest first.
+
+        What a model computes several times from one tensor is one operation in the file.
+        """
+        nodes, steps, chains = [node], [], [_Affine(())]
         while True:
-            readers = self._readers[node.name]
-            live = [reader for reader in readers if reader.name in self._live]
-            if len(live) != 1:
-                break
-            (node,) = live
-            if node.op in _BEHIND_LINEAR:
+            readers = [reader for each in nodes for reader in self._readers[each.name]]
+            nodes = [reader for reader in readers if reader.name in self._live]
+            if nodes and all(each.op in _BEHIND_LINEAR for each in nodes):
                 continue
-            step = self._affine_step(node)
-            if step is None:
+            found = [self._affine_step(each) for each in nodes]
+            if not found or None in found:
                 break
-            steps.append(step[0])
+            (kind, operand), _ = found[0]
+            value = self._values[operand]
+            if not all(
+                other == kind and np.array_equal(self._values[name], value)
+                for (other, name), _ in found
+            ):
+                break
+            steps.append((kind, operand))
             chains.append(_Affine(tuple(steps)))
         return reversed(chains)
 
     def _affine_step(self, node):
         """Return what a node does to its one live input, and the name of the node that makes it."""
-        if node.op not in (*_ADDITIONS, "Sub", "Mul", "RealDiv") or len(node.input) < 2:
+        if node.op not in (*_ADDITIONS, "Sub", *_PRODUCTS) or len(node.input) < 2:
             return None
         first, second = node.input[:2]
         live = [s.split(":")[0] in self._live for s in (first, second)]
@@ -265,7 +275,7 @@ class _Explanations:
         """Note the explanation of a kernel and of its bias."""
         (axis, inputs), rank = axes, len(shape)
         needs = tuple(dict.fromkeys((*before.operands, *after.operands)))
-        scaled = any(kind in ("Mul", "RealDiv") for kind, _ in (*before.steps, *after.steps))
+        scaled = any(kind in _PRODUCTS for kind, _ in (*before.steps, *after.steps))
 
         def folded_factor(operands):
             return after.computed(operands)[0] * before.computed(operands)[0]
@@ -331,6 +341,33 @@ class _Explanations:
                     if np.abs(arranged - value).max(initial=0.0) <= _SAME * largest:
                         self.found[tensor.index] = self._plain(name, order, value.shape, form)
                         return
+        self._explain_joined(tensor, value, largest)
+
+    def _affine_chains(self):
+        """Yield additions in a row, and products in a row: the converter makes one of them."""
+        for node in self._definition.node:
+            steps, place = [], node
+            while place.name in self._live and (step := self._affine_step(place)) is not None:
+                if steps and (step[0][0] in _PRODUCTS) != (steps[0][0] in _PRODUCTS):
+                    break
+                steps.insert(0, step[0])
+                if len(steps) > 1 and any(
+                    name.split(":")[0] in self._weighted for _, name in steps
+                ):
+                    yield _Affine(tuple(steps))
+                place = self._nodes[step[1]]
+
+    def _explain_joined(self, tensor, value, largest):
+        """Explain a constant as the sum or the product of operands."""
+        for chain in self._chains:
+            joined = np.ravel(chain.joined(chain.numbers(self._values)))
+            if joined.size == value.size and (
+                np.abs(joined - value.ravel()).max(initial=0.0) <= _SAME * largest
+            ):
+                operands = tuple(dict.fromkeys(chain.operands))
+                compute = functools.partial(_joined, chain, value.shape)
+                self.found[tensor.index] = Derived(operands, compute)
+                return
 
     def _plain(self, name, order, shape, form):
         """Return the explanation of a constant by one operand."""
@@ -433,12 +470,21 @@ class _Affine:
             return np.full(0, np.nan), np.full(0, np.nan)
         return scale, shift
 
+    def joined(self, scale_and_shift):
+        """Return the one of the two that operations of one kind change."""
+        return scale_and_shift[0 if self.steps[0][0] in _PRODUCTS else 1]
+
     def computed(self, operands):
         """Return (scale, shift) as float32 tensors of the same shapes."""
         scale, shift = tf.constant(1.0), tf.constant(0.0)
         for kind, operand in self.steps:
             scale, shift = _applied(kind, scale, shift, tf.reshape(operands[operand], [-1]))
         return scale, shift
+
+
+def _joined(chain, shape, operands):
+    """Compute what additions or products in a row come to, in a shape."""
+    return tf.reshape(chain.joined(chain.computed(operands)), shape)
 
 
 def _applied(kind, scale, shift, c):

@@ -223,8 +223,16 @@ class QuantizeAware(ModelWrapper):
         if self._deployed is None:
             require_tensorflow("The model as a device runs it")
             with outside_step():
-                schemes, rewritten = self._schemes, self.placement.rewritten
-                self.use_graph(lower(self.model, self.scheme, schemes, self.allow_float, rewritten))
+                self.use_graph(
+                    lower(
+                        self.model,
+                        self.scheme,
+                        self._schemes,
+                        self.allow_float,
+                        self.placement.rewritten,
+                        self.placement.rows(),
+                    )
+                )
         return self._deployed
 
     def use_graph(self, graph: "DeployedGraph") -> None:

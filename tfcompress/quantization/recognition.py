@@ -6,7 +6,7 @@ output from that of the BatchNormalization behind it. Values can; of equal ones 
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -48,11 +48,17 @@ class Candidates:
 
     ``again`` takes the values of tensors in the file, by their name in the traced graph, and
     returns what the model makes of those: deep networks can magnify what the order of float
-    operations makes of a number until nothing is recognised.
+    operations makes of a number until nothing is recognised. ``placed`` are the points that a
+    saved model has: of points that are alike on the inputs, these are meant.
     """
 
-    def __init__(self, candidates: Iterable[Candidate], again: Callable):
-        self._again = again
+    def __init__(
+        self,
+        candidates: Iterable[Candidate],
+        again: Callable,
+        placed: Collection[HookPoint] = frozenset(),
+    ):
+        self._again, self._placed = again, placed
         self._taken: set[HookPoint] = set()
         self._in_file: dict[str, np.ndarray] = {}
         self._known = 0  # of these, how many the present candidates follow from
@@ -88,6 +94,7 @@ class Candidates:
             least, near = self._nearest(seen, read)
         if not near:
             return self._take_moved(seen)
+        near = [candidate for candidate in near if candidate.point in self._placed] or near
         fused = operation.options.get("fused_activation_function")
         if fused in _FUSED:
             # A rectifier that changes nothing on this input is still the last to touch the tensor.
@@ -145,8 +152,8 @@ COPIES = frozenset(
         *("BATCH_TO_SPACE_ND", "BROADCAST_TO", "DEPTH_TO_SPACE", "EXPAND_DIMS", "GATHER"),
         *("GATHER_ND", "MAX_POOL_2D", "MIRROR_PAD", "PAD", "PADV2", "REDUCE_MAX", "REDUCE_MIN"),
         *("RESHAPE", "RESIZE_NEAREST_NEIGHBOR", "REVERSE_V2", "SLICE", "SPACE_TO_BATCH_ND"),
-        *("SPACE_TO_DEPTH", "SPLIT", "SPLIT_V", "SQUEEZE", "STRIDED_SLICE", "TILE", "TRANSPOSE"),
-        "UNPACK",
+        *("SPACE_TO_DEPTH", "SPLIT", "SPLIT_V", "SQUEEZE", "STRIDED_SLICE", "TILE", "TOPK_V2"),
+        *("TRANSPOSE", "UNPACK"),
     }
 )
 
@@ -234,9 +241,12 @@ _NEVER_ALIKE = frozenset({"Placeholder", "PartitionedCall", "StatefulPartitioned
 
 
 def candidates_of(
-    traced: TracedModel, inputs: Sequence[np.ndarray], weights: Mapping[str, np.ndarray]
+    traced: TracedModel,
+    inputs: Sequence[np.ndarray],
+    weights: Mapping[str, np.ndarray],
+    placed: Collection[HookPoint] = frozenset(),
 ) -> tuple[Callable[[], Candidates], dict[HookPoint, HookPoint]]:
-    """Run a traced model, and look at what it hands out."""
+    """Run a traced model, and look at what it hands out; see ``Candidates``."""
     kinds = {node.name: node.op for node in traced.definition.node}
     repeats = repeated(traced.definition)
     passed_over = {*_before_bias(traced), *repeats}
@@ -268,7 +278,7 @@ def candidates_of(
         for name, first in repeats.items()
         if f"{name}:0" in points and f"{first}:0" in points
     }
-    return functools.partial(Candidates, run({}), run), once
+    return functools.partial(Candidates, run({}), run, placed), once
 
 
 def unmasked(value):

@@ -18,8 +18,8 @@ def percent(share: float | None, digits: int = 1) -> str:
 
 
 def milliseconds(seconds: float | None) -> str:
-    """Write a time in milliseconds, with three decimals."""
-    return UNKNOWN if seconds is None else f"{1000 * seconds:.3f} ms"
+    """Write a time in milliseconds, with three decimals, or four of a very short one."""
+    return UNKNOWN if seconds is None else f"{1000 * seconds:.{3 if seconds >= 1e-6 else 4}f} ms"
 
 
 def mebibytes(value: float | None) -> str:

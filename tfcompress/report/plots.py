@@ -56,8 +56,7 @@ _STYLE = {
 }
 _WIDTH = 4.6  # inches; a figure is as wide as a phone, so that its text is as large as the page's
 _MARKED = 40  # points; more would hide the line
-_FEW = 6  # trials on the front
-_NAMED = 3  # trials off it
+_NAME_SIZE, _CHARACTER = 9, 5.2  # of a point's name: the height of a line and a width, in points
 _LINE = 0.085  # height of a line of text, of that of the axes
 _NAME_WIDTH = 16  # characters
 _LONGEST = 14  # characters of a class in a confusion matrix
@@ -257,33 +256,10 @@ def draw_pareto(search: SearchResult) -> str:
             marker="*",
             markersize=11,
         )
-        word = "trial " if len(front) <= _FEW else ""
-        named = [(t, f"{word}{t.number}", _SERIES[0], "left") for t in front]
-        named += [(t, f"trial {t.number}", _MUTED, "left") for t in others[:_NAMED]]
-        named.append((reference, "float model", _SERIES[1], "right"))
-        for point, name, color, side in named:
-            axes.annotate(
-                name,
-                (point.gzip_size / 1000, scale * point.accuracy),
-                xytext=(5 if side == "left" else -6, -11),
-                textcoords="offset points",
-                horizontalalignment=side,
-                color=color,
-                fontsize=9,
-            )
         budget = search.budget
         worse = 1 if reference.lower_is_better else -1
         limit = scale * (reference.accuracy + worse * budget.max_accuracy_drop)
         axes.axhline(limit, color=_SERIES[1], linestyle="--", linewidth=1)
-        axes.annotate(
-            "budget",
-            (0, limit),
-            xycoords=("axes fraction", "data"),
-            xytext=(4, 3),
-            textcoords="offset points",
-            color=_SERIES[1],
-            fontsize=9,
-        )
         if budget.max_size is not None:
             axes.axvline(budget.max_size / 1000, color=_SERIES[1], linestyle=":", linewidth=1)
         axes.set_xscale("log")
@@ -293,4 +269,49 @@ def draw_pareto(search: SearchResult) -> str:
         axes.set_xlabel("gzipped size, kB")
         axes.set_ylabel("accuracy, %" if scale > 1 else reference.metric)
         axes.margins(x=0.12)
+        named = [(reference, "float model", _SERIES[1])]
+        named += [(t, f"trial {t.number}", _SERIES[0]) for t in front]
+        named += [(t, f"trial {t.number}", _MUTED) for t in others]
+        names = [(t.gzip_size / 1000, scale * t.accuracy, text, c) for t, text, c in named]
+        names.insert(1, (axes.get_xlim()[0], limit, "budget", _SERIES[1]))
+        _name_points(axes, names, limit)
         return _inline_svg(axes)
+
+
+def _name_points(axes: "Axes", names: Sequence[tuple[float, float, str, str]], line: float) -> None:
+    """Write names beside points where they cover no point, no name and no line, or not at all.
+
+    Each is (x, y, name, color); the first come first. The line is level.
+    """
+    axes.figure.draw_without_rendering()  # which places the axes
+    scale = 72 / axes.figure.dpi
+    inside = axes.bbox.extents * scale
+    points = [axes.transData.transform((x, y)) * scale for x, y, _, _ in names]
+    taken = [(x - 4, y - 4, x + 4, y + 4) for x, y in points]
+    level = axes.transData.transform((1, line))[1] * scale
+    taken.append((inside[0], level - 1, inside[2], level + 1))
+    for (x, y), (*point, name, color) in zip(points, names, strict=True):
+        width, height = _CHARACTER * len(name), _NAME_SIZE + 2
+        for dx, dy in ((5, -13), (5, 4), (-5, -13), (-5, 4)):
+            left = x + dx if dx > 0 else x + dx - width
+            box = left, y + dy, left + width, y + dy + height
+            if _is_within(box, inside) and not any(_overlap(box, other) for other in taken):
+                taken.append(box)
+                axes.annotate(
+                    name,
+                    point,
+                    xytext=(dx, dy + 2),
+                    textcoords="offset points",
+                    horizontalalignment="left" if dx > 0 else "right",
+                    color=color,
+                    fontsize=_NAME_SIZE,
+                )
+                break
+
+
+def _is_within(box: Sequence[float], outer: Sequence[float]) -> bool:
+    return all(box[i] >= outer[i] for i in (0, 1)) and all(box[i] <= outer[i] for i in (2, 3))
+
+
+def _overlap(a: Sequence[float], b: Sequence[float]) -> bool:
+    return all(a[i] < b[i + 2] and b[i] < a[i + 2] for i in (0, 1))

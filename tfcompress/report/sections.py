@@ -1,6 +1,5 @@
 """The sections of a report, each from findings to blocks; None where nothing is known."""
 
-import dataclasses
 import functools
 import os
 from collections.abc import Callable, Sequence
@@ -220,14 +219,19 @@ def _compiled_table(compiled: list[tuple[str, str, Compilation]]) -> Table:
             Cell(target),
             Cell(name),
             Cell(f"{each.operations - len(each.left_on_cpu)} of {each.operations}"),
-            Cell(f"{each.flash:,}", each.flash),
-            Cell(f"{each.sram:,}", each.sram),
-            Cell(f"{each.cycles:,}", each.cycles),
+            *_cost(each),
         )
         for target, name, each in sorted(compiled, key=lambda row: row[0])
     )
     numbers = ["operations on the NPU", "flash, bytes", "SRAM, bytes", "cycles"]
     return Table("Compiled for an NPU", _columns(["device", "file"], numbers), rows)
+
+
+def _cost(compiled: Compilation) -> list[Cell]:
+    """Show flash, memory and cycles; nothing is known of a file that the NPU runs nothing of."""
+    on_npu = len(compiled.left_on_cpu) < compiled.operations
+    costs = compiled.flash, compiled.sram, compiled.cycles
+    return [Cell(formats.count(cost if on_npu else None), cost) for cost in costs]
 
 
 def _agreement_section(findings: Findings) -> Section | None:
@@ -284,7 +288,11 @@ def _search_section(findings: Findings) -> Section | None:
         else "Squares: trials on the front. Dots: the others. Left and down is better.",
     )
     numbers = [search.reference.metric, "bytes, gzipped", "compression", "speed-up", "seconds"]
-    columns = (*_columns(["trial", "candidate"], numbers), Column("on the front", number=False))
+    columns = (
+        Column("trial"),
+        *_columns(["candidate"], numbers),
+        Column("on the front", number=False),
+    )
     metric = search.reference.metric
     rows = tuple(_trial_row(trial, metric, trial in search.front) for trial in search.trials)
     table = Table("Trials", columns, rows, sortable=True)
@@ -292,24 +300,13 @@ def _search_section(findings: Findings) -> Section | None:
 
 
 def _search_verdict(search: SearchResult) -> str:
-    limits = search.budget.to_json().items()
-    budget = ", ".join(f"{name} {limit:g}" for name, limit in limits if limit is not None)
-    text = f"{len(search.trials)} trials for {search.target or 'any device'}; budget: {budget}. "
-    if search.met:
-        return text + f"Trial {search.best.number} is the best that meets it."
-    if search.nearest is None:
-        return text + "No trial was finished."
-    misses = ", ".join(f"{name} by {value:.4g}" for name, value in search.shortfalls.items())
-    number = search.nearest.number
-    return text + f"No trial meets it. Trial {number} is nearest: it misses {misses}."
+    tried = f"{len(search.trials)} trials for {search.target or 'any device'}"
+    verdict = "No trial was finished." if search.nearest is None else search.verdict()
+    return f"{tried}; budget: {search.budget.to_text()}. {verdict}"
 
 
 def _trial_row(trial: Trial, metric: str, on_front: bool) -> tuple[Cell, ...]:
-    asked = ", ".join(
-        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in dataclasses.asdict(trial.candidate).items()
-        if value is not None
-    )
+    asked = trial.candidate.to_text()
     return (
         Cell(str(trial.number), trial.number),
         Cell(asked if trial.error is None else f"{asked}: {trial.error}"),

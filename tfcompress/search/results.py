@@ -169,6 +169,17 @@ class Budget:
                     f"`{name}` must be a positive number of {unit}. Received: {name}={limit!r}"
                 )
 
+    def to_text(self) -> str:
+        """Say what is allowed."""
+        drop = f"{self.metric} at most {self.max_accuracy_drop:g} worse"
+        if self.metric == ACCURACY:
+            points = 100 * self.max_accuracy_drop
+            drop = f"at most {points:g} point{'s' * (points != 1)} of accuracy lost"
+        size, latency = self.max_size, self.max_latency
+        more = [] if size is None else [f"{size:,} bytes"]
+        more += [] if latency is None else [f"{1000 * latency:g} ms"]
+        return ", ".join([drop, *more])
+
     def require_possible(self, reference: Reference) -> None:
         """Check the limits against what no compression of a model goes below."""
         if self.max_size is not None and self.max_size <= reference.bare_size:

@@ -96,6 +96,65 @@ def two_outputs():
     return keras.Model(inputs, {"logits": logits, "map": kl.Conv2D(2, 1, name="map")(x)})
 
 
+def groups_of_channels():
+    inputs = keras.Input((6, 6, 3))
+    x = kl.GroupNormalization(4)(kl.Conv2D(12, 3, name="a")(inputs))
+    x = kl.GroupNormalization(-1)(kl.Conv2D(8, 3, name="b")(kl.ReLU()(x)))
+    return keras.Model(inputs, kl.Dense(3)(kl.Flatten()(x)))
+
+
+def video():
+    inputs = keras.Input((3, 6, 6, 2))
+    x = kl.TimeDistributed(kl.Conv2D(8, 3, activation="relu"))(inputs)
+    x = kl.TimeDistributed(kl.BatchNormalization())(x)
+    x = kl.ConvLSTM2D(6, 3, padding="same", return_sequences=True)(x)
+    x = kl.ConvLSTM2D(4, 2)(kl.TimeDistributed(kl.MaxPooling2D())(x))
+    return keras.Model(inputs, kl.Dense(3)(kl.Flatten()(x)))
+
+
+def steps_of_words():
+    inputs = keras.Input((4, 6, 5))
+    x = kl.TimeDistributed(kl.Dense(8, activation="relu"))(inputs)
+    x = kl.TimeDistributed(kl.Flatten())(x)
+    return keras.Model(inputs, kl.TimeDistributed(kl.Dense(3, activation="softmax"))(x))
+
+
+def shared_heads():
+    inputs = keras.Input((6, 8))
+    x = kl.Dense(8)(inputs)
+    x = kl.GroupQueryAttention(4, num_query_heads=6, num_key_value_heads=3)(x, x)
+    return keras.Model(inputs, kl.Dense(3)(x))
+
+
+def bare_operations():
+    inputs = keras.Input((6, 6, 3))
+    x = kl.Conv2D(12, 3, name="a")(inputs)
+    one, two, three = keras.ops.split(x, 3, axis=-1)
+    x = keras.ops.concatenate([one * keras.ops.sigmoid(two), keras.ops.exp(-three)], axis=-1)
+    x = keras.ops.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)])
+    x = keras.ops.transpose(keras.ops.flip(x, axis=1), (0, 3, 1, 2))
+    x = keras.ops.reshape(x, (-1, 8, 36))
+    x = keras.ops.swapaxes(x, 1, 2)[:, ::2]
+    first = keras.ops.squeeze(keras.ops.expand_dims(x, 2), 2)[:, 0]
+    x = keras.ops.concatenate([keras.ops.mean(x, axis=1), keras.ops.max(x, axis=-2), first])
+    return keras.Model(inputs, kl.Dense(3)(x))
+
+
+def experts():
+    inputs = keras.Input((5,))
+    each = keras.ops.stack([kl.Dense(8, activation="relu")(inputs) for _ in range(3)], axis=1)
+    gate = keras.ops.expand_dims(kl.Dense(3, activation="softmax")(inputs), -1)
+    return keras.Model(inputs, kl.Dense(2)(keras.ops.sum(each * gate, axis=1)))
+
+
+def graph():
+    inputs = keras.Input((4, 5))
+    neighbours = np.random.default_rng(0).random((4, 4), "float32")
+    x = kl.Dense(8, activation="relu")(keras.ops.matmul(neighbours, inputs))
+    x = keras.ops.matmul(neighbours, kl.Dense(6)(x))
+    return keras.Model(inputs, kl.Dense(3)(keras.ops.reshape(x, (-1, 24))))
+
+
 ZOO = {
     make.__name__: make
     for make in (
@@ -110,7 +169,46 @@ ZOO = {
         states_of_both_directions,
         transformer,
         two_outputs,
+        groups_of_channels,
+        video,
+        steps_of_words,
+        shared_heads,
+        bare_operations,
+        experts,
+        graph,
     )
+}
+
+
+def matched():
+    inputs = keras.Input((5,)), keras.Input((5,))
+    one, two = (kl.Dense(8)(x) for x in inputs)
+    return keras.Model(inputs, kl.Dense(3)(kl.Dot(1)([one, two])))
+
+
+def dot_product_attention():
+    inputs = keras.Input((4, 5))
+    query, key, value = (kl.Dense(size)(inputs) for size in (8, 8, 6))
+    return keras.Model(inputs, kl.Dense(3)(kl.Attention()([query, value, key])))
+
+
+def additive_attention():
+    inputs = keras.Input((4, 5))
+    query, value = kl.Dense(8)(inputs), kl.Dense(8)(inputs)
+    return keras.Model(inputs, kl.Dense(3)(kl.AdditiveAttention()([query, value])))
+
+
+def attention_by_hand():
+    inputs = keras.Input((4, 5))
+    query, key, value = (kl.Dense(size)(inputs) for size in (8, 8, 6))
+    scores = keras.ops.softmax(keras.ops.matmul(query, keras.ops.transpose(key, (0, 2, 1))))
+    return keras.Model(inputs, kl.Dense(3)(keras.ops.matmul(scores, value)))
+
+
+# Channels of these end in sums over products with others, which no weight reads.
+CONTRACTED = {
+    make.__name__: make
+    for make in (matched, dot_product_attention, additive_attention, attention_by_hand)
 }
 
 
@@ -138,6 +236,20 @@ def examples(model, count=3, seed=1):
     return arrays if len(arrays) > 1 else arrays[0]
 
 
+def silent(model, flow, removed):
+    """Return the model with every weight at zero that makes a removed channel."""
+    kept = flow.kept(removed)
+    twin = keras.models.clone_model(model)
+    twin.set_weights(model.get_weights())
+    twins = dict(zip(map(id, model.weights), twin.weights, strict=True))
+    for record in flow.records.values():
+        for variable, axis, ids in record.slices:
+            values = keras.ops.convert_to_numpy(twins[id(variable)]).copy()
+            np.moveaxis(values, axis, 0)[~kept[ids]] = 0.0
+            twins[id(variable)].assign(values)
+    return twin
+
+
 def deaf(model, flow, removed):
     """Return the model with every weight at zero that reads a removed channel.
 
@@ -150,7 +262,7 @@ def deaf(model, flow, removed):
     for record in flow.records.values():
         own = record.made.get("outputs", np.empty(0))
         for variable, axis, ids in record.slices:
-            reads_itself = variable.name == "recurrent_kernel" and axis == 0
+            reads_itself = variable.name == "recurrent_kernel" and axis == len(variable.shape) - 2
             if len(variable.shape) < 2 or (np.isin(ids, own).all() and not reads_itself):
                 continue
             values = keras.ops.convert_to_numpy(twins[id(variable)]).copy()

@@ -1,6 +1,6 @@
 import keras
 import pytest
-from channel_zoo import ZOO
+from channel_zoo import CONTRACTED, ZOO
 from keras import layers as kl
 
 from tfcompress.keras_graph.channels import read_channels
@@ -53,7 +53,7 @@ def test_heads_go_as_a_whole():
         kl.LayerNormalization(),
         kl.Softmax(),
         kl.Lambda(lambda x: x[..., ::-1]),
-        kl.GroupNormalization(2),
+        kl.RMSNormalization(),
     ],
     ids=lambda layer: type(layer).__name__,
 )
@@ -64,6 +64,30 @@ def test_what_cannot_be_followed_stays_whole_and_is_named(hold):
     flow = read_channels(keras.Model(inputs, kl.Conv2D(2, 1)(x)))
     assert [group.paths for group in flow.groups] == [("free",)]
     assert flow.unfollowed == (hold.name,)
+
+
+def test_groups_that_are_normalized_go_as_a_whole():
+    assert sizes(ZOO["groups_of_channels"]()) == {("a",): 4, ("b",): 8}
+
+
+def test_parts_of_a_split_shrink_alike():
+    assert [len(group) for group in read_channels(ZOO["bare_operations"]()).groups] == [4]
+
+
+def test_products_of_channels_are_counted():
+    flow = read_channels(CONTRACTED["attention_by_hand"]())
+    assert sorted(map(len, flow.groups)) == [6, 8]
+    dense = 4 * 5 * (8 + 8 + 6) + 4 * 6 * 3
+    assert flow.macs() == dense + 4 * 4 * 8 + 4 * 4 * 6
+
+
+def test_what_is_taken_by_its_place_stays():
+    inputs = keras.Input((6,))
+    x = kl.Dense(8, name="a")(inputs)
+    model = keras.Model(inputs, kl.Dense(2)(x[:, 2:5]))
+    assert read_channels(model).groups == ()
+    x = keras.ops.split(kl.Dense(8)(inputs), [2, 5], axis=1)[1]
+    assert read_channels(keras.Model(inputs, kl.Dense(2)(x))).groups == ()
 
 
 def test_softmax_inside_a_layer_holds_its_channels():

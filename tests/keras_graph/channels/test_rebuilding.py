@@ -1,16 +1,20 @@
 import keras
 import numpy as np
 import pytest
-from channel_zoo import ZOO, deaf, examples, fill
+from channel_zoo import CONTRACTED, ZOO, deaf, examples, fill, silent
 from keras import layers as kl
 
 from tfcompress.keras_graph.channels import read_channels, rebuild
 
 
-@pytest.mark.parametrize("name", ZOO)
-def test_computes_as_the_model_that_is_deaf_to_the_removed_channels(name):
+@pytest.mark.parametrize(
+    ("make", "without"),
+    [(make, deaf) for make in ZOO.values()] + [(make, silent) for make in CONTRACTED.values()],
+    ids=[*ZOO, *CONTRACTED],
+)
+def test_computes_as_the_model_to_which_the_removed_channels_are_nothing(make, without):
     keras.utils.set_random_seed(0)
-    model = fill(ZOO[name]())
+    model = fill(make())
     flow = read_channels(model)
     generator = np.random.default_rng(3)
     removed = [
@@ -21,7 +25,7 @@ def test_computes_as_the_model_that_is_deaf_to_the_removed_channels(name):
     assert removed
     smaller = rebuild(model, flow, removed)
     x = examples(model)
-    expected = deaf(model, flow, removed).predict(x, verbose=0)
+    expected = without(model, flow, removed).predict(x, verbose=0)
     found = smaller.predict(x, verbose=0)
     for one, other in zip(keras.tree.flatten(expected), keras.tree.flatten(found), strict=True):
         assert one.std() > 1e-3  # an output that says nothing would agree with anything

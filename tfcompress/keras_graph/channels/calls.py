@@ -1,7 +1,10 @@
 """What the rules of the channel flow get: channels, and one call of a layer or operation."""
 
+import copy
 import dataclasses
 import math
+from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 
@@ -88,20 +91,41 @@ class LayerRecord:
 class Call:
     """One call of a layer, for a rule: its tensors, and methods to record its channels.
 
-    ``costs`` gets (multiplications, [channels, ...]) for each product.
+    ``costs`` gets (multiplications, [channels, ...]) for each product. ``arguments`` are what an
+    operation is called with, a ``Tensor`` for each symbolic one.
     """
 
     def __init__(
-        self, record: LayerRecord, couplings: Couplings, costs: list, inputs, named, output_shapes
+        self,
+        record: LayerRecord,
+        couplings: Couplings,
+        costs: list,
+        inputs,
+        named,
+        output_shapes,
+        arguments=(),
     ):
         self._record = record
         self._couplings = couplings
         self._costs = costs
         self._first = not record.made and not record.read
+        self._settings: tuple = ()
+        self._times = 1
         self.layer = record.layer
         self.inputs: list[Tensor] = inputs
         self.named: dict[str, list[Tensor]] = named
         self.output_shapes: list[tuple] = output_shapes
+        self.arguments: Sequence = arguments
+        self.is_contracted = False  # whether channels of the inputs end here, in a sum over them
+
+    def of_inner(
+        self, layer, inputs: list[Tensor], output_shape: tuple, settings: tuple, times: int
+    ) -> Self:
+        """Return the call of a layer inside, as often for an example, with its settings' keys."""
+        inner = copy.copy(self)
+        inner.layer, inner.inputs, inner.output_shapes = layer, inputs, [output_shape]
+        inner._settings, inner._times = settings, times
+        return inner
 
     @property
     def output_shape(self) -> tuple:
@@ -138,7 +162,7 @@ class Call:
     def size(self, channels: np.ndarray | None, *keys) -> None:
         """Record that a setting of the layer's config is the number of some channels."""
         if self._first and channels is not None:
-            self._record.sizes.append((keys, channels))
+            self._record.sizes.append(((*self._settings, *keys), channels))
 
     def couple(self, first: np.ndarray | None, second: np.ndarray | None) -> None:
         """Couple two lists of channels pairwise; pin one if the other is unknown."""
@@ -146,6 +170,11 @@ class Call:
             self.pin(first, second)
         else:
             self._couplings.couple(first, second)
+
+    def contract(self, first: np.ndarray | None, second: np.ndarray | None) -> None:
+        """Couple two lists of channels over whose products the output is summed."""
+        self.is_contracted = True
+        self.couple(first, second)
 
     def pin(self, *lists: np.ndarray | None) -> None:
         """Keep channels from being removed."""
@@ -160,7 +189,8 @@ class Call:
 
     def cost(self, multiplications: float, *channels: np.ndarray | None) -> None:
         """Count a product: ``multiplications`` for each combination of the channels."""
-        self._costs.append((multiplications, [ids for ids in channels if ids is not None]))
+        known = [ids for ids in channels if ids is not None]
+        self._costs.append((self._times * multiplications, known))
 
     def output(self, axis: int, channels: np.ndarray | None) -> list[Tensor]:
         """Return the only output with channels on an axis."""

@@ -10,7 +10,8 @@ import numpy as np
 
 from tfcompress.compat.keras_graphs import functional_of, has_graph, nodes_in_order
 from tfcompress.keras_graph.channels.calls import Call, Couplings, LayerRecord, Tensor
-from tfcompress.keras_graph.channels.rules import OPERATION_RULES, RULES, untracked
+from tfcompress.keras_graph.channels.operations import OPERATION_RULES, TAKE_ARRAYS
+from tfcompress.keras_graph.channels.rules import RULES, untracked
 
 _MIXING_ACTIVATIONS = {"softmax", "log_softmax", "sparsemax", "glu"}
 
@@ -176,13 +177,19 @@ class _Reader:
     def _call(self, operation, path, node, inputs, named):
         record = self.records.setdefault(id(operation), LayerRecord(operation, path))
         shapes = [tuple(tensor.shape) for tensor in node.outputs]
-        call = Call(record, self.couplings, self.costs, inputs, named, shapes)
+        arguments = [
+            self.tensors[id(x)] if keras.backend.is_keras_tensor(x) else x
+            for x in node.arguments.args
+        ]
+        call = Call(record, self.couplings, self.costs, inputs, named, shapes, arguments)
         outputs = _rule(operation, node)(call)
-        if any(x.channels is not None for x in inputs) and outputs[0].channels is None:
+        lost = outputs[0].channels is None and not call.is_contracted
+        if lost and any(x.channels is not None for x in inputs):
             self.unfollowed[path] = None
-        activation = getattr(operation, "activation", None)
-        if getattr(activation, "__name__", None) in _MIXING_ACTIVATIONS:
-            call.pin(*(x.on(-1) for x in outputs))
+        for layer in (operation, getattr(operation, "layer", None)):  # in TimeDistributed
+            activation = getattr(layer, "activation", None)
+            if getattr(activation, "__name__", None) in _MIXING_ACTIVATIONS:
+                call.pin(*(x.on(-1) for x in outputs))
         return outputs
 
     def result(self):
@@ -196,10 +203,12 @@ class _Reader:
 def _rule(operation, node):
     if isinstance(operation, keras.Layer):
         return RULES.get(type(operation), untracked)
+    name = type(operation).__name__
     for value in keras.tree.flatten((node.arguments.args, node.arguments.kwargs)):
-        if not keras.backend.is_keras_tensor(value) and np.ndim(value) > 0:
+        is_array = not keras.backend.is_keras_tensor(value) and np.ndim(value) > 0
+        if is_array and name not in TAKE_ARRAYS:
             return untracked  # one number for each channel, written in the graph
-    return OPERATION_RULES.get(type(operation).__name__, untracked)
+    return OPERATION_RULES.get(name, untracked)
 
 
 def _symbolic(arguments):

@@ -112,13 +112,18 @@ class _Builder:
             # Nodes are noted in the operation: the model's own must not get ours.
             twin = copy.copy(operation)
             forget_nodes(twin)
+            self._resize(vars(twin), operation)
             return twin
         if isinstance(operation, keras.layers.Lambda):
             return _lambda_twin(operation)
         config = _unbuilt(operation.get_config())
-        for keys, ids in self._record(operation).sizes:
-            _set(config, keys, self._count(ids))
+        self._resize(config, operation)
         return type(operation).from_config(config)
+
+    def _resize(self, settings, operation):
+        """Set what counts channels in the settings of a layer or operation."""
+        for keys, ids in self._record(operation).sizes:
+            _set(settings, keys, self._count(ids))
 
     def _fill(self, model):
         """Copy what is left of the weights, once the new layers are built."""
@@ -162,10 +167,10 @@ def _unbuilt(config):
 
 
 def _set(config, keys, value):
-    """Set a nested setting; tuples on the way become lists."""
+    """Set a nested setting; sequences on the way become lists of our own."""
     *outer, last = keys
     for key in outer:
-        if isinstance(config[key], tuple):
+        if isinstance(config[key], (list, tuple)):
             config[key] = list(config[key])
         config = config[key]
     config[last] = value

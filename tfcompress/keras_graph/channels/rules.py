@@ -1,4 +1,4 @@
-"""What each kind of layer does to channels: one function per kind.
+"""What each kind of layer does to channels: one function per kind; see ``operations``, too.
 
 A rule gets a call and returns the tensors of its outputs. It records which slices of the layer's
 variables and which settings belong to which channels, and couples channels. A layer without a rule
@@ -10,10 +10,11 @@ import math
 import numpy as np
 from keras import layers as kl
 
-from tfcompress.compat.keras_layers import stored_embeddings, stored_kernel
+from tfcompress.compat.keras_layers import grouped_projections, stored_embeddings, stored_kernel
 from tfcompress.keras_graph.channels.calls import Call, Channels, Tensor, positions
 
 RECURRENT = (kl.LSTM, kl.GRU, kl.SimpleRNN)
+_TIME = 1  # the axis
 
 
 def untracked(call: Call) -> list[Tensor]:
@@ -88,7 +89,8 @@ def reshaped(call: Call) -> list[Tensor]:
     """Flatten, reshape or permute: follow every element to where it goes."""
     (x,) = call.inputs
     shape, wanted = x.shape[1:], call.output_shape[1:]
-    if x.channels is None or None in shape or None in wanted:
+    known = x.channels is not None and x.channels.axis > 0 and None not in (*shape, *wanted)
+    if not known or math.prod(shape) != math.prod(wanted):
         return untracked(call)
     axis = x.channels.axis - 1
     ids = x.channels.ids.reshape([-1 if i == axis else 1 for i in range(len(shape))])
@@ -102,6 +104,9 @@ def reshaped(call: Call) -> list[Tensor]:
         if (np.moveaxis(elements, target, -1) == line).all():
             if isinstance(call.layer, kl.Reshape) and call.layer.target_shape[target] != -1:
                 call.size(line, "target_shape", target)
+            newshape = getattr(call.layer, "newshape", ())  # of the operation, with the batch
+            if newshape and newshape[target + 1] != -1:
+                call.size(line, "newshape", target + 1)
             return call.output(target + 1, line)
     return untracked(call)
 
@@ -136,6 +141,21 @@ def batch_normalization(call: Call) -> list[Tensor]:
         return untracked(call)
     for variable in (layer.gamma, layer.beta, layer.moving_mean, layer.moving_variance):
         call.slice(variable, 0, ids)
+    return elementwise(call)
+
+
+def group_normalization(call: Call) -> list[Tensor]:
+    """Normalize groups of channels: each stays or goes as a whole."""
+    layer, (x,) = call.layer, call.inputs
+    ids = call.read(x, layer.axis)
+    if ids is None:
+        return untracked(call)
+    groups = ids.reshape(layer.groups, -1)
+    for other in groups.T[1:]:
+        call.couple(groups[:, 0], other)
+    for variable in (layer.gamma, layer.beta):
+        call.slice(variable, 0, ids)
+    call.size(groups[:, 0], "groups")
     return elementwise(call)
 
 
@@ -309,10 +329,73 @@ def multi_head_attention(call: Call) -> list[Tensor]:
     call.cost(tokens * layer.value_dim, heads, made)
     call.size(heads, "num_heads")
     call.size(made, "output_shape")
-    return [
-        Tensor(shape, Channels(len(shape) - 1, made) if index == 0 else None)
-        for index, shape in enumerate(call.output_shapes)
-    ]
+    return _with_scores(call, made)
+
+
+def grouped_query_attention(call: Call) -> list[Tensor]:
+    """Attend: heads of keys and values go with those of the queries that share them."""
+    layer = call.layer
+    given = {name: tensors[0] for name, tensors in call.named.items()}
+    given |= dict(zip(("query", "value", "key"), call.inputs, strict=False))
+    given.setdefault("key", given["value"])
+    shared = call.make(layer.num_key_value_heads, "heads")
+    heads = np.repeat(shared, layer.num_query_heads // layer.num_key_value_heads)
+    made = call.make(call.output_shape[-1])
+    tokens, keys = positions(given["query"].shape, -1), positions(given["value"].shape, -1)
+    projections, output = grouped_projections(layer)
+    for role, projection in projections:
+        own, count = (heads, tokens) if role == "query" else (shared, keys)
+        ids, kernel = call.read(given[role], -1, role), stored_kernel(projection)
+        call.slice(kernel, 0, ids)
+        call.slice(kernel, 1, own)
+        call.slice(projection.bias, 0, own)
+        width = 1 if ids is not None else kernel.shape[0]
+        call.cost(count * layer.head_dim * width, ids, own)
+    call.cost(2 * tokens * keys * layer.head_dim, heads)
+    call.couple(made, given["query"].on(-1))  # as many leave as enter
+    call.slice(stored_kernel(output), 0, heads)
+    call.slice(stored_kernel(output), -1, made)
+    call.slice(output.bias, 0, made)
+    call.cost(tokens * layer.head_dim, heads, made)
+    call.size(heads, "num_query_heads")
+    call.size(shared, "num_key_value_heads")
+    return _with_scores(call, made)
+
+
+def attention(call: Call) -> list[Tensor]:
+    """Attend without kernels: the channels of queries and keys end in scores."""
+    query, value, *others = call.inputs
+    key = others[0] if others else value
+    given = {"query": query, "key": key, "value": value}
+    ids = {role: call.read(x, -1, role) for role, x in given.items()}
+    call.contract(ids["query"], ids["key"])
+    scale = getattr(call.layer, "scale", None)
+    if scale is not None and len(scale.shape) == 1:  # a number for each of these channels
+        call.slice(scale, 0, ids["query"])
+    products = positions(query.shape, -1) * positions(key.shape, -1)
+    for role in ("query", "value"):
+        width = 1 if ids[role] is not None else given[role].shape[-1]
+        call.cost(products * width, ids[role])
+    return _with_scores(call, ids["value"])
+
+
+def _with_scores(call, made):
+    """Return what leaves an attention: channels, and scores where they are asked for."""
+    first, *scores = call.output_shapes
+    leaving = None if made is None else Channels(len(first) - 1, made)
+    return [Tensor(first, leaving), *(Tensor(shape, None) for shape in scores)]
+
+
+def dotted(call: Call) -> list[Tensor]:
+    """Sum the products of two tensors over an axis of each."""
+    one, other = call.inputs
+    axes = np.broadcast_to(call.layer.axes, 2)
+    ids = [x.on(axis) for x, axis in zip((one, other), axes, strict=True)]
+    if any(x is None for x in ids) or call.layer.normalize:
+        return untracked(call)
+    call.contract(*ids)
+    call.cost(math.prod(size or 1 for size in call.output_shape[1:]), ids[0])
+    return [Tensor(call.output_shape, None)]
 
 
 def recurrent(call: Call) -> list[Tensor]:
@@ -330,12 +413,11 @@ def recurrent(call: Call) -> list[Tensor]:
 
 
 def _slice_cell(call, cell, ids, made):
-    gates = cell.kernel.shape[1] // cell.units
-    gated = np.tile(made, gates)
-    call.slice(cell.kernel, 0, ids)
-    call.slice(cell.kernel, 1, gated)
-    call.slice(cell.recurrent_kernel, 0, made)
-    call.slice(cell.recurrent_kernel, 1, gated)
+    gated = np.tile(made, cell.kernel.shape[-1] // len(made))
+    call.slice(cell.kernel, -2, ids)
+    call.slice(cell.kernel, -1, gated)
+    call.slice(cell.recurrent_kernel, -2, made)
+    call.slice(cell.recurrent_kernel, -1, gated)
     call.slice(cell.bias, -1, gated)
 
 
@@ -343,6 +425,44 @@ def _recurrent_cost(call, cell, x, ids, made):
     steps = (x.shape[1] or 1) * (cell.kernel.shape[1] // cell.units)
     call.cost(steps * (1 if ids is not None else cell.kernel.shape[0]), ids, made)
     call.cost(steps, made, made)
+
+
+def recurrent_convolution(call: Call) -> list[Tensor]:
+    """Run a cell of convolutions over time."""
+    layer, cell = call.layer, call.layer.cell
+    x, *states = [*call.inputs, *call.named.get("initial_state", [])]
+    axis = len(x.shape) - 1 if layer.data_format == "channels_last" else 2
+    ids = call.read(x, axis)
+    made = call.make(layer.filters)
+    for state in states:
+        call.couple(made, state.on(axis - 1))
+    _slice_cell(call, cell, ids, made)
+    call.size(made, "filters")
+    one = call.output_shapes[-1] if layer.return_state else call.output_shape
+    behind = axis - len(x.shape)  # counted from the end, which outputs with and without time share
+    gates = cell.kernel.shape[-1] // layer.filters
+    steps = (x.shape[_TIME] or 1) * gates * math.prod(cell.kernel.shape[:-2])
+    skipped = (behind, _TIME) if len(one) == len(x.shape) else (behind,)
+    places = positions(one, *skipped)
+    call.cost(steps * places * (1 if ids is not None else cell.kernel.shape[-2]), ids, made)
+    call.cost(steps * places, made, made)
+    return [Tensor(shape, Channels(len(shape) + behind, made)) for shape in call.output_shapes]
+
+
+def time_distributed(call: Call) -> list[Tensor]:
+    """Do at each step what the layer inside does."""
+    inner, (x,) = call.layer.layer, call.inputs
+    rule = RULES.get(type(inner), untracked)
+    if x.channels is not None and x.channels.axis <= _TIME:
+        return untracked(call)
+    channels = x.channels and Channels(x.channels.axis - 1, x.channels.ids)
+    step = Tensor((x.shape[0], *x.shape[_TIME + 1 :]), channels)
+    shape = (call.output_shape[0], *call.output_shape[_TIME + 1 :])
+    settings, times = ("layer", "config"), x.shape[_TIME] or 1
+    (made,) = rule(call.of_inner(inner, [step], shape, settings, times))
+    if made.channels is None:
+        return [Tensor(call.output_shape, None)]
+    return call.output(made.channels.axis + 1, made.channels.ids)
 
 
 def bidirectional(call: Call) -> list[Tensor]:
@@ -394,23 +514,19 @@ _BY_LAYER = {
     einsum_dense: (kl.EinsumDense,),
     embedding: (kl.Embedding,),
     batch_normalization: (kl.BatchNormalization,),
-    normalized: (kl.LayerNormalization, kl.Softmax, kl.UnitNormalization),
+    group_normalization: (kl.GroupNormalization,),
+    normalized: (
+        kl.LayerNormalization, kl.RMSNormalization, kl.Softmax, kl.UnitNormalization,
+    ),
     prelu: (kl.PReLU,),
     multi_head_attention: (kl.MultiHeadAttention,),
+    grouped_query_attention: (kl.GroupQueryAttention,),
+    attention: (kl.Attention, kl.AdditiveAttention),
+    dotted: (kl.Dot,),
     recurrent: RECURRENT,
+    recurrent_convolution: (kl.ConvLSTM1D, kl.ConvLSTM2D, kl.ConvLSTM3D),
+    time_distributed: (kl.TimeDistributed,),
     bidirectional: (kl.Bidirectional,),
 }  # fmt: skip
 
-# Functions of keras.ops, and the operators of symbolic tensors, appear in a graph as operations.
-_BY_OPERATION = {
-    elementwise: (
-        "Abs", "Cast", "Celu", "Clip", "Elu", "Gelu", "HardSigmoid", "HardSilu", "HardTanh",
-        "LeakyRelu", "Identity", "Log1p", "Negative", "Relu", "Relu6", "Selu", "Sigmoid", "Silu",
-        "Softplus", "Softsign", "Sqrt", "Square", "StopGradient", "Tanh",
-    ),
-    broadcast: ("Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Maximum", "Minimum"),
-    concatenated: ("Concatenate",),
-}  # fmt: skip
-
 RULES = {kind: rule for rule, kinds in _BY_LAYER.items() for kind in kinds}
-OPERATION_RULES = {name: rule for rule, names in _BY_OPERATION.items() for name in names}

@@ -33,6 +33,8 @@ _SCOPES_FOR_16_BITS = re.compile(r"(^|/)Gelu(_\d+)?/")  # L2_NORMALIZATION has n
 _L2_NORMALIZATION = "L2Normalize"  # stands for the parts of TensorFlow's function
 _LIMITED_ROOT = "Minimum of Rsqrt"  # stands for one operation behind another
 _SOFTMAX = "RealDiv of Exp"  # likewise
+# Stands for those of more axes than the integer kernel takes; the converter makes SQUARE of them.
+_WIDE_DIFFERENCE, _MOST_AXES = "SquaredDifference of 5 axes", 4
 
 
 def _cast(operation):
@@ -400,7 +402,7 @@ _ALWAYS = {
     None: ("AddV2", _LIMITED_ROOT),
     8: (
         *("AddV2", "Minimum", "OneHot", "OnesLike", "RealDiv", "SelectV2", "Tile", "ZerosLike"),
-        *(_LIMITED_ROOT, _SOFTMAX),
+        *(_LIMITED_ROOT, _SOFTMAX, _WIDE_DIFFERENCE),
     ),
     16: (
         *("AddV2", "Minimum", "NotEqual", "OnesLike", "RealDiv", "SelectV2", "Square"),
@@ -435,8 +437,10 @@ def forms_for(kinds: Collection[str]) -> Callable[[object], Mapping[str, Callabl
     chosen = {
         kind: functools.partial(_unless_known, known, FORMS[kind])
         for kind in kinds
-        if kind not in (_L2_NORMALIZATION, _LIMITED_ROOT, _PARTS, _SOFTMAX)
+        if kind not in (_L2_NORMALIZATION, _LIMITED_ROOT, _PARTS, _SOFTMAX, _WIDE_DIFFERENCE)
     }
+    if _WIDE_DIFFERENCE in kinds:
+        chosen.setdefault("SquaredDifference", _wide_difference)
     if _SOFTMAX in kinds:
         divided = chosen.get("RealDiv", lambda operation: None)
         chosen["RealDiv"] = functools.partial(_softmax_or, divided)
@@ -445,6 +449,12 @@ def forms_for(kinds: Collection[str]) -> Callable[[object], Mapping[str, Callabl
         chosen["Minimum"] = functools.partial(_limited_root_or, limited)
     whole = () if _PARTS in kinds else _KNOWN_BY_PARTS
     return lambda layer: {} if isinstance(layer, whole) else chosen
+
+
+def _wide_difference(operation):
+    """Return the form of a squared difference of many axes."""
+    wide = max(len(x.shape) for x in operation.inputs) > _MOST_AXES
+    return FORMS["SquaredDifference"](operation) if wide else None
 
 
 def _softmax_or(otherwise, operation):

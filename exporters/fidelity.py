@@ -1,0 +1,88 @@
+"""How far the outputs of a file are from those of the float model, and which layer makes it so."""
+
+import dataclasses
+import math
+import warnings
+from collections.abc import Callable
+
+from exporters.layer_parity import LayerParity
+from exporters.validation import validate
+from tfcompress.quantization.recognition import COPIES
+from tfcompress.tflite.flatbuffer import read_model
+
+# Less says of a file of 8 bits that something besides their rounding is at work.
+LEAST_DECIBELS = 15.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Fidelity:
+    """Signal-to-quantization-noise ratio of a file's outputs to those of the float model.
+
+    Attributes:
+        decibels: the ratio of each output by its name, in dB; infinite where nothing differs.
+        weakest: the first operation with less than 15 dB whose inputs have more; None if there is
+            none, or if all outputs have more.
+    """
+
+    decibels: dict[str, float]
+    weakest: LayerParity | None = None
+
+    @property
+    def is_low(self) -> bool:
+        """Whether an output has less than 15 dB."""
+        return min(self.decibels.values(), default=math.inf) < LEAST_DECIBELS
+
+    def __str__(self) -> str:
+        listed = ", ".join(f"{name} {value:.1f} dB" for name, value in self.decibels.items())
+        return f"to the float model: {listed}"
+
+
+def warn_of_noise(
+    name: str, found: Fidelity, file: bytes, float_file: Callable[[], bytes], data
+) -> Fidelity:
+    """Warn of outputs that are far from the float model's, and name the layer that makes them so.
+
+    ``data`` are a few examples, ``float_file`` makes the model's float file.
+    """
+    if not found.is_low:
+        return found
+    parity = validate(file, float_file(), data, kernels=("builtin",), lowest_sqnr=LEAST_DECIBELS)
+    found = dataclasses.replace(found, weakest=parity.first_wrong)
+    listed = ", ".join(
+        f"{output!r} {value:.1f} dB"
+        for output, value in found.decibels.items()
+        if value < LEAST_DECIBELS
+    )
+    warnings.warn(
+        f"The file of model {name!r} computes something else than the float model: signal to "
+        f"quantization noise of {listed}, where 8 bits usually leave 30 dB and more. "
+        f"{_where(parity, read_model(file).subgraphs[0])} Try "
+        '`quantization="int16x8"`, or compute that with other operations.',
+        stacklevel=4,
+    )
+    return found
+
+
+def _where(parity, graph) -> str:
+    """Say which layer loses the signal."""
+    weakest = parity.first_wrong
+    if weakest is None:
+        return "No single layer makes it so: the roundings of several add up."
+    operation = graph.operations[weakest.index]
+    while operation.name in COPIES and operation.inputs[0] in graph.makers:
+        operation = graph.makers[operation.inputs[0]]
+    maker = next((each for each in parity.layers if each.index == operation.index), weakest)
+    if maker is not weakest:
+        return (
+            f"Layer {_named(weakest)} takes a part, with {weakest.sqnr:.1f} dB, of what layer "
+            f"{_named(maker)} makes with one scale for all."
+        )
+    return (
+        f"Layer {_named(maker)} is the first that loses it: {maker.sqnr:.1f} dB of "
+        f"{maker.inherited:.1f} dB, and the scale of its output allows {maker.grid:.1f} dB."
+    )
+
+
+def _named(layer: LayerParity) -> str:
+    """Return the name of a layer and its operation."""
+    return f"{(layer.layer or layer.tensor)!r} ({layer.operation})"

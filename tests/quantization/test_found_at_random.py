@@ -1,0 +1,111 @@
+"""What random models found, each in the smallest model that shows it."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers as kl
+from keras import ops
+
+import tfcompress as tfc
+from exporters.converting import convert_model
+from exporters.running.runtime import load
+from tfcompress.tflite.model import float_operations
+
+RANDOM = np.random.default_rng(0)
+ROWS = RANDOM.normal(size=(16, 4)).astype("float32")
+
+
+def of_file(content, x):
+    """Return the first output of a file in memory."""
+    with load(content) as loaded:
+        return loaded.predict(x)[0]
+
+
+def patches_of_two(x):
+    """Make an operation whose name is not the first of its kind."""
+    ops.image.extract_patches(x, 2)
+    return ops.image.extract_patches(x, 2)
+
+
+def both_softmaxes(x):
+    """Make a layer and an operation that Keras names alike."""
+    return ops.softmax(kl.Softmax()(x), axis=1)
+
+
+@pytest.mark.parametrize("function", [patches_of_two, both_softmaxes])
+def test_a_loaded_model_finds_its_bare_operations_again(function, tmp_path):
+    inputs = keras.Input((4, 4, 1))
+    x = RANDOM.normal(size=(8, 4, 4, 1)).astype("float32")
+    inner = keras.Input((4, 4, 1))
+    within = keras.Model(inner, function(inner))
+    quantized = tfc.quantize_aware(keras.Model(inputs, within(inputs))).calibrate(x)
+    quantized.save(tmp_path / "aware.keras")
+    loaded = keras.models.load_model(tmp_path / "aware.keras")
+    assert quantized.deployed.exact
+    assert loaded.deployed.exact
+    np.testing.assert_array_equal(quantized(x), loaded(x))
+
+
+def test_a_loaded_model_rounds_where_it_did_of_tensors_that_are_alike(tmp_path):
+    inputs = keras.Input((4,))
+    constant = ops.relu(kl.Dense(4)(inputs)) * 0.0 + 1.0
+    model = keras.Model(inputs, kl.LayerNormalization()(constant))
+    quantized = tfc.quantize_aware(model).calibrate(ROWS)
+    quantized.save(tmp_path / "aware.keras")
+    loaded = keras.models.load_model(tmp_path / "aware.keras")
+    assert set(quantized.placement.learned) >= {*loaded.deployed.graph.points.values()}
+    np.testing.assert_array_equal(quantized(ROWS), loaded(ROWS))
+
+
+def test_a_simulation_sees_tensors_inside_layers():
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, kl.LayerNormalization()(kl.Dense(4)(inputs)))
+    quantized = tfc.quantize_aware(model).calibrate(ROWS)
+    np.testing.assert_allclose(quantized.simulated(ROWS), quantized(ROWS), atol=0.05)
+
+
+def test_what_a_model_computes_several_times_is_folded_into_the_kernel_before():
+    inputs = keras.Input((4,))
+    h = kl.Dense(4)(inputs)
+    model = keras.Model(inputs, h * 1e-3 - ops.mean(h * 1e-3, -1, keepdims=True))
+    quantized = tfc.quantize_aware(model).calibrate(ROWS)
+    found = of_file(convert_model(quantized).flatbuffer, ROWS)
+    np.testing.assert_array_equal(found, quantized(ROWS))
+    np.testing.assert_allclose(found, model(ROWS), atol=1e-4)
+
+
+def test_squared_differences_of_five_axes_are_integer():
+    inputs = keras.Input((2, 3, 4, 2))
+    x = RANDOM.normal(size=(8, 2, 3, 4, 2)).astype("float32")
+    _, variance = ops.moments(inputs, axes=[1], keepdims=True)
+    model = keras.Model(inputs, variance)
+    converted = convert_model(model, "int8", representative_data=x)
+    assert not float_operations(converted.content)
+    np.testing.assert_allclose(of_file(converted.flatbuffer, x), model(x), atol=0.05)
+
+
+@pytest.mark.parametrize("last", [lambda x: x + 1.0, lambda x: 2.0 * (x * 3.0)])
+def test_constants_that_are_joined_in_the_file_follow_the_weights(last):
+    inputs = keras.Input((3,), dtype="int32")
+    normalization = kl.BatchNormalization(beta_initializer="random_normal")
+    model = keras.Model(inputs, last(normalization(kl.Embedding(5, 4)(inputs))))
+    x = RANDOM.integers(0, 5, (16, 3)).astype("int32")
+    quantized = tfc.quantize_aware(model).calibrate(x)
+    found = of_file(convert_model(quantized).flatbuffer, x)
+    np.testing.assert_array_equal(found, quantized(x))
+    np.testing.assert_allclose(found, model(x), atol=0.02)
+
+
+class TwiceSorted(kl.Layer):
+    """Sorts inside its call, where only its last tensor is handed out."""
+
+    def call(self, x):
+        return ops.top_k(ops.top_k(x * 2.0, k=3)[0], k=2)[0]
+
+
+def test_the_largest_entries_need_no_range_of_their_own():
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, TwiceSorted()(inputs))
+    quantized = tfc.quantize_aware(model).calibrate(ROWS)
+    found = of_file(convert_model(quantized).flatbuffer, ROWS)
+    np.testing.assert_array_equal(found, quantized(ROWS))
