@@ -301,7 +301,9 @@ class QuantizeAware(ModelWrapper):
         Returns:
             The model's outputs, as arrays.
         """
-        return call_on_tensorflow(__name__, "predicted", self, x, batch_size)
+        return call_on_tensorflow(
+            __name__, "predicted", self, x, batch_size, shown_as="predict_exactly"
+        )
 
     def set_training_mode(self, mode: TrainingMode) -> bool:
         """Set what training steps do.
@@ -641,7 +643,8 @@ def quantize_aware(
     _require_single_precision(model)
     settings = paths, observer, learn_steps, allowed
     if not runs_on("tensorflow"):
-        found = call_on_tensorflow(__name__, "find_placement", model, scheme, paths, allowed)
+        asked = model, scheme, paths, allowed
+        found = call_on_tensorflow(__name__, "find_placement", *asked, shown_as="quantize_aware")
         return QuantizeAware(model, scheme, found, *settings)
     input_specs(model)
     require_no_state(model)
