@@ -75,13 +75,19 @@ def refused(getattribute: Callable[[str], Any], instead: Mapping[str, str]) -> C
     return extended
 
 
-def call_on_tensorflow(module: str, name: str, /, *args: Any, **kwargs: Any) -> Any:
-    """Call a function of a module where Keras runs on TensorFlow, in a child process if need be."""
+def call_on_tensorflow(
+    module: str, name: str, /, *args: Any, shown_as: str | None = None, **kwargs: Any
+) -> Any:
+    """Call a function of a module where Keras runs on TensorFlow, in a child process if need be.
+
+    Errors name what the user called, if that is not the function, as it is ``shown_as``.
+    """
     if runs_here():
         return getattr(importlib.import_module(module), name)(*args, **kwargs)
+    shown = shown_as or name
     if importlib.util.find_spec("tensorflow") is None:
         raise ImportError(
-            f"{name} needs TensorFlow, which runs in a process of its own beside this one: "
+            f"{shown} needs TensorFlow, which runs in a process of its own beside this one: "
             "pip install tensorflow"
         )
     with tempfile.TemporaryDirectory() as scratch:
@@ -98,7 +104,7 @@ def call_on_tensorflow(module: str, name: str, /, *args: Any, **kwargs: Any) -> 
         )
         if not (folder / _ANSWER).exists():
             raise RuntimeError(
-                f"The process that runs {name} on TensorFlow ended with code {ended.returncode}. "
+                f"The process that runs {shown} on TensorFlow ended with code {ended.returncode}. "
                 "Its messages are above; it may have run out of memory."
             )
         failed, found = _Unpickler(folder).read(_ANSWER)

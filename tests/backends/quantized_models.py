@@ -25,24 +25,30 @@ def network(width=8):
 
 
 def steps_within(width=8):
-    """A network of layers that store tensors inside their calls."""
+    """A network of layers that store tensors inside their calls, side by side."""
     inputs = keras.Input((8, 8, 3))
-    x = layers.SeparableConv2D(width, 3, strides=2, activation="swish", name="separable")(inputs)
-    branches = [
+    x = layers.ZeroPadding2D()(layers.Rescaling(0.5, 0.1, name="rescaled")(inputs))
+    x = layers.Conv2D(width, 3, 2, name="stem")(x)
+    negative = layers.Conv2D(width, 1, activation="elu", name="negative")(x)
+    scaled = layers.Conv2D(width, 1, use_bias=False, activation="selu", name="scaled")(x)
+    images = [
+        layers.SeparableConv2D(width, 3, activation="swish", name="separable")(x),
         layers.Conv2D(width, 1, activation="hard_sigmoid", name="gate")(x),
-        layers.Conv2D(width, 1, activation="elu", name="negative")(x),
-        layers.Conv2D(width, 1, use_bias=False, activation="selu", name="scaled")(x),
         layers.ELU(0.5, name="weak")(layers.Conv2D(width, 1, name="line")(x)),
+        layers.Average(name="mean")([negative, scaled]),
+        layers.GroupNormalization(2, name="groups")(x),
+        keras.activations.silu(x),
     ]
-    x = layers.Average(name="mean")(branches)
-    x = layers.GroupNormalization(2, name="groups")(x)
-    x = layers.Reshape((9, width))(keras.activations.silu(x))
-    normal = layers.LayerNormalization(name="normal")(x)
-    attended = layers.MultiHeadAttention(2, 4, name="attention")(normal, normal)
-    smooth = layers.Dense(width, activation="softplus", name="smooth")(x)
-    x = layers.Add(name="sum")([x, attended, smooth])
-    x = layers.RMSNormalization(name="energy")(x)
-    return keras.Model(inputs, layers.Dense(3, name="logits")(layers.Flatten()(x)))
+    x = layers.Reshape((16, width))(x)
+    rows = [
+        layers.LayerNormalization(name="normal")(x),
+        layers.RMSNormalization(name="energy")(x),
+        layers.MultiHeadAttention(2, 4, name="attention")(x, x),
+        layers.Dense(width, activation="softplus", name="smooth")(x),
+    ]
+    means = [layers.GlobalAveragePooling2D()(image) for image in images]
+    means += [layers.GlobalAveragePooling1D()(row) for row in rows]
+    return keras.Model(inputs, layers.Dense(3, name="logits")(layers.Concatenate()(means)))
 
 
 def save_calibrated(path, inputs, make="network"):

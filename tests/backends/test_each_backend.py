@@ -350,6 +350,9 @@ def test_what_to_do_without_tensorflow(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"export_tflite needs .*pip install tensorflow"):
         call_on_tensorflow("exporters.export", "export_tflite", classifier(), tmp_path / "x.tflite")
+    if BACKEND != "tensorflow":
+        with pytest.raises(ImportError, match=r"quantize_aware needs .*pip install tensorflow"):
+            tfc.quantize_aware(classifier())
 
 
 @pytest.mark.process

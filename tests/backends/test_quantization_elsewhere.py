@@ -152,7 +152,8 @@ def test_a_schedule_of_quantization():
 def test_quantization_aware_recurrent_layers():
     model = keras.Sequential([keras.Input((4, 8)), layers.LSTM(3, name="memory")])
     if BACKEND == "tensorflow":
-        assert "memory" in {point.path for point in tfc.quantize_aware(model).placement.learned}
+        points = tfc.quantize_aware(model).placement.learned
+        assert "memory/lstm_cell" in {point.path for point in points}
         return
     with pytest.raises(ValueError, match=f"inside their calls.*memory.*KERAS_BACKEND={BACKEND}"):
         tfc.quantize_aware(model)
@@ -222,5 +223,5 @@ def test_quantization_aware_models_move_between_backends(tmp_path):
 @pytest.mark.process
 def test_tensors_inside_layers(tmp_path):
     _, simulated, _, off = moved_from_tensorflow(tmp_path / "model.keras", "steps_within")
-    assert simulated > 0.95
-    assert off <= 0.03
+    assert simulated > 0.99
+    assert off <= 0.005

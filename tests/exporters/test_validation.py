@@ -10,7 +10,7 @@ import toy_files
 
 import tfcompress as tfc
 from exporters.converting import convert_model
-from exporters.parity import ParityReport, RunParity, compare
+from exporters.parity import ParityReport, RunParity, compare, misfit
 from exporters.running.runtime import RunError, find_runtimes
 from exporters.running.tensor_details import TensorDetails
 from exporters.task_metric import find_task_metric, is_classification
@@ -54,6 +54,22 @@ def test_a_file_that_gives_one_output_for_all_examples_is_said_to():
     assert report.to_text().endswith(
         "100.0% same class (50.0% by a tie), one output for all examples"
     )
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (0.0, 255.0, "between 0 and 255, the file holds 0 to 1 and cuts off the rest"),
+        (-0.01, 0.01, "between -0.01 and 0.01, the file holds 0 to 1: prepare it"),
+        (-2.0, 2.0, None),
+        (0.0, 1.0, None),
+    ],
+)
+def test_data_that_lies_elsewhere_than_what_an_input_holds(low, high, said):
+    details = TensorDetails("image", 0, (1, 4), np.dtype("int8"), 1 / 255, -128)
+    found = misfit(details, np.array([[low, 0, 0, high]], "float32"))
+    assert found is None if said is None else said in found
+    assert misfit(details, np.zeros((2, 4), "int8")) is None
 
 
 def test_a_file_beside_an_integer_file_has_no_wrong_operation(files):

@@ -41,9 +41,34 @@ def added(layer, call, tap):
     return run
 
 
+def looked_up(layer, call, tap):
+    """Look up rows; their range is that of the table, of which a batch holds few."""
+
+    def run(inputs):
+        rows = ops.cast(call(inputs), layer.compute_dtype)
+        return tap("rows", rows, observed=lambda: ops.convert_to_tensor(layer.embeddings))
+
+    return run
+
+
+def rescaled(layer, call, tap):
+    """Multiply by a number, and add another one."""
+    if not all(isinstance(number, int | float) for number in (layer.scale, layer.offset)):
+        return call
+
+    def run(inputs):
+        made = graph_roles(tap)
+        x = made("Mul", ops.cast(inputs, layer.compute_dtype) * layer.scale)
+        return made("Add", x + layer.offset)
+
+    return run
+
+
 FORMS = {
     kl.Add: added,
     kl.Average: added,
+    kl.Embedding: looked_up,
+    kl.Rescaling: rescaled,
     kl.SeparableConv1D: separable,
     kl.SeparableConv2D: separable,
 }
