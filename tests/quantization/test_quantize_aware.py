@@ -277,3 +277,16 @@ def test_allowing_a_layer_that_is_not_there(small_net):
 def test_calibrating_on_nothing(small_net, images):
     with pytest.raises(ValueError, match="at least one batch"):
         tfc.quantize_aware(small_net()).calibrate(images[:0])
+
+
+@pytest.mark.parametrize(
+    ("observer", "largest"), [("moving_average", (1 + 2 + 6) / 3), ("min_max", 6.0)]
+)
+def test_all_batches_of_a_calibration_count_alike(observer, largest):
+    inputs = keras.Input((2,))
+    q = tfc.quantize_aware(keras.Model(inputs, keras.layers.Dense(1)(inputs)))
+    data = np.array([[-1, 1], [-1, 2], [-4, 6]], "float32")
+    for rows in (data, data[::-1]):
+        q.calibrate(rows, batch_size=1, observer=observer)
+        (given,) = q.input_ranges()
+        assert given == pytest.approx((-2.0 if observer == "moving_average" else -4.0, largest))

@@ -382,6 +382,8 @@ class QuantizeAware(ModelWrapper):
     ) -> Self:
         """Set the ranges from data without training, as post-training quantization does.
 
+        All batches count alike: the ranges are the mean of what they ask for.
+
         Step sizes that are trained start anew: from these ranges, and from the present weights.
 
         Args:
@@ -399,21 +401,22 @@ class QuantizeAware(ModelWrapper):
             TypeError: ``data`` is of no kind that ``fit`` takes.
         """
         observer = self.observer if observer is None else get_observer(observer)
-        ranges, batches, largest = unseen(self.ranges.shape, "float32"), 0, 0.0
+        none, asked, largest = unseen(self.ranges.shape, "float32"), [], 0.0
         for inputs in iterate_inputs(data, batch_size):
             with without_gradients():
-                ranges, finite = self._observe(inputs, ranges, observer)
+                ranges, finite = self._observe(inputs, none, observer)
             self._require_finite(ops.convert_to_numpy(finite))
             largest = max(largest, *map(_largest, keras.tree.flatten(inputs)))
-            batches += 1
-        if not batches:
+            asked.append(ops.convert_to_numpy(ranges))
+        if not asked:
             raise ValueError(
                 f"Calibrating model {self.name!r} needs at least one batch. Received: no data"
             )
         warn_of_scaled_pixels(self.model, largest, "data of `calibrate`")
-        self.ranges.assign(ranges)
+        self.ranges.assign(observer.over_batches(asked))
         if self.activation_steps is not None:
-            self.activation_steps.assign(first_steps(ranges, self.scheme))
+            steps = first_steps(ops.convert_to_tensor(self.ranges.value), self.scheme)
+            self.activation_steps.assign(steps)
         self._weights.start_steps()
         return self
 

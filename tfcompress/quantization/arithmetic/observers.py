@@ -7,10 +7,11 @@ range is a float32 tensor [smallest, largest] that contains zero; before the fir
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import keras
+import numpy as np
 from keras import ops
 
 from tfcompress.backends import graph_operation
@@ -272,6 +273,23 @@ class MovingAverage:
         kept = kept if moving is None else ops.where(moving, kept, 1.0)
         past, gain = (ops.unstack(each, ranges.shape[0]) for each in (ranges * kept, 1.0 - kept))
         return [functools.partial(_moved, *row) for row in zip(past, gain, strict=True)]
+
+    def over_batches(self, asked: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the ranges that batches ask for together, whatever their order: the mean.
+
+        Args:
+            asked: for each batch, float32 (rows, 2).
+
+        Returns:
+            float32 array (rows, 2).
+        """
+        if type(self).follow is MovingAverage.follow:
+            return np.mean(asked, axis=0)
+        ranges = asked[0]
+        for more in asked[1:]:
+            rows = [self.follow(*row) for row in zip(ranges, more, strict=True)]
+            ranges = np.reshape([ops.convert_to_numpy(row) for row in rows], ranges.shape)
+        return ranges
 
     def _followed(self, moving, previous, observed):
         """Return the next range, where ranges follow."""
