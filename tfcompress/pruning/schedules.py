@@ -352,9 +352,10 @@ def as_schedule(schedule: Any) -> Schedule:
         return schedule
     same = {"ConstantSparsity": ConstantSparsity, "PolynomialDecay": PolynomialDecay}
     cls = same.get(type(schedule).__name__)
-    config = schedule.get_config() if cls is not None and hasattr(schedule, "get_config") else {}
-    if "config" in config:  # not a learning rate of Keras, of which one has the same name
-        return cls(**config["config"])
+    if cls is not None and hasattr(schedule, "get_config"):
+        config = schedule.get_config()
+        if "config" in config:  # not a learning rate of Keras, of which one has the same name
+            return cls(**config["config"])
     raise TypeError(
         "`schedule` must be a pruning schedule: ConstantSparsity, PolynomialDecay, CosineDecay, "
         "ExponentialDecay or OneCycle, or a ConstantSparsity or PolynomialDecay of TFMOT. "
