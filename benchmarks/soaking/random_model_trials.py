@@ -25,7 +25,7 @@ ROWS = ROOT / "benchmarks" / "results" / "unfinished" / "random_models.rows.json
 CHECKS = {
     "float file": "the float file computes what the model does",
     "saved": "a saved and loaded model is equal to the bit",
-    "after training": "int8 after training: integers alone, near the model",
+    "after training": "int8 after training: integers alone, near the model, or warned of by layer",
     "quantization-aware": "the int8 file equals the quantization-aware model to the bit",
     "pruned": "half of the weights of each kernel are zero",
     "channels": "the model without channels computes what is left of it",
@@ -53,7 +53,8 @@ def text(rows):
         refused = sum(f"refused, {check}" in each["figures"] for each in usable)
         held = len(usable) - refused - failed_checks[check]
         lines.append((what, held, refused, failed_checks[check]))
-    facts = [f"{len(rows):,} models, numbers 0 to {len(rows) - 1:,}."]
+    minutes = sum(row["seconds"] or 0 for row in rows) / 60
+    facts = [f"{len(rows):,} models, numbers 0 to {len(rows) - 1:,}, {minutes:.0f} minutes in all."]
     if len(done) - len(usable):
         facts.append(
             f"{len(done) - len(usable)} of them give infinities or NaN, make large differences of "

@@ -111,9 +111,30 @@ def test_the_largest_entries_need_no_range_of_their_own():
     np.testing.assert_array_equal(found, quantized(ROWS))
 
 
-def test_copies_that_the_file_joins_first_need_no_range_of_their_own():
+@pytest.mark.parametrize("last", [lambda x: 1.0 - x, lambda x: ops.log1p(ops.abs(x))])
+def test_copies_that_the_file_joins_first_need_no_range_of_their_own(last):
     inputs = keras.Input((4, 3, 1))
-    model = keras.Model(inputs, ops.tile(1.0 - kl.LeakyReLU()(inputs), (1, 1, 1, 2)))
+    model = keras.Model(inputs, ops.tile(last(kl.LeakyReLU()(inputs)), (1, 1, 1, 2)))
     x = RANDOM.normal(size=(8, 4, 3, 1)).astype("float32")
     quantized = tfc.quantize_aware(model).calibrate(x)
     np.testing.assert_array_equal(of_file(convert_model(quantized).flatbuffer, x), quantized(x))
+
+
+@pytest.mark.parametrize("number", [0.0, 1.0])
+def test_what_is_taken_from_a_number_behind_a_transposition_keeps_its_sign(number):
+    inputs = keras.Input((3, 4, 2))
+    x = RANDOM.normal(size=(8, 3, 4, 2)).astype("float32")
+    turned = ops.transpose(ops.minimum(inputs, 1.0), (0, 2, 3, 1))
+    model = keras.Model(inputs, kl.MaxPooling2D(1)(number - turned))
+    found = of_file(convert_model(model, "float32").flatbuffer, x)
+    np.testing.assert_allclose(found, model(x), atol=1e-5)
+
+
+def test_a_shift_and_a_mean_that_the_file_joins_follow_the_weights():
+    inputs = keras.Input((4,))
+    x = kl.LayerNormalization(beta_initializer="random_normal")(inputs)
+    model = keras.Model(inputs, kl.Normalization(mean=[0.1, 0.2, 0.3, 0.4], variance=[0.5] * 4)(x))
+    quantized = tfc.quantize_aware(model).calibrate(ROWS)
+    found = of_file(convert_model(quantized).flatbuffer, ROWS)
+    np.testing.assert_array_equal(found, quantized(ROWS))
+    np.testing.assert_allclose(found, model(ROWS), atol=0.1)

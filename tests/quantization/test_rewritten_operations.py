@@ -45,6 +45,7 @@ OPERATIONS = {
     "Softplus": tf.nn.softplus,
     "Softsign": tf.nn.softsign,
     "Square": tf.square,
+    "Sub": lambda x: 0.0 - x,
     "SquaredDifference": lambda x: tf.math.squared_difference(x, 0.3),
     "Sum": lambda x: tf.reduce_sum(x, [1], keepdims=True),
     "Tile": lambda x: tf.repeat(tf.tile(x, [1, 2]), 3, axis=1),

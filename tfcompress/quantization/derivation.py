@@ -358,16 +358,19 @@ class _Explanations:
                 place = self._nodes[step[1]]
 
     def _explain_joined(self, tensor, value, largest):
-        """Explain a constant as the sum or the product of operands."""
+        """Explain a constant as the sum or the product of operands, negated or inverted."""
         for chain in self._chains:
             joined = np.ravel(chain.joined(chain.numbers(self._values)))
-            if joined.size == value.size and (
-                np.abs(joined - value.ravel()).max(initial=0.0) <= _SAME * largest
-            ):
-                operands = tuple(dict.fromkeys(chain.operands))
-                compute = functools.partial(_joined, chain, value.shape)
-                self.found[tensor.index] = Derived(operands, compute)
-                return
+            if joined.size != value.size:
+                continue
+            for change in _FORMS.values():
+                with np.errstate(divide="ignore"):
+                    far = np.abs(change(joined) - value.ravel()).max(initial=0.0)
+                if far <= _SAME * largest:
+                    operands = tuple(dict.fromkeys(chain.operands))
+                    compute = functools.partial(_joined, chain, value.shape, change)
+                    self.found[tensor.index] = Derived(operands, compute)
+                    return
 
     def _plain(self, name, order, shape, form):
         """Return the explanation of a constant by one operand."""
@@ -482,9 +485,9 @@ class _Affine:
         return scale, shift
 
 
-def _joined(chain, shape, operands):
-    """Compute what additions or products in a row come to, in a shape."""
-    return tf.reshape(chain.joined(chain.computed(operands)), shape)
+def _joined(chain, shape, change, operands):
+    """Compute what additions or products in a row come to, changed, in a shape."""
+    return tf.reshape(change(chain.joined(chain.computed(operands))), shape)
 
 
 def _applied(kind, scale, shift, c):

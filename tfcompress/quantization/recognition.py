@@ -111,14 +111,20 @@ class Candidates:
     def _take_moved(self, value):
         """Take the first tensor with the same values in another order, None if there is none.
 
-        The converter moves what it computes across transpositions, which leave ranges alone.
+        The converter moves what it computes across transpositions and behind copies, which leave
+        ranges alone.
         """
         flat = np.sort(value, axis=None)
-        for candidate, size in self._with_ends(flat, 0.0):
-            moved = np.sort(candidate.value, axis=None)
-            if candidate.point not in self._taken and np.max(np.abs(moved - flat)) <= _SAME * size:
-                self._taken.add(candidate.point)
-                return candidate.point
+        for count in sorted(self._by_size, reverse=True):
+            if not count or flat.size % count:
+                continue
+            once = flat[:: flat.size // count]
+            for candidate, size in self._with_ends(once, 0.0):
+                copies = np.repeat(np.sort(candidate.value, axis=None), flat.size // count)
+                is_free = candidate.point not in self._taken
+                if is_free and np.max(np.abs(copies - flat)) <= _SAME * size:
+                    self._taken.add(candidate.point)
+                    return candidate.point
         return None
 
     def _with_ends(self, flat, read):

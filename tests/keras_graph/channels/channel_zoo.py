@@ -140,6 +140,14 @@ def bare_operations():
     return keras.Model(inputs, kl.Dense(3)(x))
 
 
+def padded_shortcut():
+    inputs = keras.Input((6, 6, 3))
+    x = kl.Conv2D(8, 3, activation="relu")(inputs)
+    shortcut = keras.ops.pad(x, [(0, 0), (0, 0), (0, 0), (0, 4)])
+    x = kl.Maximum()([shortcut, kl.Conv2D(12, 1)(x)])
+    return keras.Model(inputs, kl.Dense(3)(kl.Flatten()(x)))
+
+
 def experts():
     inputs = keras.Input((5,))
     each = keras.ops.stack([kl.Dense(8, activation="relu")(inputs) for _ in range(3)], axis=1)
@@ -174,6 +182,7 @@ ZOO = {
         steps_of_words,
         shared_heads,
         bare_operations,
+        padded_shortcut,
         experts,
         graph,
     )

@@ -47,11 +47,14 @@ def permuted(call: Call) -> list[Tensor]:
 
 
 def padded(call: Call) -> list[Tensor]:
-    """Pad axes other than that of the channels."""
+    """Pad axes; channels that are added stay."""
     (x,) = call.inputs
-    if x.channels is None or any(call.layer.pad_width[x.channels.axis]):
+    if x.channels is None:
         return untracked(call)
-    return elementwise(call)
+    counts = call.layer.pad_width[x.channels.axis]
+    before, after = (call.make(count, f"added {side}") for side, count in enumerate(counts))
+    call.pin(before, after)
+    return call.output(x.channels.axis, np.concatenate([before, x.channels.ids, after]))
 
 
 def flipped(call: Call) -> list[Tensor]:

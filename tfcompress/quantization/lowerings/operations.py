@@ -354,6 +354,33 @@ def _is_tiny(x):
     return value is not None and value.size == 1 and abs(value) == np.finfo(value.dtype).tiny
 
 
+_ONE_BY_ONE = frozenset(
+    {
+        *("Abs", "AddV2", "Exp", "Identity", "LeakyRelu", "Maximum", "Minimum", "Mul", "Neg"),
+        *("Relu", "Relu6", "Rsqrt", "Sigmoid", "Sqrt", "Square", "Sub", "Tanh"),
+    }
+)
+
+
+def _difference(operation):
+    """Negate what is taken from a constant behind a transposition: the converter swaps the two."""
+    constant, x = operation.inputs
+    value = tf.get_static_value(constant)
+    if value is None or not x.dtype.is_floating:
+        return None
+    if value.size == 1 and not value.any():
+        return x * -1.0
+    return x * -1.0 + constant if _is_behind_transposition(x) else None
+
+
+def _is_behind_transposition(x, depth=12):
+    """Tell whether a tensor is made of a transposed one, number by number."""
+    if x.op.type == "Transpose":
+        return True
+    made = depth and x.op.type in _ONE_BY_ONE
+    return bool(made) and any(_is_behind_transposition(y, depth - 1) for y in x.op.inputs)
+
+
 def _of_reals(function):
     """Make a form for real numbers alone."""
     return lambda op: function(*op.inputs) if op.inputs[0].dtype.is_floating else None
@@ -392,6 +419,7 @@ FORMS = {
     "Softsign": _of_reals(softsign),
     "Square": _of_reals(lambda x: x * x),
     "SquaredDifference": _of_reals(lambda x, y: (x - y) * (x - y)),
+    "Sub": _difference,
     "Sum": _summed,
     "Tile": _tiled,
     "ZerosLike": _of_reals(lambda x: tf.fill(tf.shape(x), tf.cast(0.0, x.dtype))),
@@ -399,14 +427,14 @@ FORMS = {
 
 # What the converter or a kernel gets wrong, not just leaves in float.
 _ALWAYS = {
-    None: ("AddV2", _LIMITED_ROOT),
+    None: ("AddV2", "Sub", _LIMITED_ROOT),
     8: (
-        *("AddV2", "Minimum", "OneHot", "OnesLike", "RealDiv", "SelectV2", "Tile", "ZerosLike"),
-        *(_LIMITED_ROOT, _SOFTMAX, _WIDE_DIFFERENCE),
+        *("AddV2", "Minimum", "OneHot", "OnesLike", "RealDiv", "SelectV2", "Sub", "Tile"),
+        *("ZerosLike", _LIMITED_ROOT, _SOFTMAX, _WIDE_DIFFERENCE),
     ),
     16: (
         *("AddV2", "Minimum", "NotEqual", "OnesLike", "RealDiv", "SelectV2", "Square"),
-        *("SquaredDifference", "Sum", "Tile", "ZerosLike"),
+        *("SquaredDifference", "Sub", "Sum", "Tile", "ZerosLike"),
         *(_L2_NORMALIZATION, _LIMITED_ROOT, _SOFTMAX),
     ),
 }
