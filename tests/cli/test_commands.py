@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 from calling import call
 
+from tfcompress.cli.command import CommandError
+from tfcompress.cli.data_argument import load_data
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -207,3 +210,14 @@ def test_inspect_loads_no_tensorflow(folder):
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "said"), [("data = 3", "is no function"), ("def data(): pass", "returned None")]
+)
+def test_a_function_that_gives_no_data(code, said, tmp_path, monkeypatch):
+    (tmp_path / "gives_none.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "gives_none", raising=False)
+    with pytest.raises(CommandError, match=f"--data: .*gives_none:data, which {said}"):
+        load_data("gives_none:data")

@@ -124,7 +124,14 @@ def load_data(
         raise CommandError(
             f"{flag}: module {name!r} has no attribute {function!r}. Received: {argument}"
         )
-    return getattr(module, function)()
+    make = getattr(module, function)
+    found = make() if callable(make) else None
+    if found is None:
+        raise CommandError(
+            f"{flag}: module:function names a function that returns what `fit` takes. Received: "
+            f"{argument}, {'which returned None' if callable(make) else 'which is no function'}"
+        )
+    return found
 
 
 def _arrays(path, max_examples, flag):
