@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Any
 
 import keras
 
@@ -33,7 +34,7 @@ def with_seen_scores(
     """Let a function see MultiHeadAttention's scores, of queries that are scaled already."""
     weigh = layer._masked_softmax
 
-    def seen(scores, attention_mask=None):
+    def seen(scores: Any, attention_mask: Any = None) -> Any:
         return weigh(see(scores), attention_mask)
 
     return replaced_attributes(layer, _inverse_sqrt_key_dim=1.0, _masked_softmax=seen)
