@@ -156,6 +156,7 @@ RIVALS = {
     "Keras 3, pruning": "tf_keras, pruning by TFMOT",
     "Keras 3, clustering": "tf_keras, clustering by TFMOT",
     "Keras 3, QAT": "tf_keras, QAT by TFMOT",
+    "Keras 3, QAT, ranges frozen": "Keras 3, QAT",
     "Keras 3, distillation": "Keras 3, distillation by Keras",
     "Keras 3, plain": "tf_keras, plain",
     "Keras 3, accelerated": "tf_keras, plain",

@@ -201,6 +201,11 @@ def label_names(labels: Names) -> Sequence[str]:
         return labels
     try:
         names = pathlib.Path(labels).read_text(encoding="utf-8-sig").rstrip().splitlines()
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            "Labels must be a list of names, or the path of a text file with one name per line; "
+            f"there is no such file. Received: {os.fspath(labels)!r}"
+        ) from error
     except UnicodeDecodeError as error:
         raise ValueError(
             "Labels must be a list of names, or the path of a UTF-8 text file with one name per "

@@ -12,6 +12,10 @@ from tfcompress.tflite.numerics import sqnr
 
 _NO_SIGNAL = 1e-9  # the mean square of outputs that are nothing but the rounding of floats
 
+# Data beyond what an input holds by more than outliers are, and data that an input of 8 bits has
+# a few steps for: pixels up to 255 where there should be fractions, and the other way round.
+_BEYOND, _CORNER = 8, 50
+
 
 @dataclasses.dataclass(frozen=True)
 class OutputParity:
@@ -62,6 +66,7 @@ class ParityReport:
         noise_from: what they are drawn from, where that is known.
         metric_name: the name of the task metric; None without one.
         no_metric: why there is no task metric; None if there is one.
+        misfits: inputs that lie far from what the file's quantized inputs hold, in words.
     """
 
     examples: int
@@ -74,6 +79,7 @@ class ParityReport:
     noise_from: str | None = None
     metric_name: str | None = None
     no_metric: str | None = None
+    misfits: tuple[str, ...] = ()
 
     @property
     def ran(self) -> tuple[RunParity, ...]:
@@ -126,6 +132,7 @@ class ParityReport:
             lines[0] += f", reference metric {self.reference_metric:.4f}{name}"
         elif self.no_metric is not None:
             lines[0] += f"; no metric: {self.no_metric}"
+        lines += self.misfits
         for run in self.runs:
             head = f"{run.runtime}, {run.kernels}: "
             if run.error is not None:
@@ -146,6 +153,23 @@ def decibels(wanted: np.ndarray, found: np.ndarray) -> float:
     if not wanted.size or np.square(wanted).mean() < _NO_SIGNAL:
         return math.inf
     return sqnr(wanted, np.asarray(found, np.float64))
+
+
+def misfit(details: TensorDetails, array: np.ndarray) -> str | None:
+    """Say that real numbers lie far beyond what a quantized input holds, or in a corner of it."""
+    if details.scale is None or array.dtype == details.dtype or not array.size:
+        return None
+    limits = np.iinfo(details.dtype)
+    held = details.to_real(np.array([limits.min, limits.max], details.dtype))
+    data = np.array([array.min(), array.max()], np.float64)
+    ratio = float(np.abs(data).max() / np.abs(held).max())
+    if not (ratio > _BEYOND or 0 < ratio < 1 / _CORNER):  # NaN, too, is said elsewhere
+        return None
+    return (
+        f"input {details.name}: the data lies between {data[0]:.3g} and {data[1]:.3g}, the file "
+        f"holds {held[0]:.3g} to {held[1]:.3g}{' and cuts off the rest' * (ratio > 1)}: prepare it "
+        "as the data that the file's ranges were observed on, and as in training"
+    )
 
 
 def compare(details: TensorDetails, output: np.ndarray, reference: np.ndarray, tolerance: float):

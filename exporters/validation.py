@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from exporters.layer_parity import compare_layers
-from exporters.parity import ParityReport, RunParity, compare
+from exporters.parity import ParityReport, RunParity, compare, misfit
 from exporters.running.runtime import (
     KERNELS,
     Children,
@@ -104,7 +104,7 @@ def validate(
     noise = data is None
     inputs, own_labels = (_noise(file, signature), None) if noise else gather(data)
     labels = own_labels if labels is None else as_labels(labels)
-    runs, reference, task_metric = [], None, ""
+    runs, reference, task_metric, misfits = [], None, "", ()
     with Children(limits) as children:
         for runtime in _runtimes(runtimes):
             for kernel_set in kernels:
@@ -117,6 +117,7 @@ def validate(
                     if reference is None:
                         reference = _reference(against, loaded, inputs, limits)
                         task_metric = _task_metric(metric, reference, labels)
+                        misfits = () if noise else _misfits(against, loaded, inputs)
                     outputs = loaded.predict(_by_name(against, loaded, inputs), real=False)
                 except RunError as error:
                     runs.append(RunParity(str(chosen), kernel_set, error=str(error)))
@@ -144,6 +145,7 @@ def validate(
         noise=noise,
         metric_name=None if isinstance(task_metric, str) else task_metric.name,
         no_metric=task_metric if isinstance(task_metric, str) else None,
+        misfits=misfits,
     )
 
 
@@ -298,6 +300,15 @@ def _by_name(against, loaded: LoadedModel, inputs: Inputs) -> Inputs:
     if isinstance(inputs, list) and len(inputs) == len(names) and same:
         return dict(zip(names, inputs, strict=True))
     return inputs
+
+
+def _misfits(against, loaded: LoadedModel, inputs: Inputs) -> tuple[str, ...]:
+    """Say which inputs lie far from what the file holds."""
+    named = _by_name(against, loaded, inputs)
+    if isinstance(named, list):
+        named = {d.name: array for d, array in zip(loaded.inputs, named, strict=False)}
+    said = (misfit(d, named[d.name]) for d in loaded.inputs if d.name in named)
+    return tuple(text for text in said if text is not None)
 
 
 def _dequantized(loaded: LoadedModel, inputs: Inputs) -> Inputs:

@@ -9,6 +9,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import pytest
+from compat.light_batches import feed_lightly
 
 # What benchmarks measure with, and tests too.
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "benchmarks"))
@@ -41,6 +42,14 @@ def two_devices():
 
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def light_batches():
+    """Feed arrays to ``fit`` by a plain dataset."""
+    with pytest.MonkeyPatch.context() as patch:
+        feed_lightly(patch)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,13 @@ def require_writable(path: str | os.PathLike) -> pathlib.Path:
 
     Raises:
         OSError: the folder is missing or cannot be written to, or the path is a folder.
+        TypeError: it is no path.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(
+            "The path of the file to write is needed, such as 'model.tflite'. Received: an object "
+            f"of type {type(path).__name__}"
+        )
     path = pathlib.Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"A file cannot take the place of a folder. Received: {path}")

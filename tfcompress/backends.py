@@ -77,7 +77,7 @@ def weight_gradients(model: keras.Model, variables: list[keras.Variable]) -> Cal
     else:
         tf = sys.modules["tensorflow"]
 
-        @tf.function(reduce_retracing=True)
+        @tf.function(reduce_retracing=True, autograph=False)
         def gradients_of(values, x, y):
             with tf.GradientTape() as tape:
                 tape.watch(values)

@@ -153,4 +153,6 @@ def _function(model, step):
         logs = strategy.run(step, args=(next(iterator),))
         return {name: strategy.experimental_local_results(logs[name])[0] for name in logs}
 
-    return one_step if model.run_eagerly else tf.function(one_step, reduce_retracing=True)
+    if model.run_eagerly:
+        return one_step
+    return tf.function(one_step, autograph=False, reduce_retracing=True)

@@ -237,12 +237,14 @@ def blocks(random, dtype, name):
 
 
 def to_batch(random, dtype, name):
-    """Return space to batch or back."""
+    """Return space to batch, with padding, or back, with cropping."""
     rows, columns = (int(size) for size in random.integers(1, 3, 2))
-    spatial, batches = (2, 2 * rows, 3 * columns, 5), (2 * rows * columns, 2, 3, 5)
+    around = random.integers(0, 2, (2, 2)) * [[1, 0], [1, 1]]
+    high, wide = (int(size) for size in (2 * rows, 3 * columns) - around.sum(1))
+    spatial, batches = (2, high, wide, 5), (2 * rows * columns, 2, 3, 5)
     shapes = (spatial, batches) if name == "SPACE_TO_BATCH_ND" else (batches, spatial)
     value = taken(random, shapes[0], dtype)
-    others = [constant([rows, columns]), constant([[0, 0], [0, 0]])]
+    others = [constant([rows, columns]), constant(around)]
     return moved(name, value, others, None, np.zeros(shapes[1]), 2 if dtype == "INT8" else 4)
 
 

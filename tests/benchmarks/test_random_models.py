@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-MODELS = 8
+MODELS = 40
 LONGEST = 8
 
 

@@ -41,6 +41,13 @@ def exported(tmp_path_factory):
     )
 
 
+def test_labels_of_no_file_and_a_path_that_is_none(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"a list of names, or the path.*'cat,dog'"):
+        label_names("cat,dog")
+    with pytest.raises(TypeError, match=r"path of the file to write is needed.*of type list"):
+        export_tflite("model.tflite", [])
+
+
 def test_labels_are_a_text_file_in_a_zip_archive_behind_the_model(exported):
     with zipfile.ZipFile(exported.path) as archive:
         assert archive.namelist() == ["labels.txt"]

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import math
 
@@ -10,7 +11,7 @@ import toy_files
 
 import tfcompress as tfc
 from exporters.converting import convert_model
-from exporters.parity import ParityReport, RunParity, compare
+from exporters.parity import ParityReport, RunParity, compare, misfit
 from exporters.running.runtime import RunError, find_runtimes
 from exporters.running.tensor_details import TensorDetails
 from exporters.task_metric import find_task_metric, is_classification
@@ -54,6 +55,22 @@ def test_a_file_that_gives_one_output_for_all_examples_is_said_to():
     assert report.to_text().endswith(
         "100.0% same class (50.0% by a tie), one output for all examples"
     )
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (0.0, 255.0, "between 0 and 255, the file holds 0 to 1 and cuts off the rest"),
+        (-0.01, 0.01, "between -0.01 and 0.01, the file holds 0 to 1: prepare it"),
+        (-2.0, 2.0, None),
+        (0.0, 1.0, None),
+    ],
+)
+def test_data_that_lies_elsewhere_than_what_an_input_holds(low, high, said):
+    details = TensorDetails("image", 0, (1, 4), np.dtype("int8"), 1 / 255, -128)
+    found = misfit(details, np.array([[low, 0, 0, high]], "float32"))
+    assert found is None if said is None else said in found
+    assert misfit(details, np.zeros((2, 4), "int8")) is None
 
 
 def test_a_file_beside_an_integer_file_has_no_wrong_operation(files):
@@ -137,7 +154,11 @@ def test_three_references_say_the_same(files):
     with_array = validate(files["int8"], expected, images, kernels=("builtin",))
     with_file = validate(files["int8"], files["float32"], images, kernels=("builtin",))
     named = validate(files["int8"], {"output_0": expected}, images, kernels=("builtin",))
-    assert with_model.runs == with_array.runs == with_file.runs == named.runs
+    assert with_model.runs == with_array.runs == named.runs
+    (by_model,), (by_file,) = with_model.runs[0].outputs, with_file.runs[0].outputs
+    # The float file rounds floats elsewhere than the model does.
+    assert by_file.sqnr == pytest.approx(by_model.sqnr, abs=1e-4)
+    assert dataclasses.replace(by_file, sqnr=by_model.sqnr) == by_model
 
 
 def test_quantized_examples_reach_the_model_as_real_numbers(files):

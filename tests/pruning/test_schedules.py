@@ -119,3 +119,5 @@ def test_refuses_a_peak_below_the_target():
 def test_refuses_what_is_no_schedule():
     with pytest.raises(TypeError, match=r"schedule=0\.5 of type float"):
         as_schedule(0.5)
+    with pytest.raises(TypeError, match="of type PolynomialDecay"):  # a learning rate
+        as_schedule(keras.optimizers.schedules.PolynomialDecay(0.1, 100))

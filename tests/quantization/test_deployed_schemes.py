@@ -280,9 +280,9 @@ def test_observer_and_ranges_are_saved(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "learn", [("weights",), ("activations",), ("weights", "activations")], ids="+".join
+    ("learn", "bits"),
+    [(("weights",), 4), (("activations",), 8), (("weights", "activations"), 4)],
 )
-@pytest.mark.parametrize("bits", [8, 4])
 def test_learnt_steps_are_trained_saved_and_exported(learn, bits, tmp_path):
     scheme = tfc.Scheme(weight_bits=bits)
     q = tfc.quantize_aware(build_small(), scheme, learn_steps=learn).calibrate(IMAGES)
@@ -328,9 +328,14 @@ def test_bad_arguments(arguments, message):
         tfc.quantize_aware(build_small(), **arguments)
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 @pytest.mark.parametrize(
-    "scheme", [tfc.Scheme.int8(), tfc.Scheme.dynamic_range(), tfc.Scheme.float16()]
+    ("policy", "scheme"),
+    [
+        ("mixed_float16", tfc.Scheme.int8()),
+        ("mixed_bfloat16", tfc.Scheme.int8()),
+        ("mixed_float16", tfc.Scheme.dynamic_range()),
+        ("mixed_bfloat16", tfc.Scheme.float16()),
+    ],
 )
 def test_gradients_are_float32_in_mixed_precision(policy, scheme):
     keras.config.set_dtype_policy(policy)

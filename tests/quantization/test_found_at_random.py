@@ -109,3 +109,11 @@ def test_the_largest_entries_need_no_range_of_their_own():
     quantized = tfc.quantize_aware(model).calibrate(ROWS)
     found = of_file(convert_model(quantized).flatbuffer, ROWS)
     np.testing.assert_array_equal(found, quantized(ROWS))
+
+
+def test_copies_that_the_file_joins_first_need_no_range_of_their_own():
+    inputs = keras.Input((4, 3, 1))
+    model = keras.Model(inputs, ops.tile(1.0 - kl.LeakyReLU()(inputs), (1, 1, 1, 2)))
+    x = RANDOM.normal(size=(8, 4, 3, 1)).astype("float32")
+    quantized = tfc.quantize_aware(model).calibrate(x)
+    np.testing.assert_array_equal(of_file(convert_model(quantized).flatbuffer, x), quantized(x))

@@ -106,7 +106,7 @@ def test_evaluation_sees_logits_and_prediction_gives_what_the_file_does(head, da
 
 
 @pytest.mark.parametrize("eagerly", [False, True])
-def test_from_scratch_probabilities_train_as_logits_do_over_five_seeds(eagerly, data):
+def test_from_scratch_probabilities_train_as_logits_do(eagerly, data):
     x, y = data
     twins = []
     for head, loss in (("logits", SPARSE(from_logits=True)), ("Softmax", SPARSE())):
@@ -115,15 +115,14 @@ def test_from_scratch_probabilities_train_as_logits_do_over_five_seeds(eagerly, 
         q.optimizer.build(q.trainable_variables)
         variables = [*q.variables, *q.optimizer.variables]
         twins.append((q, variables, [np.array(variable) for variable in variables]))
-    seeds = range(1) if eagerly else range(5)
-    for seed in seeds:
+    for seed in range(1) if eagerly else range(2):
         ends = []
         for q, variables, start in twins:
             for variable, value in zip(variables, start, strict=True):
                 variable.assign(value)
             q.model.set_weights(net("logits", seed).get_weights())
             history = q.fit(
-                x, y, epochs=3, validation_data=(x, y), shuffle=False, verbose=0
+                x, y, epochs=2, validation_data=(x, y), shuffle=False, verbose=0
             ).history
             ends.append((history["loss"], history["val_loss"], q.get_weights()))
         assert ends[0][:2] == ends[1][:2]

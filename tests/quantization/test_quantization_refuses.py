@@ -39,6 +39,22 @@ def test_the_layer_where_nan_begins_is_named(small_net):
         q.calibrate(images())
 
 
+@pytest.mark.parametrize("scheme", ["int8", 8])
+def test_a_scheme_that_is_none(scheme, small_net):
+    for call in (tfc.quantize_aware, lambda *a: tfc.repair(a[0], np.ones((2, 6)), scheme=a[1])):
+        with pytest.raises(TypeError, match=r"such as Scheme\.int8\(\).*Received: scheme="):
+            call(small_net(), scheme)
+
+
+def test_weights_of_the_float_model_go_into_it(small_net, tmp_path):
+    net = small_net()
+    net.save_weights(tmp_path / "float.weights.h5")
+    quantized = tfc.quantize_aware(net)
+    with pytest.raises(ValueError, match=r"load weights of the float model into its `\.model`"):
+        quantized.load_weights(tmp_path / "float.weights.h5")
+    quantized.model.load_weights(tmp_path / "float.weights.h5")
+
+
 def test_a_model_with_nan_in_its_weights(small_net):
     model = small_net()
     model.get_layer("norm").gamma.assign(np.full(4, np.nan))

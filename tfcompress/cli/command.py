@@ -9,6 +9,7 @@ import os
 import pathlib
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 
 from tfcompress.native_output import diverted_native_output, is_wanted
@@ -56,6 +57,7 @@ def work(as_json: bool) -> Iterator[None]:
     with (
         _printing_to_stderr() if as_json else nothing,
         nothing if is_wanted() else diverted_native_output(),
+        _short_warnings(),
         one_line_errors(),
     ):
         yield
@@ -83,6 +85,18 @@ def _in_words(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{error.strerror}. Received: {error.filename}"
     return " ".join(str(error).split())
+
+
+@contextlib.contextmanager
+def _short_warnings() -> Iterator[None]:
+    """Show warnings as a line each, without the code that they come from."""
+
+    def show(message, *_):
+        print(f"tfcompress: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
 
 
 class _PresentStderr(io.TextIOBase):

@@ -56,27 +56,42 @@ def variable_key(optimizer: keras.Optimizer, variable):
 
 
 class BuiltBeforeTracing:
-    """Models of TensorFlow whose optimizer and metrics have variables before a step is traced.
+    """Models whose losses, metrics and optimizer are built before TensorFlow traces a step.
 
     TensorFlow traces a function twice if it makes variables the first time. Keras makes those of
-    Adam and of ``metrics=["accuracy"]`` in the first step; on other backends it makes them before.
+    Adam, of ``metrics=["accuracy"]`` and of several losses in the first step; on other backends it
+    makes them before.
     """
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """Build what was compiled, before ``fit`` or ``evaluate`` runs over an iterator."""
         if runs_on("tensorflow") and iterator is not None and self._distribute_strategy is None:
-            self._build_metrics(iterator._distributed_dataset.element_spec)
+            self._build_compiled(iterator._distributed_dataset.element_spec)
         super()._maybe_symbolic_build(iterator=iterator, data_batch=data_batch)
 
-    def _build_metrics(self, spec: Any) -> None:
-        """Build the metrics for batches (x, y, ...) of this form, if it and the model say which."""
+    def _build_compiled(self, spec: Any) -> None:
+        """Build losses and metrics for batches (x, y, ...) of this form, where that is known."""
         model: Any = self
-        while hasattr(model, "model"):
-            model = model.model
-        metrics, outputs = self._compile_metrics, output_structure(model)
-        is_unbuilt = metrics is not None and not metrics.built
-        if is_unbuilt and outputs is not None and isinstance(spec, tuple) and len(spec) > 1:
-            metrics.build(spec[1], outputs)
+        while isinstance(model, BuiltBeforeTracing):  # wrappers
+            model = model.model  # type: ignore[attr-defined]
+        outputs = output_structure(model)
+        if outputs is None or not isinstance(spec, tuple) or len(spec) < 2:
+            return
+        labels = spec[1]
+        if isinstance(outputs, list) and isinstance(labels, tuple):  # datasets have no lists
+            labels = list(labels)
+        try:
+            keras.tree.assert_same_structure(labels, outputs)
+        except ValueError:
+            return
+        for compiled in (self._compile_loss, self._compile_metrics):
+            if compiled is not None and not compiled.built:
+                compiled.build(labels, outputs)
+
+    @property
+    def has_all_weights(self) -> bool:
+        """Whether the first training step makes no weights that it trains."""
+        return True
 
     def make_train_function(self, force: bool = False) -> Any:
         """Make the training step, once its optimizer is built."""
@@ -85,10 +100,14 @@ class BuiltBeforeTracing:
 
 
 def build_optimizer(model: keras.Model) -> None:
-    """Make an optimizer's variables for the weights that Keras's own training step updates."""
-    own_step = type(model).train_step
-    known = getattr(own_step, "__module__", "").startswith(("keras.", "tfcompress."))
-    if known and model.optimizer is not None and not model.optimizer.built:
+    """Make an optimizer's variables for the weights that Keras's own training step updates.
+
+    Not if weights of the model are made in that step, or the step is the user's own.
+    """
+    known = getattr(type(model).train_step, "__module__", "").startswith(("keras.", "tfcompress."))
+    complete = getattr(model, "has_all_weights", True)
+    complete = complete and all(layer.built for layer in model._flatten_layers())
+    if known and complete and model.optimizer is not None and not model.optimizer.built:
         with variable_scope(model):
             model.optimizer.build(model.trainable_variables)
 

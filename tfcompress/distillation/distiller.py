@@ -129,6 +129,11 @@ class Distiller(ModelWrapper):
             self.set_teacher(teacher)
 
     @property
+    def has_all_weights(self) -> bool:
+        """Whether the projections are made: of undeclared shapes, they are in the first step."""
+        return len(self._comparisons) == len(self.terms)
+
+    @property
     def student(self) -> keras.Model:
         """The caller's own model, which is trained."""
         return self.model

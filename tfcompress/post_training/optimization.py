@@ -17,6 +17,7 @@ from tfcompress.post_training.representative_data import input_batches
 from tfcompress.post_training.session import NOISE_PASSES, OUTPUTS, Session
 from tfcompress.quantization import QuantizeAware, Scheme
 from tfcompress.quantization.arithmetic.observers import MovingAverage
+from tfcompress.quantization.scheme import require_scheme
 from tfcompress.quantization.weights import require_usable_weights
 
 Step = Equalize | RoundWeights | CorrectBiases
@@ -81,7 +82,7 @@ def repair(
     """
     model = require_optimizable(model)
     steps = _checked_steps([steps] if isinstance(steps, str) else steps)
-    scheme = scheme or Scheme.int8()
+    scheme = Scheme.int8() if scheme is None else require_scheme(scheme)
     if not scheme.is_integer:
         raise ValueError(
             "Post-training optimization requires a scheme that computes with integers, such as "

@@ -16,6 +16,7 @@ from tfcompress.quantization import Scheme, quantize_aware
 from tfcompress.quantization.arithmetic.observers import MovingAverage
 from tfcompress.quantization.layer_schemes import resolve_schemes
 from tfcompress.quantization.quantize_aware import QuantizeAware
+from tfcompress.quantization.tracing import computed_once
 from tfcompress.quantization.weights import QuantizedWeights, RoundedKernel
 from tfcompress.tflite.numerics import SignalToNoise
 
@@ -160,10 +161,9 @@ class Session:
             return quantized.simulated
 
         def run(batch):
-            # Traced each time: interceptions of layers are part of the trace. A call of the
-            # function itself would warn of that.
+            # Traced each time: interceptions of layers are part of the trace.
             batch = keras.tree.map_structure(tf.convert_to_tensor, batch)
-            return tf.function(quantized.simulated).get_concrete_function(batch)(batch)
+            return computed_once(lambda: quantized.simulated(batch))
 
         return run
 

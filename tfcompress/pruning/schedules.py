@@ -353,7 +353,9 @@ def as_schedule(schedule: Any) -> Schedule:
     same = {"ConstantSparsity": ConstantSparsity, "PolynomialDecay": PolynomialDecay}
     cls = same.get(type(schedule).__name__)
     if cls is not None and hasattr(schedule, "get_config"):
-        return cls(**schedule.get_config()["config"])
+        config = schedule.get_config()
+        if "config" in config:  # not a learning rate of Keras, of which one has the same name
+            return cls(**config["config"])
     raise TypeError(
         "`schedule` must be a pruning schedule: ConstantSparsity, PolynomialDecay, CosineDecay, "
         "ExponentialDecay or OneCycle, or a ConstantSparsity or PolynomialDecay of TFMOT. "

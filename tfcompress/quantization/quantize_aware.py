@@ -30,6 +30,7 @@ from tfcompress.keras_graph.hooks import HookedCalls, input_point
 from tfcompress.keras_graph.inner_tensors import is_inner_role
 from tfcompress.keras_graph.inputs import arrange_inputs, input_specs
 from tfcompress.keras_graph.interception import is_intercepted
+from tfcompress.keras_graph.pixel_scaling import warn_of_scaled_pixels
 from tfcompress.keras_graph.selection import LayerSelector, select_layers, walk_layers
 from tfcompress.keras_graph.wrapper import (
     ModelWrapper,
@@ -63,7 +64,7 @@ from tfcompress.quantization.lowerings.channel_normalization import (
     with_moving_statistics,
 )
 from tfcompress.quantization.placement import Placement, PlacementError, require_in_sight
-from tfcompress.quantization.scheme import Scheme
+from tfcompress.quantization.scheme import Scheme, require_scheme
 from tfcompress.quantization.weights import (
     QuantizedWeights,
     require_usable_weights,
@@ -398,16 +399,18 @@ class QuantizeAware(ModelWrapper):
             TypeError: ``data`` is of no kind that ``fit`` takes.
         """
         observer = self.observer if observer is None else get_observer(observer)
-        ranges, batches = unseen(self.ranges.shape, "float32"), 0
+        ranges, batches, largest = unseen(self.ranges.shape, "float32"), 0, 0.0
         for inputs in iterate_inputs(data, batch_size):
             with without_gradients():
                 ranges, finite = self._observe(inputs, ranges, observer)
             self._require_finite(ops.convert_to_numpy(finite))
+            largest = max(largest, *map(_largest, keras.tree.flatten(inputs)))
             batches += 1
         if not batches:
             raise ValueError(
                 f"Calibrating model {self.name!r} needs at least one batch. Received: no data"
             )
+        warn_of_scaled_pixels(self.model, largest, "data of `calibrate`")
         self.ranges.assign(ranges)
         if self.activation_steps is not None:
             self.activation_steps.assign(first_steps(ranges, self.scheme))
@@ -496,6 +499,15 @@ class QuantizeAware(ModelWrapper):
         """Build the prediction step, once the ranges are known."""
         self.require_ranges()
         return super().make_predict_function(force)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Load the ranges, which weights of a float model lack."""
+        if not store.keys():
+            raise ValueError(
+                f"The file holds no ranges for the quantization-aware model {self.name!r}: load "
+                "weights of the float model into its `.model`."
+            )
+        super().load_own_variables(store)
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the model."""
@@ -630,7 +642,7 @@ def quantize_aware(
     require_built(model)
     require_final_kernels(model, "quantize_aware")
     require_usable_weights(model)
-    scheme = scheme or Scheme.int8()
+    scheme = Scheme.int8() if scheme is None else require_scheme(scheme)
     observer = get_observer(observer)
     learn_steps = tuple(learn_steps)
     _require_learnable(scheme, learn_steps)
@@ -662,6 +674,11 @@ def find_placement(
 ) -> Placement:
     """Find out where training rounds a model, see ``quantize_aware``; for other backends."""
     return quantize_aware(model, scheme, layers, allow_float=allow_float).placement
+
+
+def _largest(inputs) -> float:
+    """Return the largest absolute value of a batch."""
+    return float(np.max(np.abs(ops.convert_to_numpy(inputs))))
 
 
 def _require_single_precision(model):

@@ -94,7 +94,6 @@ class Candidates:
             least, near = self._nearest(seen, read)
         if not near:
             return self._take_moved(seen)
-        near = [candidate for candidate in near if candidate.point in self._placed] or near
         fused = operation.options.get("fused_activation_function")
         if fused in _FUSED:
             # A rectifier that changes nothing on this input is still the last to touch the tensor.
@@ -132,7 +131,10 @@ class Candidates:
                 yield candidate, size
 
     def _nearest(self, value, read):
-        """Return the least difference from a candidate, and all that are as near."""
+        """Return the least difference from a candidate, and all that are as near.
+
+        Where a saved model rounds, they are as near as its tensors are told apart.
+        """
         flat = value.ravel()
         found = []
         for candidate, size in self._with_ends(flat, read):
@@ -141,7 +143,12 @@ class Candidates:
         least = min((difference for difference, _ in found), default=np.inf)
         if not least <= _DIFFERENT:
             return least, []
-        return least, [candidate for difference, candidate in found if difference <= least + _SAME]
+        near = [candidate for difference, candidate in found if difference <= least + _SAME]
+        placed = [candidate for candidate in near if candidate.point in self._placed]
+        if self._placed and not placed:
+            found = sorted(found, key=lambda pair: pair[0])
+            placed = [c for d, c in found if d <= _DIFFERENT and c.point in self._placed][:1]
+        return least, placed or near
 
 
 PROBABILITIES = frozenset({"LOGISTIC", "SOFTMAX"})
@@ -184,7 +191,9 @@ def find_points(
             point = candidates.recognise(values.get(index), operation, name, read)
             if point is not None:
                 points[index] = point
-            elif isinstance(plan.tensors[index], Learned) or operation.index in plan.in_float:
+            elif operation.index in plan.in_float or (
+                isinstance(plan.tensors[index], Learned) and not _joins_copies(operation, plan)
+            ):
                 unseen[operation.index] = None
     return points, list(unseen)
 
@@ -221,6 +230,16 @@ def _only_copies(operation: Operation, plan: Plan) -> bool:
     """Tell whether what an operation makes is rounded already, as it was read."""
     if operation.name not in COPIES or operation.index in plan.in_float:
         return False
+    return _keeps_grid(operation, plan)
+
+
+def _joins_copies(operation: Operation, plan: Plan) -> bool:
+    """Tell whether an operation joins what is rounded already, to the grid that it makes."""
+    return operation.name in ("CONCATENATION", "PACK") and _keeps_grid(operation, plan)
+
+
+def _keeps_grid(operation: Operation, plan: Plan) -> bool:
+    """Tell whether an operation has one grid for all that it reads and makes."""
     read = {
         plan.form(operation, position)
         for position, index in enumerate(operation.inputs)

@@ -238,3 +238,13 @@ class Scheme:
             for entry in config.get("overrides", ())
         )
         return cls(**config)
+
+
+def require_scheme(scheme: Scheme) -> Scheme:
+    """Return a scheme, checked to be one."""
+    if not isinstance(scheme, Scheme):
+        raise TypeError(
+            "`scheme` must be a Scheme, such as Scheme.int8() or Scheme.int4_weights(). "
+            f"Received: scheme={scheme!r} of type {type(scheme).__name__}"
+        )
+    return scheme

@@ -10,6 +10,7 @@ import collections
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -310,8 +311,8 @@ def _calls_function(operation):
     return any("api_implements" not in library[name].attr for name in names if name in library)
 
 
-def computed_once(make: Callable[[], list]) -> list:
-    """Compute tensors of a graph that is run once."""
+def computed_once(make: Callable[[], Any]) -> Any:
+    """Compute a structure of tensors of a graph that is run once."""
     function = tf.function(make, autograph=False).get_concrete_function()
     with _without_optimizer():
         return function()

@@ -261,7 +261,12 @@ def _agreement_section(findings: Findings) -> Section | None:
     if agreement.reference_metric is not None:
         value = formats.metric(agreement.reference_metric, findings.metric_name)
         text += f", whose {findings.metric_name} is {value}"
-    blocks = [Text(text + "."), Table("Outputs under each kernel set", columns, tuple(rows))]
+    misfits = [Text(f"{said[0].upper()}{said[1:]}.") for said in agreement.misfits]
+    blocks = [
+        Text(text + "."),
+        *misfits,
+        Table("Outputs under each kernel set", columns, tuple(rows)),
+    ]
     if agreement.first_wrong is not None:
         blocks.append(Text(f"First to go wrong: {agreement.first_wrong}."))
     return Section("Agreement", tuple(blocks))

@@ -1,7 +1,4 @@
-"""Lets the tests import the generators of benchmarks/, and builds operations and tensors."""
-
-import pathlib
-import sys
+"""Builds operations and tensors."""
 
 import numpy as np
 import pytest
@@ -9,19 +6,6 @@ import tensorflow as tf
 
 from tfcompress.quantization.kernels.grids import Grid, Integers
 from tfcompress.tflite.model import Operation
-
-BENCHMARKS = pathlib.Path(__file__).resolve().parents[3] / "benchmarks"
-
-
-@pytest.fixture
-def benchmarks(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    before = set(sys.modules)
-    yield
-    for name in set(sys.modules) - before:
-        file = getattr(sys.modules[name], "__file__", None) or ""
-        if file.startswith(str(BENCHMARKS)):
-            del sys.modules[name]
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
-import importlib
-
 import numpy as np
 import pytest
+import random_operations
 import tensorflow as tf
 
 from tfcompress.quantization.kernels.elementwise import ELEMENTWISE
@@ -113,11 +112,10 @@ def test_real_numbers_that_integers_mean(compute, integers):
 @pytest.mark.parametrize("name", ARITHMETIC)
 @pytest.mark.parametrize("kernels", ["xnnpack", "reference"])
 @pytest.mark.parametrize("graph", [False, True])
-def test_random_files_compute_the_same(benchmarks, name, kernels, graph):
-    files = importlib.import_module("random_operations")
-    count = files.check(
-        files.GENERATORS[name],
-        files.kernel_of(name),
+def test_random_files_compute_the_same(name, kernels, graph):
+    count = random_operations.check(
+        random_operations.GENERATORS[name],
+        random_operations.kernel_of(name),
         kernels,
         3,
         seed=1 + graph,
@@ -127,7 +125,7 @@ def test_random_files_compute_the_same(benchmarks, name, kernels, graph):
     assert count.differing == 0
 
 
-def test_every_generator_is_tested(benchmarks):
-    files = importlib.import_module("random_operations").arithmetic
-    rest = {name for name in files.GENERATORS if name.split(maxsplit=1)[0] not in LINEAR}
+def test_every_generator_is_tested():
+    names = random_operations.arithmetic.GENERATORS
+    rest = {name for name in names if name.split(maxsplit=1)[0] not in LINEAR}
     assert rest == set(ARITHMETIC)

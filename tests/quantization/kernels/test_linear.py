@@ -1,7 +1,6 @@
-import importlib
-
 import numpy as np
 import pytest
+import random_operations
 import tensorflow as tf
 
 from tfcompress.quantization.kernels.linear import LINEAR
@@ -174,11 +173,10 @@ def test_graph_multiplies_the_sums_and_not_constant_weights(operation, integers,
 
 @pytest.mark.parametrize(("name", "kernels"), RUNS)
 @pytest.mark.parametrize("graph", [False, True])
-def test_random_files_compute_the_same(benchmarks, name, kernels, graph):
-    files = importlib.import_module("random_operations")
-    count = files.check(
-        files.GENERATORS[name],
-        files.kernel_of(name),
+def test_random_files_compute_the_same(name, kernels, graph):
+    count = random_operations.check(
+        random_operations.GENERATORS[name],
+        random_operations.kernel_of(name),
         kernels,
         4,
         seed=1 + graph,

@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 
 import pytest
+import random_operations
 
 from tfcompress.quantization.kernels.registry import INTEGER, KERNEL_SETS, has_integer_kernel
 from tfcompress.quantization.scheme import KERNELS
@@ -100,14 +101,13 @@ def test_what_only_micro_and_xnnpack_have():
     ("kind", "operations"), [("arithmetic", 30), ("functions", 41), ("moves", 55)]
 )
 @pytest.mark.parametrize("graph", [False, True])
-def test_random_files_compute_the_same(benchmarks, kind, operations, graph):
-    files = importlib.import_module("random_operations")
-    names = getattr(files, kind).GENERATORS
+def test_random_files_compute_the_same(kind, operations, graph):
+    names = getattr(random_operations, kind).GENERATORS
     found = {
-        name: files.check(
-            names[name], files.kernel_of(name), "micro", 2, seed=3 + graph, graph=graph
+        name: random_operations.check(
+            names[name], random_operations.kernel_of(name), "micro", 2, seed=3 + graph, graph=graph
         )
-        for name, _ in files.runs(names, ["micro"])
+        for name, _ in random_operations.runs(names, ["micro"])
     }
     assert len(found) == operations
     assert min(count.values for count in found.values()) >= 8

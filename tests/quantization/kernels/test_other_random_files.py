@@ -1,6 +1,5 @@
-import importlib
-
 import pytest
+import random_operations
 
 FUNCTIONS = [
     *("LOGISTIC INT8", "LOGISTIC INT16", "TANH INT8", "TANH INT16", "HARD_SWISH INT8", "ELU INT8"),
@@ -24,36 +23,35 @@ TAKEN = ("LOGISTIC", "TANH", "ELU", "LEAKY_RELU", "MAX_POOL_2D", "MEAN", "SUM", 
 
 
 def differing(name, kernels, graph):
-    files = importlib.import_module("random_operations")
-    assert files.runs([name], [kernels])
-    generator, kernel = files.GENERATORS[name], files.kernel_of(name)
-    count = files.check(generator, kernel, kernels, 2, seed=1, graph=graph)
+    assert random_operations.runs([name], [kernels])
+    generator, kernel = random_operations.GENERATORS[name], random_operations.kernel_of(name)
+    count = random_operations.check(generator, kernel, kernels, 2, seed=1, graph=graph)
     assert count.values >= 8
     return count.differing
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_functions_equal_xnnpack(benchmarks, name):
+def test_functions_equal_xnnpack(name):
     assert differing(name, "xnnpack", graph=False) == 0
 
 
 @pytest.mark.parametrize("name", [name for name in FUNCTIONS if name.split()[0] in TAKEN])
-def test_functions_equal_xnnpack_in_a_graph(benchmarks, name):
+def test_functions_equal_xnnpack_in_a_graph(name):
     assert differing(name, "xnnpack", graph=True) == 0
 
 
 @pytest.mark.parametrize(
     "name", [name for name in FUNCTIONS if name.split()[0] not in ("ELU", "SUM")]
 )
-def test_functions_equal_the_reference_in_a_graph(benchmarks, name):
+def test_functions_equal_the_reference_in_a_graph(name):
     assert differing(name, "reference", graph=True) == 0
 
 
 @pytest.mark.parametrize("kernels", ["xnnpack", "reference"])
-def test_moves_are_the_same_everywhere(benchmarks, kernels):
-    for name in importlib.import_module("random_operations").moves.GENERATORS:
+def test_moves_are_the_same_everywhere(kernels):
+    for name in random_operations.moves.GENERATORS:
         assert differing(name, kernels, graph=False) == 0, name
 
 
-def test_every_generator_is_tested(benchmarks):
-    assert set(importlib.import_module("random_operations").functions.GENERATORS) == set(FUNCTIONS)
+def test_every_generator_is_tested():
+    assert set(random_operations.functions.GENERATORS) == set(FUNCTIONS)

@@ -345,10 +345,18 @@ def _pad_integers(operation, inputs, grids, kernels):
     return _padded(value.values, paddings, filling[0].values if filling else value.grid.zero_point)
 
 
+def _space_to_batch_integers(operation, inputs, grids, kernels):
+    """SPACE_TO_BATCH_ND pads with the zero point."""
+    value, *how = inputs
+    zero = tf.cast(value.grid.zero_point, value.values.dtype)
+    return [tf.space_to_batch(value.values - zero, *how) + zero]
+
+
 # Integer kernels; ZEROS_LIKE has none.
 MOVING = {
     **{name: _on_integers(MOVES[name]) for name in MOVES if name != "ZEROS_LIKE"},
     **{name: _on_integers(INDICES[name]) for name in ("SHAPE", "RANK", "ARG_MAX", "ARG_MIN")},
     "PAD": _pad_integers,
     "PADV2": _pad_integers,
+    "SPACE_TO_BATCH_ND": _space_to_batch_integers,
 }
