@@ -109,19 +109,23 @@ class Epochs(keras.callbacks.Callback):
     def __init__(self, turns, name):
         super().__init__()
         self._turns, self._name = turns, name
-        self.seconds = []
+        self.times = {"clock": [], "processor": []}
 
     def on_epoch_begin(self, epoch, logs=None):
         """Start with the first epoch."""
         if not epoch:
-            self._start = time.perf_counter()
+            self._start = self._now()
 
     def on_epoch_end(self, epoch, logs=None):
-        """Note the time, and start anew when it is this training's turn again."""
-        self.seconds.append(time.perf_counter() - self._start)
+        """Note the times, and start anew when it is this training's turn again."""
+        for name, now in self._now().items():
+            self.times[name].append(now - self._start[name])
         self._turns.hand_over(self._name)
         self._turns.wait(self._name)
-        self._start = time.perf_counter()
+        self._start = self._now()
+
+    def _now(self):
+        return {"clock": time.perf_counter(), "processor": time.process_time()}
 
 
 def time_steps(model, steps, epochs):
@@ -136,7 +140,7 @@ def time_steps(model, steps, epochs):
         data = {"x": x, "y": y, "batch_size": TIMED_BATCH, "shuffle": False}
     schedule = tfc.PolynomialDecay(0.0, SPARSITY, 0, steps * epochs, frequency=FREQUENCY)
     callbacks = {"plain": [], "pruned": [tfc.MagnitudePruning(schedule)]}
-    seconds = {}
+    found = {}
 
     def work(name, turns):
         timer = Epochs(turns, name)
@@ -147,10 +151,10 @@ def time_steps(model, steps, epochs):
             jit_compile=False if BACKEND == "tensorflow" else "auto",
         )
         plain.fit(**data, epochs=epochs, verbose=0, callbacks=[*callbacks[name], timer])
-        seconds[name] = [each / steps for each in timer.seconds]
+        found[name] = {kind: np.divide(t, steps).tolist() for kind, t in timer.times.items()}
 
     take_turns({name: lambda turns, name=name: work(name, turns) for name in callbacks})
-    return seconds
+    return found
 
 
 if __name__ == "__main__":

@@ -58,10 +58,11 @@ def lines(found):
         for model, row in figures["steps"].items()
     ]
     head = ["backend", "accuracy in float, %", "of the int8 file, %", "mean", "zeros"]
-    return [
-        *table([*head, "float operations", "outputs that differ from the model's"], accuracies),
-        *table(["backend", "model", "plain step, ms", "pruned, ms", "ratio", "quartiles"], steps),
-    ]
+    text = table([*head, "float operations", "outputs that differ from the model's"], accuracies)
+    if steps:
+        times = ["plain step, ms", "pruned, ms", "ratio", "quartiles", "of processor time"]
+        text += table(["backend", "model", *times], steps)
+    return text
 
 
 def _named(backend, rows):
@@ -82,4 +83,5 @@ def _student(rows):
 
 def _steps(row):
     quartiles = "{:.3f} to {:.3f}".format(*row["quartiles"])
-    return [f"{row['plain_ms']:.1f}", f"{row['pruned_ms']:.1f}", f"{row['ratio']:.3f}x", quartiles]
+    times = f"{row['plain_ms']:.1f}", f"{row['pruned_ms']:.1f}", f"{row['ratio']:.3f}x"
+    return [*times, quartiles, f"{row['processor_ratio']:.3f}x"]

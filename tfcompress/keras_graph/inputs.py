@@ -1,17 +1,19 @@
 """The inputs of a Keras model: their specifications, their structure, and data checked for them."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from tfcompress.compat.keras_graphs import input_structure
 from tfcompress.keras_graph.wrapper import unwrap
 
 
-def input_specs(model: keras.Model, batch_size: int | None = 1) -> list[tf.TensorSpec]:
-    """Describe what a model's inference function takes; floats of any size as float32."""
+def input_specs(model: keras.Model, batch_size: int | None = 1) -> list[Any]:
+    """Describe, for TensorFlow, what a model's inference takes; floats of any size as float32."""
+    import tensorflow as tf  # not at the top: inputs are arranged on other backends, too
+
     inputs = getattr(unwrap(model), "inputs", None)
     if not inputs:
         raise ValueError(

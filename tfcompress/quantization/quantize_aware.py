@@ -28,6 +28,7 @@ from tfcompress.data import iterate_inputs
 from tfcompress.keras_graph.acceleration import in_accelerated_step
 from tfcompress.keras_graph.hooks import HookedCalls, input_point
 from tfcompress.keras_graph.inner_tensors import is_inner_role
+from tfcompress.keras_graph.inputs import arrange_inputs, input_specs
 from tfcompress.keras_graph.interception import is_intercepted
 from tfcompress.keras_graph.pixel_scaling import warn_of_scaled_pixels
 from tfcompress.keras_graph.selection import LayerSelector, select_layers, walk_layers
@@ -71,7 +72,6 @@ from tfcompress.quantization.weights import (
 )
 
 if runs_on("tensorflow"):  # other backends ask it for the placement, and export there
-    from tfcompress.keras_graph.inputs import input_specs
     from tfcompress.quantization.deployed_graph import DeployedGraph, first_accepted, lower
     from tfcompress.quantization.deployed_model import DeployedModel
     from tfcompress.quantization.float_file import ConversionError
@@ -559,10 +559,8 @@ def _points_in_sight(model, taps):
             with taps.active(note, observable_call):
                 return model(inputs, training=False)
 
-    shapes = keras.tree.map_structure(
-        lambda tensor: keras.KerasTensor((1, *tensor.shape[1:]), tensor.dtype), model.inputs
-    )
-    Run().compute_output_spec(shapes)
+    one = [keras.KerasTensor((1, *tensor.shape[1:]), tensor.dtype) for tensor in model.inputs]
+    Run().compute_output_spec(arrange_inputs(model, one))
     return points
 
 
