@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from exporters.layer_parity import LayerParity
 from exporters.validation import validate
-from tfcompress.quantization.recognition import COPIES
 from tfcompress.tflite.flatbuffer import read_model
+from tfcompress.tflite.operations import COPIES
 
 # Less says of a file of 8 bits that something besides their rounding is at work.
 LEAST_DECIBELS = 15.0

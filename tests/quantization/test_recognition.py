@@ -3,9 +3,9 @@
 import numpy as np
 
 from tfcompress.keras_graph.hooks import HookPoint
-from tfcompress.quantization.recognition import COPIES, Candidate, Candidates, unmasked
+from tfcompress.quantization.recognition import Candidate, Candidates, unmasked
 from tfcompress.tflite.model import Operation
-from tfcompress.tflite.operations import support
+from tfcompress.tflite.operations import COPIES, support
 
 A, B, C = map(HookPoint, "abc")
 ADD = Operation(0, "ADD", 1, (0, 1), (2,), {"fused_activation_function": "NONE"})

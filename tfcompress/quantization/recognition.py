@@ -15,6 +15,7 @@ from tfcompress.quantization.arithmetic.masks import MASKED
 from tfcompress.quantization.planning import Fixed, Learned, Plan
 from tfcompress.quantization.tracing import TracedModel, readers_of
 from tfcompress.tflite.model import Operation, Subgraph
+from tfcompress.tflite.operations import COPIES
 
 # What a rectifier that is fused into another operation is called in a TensorFlow graph.
 _FUSED = {"RELU": "Relu", "RELU6": "Relu6"}
@@ -158,17 +159,6 @@ class Candidates:
 
 
 PROBABILITIES = frozenset({"LOGISTIC", "SOFTMAX"})
-
-# These copy from what they read and have its grid: where that is rounded, they are.
-COPIES = frozenset(
-    {
-        *("BATCH_TO_SPACE_ND", "BROADCAST_TO", "DEPTH_TO_SPACE", "EXPAND_DIMS", "GATHER"),
-        *("GATHER_ND", "MAX_POOL_2D", "MIRROR_PAD", "PAD", "PADV2", "REDUCE_MAX", "REDUCE_MIN"),
-        *("RESHAPE", "RESIZE_NEAREST_NEIGHBOR", "REVERSE_V2", "SLICE", "SPACE_TO_BATCH_ND"),
-        *("SPACE_TO_DEPTH", "SPLIT", "SPLIT_V", "SQUEEZE", "STRIDED_SLICE", "TILE", "TOPK_V2"),
-        *("TRANSPOSE", "UNPACK"),
-    }
-)
 
 
 def find_points(

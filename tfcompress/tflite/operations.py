@@ -13,6 +13,17 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+# These copy from what they read and have its grid: where that is rounded, they are.
+COPIES = frozenset(
+    {
+        *("BATCH_TO_SPACE_ND", "BROADCAST_TO", "DEPTH_TO_SPACE", "EXPAND_DIMS", "GATHER"),
+        *("GATHER_ND", "MAX_POOL_2D", "MIRROR_PAD", "PAD", "PADV2", "REDUCE_MAX", "REDUCE_MIN"),
+        *("RESHAPE", "RESIZE_NEAREST_NEIGHBOR", "REVERSE_V2", "SLICE", "SPACE_TO_BATCH_ND"),
+        *("SPACE_TO_DEPTH", "SPLIT", "SPLIT_V", "SQUEEZE", "STRIDED_SLICE", "TILE", "TOPK_V2"),
+        *("TRANSPOSE", "UNPACK"),
+    }
+)
+
 # What rectifiers limit values to, as operations and as fused activations.
 BOUNDS = {
     "RELU": (0.0, math.inf),
