@@ -77,8 +77,10 @@ def test_random_models_are_summed_up(soak):
         {"model": 3, "figures": {"figures": {"unusable": "not finite"}, "failures": []}},
         {"model": 4, "error": "not done in 1200 s"},
     ]
+    for row, seconds in zip(rows, (30, 60, 90, 120, None), strict=True):
+        row["seconds"] = seconds
     lines = section.text(rows)
-    assert lines[0].startswith("5 models, numbers 0 to 4. 1 of them give infinities or NaN")
+    assert lines[0].startswith("5 models, numbers 0 to 4, 5 minutes in all. 1 of them give inf")
     assert "1 ended their process" in lines[0]
     assert lines[0].endswith("Refused for operations without an integer kernel: SIN (1).")
     assert "| half of the weights of each kernel are zero | 2 | 0 | 1 |" in lines
