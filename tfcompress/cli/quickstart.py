@@ -63,20 +63,24 @@ def make_student(width: int = 28) -> keras.Model:
 
 def training_batches(photos, labels, seed: int) -> tf.data.Dataset:
     """Shuffle and augment photos that are scaled to [0, 1]."""
-    augment = keras.Sequential(
-        [
-            kl.RandomFlip("horizontal", seed=seed),
-            kl.RandomTranslation(0.1, 0.1, fill_mode="nearest", seed=seed + 1),
-            kl.RandomRotation(0.08, fill_mode="nearest", seed=seed + 2),
-            kl.RandomZoom(0.15, fill_mode="nearest", seed=seed + 3),
-            kl.RandomBrightness(0.15, value_range=(0, 1), seed=seed + 4),
-        ]
-    )
+    layers = [
+        kl.RandomFlip("horizontal", seed=seed),
+        kl.RandomTranslation(0.1, 0.1, fill_mode="nearest", seed=seed + 1),
+        kl.RandomRotation(0.08, fill_mode="nearest", seed=seed + 2),
+        kl.RandomZoom(0.15, fill_mode="nearest", seed=seed + 3),
+        kl.RandomBrightness(0.15, value_range=(0, 1), seed=seed + 4),
+    ]
+
+    def augment(images):
+        for layer in layers:  # one by one: tf.data runs no models of other backends
+            images = layer(images, training=True)
+        return images
+
     examples = tf.data.Dataset.from_tensor_slices((photos, labels))
     return (
         examples.shuffle(len(photos), seed=seed)
         .batch(BATCH, drop_remainder=True)
-        .map(lambda x, y: (augment(x, training=True), y), num_parallel_calls=2, deterministic=True)
+        .map(lambda x, y: (augment(x), y), num_parallel_calls=2, deterministic=True)
         .prefetch(2)
     )
 
