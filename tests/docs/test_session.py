@@ -27,6 +27,7 @@ VARYING = (
     (r"[-+\u2212]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?", "1"),
     (r"\b(faster|slower|smaller|larger)\b", "faster"),
     (r"\b(lost|gained)\b", "lost"),
+    (r"misses accuracy_drop|within the budget", "within the budget"),  # of a short training
     (r"\bno accuracy lost\b", "1 points of accuracy lost"),
     (r"[\u2500-\u257f]+", "-"),
     (r"[ \t]+", " "),
