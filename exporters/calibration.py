@@ -7,7 +7,7 @@ import numpy as np
 
 from tfcompress.data import iterate_inputs
 from tfcompress.keras_graph.inputs import checked_inputs, input_specs
-from tfcompress.keras_graph.pixel_scaling import warn_of_scaled_pixels
+from tfcompress.keras_graph.pixel_scaling import largest_magnitude, warn_of_scaled_pixels
 from tfcompress.quantization.arithmetic.masks import (
     BELOW_SCORES,
     MASKED,
@@ -29,13 +29,12 @@ class RepresentativeData:
         self._model, self._data = model, data
         self._specs = input_specs(model)
         # Every example is checked before anything is converted.
-        largest = [_largest(arrays) for arrays in self._batches()]
+        largest = [largest_magnitude(arrays) for arrays in self._batches()]
         if not largest:
             raise ValueError(
                 "The representative data is empty: pass some hundred inputs like those in use. "
                 "Received: 0 examples"
             )
-
         warn_of_scaled_pixels(model, max(largest), "representative data")
 
     def _batches(self) -> Iterator[list[np.ndarray]]:
@@ -51,11 +50,6 @@ class RepresentativeData:
                     spec.name: array[row : row + 1].astype(spec.dtype.as_numpy_dtype)
                     for array, spec in zip(arrays, self._specs, strict=True)
                 }
-
-
-def _largest(arrays: list[np.ndarray]) -> float:
-    """Return the largest absolute value."""
-    return max(float(np.max(np.abs(array), initial=0)) for array in arrays)
 
 
 def data_by_signature(

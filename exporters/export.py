@@ -246,7 +246,8 @@ class _DeployedModel:
                 outputs = self.model.deployed.once(inputs, self._numbers)
             else:
                 outputs = self.model(inputs, training=False)
-        self.first or self.first.extend([inputs, outputs])
+        if not self.first:
+            self.first.extend([inputs, outputs])
         return outputs
 
     def fidelity(self, parity: ParityReport) -> Fidelity:

@@ -94,12 +94,12 @@ class ExportReport:
             f"the runtime of TensorFlow {self.min_runtime or '(unknown)'} or later",
             f"operations: {counts}",
             f"in float: {', '.join(self.float_operations) or 'none'}",
-            self.agreement.to_text(),
         ]
+        if self.repair is not None:
+            lines.append(str(self.repair))
+        lines.append(self.agreement.to_text())
         if self.fidelity is not None:
             lines.append(str(self.fidelity))
-        if self.repair is not None:
-            lines.insert(3, str(self.repair))
         for key, agreement in self.signature_agreements.items():
             lines.append(f"signature {key}: {agreement.to_text()}")
         if self.verdict is not None:

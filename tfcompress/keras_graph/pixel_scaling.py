@@ -1,6 +1,7 @@
 """Pixels that are scaled twice: by the user, and by a layer of the model."""
 
 import warnings
+from typing import Any
 
 import keras
 import numpy as np
@@ -9,6 +10,12 @@ from tfcompress.keras_graph.selection import walk_layers
 from tfcompress.keras_graph.wrapper import unwrap
 
 _OF_PIXELS = 1 / 50  # a layer that scales by less than that expects numbers up to 255
+
+
+def largest_magnitude(inputs: Any) -> float:
+    """Return the largest absolute value of a batch: an array, or a structure of some."""
+    arrays = map(keras.ops.convert_to_numpy, keras.tree.flatten(inputs))
+    return max(float(np.max(np.abs(array), initial=0)) for array in arrays)
 
 
 def warn_of_scaled_pixels(model: keras.Model, largest: float, data_name: str) -> None:

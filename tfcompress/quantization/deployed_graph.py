@@ -131,8 +131,8 @@ class DeployedGraph:
 
         So has the kernel of MultiHeadAttention's queries.
         """
-        found = np.concatenate([self.factor_of(kernel, moved) for moved in (0.0, 1.0)])
-        return len(np.unique(found)) == 1
+        found = computed_once(lambda: [self.factor_of(kernel, moved) for moved in (0.0, 1.0)])
+        return len(np.unique(np.concatenate(found))) == 1
 
     def normalization_behind(self, kernel: FoldedKernel, model: keras.Model) -> str:
         """Return the path of the BatchNormalization that scales one of these kernels; "" if none.

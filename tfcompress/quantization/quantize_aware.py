@@ -30,7 +30,7 @@ from tfcompress.keras_graph.hooks import HookedCalls, input_point
 from tfcompress.keras_graph.inner_tensors import is_inner_role
 from tfcompress.keras_graph.inputs import arrange_inputs, input_specs
 from tfcompress.keras_graph.interception import is_intercepted
-from tfcompress.keras_graph.pixel_scaling import warn_of_scaled_pixels
+from tfcompress.keras_graph.pixel_scaling import largest_magnitude, warn_of_scaled_pixels
 from tfcompress.keras_graph.selection import LayerSelector, select_layers, walk_layers
 from tfcompress.keras_graph.wrapper import (
     ModelWrapper,
@@ -406,7 +406,7 @@ class QuantizeAware(ModelWrapper):
             with without_gradients():
                 ranges, finite = self._observe(inputs, none, observer)
             self._require_finite(ops.convert_to_numpy(finite))
-            largest = max(largest, *map(_largest, keras.tree.flatten(inputs)))
+            largest = max(largest, largest_magnitude(inputs))
             asked.append(ops.convert_to_numpy(ranges))
         if not asked:
             raise ValueError(
@@ -677,11 +677,6 @@ def find_placement(
 ) -> Placement:
     """Find out where training rounds a model, see ``quantize_aware``; for other backends."""
     return quantize_aware(model, scheme, layers, allow_float=allow_float).placement
-
-
-def _largest(inputs) -> float:
-    """Return the largest absolute value of a batch."""
-    return float(np.max(np.abs(ops.convert_to_numpy(inputs))))
 
 
 def _require_single_precision(model):

@@ -301,12 +301,18 @@ def embedding(call: Call) -> list[Tensor]:
     return call.output(-1, made)
 
 
-def multi_head_attention(call: Call) -> list[Tensor]:
-    """Attend: what enters is mixed, heads go as a whole, what leaves is new."""
-    layer = call.layer
+def _attended(call) -> dict[str, Tensor]:
+    """Return what an attention is given, by the name of the argument; keys are values if not."""
     given = {name: tensors[0] for name, tensors in call.named.items()}
     given |= dict(zip(("query", "value", "key"), call.inputs, strict=False))
     given.setdefault("key", given["value"])
+    return given
+
+
+def multi_head_attention(call: Call) -> list[Tensor]:
+    """Attend: what enters is mixed, heads go as a whole, what leaves is new."""
+    layer = call.layer
+    given = _attended(call)
     ids = {role: call.read(given[role], -1, role) for role in ("query", "value", "key")}
     heads = call.make(layer.num_heads, "heads")
     made = call.make(call.output_shape[-1])
@@ -335,9 +341,7 @@ def multi_head_attention(call: Call) -> list[Tensor]:
 def grouped_query_attention(call: Call) -> list[Tensor]:
     """Attend: heads of keys and values go with those of the queries that share them."""
     layer = call.layer
-    given = {name: tensors[0] for name, tensors in call.named.items()}
-    given |= dict(zip(("query", "value", "key"), call.inputs, strict=False))
-    given.setdefault("key", given["value"])
+    given = _attended(call)
     shared = call.make(layer.num_key_value_heads, "heads")
     heads = np.repeat(shared, layer.num_query_heads // layer.num_key_value_heads)
     made = call.make(call.output_shape[-1])
@@ -364,15 +368,13 @@ def grouped_query_attention(call: Call) -> list[Tensor]:
 
 def attention(call: Call) -> list[Tensor]:
     """Attend without kernels: the channels of queries and keys end in scores."""
-    query, value, *others = call.inputs
-    key = others[0] if others else value
-    given = {"query": query, "key": key, "value": value}
-    ids = {role: call.read(x, -1, role) for role, x in given.items()}
+    given = _attended(call)
+    ids = {role: call.read(given[role], -1, role) for role in ("query", "key", "value")}
     call.contract(ids["query"], ids["key"])
     scale = getattr(call.layer, "scale", None)
     if scale is not None and len(scale.shape) == 1:  # a number for each of these channels
         call.slice(scale, 0, ids["query"])
-    products = positions(query.shape, -1) * positions(key.shape, -1)
+    products = positions(given["query"].shape, -1) * positions(given["key"].shape, -1)
     for role in ("query", "value"):
         width = 1 if ids[role] is not None else given[role].shape[-1]
         call.cost(products * width, ids[role])
