@@ -181,7 +181,7 @@ def test_a_search_that_keeps_an_error_of_one_of_two_outputs(tmp_path):
     assert result.reference.accuracy == pytest.approx(expected, rel=1e-3)
     with load(result.path) as file:
         outputs = dict(zip([p.name for p in file.outputs], file.predict(x), strict=True))
-    found = np.mean((outputs["size"] - y["size"]) ** 2)
+    found = np.mean((outputs["size"] - y["size"]) ** 2, dtype=np.float64)
     assert result.best.accuracy == pytest.approx(found)
     assert result.best.accuracy_drop == pytest.approx(found - result.reference.accuracy)
     assert f"size mean_squared_error {found:.5g} against {expected:.5g}"[:30] in result.verdict()

@@ -95,7 +95,7 @@ def _function(metric) -> tuple[str, Callable]:
             f"Received: metric={metric!r}"
         )
     return getattr(given, "__name__", type(given).__name__), lambda labels, outputs: np.mean(
-        keras.ops.convert_to_numpy(given(labels, outputs))
+        keras.ops.convert_to_numpy(given(labels, outputs)), dtype=np.float64
     )
 
 
