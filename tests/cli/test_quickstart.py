@@ -1,5 +1,7 @@
 import functools
 import json
+import subprocess
+import sys
 
 import pytest
 import tensorflow as tf
@@ -79,3 +81,24 @@ def test_json_is_all_that_the_command_prints(tmp_path, capsys, monkeypatch):
     assert json.loads(captured.out) == {"seed": 3}
     assert captured.err == ""
     assert asked == [tmp_path, 3, True, {"progress": False}]
+
+
+# Ends a command where it first imports TensorFlow, with 0 if Keras was there before.
+_FIRST_IMPORT = """
+import os, sys
+class Watch:
+    def find_spec(self, name, path, target=None):
+        if name == "tensorflow":
+            os._exit("keras" not in sys.modules)
+sys.meta_path.insert(0, Watch())
+from tfcompress.cli.entry import main
+main()
+os._exit(2)
+"""
+
+
+def test_keras_loads_its_backend_before_tensorflow(tmp_path):
+    # PyTorch crashes the process where it is loaded after TensorFlow.
+    command = [sys.executable, "-c", _FIRST_IMPORT, "quickstart", "--out", str(tmp_path / "out")]
+    run = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr

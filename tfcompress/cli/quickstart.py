@@ -155,6 +155,11 @@ class _Session:
         )
 
 
+def compute_reproducibly() -> None:
+    """Make TensorFlow give the same numbers for the same machine and seed, in this process."""
+    tf.config.experimental.enable_op_determinism()
+
+
 def quickstart(
     out: pathlib.Path, seed: int = 0, html: bool = False, progress: bool = True
 ) -> Findings:

@@ -39,12 +39,10 @@ def run(arguments) -> None:
         raise CommandError(f"--seed must not be negative. Received: {arguments.seed}")
     out = prepare_folder(arguments.out)
     with diverted_native_output(out / "quickstart.log"):
-        import tensorflow as tf
+        # It loads Keras's backend: PyTorch cannot be loaded after TensorFlow.
+        from tfcompress.cli.quickstart import compute_reproducibly, quickstart
 
-        from tfcompress.cli.quickstart import quickstart
-
-        # The same machine and seed give the same numbers.
-        tf.config.experimental.enable_op_determinism()
+        compute_reproducibly()
         findings = quickstart(out, arguments.seed, html, progress=not arguments.json)
     if arguments.json:
         print(json.dumps(findings.to_json(), indent=2))
