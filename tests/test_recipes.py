@@ -120,6 +120,19 @@ def test_a_sparse_model_goes_on_from_its_zeros(trained):
         tfc.recipe(model, **LENGTH, sparsity=0.1, loss=LOSS)
 
 
+def test_a_model_that_is_as_sparse_as_is_wanted_keeps_its_zeros(trained):
+    sparsity = 0.9  # of 1,072 weights: 965 zeros are a larger share
+    pruned = tfc.prune_weights(trained, X[:64], sparsity)
+    zeros = [layer.kernel.numpy() == 0 for layer in pruned.layers if hasattr(layer, "kernel")]
+    assert sum(map(np.sum, zeros)) == round(sparsity * sum(WEIGHTS.values()))
+    recipe = tfc.recipe(pruned, **LENGTH, sparsity=sparsity, teacher=trained, loss=LOSS)
+    assert recipe.initial_sparsity == sparsity
+    fit(recipe)
+    kernels = [layer.kernel.numpy() for layer in pruned.layers if hasattr(layer, "kernel")]
+    for kernel, zero in zip(kernels, zeros, strict=True):
+        np.testing.assert_array_equal(kernel == 0, zero)
+
+
 def test_without_wrappers_the_model_is_the_users_own(trained):
     model = copied(trained)
     recipe = tfc.recipe(model, **LENGTH, sparsity=0.5, bits=None, teacher=None)

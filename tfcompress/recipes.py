@@ -173,7 +173,8 @@ def recipe(
             hold few weights, stay as they are.
         bits: of the weights, 8 or 4, beside activations of 8 bits; ``None`` for floats.
         teacher: what ``Distiller`` takes, such as a larger model; "self" for the model as it is
-            now, ``None`` for none.
+            now, ``None`` for none. A model that ``prune_weights`` has made sparse learns from the
+            dense one.
         loss: of the labels, as ``compile`` takes it: it says how the teacher is followed. By
             default that of the compiled model.
 
@@ -212,7 +213,7 @@ def recipe(
     made = Recipe(
         steps_per_epoch=steps_per_epoch,
         epochs=epochs,
-        initial_sparsity=share_of_zeros(model) if sparsity else 0.0,
+        initial_sparsity=_initial_sparsity(model, sparsity) if sparsity else 0.0,
         sparsity=sparsity,
         end_step=end_step,
         frequency=frequency,
@@ -282,10 +283,12 @@ def distillation_losses(
     return losses
 
 
-def share_of_zeros(model: keras.Model) -> float:
-    """Return the share of zeros in the kernels that pruning takes."""
+def _initial_sparsity(model: keras.Model, sparsity: float) -> float:
+    """Return the share of zeros in the kernels that pruning takes, to the last weight."""
     kernels = [keras.ops.convert_to_numpy(k.variable) for k in prunable_kernels(model)]
-    return float(sum(np.sum(k == 0) for k in kernels) / sum(k.size for k in kernels))
+    zeros, size = sum(int(np.sum(k == 0)) for k in kernels), sum(k.size for k in kernels)
+    # A model that has as many zeros as are wanted is not sparser, whatever the division rounds.
+    return sparsity if zeros == round(size * sparsity) else zeros / size
 
 
 def _as_code(loss: DistillationLoss) -> str:
