@@ -16,6 +16,7 @@ from timed_models import MODELS
 from turns import batches, take_turns
 
 import tfcompress as tfc
+from tfcompress.backends import jit_compile_on_cpu
 from tfcompress.pruning.pruner import prunable_kernels
 
 BACKEND = keras.backend.backend()
@@ -40,7 +41,7 @@ def train(model, data, epochs, rate, callbacks=()):
     model.compile(
         keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(rate, steps)),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        jit_compile=False if BACKEND == "tensorflow" else "auto",  # slower there, on a processor
+        jit_compile=jit_compile_on_cpu(),
     )
     callbacks = list(callbacks)
     model.fit(*data, batch_size=BATCH_SIZE, epochs=epochs, verbose=0, callbacks=callbacks)
@@ -148,7 +149,7 @@ def time_steps(model, steps, epochs):
         plain.compile(
             "adam",
             "sparse_categorical_crossentropy",
-            jit_compile=False if BACKEND == "tensorflow" else "auto",
+            jit_compile=jit_compile_on_cpu(),
         )
         plain.fit(**data, epochs=epochs, verbose=0, callbacks=[*callbacks[name], timer])
         found[name] = {kind: np.divide(t, steps).tolist() for kind, t in timer.times.items()}

@@ -91,6 +91,13 @@ def test_the_printed_code_is_the_training(trained, chosen):
     assert not np.array_equal(recipe.student.get_weights()[0], trained.get_weights()[0])
 
 
+def test_printed_code_is_quick_on_other_backends(trained, monkeypatch):
+    recipe = tfc.recipe(copied(trained), **LENGTH, sparsity=0.5, bits=None, teacher=None)
+    assert "jit_compile=False" in str(recipe)
+    monkeypatch.setattr("tfcompress.backends.runs_on", lambda name: name == "jax")
+    assert "jit_compile='auto'" in str(recipe)
+
+
 def test_numbers_are_plain_and_can_be_changed(trained):
     recipe = tfc.recipe(copied(trained), **LENGTH, sparsity=0.75, loss=LOSS)
     config = json.loads(json.dumps(recipe.get_config()))

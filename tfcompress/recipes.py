@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_callbacks import MagnitudePruning
+from tfcompress.backends import jit_compile_on_cpu
 from tfcompress.distillation import Distiller, LogitsMSE, SoftLabels
 from tfcompress.distillation.losses import DistillationLoss
 from tfcompress.distillation.signals import detect_heads, is_binary, loss_name, loss_of_output
@@ -136,7 +137,7 @@ class Recipe:
         lines += [
             f"rate = keras.optimizers.schedules.CosineDecay({self.learning_rate}, {steps})",
             f"optimizer = keras.optimizers.AdamW(rate, weight_decay={self.weight_decay})",
-            f"{trained}.compile(optimizer, loss, jit_compile=False)",
+            f"{trained}.compile(optimizer, loss, jit_compile={jit_compile_on_cpu()!r})",
         ]
         if self.schedule is not None:
             lines += [

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 import tfcompress as tfc
 from exporters import export_tflite
 from keras_callbacks import MagnitudePruning
+from tfcompress.backends import jit_compile_on_cpu
 from tfcompress.cli.report_command import files_table, remarks
 from tfcompress.datasets import sign_digits
 from tfcompress.extras import missing_extra
@@ -134,7 +135,7 @@ class _Session:
             keras.optimizers.AdamW(decay, weight_decay=1e-3),
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             metrics=["accuracy"],
-            jit_compile=False,  # several times slower on the CPU
+            jit_compile=jit_compile_on_cpu(),
         )
         start = time.perf_counter()
         with _progress(self.console, title, epochs * self.steps) as progress:

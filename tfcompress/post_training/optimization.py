@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
+from rich.progress import Progress
 
 from tfcompress.deprecation import renamed_arguments
 from tfcompress.interruption import reliable_interruption
@@ -38,6 +39,7 @@ def repair(
     scheme: Scheme | None = None,
     observer: str | MovingAverage = "min_max",
     max_examples: int = 256,
+    progress: bool = True,
 ) -> keras.Model:
     """Make a copy of a model that loses less when it is quantized after training.
 
@@ -59,6 +61,7 @@ def repair(
             does after training, or the observer that the model will be calibrated with; see
             ``quantize_aware``.
         max_examples: the maximum number of inputs to use.
+        progress: whether to show a progress bar.
 
     Returns:
         The optimized model; not compiled.
@@ -89,7 +92,13 @@ def repair(
             f"Scheme.int8(). Received: scheme={scheme!r}, whose activations are floats"
         )
     batches = input_batches(model, representative_data, max_examples)
-    return optimized(model, batches, steps, scheme, observer)
+    with Progress(disable=not progress, transient=True) as bar:
+        work = bar.add_task("repair", total=1.0)
+
+        def show(share: float) -> None:
+            bar.update(work, completed=share)
+
+        return optimized(model, batches, steps, scheme, observer, show)
 
 
 def optimized(

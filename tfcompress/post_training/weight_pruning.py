@@ -12,6 +12,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from rich.progress import track
 
 from tfcompress.interruption import reliable_interruption
 from tfcompress.keras_graph.channels import read_channels, rebuild
@@ -52,6 +53,7 @@ def prune_weights(
     pattern: str | Pattern = "element",
     sparsity_distribution: str | None = None,
     max_examples: int = 256,
+    progress: bool = True,
 ) -> keras.Model:
     """Make a sparse copy of a trained model, without training and without labels.
 
@@ -73,6 +75,7 @@ def prune_weights(
         sparsity_distribution: "lamp", "erk" or "uniform", likewise; by default "lamp" where single
             weights are removed, and "uniform" for other patterns.
         max_examples: the maximum number of inputs to use.
+        progress: whether to show a progress bar.
 
     Returns:
         The sparse model; not compiled.
@@ -113,9 +116,8 @@ def prune_weights(
             lambda batch: model(batch, training=False),
         )
     reports = []
-    for linear in linear_layers(pruned)[0]:
-        if linear.path not in chosen:
-            continue
+    sparse_layers = [linear for linear in linear_layers(pruned)[0] if linear.path in chosen]
+    for linear in track(sparse_layers, "pruning", disable=not progress, transient=True):
         with float32_computation(pruned):
             rows = collect_rows([linear], batches, _MAX_ROWS, run)[linear.path]
         samples = Samples.of(linear, rows, wanted.pop(linear.path))
