@@ -8,7 +8,7 @@ ABOUT = (
     "The same start, schedule, data, optimizer and number of epochs for all; accuracy of the int8 "
     "file on held-out data, mean and deviation over the seeds, and its bytes after gzip. A recipe "
     "(`tfc.recipe`) brings its own optimizer, quantization-aware training and the dense net as "
-    "teacher, for as many epochs."
+    "teacher, for as many epochs, and starts from `tfc.prune_weights`."
 )
 # Points over TFMOT that are wanted, where it is more than none.
 WANTED = {("CIFAR-10, ResNet-8", 0.75): 4, ("CIFAR-10, ResNet-8", 0.9): 10}
