@@ -72,8 +72,8 @@ bench-fast: $(VENV)/installed
 
 examples: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --editable '.[examples]'
-	$(BIN)/python -m pytest -q tests/examples tests/reliability/test_multi_worker.py
-	$(BIN)/python -m pytest -q -m pages tests/docs
+	$(BIN)/python -m pytest -q -m '' tests/examples
+	$(BIN)/python -m pytest -q -m pages tests/docs tests/reliability
 
 soak: $(VENV)/installed
 	$(BIN)/python benchmarks/soak.py --page docs/reliability.md

@@ -16,13 +16,11 @@ from keras import layers as kl
 
 from exporters import benchmark, export_tflite
 
-STEPS = 48
-
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--data", help="the strokes, an .npz file")
 parser.add_argument("--smoke", action="store_true", help="run for seconds")
 options = parser.parse_args()
-EPOCHS, UNITS = (1, 8) if options.smoke else (60, 48)
+STEPS, EPOCHS, UNITS = (8, 1, 8) if options.smoke else (48, 60, 48)
 
 
 def strokes():

@@ -9,7 +9,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import pytest
-from compat.light_batches import feed_lightly
 
 # What benchmarks measure with, and tests too.
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "benchmarks"))
@@ -47,6 +46,9 @@ def two_devices():
 @pytest.fixture(scope="session", autouse=True)
 def light_batches():
     """Feed arrays to ``fit`` by a plain dataset."""
+    # Imported here: what hands the tests out to workers needs no Keras.
+    from compat.light_batches import feed_lightly
+
     with pytest.MonkeyPatch.context() as patch:
         feed_lightly(patch)
         yield

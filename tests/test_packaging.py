@@ -3,6 +3,7 @@
 import ast
 import configparser
 import importlib.metadata
+import json
 import pathlib
 import subprocess
 import sys
@@ -13,10 +14,10 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 HEAVY = ("tensorflow", "keras", "tf_keras", "tensorflow_model_optimization", "ai_edge_litert")
 
 
-def python(script):
+def run_python(script):
     return subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    ).stdout.split()
+    ).stdout
 
 
 @pytest.mark.process
@@ -25,29 +26,56 @@ def test_importing_the_packages_loads_nothing_heavy():
         "import sys, tfcompress, exporters, keras_callbacks, tfcompress.cli.main\n"
         f"print(*[name for name in {HEAVY!r} if name in sys.modules])"
     )
-    assert python(script) == []
+    assert run_python(script).split() == []
+
+
+_STATE = (
+    "keras.config.floatx(), keras.config.image_data_format(), keras.mixed_precision"
+    ".dtype_policy().name, keras.config.backend()"
+)
+
+
+_USES = f"""
+import os; os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+import json, sys
+import tfcompress as tfc
+
+tfc.quantize_aware
+loaded = [name for name in ("keras", "tensorflow_model_optimization") if name in sys.modules]
+here = set(dir(tfc))
+assert {{"MagnitudePruning", "export_tflite", "repair"}} <= here
+tfc.MagnitudePruning, tfc.export_tflite, tfc.pruning.Taylor
+import exporters, keras_callbacks
+names = []
+for package in (exporters, keras_callbacks):
+    for name in package.__all__:
+        assert name in here and name not in tfc.__all__
+        assert getattr(tfc, name) is getattr(package, name)
+        names.append(name)
+import keras
+print(json.dumps({{"loaded": loaded, "names": names, "state": [{_STATE}]}}))
+"""
+
+
+@pytest.fixture(scope="module")
+def used():
+    """What a process finds that imports tfcompress first and uses it step by step."""
+    return json.loads(run_python(_USES))
 
 
 @pytest.mark.process
-def test_names_appear_when_they_are_used():
-    script = (
-        "import os; os.environ['TF_CPP_MIN_LOG_LEVEL'] = '3'\n"
-        "import sys, tfcompress\n"
-        "tfcompress.quantize_aware\n"
-        "print('keras' in sys.modules, 'tensorflow_model_optimization' in sys.modules)"
-    )
-    assert python(script) == ["True", "False"]
+def test_names_appear_when_they_are_used(used):
+    assert used["loaded"] == ["keras"]
 
 
 @pytest.mark.process
-def test_importing_changes_no_global_state_of_keras():
-    state = (
-        "keras.config.floatx(), keras.config.image_data_format(), keras.mixed_precision"
-        ".dtype_policy().name, keras.config.backend()"
-    )
-    alone = python(f"import keras; print({state})")
-    both = python(f"import tfcompress, keras, tfcompress.quantization, exporters; print({state})")
-    assert both == alone
+def test_importing_changes_no_global_state_of_keras(used):
+    assert used["state"] == run_python(f"import keras; print({_STATE})").split()
+
+
+@pytest.mark.process
+def test_every_public_name_is_reachable_from_tfcompress_alone(used):
+    assert len(used["names"]) > 20
 
 
 @pytest.mark.parametrize("package", ["tfcompress", "exporters", "keras_callbacks"])
@@ -55,25 +83,6 @@ def test_every_public_name_resolves(package):
     module = importlib.import_module(package)
     for name in module.__all__:
         assert getattr(module, name).__doc__
-
-
-@pytest.mark.process
-def test_every_public_name_is_reachable_from_tfcompress_alone():
-    script = (
-        "import os; os.environ['TF_CPP_MIN_LOG_LEVEL'] = '3'\n"
-        "import tfcompress as tfc\n"
-        "beside = ('exporters', 'keras_callbacks')\n"
-        "here = set(dir(tfc))\n"
-        "assert {'MagnitudePruning', 'export_tflite', 'repair'} <= here\n"
-        "tfc.MagnitudePruning, tfc.export_tflite, tfc.pruning.Taylor\n"
-        "import exporters, keras_callbacks\n"
-        "for package in (exporters, keras_callbacks):\n"
-        "    for name in package.__all__:\n"
-        "        assert name in here and name not in tfc.__all__\n"
-        "        assert getattr(tfc, name) is getattr(package, name)\n"
-        "        print(name)"
-    )
-    assert len(python(script)) > 20
 
 
 def test_the_stub_has_the_names_of_the_packages_beside_it():

@@ -19,7 +19,7 @@ def measure(sizes):
 
 
 def _kill(technique, times):
-    sys.path.insert(0, str(TRIALS))
+    sys.path[:0] = [str(TRIALS), str(TRIALS.parent)]
     from worker_plans import end_of, planned, run_plan
 
     generator = np.random.default_rng([TRAININGS.index(technique), 1])

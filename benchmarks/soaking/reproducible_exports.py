@@ -53,7 +53,7 @@ def make_models(folder):
     inputs = keras.Input((12, 12, 3))
     x = kl.ReLU(6.0)(kl.BatchNormalization()(kl.Conv2D(8, 3, use_bias=False)(inputs)))
     x = kl.Add()([x, kl.DepthwiseConv2D(3, padding="same")(x)])
-    x = kl.LSTM(8)(kl.Reshape((10, 80))(x))
+    x = kl.LSTM(8)(kl.Reshape((4, 200))(x))
     model = keras.Model(inputs, kl.Dense(5, activation="softmax")(kl.Dense(32, "relu")(x)))
     quantized = tfc.quantize_aware(model)
     quantized.compile("sgd", "mse", jit_compile=False)

@@ -1,5 +1,7 @@
 """Quantization-aware training on every backend of Keras; lines of the table in docs/backends.md."""
 
+import os
+
 import keras
 import numpy as np
 import pytest
@@ -221,6 +223,10 @@ def test_quantization_aware_models_move_between_backends(tmp_path):
 
 
 @pytest.mark.process
+@pytest.mark.skipif(
+    "KERAS_BACKEND" not in os.environ,
+    reason="it compares a backend with TensorFlow: `make backends` sets one",
+)
 def test_tensors_inside_layers(tmp_path):
     _, simulated, _, off = moved_from_tensorflow(tmp_path / "model.keras", "steps_within")
     assert simulated > 0.99

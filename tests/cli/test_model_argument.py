@@ -1,5 +1,6 @@
 """What a command says of the model that it is given, before TensorFlow loads."""
 
+import contextlib
 import subprocess
 import sys
 import zipfile
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from calling import call
 from keras import layers as kl
+from started_script import run_script
 
 LAYERS = """
 import keras
@@ -29,6 +31,12 @@ def samples():
     return np.random.default_rng(0).random((16, 5), "float32")
 """
 
+SAVES = """
+import keras, own_layers as own
+for name, layer in (("square", own.Square()), ("cube", own.Cube())):
+    keras.Sequential([keras.Input((5,)), layer, keras.layers.Dense(3)]).save(f"{name}.keras")
+"""
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -47,13 +55,10 @@ def folder(tmp_path_factory):
     np.savez(folder / "mnist.npz", x_train=np.zeros((9, 5), "f4"), y_train=np.zeros(9))
     np.savez(folder / "short.npz", x=np.zeros((9, 5), "f4"), y=np.zeros(7))
     (folder / "own_layers.py").write_text(LAYERS)
-    code = (
-        "import keras, own_layers as own\n"
-        "for name, layer in (('square', own.Square()), ('cube', own.Cube())):\n"
-        "    model = keras.Sequential([keras.Input((5,)), layer, keras.layers.Dense(3)])\n"
-        "    model.save(name + '.keras')"
-    )
-    subprocess.run([sys.executable, "-c", code], cwd=folder, check=True, capture_output=True)
+    (folder / "save.py").write_text(SAVES)
+    with contextlib.chdir(folder):
+        ended = run_script(folder / "save.py")
+    assert ended.returncode == 0, ended.stderr
     return folder
 
 
@@ -165,12 +170,10 @@ def test_json_is_alone_whatever_the_users_code_prints(folder):
         "def data():\n    os.system('echo child')\n    ctypes.CDLL(None).puts(b'native')\n"
         "    return samples()\n"
     )
-    code = "import sys, tfcompress.cli.main as m; m.run(sys.argv[1].split())"
     line = "export square.keras --import own_layers --data chatty:data --out c.tflite --json"
-    done = subprocess.run(
-        [sys.executable, "-c", code, line],
-        cwd=folder, capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
+    (folder / "command.py").write_text(f"import tfcompress.cli.main as m; m.run({line.split()})")
+    with contextlib.chdir(folder):
+        done = run_script(folder / "command.py")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith('{\n  "quantization"')
     assert done.stdout.endswith("}\n")

@@ -6,7 +6,8 @@ import clustering_killed as training
 import keras
 import numpy as np
 import pytest
-from interruption import Interrupted, KillAt, assert_same, interrupt, run_script
+from interruption import Interrupted, KillAt, assert_same, interrupt
+from started_script import run_script
 
 import tfcompress as tfc
 

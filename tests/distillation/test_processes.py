@@ -2,14 +2,13 @@
 
 import json
 import pathlib
-import subprocess
-import sys
 import time
 
 import keras
 import numpy as np
 import pytest
 from keras import layers
+from started_script import StartedScript
 
 from tfcompress.distillation import cache_teacher
 
@@ -24,7 +23,7 @@ def test_a_cache_survives_a_kill(tmp_path):
     np.save(tmp_path / "x.npy", x)
     folder = tmp_path / "cache"
     arguments = [tmp_path / "teacher.keras", tmp_path / "x.npy", folder, "0.3"]
-    process = subprocess.Popen([sys.executable, HERE / "slow_cache.py", *arguments])
+    process = StartedScript(HERE / "slow_cache.py", *arguments)
     try:
         wait_for_rows(folder, at_least=20)
     finally:

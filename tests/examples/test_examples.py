@@ -19,6 +19,8 @@ INTEGER = {
     "spoken_digits": "result",
     "transformer_encoder": "result",
 }
+# The others are left to `make examples`.
+IN_EVERY_RUN = ("gestures", "image_classification", "post_training")
 
 
 def test_every_example_is_tried():
@@ -31,7 +33,13 @@ def test_an_example_is_short_enough_to_copy(path):
     assert len(path.read_text().splitlines()) < 120
 
 
-@pytest.mark.parametrize("name", sorted(INTEGER))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in IN_EVERY_RUN else pytest.mark.pages)
+        for name in sorted(INTEGER)
+    ],
+)
 def test_an_example_ends_with_a_proven_file(name, tmp_path, monkeypatch):
     if name == "keras_tuner_search":
         for module in ("keras_tuner", "tensorboard"):

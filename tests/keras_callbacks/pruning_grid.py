@@ -10,14 +10,14 @@ from keras_callbacks import MagnitudePruning
 from tfcompress.keras_graph.kernels import find_kernels
 from tfcompress.pruning import ConstantSparsity, PolynomialDecay
 
-EPOCHS = 2  # of 5 steps each
+STEPS = 10
 BEGINS = (0, 3)
 ENDS = (7, 10, -1)
 FREQUENCIES = (1, 4, 100)
 TARGETS = [63, 31]  # 0.7 of 90 weights, and 0.7 * 45 = 31.5 in floating point, just below
 
 
-def run(strategy=None, steps_per_execution=1, jit_compile=False):
+def run(strategy=None, steps_per_execution=1, jit_compile=False, epochs=2):
     """Return the number of fits made, and the settings and zeros of those that missed."""
     with strategy.scope() if strategy else contextlib.nullcontext():
         model = keras.Sequential(
@@ -31,7 +31,8 @@ def run(strategy=None, steps_per_execution=1, jit_compile=False):
             "adam", "mse", steps_per_execution=steps_per_execution, jit_compile=jit_compile
         )
     rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(40, 10)).astype("float32"), rng.normal(size=(40, 5)).astype("float32")
+    examples = 8 * STEPS // epochs
+    x, y = (rng.normal(size=(examples, n)).astype("float32") for n in (10, 5))
     initial = model.get_weights()
     fits, misses = 0, []
     schedules = [
@@ -44,7 +45,7 @@ def run(strategy=None, steps_per_execution=1, jit_compile=False):
             if kernel.variable.constraint is not None:
                 kernel.variable.constraint.mask.assign(np.ones(kernel.variable.shape, bool))
         pruning = MagnitudePruning(schedule, sparsity_distribution="uniform")
-        model.fit(x, y, batch_size=8, epochs=EPOCHS, verbose=0, callbacks=[pruning])
+        model.fit(x, y, batch_size=8, epochs=epochs, verbose=0, callbacks=[pruning])
         zeros = [int(np.count_nonzero(k.variable.numpy() == 0)) for k in find_kernels(model)]
         fits += 1
         if zeros != TARGETS:

@@ -6,7 +6,8 @@ import keras
 import numpy as np
 import pruning_killed as training
 import pytest
-from interruption import Interrupted, KillAt, assert_same, interrupt, run_script
+from interruption import Interrupted, KillAt, assert_same, interrupt
+from started_script import run_script
 
 from keras_callbacks import MagnitudePruning
 from tfcompress.pruning import PolynomialDecay

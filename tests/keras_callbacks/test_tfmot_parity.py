@@ -1,13 +1,10 @@
 """The same weights, pruned by TFMOT on tf_keras and by MagnitudePruning on Keras 3."""
 
-import os
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
 import tfmot_masks
+from started_script import run_script
 
 from keras_callbacks import MagnitudePruning
 from tfcompress.pruning import Block, ConstantSparsity, PolynomialDecay
@@ -25,13 +22,7 @@ KERNELS = {
 def theirs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tfmot")
     np.savez(folder / "in.npz", **KERNELS)
-    result = subprocess.run(
-        [sys.executable, tfmot_masks.__file__, folder / "in.npz", folder / "out.npz"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
+    result = run_script(tfmot_masks.__file__, folder / "in.npz", folder / "out.npz")
     assert result.returncode == 0, result.stderr[-2000:]
     with np.load(folder / "out.npz") as arrays:
         return dict(arrays)

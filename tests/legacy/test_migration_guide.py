@@ -1,12 +1,10 @@
 """The migration guide: the code of both columns runs, and does the same."""
 
 import json
-import os
 import pathlib
-import subprocess
-import sys
 
 import pytest
+from started_script import run_script
 
 pytestmark = pytest.mark.process
 
@@ -16,13 +14,7 @@ SCRIPT = pathlib.Path(__file__).with_name("migration_columns.py")
 
 
 def found_by(column, folder):
-    result = subprocess.run(
-        [sys.executable, SCRIPT, column, GUIDE, folder],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
-    )
+    result = run_script(SCRIPT, column, GUIDE, folder)
     assert result.returncode == 0, result.stderr[-3000:]
     return json.loads((folder / "found.json").read_text())
 

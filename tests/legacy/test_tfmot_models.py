@@ -4,7 +4,7 @@ import json
 import pathlib
 
 import pytest
-from interruption import run_script
+from started_script import run_script
 
 pytestmark = pytest.mark.process
 

@@ -11,7 +11,7 @@ from exporters import export_tflite
 from tfcompress.compat.keras_recurrent import ConvLSTMCell
 from tfcompress.quantization.lowerings import observable_call
 
-STEPS = 3
+STEPS = 2
 
 CELLS = {
     "lstm": lambda: kl.LSTM(4, dropout=0.3),

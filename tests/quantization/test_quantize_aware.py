@@ -1,10 +1,8 @@
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
 from keras import layers as kl
+from started_script import run_script
 
 import tfcompress as tfc
 from exporters import export_tflite
@@ -185,12 +183,14 @@ def test_saved_model_computes_the_same_in_a_new_process(small_net, images, label
     q.fit(images, labels, verbose=0)
     q.save(tmp_path / "q.keras")
     np.save(tmp_path / "x.npy", images)
-    script = (
+    script = tmp_path / "predict.py"
+    script.write_text(
         "import tfcompress, keras, numpy as np\n"
         f"q = keras.models.load_model({str(tmp_path / 'q.keras')!r})\n"
         f"np.save({str(tmp_path / 'y.npy')!r}, q(np.load({str(tmp_path / 'x.npy')!r})))\n"
     )
-    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+    ended = run_script(script)
+    assert ended.returncode == 0, ended.stderr
     assert (np.load(tmp_path / "y.npy") == q(images).numpy()).all()
 
 

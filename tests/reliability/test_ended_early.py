@@ -6,10 +6,9 @@
 import json
 import pathlib
 import signal
-import subprocess
-import sys
 
 import pytest
+from started_script import run_script
 
 HERE = pathlib.Path(__file__).parent
 COMMANDS = ("export", "bundle")
@@ -17,13 +16,7 @@ CALLS = ("sensitivity", "cache_teacher")
 
 
 def rows_of(script, *arguments):
-    answer = subprocess.run(
-        [sys.executable, HERE / script, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    answer = run_script(HERE / script, *arguments)
     assert answer.returncode == 0, answer.stderr[-3000:]
     return [json.loads(line) for line in answer.stdout.splitlines()]
 

@@ -15,6 +15,7 @@ import tfcompress as tfc
 EXAMPLE = pathlib.Path(__file__).resolve().parents[2] / "examples" / "multi_worker.py"
 
 
+@pytest.mark.pages
 @pytest.mark.process
 def test_masks_and_ranges_are_equal_on_both_workers(tmp_path):
     answer = subprocess.run(
@@ -42,17 +43,19 @@ def test_masks_and_ranges_are_equal_on_both_workers(tmp_path):
 @pytest.mark.process
 def test_a_worker_that_is_killed_and_starts_again(tmp_path):
     """Both start again, and end as if nothing had happened."""
-    whole, broken, clusters = (tmp_path / name for name in ("whole", "broken", "clusters"))
+    names = ("whole", "broken", "clusters", "quantization")
+    whole, broken, clusters, quantization = (tmp_path / name for name in names)
     plan = [
         planned("pruning", whole),
         planned("pruning", broken, kill_at=15),
         planned("pruning", broken),
         planned("clustering", clusters),
         planned("distillation", tmp_path / "distillation"),
+        planned("quantization", quantization),
     ]
     codes = run_plan(plan, tmp_path)
     assert codes.pop(1)[1] == -signal.SIGKILL
-    assert codes == [(0, 0)] * 4
+    assert codes == [(0, 0)] * 5
     for training in plan:
         ends = [end_of(training["folder"], index) for index in range(2)]
         for first, second in zip(*(end[1:] for end in ends), strict=True):
@@ -61,6 +64,9 @@ def test_a_worker_that_is_killed_and_starts_again(tmp_path):
         np.testing.assert_array_equal(found, expected)
     kernels = [state for state in end_of(clusters)[1:] if state.shape in ((8, 12), (12, 6))]
     assert len(np.unique(kernels[0])) <= 6
+    ranges = [state for state in end_of(quantization)[1:] if state.shape[1:] == (2,)]
+    assert ranges
+    assert all((rows[:, 0] < rows[:, 1]).all() for rows in ranges)  # unseen ones are the wrong way
     assert not list(broken.glob("backup/*"))
 
 

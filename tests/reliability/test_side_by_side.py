@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import pathlib
-import subprocess
 import sys
 import time
 import warnings
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 from exporting_again import net as net_of_seed
 from small_trainings import data, net
+from started_script import StartedScript
 
 from exporters import export_tflite, validate
 from tfcompress.atomic_files import write_atomically
@@ -99,12 +99,7 @@ def test_two_processes_with_one_file_one_page_and_one_bundle(tmp_path):
     pytest.importorskip("jinja2", reason="needs the extra `report`")
     script, times = HERE / "exporting_again.py", 4
     writers = [
-        subprocess.Popen(
-            [sys.executable, script, tmp_path, name, str(seed), str(times)],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for name, seed in (("a", 1), ("b", 2))
+        StartedScript(script, tmp_path, name, seed, times) for name, seed in (("a", 1), ("b", 2))
     ]
     shared, page, data_file = (
         tmp_path / name for name in ("shared.tflite", "report/report.html", "report/report.json")

@@ -2,13 +2,11 @@
 
 import contextlib
 import json
-import os
 import pathlib
 import socket
-import subprocess
-import sys
 
 import numpy as np
+from started_script import StartedScript
 
 SCRIPT = pathlib.Path(__file__).with_name("two_workers.py")
 WORKERS = 2
@@ -38,16 +36,7 @@ def run_plan(plan, folder):
         pathlib.Path(training["folder"]).mkdir(parents=True, exist_ok=True)
     file = folder / "plan.json"
     file.write_text(json.dumps(plan))
-    workers = [
-        subprocess.Popen(
-            [sys.executable, SCRIPT, str(index), str(file)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        )
-        for index in range(WORKERS)
-    ]
+    workers = [StartedScript(SCRIPT, index, file) for index in range(WORKERS)]
     try:
         outputs = [worker.communicate(timeout=60 + 30 * len(plan)) for worker in workers]
     finally:

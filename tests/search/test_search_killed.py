@@ -1,13 +1,12 @@
 """A search that is killed with SIGKILL goes on where it was."""
 
 import pathlib
-import subprocess
-import sys
 import time
 
 import optuna
 import pytest
 from small_search import search, trained_model
+from started_script import StartedScript
 
 SCRIPT = pathlib.Path(__file__).with_name("killed_search.py")
 
@@ -26,13 +25,11 @@ def test_a_killed_search_goes_on_and_loses_no_trial(tmp_path):
     model = trained_model()
     model.save(tmp_path / "model.keras")
     directory = tmp_path / "search"
-    command = [sys.executable, SCRIPT, tmp_path / "model.keras", directory]
-    with open(tmp_path / "log", "wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
+    process = StartedScript(SCRIPT, tmp_path / "model.keras", directory)
     try:
         end = time.monotonic() + 120
         while not (directory / "trials" / "0").exists() or 1 not in running(directory):
-            assert process.poll() is None, (tmp_path / "log").read_text()
+            assert process.poll() is None, process.communicate()
             assert time.monotonic() < end
             time.sleep(0.2)
         time.sleep(1.0)  # well into the training of 400 epochs

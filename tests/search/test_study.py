@@ -4,13 +4,12 @@ import contextlib
 import dataclasses
 import pathlib
 import sqlite3
-import subprocess
-import sys
 import time
 
 import optuna
 import postgresql_cluster
 import pytest
+from started_script import StartedScript
 from study_worker import SPACE, TRIALS, measured, study_in
 
 from tfcompress.search.candidates import Candidate
@@ -39,12 +38,7 @@ def storage(request):
 
 
 def start(directory, storage, seconds):
-    return subprocess.Popen(
-        [sys.executable, SCRIPT, directory, storage or "", str(seconds)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    return StartedScript(SCRIPT, directory, storage or "", seconds)
 
 
 def wait_until(condition, seconds=30):
@@ -67,7 +61,7 @@ def test_the_trial_of_a_killed_worker_is_taken_up(tmp_path, storage):
             if trial.number < 2
         )
         doomed.kill()
-        output, _ = patient.communicate(timeout=60)
+        output = patient.communicate(timeout=60)
         assert patient.returncode == 0, output
     finally:
         for worker in (patient, doomed):
