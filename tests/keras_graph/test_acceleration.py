@@ -18,10 +18,11 @@ STEPS = 20
 
 
 def small_net(dtype="float32", **settings):
-    """Return a net with normalization of images, of sequences and of rows."""
+    """Return a net with normalization of images, of sequences and of rows; pointwise, too."""
     image = keras.Input((6, 6, 3))
     x = kl.Conv2D(4, 3, use_bias=False, dtype=dtype)(image)
     x = kl.ReLU(dtype=dtype)(kl.BatchNormalization(dtype=dtype, **settings)(x))
+    x = kl.Conv2D(4, 1, dtype=dtype)(x)
     x = kl.BatchNormalization(dtype=dtype, **settings)(kl.Reshape((16, 4), dtype=dtype)(x))
     x = kl.Dense(8, dtype=dtype)(kl.GlobalAveragePooling1D(dtype=dtype)(x))
     x = kl.BatchNormalization(dtype=dtype, **settings)(x)
@@ -120,6 +121,7 @@ def test_every_technique_trains_with_keras_losses(technique, fused_layers, monke
     assert len(fused_layers) == 3
     for form in ("fused_training", "fused_inference"):
         monkeypatch.setattr(fused_normalization, form, lambda layer, call: call)
+    monkeypatch.setattr(acceleration, "is_pointwise", lambda layer: False)
     expected, expected_weights = trained(technique)
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
     for value, expected_value in zip(weights, expected_weights, strict=True):
@@ -222,6 +224,44 @@ def test_what_the_kernel_does_not_know_trains_as_keras_has_it(make, fused_layers
         np.testing.assert_array_equal(value, expected_value)
 
 
+def linear_operations(layer, shape=(6, 6, 4)):
+    """Return the types of the operations that may be a layer's convolution in a training step."""
+    model = keras.Sequential([keras.Input(shape), layer])
+    model.compile(jit_compile=False)
+    with acceleration.accelerated_calls(model):
+        images = tf.TensorSpec((None, *shape), layer.compute_dtype)
+        graph = tf.function(model).get_concrete_function(images).graph
+    return {each.type for each in graph.get_operations()} & {"Conv2D", "MatMul"}
+
+
+def test_a_pointwise_convolution_is_a_product():
+    assert linear_operations(kl.Conv2D(3, 1, activation="elu")) == {"MatMul"}
+    assert linear_operations(kl.Conv2D(3, 1, use_bias=False)) == {"MatMul"}
+
+
+class OwnConvolution(kl.Conv2D):
+    """A convolution of the user's own."""
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        kl.Conv2D(3, 3),
+        kl.Conv2D(3, 1, strides=2),
+        kl.Conv2D(4, 1, groups=2),
+        kl.Conv2D(3, 1, dtype="mixed_float16"),
+        kl.Conv2D(3, 1, use_bias=False, activation="elu"),
+        OwnConvolution(3, 1),
+    ],
+)
+def test_other_convolutions_stay(layer):
+    assert "MatMul" not in linear_operations(layer)  # that of groups is in a graph of its own
+
+
+def test_images_of_any_size_are_convolved():
+    assert linear_operations(kl.Conv2D(3, 1), (None, None, 4)) == {"Conv2D"}
+
+
 def test_a_layer_inside_another(fused_layers):
     def make():
         return one_layer(kl.TimeDistributed(kl.BatchNormalization()))
@@ -236,12 +276,12 @@ def test_xla_compiles_what_keras_has():
     model = small_net()
     model.compile("sgd", "mse", jit_compile=True)
     with acceleration.accelerated_calls(model):
-        assert not any("call" in vars(layer) for layer in model.layers)
+        assert_untouched(model)
 
 
 def assert_untouched(model):
     assert "train_step" not in vars(model)
-    assert not any("call" in vars(layer) for layer in model.layers)
+    assert not any({"call", "convolution_op"} & set(vars(layer)) for layer in model.layers)
 
 
 def test_nothing_is_left_on_the_model_after_each_step(tmp_path):

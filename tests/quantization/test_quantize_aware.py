@@ -1,11 +1,13 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers as kl
 from started_script import run_script
 
 import tfcompress as tfc
 from exporters import export_tflite
+from tfcompress.keras_graph.acceleration import accelerated_calls
 from tfcompress.keras_graph.selection import walk_layers
 from tfcompress.quantization.arithmetic.fake_quantization import fake_quantize_weights
 from tfcompress.quantization.arithmetic.observers import MovingAverage
@@ -51,6 +53,25 @@ def test_the_float_model_still_computes_in_float(small_net, images):
 def test_ranges_are_where_the_device_stores_tensors(small_net):
     q = tfc.quantize_aware(small_net())
     assert [str(point) for point in q.placement.learned] == [":input", "relu:output", "head:output"]
+
+
+@pytest.mark.parametrize(
+    ("observer", "ends", "is_read"),
+    [
+        ("moving_average", (0.0, 3.0), False),
+        ("moving_average", (-1.0, 3.0), True),
+        ("moving_average", (0.0, 7.0), True),
+        ("mse", (0.0, 3.0), True),  # its histogram is of what the rectifier gives
+    ],
+)
+def test_rounding_stands_for_a_rectifier_where_the_range_does(small_net, observer, ends, is_read):
+    q = compiled(tfc.quantize_aware(small_net(), observer=observer))
+    q.ranges.assign(np.array([(-1.0, 1.0), ends, (-1.0, 1.0)], "float32"))
+    with accelerated_calls(q):
+        step = tf.function(lambda x: q(x, training=True))
+        graph = step.get_concrete_function(tf.TensorSpec((2, 8, 8, 3))).graph
+    (rectifier,) = (each for each in graph.get_operations() if each.type == "Relu6")
+    assert bool(rectifier.outputs[0].consumers()) == is_read
 
 
 def test_unfused_batch_normalization_has_a_range_inside():

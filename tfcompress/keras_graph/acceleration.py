@@ -1,7 +1,7 @@
-"""Training steps that compute BatchNormalization with TensorFlow's fused kernel.
+"""Training steps with faster TensorFlow kernels: fused BatchNormalization, and matrix products.
 
-The layers compute with it only while a training step runs in Python: once a trace, or at every step
-with ``run_eagerly``. Between steps the model is as Keras has it, so it is copied, saved and
+The layers compute with them only while a training step runs in Python: once a trace, or at every
+step with ``run_eagerly``. Between steps the model is as Keras has it, so it is copied, saved and
 evaluated as usual.
 """
 
@@ -22,6 +22,7 @@ from tfcompress.compat.keras_attributes import (
 )
 from tfcompress.compat.keras_layers import all_layers
 from tfcompress.keras_graph.interception import intercepted_calls
+from tfcompress.keras_graph.pointwise_convolution import is_pointwise, product_of_pixels
 
 _thread = threading.local()
 
@@ -33,11 +34,11 @@ def _is_accelerable(model):
 
 @contextlib.contextmanager
 def accelerated_calls(model: keras.Model) -> Iterator[None]:
-    """Let the BatchNormalization layers of a model train with the fused kernel in a ``with`` block.
+    """Let BatchNormalization and pointwise Conv2D layers train with faster kernels in a block.
 
-    Left alone are subclasses, which may compute something else, and layers whose call is replaced
-    already: by a hook, by an enclosing block, or by the replica of another device. XLA fuses by
-    itself.
+    Left alone are subclasses, which may compute something else, and layers whose computation is
+    replaced already: by a hook, by an enclosing block, or by the replica of another device. XLA
+    fuses by itself.
     """
     if not _is_accelerable(model):
         yield
@@ -48,7 +49,11 @@ def accelerated_calls(model: keras.Model) -> Iterator[None]:
     before = in_accelerated_step()
     _thread.accelerated = True
     try:
-        with intercepted_calls(_normalizations(model), fused_training):
+        with contextlib.ExitStack() as replaced:
+            for layer in _pointwise_convolutions(model):
+                product = product_of_pixels(layer)
+                replaced.enter_context(replaced_attributes(layer, convolution_op=product))
+            replaced.enter_context(intercepted_calls(_normalizations(model), fused_training))
             yield
     finally:
         _thread.accelerated = before
@@ -72,6 +77,15 @@ def _normalizations(model):
         layer
         for layer in all_layers(model)
         if type(layer) is keras.layers.BatchNormalization and not has_untracked(layer, "call")
+    ]
+
+
+def _pointwise_convolutions(model):
+    """List the pointwise Conv2D layers whose convolution nobody has replaced."""
+    return [
+        layer
+        for layer in all_layers(model)
+        if is_pointwise(layer) and not has_untracked(layer, "convolution_op")
     ]
 
 
@@ -117,12 +131,14 @@ def accelerate(model: keras.Model) -> keras.Model:
     """Make ``fit`` train a model faster, with the same numbers to float rounding.
 
     On TensorFlow, Keras 3 composes BatchNormalization of single operations. ``fit`` and
-    ``train_on_batch`` then use TensorFlow's fused kernel instead, which the callbacks and models of
-    this package do by themselves. Nothing else changes: the model is saved, loaded, copied,
-    evaluated and exported as before, and a copy trains as Keras has it.
+    ``train_on_batch`` then use TensorFlow's fused kernel instead, and multiply matrices where the
+    kernel of a Conv2D is 1x1, which the callbacks and models of this package do by themselves.
+    Nothing else changes: the model is saved, loaded, copied, evaluated and exported as before, and
+    a copy trains as Keras has it.
 
-    Keras's own computation stays for masked inputs, ``synchronized=True``, ``renorm=True``, axes
-    other than the last, inputs of 64 bits, frozen layers, subclasses of BatchNormalization, models
+    Keras's own BatchNormalization stays for masked inputs, ``synchronized=True``, ``renorm=True``,
+    axes other than the last, inputs of 64 bits and frozen layers; its Conv2D for strides, groups,
+    images of unknown size and other types than float32. Left alone are subclasses of both, models
     compiled with ``jit_compile=True`` and training loops of your own.
 
     Args:

@@ -13,13 +13,20 @@ from tfcompress.compat.keras_logits import attach_logits, logits_behind
 from tfcompress.keras_graph.hooks import Hook, HookPoint
 from tfcompress.keras_graph.inner_tensors import kind_of
 from tfcompress.quantization.arithmetic.fake_quantization import (
+    behind_rectifier,
     fake_quantize_activations,
     grid_levels,
     quantize_with_learned_step,
     usable_step,
 )
 from tfcompress.quantization.arithmetic.masks import without_masks
-from tfcompress.quantization.arithmetic.observers import NO_RANGE, MovingAverage, wider_range
+from tfcompress.quantization.arithmetic.observers import (
+    NO_RANGE,
+    MovingAverage,
+    follows_extremes,
+    rectified_range,
+    wider_range,
+)
 from tfcompress.quantization.placement import Placement, PlacementError
 from tfcompress.quantization.scheme import Scheme
 
@@ -52,6 +59,7 @@ class ActivationTensors:
     has moved. ``steps`` are trained step sizes, float32 (rows,). The tensors at points
     ``unrounded``, whose range is fixed, are left as they are.
     ``moving``, a bool scalar, tells whether ranges follow in a step that is traced for both.
+    ``known`` are the ranges as an array, if rounding to them may stand for rectifiers.
     """
 
     def __init__(
@@ -65,8 +73,11 @@ class ActivationTensors:
         fake_quantize: Callable = fake_quantize_activations,
         unrounded: Collection[HookPoint] = (),
         moving: Any = None,
+        known: np.ndarray | None = None,
     ):
         self._rows = placement.rows()
+        self._known = known
+        self._shared = {self._rows[point] for point, _ in placement.shared}
         self._fixed, self._margins = dict(placement.fixed), dict(placement.scores)
         self._bits, self._symmetric = scheme.activation_bits, scheme.symmetric_activations
         self._mode, self._observer, self._steps = mode, observer, steps
@@ -107,7 +118,22 @@ class ActivationTensors:
             if point in self._margins:
                 seen = without_masks(seen, self._margins[point])
             self._follow(row, seen)
-        return self._rounded(tensor, self.ranges[row]) if self._mode.rounding else tensor
+        if not self._mode.rounding:
+            return tensor
+        how = {"rectifies": True} if self._rectifies(row, tensor) else {}
+        return self._rounded(tensor, self.ranges[row], **how)
+
+    def _rectifies(self, row, tensor):
+        """Tell whether rounding to a range clips all that a rectifier does, now and ever.
+
+        Observed behind a rectifier, a range begins at zero and ends where that does; others come
+        with models of TFMOT.
+        """
+        behind = behind_rectifier(tensor)
+        if behind is None or self._known is None or self._symmetric or row in self._shared:
+            return False
+        smallest, largest = self._known[row]
+        return smallest == 0.0 and largest <= behind[1]
 
     def require_met(self, model: keras.Model) -> None:
         """Check, while a run is traced and before it is run, that it has met every point."""
@@ -145,18 +171,22 @@ class ActivationTensors:
             attach_logits(rounded, logits)
         return rounded
 
-    def _rounded(self, tensor, value_range):
+    def _rounded(self, tensor, value_range, **how):
         """Round a tensor to a range."""
-        rounded = self._fake_quantize(tensor, value_range, self._bits, self._symmetric)
+        rounded = self._fake_quantize(tensor, value_range, self._bits, self._symmetric, **how)
         self._made[id(rounded)] = (rounded, value_range)  # kept alive: known by its identity
         return rounded
 
     def _follow(self, row, tensor):
         """Let a range follow a tensor."""
-        tensor = ops.stop_gradient(tensor)
+        behind = behind_rectifier(tensor) if follows_extremes(self._observer) else None
+        tensor = ops.stop_gradient(tensor if behind is None else behind[0])
         if self._examples is not None and len(tensor.shape):
             tensor = first_rows(tensor, self._examples)
-        observed = self._observer.observe(tensor, self._bits, self._symmetric)
+        if behind is None:
+            observed = self._observer.observe(tensor, self._bits, self._symmetric)
+        else:
+            observed = rectified_range(tensor, behind[1])
         if row in self._observed:  # another tensor of the same scale
             observed = wider_range(self._observed[row], observed)
         self._observed[row] = observed

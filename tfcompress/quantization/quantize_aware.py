@@ -56,7 +56,12 @@ from tfcompress.quantization.arithmetic.fake_quantization import (
     fake_quantize_activations,
     fake_quantize_activations_outside_xla,
 )
-from tfcompress.quantization.arithmetic.observers import MAY_MASK, MovingAverage, get_observer
+from tfcompress.quantization.arithmetic.observers import (
+    MAY_MASK,
+    MovingAverage,
+    get_observer,
+    keeps_within,
+)
 from tfcompress.quantization.layer_schemes import float_paths, require_named, resolve_schemes
 from tfcompress.quantization.lowerings import observable_call
 from tfcompress.quantization.lowerings.channel_normalization import (
@@ -339,6 +344,7 @@ class QuantizeAware(ModelWrapper):
             fake_quantize_activations_outside_xla if outside_xla else fake_quantize_activations,
             self.placement.probabilities if training else (),
             ops.convert_to_tensor(self._ranges_move) if training and can_freeze else None,
+            self._known_ranges() if training and outside_xla else None,
         )
         outputs = self._run(inputs, training, mask, mode, stored.tap, stored.grid_of)
         stored.require_met(self)
@@ -346,6 +352,13 @@ class QuantizeAware(ModelWrapper):
             self.ranges.assign(ops.stack(stored.ranges))
         # Beside them: what leaves a tf.function loses its attributes.
         return outputs, [logits_behind(output) for output in keras.tree.flatten(outputs)]
+
+    def _known_ranges(self):
+        """Return the ranges as numbers while a step is traced, None if they may go anywhere."""
+        if self.learn_steps or not keeps_within(self.observer):
+            return None
+        with outside_step():
+            return ops.convert_to_numpy(self.ranges)
 
     def _run(self, inputs, training, mask, mode, tap, grid_of=None):
         """Run the model with rounded weights, its tensors offered to a tap."""

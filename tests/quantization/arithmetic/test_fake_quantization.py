@@ -74,6 +74,25 @@ def test_the_cheaper_gradient_is_the_same(rectifier, largest):
         np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize("rectifier", [tf.nn.relu, tf.nn.relu6])
+@pytest.mark.parametrize("largest", [0.0, 2.7, 5.3, 6.0])
+def test_rounding_rectifies(rectifier, largest):
+    """The rectifier is left out of the graph, and neither number nor gradient moves."""
+    numbers = np.random.default_rng(0).normal(scale=6.0, size=10_000)
+    x = tf.Variable([*numbers, -0.0, 0.0, 1e-20, 6.0, largest], dtype="float32")
+    value_range = tf.constant([0.0, largest])
+
+    @tf.function
+    def run(**how):
+        with tf.GradientTape() as tape:
+            values = rectifier(tf.convert_to_tensor(x))
+            y = fake_quantize_activations_outside_xla(values, value_range, **how)
+        return y, tape.gradient(y, x, tf.range(1.0, len(x) + 1.0))
+
+    for found, expected in zip(run(rectifies=True), run(), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.parametrize(("shape", "axes"), [((3, 3, 4, 2), (3,)), ((3, 3, 5, 2), (2, 3))])
 def test_weights_round_as_tensorflow_rounds_them(shape, axes):
     weights = np.random.default_rng(0).normal(size=shape).astype("float32")

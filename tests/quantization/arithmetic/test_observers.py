@@ -19,6 +19,7 @@ from tfcompress.quantization.arithmetic.observers import (
     moving_range,
     observed_range,
     percentile_range,
+    rectified_range,
     wider_range,
 )
 
@@ -37,6 +38,13 @@ def follow(observer, batches, bits=8, symmetric=False):
 )
 def test_observed_range_holds_zero(values, expected):
     assert observed_range(tf.constant(values)).numpy().tolist() == expected
+
+
+@pytest.mark.parametrize("values", [[-2.0, 9.0], [-3.0, -1.0], [1.0, 2.0]])
+def test_the_range_behind_a_rectifier_is_that_of_its_input_cut_off(values):
+    for rectifier, limit in ((tf.nn.relu, np.inf), (tf.nn.relu6, 6.0)):
+        expected = observed_range(rectifier(tf.constant(values))).numpy()
+        assert (rectified_range(tf.constant(values), limit).numpy() == expected).all()
 
 
 def test_wider_range_by_hand():

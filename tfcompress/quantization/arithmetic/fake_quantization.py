@@ -27,8 +27,7 @@ DIVISOR_FLOOR = 1e-30  # a constant that rounds to one step above zero
 _LARGEST_HALF = 65504.0
 _SMALLEST_STEP = 1e-8
 _SMALLEST_POSITIVE = np.finfo(np.float32).tiny
-# The largest value whose gradient a rectifier passes on.
-_RECTIFIERS = {"Relu": np.float32(np.inf), "Relu6": np.nextafter(np.float32(6.0), 0.0)}
+_RECTIFIERS = {"Relu": np.float32(np.inf), "Relu6": np.float32(6.0)}
 
 
 def fake_quantize_weights(weights, bits=8, output_axes=None, limit=None):
@@ -153,20 +152,38 @@ def rounded_to_range(values, smallest, largest, bits, symmetric):
     return with_gradient(rounded)(values)
 
 
-def fake_quantize_activations_outside_xla(values, value_range, bits=8, symmetric=False):
+def behind_rectifier(values):
+    """Return what a rectifier made a tensor of in a graph, and its largest value; None for others.
+
+    All that it makes of numbers outside [0, largest value] are the two ends.
+    """
+    operation = graph_operation(values)
+    if operation is None or operation.type not in _RECTIFIERS:
+        return None
+    return operation.inputs[0], _RECTIFIERS[operation.type]
+
+
+def fake_quantize_activations_outside_xla(
+    values, value_range, bits=8, symmetric=False, rectifies=False
+):
     """Do what ``fake_quantize_activations`` does, with a gradient at half the cost.
 
     The gradient of fake quantization sums up one for the range as well, in two more passes over the
     tensor. Here it is that of the values alone, by an operation that XLA does not know. Behind a
     rectifier, the same pass stops what that stops: the gradient is one in the rectifier's input.
+
+    ``rectifies`` tells that the range lies within that of the rectifier and begins at zero: then
+    its input is rounded to the same numbers, and TensorFlow leaves the rectifier out.
     """
     smallest, largest = _usable_ends(value_range, symmetric)
     source, lowest, highest = values, smallest, largest
-    operation = graph_operation(values)
-    if operation is not None and operation.type in _RECTIFIERS:
-        (source,) = operation.inputs
-        lowest, highest = _SMALLEST_POSITIVE, ops.minimum(largest, _RECTIFIERS[operation.type])
-    exact = ops.stop_gradient(ops.cast(values, "float32"))
+    behind = behind_rectifier(values)
+    if behind is not None:
+        source, limit = behind
+        lowest, highest = _SMALLEST_POSITIVE, largest
+        if np.isfinite(limit):
+            highest = ops.minimum(largest, np.nextafter(limit, np.float32(0.0)))
+    exact = ops.stop_gradient(ops.cast(source if rectifies else values, "float32"))
 
     def rounded(x):
         def gradient(upstream):

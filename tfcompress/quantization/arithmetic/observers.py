@@ -52,6 +52,17 @@ def observed_range(values):
     return ops.stack([smallest, largest])
 
 
+def rectified_range(values, limit):
+    """Return the range ``observed_range`` of what a rectifier makes of values.
+
+    Example:
+    >>> rectified_range(tf.constant([-2.0, 9.0]), limit=6.0).numpy()
+    array([0., 6.], dtype=float32)
+    """
+    largest = ops.cast(ops.max(ops.stop_gradient(values)), "float32")
+    return ops.stack([ops.convert_to_tensor(0.0), ops.clip(largest, 0.0, limit)])
+
+
 def _kind(values):
     """Return the type of the operation that computed a tensor in a graph, None elsewhere."""
     operation = graph_operation(values)
@@ -394,6 +405,16 @@ OBSERVERS = {
     "mse": LeastError,
     "kl": LeastDivergence,
 }
+
+
+def follows_extremes(observer: MovingAverage) -> bool:
+    """Tell whether an observer asks for the extremes of a batch, as ``observed_range`` does."""
+    return type(observer).observe is MovingAverage.observe
+
+
+def keeps_within(observer: MovingAverage) -> bool:
+    """Tell whether ranges stay within the extremes of all batches: one of the user's may widen."""
+    return type(observer) in OBSERVERS.values()
 
 
 def get_observer(identifier) -> MovingAverage:
