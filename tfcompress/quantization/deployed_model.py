@@ -174,7 +174,10 @@ class DeployedModel:
             for place, index in enumerate(file.outputs)
             if index in file.makers and file.makers[index].name in PROBABILITIES
         }
-        declared = [(tuple(x.shape), x.dtype) for x in keras.tree.flatten(self._structure)]
+        declared = [  # the file knows sizes that Keras does not, as behind an EinsumDense
+            (file.tensors[index].shape if None in x.shape[1:] else tuple(x.shape), x.dtype)
+            for index, x in zip(file.outputs, keras.tree.flatten(self._structure), strict=True)
+        ]
         declared += [declared[place] for place in heads]
 
         def run(tensors):
