@@ -167,6 +167,32 @@ def test_sizes_that_keras_does_not_know_are_those_of_the_file():
     check_against_file(model, RANDOM.normal(size=(16, 3, 4)).astype("float32"))
 
 
+class Repeated(kl.Layer):
+    """Vectors that are learned, once for each example, as the queries of a detector."""
+
+    def build(self, shape):
+        self.vectors = self.add_weight(shape=(1, 2, 4), initializer="random_normal")
+
+    def call(self, x):
+        return ops.repeat(self.vectors, ops.shape(x)[0], axis=0)
+
+
+def of_themselves(queries, x):
+    """Let queries attend to each other before the input attends to them."""
+    return kl.MultiHeadAttention(2, 2)(x, kl.MultiHeadAttention(2, 2)(queries, queries))
+
+
+def beside(queries, x):
+    return kl.Concatenate(axis=1)([kl.Dense(4, "relu")(queries), x])
+
+
+@pytest.mark.parametrize("function", [kl.MultiHeadAttention(2, 2), of_themselves, beside])
+def test_what_is_learned_and_repeated_for_each_example_follows_the_weights(function):
+    inputs = keras.Input((3, 4))
+    model = keras.Model(inputs, function(Repeated()(inputs), inputs))
+    check_against_file(model, RANDOM.normal(size=(16, 3, 4)).astype("float32"))
+
+
 def check_against_file(model, x):
     """Check a model's quantization-aware form against its file, and both against the model."""
     quantized = tfc.quantize_aware(model).calibrate(x)
