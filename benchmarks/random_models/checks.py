@@ -198,8 +198,10 @@ def _require_integer(content):
 
 def quantization_aware(case):
     """The file of a quantization-aware model equals it to the last bit; saved, it is the same."""
-    quantized = tfc.quantize_aware(build(case.program)).calibrate(case.seen)
-    _trained(quantized, case)
+    quantized = tfc.quantize_aware(build(case.program))
+    zeros = _compiled(quantized, case)
+    quantized.calibrate(case.seen)
+    _trained(quantized, case, zeros)
     content = convert_model(quantized).flatbuffer
     _require_integer(content)
     _require(quantized.deployed.exact, "inference is not that of the device")
@@ -222,11 +224,16 @@ def quantization_aware(case):
     return {"quantization-aware": decibels}
 
 
-def _trained(model, case, callbacks=()):
-    """Run one step that moves statistics, ranges and masks, and no weight."""
+def _compiled(model, case):
+    """Compile a model that was not called yet, and return what its outputs are to become."""
     model.compile(keras.optimizers.SGD(0.0), "mse", jit_compile=False)
     zeros = _single([np.zeros((SEEN, *each.shape[1:]), "float32") for each in case.expected])
     model.compute_loss(y=zeros, y_pred=zeros)  # made in the step, it would be traced again
+    return zeros
+
+
+def _trained(model, case, zeros, callbacks=()):
+    """Run one step that moves statistics, ranges and masks, and no weight."""
     try:
         model.fit(case.seen, zeros, SEEN, 1, 0, list(callbacks))
     except ValueError as error:
@@ -244,7 +251,8 @@ def pruned(case):
     if not kernels:
         return
     schedule = tfc.ConstantSparsity(0.5, 0, frequency=1)
-    _trained(model, case, [MagnitudePruning(schedule, sparsity_distribution="uniform")])
+    pruning = MagnitudePruning(schedule, sparsity_distribution="uniform")
+    _trained(model, case, _compiled(model, case), [pruning])
     for kernel in kernels:
         values = keras.ops.convert_to_numpy(kernel)
         count = int(np.count_nonzero(values == 0))

@@ -12,6 +12,7 @@ import numpy as np
 from hypothesis import strategies as st
 from structure import fill
 
+from random_models.blocks import BLOCKS
 from random_models.vocabulary import JOINS, LAYERS, OPERATIONS
 
 LARGEST = 2048  # values of an example in one tensor
@@ -25,15 +26,25 @@ INPUTS = {
     "tokens": ((4,), "int32"),
     "masked tokens": ((4,), "int32"),
 }
+MORE_INPUTS = INPUTS | {
+    "bytes": ((6, 6, 3), "uint8"),
+    "long series": ((16, 3), "float32"),
+    "square": ((8, 8, 4), "float32"),
+    "number": ((1,), "float32"),
+    "many tokens": ((12,), "int32"),
+}
 MODEL, LAYER, AGAIN = "a model", "a layer of its own", "again"
+KINDS = (*LAYERS, *OPERATIONS, *JOINS, *JOINS, AGAIN, AGAIN, AGAIN)
+MORE_KINDS = (*KINDS, *BLOCKS, *BLOCKS)
 
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """One layer, operation or join, or several of them in a model or layer of their own.
+    """One layer, operation, join or block, or several in a model or layer of their own.
 
     Attributes:
-        kind: a key of the vocabulary, ``MODEL``, ``LAYER``, or ``AGAIN``: an earlier layer.
+        kind: a key of the vocabulary or of ``BLOCKS``, ``MODEL``, ``LAYER``, or ``AGAIN``: an
+            earlier layer.
         source: which of the tensors that fit, counted from the last one.
         settings: which options.
         inner: the steps inside.
@@ -50,7 +61,7 @@ class Program:
     """A model.
 
     Attributes:
-        inputs: keys of ``INPUTS``.
+        inputs: keys of ``MORE_INPUTS``.
         steps: what is computed.
         outputs: how many of the tensors that nothing reads are given out, at most.
     """
@@ -61,20 +72,19 @@ class Program:
 
 
 @st.composite
-def steps(draw, nested: bool = True) -> Step:
-    """Return the strategy of a step; one in twelve has steps inside, if it may."""
-    kinds = [*LAYERS, *OPERATIONS, *JOINS, *JOINS, AGAIN, AGAIN, AGAIN]
-    kind = draw(st.sampled_from(kinds + [MODEL, LAYER] * 8 if nested else kinds))
+def steps(draw, kinds: tuple[str, ...] = KINDS, nested: bool = True) -> Step:
+    """Return the strategy of a step of some kinds; one in twelve has steps inside, if it may."""
+    kind = draw(st.sampled_from((*kinds, *(MODEL, LAYER) * 8) if nested else kinds))
     source = max(0, draw(st.integers(0, 7)) - 4)  # mostly the last
     settings = draw(st.tuples(*[st.integers(0, 11)] * 4))
-    inside = st.lists(steps(nested=False), min_size=1, max_size=4).map(tuple)
+    inside = st.lists(steps(kinds, nested=False), min_size=1, max_size=4).map(tuple)
     return Step(kind, source, settings, draw(inside) if kind in (MODEL, LAYER) else ())
 
 
-def programs(longest: int = 30):
-    """Return the strategy of programs of 3 steps to so many."""
-    inputs = st.lists(st.sampled_from(list(INPUTS)), min_size=1, max_size=2)
-    several = st.lists(steps(), min_size=3, max_size=longest)
+def programs(longest: int, kinds: tuple[str, ...] = KINDS, inputs=tuple(INPUTS)):
+    """Return the strategy of programs of 3 steps to so many, of some kinds of steps and inputs."""
+    inputs = st.lists(st.sampled_from(inputs), min_size=1, max_size=2)
+    several = st.lists(steps(kinds), min_size=3, max_size=longest)
     return st.builds(Program, inputs.map(tuple), several.map(tuple), st.integers(1, 3))
 
 
@@ -90,7 +100,7 @@ def build(program: Program) -> keras.Model:
     keras.backend.clear_session(free_memory=False)
     keras.utils.set_random_seed(0)
     inputs = [
-        keras.Input(INPUTS[kind][0], dtype=INPUTS[kind][1], name=f"input_{number}")
+        keras.Input(MORE_INPUTS[kind][0], dtype=MORE_INPUTS[kind][1], name=f"input_{number}")
         for number, kind in enumerate(program.inputs)
     ]
     builder = Builder([_as_floats(x, k) for x, k in zip(inputs, program.inputs, strict=True)])
@@ -138,9 +148,9 @@ class Builder:
         self._read = set()
 
     def take(self, steps, alone: bool = False):
-        """Run steps; ``alone`` without those that join tensors."""
+        """Run steps; ``alone`` only layers and operations of one tensor."""
         for step in steps:
-            if alone and (step.kind in JOINS or step.kind in (MODEL, LAYER, AGAIN)):
+            if alone and step.kind not in LAYERS and step.kind not in OPERATIONS:
                 continue
             for read, made in self._attempts(step):
                 if made is not None and _is_fine(made):
@@ -165,9 +175,9 @@ class Builder:
                 for x in reversed(self.tensors):
                     if layer is not None and tuple(x.shape) == shape:
                         yield (x,), layer(x)
-        elif step.kind in OPERATIONS:
+        elif step.kind in OPERATIONS or step.kind in BLOCKS:
             x = self.tensors[-1 - step.source % len(self.tensors)]
-            yield (x,), OPERATIONS[step.kind](x, pick)
+            yield (x,), (OPERATIONS | BLOCKS)[step.kind](x, pick)
         else:
             fitting = [x for x in self.tensors if _takes(step.kind, x)]
             if fitting:

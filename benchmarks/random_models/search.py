@@ -22,7 +22,11 @@ from hypothesis import HealthCheck, Phase
 from hypothesis.internal.conjecture.providers import AVAILABLE_PROVIDERS, HypothesisProvider
 
 from random_models.checks import Failure, check
-from random_models.programs import Program, programs
+from random_models.programs import MORE_INPUTS, MORE_KINDS, Program, programs
+
+# From here on there are more kinds of steps and inputs; what was numbered before stays what it was.
+FIRST_OF_MORE = 300
+LONGEST = 30
 
 
 class Numbered(HypothesisProvider):
@@ -48,7 +52,14 @@ def _settings(*phases):
     )
 
 
-def program_of_number(number: int, longest: int = 30) -> Program:
+def _strategy(number, longest):
+    """Return the strategy of the programs that a number is drawn from."""
+    if number < FIRST_OF_MORE:
+        return programs(longest)
+    return programs(longest, MORE_KINDS, tuple(MORE_INPUTS))
+
+
+def program_of_number(number: int, longest: int = LONGEST) -> Program:
     """Return the random model of a number, always the same.
 
     Args:
@@ -59,7 +70,7 @@ def program_of_number(number: int, longest: int = 30) -> Program:
 
     @hypothesis.seed(number)
     @_settings(Phase.generate)
-    @hypothesis.given(programs(longest))
+    @hypothesis.given(_strategy(number, longest))
     def draw(program):
         drawn.append(program)
 
@@ -83,7 +94,7 @@ def smallest(number: int, failure: Failure, seconds: float = 300) -> Program:
 
     @hypothesis.seed(number)
     @_settings(Phase.generate, Phase.shrink)
-    @hypothesis.given(programs())
+    @hypothesis.given(_strategy(number, LONGEST))
     def fails_otherwise(program):
         if program not in known and time.monotonic() < end:
             found, _ = check(program, (failure.check,))

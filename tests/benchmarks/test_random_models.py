@@ -6,11 +6,10 @@ import json
 import numpy as np
 import pytest
 
-MODELS = 40
 LONGEST = 8
 
 
-@pytest.mark.parametrize("number", range(MODELS))
+@pytest.mark.parametrize("number", [*range(30), *range(300, 310)])
 def test_every_technique_takes_a_random_model_or_says_which_kernel_is_missing(number):
     from random_models.checks import check
     from random_models.search import program_of_number

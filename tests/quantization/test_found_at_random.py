@@ -10,6 +10,7 @@ import tfcompress as tfc
 from exporters.converting import convert_model
 from exporters.running.runtime import load
 from tfcompress.tflite.model import float_operations
+from tfcompress.tflite.numerics import sqnr
 
 RANDOM = np.random.default_rng(0)
 ROWS = RANDOM.normal(size=(16, 4)).astype("float32")
@@ -130,11 +131,72 @@ def test_what_is_taken_from_a_number_behind_a_transposition_keeps_its_sign(numbe
     np.testing.assert_allclose(found, model(x), atol=1e-5)
 
 
-def test_a_shift_and_a_mean_that_the_file_joins_follow_the_weights():
-    inputs = keras.Input((4,))
-    x = kl.LayerNormalization(beta_initializer="random_normal")(inputs)
+@pytest.mark.parametrize("layer", [kl.BatchNormalization, kl.LayerNormalization])
+@pytest.mark.parametrize("axis", [-1, 1])
+def test_a_shift_and_a_mean_that_the_file_joins_follow_the_weights(layer, axis):
+    inputs = keras.Input((3, 4))
+    x = layer(axis=axis, beta_initializer="random_normal")(inputs)
     model = keras.Model(inputs, kl.Normalization(mean=[0.1, 0.2, 0.3, 0.4], variance=[0.5] * 4)(x))
-    quantized = tfc.quantize_aware(model).calibrate(ROWS)
-    found = of_file(convert_model(quantized).flatbuffer, ROWS)
-    np.testing.assert_array_equal(found, quantized(ROWS))
-    np.testing.assert_allclose(found, model(ROWS), atol=0.1)
+    check_against_file(model, RANDOM.normal(size=(16, 3, 4)).astype("float32"))
+
+
+def test_what_is_added_behind_a_kernel_is_a_bias_of_one_axis():
+    inputs = keras.Input((3, 4))
+    number = np.float32([[[0.1, 0.2, 0.3, 0.4]]])
+    model = keras.Model(inputs, kl.Dense(4, bias_initializer="random_normal")(inputs) + number)
+    graph = check_against_file(model, RANDOM.normal(size=(16, 3, 4)).astype("float32"))
+    assert [each.name for each in graph.operations] == ["FULLY_CONNECTED"]
+    assert graph.tensors[graph.operations[0].inputs[2]].shape == (4,)
+
+
+def test_a_bias_that_is_a_factor_too_keeps_its_axes_there():
+    inputs = keras.Input((3, 4))
+    number = np.float32([[[0.1, 0.2, 0.3, 0.4]]])
+    outputs = [kl.Dense(4, use_bias=False)(inputs) + number, inputs * number]
+    x = RANDOM.normal(size=(2, 3, 4)).astype("float32")
+    model = keras.Model(inputs, outputs)
+    with load(convert_model(model, "float32").flatbuffer) as loaded:
+        for found, expected in zip(loaded.predict(x), model(x), strict=True):
+            np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_sizes_that_keras_does_not_know_are_those_of_the_file():
+    inputs = keras.Input((3, 4))
+    model = keras.Model(inputs, kl.EinsumDense("abc,bd->adc", (5, None))(inputs))
+    assert model.output_shape == (None, 5, None)
+    check_against_file(model, RANDOM.normal(size=(16, 3, 4)).astype("float32"))
+
+
+class Repeated(kl.Layer):
+    """Vectors that are learned, once for each example, as the queries of a detector."""
+
+    def build(self, shape):
+        self.vectors = self.add_weight(shape=(1, 2, 4), initializer="random_normal")
+
+    def call(self, x):
+        return ops.repeat(self.vectors, ops.shape(x)[0], axis=0)
+
+
+def of_themselves(queries, x):
+    """Let queries attend to each other before the input attends to them."""
+    return kl.MultiHeadAttention(2, 2)(x, kl.MultiHeadAttention(2, 2)(queries, queries))
+
+
+def beside(queries, x):
+    return kl.Concatenate(axis=1)([kl.Dense(4, "relu")(queries), x])
+
+
+@pytest.mark.parametrize("function", [kl.MultiHeadAttention(2, 2), of_themselves, beside])
+def test_what_is_learned_and_repeated_for_each_example_follows_the_weights(function):
+    inputs = keras.Input((3, 4))
+    model = keras.Model(inputs, function(Repeated()(inputs), inputs))
+    check_against_file(model, RANDOM.normal(size=(16, 3, 4)).astype("float32"))
+
+
+def check_against_file(model, x):
+    """Check a model's quantization-aware form against its file, and both against the model."""
+    quantized = tfc.quantize_aware(model).calibrate(x)
+    found = of_file(convert_model(quantized).flatbuffer, x)
+    np.testing.assert_array_equal(found, quantized(x))
+    assert sqnr(np.asarray(model(x)), found) > 20
+    return quantized.deployed.graph.file

@@ -90,7 +90,8 @@ class DeployedGraph:
         ``weights`` are values by the name of their placeholder.
         """
         names = self.operand_names
-        values = imported_tensors(self.traced.definition, weights, names) if names else ()
+        definition = self.traced.of_one.definition
+        values = imported_tensors(definition, weights, names) if names else ()
         return dict(zip(names, values, strict=True))
 
     def kernels_with_one_scale(self) -> dict[str, FoldedKernel]:
@@ -122,7 +123,7 @@ class DeployedGraph:
         weights = self.traced.weight_values()
         if moved:
             weights = {name: value + moved for name, value in weights.items()}
-        values = imported_tensors(self.traced.definition, weights, kernel.needs)
+        values = imported_tensors(self.traced.of_one.definition, weights, kernel.needs)
         factor = kernel.factor(dict(zip(kernel.needs, values, strict=True)))
         return tf.broadcast_to(tf.reshape(factor, [-1]), [kernel.shape[kernel.axis]])
 
@@ -139,7 +140,7 @@ class DeployedGraph:
 
         None does if what it gives is only a part of the factor.
         """
-        part = part_behind(self.traced.definition, kernel.needs)
+        part = part_behind(self.traced.of_one.definition, kernel.needs)
         read = {id(self.traced.weights.get(node.name)) for node in part.node}
         for path, layer in walk_layers(model):
             if not isinstance(layer, keras.layers.BatchNormalization):
@@ -243,7 +244,7 @@ def lower(
     axes = {id(kernel.variable): kernel.output_axes for kernel in find_kernels(model)}
     variables = traced.weights.items()
     axes = {name: axes[id(variable)] for name, variable in variables if id(variable) in axes}
-    return dataclasses.replace(graph, derivations=derive(traced, weights, graph.model, axes))
+    return dataclasses.replace(graph, derivations=derive(traced.of_one, weights, graph.model, axes))
 
 
 def _with_points(model, graph, scheme, own, schemes, allow_float, rewritten, inputs, candidates):

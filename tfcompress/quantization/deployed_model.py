@@ -174,7 +174,10 @@ class DeployedModel:
             for place, index in enumerate(file.outputs)
             if index in file.makers and file.makers[index].name in PROBABILITIES
         }
-        declared = [(tuple(x.shape), x.dtype) for x in keras.tree.flatten(self._structure)]
+        declared = [  # the file knows sizes that Keras does not, as behind an EinsumDense
+            (file.tensors[index].shape if None in x.shape[1:] else tuple(x.shape), x.dtype)
+            for index, x in zip(file.outputs, keras.tree.flatten(self._structure), strict=True)
+        ]
         declared += [declared[place] for place in heads]
 
         def run(tensors):
@@ -314,10 +317,9 @@ def _constant(graph, index, constants):
 def _run_traced(graph, tensors, inputs, weights) -> tuple[list, dict[int, object]]:
     """Compute tensors of the traced model, and the constants of its file, by their tensors."""
     names = graph.operand_names
-    found = graph.traced.run([*tensors, *names], inputs, weights)
-    operands = dict(zip(names, found[len(tensors) :], strict=True))
+    operands = dict(zip(names, graph.traced.of_one.run(names, (), weights), strict=True))
     constants = {index: d.compute(operands) for index, d in graph.derivations.items()}
-    return found[: len(tensors)], constants
+    return graph.traced.run(tensors, inputs, weights), constants
 
 
 def _run_float(graph, constants, inputs, tensors) -> list:

@@ -360,12 +360,12 @@ class _Explanations:
     def _explain_joined(self, tensor, value, largest):
         """Explain a constant as the sum or the product of operands, negated or inverted."""
         for chain in self._chains:
-            joined = np.ravel(chain.joined(chain.numbers(self._values)))
+            joined = chain.joined(self._values)
             if joined.size != value.size:
                 continue
             for change in _FORMS.values():
                 with np.errstate(divide="ignore"):
-                    far = np.abs(change(joined) - value.ravel()).max(initial=0.0)
+                    far = np.abs(change(joined).ravel() - value.ravel()).max(initial=0.0)
                 if far <= _SAME * largest:
                     operands = tuple(dict.fromkeys(chain.operands))
                     compute = functools.partial(_joined, chain, value.shape, change)
@@ -473,9 +473,12 @@ class _Affine:
             return np.full(0, np.nan), np.full(0, np.nan)
         return scale, shift
 
-    def joined(self, scale_and_shift):
-        """Return the one of the two that operations of one kind change."""
-        return scale_and_shift[0 if self.steps[0][0] in _PRODUCTS else 1]
+    def joined(self, values):
+        """Return what the operands of additions alone, or of products alone, broadcast to."""
+        scale, shift = 1.0, 0.0
+        for kind, operand in self.steps:
+            scale, shift = _applied(kind, scale, shift, values[operand])
+        return scale if self.steps[0][0] in _PRODUCTS else shift
 
     def computed(self, operands):
         """Return (scale, shift) as float32 tensors of the same shapes."""
@@ -487,7 +490,7 @@ class _Affine:
 
 def _joined(chain, shape, change, operands):
     """Compute what additions or products in a row come to, changed, in a shape."""
-    return tf.reshape(change(chain.joined(chain.computed(operands))), shape)
+    return tf.reshape(change(chain.joined(operands)), shape)
 
 
 def _applied(kind, scale, shift, c):

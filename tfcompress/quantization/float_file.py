@@ -18,6 +18,7 @@ from tfcompress.compat.tflite_converter import convert_frozen_graph
 from tfcompress.native_output import silenced_tensorflow
 from tfcompress.quantization.tracing import TracedModel, dependent_nodes, make_constant
 from tfcompress.tflite.names import layer_scope
+from tfcompress.tflite.rewriting import with_biases_as_vectors
 
 # TFLite has no constant folding for these.
 _NEVER_FOLDED = frozenset({"MatrixDiag", "MatrixDiagV2", "MatrixDiagV3", "MatrixBandPart"})
@@ -34,9 +35,10 @@ def float_file(
     definition = _with_constants(traced, weights, batch_size)
     with _silence():
         try:
-            return convert_frozen_graph(definition, traced.inputs, traced.outputs)
+            content = convert_frozen_graph(definition, traced.inputs, traced.outputs)
         except Exception as error:
             raise _explained(str(error), traced.paths) from error
+    return with_biases_as_vectors(content)
 
 
 def _with_constants(traced, weights, batch_size):

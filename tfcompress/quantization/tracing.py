@@ -9,6 +9,7 @@ bias.
 import collections
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -64,6 +65,30 @@ class TracedModel:
             values = {f"{name}:0": np.asarray(fed[name]) for name in fed.keys() & present}
             with silenced_tensorflow(), tf.compat.v1.Session(graph=graph, config=config) as session:
                 return [np.asarray(value) for value in session.run(found, values)]
+
+    @functools.cached_property
+    def of_one(self) -> "TracedModel":
+        """The same for a single example: what follows from its sizes alone is constant.
+
+        A model may repeat what it has learned, as queries of its attention, once for each example.
+        """
+        live = dependent_nodes(self.definition, self.inputs)
+        sizes = [n.name for n in self.definition.node if n.op == "Shape" and n.name in live]
+        if not sizes:
+            return self
+        definition = tf.compat.v1.GraphDef()
+        definition.CopyFrom(self.definition)
+        nodes = {node.name: node for node in definition.node}
+        for name in self.inputs:
+            nodes[name].attr["shape"].shape.dim[0].size = 1
+        with tf.Graph().as_default() as graph:
+            tf.graph_util.import_graph_def(part_behind(definition, sizes), name="")
+        for name in sizes:
+            shape = graph.get_operation_by_name(name).inputs[0].shape
+            if shape.is_fully_defined():
+                kind = tf.as_dtype(nodes[name].attr["out_type"].type).as_numpy_dtype
+                make_constant(nodes[name], np.array(shape, kind))
+        return dataclasses.replace(self, definition=definition)
 
     def weight_values(self) -> dict[str, tf.Tensor]:
         """Read the variables: their float32 values by the name of their placeholder."""

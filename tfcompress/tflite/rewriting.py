@@ -4,6 +4,7 @@ The first three rewrites are for older runtimes and accelerators: each takes a f
 new one and what was changed; the same file and nothing if there is nothing to change.
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -13,7 +14,7 @@ from tfcompress.tflite.editing import record as new_record
 from tfcompress.tflite.filling import CELL_STATE, FUSED_LSTM, HIDDEN_STATE, Storage
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.model import Tensor, TFLiteModel
-from tfcompress.tflite.operations import BOUNDS
+from tfcompress.tflite.operations import BOUNDS, support
 
 Rewrite = Callable[[bytes], tuple[bytes, tuple[str, ...]]]
 
@@ -213,4 +214,39 @@ def with_lstms_of_keras(content: bytes) -> bytes:
                 tensor = model.subgraphs[0].tensors[index]
                 zeros = np.zeros(tensor.shape, np.float32)
                 record.inputs[position] = editor.add_constant(tensor.name, zeros, tensor.dtype)
+    return editor.packed()
+
+
+def with_biases_as_vectors(content: bytes) -> bytes:
+    """Give biases one axis, as most kernels want them.
+
+    The converter takes what a model adds behind a kernel for a bias, with all of its axes.
+    """
+    model = read_model(content)
+    graph = model.subgraphs[0]
+    places = {each.index: getattr(support(each.name), "bias", None) for each in graph.operations}
+    read_otherwise = {
+        index
+        for operation in graph.operations
+        for place, index in enumerate(operation.inputs)
+        if place != places[operation.index]
+    }
+    found = [
+        (operation, place, graph.tensors[operation.inputs[place]])
+        for operation in graph.operations
+        if (place := places[operation.index]) is not None
+        and len(operation.inputs) > place
+        and operation.inputs[place] >= 0
+        and len(graph.tensors[operation.inputs[place]].shape) > 1
+    ]
+    if not found:
+        return content
+    editor = Editor(content, model)
+    for operation, place, tensor in found:
+        shape = [math.prod(tensor.shape)]
+        if tensor.index in read_otherwise:
+            inputs = editor.records[operation.index].inputs = list(operation.inputs)
+            inputs[place] = editor.add_tensor(tensor.name, shape, tensor.dtype, tensor.buffer)
+        else:
+            editor.graph.tensors[tensor.index].shape = shape
     return editor.packed()
