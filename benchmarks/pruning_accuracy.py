@@ -5,9 +5,9 @@ each sparsity, with the same schedule, data, optimizer and number of epochs: Mag
 is by default, and with the same sparsity in every kernel, on Keras 3, and TFMOT on tf_keras, in
 the same architecture. Each result is quantized to int8 after training. "ours, recipe" is what
 `tfc.recipe` makes for as many epochs: its own optimizer, quantization-aware, taught by the dense
-net, from up to 75 % of zeros that `tfc.prune_weights` has set before. Reported are the accuracy of the file on held-out data and its bytes after gzip, mean and
-deviation over the seeds, and the sparsity of the kernels that both prune. Trainings as long without
-pruning, on each library, stand beside them.
+net, from zeros that `tfc.prune_weights` has set before. Reported are the accuracy of the file on
+held-out data and its bytes after gzip, mean and deviation over the seeds, and the sparsity of the
+kernels that both prune. Trainings as long without pruning, on each library, stand beside them.
 
 "signs" varies its photos, in dense training and pruning alike, and its rate decays: the settings,
 of five tried, at which the dense net did best on a fifth of the training photos held out. "cifar"
