@@ -84,7 +84,7 @@ def compile_for_soc(
             f"`python -c {shlex.quote(program)}`"
         )
     done = subprocess.run(
-        [sys.executable, "-c", program],
+        [sys.executable, "-P", "-c", program],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

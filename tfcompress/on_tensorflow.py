@@ -99,9 +99,9 @@ def call_on_tensorflow(
             "KERAS_BACKEND": "tensorflow",
             "PYTHONPATH": os.pathsep.join(sys.path),
         }
-        ended = subprocess.run(
-            [sys.executable, "-c", _PROGRAM, scratch], env=environment, check=False
-        )
+        # -P: a folder of the working directory, such as one named jax, is no package.
+        command = [sys.executable, "-P", "-c", _PROGRAM, scratch]
+        ended = subprocess.run(command, env=environment, check=False)
         if not (folder / _ANSWER).exists():
             raise RuntimeError(
                 f"The process that runs {shown} on TensorFlow ended with code {ended.returncode}. "
@@ -131,12 +131,14 @@ class _Pickler(pickle.Pickler):
         self._own_layers: dict[str, str] = {}  # the module of each, by how errors name it
 
     def write(self, name: str, value: Any) -> list[str]:
-        """Write a file; return the names of the layers of the user's own classes."""
-        with (self._folder / name).open("wb") as file:
+        """Write a file, whole or not at all; return the names of layers of the user's classes."""
+        draft = self._folder / f"{name}.draft"
+        with draft.open("wb") as file:
             super().__init__(file)
             self.dump(value)
         modules = sorted(set(self._own_layers.values()))
         (self._folder / f"{name}.modules").write_text("\n".join(modules), encoding="utf-8")
+        draft.replace(self._folder / name)
         return sorted(self._own_layers)
 
     def persistent_id(self, value: Any) -> tuple | None:

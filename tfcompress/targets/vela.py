@@ -165,7 +165,7 @@ def refusals_of(output: str) -> dict[str, str]:
 def _run(given: pathlib.Path, compiler: Compiler) -> str:
     """Run the compiler and return what it printed."""
     command = [
-        *(sys.executable, "-m", "ethosu.vela", "--config", "Arm/vela.ini"),
+        *(sys.executable, "-P", "-m", "ethosu.vela", "--config", "Arm/vela.ini"),
         *("--accelerator-config", compiler.accelerator),
         *("--system-config", compiler.system_config, "--memory-mode", compiler.memory_mode),
         *("--output-dir", os.fspath(given.parent), "--show-cpu-operations", os.fspath(given)),
