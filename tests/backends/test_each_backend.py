@@ -323,6 +323,9 @@ def test_exported_and_validated(tmp_path):
     agreement = tfc.validate(path, model, (X, Y))
     assert agreement.examples == 64
     assert min(output.same_class for run in agreement.ran for output in run.outputs) >= 0.9
+    findings = tfc.examine(path, model=model, data=(X, Y), targets=(), runs=0)
+    assert findings.file.metric == agreement.metric
+    assert any(layer.sqnr is not None for layer in findings.layers)
 
 
 @pytest.mark.process

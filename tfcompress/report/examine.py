@@ -21,6 +21,7 @@ from exporters.validation import Metric, file_metric, paired_outputs, validate
 from tfcompress.data import gather
 from tfcompress.hashing import hash_file
 from tfcompress.machine import usable_cores
+from tfcompress.on_tensorflow import call_on_tensorflow
 from tfcompress.report.answers import find_answers
 from tfcompress.report.findings import FileFindings, Findings, LayerFindings
 from tfcompress.report.histories import read_trainings
@@ -122,7 +123,9 @@ def examine(
         against, float_file = baseline, baseline
         reference = noise_reference = None if baseline is None else files[0]
         if model is not None:
-            against, float_file = model, _float_equivalent(model, file)
+            against = model
+            shown = {"shown_as": "examine"}
+            float_file = call_on_tensorflow(__name__, "float_equivalent", model, file, **shown)
             reference = f"the Keras model {model.name}"
             noise_reference = f"{model.name} with its weights in float"
         if against is None:
@@ -205,7 +208,7 @@ def _file_findings(
     )
 
 
-def _float_equivalent(model: Any, file: Path) -> bytes | None:
+def float_equivalent(model: Any, file: Path) -> bytes | None:
     """Convert a model's weights in float, for the batch size and the tensor names of its file.
 
     None for a model that TFMOT has trained with quantization: its ranges are in its graph.
