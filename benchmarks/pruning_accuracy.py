@@ -174,8 +174,8 @@ def pruned_uniformly(task, weights, sparsity, seed):
 def by_recipe(task, weights, sparsity, seed):
     """Prune, quantize and teach by `recipe`, from a net that `prune_weights` has made sparse."""
     dense = started(keras, task, weights)
-    seen = task.data[0][:512].astype("float32")
-    model = tfc.prune_weights(dense, seen, min(sparsity, 0.75), max_examples=len(seen))
+    seen = task.data[0][:1024].astype("float32")
+    model = tfc.prune_weights(dense, seen, min(sparsity, 0.8), max_examples=len(seen))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=task.logits)
     length = {"steps_per_epoch": task.steps_per_epoch, "epochs": task.epochs}
     made = tfc.recipe(model, **length, sparsity=sparsity, teacher=dense, loss=loss)
