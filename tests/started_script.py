@@ -29,6 +29,10 @@ class StartedScript:
 
     poll = returncode.fget
 
+    @property
+    def pid(self):
+        return self._process.pid
+
     def kill(self):
         self._process.kill()
 

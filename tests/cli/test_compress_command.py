@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 from calling import call
+from started_script import StartedScript
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +41,16 @@ LINE = (
 )
 
 
+# As a terminal starts it: where these tests run in the background, SIGINT is ignored.
+COMMAND = """
+import os, signal
+os.setsid()
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from tfcompress.cli.entry import main
+main()
+"""
+
+
 @pytest.mark.process
 def test_within_the_budget_and_then_not(folder, capsys):
     line = LINE.format(f=folder)
@@ -63,17 +74,9 @@ def test_a_signal_ends_it_and_it_says_where_the_best_is(number, folder):
     out = folder / f"interrupted_{number}"
     line = LINE.format(f=folder).replace("/search", f"/interrupted_{number}")
     line = line.replace("--epochs 1 --max-trials 1", "--epochs 100000 --json")
-    command = pathlib.Path(sys.executable).with_name("tfcompress")
-    # As a terminal starts it: where these tests run in the background, SIGINT is ignored.
-    kept = signal.signal(signal.SIGINT, signal.default_int_handler)
-    process = subprocess.Popen(
-        [command, *line.split()],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    signal.signal(signal.SIGINT, kept)
+    command = folder / "command.py"
+    command.write_text(COMMAND)
+    process = StartedScript(command, *line.split())
     try:
         end = time.monotonic() + 120
         while not (out / "result.json").exists():
