@@ -58,7 +58,8 @@ ZOO_HEAD = """## The zoo
 Small architectures after the kinds that people publish (`benchmarks/zoo`), with random weights. The
 cells are those of the matrix; wrapping and export are the seconds of `quantize_aware` and of
 `export_tflite` with its evidence, on the machine of the record while others worked on it. Where
-channel removal says no, the model is as large as before, and the warning says why.
+channel removal says no, the model is as large as before, and the warning says why. Plain `fit` of
+the face detector ends the process too, in oneDNN; it trains with `TF_ENABLE_ONEDNN_OPTS=0`.
 """
 WHOLE = """## Quantization-aware training, whole networks
 

@@ -1,7 +1,8 @@
 """Random models through every technique: `python random_model_trials.py ROWS NUMBERS`.
 
-Finished models are kept, and an interrupted run goes on. A process takes a few of them; what ends
-it counts as a failure of the model that it was at.
+Finished models are kept beside the records, and the next run goes on, whenever that is: the figures
+are of all that were ever tried. A process takes a few of them; what ends it counts as a failure of
+the model that it was at. A model that failed is tried again.
 """
 
 import collections
@@ -16,12 +17,13 @@ if __name__ == "__main__":
     root = pathlib.Path(__file__).resolve().parents[2]
     sys.path[:0] = [str(root / "benchmarks"), str(root)]
 
+from finished_rows import FinishedRows
 from limited_work import do_pieces, finish
 
 from soaking.processes import ROOT, table
 
 TOGETHER, SECONDS, GIBIBYTES = 100, 1200, 8
-ROWS = ROOT / "benchmarks" / "results" / "unfinished" / "random_models.rows.jsonl"
+ROWS = ROOT / "benchmarks" / "results" / "random_models.rows.jsonl"
 CHECKS = {
     "float file": "the float file computes what the model does",
     "saved": "a saved and loaded model is equal to the bit",
@@ -33,14 +35,13 @@ CHECKS = {
 
 
 def measure(sizes):
-    """Return a row for each model."""
-    ROWS.parent.mkdir(parents=True, exist_ok=True)
-    rows = []
+    """Return a row for each model that was ever tried, after those that are asked for."""
+    FinishedRows(ROWS, ("model",)).drop(_is_fault)
     for start in range(0, sizes.models, TOGETHER):
         numbers = range(start, min(start + TOGETHER, sizes.models))
         pieces = [{"model": number} for number in numbers]
-        rows += finish(pieces, [__file__, os.fspath(ROWS)], ROWS, SECONDS)
-    return rows
+        finish(pieces, [__file__, os.fspath(ROWS)], ROWS, SECONDS)
+    return sorted(FinishedRows(ROWS, ("model",)).rows, key=lambda row: row["model"])
 
 
 def text(rows):
@@ -54,7 +55,8 @@ def text(rows):
         held = len(usable) - refused - failed_checks[check]
         lines.append((what, held, refused, failed_checks[check]))
     minutes = sum(row["seconds"] or 0 for row in rows) / 60
-    facts = [f"{len(rows):,} models, numbers 0 to {len(rows) - 1:,}, {minutes:.0f} minutes in all."]
+    numbers = " and ".join(f"{first:,} to {last:,}" for first, last in _runs(rows))
+    facts = [f"{len(rows):,} models, numbers {numbers}, {minutes:.0f} minutes in all."]
     if len(done) - len(usable):
         facts.append(
             f"{len(done) - len(usable)} of them give infinities or NaN, make large differences of "
@@ -68,6 +70,17 @@ def text(rows):
     return [" ".join(facts), "", *table(head, lines)]
 
 
+def _runs(rows):
+    """Return the first and the last number of each run of numbers without a gap."""
+    runs = []
+    for row in rows:
+        if runs and row["model"] == runs[-1][1] + 1:
+            runs[-1][1] = row["model"]
+        else:
+            runs.append([row["model"]] * 2)
+    return runs
+
+
 def _refused(found):
     """Return the operations that refusals name, with the number of models."""
     counts = collections.Counter()
@@ -79,7 +92,11 @@ def _refused(found):
 
 def failed(rows):
     """Return the rows that show a fault."""
-    return [row for row in rows if "figures" not in row or row["figures"]["failures"]]
+    return [row for row in rows if _is_fault(row)]
+
+
+def _is_fault(row):
+    return "figures" not in row or bool(row["figures"]["failures"])
 
 
 def work(model):

@@ -117,6 +117,42 @@ class ClassToken(kl.Layer):
 
 
 @keras.saving.register_keras_serializable(package="zoo")
+class Queries(kl.Layer):
+    """Gives learned vectors, the same for each example of its input."""
+
+    def __init__(self, count, width=16, **kwargs):
+        super().__init__(**kwargs)
+        self.count, self.width = count, width
+
+    def build(self, shape):
+        self.queries = self.add_weight(
+            shape=(1, self.count, self.width), initializer="normal", name="queries"
+        )
+
+    def call(self, x):
+        return ops.repeat(self.queries, ops.shape(x)[0], axis=0)
+
+    def get_config(self):
+        return {**super().get_config(), "count": self.count, "width": self.width}
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class RelativeBias(kl.Layer):
+    """Adds a learned number for each head and distance to scores of attention."""
+
+    def build(self, shape):
+        heads, length = shape[1], shape[-1]
+        self.table = self.add_weight(
+            shape=(2 * length - 1, heads), initializer="normal", name="table"
+        )
+        places = np.arange(length)
+        self.distances = places[:, None] - places + length - 1
+
+    def call(self, scores):
+        return scores + ops.transpose(ops.take(self.table, self.distances, axis=0), (2, 0, 1))
+
+
+@keras.saving.register_keras_serializable(package="zoo")
 class Scale(kl.Layer):
     """Scales each channel by a learned factor."""
 

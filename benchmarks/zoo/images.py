@@ -1,6 +1,7 @@
 """Image networks: classification, segmentation, detection, restoration."""
 
 import keras
+import numpy as np
 from keras import layers as kl
 from keras import ops
 
@@ -8,6 +9,7 @@ from zoo.blocks import (
     CLASSES,
     ClassToken,
     Positions,
+    Queries,
     Scale,
     conv,
     depthwise,
@@ -378,6 +380,20 @@ def pyramid_parsing():
     return keras.Model(inputs, kl.Conv2D(CLASSES, 1)(conv(kl.Concatenate()([x, *levels]), 8)))
 
 
+def segmentation_transformer():
+    """Xie et al. 2021: attention to fewer places, and depthwise filters between dense layers."""
+    inputs = image()
+    x = kl.LayerNormalization()(kl.Reshape((16, 16))(kl.Conv2D(16, 7, 4, "same")(inputs)))
+    h = kl.LayerNormalization()(x)
+    fewer = kl.Reshape((4, 16))(kl.Conv2D(16, 2, 2)(kl.Reshape((4, 4, 16))(h)))
+    x = x + kl.MultiHeadAttention(2, 8)(h, kl.LayerNormalization()(fewer))
+    h = kl.Dense(32)(kl.LayerNormalization()(x))
+    h = kl.DepthwiseConv2D(3, padding="same")(kl.Reshape((4, 4, 32))(h))
+    x = x + kl.Dense(16)(ops.gelu(kl.Reshape((16, 32))(h)))
+    x = ops.image.resize(kl.Reshape((4, 4, 16))(x), (16, 16))
+    return keras.Model(inputs, kl.Conv2D(CLASSES, 1)(x))
+
+
 def bisenet():
     """Yu et al. 2018: a wide path for places, a deep one for context."""
     inputs = image()
@@ -453,6 +469,33 @@ def ssd():
         "classes": kl.Activation("sigmoid", name="classes")(kl.Concatenate(1)(classes)),
     }
     return keras.Model(inputs, outputs)
+
+
+def box_distributions():
+    """Li et al. 2020, as in YOLOv8: each side of a box is the mean of a softmax."""
+    inputs = image()
+    x = conv(conv(inputs, 8, stride=2, act="silu"), 8, stride=2, act="silu")
+    pooled = [x]
+    for _ in range(3):
+        pooled.append(kl.MaxPooling2D(5, 1, "same")(pooled[-1]))
+    x = conv(kl.Concatenate()(pooled), 8, 1, act="silu")
+    sides = ops.softmax(ops.reshape(kl.Conv2D(16, 1)(x), (-1, 16, 4, 4)))
+    sides = ops.sum(sides * np.arange(4, dtype="float32"), axis=-1)
+    places = np.arange(4, dtype="float32") + 0.5
+    centres = np.stack(np.meshgrid(places, places), -1).reshape(1, 16, 2)
+    first, last = ops.subtract(centres, sides[..., :2]), ops.add(centres, sides[..., 2:])
+    boxes = ops.concatenate([(first + last) / 2, last - first], axis=-1) * 4.0
+    classes = ops.sigmoid(kl.Reshape((16, CLASSES))(kl.Conv2D(CLASSES, 1)(x)))
+    return keras.Model(inputs, ops.concatenate([boxes, classes], axis=-1))
+
+
+def detection_transformer():
+    """Carion et al. 2020: learned queries, each for one object, attend to the image."""
+    inputs = image()
+    x = conv(conv(inputs, 16, stride=2), 16, stride=2)
+    x = transformer(Positions()(kl.Reshape((-1, 16))(x)), first=False)
+    found = transformer(Queries(5)(x), first=False, memory=x)
+    return keras.Model(inputs, [kl.Dense(CLASSES)(found), kl.Dense(4, "sigmoid")(found)])
 
 
 def centre_points():

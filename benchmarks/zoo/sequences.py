@@ -8,6 +8,7 @@ from keras import ops
 from zoo.blocks import (
     CLASSES,
     Positions,
+    RelativeBias,
     TokensAndPositions,
     conv,
     conv1d,
@@ -126,6 +127,21 @@ def wavenet():
     return keras.Model(inputs, kl.Conv1D(8, 1, activation="softmax")(x))
 
 
+def source_separation():
+    """Luo and Mesgarani 2018: a mask for each source, over a learned basis."""
+    inputs = series(64, 1)
+    basis = kl.Conv1D(8, 4, 2, "same", activation="relu")(inputs)
+    x = kl.Conv1D(6, 1)(kl.LayerNormalization()(basis))
+    for dilation in (1, 2):
+        h = kl.LayerNormalization(axis=[1, 2])(kl.PReLU(shared_axes=[1])(kl.Conv1D(8, 1)(x)))
+        h = kl.Conv1D(8, 3, padding="same", dilation_rate=dilation, groups=8)(h)
+        h = kl.LayerNormalization(axis=[1, 2])(kl.PReLU(shared_axes=[1])(h))
+        x = x + kl.Conv1D(6, 1)(h)
+    masks = ops.split(kl.Conv1D(16, 1, activation="sigmoid")(x), 2, axis=-1)
+    decoder = kl.Conv1DTranspose(1, 4, 2, "same")
+    return keras.Model(inputs, [decoder(basis * mask) for mask in masks])
+
+
 def vocoder():
     """Kumar et al. 2019: a wave from a spectrogram."""
     inputs = series(8, 6)
@@ -187,6 +203,18 @@ def decomposed_forecast():
     rest = inputs - trend
     parts = [kl.Dense(4)(kl.Flatten()(part)) for part in (trend, rest)]
     return keras.Model(inputs, kl.Add()(parts))
+
+
+def patched_forecast():
+    """Nie et al. 2022: each feature normalized by itself, its patches as tokens."""
+    inputs = series(16, 3)
+    mean = ops.mean(inputs, axis=1, keepdims=True)
+    spread = ops.sqrt(ops.var(inputs, axis=1, keepdims=True) + 1e-5)
+    x = kl.Permute((2, 1))((inputs - mean) / spread)
+    x = kl.Dense(8)(kl.Reshape((3, 4, 4))(x))
+    x = kl.LayerNormalization()(x + kl.MultiHeadAttention(2, 4, attention_axes=2)(x, x))
+    x = kl.Permute((2, 1))(kl.Dense(4)(kl.Reshape((3, 32))(x)))
+    return keras.Model(inputs, x * spread + mean)
 
 
 def basis_forecast():
@@ -327,6 +355,23 @@ def llama():
     h = kl.RMSNormalization()(x)
     x = x + kl.Dense(16)(kl.Dense(32, "silu")(h) * kl.Dense(32)(h))
     return keras.Model(inputs, kl.Dense(20, use_bias=False)(kl.RMSNormalization()(x)))
+
+
+def relative_transformer():
+    """Raffel et al. 2019: scores know distances, RMS norms, a gated feedforward part."""
+    inputs = tokens()
+    x = kl.Embedding(20, 16)(inputs)
+    h = kl.RMSNormalization()(x)
+    query, key, value = (
+        ops.transpose(kl.Reshape((12, 2, 8))(kl.Dense(16, use_bias=False)(h)), (0, 2, 1, 3))
+        for _ in range(3)
+    )
+    scores = RelativeBias()(ops.matmul(query, ops.transpose(key, (0, 1, 3, 2))))
+    attended = ops.transpose(ops.matmul(ops.softmax(scores), value), (0, 2, 1, 3))
+    x = x + kl.Dense(16, use_bias=False)(kl.Reshape((12, 16))(attended))
+    h = kl.RMSNormalization()(x)
+    x = x + kl.Dense(16, use_bias=False)(kl.Dense(32, "gelu")(h) * kl.Dense(32)(h))
+    return keras.Model(inputs, kl.Dense(20)(kl.RMSNormalization()(x)))
 
 
 def bert():

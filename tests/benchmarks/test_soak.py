@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import json
 import sys
 import types
 
@@ -87,6 +88,29 @@ def test_random_models_are_summed_up(soak):
     integers = "the int8 file equals the quantization-aware model to the bit"
     assert f"| {integers} | 2 | 1 | 0 |" in lines
     assert section.failed(rows) == [rows[1], rows[4]]
+    assert section.text([rows[0], *rows[2:]])[0].startswith("4 models, numbers 0 to 0 and 2 to 4")
+
+
+def test_random_models_go_on_from_the_record(soak, monkeypatch, tmp_path):
+    section = soak.SECTIONS["models"]
+    fine = {"figures": {}, "failures": []}
+    failed = {"model": 1, "seconds": 1, "figures": fine | {"failures": [{"check": "saved"}]}}
+    rows = [{"model": 7, "seconds": 1, "figures": fine}, failed]
+    monkeypatch.setattr(section, "ROWS", tmp_path / "rows.jsonl")
+    section.ROWS.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = []
+
+    def finish(pieces, command, path, seconds):
+        asked.extend(pieces)
+        done = section.FinishedRows(path, ("model",))
+        for piece in pieces:
+            done.add(**piece, seconds=1, figures=fine)
+
+    monkeypatch.setattr(section, "finish", finish)
+    found = section.measure(argparse.Namespace(models=2))
+    assert asked == [{"model": 0}, {"model": 1}]
+    assert [row["model"] for row in found] == [0, 1, 7]
+    assert section.failed(found) == []
 
 
 def test_random_files_until_there_are_so_many_values(soak):

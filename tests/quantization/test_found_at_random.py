@@ -193,6 +193,27 @@ def test_what_is_learned_and_repeated_for_each_example_follows_the_weights(funct
     check_against_file(model, RANDOM.normal(size=(16, 3, 4)).astype("float32"))
 
 
+def scaled_back(x):
+    """Divide by a root, and multiply by it in the end."""
+    root = ops.sqrt(ops.var(x, axis=1, keepdims=True) + 0.1)
+    return ops.tanh(x / root) * root
+
+
+def beside_its_powers(x):
+    powers = ops.exp(x)
+    return ops.concatenate([powers / ops.sum(powers, -1, keepdims=True), powers / 4.0], -1)
+
+
+@pytest.mark.parametrize("function", [scaled_back, beside_its_powers])
+def test_a_form_knows_what_is_rounded_for_another_reader(function):
+    inputs = keras.Input((3, 4))
+    x = RANDOM.normal(size=(16, 3, 4)).astype("float32")
+    quantized = tfc.quantize_aware(keras.Model(inputs, function(inputs))).calibrate(x)
+    found = of_file(convert_model(quantized).flatbuffer, x)
+    np.testing.assert_array_equal(found, quantized(x))
+    assert sqnr(found, np.asarray(quantized.simulated(x))) > 30
+
+
 def check_against_file(model, x):
     """Check a model's quantization-aware form against its file, and both against the model."""
     quantized = tfc.quantize_aware(model).calibrate(x)

@@ -76,6 +76,12 @@ def unwatched(function: Callable) -> Callable:
     return run
 
 
+def as_computed(tensor):
+    """Return the tensor that a hook was given, of the one that it returned: a form's operand."""
+    computed = getattr(_thread, "computed", {})
+    return computed[id(tensor)][1] if id(tensor) in computed else tensor
+
+
 class InnerTensors:
     """Calls hooks on the outputs of TensorFlow operations in one traced run of a model.
 
@@ -89,6 +95,7 @@ class InnerTensors:
         # By the id of a tensor, which is kept beside the rest so that the id stays its own.
         self._unread: dict[int, tuple[Any, str, Callable]] = {}
         self._changed: dict[int, tuple[Any, Any]] = {}
+        self._computed: dict[int, tuple[Any, Any]] = {}
         self._replaced: dict[int, tuple[Any, Any]] = {}
 
     @contextlib.contextmanager
@@ -107,6 +114,7 @@ class InnerTensors:
                 yield
         finally:
             self._calls.pop()
+            _thread.computed = {}  # or the last graph would stay in memory
 
     def once(self, tensor, hook: Callable):
         """Return ``hook(tensor)``, called once per tensor: all later readers get the same."""
@@ -116,6 +124,7 @@ class InnerTensors:
         seen = hook(tensor)
         if seen is not tensor and not runs_eagerly():
             self._changed[id(tensor)] = (tensor, seen)
+            self._computed[id(seen)] = (seen, tensor)
         return seen
 
     def read(self, tensor):
@@ -135,6 +144,7 @@ class InnerTensors:
         if getattr(_thread, "unwatched", False):
             return operation
         hook, forms, counts = self._calls[-1]
+        _thread.computed = self._computed
         form = forms[kind](operation) if kind in forms else None
         if form is not None:
             (output,) = operation.outputs

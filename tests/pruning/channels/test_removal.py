@@ -181,3 +181,12 @@ def test_a_model_of_outputs_alone():
     model = keras.Sequential([keras.Input((4,)), kl.Dense(3)])
     with pytest.warns(UserWarning, match="all channels are outputs of the model"):
         tfc.remove_channels(model, ratio=0.5)
+
+
+def test_channels_that_padding_adds_on_one_side_stay():
+    inputs = keras.Input((6,))
+    hidden = kl.Dense(4, name="first")(inputs)
+    hidden = keras.ops.pad(kl.Dense(4, name="second")(hidden), [(0, 0), (1, 0)])
+    model = keras.Model(inputs, kl.Dense(2)(hidden))
+    smaller = tfc.remove_channels(model, ratio=0.5)
+    assert [smaller.get_layer(name).units for name in ("first", "second")] == [2, 2]

@@ -97,6 +97,6 @@ class ChannelSelection:
         rescued = set()
         for record in self.flow.records.values():
             for made in record.made.values():
-                if not kept[made].any():
+                if len(made) and not kept[made].any():  # padding adds none on one side
                     rescued.add(max(self.flow.coupled_set_of[made].tolist(), key=self._score))
         return rescued

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers as kl
 
-from tfcompress.keras_graph.inner_tensors import unwatched
+from tfcompress.keras_graph.inner_tensors import as_computed, unwatched
 from tfcompress.keras_graph.interception import is_deploying
 from tfcompress.quantization.arithmetic.fake_quantization import DIVISOR_FLOOR
 from tfcompress.quantization.lowerings.activations import elu, selu, softplus, softsign
@@ -73,8 +73,9 @@ def _divided(operation):
     x, y = operation.inputs
     if not x.dtype.is_floating or _GUARDED in y.op.name:
         return None
-    if y.op.type == "Sqrt":
-        return x * tf.math.rsqrt(y.op.inputs[0])
+    root = as_computed(y).op  # it is rounded where something else reads it, too
+    if root.type == "Sqrt":
+        return x * tf.math.rsqrt(root.inputs[0])
     if tf.get_static_value(y) is not None:
         return None
     if not is_deploying():
@@ -182,12 +183,13 @@ def _softmax(operation):
     In integers its parts are coarse, and a loss would not find the logits.
     """
     x, y = operation.inputs
-    total = y.op.inputs[0].op if y.op.type == "Mul" else y.op  # of an average, in 16 bits
-    if x.op.type != "Exp" or total.type not in ("Sum", "Mean") or total.inputs[0] is not x:
+    power, whole = as_computed(x).op, as_computed(y).op
+    total = whole.inputs[0].op if whole.type == "Mul" else whole  # of an average, in 16 bits
+    if power.type != "Exp" or total.type not in ("Sum", "Mean") or total.inputs[0] is not x:
         return None
-    if not _over_last_axis(total) or y.shape[-1] != 1 or (total is y.op) != (total.type == "Sum"):
+    if not _over_last_axis(total) or y.shape[-1] != 1 or (total is whole) != (total.type == "Sum"):
         return None
-    scores = x.op.inputs[0]
+    scores = power.inputs[0]
     if scores.op.type == "Sub":  # of their maximum, which changes nothing
         unshifted, shift = scores.op.inputs
         highest = shift.op.inputs[0].op if shift.op.type == "StopGradient" else shift.op
@@ -307,9 +309,10 @@ def _limited_root(operation):
     """Limit what the root is taken of: of zero, LiteRT's float kernel makes NaN, not infinity."""
     x, y = operation.inputs
     limit = tf.get_static_value(y)
-    if x.op.type != "Rsqrt" or limit is None or limit.size != 1 or limit <= 0:
+    root = as_computed(x).op
+    if root.type != "Rsqrt" or limit is None or limit.size != 1 or limit <= 0:
         return None
-    return tf.math.rsqrt(tf.maximum(x.op.inputs[0], tf.cast(limit**-2.0, x.dtype)))
+    return tf.math.rsqrt(tf.maximum(root.inputs[0], tf.cast(limit**-2.0, x.dtype)))
 
 
 def _pooled_in_turns(pool):
