@@ -95,5 +95,6 @@ PARTS = {
     "encoded_weights": Part("encoded_weights.py", ("--json", "{json}"), ()),
     "micro_zoo": Part("micro_zoo.py", _ROWS_AND_JSON, None),
     "each_backend": Part("each_backend.py", _ROWS_AND_JSON),
+    "pruning_after_training": Part("pruning_after_training.py", _ROWS_AND_JSON),
     "repair": Part("repair.py", ("../shared", "--json", "{json}"), ("--only", "ad")),
 }

@@ -32,6 +32,7 @@ from .legacy import from_tf_keras as from_tf_keras
 from .legacy import load_tf_keras as load_tf_keras
 from .post_training import correct_biases as correct_biases
 from .post_training import equalize as equalize
+from .post_training import prune_weights as prune_weights
 from .post_training import reestimate_batch_normalization as reestimate_batch_normalization
 from .post_training import repair as repair
 from .post_training import round_weights as round_weights

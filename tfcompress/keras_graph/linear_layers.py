@@ -188,6 +188,19 @@ def collect_rows(
     return {path: np.concatenate(parts)[:max_rows] for path, parts in collected.items()}
 
 
+def collect_outputs(
+    linears: Sequence[LinearLayer], batches: Sequence, max_rows: int, run: Callable
+) -> dict[str, np.ndarray]:
+    """Return the outputs of layers, before activations, for what ``collect_rows`` returns."""
+
+    def outputs(linear, rows):
+        kernel = ops.convert_to_numpy(linear.kernel)
+        products = linear.products(rows, linear.to_matrices(kernel))
+        return products if linear.bias is None else products + ops.convert_to_tensor(linear.bias)
+
+    return collect_rows(linears, batches, max_rows, run, outputs)
+
+
 def extract_patches(layer: keras.Layer, x):
     """Return the patches of its input that a convolution reads."""
     spatial = [layer.kernel_size, layer.strides, layer.dilation_rate]

@@ -11,5 +11,6 @@ _STATISTICS = ("fold_batch_normalization", "reestimate_batch_normalization")
 __getattr__ = with_calls_on_tensorflow(
     __getattr__,
     dict.fromkeys(_OPTIMIZATIONS, "tfcompress.post_training.optimization")
+    | {"prune_weights": "tfcompress.post_training.weight_pruning"}
     | dict.fromkeys(_STATISTICS, "tfcompress.post_training.batch_normalization"),
 )

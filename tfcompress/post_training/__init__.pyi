@@ -8,5 +8,8 @@ from .optimization import equalize as equalize
 from .optimization import repair as repair
 from .optimization import round_weights as round_weights
 from .report import LayerNoise as LayerNoise
+from .report import PrunedLayer as PrunedLayer
+from .report import PruningReport as PruningReport
 from .report import RepairReport as RepairReport
 from .report import StepReport as StepReport
+from .weight_pruning import prune_weights as prune_weights

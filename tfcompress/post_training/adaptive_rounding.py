@@ -9,6 +9,7 @@ Arrays have a first axis of groups: a depthwise layer has one matrix per channel
 
 import dataclasses
 import functools
+import math
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from tfcompress.post_training.report import StepReport
 from tfcompress.post_training.session import Session
 
 _PARTS = 16  # of the positions, in their order; every fourth validates what the others choose
-_MAX_INPUTS = 8192  # per output: the mean products of more do not fit into memory
+MAX_INPUTS = 8192  # per output: the mean products of more do not fit into memory
 
 
 def gram(rows: np.ndarray) -> np.ndarray:
@@ -160,6 +161,11 @@ class Samples:
             missing = missing - missing.sum(0) / max(len(missing), 1)
         return float(np.sum(np.square(missing)))
 
+    def signal_to_noise(self, matrices: np.ndarray) -> float:
+        """Return the ratio of the wanted outputs to the errors with the best bias, in dB."""
+        signal, noise = float(np.sum(np.square(self.wanted))), self.error(matrices)
+        return 10.0 * math.log10(signal / noise) if signal and noise else math.inf
+
 
 def compensated(matrices: np.ndarray, grid: Grid, samples: Samples, damping: float) -> np.ndarray:
     """Fit matrices (groups, n, m) to samples, and round them so that errors compensate each other.
@@ -219,8 +225,8 @@ class RoundWeights:
         for linear in session.linears:
             if not np.isfinite(session.grids.levels(linear)):
                 unchanged[linear.path] = "its weights are not rounded to integers"
-            elif linear.kernel.shape.num_elements() // linear.outputs > _MAX_INPUTS:
-                unchanged[linear.path] = f"its outputs have more than {_MAX_INPUTS} weights each"
+            elif linear.kernel.shape.num_elements() // linear.outputs > MAX_INPUTS:
+                unchanged[linear.path] = f"its outputs have more than {MAX_INPUTS} weights each"
             else:
                 rows = session.quantized_rows(linear)
                 samples = Samples.of(linear, rows, wanted.pop(linear.path))

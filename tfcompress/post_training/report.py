@@ -1,4 +1,4 @@
-"""The report of a post-training optimization."""
+"""The reports of post-training optimization and of pruning after training."""
 
 import dataclasses
 import math
@@ -77,4 +77,37 @@ class RepairReport:
         lines.append(f"{'signal-to-noise ratio, dB':<44}{'before':>8}{'after':>8}")
         for layer in (*self.layers, self.outputs):
             lines.append(f"{layer.path[-44:]:<44}{layer.before:>8.1f}{layer.after:>8.1f}")
+        return "\n".join(lines)
+
+
+@dataclasses.dataclass(frozen=True)
+class PrunedLayer:
+    """A layer that was pruned after training.
+
+    Attributes:
+        path: the layer.
+        sparsity: the fraction of zeros in its kernel.
+        decibels: the signal-to-noise ratio of its outputs on the representative data, compared with
+            those of the dense model; infinite if they are the same.
+    """
+
+    path: str
+    sparsity: float
+    decibels: float
+
+
+@dataclasses.dataclass(frozen=True)
+class PruningReport:
+    """The result of pruning after training.
+
+    Attributes:
+        layers: the pruned layers in the order of the model.
+    """
+
+    layers: tuple[PrunedLayer, ...]
+
+    def __str__(self) -> str:
+        lines = [f"{'layer':<44}{'sparsity':>9}{'dB':>7}"]
+        for layer in self.layers:
+            lines.append(f"{layer.path[-44:]:<44}{layer.sparsity:>9.1%}{layer.decibels:>7.1f}")
         return "\n".join(lines)

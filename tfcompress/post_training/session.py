@@ -10,7 +10,12 @@ import tensorflow as tf
 
 from tfcompress.keras_graph.channels import read_channels, rebuild
 from tfcompress.keras_graph.interception import float32_computation, intercepted_calls
-from tfcompress.keras_graph.linear_layers import LinearLayer, collect_rows, linear_layers
+from tfcompress.keras_graph.linear_layers import (
+    LinearLayer,
+    collect_outputs,
+    collect_rows,
+    linear_layers,
+)
 from tfcompress.post_training.batch_normalization import fold_batch_normalization
 from tfcompress.quantization import Scheme, quantize_aware
 from tfcompress.quantization.arithmetic.observers import MovingAverage
@@ -142,7 +147,7 @@ class Session:
             return self.reference(batch, training=False)
 
         with float32_computation(self.reference):
-            return collect_rows(self._reference_linears, self.batches, _MAX_ROWS, run, _products)
+            return collect_outputs(self._reference_linears, self.batches, _MAX_ROWS, run)
 
     def quantized_rows(self, linear: LinearLayer) -> np.ndarray:
         """Return the input rows of a layer in the quantized model, at the same positions.
@@ -166,13 +171,6 @@ class Session:
             return computed_once(lambda: quantized.simulated(batch))
 
         return run
-
-
-def _products(linear: LinearLayer, rows):
-    """Return the outputs of a layer for its input rows."""
-    kernel = keras.ops.convert_to_numpy(linear.kernel)
-    outputs = linear.products(rows, linear.to_matrices(kernel))
-    return outputs if linear.bias is None else outputs + tf.convert_to_tensor(linear.bias)
 
 
 def _outputs_of(linears: Sequence[LinearLayer], run: Callable, batch) -> dict[str, list]:
