@@ -2,6 +2,7 @@
 
 TensorFlow's profiler times each operation of a few steps. Operations run side by side on several
 cores, so that their sum is more than the step takes; and what is not an operation is not seen.
+The time of all cores together, which other work on the machine moves least, stands above.
 
     python benchmarks/step_profile.py --model MobileNetV3Small
     python benchmarks/step_profile.py --model ResNet50 --only "Keras 3, plain" "Keras 3, QAT"
@@ -29,7 +30,10 @@ OPERATION = re.compile(r"[\w/.\-]+:([A-Z_]\w*)")
 
 
 def profile(contender, build):
-    """Return the milliseconds of a step, and {type: milliseconds, number} of its operations."""
+    """Return the milliseconds of a step, those of all cores, and of its operations.
+
+    The last are {type: [milliseconds, number]}.
+    """
     plain = build(keras)
     ((x, y),) = make_data(plain, 1)
     model, _ = contender.set_up(plain, 4 * STEPS)
@@ -40,14 +44,15 @@ def profile(contender, build):
             model.train_on_batch(x, y)
 
     train()  # traced and optimized
-    start = time.perf_counter()
+    start, start_of_cores = time.perf_counter(), time.process_time()
     train()
     step = 1e3 * (time.perf_counter() - start) / STEPS
+    of_cores = 1e3 * (time.process_time() - start_of_cores) / STEPS
     with tempfile.TemporaryDirectory() as folder:
         with tf.profiler.experimental.Profile(folder):
             train()
         (file,) = pathlib.Path(folder).rglob("*.xplane.pb")
-        return step, operations(xplane_pb2.XSpace.FromString(file.read_bytes()))
+        return step, of_cores, operations(xplane_pb2.XSpace.FromString(file.read_bytes()))
 
 
 def operations(space):
@@ -67,13 +72,14 @@ def show(profiles, most):
     """Print a line for each of the operations that take longest, a column for each contender."""
     names = list(profiles)
     print(f"{'':40}" + "".join(f"{name:>30}" for name in names))
-    print(f"{'step':40}" + "".join(f"{profiles[name][0]:27.1f} ms" for name in names))
-    kinds = {kind for _, found in profiles.values() for kind in found}
-    longest = {kind: max(found[kind][0] for _, found in profiles.values()) for kind in kinds}
-    for kind in sorted(kinds, key=longest.get, reverse=True)[:most]:
-        cells = (profiles[name][1][kind] for name in names)
+    for row, label in enumerate(("step", "step, time of all cores")):
+        print(f"{label:40}" + "".join(f"{profiles[name][row]:27.1f} ms" for name in names))
+    tables = [table for *_, table in profiles.values()]
+    longest = {kind: max(table[kind][0] for table in tables) for kind in set().union(*tables)}
+    for kind in sorted(longest, key=longest.get, reverse=True)[:most]:
+        cells = (table[kind] for table in tables)
         print(f"{kind:40}" + "".join(f"{ms:17.2f} ms of {count:6.0f}" for ms, count in cells))
-    sums = [map(sum, zip(*found.values(), strict=True)) for _, found in profiles.values()]
+    sums = [map(sum, zip(*table.values(), strict=True)) for table in tables]
     print(f"{'all':40}" + "".join(f"{ms:17.2f} ms of {count:6.0f}" for ms, count in sums))
 
 

@@ -28,7 +28,8 @@ def test_a_bias_is_a_multiple_of_input_step_times_weight_step():
     layer.bias.assign([0.24, -0.26])
     x = tf.constant([[0.0, 0.0]])
     grid = (tf.constant(0.5), tf.constant(0.0))
-    units = AccumulatorUnits(lambda tensor: grid, lambda layer: tf.constant([0.2, 0.1]))
+    steps = tf.constant([0.2, 0.1])
+    units = AccumulatorUnits(lambda tensor: lambda: grid, lambda layer: lambda: steps)
     np.testing.assert_allclose(units.wrap(layer, layer.call, False)(x), [[0.2, -0.25]], rtol=1e-6)
     np.testing.assert_allclose(layer.bias, [0.24, -0.26])
 
@@ -38,10 +39,10 @@ def test_a_folded_shift_is_a_multiple_of_the_scaled_unit():
     x = tf.zeros((1, 1, 1, 1))
     norm.build(conv(x).shape)
     norm.set_weights([np.float32([v]) for v in (2.0, 0.33, 0.1, 4.0)])  # scale 1, shift 0.23
-    known = {id(x): (tf.constant(0.5), tf.constant(0.0))}
+    known = {id(x): lambda: (tf.constant(0.5), tf.constant(0.0))}
     units = AccumulatorUnits(
         lambda tensor: known.get(id(tensor)),
-        lambda layer: tf.constant([0.2]) if layer is conv else None,
+        lambda layer: (lambda: tf.constant([0.2])) if layer is conv else None,
     )
     y = units.wrap(conv, conv.call, False)(x)
     folded = units.wrap(norm, norm.call, False)(y, training=False)
@@ -72,7 +73,7 @@ def test_halves_of_averages_go_away_from_the_integer_zero():
     x = tf.reshape(tf.constant([0.0, 0.5, 2.0, 2.5]), (1, 2, 2, 1))
     for middle, expected in ((1.0, 0.0), (0.2, 0.5)):
         grid = (tf.constant(0.5), tf.constant(middle))
-        units = AccumulatorUnits(lambda tensor, grid=grid: grid, lambda layer: None)
+        units = AccumulatorUnits(lambda tensor, grid=grid: lambda: grid, lambda layer: None)
         pool = kl.AveragePooling2D((1, 2))
         first, second = units.wrap(pool, pool.call, False)(x).numpy().ravel()
         assert 0.5 * np.floor(first / 0.5 + 0.5) == expected

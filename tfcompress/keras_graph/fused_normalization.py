@@ -12,6 +12,7 @@ import keras
 from keras import ops
 
 from tfcompress.backends import runs_on
+from tfcompress.keras_graph.inner_tensors import unwatched
 
 _FUSED_TYPES = ("float32", "float16", "bfloat16")
 
@@ -32,9 +33,7 @@ def normalize_by_batch(layer, inputs, gamma, beta):
     if runs_on("tensorflow"):
         nothing = ops.zeros((0,))
         outputs, mean, variance = _fused(layer, inputs, gamma, beta, nothing, nothing, True)
-        # The kernel returns the unbiased variance; Keras keeps the biased one.
-        count = ops.cast(ops.size(inputs) // inputs.shape[-1], "float32")
-        variance *= (count - 1.0) / count
+        variance = _biased(variance, inputs)
     else:
         mean, variance = ops.moments(inputs, list(range(len(inputs.shape) - 1)))
         scaling = {"offset": beta, "scale": gamma, "epsilon": layer.epsilon}
@@ -44,6 +43,13 @@ def normalize_by_batch(layer, inputs, gamma, beta):
         before = ops.cast(moving.value, "float32")
         moving.assign(before * layer.momentum + value * (1.0 - layer.momentum))
     return outputs, mean, variance
+
+
+@unwatched
+def _biased(variance, inputs):
+    """Return the variance that Keras keeps, of the unbiased one that the kernel returns."""
+    count = ops.cast(ops.size(inputs) // inputs.shape[-1], "float32")
+    return variance * ((count - 1.0) / count)
 
 
 def has_fused_form(layer: keras.layers.BatchNormalization, inputs: Any, mask: Any) -> bool:

@@ -11,6 +11,7 @@ Averages are sums of integers, divided: their halves are rounded away from the i
 """
 
 import contextlib
+import functools
 from collections.abc import Callable
 
 import keras
@@ -29,9 +30,11 @@ _NUDGE = 2e-4
 class AccumulatorUnits:
     """Follows, through one run of a model, the grids of tensors and the units of sums.
 
-    Tensors are told apart by identity, and kept alive for that. ``grid_of_tensor`` gives the step
-    of a tensor that is stored and the real number whose integer is 0, ``step_of_kernel`` the steps
-    of an operation's one rounded kernel, of shape () or (output channels,); both None otherwise.
+    Tensors are told apart by identity, and kept alive for that. ``grid_of_tensor`` gives for a
+    tensor that is stored a function that returns its step and the real number whose integer is 0,
+    ``step_of_kernel`` for an operation with one rounded kernel one that returns the steps, of shape
+    () or (output channels,); both None otherwise. Few operations need them, so they are computed
+    where they are used.
     """
 
     def __init__(self, grid_of_tensor: Callable, step_of_kernel: Callable):
@@ -49,7 +52,7 @@ class AccumulatorUnits:
             with VariableSwap(swaps) if swaps else contextlib.nullcontext():
                 outputs = call(*args, **kwargs)
             if grid is not None and isinstance(operation, _POOLING) and not is_deploying():
-                outputs = halves_away(outputs, *grid)
+                outputs = halves_away(outputs, grid)
             for tensor in keras.tree.flatten(outputs):
                 if unit is not None:
                     self._units[id(tensor)] = (tensor, unit)
@@ -63,7 +66,7 @@ class AccumulatorUnits:
         """Return the grid of what is read, the unit of the sum, and the variables to replace."""
         grid, weights = self._grid(read), self._step_of_kernel(operation)
         if weights is not None and grid is not None:
-            unit = grid[0] * weights
+            unit = functools.partial(_product, grid, weights)
             return grid, unit, _rounded_bias(operation, unit)
         if type(operation) is kl.BatchNormalization and not batch_statistics:
             return grid, None, _rounded_shift(operation, _find(self._units, read))
@@ -73,6 +76,11 @@ class AccumulatorUnits:
         """Return the grid of a tensor that is stored, or that was copied from one."""
         own = self._grid_of_tensor(tensor)
         return _find(self._grids, tensor) if own is None else own
+
+
+def _product(grid, weights):
+    """Return the unit of a sum of products."""
+    return grid()[0] * weights()
 
 
 def round_to_unit(values, unit):
@@ -85,8 +93,9 @@ def round_to_unit(values, unit):
     return values + ops.stop_gradient(ops.round(values / unit) * unit - values)
 
 
-def _halves_away_from_zero(averages, step, middle):
+def _halves_away_from_zero(averages, grid):
     """Move averages off the middle between two steps, to the side that the device rounds to."""
+    step, middle = grid()
     return averages + ops.cast(_NUDGE * step, averages.dtype) * ops.sign(
         averages - ops.cast(middle, averages.dtype)
     )
@@ -99,6 +108,7 @@ def _rounded_bias(layer, unit):
         return []
     with without_autocast():  # the stored float32 bias, also under mixed precision
         value = ops.convert_to_tensor(bias.value)
+    unit = unit()
     if len(unit.shape):
         unit = ops.reshape(unit, value.shape)
     return [(bias, round_to_unit(value, unit))]
@@ -116,7 +126,7 @@ def _rounded_shift(layer, unit):
         )
     scale = gamma * ops.rsqrt(variance + layer.epsilon)
     shift = beta - mean * scale
-    unit = ops.maximum(unit * ops.abs(scale), 1e-30)
+    unit = ops.maximum(unit() * ops.abs(scale), 1e-30)
     return [(layer.beta, beta + (round_to_unit(shift, unit) - shift))]
 
 

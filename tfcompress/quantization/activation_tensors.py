@@ -1,6 +1,7 @@
 """Rounding the tensors that the device stores, during one run of a model."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Collection, Container, Sequence
 from typing import Any
 
@@ -148,13 +149,16 @@ class ActivationTensors:
             )
 
     def grid_of(self, tensor):
-        """Return the step of a tensor that ``tap`` has rounded, and the number whose integer is 0.
+        """Return what computes the grid of a tensor that ``tap`` has rounded, None for another.
 
-        Both are float32 scalars; None if the tensor is no such one.
+        That is its step and the number whose integer is 0, float32 scalars.
         """
-        if id(tensor) not in self._made:
-            return None
-        smallest, largest = ops.unstack(ops.convert_to_tensor(self._made[id(tensor)][1]), 2)
+        made = self._made.get(id(tensor))
+        return None if made is None else functools.partial(self._grid, made[1])
+
+    def _grid(self, value_range):
+        """Compute the step of a range's grid, and the number whose integer is 0."""
+        smallest, largest = ops.unstack(ops.convert_to_tensor(value_range), 2)
         lowest, _, step = grid_levels(smallest, largest, self._bits, self._symmetric)
         integers = 2.0 ** (self._bits - 1) - self._symmetric
         return step, (lowest + integers) * step

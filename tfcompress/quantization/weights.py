@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 
@@ -87,14 +88,15 @@ class QuantizedWeights:
         return [(kernel.variable, self._round(kernel, False)) for kernel in self.kernels]
 
     def step_of(self, layer):
-        """Return the steps of a layer's one rounded kernel, None if it has none or several.
+        """Return what computes the steps of a layer's one rounded kernel, None without such.
 
         Their shape is () or (output channels,).
         """
         kernels = self._kernels.get(id(layer), ())
-        if len(kernels) != 1:
-            return None
-        (kernel,) = kernels
+        return functools.partial(self._present_steps, *kernels) if len(kernels) == 1 else None
+
+    def _present_steps(self, kernel):
+        """Compute the steps of a kernel."""
         steps = self.steps.get(id(kernel.variable))
         return kernel.present_steps(steps, self._factor(kernel, steps), self._limit(kernel))
 

@@ -59,8 +59,10 @@ def rectified_range(values, limit):
     >>> rectified_range(tf.constant([-2.0, 9.0]), limit=6.0).numpy()
     array([0., 6.], dtype=float32)
     """
-    largest = ops.cast(ops.max(ops.stop_gradient(values)), "float32")
-    return ops.stack([ops.convert_to_tensor(0.0), ops.clip(largest, 0.0, limit)])
+    largest = ops.maximum(ops.cast(ops.max(ops.stop_gradient(values)), "float32"), 0.0)
+    if np.isfinite(limit):
+        largest = ops.minimum(largest, limit)
+    return ops.stack([ops.convert_to_tensor(0.0), largest])
 
 
 def _kind(values):
