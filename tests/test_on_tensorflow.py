@@ -2,9 +2,11 @@
 
 import threading
 
+import keras
 import pytest
 
 from tfcompress import on_tensorflow
+from tfcompress.post_training import PrunedLayer, PruningReport
 
 
 def test_folders_of_the_working_directory_are_no_packages(tmp_path, monkeypatch):
@@ -19,3 +21,13 @@ def test_what_cannot_be_sent_leaves_no_file_to_read(tmp_path):
     with pytest.raises(TypeError, match="pickle"):
         on_tensorflow._Pickler(tmp_path).write("answer.pickle", threading.Lock())
     assert not (tmp_path / "answer.pickle").exists()
+
+
+def test_reports_come_back_with_their_model(tmp_path):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, name="end")])
+    model.pruning_report = PruningReport((PrunedLayer("end", 0.5, 12.0),))
+    on_tensorflow._Pickler(tmp_path).write("answer.pickle", (False, model))
+    failed, found = on_tensorflow._Unpickler(tmp_path).read("answer.pickle")
+    assert not failed
+    assert found.pruning_report == model.pruning_report
+    assert not hasattr(found, "repair_report")

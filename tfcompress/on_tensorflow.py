@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 _CALL, _ANSWER = "call.pickle", "answer.pickle"
+_REPORTS = ("repair_report", "pruning_report")  # attributes of models that their files do not hold
 _PROGRAM = (
     "import pathlib, sys; from tfcompress.on_tensorflow import answer; "
     "answer(pathlib.Path(sys.argv[1]))"
@@ -149,7 +150,8 @@ class _Pickler(pickle.Pickler):
         from tfcompress.data import require_end
 
         if isinstance(value, keras.Model):
-            return "model", self._saved(value)
+            reports = {name: getattr(value, name) for name in _REPORTS if hasattr(value, name)}
+            return "model", (self._saved(value), reports)
         if keras.ops.is_tensor(value):
             return "array", keras.ops.convert_to_numpy(value)
         if hasattr(value, "element_spec") or isinstance(value, keras.utils.PyDataset):
@@ -212,15 +214,19 @@ class _Unpickler:
         kind, value = stands_for
         if kind != "model":
             return value
-        if value not in self._models:
+        name, reports = value
+        if name not in self._models:
             import keras
 
-            path = self._folder / value
+            path = self._folder / name
             try:
-                self._models[value] = keras.saving.load_model(path, safe_mode=False)
+                model = keras.saving.load_model(path, safe_mode=False)
             except (TypeError, ValueError):  # a loss or a metric of the user's own
-                self._models[value] = keras.saving.load_model(path, compile=False, safe_mode=False)
-        return self._models[value]
+                model = keras.saving.load_model(path, compile=False, safe_mode=False)
+            for attribute, report in reports.items():
+                setattr(model, attribute, report)
+            self._models[name] = model
+        return self._models[name]
 
 
 def answer(folder: pathlib.Path) -> None:
