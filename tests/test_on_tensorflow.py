@@ -3,7 +3,9 @@
 import threading
 
 import keras
+import numpy as np
 import pytest
+import tensorflow as tf
 
 from tfcompress import on_tensorflow
 from tfcompress.post_training import PrunedLayer, PruningReport
@@ -31,3 +33,16 @@ def test_reports_come_back_with_their_model(tmp_path):
     assert not failed
     assert found.pruning_report == model.pruning_report
     assert not hasattr(found, "repair_report")
+
+
+def test_a_dataset_arrives_as_one(tmp_path):
+    x, y = np.arange(10.0, dtype="float32").reshape(5, 2), np.arange(5)
+    sent = tf.data.Dataset.from_tensor_slices(({"image": x}, y)).batch(2)
+    on_tensorflow._Pickler(tmp_path).write("call.pickle", sent)
+    found = on_tensorflow._Unpickler(tmp_path).read("call.pickle")
+    assert found.element_spec == sent.element_spec
+    assert found.cardinality() == 3
+    for _ in range(2):  # epochs
+        batches = list(found.as_numpy_iterator())
+        np.testing.assert_array_equal(np.concatenate([b[0]["image"] for b in batches]), x)
+        np.testing.assert_array_equal(np.concatenate([b[1] for b in batches]), y)

@@ -156,7 +156,7 @@ class _Pickler(pickle.Pickler):
             return "array", keras.ops.convert_to_numpy(value)
         if hasattr(value, "element_spec") or isinstance(value, keras.utils.PyDataset):
             require_end(value)
-            return "batches", [keras.tree.map_structure(np.asarray, batch) for batch in value]
+            return "dataset", [keras.tree.map_structure(np.asarray, batch) for batch in value]
         if inspect.isgenerator(value):
             return "batches", list(value)
         if (inspect.isfunction(value) or inspect.isclass(value)) and _is_script(value.__module__):
@@ -212,6 +212,8 @@ class _Unpickler:
 
     def _load(self, stands_for: tuple) -> Any:
         kind, value = stands_for
+        if kind == "dataset":
+            return _dataset(value)
         if kind != "model":
             return value
         name, reports = value
@@ -227,6 +229,21 @@ class _Unpickler:
                 setattr(model, attribute, report)
             self._models[name] = model
         return self._models[name]
+
+
+def _dataset(batches: list) -> Any:
+    """Return batches of arrays as a dataset of TensorFlow, which training reads as one."""
+    import keras
+    import tensorflow as tf
+
+    def spec(*arrays):
+        shapes = {array.shape for array in arrays}
+        shape = shapes.pop() if len(shapes) == 1 else (None, *arrays[0].shape[1:])
+        return tf.TensorSpec(shape, tf.convert_to_tensor(arrays[0]).dtype)
+
+    signature = keras.tree.map_structure(spec, *batches)
+    dataset = tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=signature)
+    return dataset.apply(tf.data.experimental.assert_cardinality(len(batches)))
 
 
 def answer(folder: pathlib.Path) -> None:
