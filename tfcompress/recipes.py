@@ -285,7 +285,7 @@ def distillation_losses(
 
 
 def _initial_sparsity(model: keras.Model, sparsity: float) -> float:
-    """Return the share of zeros in the kernels that pruning takes, to the last weight."""
+    """Return the share of zeros in the kernels that pruning takes, ``sparsity`` if it is that."""
     kernels = [keras.ops.convert_to_numpy(k.variable) for k in prunable_kernels(model)]
     zeros, size = sum(int(np.sum(k == 0)) for k in kernels), sum(k.size for k in kernels)
     # A model that has as many zeros as are wanted is not sparser, whatever the division rounds.

@@ -9,13 +9,13 @@ Arrays have a first axis of groups: a depthwise layer has one matrix per channel
 
 import dataclasses
 import functools
-import math
 
 import numpy as np
 
 from tfcompress.keras_graph.linear_layers import LinearLayer, float64
 from tfcompress.post_training.report import StepReport
 from tfcompress.post_training.session import Session
+from tfcompress.tflite.numerics import sqnr
 
 _PARTS = 16  # of the positions, in their order; every fourth validates what the others choose
 MAX_INPUTS = 8192  # per output: the mean products of more do not fit into memory
@@ -150,21 +150,29 @@ class Samples:
         """Return what the outputs of some matrices lack (positions, groups, m)."""
         return self.wanted - np.matmul(self.rows.transpose(1, 0, 2), matrices).transpose(1, 0, 2)
 
+    def products_with_missing(self, matrices: np.ndarray) -> np.ndarray:
+        """Return the mean products of the inputs and what the outputs lack (groups, n, m)."""
+        missing = self.missing(matrices).transpose(1, 0, 2)
+        return np.matmul(self.inputs.transpose(1, 2, 0), missing) / len(self.rows)
+
     def best_bias(self, matrices: np.ndarray) -> np.ndarray:
         """Return the bias (outputs,) that fits some matrices."""
         return self.missing(matrices).mean(0).ravel()
 
     def error(self, matrices: np.ndarray) -> float:
         """Return the sum of squared errors with the best bias."""
-        missing = self.missing(matrices)
-        if self.centered:
-            missing = missing - missing.sum(0) / max(len(missing), 1)
-        return float(np.sum(np.square(missing)))
+        return float(np.sum(np.square(self._errors(matrices))))
 
     def signal_to_noise(self, matrices: np.ndarray) -> float:
         """Return the ratio of the wanted outputs to the errors with the best bias, in dB."""
-        signal, noise = float(np.sum(np.square(self.wanted))), self.error(matrices)
-        return 10.0 * math.log10(signal / noise) if signal and noise else math.inf
+        return sqnr(self.wanted, self.wanted - self._errors(matrices))
+
+    def _errors(self, matrices: np.ndarray) -> np.ndarray:
+        """Return the errors with the best bias (positions, groups, m)."""
+        missing = self.missing(matrices)
+        if self.centered:
+            missing = missing - missing.sum(0) / max(len(missing), 1)
+        return missing
 
 
 def compensated(matrices: np.ndarray, grid: Grid, samples: Samples, damping: float) -> np.ndarray:
@@ -176,9 +184,7 @@ def compensated(matrices: np.ndarray, grid: Grid, samples: Samples, damping: flo
     products = damped(samples.products, damping)
     zero = matrices == 0
     if not zero.any():
-        missing = samples.missing(matrices).transpose(1, 0, 2)
-        by_group = samples.inputs.transpose(1, 2, 0)
-        matrices = fitted(matrices, products, np.matmul(by_group, missing) / len(samples.rows))
+        matrices = fitted(matrices, products, samples.products_with_missing(matrices))
     steps = grid.steps(matrices)
     fixed = zero | largest_of_each_scale(matrices, grid.scale_indices)
     return round_compensating(matrices, products, steps, grid.levels, fixed) * steps[:, None]

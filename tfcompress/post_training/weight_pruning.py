@@ -101,29 +101,26 @@ def prune_weights(
     pattern = as_pattern(pattern)
     batches = input_batches(model, representative_data, max_examples)
     pruned = rebuild(model, read_channels(model))
-    dense_layers, _ = linear_layers(model)
-    chosen = _chosen(pruned, layers)
-    counts = _counts(pruned, list(chosen.values()), pattern, sparsity, sparsity_distribution)
+    linears, kernels = zip(*_chosen(pruned, layers), strict=True)
+    counts = _counts(pruned, kernels, pattern, sparsity, sparsity_distribution)
+    paths = {linear.path for linear in linears}
 
-    def run(batch):
+    def run_dense(batch):
+        return model(batch, training=False)
+
+    def run_sparse(batch):
         return pruned(batch, training=False)
 
     with float32_computation(model):
-        wanted = collect_outputs(
-            [linear for linear in dense_layers if linear.path in chosen],
-            batches,
-            _MAX_ROWS,
-            lambda batch: model(batch, training=False),
-        )
+        dense = [linear for linear in linear_layers(model)[0] if linear.path in paths]
+        wanted = collect_outputs(dense, batches, _MAX_ROWS, run_dense)
     reports = []
-    sparse_layers = [linear for linear in linear_layers(pruned)[0] if linear.path in chosen]
-    for linear in track(sparse_layers, "pruning", disable=not progress, transient=True):
+    work = list(zip(linears, kernels, counts, strict=True))
+    for linear, kernel, count in track(work, "pruning", disable=not progress, transient=True):
         with float32_computation(pruned):
-            rows = collect_rows([linear], batches, _MAX_ROWS, run)[linear.path]
+            rows = collect_rows([linear], batches, _MAX_ROWS, run_sparse)[linear.path]
         samples = Samples.of(linear, rows, wanted.pop(linear.path))
-        zeros_of = functools.partial(
-            _zeros, linear, chosen[linear.path], pattern, counts[linear.path]
-        )
+        zeros_of = functools.partial(_zeros, linear, kernel, pattern, count)
         matrices = _fitted(linear.to_matrices(float64(linear.kernel)), samples, zeros_of)
         linear.kernel.assign(linear.from_matrices(matrices))
         if linear.bias is not None:
@@ -139,12 +136,12 @@ def prune_weights(
     return pruned
 
 
-def _chosen(model: keras.Model, layers: LayerSelector) -> dict[str, Kernel]:
-    """Return the kernels to prune by the path of their layers; warn of those that stay dense."""
+def _chosen(model: keras.Model, layers: LayerSelector) -> list[tuple[LinearLayer, Kernel]]:
+    """Return the layers to prune and their kernels; warn of those that stay dense."""
     linears, reasons = linear_layers(model)
     linear_of = {id(linear.kernel): linear for linear in linears}
     kernels = [k for k in find_all_kernels(model, layers) if not k.depthwise]
-    chosen, dense = {}, {}
+    chosen, dense = [], {}
     for kernel in kernels:
         linear = linear_of.get(id(kernel.variable))
         if linear is None:
@@ -152,7 +149,7 @@ def _chosen(model: keras.Model, layers: LayerSelector) -> dict[str, Kernel]:
         elif kernel.variable.shape.num_elements() // linear.outputs > MAX_INPUTS:
             dense[kernel.path] = f"its outputs have more than {MAX_INPUTS} weights each"
         else:
-            chosen[linear.path] = kernel
+            chosen.append((linear, kernel))
     named = "; ".join(f"{path!r} ({why})" for path, why in dense.items())
     if not chosen:
         raise ValueError(
@@ -166,7 +163,7 @@ def _chosen(model: keras.Model, layers: LayerSelector) -> dict[str, Kernel]:
 
 
 def _counts(model, kernels, pattern, sparsity, distribution):
-    """Return how many groups of weights to remove, by the path of the layer."""
+    """Return how many groups of weights to remove of each kernel."""
     if distribution is None:
         distribution = "lamp" if isinstance(pattern, Element) else "uniform"
     chooser = make_distribution(
@@ -184,11 +181,7 @@ def _counts(model, kernels, pattern, sparsity, distribution):
         pattern.pool(np.abs(float64(kernel.variable)), kernel.output_axes) for kernel in kernels
     ]
     sizes = [pattern.sizes(tuple(kernel.variable.shape), kernel.output_axes) for kernel in kernels]
-    masked = chooser.choose(scores, sizes, sparsity)
-    return {
-        kernel.layer_path: int(np.count_nonzero(groups))
-        for kernel, groups in zip(kernels, masked, strict=True)
-    }
+    return [int(np.count_nonzero(groups)) for groups in chooser.choose(scores, sizes, sparsity)]
 
 
 def _zeros(linear: LinearLayer, kernel: Kernel, pattern: Pattern, count: int, matrices):
@@ -201,9 +194,8 @@ def _zeros(linear: LinearLayer, kernel: Kernel, pattern: Pattern, count: int, ma
 def _fitted(matrices, samples: Samples, zeros_of):
     """Return sparse matrices fitted to the samples."""
     products = damped(samples.products, _DAMPING)
-    missing = samples.missing(matrices).transpose(1, 0, 2)
-    moved = np.matmul(samples.inputs.transpose(1, 2, 0), missing) / len(samples.rows)
-    return sparse_least_squares(products, products @ matrices + moved, matrices, zeros_of)
+    wanted = products @ matrices + samples.products_with_missing(matrices)
+    return sparse_least_squares(products, wanted, matrices, zeros_of)
 
 
 def sparse_least_squares(
@@ -218,8 +210,8 @@ def sparse_least_squares(
         products: H (groups, n, n), positive definite.
         wanted: B (groups, n, m).
         matrices: the dense solution to start from (groups, n, m).
-        zeros_of: from an array of that shape to the boolean array of the weights to remove, those
-            of small magnitude.
+        zeros_of: from weights times the root mean square of their inputs, in that shape, to the
+            boolean array of those to remove, which are small.
 
     Example:
     >>> products = np.array([[[1.0, 0.9], [0.9, 1.0]]])
@@ -236,7 +228,6 @@ def sparse_least_squares(
     products, wanted = products / (scale * scale.transpose(0, 2, 1)), wanted / scale
     values, vectors = np.linalg.eigh(products)
     values, transposed = values[:, :, None], vectors.transpose(0, 2, 1)
-    # With inputs of unit energy; zeros are chosen among the weights of the given inputs' scale.
     sparse, dual, penalty = matrices * scale, np.zeros_like(wanted), _PENALTY
     zeros = np.zeros(matrices.shape, bool)
     for round_ in range(_ROUNDS):

@@ -124,8 +124,9 @@ def examine(
         reference = noise_reference = None if baseline is None else files[0]
         if model is not None:
             against = model
-            shown = {"shown_as": "examine"}
-            float_file = call_on_tensorflow(__name__, "float_equivalent", model, file, **shown)
+            float_file = call_on_tensorflow(
+                __name__, "float_equivalent", model, file, shown_as="examine"
+            )
             reference = f"the Keras model {model.name}"
             noise_reference = f"{model.name} with its weights in float"
         if against is None:
