@@ -3,7 +3,7 @@ import pytest
 from channel_zoo import CONTRACTED, ZOO
 from keras import layers as kl
 
-from tfcompress.keras_graph.channels import read_channels
+from tfcompress.keras_graph.channels import read_channels, rebuild
 
 
 def sizes(model):
@@ -138,3 +138,29 @@ def test_an_einsum_of_what_cannot_be_followed():
     x = kl.EinsumDense("ab,bc->ac", 5, name="a")(keras.ops.cumsum(inputs, axis=-1))
     model = keras.Model(inputs, kl.Dense(2, name="b")(x))
     assert sizes(model) == {("a",): 5}
+
+
+@pytest.mark.parametrize("followed_first", [True, False])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda: kl.PReLU(shared_axes=[1]),
+        lambda: kl.Reshape((8, 6)),
+        lambda: kl.EinsumDense("abc,cd->abd", (None, 6)),
+        lambda: kl.TimeDistributed(kl.Dense(6)),
+        lambda: kl.TimeDistributed(kl.BatchNormalization()),
+    ],
+    ids=["PReLU", "Reshape", "EinsumDense", "TimeDistributed Dense", "TimeDistributed norm"],
+)
+def test_a_layer_keeps_its_weights_for_all_of_its_calls(layer, followed_first):
+    shared, inputs = layer(), keras.Input((8, 3))
+    x = kl.Dense(6, name="a")(inputs)
+    calls = [x, kl.LayerNormalization()(kl.Dense(6)(inputs))]
+    one, other = map(shared, calls if followed_first else calls[::-1])
+    x = kl.Dense(4, name="free")(one)
+    model = keras.Model(inputs, [kl.Dense(2)(x), kl.Dense(2)(other)])
+    flow = read_channels(model)
+    assert ("free",) in [group.paths for group in flow.groups]
+    assert "a" not in {path for group in flow.groups for path in group.paths}
+    removed = [bundle for group in flow.groups for bundle in group.coupled_sets[::2]]
+    assert rebuild(model, flow, removed).count_params() == flow.parameters(removed)

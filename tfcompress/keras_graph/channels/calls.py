@@ -86,6 +86,7 @@ class LayerRecord:
     made: dict = dataclasses.field(default_factory=dict)  # the channels of its outputs, by role
     # The channels of its inputs, by role, at its first call.
     read: dict = dataclasses.field(default_factory=dict)
+    is_whole: bool = False  # whether a call could not be followed, so that nothing may be removed
 
 
 class Call:
@@ -136,6 +137,8 @@ class Call:
         """Return the channels of the layer's output: the same at every call."""
         if role not in self._record.made:
             self._record.made[role] = self._couplings.new(count)
+        if self._record.is_whole:
+            self.pin(self._record.made[role])
         return self._record.made[role]
 
     def read(self, x: Tensor, axis: int, role: str = "inputs") -> np.ndarray | None:
@@ -147,11 +150,16 @@ class Call:
         channels = x.on(axis)
         if channels is None and x.channels is not None:
             self.pin(x.channels.ids)
+        return self.agree(channels, role)
+
+    def agree(self, channels: np.ndarray | None, role: str) -> np.ndarray | None:
+        """Couple what the layer's weights or settings index to the same of its first call."""
         if role not in self._record.read:
             self._record.read[role] = channels
-            return channels
         first = self._record.read[role]
         self.couple(first, channels)
+        if self._record.is_whole:
+            self.pin(first)
         return first
 
     def slice(self, variable, axis: int, channels: np.ndarray | None) -> None:
@@ -186,6 +194,12 @@ class Call:
         """Keep the channels of all inputs from being removed."""
         given = [*self.inputs, *(x for tensors in self.named.values() for x in tensors)]
         self.pin(*(x.channels.ids for x in given if x.channels is not None))
+
+    def leave_whole(self) -> None:
+        """Keep the channels of all inputs, and of the layer at its other calls."""
+        self._record.is_whole = True
+        self.pin_inputs()
+        self.pin(*self._record.made.values(), *self._record.read.values())
 
     def cost(self, multiplications: float, *channels: np.ndarray | None) -> None:
         """Count a product: ``multiplications`` for each combination of the channels."""

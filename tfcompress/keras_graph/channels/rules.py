@@ -19,7 +19,7 @@ _TIME = 1  # the axis
 
 def untracked(call: Call) -> list[Tensor]:
     """Keep all that is read; nothing that is made can be removed."""
-    call.pin_inputs()
+    call.leave_whole()
     return [Tensor(shape, None) for shape in call.output_shapes]
 
 
@@ -99,16 +99,24 @@ def reshaped(call: Call) -> list[Tensor]:
         elements = elements.transpose([dim - 1 for dim in call.layer.dims])
     else:
         elements = elements.reshape(wanted)
-    for target in range(len(wanted)):
-        line = elements[tuple(slice(None) if i == target else 0 for i in range(len(wanted)))]
-        if (np.moveaxis(elements, target, -1) == line).all():
-            if isinstance(call.layer, kl.Reshape) and call.layer.target_shape[target] != -1:
-                call.size(line, "target_shape", target)
-            newshape = getattr(call.layer, "newshape", ())  # of the operation, with the batch
-            if newshape and newshape[target + 1] != -1:
-                call.size(line, "newshape", target + 1)
-            return call.output(target + 1, line)
-    return untracked(call)
+    axis, line = _indexed_by(elements)
+    if line is None:
+        return untracked(call)
+    for key, skipped in (("target_shape", 0), ("newshape", 1)):  # of a layer, of an operation
+        for target, size in enumerate(getattr(call.layer, key, ())[skipped:]):
+            if size != -1:
+                channels = call.agree(line if target == axis else None, f"axis {target}")
+                call.size(channels, key, target + skipped)
+    return call.output(axis + 1, line)
+
+
+def _indexed_by(elements: np.ndarray) -> tuple[int, np.ndarray | None]:
+    """Return the axis that alone tells elements' channels, and those along it; None without one."""
+    for axis in range(elements.ndim):
+        line = elements[tuple(slice(None) if i == axis else 0 for i in range(elements.ndim))]
+        if (np.moveaxis(elements, axis, -1) == line).all():
+            return axis, line
+    return 0, None
 
 
 def channel_axis(layer, shape: tuple) -> int:
@@ -161,12 +169,10 @@ def group_normalization(call: Call) -> list[Tensor]:
 
 def prelu(call: Call) -> list[Tensor]:
     """Apply PReLU, whose slopes may be one per channel."""
-    layer, (x,) = call.layer, call.inputs
-    if x.channels is None:
-        return untracked(call)
-    axis = x.channels.axis - 1
-    if layer.alpha.shape[axis] != 1:
-        call.slice(layer.alpha, axis, call.read(x, x.channels.axis))
+    (x,), alpha = call.inputs, call.layer.alpha
+    for axis, size in enumerate(alpha.shape):
+        if size != 1:
+            call.slice(alpha, axis, call.agree(x.on(axis + 1), f"axis {axis}"))
     return elementwise(call)
 
 
@@ -265,13 +271,14 @@ def einsum_dense(call: Call) -> list[Tensor]:
     kernel, output = rest.split("->")
     last, variable = output[-1], stored_kernel(layer)
     free = "..." not in layer.equation and last in kernel and last not in data
-    mixed = x.channels is not None and "..." not in layer.equation
-    letter = data[x.channels.axis] if mixed else None
-    ids = None
-    if letter is not None and letter in kernel and letter not in output:
-        ids = call.read(x, x.channels.axis)
-        call.slice(variable, kernel.index(letter), ids)
-    else:
+    axes, ids = {}, None
+    if "..." not in layer.equation:
+        axes = {data.index(axis): axis for axis in kernel if axis in data and axis not in output}
+    for axis, letter in axes.items():
+        channels = call.agree(x.on(axis), letter)
+        call.slice(variable, kernel.index(letter), channels)
+        ids = channels if ids is None else ids
+    if x.channels is None or x.channels.axis not in axes:
         call.pin_inputs()
     where = math.prod(size or 1 for size in call.output_shape[1:]) * math.prod(
         size for axis, size in zip(kernel, variable.shape, strict=True) if axis not in output
