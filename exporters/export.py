@@ -75,7 +75,9 @@ def export_tflite(
             numbers, which the report says; for a quantization-aware model in the ranges that its
             inputs have learned.
         input_dtype: "int8", "uint8" or "float32" for exports with 8-bit activations, "int16" or
-            "float32" (which "int8" means as well) for those with 16.
+            "float32" (which "int8" means as well) for those with 16. An input that the model
+            declares as integers, as pixels by ``keras.Input(shape, dtype="uint8")``, keeps its
+            type.
         output_dtype: the same for outputs.
         batch_size: the fixed batch size of the file; ``None`` for a free one.
         allow_float: paths of layers that may compute in float in an integer export.

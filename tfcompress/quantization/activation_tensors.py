@@ -31,8 +31,6 @@ from tfcompress.quantization.arithmetic.observers import (
 from tfcompress.quantization.placement import Placement, PlacementError
 from tfcompress.quantization.scheme import Scheme
 
-# What sigmoid, softmax and tanh give where activations have 16 bits: the scale is 2**-15.
-_FIXED_16_BITS = (-32767 / 32768, 32767 / 32768)
 # Functions that are infinite, or endlessly steep, at zero, and their value there.
 _HUGE, _LARGEST_HALF = 1e9, 65504.0
 _ALL = np.int32(2**31 - 1)  # more examples than any batch has
@@ -169,7 +167,7 @@ class ActivationTensors:
             self._left[id(tensor)] = tensor
             rounded = tensor
         else:
-            rounded = self._rounded(tensor, _FIXED_16_BITS if self._bits == 16 else fixed)
+            rounded = self._rounded(tensor, fixed)
         logits = logits_behind(tensor)
         if logits is not None:
             attach_logits(rounded, logits)

@@ -24,6 +24,8 @@ from tfcompress.tflite.filling import (
     INPUT_WEIGHTS,
     STATE_WEIGHTS,
     Storage,
+    casts_integers,
+    exact_zero_point,
 )
 from tfcompress.tflite.model import Operation, Subgraph, TFLiteModel
 from tfcompress.tflite.operations import Support, runs_with, support, weight_types
@@ -352,6 +354,11 @@ class _Planner:
         lookup = self._table(operation)
         if lookup is not None and self._dtype == "INT8":
             self._defined[outputs[0]] = OfTable(lookup)
+        elif operation.name == "CAST":
+            whole = self._graph.tensors[operation.inputs[0]].dtype
+            zero_point = exact_zero_point(whole, self._dtype)
+            if zero_point == 0 or (zero_point and not self._scheme.symmetric_activations):
+                self._defined[outputs[0]] = Fixed(1.0, zero_point)
         elif entry.output == "fixed":
             self._defined |= dict.fromkeys(outputs, Fixed(*entry.fixed[self._dtype]))
         elif entry.output == "same" or (inputs and self._dtype in entry.same_inputs):
@@ -419,8 +426,9 @@ class _Planner:
             return "a custom operation"
         if operation.index in self._schemes and self._schemes[operation.index] is None:
             return "left in float"
-        entry, symmetric = support(operation.name), self._scheme.symmetric_activations
-        if not runs_with(operation.name, self._dtype):
+        name = "QUANTIZE" if casts_integers(operation, self._graph) else operation.name
+        entry, symmetric = support(name), self._scheme.symmetric_activations
+        if not runs_with(name, self._dtype):
             return f"no kernel for {self._dtype.lower()}"
         if self._dtype in entry.symmetric and not symmetric:
             return f"no kernel for {self._dtype.lower()} with a zero point"

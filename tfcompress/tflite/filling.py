@@ -25,10 +25,13 @@ from tfcompress.tflite.editing import (
     text,
 )
 from tfcompress.tflite.flatbuffer import OPERATIONS, TENSOR_TYPES
+from tfcompress.tflite.model import Operation, Subgraph
 
 INTEGER_TYPES = ("INT2", "INT4", "INT8", "UINT8", "INT16", "INT32", "INT64")
 IO_TYPES = ("INT8", "UINT8", "INT16", "FLOAT32")
 _UINT8_OFFSET = 128  # between an INT8 and the UINT8 of the same real value
+# What QUANTIZE reads. Of other integers, CAST makes INT32.
+_QUANTIZED_FROM = ("INT8", "UINT8", "INT16", "INT32")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -83,6 +86,9 @@ def fill(
 ) -> None:
     """Fill a float file with integers, in place.
 
+    Where a float file casts integers to real numbers, an integer file has QUANTIZE, from a scale of
+    1. Inputs and outputs that are integers in the float file keep their types.
+
     Tensors keep their indices, signatures their names and the order of inputs and outputs. Versions
     and options of the operations whose tensors change follow ``operations``; an operation that its
     table does not know keeps its own. Equal constants are stored once, and unused values are
@@ -98,6 +104,7 @@ def fill(
     graphs = [_Graph(editor, index, filling) for index in range(len(editor.tree.subgraphs or ()))]
     for graph in graphs:
         graph.store()
+        graph.quantize_casts()
         graph.convert_reads()
         if graph.index in entries:
             graph.convert_inputs_and_outputs(input_dtype, output_dtype)
@@ -105,6 +112,28 @@ def fill(
         graph.set_versions()
         graph.empty_unused_constants()
     share_buffers(editor.tree)
+
+
+def casts_integers(operation: Operation, graph: Subgraph) -> bool:
+    """Tell whether an operation of a float file makes real numbers of integers that it computes."""
+    if operation.name != "CAST":
+        return False
+    source, made = graph.tensors[operation.inputs[0]], graph.tensors[operation.outputs[0]]
+    whole = source.dtype.removeprefix("U").startswith("INT") and not source.constant
+    return whole and made.dtype == "FLOAT32"
+
+
+def exact_zero_point(whole: str, dtype: str) -> int | None:
+    """Return the zero point with which a type holds any integer of another; None if it cannot.
+
+    Example:
+    >>> exact_zero_point("UINT8", "INT8")
+    -128
+    """
+    low, high = _bounds(whole)
+    lowest, highest = _bounds(dtype)
+    zero_point = 0 if lowest <= low and high <= highest else lowest - low
+    return zero_point if high + zero_point <= highest else None
 
 
 class _Graph:
@@ -143,6 +172,27 @@ class _Graph:
         for (graph, operation), storages in sorted(self.filling.intermediates.items()):
             if graph == self.index:
                 self.set_intermediates(self.operators[operation], storages)
+
+    def quantize_casts(self) -> None:
+        """Let QUANTIZE make the integers of real numbers that are cast from others."""
+        for operation, operator in zip(self.read.operations, self.operators, strict=True):
+            if casts_integers(operation, self.read) and operation.outputs[0] in self.forms:
+                source = self.whole_numbers(operation.inputs[0], before=operator)
+                quantizes = self.converter(source, operation.outputs[0], "INT8")
+                vars(operator).update(vars(quantizes))
+
+    def whole_numbers(self, source: int, before: schema.OperatorT) -> int:
+        """Give integers a scale of 1, and a type that QUANTIZE reads; return their tensor."""
+        dtype = self.read.tensors[source].dtype
+        if dtype in _QUANTIZED_FROM:
+            self.set_form(source, Storage(dtype, (1.0,)))
+            return source
+        target = self.add_converted(source, "INT32", Storage("INT32", (1.0,)))
+        given, made = (getattr(schema.TensorType, name) for name in (dtype, "INT32"))
+        options = record("CastOptions", inDataType=given, outDataType=made)
+        cast = self.editor.operator("CAST", [source], target, options)
+        self.graph.operators.insert(self.graph.operators.index(before), cast)
+        return target
 
     def set_form(self, tensor: int, storage: Storage) -> None:
         """Give one tensor its type, its scales and, if it is a constant, its bytes."""
@@ -263,6 +313,8 @@ class _Graph:
 
     def io_storage(self, tensor: int, dtype: str, side: str) -> Storage | None:
         """Return the form of an input or output; None if it is the stored one."""
+        if self.read.tensors[tensor].dtype != "FLOAT32":
+            return None
         quantization = self.graph.tensors[tensor].quantization
         stored = TENSOR_TYPES[self.graph.tensors[tensor].type]
         quantized = quantization is not None and quantization.scale is not None

@@ -168,9 +168,8 @@ def list_refused(found: Mapping[str, tuple[str, ...]], allowed: Container[str]) 
     advice = f"Replace them, or allow them with allow_float={sorted(refused)!r}."
     if any("CAST" in names for names in refused.values()):
         advice += (
-            " An input of another type than its layers compute with is cast: declare indices with "
-            "keras.Input(..., dtype='int32'), images with dtype='float32'; a file can take bytes "
-            "for them, by `input_dtype`."
+            " Real numbers are made integers there, for which devices have no kernel: declare "
+            "indices with keras.Input(..., dtype='int32'), or compute them outside of the model."
         )
     return "\n".join([*lines, advice])
 

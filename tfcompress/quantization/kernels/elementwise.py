@@ -222,6 +222,12 @@ def quantize(operation, inputs, grids, kernels):
     return _by_either(taken, by_xnnpack, built_in, inputs, grid, kernels)
 
 
+def _cast(operation, inputs, grids, kernels):
+    """CAST of integers to real numbers: QUANTIZE from a scale of 1 in the file."""
+    real = rq.ratio(tf.constant(1.0), grids[0].scale)
+    return [rq.on_grid(rq.rescaled(tf.cast(inputs[0], tf.int32), real), grids[0])]
+
+
 def dequantize(operation, inputs, grids, kernels):
     """Compute DEQUANTIZE: the real numbers that integers mean."""
     return [rq.in_order(less_zero_point(inputs[0]) * inputs[0].grid.scale)]
@@ -314,6 +320,7 @@ ELEMENTWISE = {
     "MUL": _of_two(_mul),
     "DIV": _div,
     "SQUARED_DIFFERENCE": _squared_difference,
+    "CAST": _cast,
     "QUANTIZE": quantize,
     "DEQUANTIZE": dequantize,
     "EQUAL": _comparison(tf.equal, rescales_16_bits=True),
