@@ -72,6 +72,11 @@ def test_bad_arguments(options, error, message):
         tfc.Distiller(net(), net(name="teacher"), **options)
 
 
+def test_a_distiller_needs_a_teacher():
+    with pytest.raises(TypeError, match=r"`teacher` must be a Keras.*Received: teacher=None"):
+        tfc.Distiller(net(), None)
+
+
 def test_a_student_must_be_a_built_keras_model():
     with pytest.raises(TypeError, match="`student` must be a Keras 3 model"):
         tfc.Distiller(lambda x: x, net())

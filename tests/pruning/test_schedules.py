@@ -51,6 +51,12 @@ def test_exponential_removes_equal_shares_of_what_is_left():
     assert [1 - schedule(step) for step in range(4)] == pytest.approx([1, 1 / 2, 1 / 4, 1 / 8])
 
 
+def test_a_sparsity_may_fall():
+    schedule = PolynomialDecay(0.75, 0.25, 0, 100, power=1)
+    assert (schedule(0), schedule(50), schedule(100)) == (0.75, 0.5, 0.25)
+    assert schedule.highest == 0.75
+
+
 def test_one_cycle_peaks_and_regrows():
     schedule = OneCycle(0.0, 0.9, 0.6, begin_step=0, end_step=100, peak_at=0.5)
     assert schedule(25) == pytest.approx(0.45, abs=1e-12)

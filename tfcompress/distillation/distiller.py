@@ -42,6 +42,9 @@ from tfcompress.distillation.terms import Trackers, as_terms, pair_from_config
 from tfcompress.keras_graph.wrapper import ModelWrapper, take_model
 
 
+_NOT_SAVED = object()  # in the place of a teacher, in a distiller that is loaded
+
+
 @dataclasses.dataclass
 class _Step:
     """One training step: the teacher's signals, the count, the outputs of the student's layers."""
@@ -75,8 +78,8 @@ class Distiller(ModelWrapper):
         teacher: a built Keras model; "self" for a frozen copy of the student's present float model;
             a ``TeacherCache``; a tf_keras model; the path of a SavedModel folder, a .tflite or a
             .keras file; a callable from a batch to outputs; or a list of teachers, or of (teacher,
-            weight) pairs, whose outputs are averaged. With ``None``, as after loading a saved
-            distiller, call ``set_teacher`` before training.
+            weight) pairs, whose outputs are averaged. It is not saved: a loaded distiller gets one
+            by ``set_teacher``.
         losses: a loss, a list of losses and (loss, weight) pairs, or a dictionary from loss to
             weight; ``SoftLabels()`` by default. A weight is a number or a schedule: a callable from
             the step, such as a ``keras.optimizers.schedules`` object.
@@ -125,7 +128,7 @@ class Distiller(ModelWrapper):
         self._teacher = None
         for layer in self._feature_layers("student_layers"):
             find_layer(self.model, layer)
-        if teacher is not None:
+        if teacher is not _NOT_SAVED:
             self.set_teacher(teacher)
 
     @property
@@ -264,7 +267,7 @@ class Distiller(ModelWrapper):
         projections = config.pop("projections")
         config["losses"] = [pair_from_config(pair) for pair in config["losses"]]
         config["task_weight"] = schedule_from_config(config["task_weight"])
-        distiller = cls(student, teacher=None, **config)
+        distiller = cls(student, _NOT_SAVED, **config)
         for name, layer in projections.items():
             distiller.projections[name] = keras.saving.deserialize_keras_object(layer)
         return distiller

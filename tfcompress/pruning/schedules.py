@@ -171,11 +171,14 @@ class ConstantSparsity(Schedule):
 class PolynomialDecay(Schedule):
     """Prune fast at first, while many weights are redundant, then ever more slowly.
 
-    The sparsity at progress p is ``final + (initial - final) * (1 - p) ** power``.
+    The sparsity at progress p is ``final + (initial - final) * (1 - p) ** power``. It may fall, as
+    in dense-sparse-dense training (Han et al. 2017, https://arxiv.org/abs/1607.04381): weights that
+    were masked then train again, from zero.
 
     Args:
         initial_sparsity: fraction of zeros at ``begin_step``, in [0, 1).
-        final_sparsity: fraction of zeros from ``end_step`` on, in [0, 1).
+        final_sparsity: fraction of zeros from ``end_step`` on, in [0, 1); less than at first if
+            masked weights are to grow again.
         begin_step, end_step, frequency: when masks are updated; see ``Schedule``.
         power: exponent of the polynomial; 1 is linear, the paper uses 3.
 
