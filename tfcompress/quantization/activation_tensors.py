@@ -25,7 +25,7 @@ from tfcompress.quantization.arithmetic.observers import (
     NO_RANGE,
     MovingAverage,
     follows_extremes,
-    rectified_range,
+    observed_range,
     wider_range,
 )
 from tfcompress.quantization.placement import Placement, PlacementError
@@ -183,14 +183,13 @@ class ActivationTensors:
 
     def _follow(self, row, tensor):
         """Let a range follow a tensor."""
-        behind = behind_rectifier(tensor) if follows_extremes(self._observer) else None
-        tensor = ops.stop_gradient(tensor if behind is None else behind[0])
-        if self._examples is not None and len(tensor.shape):
-            tensor = first_rows(tensor, self._examples)
-        if behind is None:
-            observed = self._observer.observe(tensor, self._bits, self._symmetric)
+        if follows_extremes(self._observer):
+            observed = observed_range(tensor, self._examples)
         else:
-            observed = rectified_range(tensor, behind[1])
+            tensor = ops.stop_gradient(tensor)
+            if self._examples is not None and len(tensor.shape):
+                tensor = first_rows(tensor, self._examples)
+            observed = self._observer.observe(tensor, self._bits, self._symmetric)
         if row in self._observed:  # another tensor of the same scale
             observed = wider_range(self._observed[row], observed)
         self._observed[row] = observed
