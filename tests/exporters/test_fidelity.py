@@ -59,8 +59,8 @@ def test_layers_that_integers_compute_otherwise_are_not_blamed(trained, tmp_path
     model = keras.Model(inputs, kl.Subtract()([kl.ReLU()(x + 999.0), 0.0 * x + 999.0]))
     if trained:
         model = tfc.quantize_aware(model).calibrate(ROWS)
+    path = tmp_path / "m.tflite"
     with pytest.warns(UserWarning, match=r"Layer 'subtract\w*' \(SUB\) is the first"):
-        path = tmp_path / "m.tflite"
         report = export_tflite(model, path, representative_data=ROWS, repair=False).report
     assert 20 < report.fidelity.weakest.inherited < 60
 
