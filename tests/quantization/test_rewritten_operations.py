@@ -32,6 +32,7 @@ OPERATIONS = {
     "DenseBincount": lambda x: tf.math.bincount(
         tf.cast(tf.abs(x), tf.int32), None, 3, 3, tf.float32, axis=-1
     ),
+    "Einsum": lambda x: tf.einsum("bi,bd->bd", x, tf.square(x)),
     "Neg": tf.negative,
     "NotEqual": lambda x: tf.where(tf.not_equal(x, 0.5), x, 7.0),
     "OneHot": lambda x: tf.one_hot(tf.cast(tf.abs(x), tf.int32), 3, 2.0, -1.0, axis=1),
@@ -284,3 +285,12 @@ def test_a_bare_operation_is_named_and_let_through(tmp_path):
     q = tfc.quantize_aware(model, allow_float=[name]).calibrate(SERIES[:, 0])
     report = export_tflite(q, tmp_path / "m.tflite").report
     assert "FLOOR" in report.float_operations
+
+
+def test_an_einsum_sums_what_one_operand_alone_has():
+    inputs = keras.Input((4, 3))
+    weights = keras.ops.softmax(kl.Dense(2)(inputs), axis=1)
+    model = keras.Model(inputs, keras.ops.einsum("bti,btd->bd", weights, inputs))
+    with load(convert_model(model, "float32").flatbuffer) as loaded:
+        np.testing.assert_allclose(loaded.predict(SERIES)[0], model(SERIES), atol=1e-5)
+    assert "SUM" in _trained_alike(model, SERIES)

@@ -389,12 +389,28 @@ def _of_reals(function):
     return lambda op: function(*op.inputs) if op.inputs[0].dtype.is_floating else None
 
 
+def _einsum(operation):
+    """Sum first over what one operand alone has: the converter makes matrix products of the rest."""
+    given, _, made = operation.get_attr("equation").decode().partition("->")
+    terms = given.split(",")
+    if "." in given or any(len({*term}) < len(term) for term in terms):
+        return None
+    left, summed = [], []
+    for place, (x, term) in enumerate(zip(operation.inputs, terms, strict=True)):
+        kept = {*made}.union(*terms[:place], *terms[place + 1 :])
+        axes = [axis for axis, label in enumerate(term) if label not in kept]
+        summed.append(tf.reduce_sum(x, axes) if axes else x)
+        left.append("".join(label for label in term if label in kept))
+    return None if left == terms else tf.einsum(f"{','.join(left)}->{made}", *summed)
+
+
 # TFLite has none at all for these.
 _UNKNOWN = {
     "ArgMax": _extreme(tf.argmax),
     "ArgMin": _extreme(tf.argmin),
     "AvgPool3D": _pooled_in_turns(tf.nn.avg_pool2d),
     "DenseBincount": _counted,
+    "Einsum": _einsum,
     "MaxPool3D": _pooled_in_turns(tf.nn.max_pool2d),
 }
 FORMS = {
