@@ -53,6 +53,8 @@ from training_data import SHARED
 
 import tfcompress as tfc
 from exporters.converting import convert_model
+from exporters.report import gzip_size
+from tfcompress.tflite.editing import compact
 
 WEIGHT_BUDGET = 0.6
 TEMPERATURE, TASK_WEIGHT = 2.0, 0.5
@@ -75,7 +77,7 @@ def quantization_aware(scheme, taught=False):
             teacher = teacher_of(task, kept)
             model = tfc.Distiller(quantized, teacher, tfc.SoftLabels(TEMPERATURE), TASK_WEIGHT)
         fit(keras, task, model, seed, task.epochs)
-        return convert_model(quantized).flatbuffer
+        return compact(convert_model(quantized).flatbuffer)
 
     return method
 
@@ -157,6 +159,7 @@ def run(name, task, methods, seed, rows, kept):
             method=method,
             accuracy=accuracy(content, task.test),
             bytes=len(content),
+            gzip_bytes=gzip_size(content),
             seconds=time.perf_counter() - begin,
             batch=task.batch,
             epochs=task.dense_epochs,
@@ -181,6 +184,7 @@ def summarize(rows):
                 "method": method,
                 "accuracy": statistics.mean(found),
                 "deviation": deviation,
+                "gzip_bytes": statistics.mean(run["gzip_bytes"] for run in runs),
                 "runs": [{k: r[k] for k in ("seed", "accuracy", "bytes")} for r in runs],
             }
         )
