@@ -57,7 +57,7 @@ from exporters.report import gzip_size
 from tfcompress.tflite.editing import compact
 
 WEIGHT_BUDGET = 0.6
-TEMPERATURE, TASK_WEIGHT = 2.0, 0.5
+TEMPERATURE, TASK_WEIGHT = 1.0, 0.5
 TEACHER_WIDTHS = [32, 64, 96, 128]
 LARGER_TEACHERS = {"sign digits, sign net", "spoken digits, DS-CNN"}
 
