@@ -21,6 +21,7 @@ FILES = (
     "docs/coverage.md",
     "docs/fidelity.md",
     "docs/pruning.md",
+    "docs/quantization.md",
     "README.md",
 )
 
