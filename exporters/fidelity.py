@@ -8,10 +8,12 @@ from collections.abc import Callable
 from exporters.layer_parity import LayerParity
 from exporters.validation import validate
 from tfcompress.tflite.flatbuffer import read_model
-from tfcompress.tflite.operations import COPIES
+from tfcompress.tflite.operations import COPIES, support
 
 # Less says of a file of 8 bits that something besides their rounding is at work.
 LEAST_DECIBELS = 15.0
+_AS_LOW = 3.0  # dB, half of the noise
+_FINER = 'Try `quantization="int16x8"`, or compute that with other operations.'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,18 +58,17 @@ def warn_of_noise(
     warnings.warn(
         f"The file of model {name!r} computes something else than the float model: signal to "
         f"quantization noise of {listed}, where 8 bits usually leave 30 dB and more. "
-        f"{_where(parity, read_model(file).subgraphs[0])} Try "
-        '`quantization="int16x8"`, or compute that with other operations.',
+        f"{_where(parity, read_model(file).subgraphs[0])}",
         stacklevel=4,
     )
     return found
 
 
 def _where(parity, graph) -> str:
-    """Say which layer loses the signal."""
+    """Say which layer loses the signal, and what to do."""
     weakest = parity.first_wrong
     if weakest is None:
-        return "No single layer makes it so: the roundings of several add up."
+        return f"No single layer makes it so: the roundings of several add up. {_FINER}"
     operation = graph.operations[weakest.index]
     while operation.name in COPIES and operation.inputs[0] in graph.makers:
         operation = graph.makers[operation.inputs[0]]
@@ -75,11 +76,20 @@ def _where(parity, graph) -> str:
     if maker is not weakest:
         return (
             f"Layer {_named(weakest)} takes a part, with {weakest.sqnr:.1f} dB, of what layer "
-            f"{_named(maker)} makes with one scale for all."
+            f"{_named(maker)} makes with one scale for all. {_FINER}"
+        )
+    is_fixed = getattr(support(operation.name), "output", None) == "fixed"
+    if maker.cut_off - maker.grid < _AS_LOW and not is_fixed:
+        return (
+            f"Layer {_named(maker)} is the first that loses it: {maker.sqnr:.1f} dB of "
+            f"{maker.inherited:.1f} dB, because its values lie beyond the range that it had in the "
+            "data that ranges were observed on. Observe them on more examples, and on such as are "
+            "in use: `representative_data`, or what the model is trained or calibrated on."
         )
     return (
         f"Layer {_named(maker)} is the first that loses it: {maker.sqnr:.1f} dB of "
-        f"{maker.inherited:.1f} dB, and the scale of its output allows {maker.grid:.1f} dB."
+        f"{maker.inherited:.1f} dB, and the scale of its output allows {maker.grid:.1f} dB. "
+        f"{_FINER}"
     )
 
 

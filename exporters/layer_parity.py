@@ -26,6 +26,9 @@ class LayerParity:
     # The ``sqnr`` of the float output quantized with the tensor's own scale: if it is low, the
     # scale is at fault, not the operation.
     grid: float
+    # That of the float output cut off where the tensor's range ends: if it is as low, the range
+    # has to be larger, and not the steps smaller.
+    cut_off: float
 
     def __str__(self):
         layer = f"layer {self.layer!r}, " if self.layer else ""
@@ -61,6 +64,8 @@ def compare_layers(
         tensor = graph.tensors[index]
         details = TensorDetails.of(tensor, tensor.name)
         scopes = layer_scopes(tensor.name)
+        on_grid = details.to_real(details.to_file(np.nan_to_num(floats)))
+        limited = np.clip(floats, *_ends(details)) if details.scale else floats
         ratios[index] = sqnr(floats, details.to_real(values))
         known = [ratios[i] for i in operation.inputs if i in ratios]
         report.append(
@@ -71,10 +76,17 @@ def compare_layers(
                 layer=scopes[0] if scopes else None,
                 sqnr=ratios[index],
                 inherited=min(known, default=math.inf),
-                grid=sqnr(floats, details.to_real(details.to_file(np.nan_to_num(floats)))),
+                grid=sqnr(floats, on_grid),
+                cut_off=sqnr(floats, limited),
             )
         )
     return tuple(report)
+
+
+def _ends(details: TensorDetails) -> np.ndarray:
+    """Return the smallest and the largest real number of a quantized tensor."""
+    limits = np.iinfo(details.dtype)
+    return details.to_real(np.array([limits.min, limits.max], details.dtype))
 
 
 def _partners(graph: Subgraph, reference: Subgraph) -> dict[int, int]:

@@ -34,6 +34,24 @@ def test_the_layer_that_takes_almost_all_away_is_named(tmp_path):
         export_tflite(model, tmp_path / "m.tflite", representative_data=ROWS, repair=False)
 
 
+@pytest.mark.parametrize("trained", [False, True])
+def test_ranges_of_too_few_examples_are_told(trained, tmp_path):
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, kl.Dense(3, name="head")(kl.ReLU()(inputs)))
+    few = 0.2 * ROWS[:4]
+    if trained:
+        model = tfc.quantize_aware(model).calibrate(few)
+    with pytest.warns(UserWarning, match=r"lie beyond the range .* more examples") as told:
+        export_tflite(
+            model,
+            tmp_path / "m.tflite",
+            representative_data=few,
+            validation_data=ROWS,
+            repair=False,
+        )
+    assert not [warning for warning in told if "int16x8" in str(warning.message)]
+
+
 def test_both_comparisons_of_a_good_file_are_in_the_report(tmp_path, recwarn):
     inputs = keras.Input((4,))
     model = keras.Model(inputs, kl.Dense(3)(inputs))
