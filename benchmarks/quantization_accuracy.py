@@ -1,14 +1,15 @@
 """What quantization costs in accuracy: .tflite files in the interpreter, four data sets.
 
 For each seed a model is trained dense on Keras 3. Its weights are then the start of every method,
-which all have the same data, batches, optimizer, rate and number of epochs:
+which all have the same data, batches, rate and number of epochs:
 
 - float: trained on in float, and converted as it is;
 - PTQ, PTQ 4-bit: that model, quantized after training;
-- QAT, QAT 4-bit: trained on with `quantize_aware`;
+- QAT: trained on with `quantize_aware`;
 - TFMOT: trained on with TFMOT's `quantize_model`, on tf_keras, in the same architecture;
-- QAT 4-bit, taught: the same inside a `Distiller`, with a larger net as the teacher where these
-  data give one that is better, otherwise the net as it was;
+- QAT 4-bit: trained on by `tfc.recipe(model, bits=4, teacher=None)`, and QAT 4-bit, taught: by that
+  recipe with a teacher, a larger net where these data give a better one, otherwise the net as it
+  was;
 - QAT two precisions: 4-bit weights where a table of sensitivities says that they cost least, and
   60 % of the bytes of 8-bit ones for all weights.
 
@@ -57,7 +58,6 @@ from exporters.report import gzip_size
 from tfcompress.tflite.editing import compact
 
 WEIGHT_BUDGET = 0.6
-TEMPERATURE, TASK_WEIGHT = 1.0, 0.5
 TEACHER_WIDTHS = [32, 64, 96, 128]
 LARGER_TEACHERS = {"sign digits, sign net", "spoken digits, DS-CNN"}
 
@@ -70,14 +70,33 @@ def after_training(quantization):
     return method
 
 
-def quantization_aware(scheme, taught=False):
+def quantization_aware(task, weights, seed, kept):
+    return trained_file(task, started(keras, task, weights), tfc.Scheme.int8(), seed)
+
+
+def trained_file(task, model, scheme, seed):
+    quantized = tfc.quantize_aware(model, scheme)
+    return compact(convert_model(fit(keras, task, quantized, seed, task.epochs)).flatbuffer)
+
+
+def of_4_bits(taught):
     def method(task, weights, seed, kept):
-        model = quantized = tfc.quantize_aware(started(keras, task, weights), scheme)
-        if taught:
-            teacher = teacher_of(task, kept)
-            model = tfc.Distiller(quantized, teacher, tfc.SoftLabels(TEMPERATURE), TASK_WEIGHT)
-        fit(keras, task, model, seed, task.epochs)
-        return compact(convert_model(quantized).flatbuffer)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=task.logits)
+        recipe = tfc.recipe(
+            started(keras, task, weights),
+            steps_per_epoch=task.steps_per_epoch,
+            epochs=task.epochs,
+            bits=4,
+            teacher=teacher_of(task, kept) if taught else None,
+            loss=loss,
+        )
+        recipe = dataclasses.replace(recipe, learning_rate=task.rate)
+        if task.name in LARGER_TEACHERS:
+            recipe = dataclasses.replace(recipe, temperature=1.0)
+        keras.utils.set_random_seed(seed)
+        recipe.model.compile(recipe.optimizer, loss, jit_compile=False)
+        recipe.model.fit(task.batches(seed), epochs=recipe.epochs, verbose=0)
+        return compact(convert_model(recipe.model).flatbuffer)
 
     return method
 
@@ -102,7 +121,7 @@ def two_precisions(task, weights, seed, kept):
     seen = calibration(task)
     table = tfc.sensitivity(model, seen, sparsities=(), bits=(8, 4), progress=False)
     scheme = tfc.choose_precisions(table, WEIGHT_BUDGET).scheme
-    return quantization_aware(scheme)(task, weights, seed, kept)
+    return trained_file(task, model, scheme, seed)
 
 
 def with_tfmot(task, weights, seed, kept):
@@ -117,11 +136,11 @@ def with_tfmot(task, weights, seed, kept):
 METHODS = {
     "float": after_training("float32"),
     "PTQ": after_training("int8"),
-    "QAT": quantization_aware(tfc.Scheme.int8()),
+    "QAT": quantization_aware,
     "TFMOT": with_tfmot,
     "PTQ 4-bit": after_training(tfc.Scheme.int4_weights()),
-    "QAT 4-bit": quantization_aware(tfc.Scheme.int4_weights()),
-    "QAT 4-bit, taught": quantization_aware(tfc.Scheme.int4_weights(), taught=True),
+    "QAT 4-bit": of_4_bits(taught=False),
+    "QAT 4-bit, taught": of_4_bits(taught=True),
     "QAT two precisions": two_precisions,
 }
 PEERS = {"TFMOT": "TFMOT"}

@@ -41,7 +41,6 @@ from tfcompress.distillation.teachers import Teacher, as_teacher, frozen_copy
 from tfcompress.distillation.terms import Trackers, as_terms, pair_from_config
 from tfcompress.keras_graph.wrapper import ModelWrapper, take_model
 
-
 _NOT_SAVED = object()  # in the place of a teacher, in a distiller that is loaded
 
 
