@@ -4,11 +4,11 @@ import dataclasses
 
 import numpy as np
 
-from . import pruning_accuracy
+from . import pruning_accuracy, quantization_accuracy
 from .goals import at_most, measured, table
 
 TITLE = "Accuracy against size"
-PARTS = ("combinations", "quantization_accuracy", *pruning_accuracy.PARTS)
+PARTS = ("combinations", *pruning_accuracy.PARTS, *quantization_accuracy.PARTS)
 ABOUT = (
     "Bytes of the .tflite files after gzip, means over the seeds of the sections above. Our line "
     "joins those of our files that no other one of ours beats in both; a file of TFMOT, or of "

@@ -156,7 +156,7 @@ def test_methods_of_a_missing_peer_are_left_out_with_their_reason():
     fidelity = [{"model": "sign net", "seed": 0, **absent}]
     parts = {
         "pruning_accuracy_signs": pruned,
-        "quantization_accuracy": quantized,
+        "quantization_accuracy_signs": quantized,
         "quantization_fidelity": fidelity,
     }
     text = page({part: _record(figures) for part, figures in parts.items()})
