@@ -24,7 +24,7 @@ from tfcompress.quantization.deployed_graph import (
     first_accepted,
     is_keras_3,
 )
-from tfcompress.quantization.float_file import ConversionError
+from tfcompress.quantization.float_file import ConversionError, float_file
 from tfcompress.quantization.integers import GraphIntegers, computed, filling_of, integers_of
 from tfcompress.quantization.layer_schemes import require_named
 from tfcompress.quantization.lowerings.operations import rewritings
@@ -61,11 +61,20 @@ class ConvertedModel:
     quantization: str  # the kind of export, for reports
     flatbuffer: bytes  # the file's bytes
     content: TFLiteModel  # their content
+    graph: DeployedGraph  # what the main graph was filled from
 
     @property
     def model(self) -> keras.Model:
         """The Keras model of the main graph."""
         return self.models[DEFAULT]
+
+    def float_file(self) -> bytes:
+        """Return the main graph in float, tensor by tensor what it was filled from."""
+        content, traced = self.graph.content, self.graph.traced
+        if self.graph.derivations:  # it has made-up weights
+            weights = {name: value.numpy() for name, value in traced.weight_values().items()}
+            content = float_file(traced, weights)
+        return _assembled(self.models, {DEFAULT: (self.graph, Editor(content))}).packed()
 
 
 def convert_model(
@@ -121,19 +130,27 @@ def convert_model(
             name += ", quantization-aware by TFMOT"
         elif samples is not None:
             name += ", post-training"
-    editor = assemble(
-        {
-            key: Entry(
-                _filled(graph, numbers, batch_size, scheme, input_dtype, output_dtype),
-                [spec.name for spec in graph.traced.specs],
-                output_names(models[key], len(graph.traced.outputs)),
-            )
-            for key, (graph, numbers) in graphs.items()
-        }
-    )
+    filled = {
+        key: (graph, _filled(graph, numbers, scheme, input_dtype, output_dtype))
+        for key, (graph, numbers) in graphs.items()
+    }
+    flatbuffer = _assembled(models, filled).packed()
+    return ConvertedModel(models, name, flatbuffer, read_model(flatbuffer), graphs[DEFAULT][0])
+
+
+def _assembled(models, graphs: Mapping[str, tuple[DeployedGraph, Editor]]) -> Editor:
+    """Join graphs to a file with a signature for each."""
+    entries = {
+        key: Entry(
+            editor,
+            [spec.name for spec in graph.traced.specs],
+            output_names(models[key], len(graph.traced.outputs)),
+        )
+        for key, (graph, editor) in graphs.items()
+    }
+    editor = assemble(entries)
     shorten_names(editor.tree)
-    flatbuffer = editor.packed()
-    return ConvertedModel(models, name, flatbuffer, read_model(flatbuffer))
+    return editor
 
 
 def _scheme_of(model, quantization, signatures) -> Scheme | None:
@@ -210,7 +227,7 @@ def _require_integer(model, graph, allowed):
         raise FloatOperationError(message)
 
 
-def _filled(graph, numbers, batch_size, scheme, input_dtype, output_dtype) -> Editor:
+def _filled(graph, numbers, scheme, input_dtype, output_dtype) -> Editor:
     """Write the integers into a graph's float file."""
     editor = Editor(graph.content, graph.model)
     if numbers is None:

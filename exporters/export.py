@@ -179,7 +179,7 @@ def export_tflite(
                     model.name,
                     deployed.fidelity(found),
                     flatbuffer,
-                    lambda model=signature_model: convert(unwrap(model), "float32").flatbuffer,
+                    converted.float_file,
                     evidence.data,
                 )
     operations = [op.name for graph in content.subgraphs for op in graph.operations]

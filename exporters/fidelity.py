@@ -44,7 +44,7 @@ def warn_of_noise(
 ) -> Fidelity:
     """Warn of outputs that are far from the float model's, and name the layer that makes them so.
 
-    ``data`` are a few examples, ``float_file`` makes the model's float file.
+    ``data`` are a few examples, ``float_file`` makes the float file that was filled with integers.
     """
     if not found.is_low:
         return found

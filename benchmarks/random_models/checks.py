@@ -159,23 +159,24 @@ def signal(expected, found) -> float:
 
 def after_training(case):
     """The int8 file of a float model is integer throughout, and near it or warned of by layer."""
-    content = convert_model(case.model, "int8", representative_data=case.seen).flatbuffer
+    converted = convert_model(case.model, "int8", representative_data=case.seen)
+    content = converted.flatbuffer
     _require_integer(content)
     decibels = signal(case.expected, _of_file(content, case.compared))
-    if decibels < FEW_DECIBELS and not _is_named(case, content, decibels):
+    if decibels < FEW_DECIBELS and not _is_named(case, converted, decibels):
         _require_better_with_16_bits(case, decibels)
     return {"after training": decibels}
 
 
-def _is_named(case, content, decibels):
+def _is_named(case, converted, decibels):
     """Tell whether an export warns of the layer that loses the signal."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = warn_of_noise(
             "random",
             Fidelity({"": decibels}),
-            content,
-            lambda: convert_model(case.model, "float32").flatbuffer,
+            converted.flatbuffer,
+            converted.float_file,
             _by_name(case.compared),
         )
     return found.weakest is not None

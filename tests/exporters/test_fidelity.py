@@ -52,6 +52,19 @@ def test_ranges_of_too_few_examples_are_told(trained, tmp_path):
     assert not [warning for warning in told if "int16x8" in str(warning.message)]
 
 
+@pytest.mark.parametrize("trained", [False, True])
+def test_layers_that_integers_compute_otherwise_are_not_blamed(trained, tmp_path):
+    inputs = keras.Input((4,))
+    x = kl.LayerNormalization()(kl.Dense(4)(inputs))
+    model = keras.Model(inputs, kl.Subtract()([kl.ReLU()(x + 999.0), 0.0 * x + 999.0]))
+    if trained:
+        model = tfc.quantize_aware(model).calibrate(ROWS)
+    path = tmp_path / "m.tflite"
+    with pytest.warns(UserWarning, match=r"Layer 'subtract\w*' \(SUB\) is the first"):
+        report = export_tflite(model, path, representative_data=ROWS, repair=False).report
+    assert 20 < report.fidelity.weakest.inherited < 60
+
+
 def test_both_comparisons_of_a_good_file_are_in_the_report(tmp_path, recwarn):
     inputs = keras.Input((4,))
     model = keras.Model(inputs, kl.Dense(3)(inputs))

@@ -160,6 +160,25 @@ def test_settings_of_the_layer_count(settings, fused_layers):
         np.testing.assert_allclose(value, expected_value, rtol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(1, 4), (1, 1, 1, 4), (2, 4), (8, 3, 3, 4)], ids=str)
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 1.0])
+def test_statistics_move_as_those_of_keras(shape, momentum):
+    x = np.random.default_rng(0).normal(2.0, 3.0, shape).astype("float32")
+    found = []
+    for run in (normalized_by_kernel, lambda layer, x: layer(x, training=True)):
+        layer = kl.BatchNormalization(momentum=momentum)
+        layer.build(shape)
+        layer.set_weights(np.random.default_rng(1).uniform(0.5, 1.5, (4, 4)))
+        found.append([run(layer, tf.constant(x)).numpy(), *layer.get_weights()])
+    for value, expected in zip(*found, strict=True):
+        np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-5)
+
+
+def normalized_by_kernel(layer, x):
+    gamma_and_beta = fused_normalization.scale_and_shift(layer)
+    return fused_normalization.normalize_by_batch(layer, x, *gamma_and_beta)
+
+
 @pytest.mark.parametrize("settings", [{"run_eagerly": True}, {"steps_per_execution": 4}], ids=str)
 def test_however_steps_are_run(settings, fused_layers):
     losses, weights = trained(accelerated, **settings)

@@ -11,12 +11,13 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfcompress.backends import runs_on
+from tfcompress.backends import runs_on, traced
 from tfcompress.keras_graph.inner_tensors import unwatched
 
 _FUSED_TYPES = ("float32", "float16", "bfloat16")
 
 
+@unwatched
 def normalize_by_batch(layer, inputs, gamma, beta):
     """Normalize inputs by their own statistics, and move the layer's as Keras does.
 
@@ -27,13 +28,34 @@ def normalize_by_batch(layer, inputs, gamma, beta):
         beta: float32 tensor (channels,), the shift.
 
     Returns:
-        The outputs, of the inputs' shape and type; the mean and the biased variance of the inputs,
-        float32 tensors (channels,) without gradients: TensorFlow's kernel has none for them.
+        The outputs, of the inputs' shape and type.
+    """
+    if not runs_on("tensorflow"):
+        return normalize_in_sight(layer, inputs, gamma, beta)[0]
+    moving = layer.moving_mean, layer.moving_variance
+    mean, variance = (ops.cast(each.value, "float32") for each in moving)
+    # The kernel moves the statistics, by the unbiased variance where Keras takes the biased one.
+    share = _biased_share(ops.stop_gradient(inputs), variance)
+    outputs, *moved = _fused(
+        layer, inputs, gamma, beta, mean, variance / share, rate=1.0 - layer.momentum
+    )
+    layer.moving_mean.assign(moved[0])
+    layer.moving_variance.assign(moved[1] * share)
+    return outputs
+
+
+@unwatched
+def normalize_in_sight(layer, inputs, gamma, beta):
+    """Do what ``normalize_by_batch`` does, and return the statistics of the batch as well.
+
+    Returns:
+        The outputs; the mean and the biased variance of the inputs, float32 tensors (channels,)
+        without gradients: TensorFlow's kernel has none for them.
     """
     if runs_on("tensorflow"):
         nothing = ops.zeros((0,))
-        outputs, mean, variance = _fused(layer, inputs, gamma, beta, nothing, nothing, True)
-        variance = _biased(variance, inputs)
+        outputs, mean, variance = _fused(layer, inputs, gamma, beta, nothing, nothing, rate=1.0)
+        variance = variance * _biased_share(ops.stop_gradient(inputs), variance)
     else:
         mean, variance = ops.moments(inputs, list(range(len(inputs.shape) - 1)))
         scaling = {"offset": beta, "scale": gamma, "epsilon": layer.epsilon}
@@ -45,11 +67,14 @@ def normalize_by_batch(layer, inputs, gamma, beta):
     return outputs, mean, variance
 
 
-@unwatched
-def _biased(variance, inputs):
-    """Return the variance that Keras keeps, of the unbiased one that the kernel returns."""
-    count = ops.cast(ops.size(inputs) // inputs.shape[-1], "float32")
-    return variance * ((count - 1.0) / count)
+@traced
+def _biased_share(inputs, channels):
+    """Return the biased variance, of n inputs a channel, over the unbiased one: 1 - 1 / n.
+
+    Of one number both are zero, and any share is right.
+    """
+    of_one = ops.cast(ops.size(channels), "float32") / ops.cast(ops.size(inputs), "float32")
+    return ops.maximum(1.0 - of_one, 0.5)
 
 
 def has_fused_form(layer: keras.layers.BatchNormalization, inputs: Any, mask: Any) -> bool:
@@ -78,7 +103,7 @@ def fused_training(layer, call):
     def run(inputs, training=None, mask=None):
         if not (training and layer.trainable and _is_fused(layer, inputs, mask)):
             return call(inputs, training=training, mask=mask)
-        outputs, _, _ = normalize_by_batch(layer, inputs, *scale_and_shift(layer))
+        outputs = normalize_by_batch(layer, inputs, *scale_and_shift(layer))
         return ops.cast(outputs, layer.compute_dtype)
 
     return run
@@ -96,7 +121,7 @@ def fused_inference(layer, call):
         gamma, beta = scale_and_shift(layer)
         statistics = (layer.moving_mean.value, layer.moving_variance.value)
         mean, variance = (ops.cast(value, "float32") for value in statistics)
-        outputs, *_ = _fused(layer, inputs, gamma, beta, mean, variance, False)
+        outputs, *_ = _fused(layer, inputs, gamma, beta, mean, variance)
         return ops.cast(outputs, layer.compute_dtype)
 
     return run
@@ -107,8 +132,11 @@ def _is_fused(layer, inputs, mask):
     return has_fused_form(layer, inputs, mask) and inputs.dtype.name in _FUSED_TYPES
 
 
-def _fused(layer, inputs, gamma, beta, mean, variance, training):
-    """Run the kernel, which takes four dimensions; return outputs, mean and variance."""
+def _fused(layer, inputs, gamma, beta, mean, variance, rate=None):
+    """Run the kernel, which takes four dimensions; return outputs, mean and variance.
+
+    They are those of the batch where it trains, at a rate of 1; at another, those given move there.
+    """
     tf = sys.modules["tensorflow"]
     are_images = len(inputs.shape) == 4
     outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
@@ -118,6 +146,7 @@ def _fused(layer, inputs, gamma, beta, mean, variance, training):
         mean=mean,
         variance=variance,
         epsilon=layer.epsilon,
-        is_training=training,
+        exponential_avg_factor=1.0 if rate is None else rate,
+        is_training=rate is not None,
     )
     return outputs if are_images else tf.reshape(outputs, tf.shape(inputs)), mean, variance

@@ -90,7 +90,7 @@ class HookedCalls:
         """Replace every tensor by ``hook(point, tensor)`` in a ``with`` block.
 
         ``wrap(operation, call, hook)`` may wrap each call further; its ``hook(role, tensor)`` is
-        for inner tensors.
+        for inner tensors, or functions that compute them where few are asked for.
         """
         calls = collections.Counter()
         inner = InnerTensors()
@@ -105,7 +105,7 @@ class HookedCalls:
 
                 def inner_hook(role, tensor, **how):
                     hook_here = functools.partial(hook, HookPoint(path, role, number), **how)
-                    return inner.once(tensor, hook_here)
+                    return hook_here(tensor) if callable(tensor) else inner.once(tensor, hook_here)
 
                 form = call if wrap is None else wrap(operation, call, inner_hook)
                 with (

@@ -20,7 +20,7 @@ from tfcompress.post_training.batch_normalization import fold_batch_normalizatio
 from tfcompress.quantization import Scheme, quantize_aware
 from tfcompress.quantization.arithmetic.observers import MovingAverage
 from tfcompress.quantization.layer_schemes import resolve_schemes
-from tfcompress.quantization.quantize_aware import QuantizeAware
+from tfcompress.quantization.quantization_aware_model import QuantizeAware
 from tfcompress.quantization.tracing import computed_once
 from tfcompress.quantization.weights import QuantizedWeights, RoundedKernel
 from tfcompress.tflite.numerics import SignalToNoise

@@ -25,7 +25,7 @@ from tfcompress.quantization.arithmetic.observers import (
     NO_RANGE,
     MovingAverage,
     follows_extremes,
-    rectified_range,
+    observed_range,
     wider_range,
 )
 from tfcompress.quantization.placement import Placement, PlacementError
@@ -96,6 +96,7 @@ class ActivationTensors:
     def tap(self, point: HookPoint, tensor, observed=None, stored=None, of=None):
         """Return a tensor as the device stores it: rounded if its point has a range.
 
+        A function that computes the tensor comes back where its point has none.
         ``observed`` returns what the range is to follow in its place, ``stored`` the tensor as
         8-bit constants make it, which the device computes with if it stores the tensor. ``of`` is
         for ``around_singularities``.
@@ -107,9 +108,10 @@ class ActivationTensors:
             fixed = self._fixed.get(point)
             if fixed is None or not self._mode.rounding:
                 return tensor
-            return self._in_fixed_range(point, tensor, fixed)
+            return self._in_fixed_range(point, _computed(tensor), fixed)
         if stored is not None and self._bits == 8 and self._mode.rounding:
             tensor = stored()
+        tensor = _computed(tensor)
         if self._steps is not None:
             return self._with_learned_step(row, tensor) if self._mode.rounding else tensor
         if self._mode.ranges_move:
@@ -181,14 +183,13 @@ class ActivationTensors:
 
     def _follow(self, row, tensor):
         """Let a range follow a tensor."""
-        behind = behind_rectifier(tensor) if follows_extremes(self._observer) else None
-        tensor = ops.stop_gradient(tensor if behind is None else behind[0])
-        if self._examples is not None and len(tensor.shape):
-            tensor = first_rows(tensor, self._examples)
-        if behind is None:
-            observed = self._observer.observe(tensor, self._bits, self._symmetric)
+        if follows_extremes(self._observer):
+            observed = observed_range(tensor, self._examples)
         else:
-            observed = rectified_range(tensor, behind[1])
+            tensor = ops.stop_gradient(tensor)
+            if self._examples is not None and len(tensor.shape):
+                tensor = first_rows(tensor, self._examples)
+            observed = self._observer.observe(tensor, self._bits, self._symmetric)
         if row in self._observed:  # another tensor of the same scale
             observed = wider_range(self._observed[row], observed)
         self._observed[row] = observed
@@ -203,6 +204,11 @@ class ActivationTensors:
             count = ops.size(tensor) // ops.shape(tensor)[0]
             return quantize_with_learned_step(tensor, step, lowest, highest, count)
         return self._rounded(tensor, ops.stack([lowest * step, highest * step]))
+
+
+def _computed(tensor):
+    """Return a tensor, or what a function of no arguments computes."""
+    return tensor() if callable(tensor) else tensor
 
 
 def has_singularities(operation_types: Collection[str]) -> bool:

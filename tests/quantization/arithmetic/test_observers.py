@@ -19,7 +19,6 @@ from tfcompress.quantization.arithmetic.observers import (
     moving_range,
     observed_range,
     percentile_range,
-    rectified_range,
     wider_range,
 )
 
@@ -41,10 +40,20 @@ def test_observed_range_holds_zero(values, expected):
 
 
 @pytest.mark.parametrize("values", [[-2.0, 9.0], [-3.0, -1.0], [1.0, 2.0]])
-def test_the_range_behind_a_rectifier_is_that_of_its_input_cut_off(values):
-    for rectifier, limit in ((tf.nn.relu, np.inf), (tf.nn.relu6, 6.0)):
-        expected = observed_range(rectifier(tf.constant(values))).numpy()
-        assert (rectified_range(tf.constant(values), limit).numpy() == expected).all()
+@pytest.mark.parametrize("rectifier", [tf.nn.relu, tf.nn.relu6])
+def test_the_range_behind_a_rectifier_is_that_of_its_input_cut_off(values, rectifier):
+    expected = observed_range(rectifier(tf.constant(values))).numpy()
+    step = tf.function(lambda x: observed_range(rectifier(x)))
+    assert (step(tf.constant(values)).numpy() == expected).all()
+    graph = step.get_concrete_function(tf.constant(values)).graph
+    (rectified,) = (each for each in graph.get_operations() if each.type.startswith("Relu"))
+    assert not rectified.outputs[0].consumers()
+
+
+@pytest.mark.parametrize(("examples", "expected"), [(1, [-2.0, 1.0]), (9, [-2.0, 3.0])])
+def test_only_the_first_examples_are_looked_at(examples, expected):
+    values = tf.constant([[-2.0, 1.0], [0.0, 3.0]])
+    assert observed_range(values, tf.constant([examples])).numpy().tolist() == expected
 
 
 def test_wider_range_by_hand():

@@ -16,7 +16,7 @@ import sys
 import numpy as np
 from keras import ops
 
-from tfcompress.backends import graph_operation, runs_on, with_gradient
+from tfcompress.backends import graph_operation, runs_on, traced, with_gradient
 
 # With a tiny scale a bias does not fit into 32 bits: what is always zero, or almost, is given a
 # wider range instead. TFLite aborts where an addition reads a scale 2**19 times that of its result.
@@ -53,7 +53,13 @@ def round_weights(weights, limit, bits, output_axes=None):
     Not by TensorFlow's operation, which goes over the tensor once for each channel.
     """
     step = _along(output_axes, limit, weights.shape) / (2.0 ** (bits - 1) - 1.0)
-    return straight_through(weights, ops.round(weights / step) * step)
+    return straight_through(weights, _multiples(ops.stop_gradient(weights), step))
+
+
+@traced
+def _multiples(values, step):
+    """Return the multiples of a step that are nearest to values."""
+    return ops.round(values / step) * step
 
 
 def _along(axes, limit, shape):
@@ -65,7 +71,13 @@ def _along(axes, limit, shape):
 def weight_limit(weights, output_axes=None):
     """Return the largest magnitude of each channel, which its scale is made of."""
     others = [axis for axis in range(len(weights.shape)) if axis not in (output_axes or ())]
-    limit = ops.stop_gradient(ops.max(ops.abs(weights), axis=others))
+    return _largest_magnitude(ops.stop_gradient(weights), others)
+
+
+@traced
+def _largest_magnitude(weights, axes):
+    """Return the largest magnitude along some axes, or what stands for next to none."""
+    limit = ops.max(ops.abs(weights), axis=axes)
     return ops.where(limit < SMALLEST_RANGE, RANGE_OF_ZEROS, limit)
 
 
@@ -121,6 +133,12 @@ def fake_quantize_activations(values, value_range, bits=8, symmetric=False):
 def _usable_ends(value_range, symmetric):
     """Return the ends of a range that a grid is made of, which get no gradient."""
     ends = ops.stop_gradient(ops.convert_to_tensor(value_range, "float32"))
+    return _usable_ends_of(ends, symmetric)
+
+
+@traced
+def _usable_ends_of(ends, symmetric):
+    """Return the two ends of a range as ``usable_range`` has them."""
     return usable_range(*ops.unstack(ends, 2), symmetric)
 
 

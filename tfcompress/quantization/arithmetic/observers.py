@@ -14,8 +14,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfcompress.backends import graph_operation
-from tfcompress.quantization.arithmetic.fake_quantization import grid_levels
+from tfcompress.backends import first_rows, graph_operation, traced
+from tfcompress.quantization.arithmetic.fake_quantization import behind_rectifier, grid_levels
 from tfcompress.quantization.arithmetic.masks import BELOW_SCORES, MASKED, least_that_counts
 
 NO_RANGE = (0.0, -1.0)
@@ -30,15 +30,33 @@ _CANDIDATES = 64  # ranges that are tried
 _ALMOST_NOTHING = 1e-6  # of the values: what a level without any counts as
 
 
-def observed_range(values):
-    """Return the float32 tensor [min(x, 0), max(x, 0)] of a tensor."""
+def observed_range(values, examples=None):
+    """Return the float32 tensor [min(x, 0), max(x, 0)] of a tensor.
+
+    Behind a rectifier it follows from what that reads, which need not be computed then.
+    ``examples``, an integer tensor (1,), is how many of its first rows are looked at; all if None.
+
+    Example:
+    >>> observed_range(tf.constant([1.0, -2.0, 3.0]), examples=tf.constant([2])).numpy()
+    array([-2.,  1.], dtype=float32)
+    """
     kind = _kind(values)
-    never_negative = kind in _NEVER_NEGATIVE
-    may_mask = kind is None or kind in MAY_MASK
-    values = ops.stop_gradient(values)
-    if never_negative:
-        smallest = ops.convert_to_tensor(0.0)
-    else:
+    source, limit = behind_rectifier(values) or (values, np.inf)
+    return _range_of(
+        ops.stop_gradient(source),
+        examples if len(source.shape) else None,
+        largest=float(limit),
+        never_negative=kind in _NEVER_NEGATIVE,
+        may_mask=kind is None or kind in MAY_MASK,
+    )
+
+
+@traced
+def _range_of(values, examples, *, largest, never_negative, may_mask):
+    """Return the range of values that are clipped to ``largest``, and to zero or not."""
+    values = ops.reshape(values if examples is None else first_rows(values, examples), [-1])
+    smallest = ops.convert_to_tensor(0.0)
+    if not never_negative:
         smallest = ops.minimum(ops.cast(ops.min(values), "float32"), 0.0)
         if may_mask:
             smallest = ops.cond(
@@ -48,21 +66,8 @@ def observed_range(values):
                 ),
                 lambda: smallest,
             )
-    largest = ops.maximum(ops.cast(ops.max(values), "float32"), 0.0)
+    largest = ops.minimum(ops.maximum(ops.cast(ops.max(values), "float32"), 0.0), largest)
     return ops.stack([smallest, largest])
-
-
-def rectified_range(values, limit):
-    """Return the range ``observed_range`` of what a rectifier makes of values.
-
-    Example:
-    >>> rectified_range(tf.constant([-2.0, 9.0]), limit=6.0).numpy()
-    array([0., 6.], dtype=float32)
-    """
-    largest = ops.maximum(ops.cast(ops.max(ops.stop_gradient(values)), "float32"), 0.0)
-    if np.isfinite(limit):
-        largest = ops.minimum(largest, limit)
-    return ops.stack([ops.convert_to_tensor(0.0), largest])
 
 
 def _kind(values):
