@@ -221,3 +221,27 @@ def check_against_file(model, x):
     np.testing.assert_array_equal(found, quantized(x))
     assert sqnr(np.asarray(model(x)), found) > 20
     return quantized.deployed.graph.file
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda product, x: product(kl.RMSNormalization()(x)),
+        lambda product, x: product(kl.BatchNormalization()(x)),
+        lambda product, x: kl.BatchNormalization()(product(x)),
+    ],
+    ids=["scaled before", "scaled and shifted before", "behind"],
+)
+def test_weights_that_are_folded_into_a_matrix_of_the_graph_are_followed(around):
+    matrix = ops.convert_to_tensor(RANDOM.normal(size=(4, 6)).astype("float32"))
+    inputs = keras.Input((3, 4))
+    model = keras.Model(inputs, around(lambda x: ops.matmul(x, matrix), inputs))
+    for weight in model.weights:
+        weight.assign(RANDOM.uniform(0.5, 1.5, weight.shape))
+    x = RANDOM.normal(size=(16, 3, 4)).astype("float32")
+    quantized = tfc.quantize_aware(model).calibrate(x)
+    for weight in model.weights:
+        weight.assign(0.8 * weight)
+    found = of_file(convert_model(quantized).flatbuffer, x)
+    np.testing.assert_array_equal(found, quantized(x))
+    assert sqnr(model(x).numpy(), found) > 20

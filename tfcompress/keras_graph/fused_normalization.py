@@ -35,7 +35,7 @@ def normalize_by_batch(layer, inputs, gamma, beta):
     moving = layer.moving_mean, layer.moving_variance
     mean, variance = (ops.cast(each.value, "float32") for each in moving)
     # The kernel moves the statistics, by the unbiased variance where Keras takes the biased one.
-    share = _biased_share(ops.stop_gradient(inputs), variance)
+    share = _biased_share(inputs)
     outputs, *moved = _fused(
         layer, inputs, gamma, beta, mean, variance / share, rate=1.0 - layer.momentum
     )
@@ -55,7 +55,7 @@ def normalize_in_sight(layer, inputs, gamma, beta):
     if runs_on("tensorflow"):
         nothing = ops.zeros((0,))
         outputs, mean, variance = _fused(layer, inputs, gamma, beta, nothing, nothing, rate=1.0)
-        variance = variance * _biased_share(ops.stop_gradient(inputs), variance)
+        variance = variance * _biased_share(inputs)
     else:
         mean, variance = ops.moments(inputs, list(range(len(inputs.shape) - 1)))
         scaling = {"offset": beta, "scale": gamma, "epsilon": layer.epsilon}
@@ -67,14 +67,15 @@ def normalize_in_sight(layer, inputs, gamma, beta):
     return outputs, mean, variance
 
 
-@traced
-def _biased_share(inputs, channels):
-    """Return the biased variance, of n inputs a channel, over the unbiased one: 1 - 1 / n.
+def _biased_share(inputs):
+    """Return the biased variance, of n inputs a channel, over the unbiased one."""
+    return _all_but_one(ops.stop_gradient(inputs), ops.convert_to_tensor(float(inputs.shape[-1])))
 
-    Of one number both are zero, and any share is right.
-    """
-    of_one = ops.cast(ops.size(channels), "float32") / ops.cast(ops.size(inputs), "float32")
-    return ops.maximum(1.0 - of_one, 0.5)
+
+@traced
+def _all_but_one(inputs, channels):
+    """Return 1 - 1 / n, of n inputs a channel. Any share of one is right: its variance is zero."""
+    return ops.maximum(1.0 - channels / ops.cast(ops.size(inputs), "float32"), 0.5)
 
 
 def has_fused_form(layer: keras.layers.BatchNormalization, inputs: Any, mask: Any) -> bool:

@@ -146,10 +146,10 @@ class _Explanations:
             if value.dtype == np.float32
         }
         self._by_size: dict[int, list[str]] = {}
+        self._literals: dict[int, list[str]] = {}  # likewise
         for name, value in self._values.items():
-            if name.split(":")[0] not in self._weighted:
-                continue  # a literal explains nothing that the file does not say
-            self._by_size.setdefault(value.size, []).append(name)
+            kind = self._by_size if self._is_weighted(name) else self._literals
+            kind.setdefault(value.size, []).append(name)
         self._chains = list(self._affine_chains())
         self._model = model
         self.found: dict[int, FoldedKernel | Derived] = {}
@@ -160,6 +160,10 @@ class _Explanations:
         for tensor in graph.tensors:
             if tensor.constant and tensor.dtype == "FLOAT32" and tensor.index not in self.found:
                 self._explain(tensor)
+
+    def _is_weighted(self, name):
+        """Tell whether an operand follows from weights."""
+        return name.split(":")[0] in self._weighted
 
     def _operand_names(self):
         """List the tensors that do not depend on inputs and are read by what does."""
@@ -185,7 +189,8 @@ class _Explanations:
         """Explain the kernel of an operation together with its bias."""
         kernel, bias = (self._constant(operation, place) for place in _places(operation))
         axes = _channel_axes(operation, kernel.ndim)
-        for name in self._by_size.get(kernel.size, ()):
+        literals = self._literals.get(kernel.size, ())
+        for name in (*self._by_size.get(kernel.size, ()), *literals):
             value = self._values[name]
             nodes = self._nodes_with_kernel(name, _LINEAR[operation.name])
             for node, before in [(each, before) for each in nodes for before in self._before(each)]:
@@ -197,6 +202,9 @@ class _Explanations:
                     if factor is None:
                         continue
                     for after in self._behind(node):
+                        folded = (*before.operands, *after.operands)
+                        if name in literals and not any(map(self._is_weighted, folded)):
+                            continue  # it explains nothing that the file does not say
                         affine = before.numbers(self._values), after.numbers(self._values)
                         if _gives_bias(arranged, bias, factor, *affine, axes):
                             self._accept(operation, name, order, kernel.shape, axes, before, after)
@@ -351,9 +359,7 @@ class _Explanations:
                 if steps and (step[0][0] in _PRODUCTS) != (steps[0][0] in _PRODUCTS):
                     break
                 steps.insert(0, step[0])
-                if len(steps) > 1 and any(
-                    name.split(":")[0] in self._weighted for _, name in steps
-                ):
+                if len(steps) > 1 and any(self._is_weighted(name) for _, name in steps):
                     yield _Affine(tuple(steps))
                 place = self._nodes[step[1]]
 
