@@ -7,13 +7,15 @@ from collections.abc import Callable
 
 from exporters.layer_parity import LayerParity
 from exporters.validation import validate
+from tfcompress.quantization.arithmetic.fake_quantization import SMALLEST_RANGE
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.operations import COPIES, support
 
 # Less says of a file of 8 bits that something besides their rounding is at work.
 LEAST_DECIBELS = 15.0
 _AS_LOW = 3.0  # dB, half of the noise
-_FINER = 'Try `quantization="int16x8"`, or compute that with other operations.'
+# The scale of values that all round to zero allows less.
+_NOTHING = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,8 +69,11 @@ def warn_of_noise(
 def _where(parity, graph) -> str:
     """Say which layer loses the signal, and what to do."""
     weakest = parity.first_wrong
+    advice = "Compute that with other operations."
+    if not any(tensor.dtype == "INT16" for tensor in graph.tensors):
+        advice = 'Try `quantization="int16x8"`, or compute that with other operations.'
     if weakest is None:
-        return f"No single layer makes it so: the roundings of several add up. {_FINER}"
+        return f"No single layer makes it so: the roundings of several add up. {advice}"
     operation = graph.operations[weakest.index]
     while operation.name in COPIES and operation.inputs[0] in graph.makers:
         operation = graph.makers[operation.inputs[0]]
@@ -76,7 +81,7 @@ def _where(parity, graph) -> str:
     if maker is not weakest:
         return (
             f"Layer {_named(weakest)} takes a part, with {weakest.sqnr:.1f} dB, of what layer "
-            f"{_named(maker)} makes with one scale for all. {_FINER}"
+            f"{_named(maker)} makes with one scale for all. {advice}"
         )
     is_fixed = getattr(support(operation.name), "output", None) == "fixed"
     if maker.cut_off - maker.grid < _AS_LOW and not is_fixed:
@@ -86,10 +91,12 @@ def _where(parity, graph) -> str:
             "data that ranges were observed on. Observe them on more examples, and on such as are "
             "in use: `representative_data`, or what the model is trained or calibrated on."
         )
+    if maker.grid < _NOTHING and not is_fixed:
+        advice = f"No range is less than {SMALLEST_RANGE}: scale such values up."
     return (
         f"Layer {_named(maker)} is the first that loses it: {maker.sqnr:.1f} dB of "
         f"{maker.inherited:.1f} dB, and the scale of its output allows {maker.grid:.1f} dB. "
-        f"{_FINER}"
+        f"{advice}"
     )
 
 

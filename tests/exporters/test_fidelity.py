@@ -65,6 +65,21 @@ def test_layers_that_integers_compute_otherwise_are_not_blamed(trained, tmp_path
     assert 20 < report.fidelity.weakest.inherited < 60
 
 
+def test_values_too_small_for_a_range_are_told(tmp_path):
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, ops.square(inputs * 1e-4) * 1e8)
+    with pytest.warns(UserWarning, match="No range is less than 1e-06: scale such values up"):
+        export_tflite(model, tmp_path / "m.tflite", representative_data=ROWS, repair=False)
+
+
+def test_16_bits_are_not_advised_to_a_file_that_has_them(tmp_path):
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, kl.Subtract()([kl.ReLU()(inputs + 9e5), 0.0 * inputs + 9e5]))
+    with pytest.warns(UserWarning, match="computes something else") as told:
+        export_tflite(model, tmp_path / "m.tflite", "int16x8", representative_data=ROWS)
+    assert not [warning for warning in told if "int16x8" in str(warning.message)]
+
+
 def test_both_comparisons_of_a_good_file_are_in_the_report(tmp_path, recwarn):
     inputs = keras.Input((4,))
     model = keras.Model(inputs, kl.Dense(3)(inputs))

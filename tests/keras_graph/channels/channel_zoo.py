@@ -163,6 +163,22 @@ def graph():
     return keras.Model(inputs, kl.Dense(3)(keras.ops.reshape(x, (-1, 24))))
 
 
+def memory():
+    """Scores of memories weigh others, whose channels remain, whichever comes first."""
+    inputs = keras.Input((5, 4)), keras.Input((4,))
+    keys, values = kl.Dense(8)(inputs[0]), kl.Dense(6)(inputs[0])
+    scores = kl.Softmax()(kl.Dot((2, 1))([keys, kl.Dense(8)(inputs[1])]))
+    read = kl.Dot((1, 1))([scores, values]), kl.Dot((-2, -1))([values, scores])
+    return keras.Model(inputs, kl.Dense(3)(kl.Add()(read)))
+
+
+def products_of_one():
+    """A Gram matrix over places has the same channels twice."""
+    inputs = keras.Input((5, 4))
+    x = kl.Dense(6, name="both")(inputs)
+    return keras.Model(inputs, kl.Dense(3)(kl.Dense(8, name="free")(kl.Dot((1, 1))([x, x]))))
+
+
 ZOO = {
     make.__name__: make
     for make in (
@@ -217,7 +233,14 @@ def attention_by_hand():
 # Channels of these end in sums over products with others, which no weight reads.
 CONTRACTED = {
     make.__name__: make
-    for make in (matched, dot_product_attention, additive_attention, attention_by_hand)
+    for make in (
+        matched,
+        dot_product_attention,
+        additive_attention,
+        attention_by_hand,
+        memory,
+        products_of_one,
+    )
 }
 
 

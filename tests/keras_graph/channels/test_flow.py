@@ -164,3 +164,11 @@ def test_a_layer_keeps_its_weights_for_all_of_its_calls(layer, followed_first):
     assert "a" not in {path for group in flow.groups for path in group.paths}
     removed = [bundle for group in flow.groups for bundle in group.coupled_sets[::2]]
     assert rebuild(model, flow, removed).count_params() == flow.parameters(removed)
+
+
+def test_channels_that_a_product_does_not_sum_over_remain():
+    flow = read_channels(CONTRACTED["memory"]())
+    assert sorted(map(len, flow.groups)) == [6, 8]
+    dense = 5 * 4 * (8 + 6) + 4 * 8 + 6 * 3
+    assert flow.macs() == dense + 5 * 8 + 2 * 5 * 6
+    assert sizes(CONTRACTED["products_of_one"]()) == {("free",): 8}

@@ -396,15 +396,29 @@ def _with_scores(call, made):
 
 
 def dotted(call: Call) -> list[Tensor]:
-    """Sum the products of two tensors over an axis of each."""
-    one, other = call.inputs
-    axes = np.broadcast_to(call.layer.axes, 2)
-    ids = [x.on(axis) for x, axis in zip((one, other), axes, strict=True)]
-    if any(x is None for x in ids) or call.layer.normalize:
+    """Sum the products of two tensors over an axis of each; channels of one may remain."""
+    if call.layer.normalize:
         return untracked(call)
-    call.contract(*ids)
-    call.cost(math.prod(size or 1 for size in call.output_shape[1:]), ids[0])
-    return [Tensor(call.output_shape, None)]
+    both = list(zip(call.inputs, np.broadcast_to(call.layer.axes, 2).tolist(), strict=True))
+    summed = [x.on(axis) for x, axis in both]
+    if all(ids is not None for ids in summed):
+        call.contract(*summed)
+        call.cost(math.prod(size or 1 for size in call.output_shape[1:]), summed[0])
+        return [Tensor(call.output_shape, None)]
+    call.pin(*summed)
+    starts = 0, len(call.inputs[0].shape) - 2  # what their own axes are moved by in the output
+    remaining = [
+        (start + x.channels.axis - (x.channels.axis > axis % len(x.shape)), x.channels.ids)
+        for start, (x, axis), ids in zip(starts, both, summed, strict=True)
+        if ids is None and x.channels is not None
+    ]
+    call.pin(*(ids for _, ids in remaining[1:]))
+    if not remaining:
+        return untracked(call)
+    axis, ids = remaining[0]
+    length = call.inputs[0].shape[both[0][1]] or 1
+    call.cost(length * positions(call.output_shape, axis), ids)
+    return call.output(axis, ids)
 
 
 def recurrent(call: Call) -> list[Tensor]:
