@@ -49,32 +49,28 @@ def _training_cost(model):
 _FAST_COST = dict.fromkeys(("MobileNetV2-0.35", "DS-CNN"), ("--fast",))
 _ROWS_AND_JSON = ("--rows", "{rows}", "--json", "{json}")
 
+_ACCURACY = {
+    "pruning": ("cifar", "signs", "mnist"),
+    "quantization": ("cifar", "signs", "mnist", "spoken"),
+    "distillation": ("signs", "spoken"),
+}
+
 PARTS = {
     f"training_cost_{model.lower().replace('-', '_').replace('.', '')}": _training_cost(model)
     for model in MODELS
-} | {
+}
+PARTS |= {
+    f"{what}_accuracy_{data}": Part(f"{what}_accuracy.py", ("--only", data, *_ROWS_AND_JSON), None)
+    for what, names in _ACCURACY.items()
+    for data in names
+}
+PARTS |= {
     "export_time": Part("export_time.py", _ROWS_AND_JSON),
     "growth": Part("growth.py", _ROWS_AND_JSON),
     "distillation_step": Part(
         "distillation_step.py", ("--json", "{json}"), ("--rounds", "5", "--steps", "10")
     ),
     "probability_heads": Part("probability_heads.py", _ROWS_AND_JSON),
-    "pruning_accuracy_cifar": Part(
-        "pruning_accuracy.py", ("--only", "cifar", *_ROWS_AND_JSON), None
-    ),
-    "pruning_accuracy_signs": Part(
-        "pruning_accuracy.py", ("--only", "signs", *_ROWS_AND_JSON), None
-    ),
-    "pruning_accuracy_mnist": Part(
-        "pruning_accuracy.py", ("--only", "mnist", *_ROWS_AND_JSON), None
-    ),
-    "quantization_accuracy": Part("quantization_accuracy.py", _ROWS_AND_JSON, None),
-    "distillation_accuracy_signs": Part(
-        "distillation_accuracy.py", ("--only", "signs", *_ROWS_AND_JSON), None
-    ),
-    "distillation_accuracy_spoken": Part(
-        "distillation_accuracy.py", ("--only", "spoken", *_ROWS_AND_JSON), None
-    ),
     "combinations": Part("compression_combinations.py", _ROWS_AND_JSON, None),
     "quantization_fidelity": Part(
         "quantization_fidelity.py",

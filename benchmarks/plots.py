@@ -1,10 +1,8 @@
 """The plots of the page of benchmarks, as SVG that is the same for the same records."""
 
-import statistics
-
 import matplotlib
 from matplotlib.figure import Figure
-from sections.goals import measured
+from sections import pareto
 
 GROWTH, PARETO = "benchmarks_growth.svg", "benchmarks_pareto.svg"
 
@@ -18,9 +16,9 @@ def write_plots(records, folder):
     """
     if growth := records.get("growth"):
         _save(growth_plot(growth["figures"]), folder / GROWTH)
-    panels = pareto_panels(records)
-    if panels:
-        _save(pareto_plot(panels), folder / PARETO)
+    found = {part: records[part]["figures"] for part in pareto.PARTS if part in records}
+    if groups := pareto.files(found):
+        _save(pareto_plot(groups), folder / PARETO)
 
 
 def _save(figure, path):
@@ -46,52 +44,28 @@ def growth_plot(figures):
     return figure
 
 
-def pareto_panels(records):
-    """Return {title: [(label, bytes, accuracy in per cent)]} of what was measured."""
-    panels = {}
-    if combined := records.get("combinations"):
-        panels["MNIST, TFMOT's net, gzip"] = [
-            (row["method"], row["gzip_bytes"], 100 * row["accuracy"]) for row in combined["figures"]
-        ]
-    if quantized := records.get("quantization_accuracy"):
-        for row in measured(quantized["figures"]):
-            sizes = [run["bytes"] for run in row["runs"] if run["bytes"] is not None]
-            if sizes:  # some records of the float model are of Keras, without a file
-                point = (row["method"], statistics.mean(sizes), 100 * row["accuracy"])
-                panels.setdefault(row["data"], []).append(point)
-    return panels
-
-
-def pareto_front(points):
-    """Return the points that no other one beats: as small and as accurate.
+def pareto_plot(groups):
+    """Return accuracy against gzipped bytes: a panel for each data set, two fronts in it.
 
     Args:
-        points: (label, bytes, accuracy) each.
-
-    Returns:
-        Those of the front, from the smallest file on.
+        groups: {data set: files}, see ``pareto.files``.
     """
-    front = []
-    for point in sorted(points, key=lambda point: (point[1], -point[2])):
-        if not front or point[2] > front[-1][2]:
-            front.append(point)
-    return front
-
-
-def pareto_plot(panels):
-    """Return accuracy against bytes, a panel for each data set, with its front."""
-    figure = Figure(figsize=(8, 4 * len(panels)), layout="constrained")
+    figure = Figure(figsize=(8, 4 * len(groups)), layout="constrained")
     for axes, (title, points) in zip(
-        figure.subplots(len(panels), squeeze=False)[:, 0], panels.items(), strict=True
+        figure.subplots(len(groups), squeeze=False)[:, 0], groups.items(), strict=True
     ):
-        front = pareto_front(points)
-        axes.semilogx([p[1] for p in front], [p[2] for p in front], color="0.6", zorder=0)
-        for number, (label, size, accuracy) in enumerate(points, 1):
-            peer = "TFMOT" in label or "AEQ" in label
-            color = "tab:orange" if peer else "tab:blue"
-            axes.scatter(size, accuracy, color=color, label=f"{number} {label}")
-            place = {"xytext": (4, 3), "textcoords": "offset points"}
-            axes.annotate(str(number), (size, accuracy), fontsize=8, **place)
-        axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
-        axes.set(title=title, xlabel="bytes", ylabel="accuracy, %")
+        for theirs, side, color in ((False, "ours", "tab:blue"), (True, "TFMOT", "tab:orange")):
+            found = [point for point in points if point.theirs is theirs]
+            line = pareto.front(found)
+            axes.semilogx(
+                [p.size for p in line], [p.accuracy for p in line], color=color, label=side
+            )
+            axes.scatter(
+                [p.size for p in found], [p.accuracy for p in found], color=color, s=16, alpha=0.6
+            )
+        axes.legend(loc="lower right")
+        axes.set(title=title, xlabel="bytes, gzipped", ylabel="accuracy, %")
+        axes.xaxis.set_major_formatter(lambda size, _: f"{size:,.0f}")
+        axes.xaxis.set_minor_formatter(lambda size, _: f"{size:,.0f}")
+        axes.tick_params(axis="x", which="both", labelsize=8, rotation=30)
     return figure

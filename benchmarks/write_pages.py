@@ -9,7 +9,7 @@ import re
 from coverage_page import coverage_page
 from fidelity_page import with_tables
 from results import read_records
-from sections import SECTIONS, each_backend, pruning_accuracy
+from sections import SECTIONS, each_backend, pruning_accuracy, quantization_accuracy
 from sections.goals import table, verdict
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -99,17 +99,15 @@ def readme_region(records):
     return "\n".join(table(["goals of", "reached", "falls short"], rows)[1:-1]) + "\n"
 
 
-def pruning_region(records):
-    """Return the table of docs/pruning.md: accuracy and bytes of what was pruned."""
-    found, _ = measured(pruning_accuracy, records)
-    return "\n".join([*pruning_accuracy.lines(found), *provenance(pruning_accuracy, records)])
+def with_section(section):
+    """Return the writer of a page that shows a section's table."""
 
+    def write(text, records):
+        found, _ = measured(section, records)
+        shown = section.lines(found) if found else []
+        return with_region(text, "\n".join([*shown, *provenance(section, records)]))
 
-def backends_region(records):
-    """Return the tables of docs/backends.md: the whole path on each backend, a step's cost."""
-    found, _ = measured(each_backend, records)
-    shown = each_backend.lines(found) if found else []
-    return "\n".join([*shown, *provenance(each_backend, records)])
+    return write
 
 
 def with_region(text, region):
@@ -123,10 +121,11 @@ def with_region(text, region):
 # What each file becomes, of its text and the records.
 WRITERS = {
     "docs/benchmarks.md": lambda text, records: page(records),
-    "docs/backends.md": lambda text, records: with_region(text, backends_region(records)),
+    "docs/backends.md": with_section(each_backend),
     "docs/coverage.md": lambda text, records: coverage_page(records),
     "docs/fidelity.md": with_tables,
-    "docs/pruning.md": lambda text, records: with_region(text, pruning_region(records)),
+    "docs/pruning.md": with_section(pruning_accuracy),
+    "docs/quantization.md": with_section(quantization_accuracy),
     "README.md": lambda text, records: with_region(text, readme_region(records)),
 }
 

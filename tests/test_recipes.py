@@ -11,7 +11,8 @@ from keras import layers as kl
 from stored_kernels import stored_kernels
 
 import tfcompress as tfc
-from tfcompress.recipes import ramp
+from exporters.converting import convert_model
+from tfcompress.recipes import end_layers, ramp
 
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 WEIGHTS = {"conv": 16 * 27, "point": 32 * 16, "head": 32 * 4}
@@ -69,12 +70,39 @@ def test_a_pruned_and_quantized_student_reaches_its_file(trained, tmp_path):
     assert np.mean(scores.argmax(-1) == Y) > before - 0.1
 
 
+def test_first_and_last_layers_keep_8_bits(trained):
+    recipe = tfc.recipe(copied(trained), **LENGTH, bits=4, teacher=None)
+    assert recipe.scheme == tfc.Scheme.int4_weights().override(["conv", "head"], tfc.Scheme.int8())
+    file = convert_model(recipe.model.calibrate(X[:64])).flatbuffer
+    largest = {k.layer: np.abs(k.values).max() for k in stored_kernels(file, WEIGHTS)}
+    assert largest == {"conv": 127, "point": 7, "head": 127}
+
+
+def test_all_ends_of_a_model_of_several_inputs_and_outputs_are_found():
+    first, second = keras.Input((8, 8, 3)), keras.Input((8, 8, 1))
+    tower = keras.Sequential(
+        [keras.Input((8, 8, 3)), kl.ReLU(), kl.Conv2D(4, 3, name="stem"), kl.Conv2D(4, 3)],
+        name="tower",
+    )
+    x = kl.GlobalAveragePooling2D()(tower(first))
+    y = kl.Flatten()(kl.BatchNormalization()(second))
+    x = kl.Dense(5, name="middle")(kl.Concatenate()([x, kl.Dense(4, name="side")(y)]))
+    outputs = kl.Softmax()(kl.Dense(3, name="classes")(x)), kl.Dense(1, name="box")(x)
+    found = end_layers(keras.Model([first, second], outputs))
+    assert sorted(found) == ["box", "classes", "side", "tower/stem"]
+
+
+def test_a_model_of_ends_alone_keeps_none_of_them():
+    assert end_layers(keras.Sequential([keras.Input((4,)), kl.Dense(4), kl.Dense(2)])) == []
+
+
 @pytest.mark.parametrize(
     "chosen",
     [
         {"sparsity": 0.5, "bits": None, "teacher": None},
         {"sparsity": 0.75, "bits": 8, "teacher": "self"},
         {"bits": None, "teacher": "other"},
+        {"bits": 4, "teacher": None},
     ],
     ids=str,
 )

@@ -14,6 +14,8 @@ from tfcompress.backends import jit_compile_on_cpu
 from tfcompress.distillation import Distiller, LogitsMSE, SoftLabels
 from tfcompress.distillation.losses import DistillationLoss
 from tfcompress.distillation.signals import detect_heads, is_binary, loss_name, loss_of_output
+from tfcompress.keras_graph.channels.flow import is_graph
+from tfcompress.keras_graph.layer_calls import LayerCalls
 from tfcompress.keras_graph.wrapper import require_built, unwrap
 from tfcompress.pruning import PolynomialDecay
 from tfcompress.pruning.pruner import prunable_kernels
@@ -27,7 +29,7 @@ WEIGHT_DECAY = 1e-3
 _RATE, _HIGHEST_RATE = 5e-4, 5e-3
 _PRUNED_BY = 0.5  # of the training; the rest is for recovery
 _UPDATES = 20  # of the masks; with fewer, too many weights go at the same time
-_SCHEMES = {8: "int8", 4: "int4_weights"}
+_SCHEMES = {8: Scheme.int8(), 4: Scheme.int4_weights()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +46,8 @@ class Recipe:
         sparsity: the share of zeros from ``end_step`` on, in [0, 1); 0 for no pruning.
         end_step: the step at which the sparsity is reached.
         frequency: the number of steps between two updates of the masks.
-        bits: of the weights, 8 or 4, beside activations of 8 bits; ``None`` for floats.
+        bits: of the weights, 8 or 4, beside activations of 8 bits; ``None`` for floats. With 4, the
+            first and the last layers with kernels keep 8.
         temperature: softens what the teacher says of classes.
         task_weight: the weight of the loss of the labels beside that of the teacher.
         learning_rate: the initial one; it decays to zero along a cosine.
@@ -88,12 +91,21 @@ class Recipe:
             self.initial_sparsity, self.sparsity, 0, self.end_step, frequency=self.frequency
         )
 
+    @property
+    def scheme(self) -> Scheme | None:
+        """The numerics of the file; ``None`` for floats."""
+        if self.bits is None:
+            return None
+        ends = end_layers(self.student) if self.bits < 8 else []
+        scheme = _SCHEMES[self.bits]
+        return scheme.override(ends, Scheme.int8()) if ends else scheme
+
     @functools.cached_property
     def model(self) -> keras.Model:
         """The model to compile, fit and hand to ``export_tflite``; it shares its variables."""
         model = self.student
-        if self.bits is not None:
-            model = quantize_aware(model, getattr(Scheme, _SCHEMES[self.bits])())
+        if self.scheme is not None:
+            model = quantize_aware(model, self.scheme)
         if self.teacher is not None:
             model = Distiller(model, self.teacher, self._losses(), self.task_weight)
         return model
@@ -121,8 +133,13 @@ class Recipe:
         """Return the training as code; ``model``, ``loss`` and ``dataset`` are the user's."""
         lines = ["import keras", "import tfcompress as tfc", ""]
         trained = "model"
-        if self.bits is not None:
-            lines += [f"quantized = tfc.quantize_aware(model, tfc.Scheme.{_SCHEMES[self.bits]}())"]
+        if self.scheme is not None:
+            scheme = "tfc.Scheme.int8()"
+            if self.bits < 8:
+                ends = end_layers(self.student)
+                scheme = "tfc.Scheme.int4_weights()"
+                scheme += f".override({ends}, tfc.Scheme.int8())" if ends else ""
+            lines += [f"quantized = tfc.quantize_aware(model, {scheme})"]
             trained = "quantized"
         if self.teacher is not None:
             losses = ", ".join(map(_as_code, self._losses()))
@@ -172,7 +189,8 @@ def recipe(
         epochs: epochs of the training.
         sparsity: the share of zeros in the kernels in the end, in [0, 1); depthwise ones, which
             hold few weights, stay as they are.
-        bits: of the weights, 8 or 4, beside activations of 8 bits; ``None`` for floats.
+        bits: of the weights, 8 or 4, beside activations of 8 bits; ``None`` for floats. With 4, the
+            first and the last layers with kernels keep 8: they hold few weights and much accuracy.
         teacher: what ``Distiller`` takes, such as a larger model; "self" for the model as it is
             now, ``None`` for none. A model that ``prune_weights`` has made sparse learns from the
             dense one.
@@ -229,6 +247,37 @@ def recipe(
     )
     made.model  # noqa: B018  what does not go together is refused here
     return made
+
+
+def end_layers(model: keras.Model) -> list[str]:
+    """Return the paths of the first and the last layers with kernels, if there are others as well.
+
+    None of a model whose layers are called in code of its own.
+    """
+    if not is_graph(model):
+        return []
+    graph = LayerCalls(model)
+    with_kernels = {
+        call.path
+        for call in graph.calls
+        if any(len(v.shape) > 1 for v in getattr(call.layer, "weights", ()))
+    }
+    made = {tensor for call in graph.calls for tensor in call.outputs}
+    given = {tensor for call in graph.calls for tensor in call.inputs} - made
+    answers = {tensor for tensor in made if graph.is_output(tensor)}
+    ends = {}
+    for reached, calls, before, after in (
+        (given, graph.calls, "inputs", "outputs"),
+        (answers, reversed(graph.calls), "outputs", "inputs"),
+    ):
+        for call in calls:
+            if reached.isdisjoint(getattr(call, before)):
+                continue
+            if call.path in with_kernels:
+                ends[call.path] = None
+            else:
+                reached.update(getattr(call, after))
+    return list(ends) if with_kernels - set(ends) else []
 
 
 def ramp(steps: int) -> tuple[int, int]:

@@ -21,6 +21,7 @@ FILES = (
     "docs/coverage.md",
     "docs/fidelity.md",
     "docs/pruning.md",
+    "docs/quantization.md",
     "README.md",
 )
 
@@ -81,7 +82,7 @@ def test_what_falls_short_is_red_with_its_target():
     (line,) = (line for line in text.split("## Cost")[0].splitlines() if "points over" in line)
     assert "| at least 0 | -1.00 |" in line
     assert '<b style="color:red">falls short</b>' in line
-    assert "**1 of 2 goals are reached.**" in text
+    assert "**1 of 3 goals are reached.**" in text
 
 
 def test_what_reaches_its_goal_is_not_red():
@@ -89,7 +90,7 @@ def test_what_reaches_its_goal_is_not_red():
 
     text = page({"pruning_accuracy_signs": _record(_pruned(ours=0.97, theirs=0.97))})
     assert "color:red" not in text
-    assert "**2 of 2 goals are reached.**" in text
+    assert "**3 of 3 goals are reached.**" in text
 
 
 def test_a_backend_is_held_to_the_worst_seed_of_tensorflow():
@@ -142,13 +143,20 @@ def test_methods_of_a_missing_peer_are_left_out_with_their_reason():
     absent = {"data": "digits", "method": "TFMOT", "left_out": "not installed: tf_keras"}
     pruned = [*_pruned(ours=0.9, theirs=0.9)[:1], absent]
     quantized = [
-        {"data": "digits", "method": "QAT", "accuracy": 0.9, "deviation": 0.0, "runs": []},
+        {
+            "data": "digits",
+            "method": "QAT",
+            "accuracy": 0.9,
+            "deviation": 0.0,
+            "gzip_bytes": 900,
+            "runs": [{"seed": 0, "accuracy": 0.9, "bytes": 1000}],
+        },
         absent,
     ]
     fidelity = [{"model": "sign net", "seed": 0, **absent}]
     parts = {
         "pruning_accuracy_signs": pruned,
-        "quantization_accuracy": quantized,
+        "quantization_accuracy_signs": quantized,
         "quantization_fidelity": fidelity,
     }
     text = page({part: _record(figures) for part, figures in parts.items()})

@@ -64,16 +64,30 @@ def test_the_network_of_growth_grows_with_the_square_of_its_width():
 
 
 def test_the_front_holds_what_no_file_beats():
-    from plots import pareto_front
+    from sections.pareto import File, front
 
     points = [
-        ("big", 9, 90),
-        ("small", 1, 50),
-        ("beaten", 5, 60),
-        ("middle", 4, 70),
-        ("twin", 9, 80),
+        File("big", 9, 90, theirs=False),
+        File("small", 1, 50, theirs=False),
+        File("beaten", 5, 60, theirs=False),
+        File("middle", 4, 70, theirs=False),
+        File("twin", 9, 80, theirs=False),
     ]
-    assert [label for label, *_ in pareto_front(points)] == ["small", "middle", "big"]
+    assert [point.label for point in front(points)] == ["small", "middle", "big"]
+
+
+def test_a_file_stands_above_a_line_that_is_straight_in_the_logarithm_of_bytes():
+    from sections.pareto import File, highest_above
+
+    line = [File("a", 100, 50.0, theirs=False), File("b", 10_000, 70.0, theirs=False)]
+
+    def above(size, accuracy):
+        return highest_above(line, [File("theirs", size, accuracy, theirs=True)])
+
+    assert above(1000, 60.5) == pytest.approx(0.5)
+    assert above(1000, 58.0) == pytest.approx(-2.0)
+    assert above(50_000, 71.0) == pytest.approx(1.0)
+    assert above(99, 10.0) == float("inf")
 
 
 def test_a_contender_that_cannot_train_is_left_out_with_its_reason(monkeypatch):
