@@ -390,7 +390,7 @@ def _of_reals(function):
 
 
 def _einsum(operation):
-    """Sum first over what one operand alone has: the converter makes matrix products of the rest."""
+    """Sum first over what one operand alone has: of the rest the converter makes products."""
     given, _, made = operation.get_attr("equation").decode().partition("->")
     terms = given.split(",")
     if "." in given or any(len({*term}) < len(term) for term in terms):
