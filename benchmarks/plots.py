@@ -2,6 +2,7 @@
 
 import matplotlib
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 from sections import pareto
 
 GROWTH, PARETO = "benchmarks_growth.svg", "benchmarks_pareto.svg"
@@ -66,6 +67,7 @@ def pareto_plot(groups):
         axes.legend(loc="lower right")
         axes.set(title=title, xlabel="bytes, gzipped", ylabel="accuracy, %")
         axes.xaxis.set_major_formatter(lambda size, _: f"{size:,.0f}")
+        axes.xaxis.set_minor_locator(LogLocator(subs=(2, 3, 5)))
         axes.xaxis.set_minor_formatter(lambda size, _: f"{size:,.0f}")
         axes.tick_params(axis="x", which="both", labelsize=8, rotation=30)
     return figure
