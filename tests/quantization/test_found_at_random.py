@@ -9,6 +9,8 @@ from keras import ops
 import tfcompress as tfc
 from exporters.converting import convert_model
 from exporters.running.runtime import load
+from tfcompress.quantization import quantization_aware_model
+from tfcompress.quantization.deployed_graph import lower
 from tfcompress.tflite.model import float_operations
 from tfcompress.tflite.numerics import sqnr
 
@@ -56,6 +58,24 @@ def test_a_loaded_model_rounds_where_it_did_of_tensors_that_are_alike(tmp_path):
     loaded = keras.models.load_model(tmp_path / "aware.keras")
     assert set(quantized.placement.learned) >= {*loaded.deployed.graph.points.values()}
     np.testing.assert_array_equal(quantized(ROWS), loaded(ROWS))
+
+
+def test_a_loaded_model_is_looked_at_with_its_weights(tmp_path, monkeypatch):
+    model = keras.Sequential([keras.Input((4,)), kl.Dense(4), kl.Dense(2)])
+    model.layers[0].bias.assign([0.1, -0.2, 0.3, 0.4])
+    quantized = tfc.quantize_aware(model).calibrate(ROWS)
+    biases = []
+
+    def noting(model, *arguments):
+        biases.append(model.layers[0].bias.numpy())
+        return lower(model, *arguments)
+
+    monkeypatch.setattr(quantization_aware_model, "lower", noting)
+    quantized.save(tmp_path / "aware.keras")
+    loaded = keras.models.load_model(tmp_path / "aware.keras")
+    assert not biases
+    np.testing.assert_array_equal(quantized(ROWS), loaded(ROWS))
+    np.testing.assert_array_equal(biases, [np.float32([0.1, -0.2, 0.3, 0.4])])
 
 
 def test_a_simulation_sees_tensors_inside_layers():

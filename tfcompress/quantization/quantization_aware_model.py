@@ -229,6 +229,14 @@ class QuantizeAware(ModelWrapper):
                 )
         return self._deployed
 
+    def __dir__(self) -> list[str]:
+        """List the attributes without ``deployed``.
+
+        Keras gets all that are listed when it saves or loads a model: before its weights are there,
+        by which the tensors of the file are told apart.
+        """
+        return [name for name in super().__dir__() if name != "deployed"]
+
     def use_graph(self, graph: "DeployedGraph") -> None:
         """Take a deployed graph, of the model as it is here, for that of the model."""
         trained = {
