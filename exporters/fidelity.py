@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from exporters.layer_parity import LayerParity
 from exporters.validation import validate
-from tfcompress.quantization.arithmetic.fake_quantization import SMALLEST_RANGE
 from tfcompress.tflite.flatbuffer import read_model
+from tfcompress.tflite.numerics import SMALLEST_RANGE
 from tfcompress.tflite.operations import COPIES, support
 
 # Less says of a file of 8 bits that something besides their rounding is at work.

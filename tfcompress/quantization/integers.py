@@ -14,12 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfcompress.native_output import silenced_tensorflow
-from tfcompress.quantization.arithmetic.fake_quantization import (
-    DIVISOR_FLOOR,
-    RANGE_OF_ZEROS,
-    SMALLEST_RANGE,
-    usable_range,
-)
+from tfcompress.quantization.arithmetic.fake_quantization import DIVISOR_FLOOR, usable_range
 from tfcompress.quantization.arithmetic.masks import ADDED_MASK, MASKED, without_masks
 from tfcompress.quantization.deployed_graph import DeployedGraph
 from tfcompress.quantization.derivation import FoldedKernel
@@ -40,6 +35,7 @@ from tfcompress.quantization.planning import (
 from tfcompress.quantization.weights import RoundedKernel
 from tfcompress.tflite.constants import constant_value, numpy_type
 from tfcompress.tflite.filling import FUSED_LSTM, Filling, Storage, inner_storages
+from tfcompress.tflite.numerics import RANGE_OF_ZEROS, SMALLEST_RANGE
 from tfcompress.tflite.operations import accepts_scales
 
 _HALF_A_STEP = 0.5 + 1e-4  # above it, so that no rounding of scales gets below

@@ -5,6 +5,11 @@ from typing import Any
 
 import numpy as np
 
+# With a tiny scale a bias does not fit into 32 bits: what is always zero, or almost, is given a
+# wider range instead. TFLite aborts where an addition reads a scale 2**19 times that of its result.
+SMALLEST_RANGE = 1e-6
+RANGE_OF_ZEROS = 0.25
+
 
 def round_half_away(values: np.ndarray) -> np.ndarray:
     """Round to integers, halves away from zero: C's ``round``, which the QUANTIZE kernel uses.

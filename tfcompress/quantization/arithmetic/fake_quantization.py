@@ -17,11 +17,8 @@ import numpy as np
 from keras import ops
 
 from tfcompress.backends import graph_operation, runs_on, traced, with_gradient
+from tfcompress.tflite.numerics import RANGE_OF_ZEROS, SMALLEST_RANGE
 
-# With a tiny scale a bias does not fit into 32 bits: what is always zero, or almost, is given a
-# wider range instead. TFLite aborts where an addition reads a scale 2**19 times that of its result.
-SMALLEST_RANGE = 1e-6
-RANGE_OF_ZEROS = 0.25
 DIVISOR_FLOOR = 1e-30  # a constant that rounds to one step above zero
 
 _LARGEST_HALF = 65504.0
