@@ -265,3 +265,17 @@ def test_weights_that_are_folded_into_a_matrix_of_the_graph_are_followed(around)
     found = of_file(convert_model(quantized).flatbuffer, x)
     np.testing.assert_array_equal(found, quantized(x))
     assert sqnr(model(x).numpy(), found) > 20
+
+
+def test_a_kernel_is_followed_whose_padding_and_scale_before_are_folded():
+    inputs = keras.Input((8, 8, 3))
+    x = kl.ZeroPadding2D(((0, 1), (0, 1)))(kl.Rescaling(1 / 255)(inputs))
+    x = kl.Conv2D(4, 3, strides=2, use_bias=False)(x)
+    model = keras.Model(inputs, kl.BatchNormalization()(x))
+    images = RANDOM.uniform(0, 255, (16, 8, 8, 3)).astype("float32")
+    quantized = tfc.quantize_aware(model)
+    model.layers[3].kernel.assign(-3.0 * model.layers[3].kernel)
+    quantized.calibrate(images)
+    found = of_file(convert_model(quantized).flatbuffer, images)
+    assert sqnr(model.predict(images, verbose=0), found) > 30
+    np.testing.assert_array_equal(found, quantized.predict(images, verbose=0))

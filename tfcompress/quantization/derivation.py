@@ -35,8 +35,9 @@ _LINEAR = {
 _KERNEL_INPUT = 1
 _VIEWS = frozenset({"ExpandDims", "Identity", "Reshape", "Squeeze", "StopGradient"})
 _COPIES = _VIEWS | {"Transpose", "StridedSlice", "Slice", "ConcatV2", "Split", "Unpack"}
-# A dilated convolution is a plain one between two moves of places, which the file undoes.
-_BEFORE_LINEAR = _VIEWS | {"Transpose", "SpaceToBatchND"}
+# A dilated convolution is a plain one between two moves of places, which the file undoes. Zeros
+# around the places may be its padding.
+_BEFORE_LINEAR = _VIEWS | {"Transpose", "SpaceToBatchND", "Pad"}
 _BEHIND_LINEAR = _VIEWS | {"BatchToSpaceND"}
 _ADDITIONS = frozenset({"Add", "AddV2", "BiasAdd"})
 _PRODUCTS = frozenset({"Mul", "RealDiv"})
