@@ -29,7 +29,7 @@ WEIGHT_DECAY = 1e-3
 _RATE, _HIGHEST_RATE = 5e-4, 5e-3
 _PRUNED_BY = 0.5  # of the training; the rest is for recovery
 _UPDATES = 20  # of the masks; with fewer, too many weights go at the same time
-_SCHEMES = {8: Scheme.int8(), 4: Scheme.int4_weights()}
+_SCHEMES = {8: "int8", 4: "int4_weights"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,16 +96,21 @@ class Recipe:
         """The numerics of the file; ``None`` for floats."""
         if self.bits is None:
             return None
-        ends = end_layers(self.student) if self.bits < 8 else []
-        scheme = _SCHEMES[self.bits]
-        return scheme.override(ends, Scheme.int8()) if ends else scheme
+        scheme = getattr(Scheme, _SCHEMES[self.bits])()
+        return scheme.override(self._ends, Scheme.int8()) if self._ends else scheme
+
+    @functools.cached_property
+    def _ends(self) -> list[str]:
+        """The layers that keep 8 bits where the others have fewer."""
+        return end_layers(self.student) if self.bits is not None and self.bits < 8 else []
 
     @functools.cached_property
     def model(self) -> keras.Model:
         """The model to compile, fit and hand to ``export_tflite``; it shares its variables."""
         model = self.student
-        if self.scheme is not None:
-            model = quantize_aware(model, self.scheme)
+        scheme = self.scheme
+        if scheme is not None:
+            model = quantize_aware(model, scheme)
         if self.teacher is not None:
             model = Distiller(model, self.teacher, self._losses(), self.task_weight)
         return model
@@ -133,12 +138,10 @@ class Recipe:
         """Return the training as code; ``model``, ``loss`` and ``dataset`` are the user's."""
         lines = ["import keras", "import tfcompress as tfc", ""]
         trained = "model"
-        if self.scheme is not None:
-            scheme = "tfc.Scheme.int8()"
-            if self.bits < 8:
-                ends = end_layers(self.student)
-                scheme = "tfc.Scheme.int4_weights()"
-                scheme += f".override({ends}, tfc.Scheme.int8())" if ends else ""
+        if self.bits is not None:
+            scheme = f"tfc.Scheme.{_SCHEMES[self.bits]}()"
+            if self._ends:
+                scheme += f".override({self._ends}, tfc.Scheme.int8())"
             lines += [f"quantized = tfc.quantize_aware(model, {scheme})"]
             trained = "quantized"
         if self.teacher is not None:

@@ -46,6 +46,11 @@ def measured(rows):
     return [row for row in rows if "left_out" not in row]
 
 
+def all_rows(found, parts):
+    """Return the rows of several parts, of those that were measured."""
+    return [row for part in parts for row in found.get(part, ())]
+
+
 def left_out(rows):
     """Return lines that say why peers were left out."""
     reasons = {row["method"]: row["left_out"] for row in rows if "left_out" in row}

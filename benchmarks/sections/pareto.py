@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from . import pruning_accuracy, quantization_accuracy
-from .goals import at_most, measured, table
+from .goals import all_rows, at_most, measured, table
 
 TITLE = "Accuracy against size"
 PARTS = ("combinations", *pruning_accuracy.PARTS, *quantization_accuracy.PARTS)
@@ -36,11 +36,10 @@ class File:
 def files(found):
     """Return {data set: files} of all that was measured in gzipped bytes."""
     groups = {}
-    for part in PARTS:
-        for row in measured(found.get(part, ())):
-            if "gzip_bytes" in row:
-                data = row.get("data", "MNIST, TFMOT's net")
-                groups.setdefault(data, []).append(_file(row))
+    for row in measured(all_rows(found, PARTS)):
+        if "gzip_bytes" in row:
+            data = row.get("data", "MNIST, TFMOT's net")
+            groups.setdefault(data, []).append(_file(row))
     return groups
 
 

@@ -1,6 +1,6 @@
 """Accuracy and bytes after pruning, ours beside TFMOT's."""
 
-from .goals import at_most, left_out, measured, points_over, table
+from .goals import all_rows, at_most, left_out, measured, points_over, table
 
 TITLE = "Accuracy of pruned models"
 PARTS = ("pruning_accuracy_cifar", "pruning_accuracy_signs", "pruning_accuracy_mnist")
@@ -18,7 +18,7 @@ LOST = {("CIFAR-10, ResNet-8", 0.75): 3, ("CIFAR-10, ResNet-8", 0.9): 12}
 
 def goals(found):
     """Return that ours wins at no more bytes, by data set and sparsity; recipes lose little."""
-    rows = {(r["data"], r["target"], r["method"]): r for r in _rows(found)}
+    rows = {(r["data"], r["target"], r["method"]): r for r in measured(all_rows(found, PARTS))}
     reached = []
     for (data, target, method), row in rows.items():
         dense = rows.get((data, 0.0, "Keras 3, dense"))
@@ -38,7 +38,7 @@ def goals(found):
 
 def lines(found):
     """Return the table of accuracies and bytes."""
-    return left_out(_all_rows(found)) + table(
+    return left_out(all_rows(found, PARTS)) + table(
         ["data", "method", "sparsity", "accuracy, %", "seeds", "bytes, gzip"],
         [
             [
@@ -49,14 +49,6 @@ def lines(found):
                 len(row["seeds"]),
                 f"{row['gzip_bytes']:,.0f}",
             ]
-            for row in _rows(found)
+            for row in measured(all_rows(found, PARTS))
         ],
     )
-
-
-def _rows(found):
-    return measured(_all_rows(found))
-
-
-def _all_rows(found):
-    return [row for part in PARTS for row in found.get(part, ())]

@@ -2,7 +2,7 @@
 
 import statistics
 
-from .goals import left_out, measured, points_over, table
+from .goals import all_rows, left_out, measured, points_over, table
 
 TITLE = "Accuracy of quantized models"
 PARTS = tuple(f"quantization_accuracy_{data}" for data in ("cifar", "signs", "mnist", "spoken"))
@@ -24,7 +24,7 @@ SHOWN_AS = {"QAT two precisions": "60 % of the 8-bit weights' bytes"}
 
 def goals(found):
     """Return, for each data set, what a method must reach beside others."""
-    rows = {(row["data"], row["method"]): row for row in _rows(found)}
+    rows = {(row["data"], row["method"]): row for row in measured(all_rows(found, PARTS))}
     result = []
     for data in dict.fromkeys(data for data, _ in rows):
         for method, wanted in WANTED.items():
@@ -38,7 +38,7 @@ def goals(found):
 
 def lines(found):
     """Return the table of accuracies and sizes."""
-    return left_out(_all_rows(found)) + table(
+    return left_out(all_rows(found, PARTS)) + table(
         ["data", "method", "accuracy, %", "seeds", "bytes", "gzipped"],
         [
             [
@@ -49,14 +49,6 @@ def lines(found):
                 f"{statistics.mean(run['bytes'] for run in row['runs']):,.0f}",
                 f"{row['gzip_bytes']:,.0f}",
             ]
-            for row in _rows(found)
+            for row in measured(all_rows(found, PARTS))
         ],
     )
-
-
-def _rows(found):
-    return measured(_all_rows(found))
-
-
-def _all_rows(found):
-    return [row for part in PARTS for row in found.get(part, ())]
