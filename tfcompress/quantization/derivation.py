@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfcompress.quantization.tracing import TracedModel, dependent_nodes, readers_of
+from tfcompress.quantization.float_file import ConversionError
+from tfcompress.quantization.tracing import TracedModel, dependent_nodes, part_behind, readers_of
 from tfcompress.tflite.constants import constant_value
 from tfcompress.tflite.model import Operation, TFLiteModel
 from tfcompress.tflite.operations import support
@@ -99,8 +100,21 @@ def derive(
     model: TFLiteModel,
     output_axes: Mapping[str, tuple[int, ...]],
 ) -> dict[int, FoldedKernel | Derived]:
-    """Explain the float constants of a file."""
-    found = _Explanations(traced, weights, model).found
+    """Explain the float constants of a file.
+
+    Raises:
+        ConversionError: the outputs depend on weights that no constant follows from. What the file
+            has of them would stay as it is, whatever they are.
+    """
+    explanations = _Explanations(traced, weights, model)
+    if nodes := explanations.unexplained():
+        layers = dict.fromkeys(traced.paths.get(node, node) for node in nodes)
+        raise ConversionError(
+            "The float file has the weights of these layers in a form that tfcompress does not "
+            f"know, so quantization-aware training could not change them: {', '.join(layers)}. "
+            "export_tflite(model, path, 'int8') quantizes the model after training instead."
+        )
+    found = explanations.found
     return found | _with_channels(traced, found, output_axes)
 
 
@@ -139,6 +153,7 @@ class _Explanations:
         self._live = dependent_nodes(traced.definition, traced.inputs)
         self._weighted = dependent_nodes(traced.definition, traced.weights)
         self._weights = set(traced.weights)
+        self._outputs = traced.outputs
         names = self._operand_names()
         values = traced.run(names, (), weights) if names else []
         self._values = {
@@ -161,6 +176,28 @@ class _Explanations:
         for tensor in graph.tensors:
             if tensor.constant and tensor.dtype == "FLOAT32" and tensor.index not in self.found:
                 self._explain(tensor)
+
+    def unexplained(self):
+        """List the nodes behind the outputs that read what no explanation does.
+
+        What they read may be what one does, in another order.
+        """
+        read = {name for explanation in self.found.values() for name in explanation.operands}
+
+        def is_explained(name):
+            if name in read or name not in self._values or not self._is_weighted(name):
+                return True
+            value = self._values[name]
+            others = (
+                self._values[other] for other in read if self._values[other].size == value.size
+            )
+            return any(np.array_equal(*map(_in_order, (value, other))) for other in others)
+
+        return [
+            node.name
+            for node in part_behind(self._definition, self._outputs).node
+            if node.name in self._live and not all(map(is_explained, map(_tensor_name, node.input)))
+        ]
 
     def _is_weighted(self, name):
         """Tell whether an operand follows from weights."""
@@ -389,6 +426,11 @@ class _Explanations:
 
 
 _FORMS = {"equal": lambda x: x, "negated": lambda x: -x, "inverted": lambda x: 1.0 / x}
+
+
+def _in_order(value) -> np.ndarray:
+    """Return the numbers of an array in ascending order."""
+    return np.sort(value, axis=None)
 
 
 def _factor_between(arranged, kernel, scale, axes) -> np.ndarray | None:
