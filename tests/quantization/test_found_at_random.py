@@ -279,3 +279,22 @@ def test_a_kernel_is_followed_whose_padding_and_scale_before_are_folded():
     found = of_file(convert_model(quantized).flatbuffer, images)
     assert sqnr(model.predict(images, verbose=0), found) > 30
     np.testing.assert_array_equal(found, quantized.predict(images, verbose=0))
+
+
+@pytest.mark.parametrize(
+    ("layer", "arguments"),
+    [(kl.Identity, ()), (kl.Dropout, (0.5,)), (kl.ReLU, ()), (kl.Rescaling, (0.5,))],
+)
+def test_what_is_taken_from_a_number_behind_a_turned_layer_is_trained(layer, arguments):
+    inputs = keras.Input((4, 6))
+    x = 1.0 - layer(*arguments)(kl.Permute((2, 1))(kl.Dense(6)(inputs)))
+    model = keras.Model(inputs, kl.Dense(2)(x))
+    x = RANDOM.normal(size=(16, 4, 6)).astype("float32")
+    quantized = tfc.quantize_aware(model)
+    quantized.compile("sgd", "mse")
+    before = model.layers[1].kernel.numpy()
+    quantized.fit(x, np.ones((16, 6, 2)), epochs=2, verbose=0)
+    assert np.abs(model.layers[1].kernel.numpy() - before).max() > 1e-3
+    found = of_file(convert_model(quantized).flatbuffer, x)
+    np.testing.assert_array_equal(found, quantized.predict(x, verbose=0))
+    assert sqnr(model.predict(x, verbose=0), found) > 25

@@ -39,7 +39,7 @@ _COPIES = _VIEWS | {"Transpose", "StridedSlice", "Slice", "ConcatV2", "Split", "
 # A dilated convolution is a plain one between two moves of places, which the file undoes. Zeros
 # around the places may be its padding.
 _BEFORE_LINEAR = _VIEWS | {"Transpose", "SpaceToBatchND", "Pad"}
-_BEHIND_LINEAR = _VIEWS | {"BatchToSpaceND"}
+_BEHIND_LINEAR = _VIEWS | {"Transpose", "BatchToSpaceND"}
 _ADDITIONS = frozenset({"Add", "AddV2", "BiasAdd"})
 _PRODUCTS = frozenset({"Mul", "RealDiv"})
 
@@ -147,13 +147,12 @@ class _Explanations:
     """One search for explanations."""
 
     def __init__(self, traced, weights, model):
-        self._definition = traced.definition
-        self._nodes = {node.name: node for node in traced.definition.node}
-        self._readers = readers_of(traced.definition)
-        self._live = dependent_nodes(traced.definition, traced.inputs)
-        self._weighted = dependent_nodes(traced.definition, traced.weights)
+        self._definition = part_behind(traced.definition, traced.outputs)
+        self._nodes = {node.name: node for node in self._definition.node}
+        self._readers = readers_of(self._definition)
+        self._live = dependent_nodes(self._definition, traced.inputs)
+        self._weighted = dependent_nodes(self._definition, traced.weights)
         self._weights = set(traced.weights)
-        self._outputs = traced.outputs
         names = self._operand_names()
         values = traced.run(names, (), weights) if names else []
         self._values = {
@@ -178,7 +177,7 @@ class _Explanations:
                 self._explain(tensor)
 
     def unexplained(self):
-        """List the nodes behind the outputs that read what no explanation does.
+        """List the nodes that read what no explanation does.
 
         What they read may be what one does, in another order.
         """
@@ -195,7 +194,7 @@ class _Explanations:
 
         return [
             node.name
-            for node in part_behind(self._definition, self._outputs).node
+            for node in self._definition.node
             if node.name in self._live and not all(map(is_explained, map(_tensor_name, node.input)))
         ]
 

@@ -378,6 +378,7 @@ def _difference(operation):
 
 def _is_behind_transposition(x, depth=12):
     """Tell whether a tensor is made of a transposed one, number by number."""
+    x = as_computed(x)
     if x.op.type == "Transpose":
         return True
     made = depth and x.op.type in _ONE_BY_ONE
