@@ -36,11 +36,14 @@ from tfcompress.quantization.weights import RoundedKernel
 from tfcompress.tflite.constants import constant_value, numpy_type
 from tfcompress.tflite.filling import FUSED_LSTM, Filling, Storage, inner_storages
 from tfcompress.tflite.numerics import RANGE_OF_ZEROS, SMALLEST_RANGE
-from tfcompress.tflite.operations import accepts_scales
+from tfcompress.tflite.operations import accepts_scales, support
 
 _HALF_A_STEP = 0.5 + 1e-4  # above it, so that no rounding of scales gets below
 _LARGEST_BIAS = {"INT32": 2**31 - 1, "INT64": 2**47}
 _FLOAT = Storage("FLOAT32")
+# XNNPACK refuses a whole file in which the sums of an operation count in units of 256 steps of its
+# output, or more.
+_LARGEST_UNIT = 255.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,6 +181,14 @@ def _on_trained_steps(real, scale, *factor, bits, axis):
 
 
 @traced_once
+def _with_coarser_steps(ends, read, scales):
+    """Widen a range to steps that the sums of what is ``read`` times a kernel can be brought to."""
+    ends, read = (tf.stack(usable_range(*tf.unstack(each, 2), False)) for each in (ends, read))
+    unit = (read[1] - read[0]) * tf.reduce_max(scales)  # times the steps of a range
+    return ends * tf.maximum(1.0, unit / _LARGEST_UNIT / (ends[1] - ends[0]))
+
+
+@traced_once
 def _in_units(real, scale, other, dtype):
     """Round a bias to the unit of the sums that it is added to; return that, too."""
     unit = scale * other
@@ -227,7 +238,26 @@ class _Filler:
             self._operands, self._trained = graph.operands(weights), trained
         self._grids: dict[Numbers, Grid] = {}
         self._constants: dict[Place, Integers] = {}
-        self._ranges = self._with_quotients_of_steps(ranges)
+        for place, numbers in self._plan.kernels.items():
+            if numbers.bits != 16:
+                self._constants[place] = self._kernel(place, numbers)
+        self._ranges = self._with_sums_in_reach(self._with_quotients_of_steps(ranges))
+
+    def _with_sums_in_reach(self, ranges):
+        """Widen the ranges of next to nothing that is left of sums, as where most are rectified."""
+        if self._plan.dtype != "INT8":
+            return ranges
+        rows = list(tf.unstack(ranges))
+        for operation in self._file.operations:
+            entry = support(operation.name)
+            kernel = self._constants.get((operation.index, entry.kernel)) if entry else None
+            made = self._plan.tensors.get(operation.outputs[0]) if kernel else None
+            read = self._plan.form(operation, entry.data) if isinstance(made, Learned) else None
+            if isinstance(read, Learned | Fixed):
+                ends = rows[read.row] if isinstance(read, Learned) else [0.0, 255.0 * read.scale]
+                widened = _with_coarser_steps(rows[made.row], ends, kernel.grid.scale)
+                rows[made.row] = tf.ensure_shape(widened, [2])
+        return tf.stack(rows) if rows else ranges
 
     def _with_quotients_of_steps(self, ranges):
         """Limit the ranges of what a constant is divided to by those of quotients by one step.
@@ -256,8 +286,6 @@ class _Filler:
         for place, numbers in plan.kernels.items():
             if numbers.bits == 16:
                 halves[place] = tf.cast(self._real(self._graph.tensor_at(place)), tf.float16)
-            else:
-                self._constants[place] = self._kernel(place, numbers)
         for place, numbers in plan.constants.items():
             self._constants[place] = self._constant(place, numbers)
         for place, (data, kernel) in plan.biases.items():
