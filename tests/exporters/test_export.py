@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 import json
 
@@ -8,7 +9,7 @@ import tensorflow as tf
 from keras import layers as kl
 
 import tfcompress as tfc
-from exporters import export_tflite, load
+from exporters import export, export_tflite, load
 from exporters.converting import FloatOperationError
 from tfcompress.quantization.float_file import ConversionError
 from tfcompress.tflite.flatbuffer import read_model
@@ -302,6 +303,20 @@ def test_quantization_that_contradicts_the_training(quantized, tmp_path):
 def test_model_that_has_seen_no_data(model, tmp_path):
     with pytest.raises(ValueError, match="has not seen any data"):
         export_tflite(tfc.quantize_aware(model), tmp_path / "m.tflite")
+
+
+def test_a_file_that_the_default_kernels_refuse_is_warned_of(model, tmp_path, monkeypatch):
+    def refused(*args, **kwargs):
+        found = validate(*args, **kwargs)
+        default = dataclasses.replace(found.runs[0], outputs=(), error="no such scale")
+        return dataclasses.replace(found, runs=(default, *found.runs[1:]))
+
+    validate = export.validate
+    monkeypatch.setattr(export, "validate", refused)
+    message = r"uses by default \(xnnpack\), .*: no such scale"
+    with pytest.warns(UserWarning, match=message) as seen:
+        export_tflite(model, tmp_path / "model.tflite", "float32")
+    assert __file__ in [w.filename for w in seen if "by default" in str(w.message)]
 
 
 def test_missing_folder(model, tmp_path):
