@@ -13,7 +13,7 @@ from tfcompress.quantization.arithmetic.fake_quantization import (
     fake_quantize_activations,
     fake_quantize_weights,
 )
-from tfcompress.quantization.integers import _with_coarser_steps, nearest_integers, range_grid
+from tfcompress.quantization.integers import _widened, nearest_integers, range_grid
 
 
 def test_the_grid_of_a_range_by_hand():
@@ -74,13 +74,21 @@ def test_files_hold_the_weights_that_training_rounds_to(shape, axis, bits):
     np.testing.assert_allclose(values * scale, trained, atol=1e-6)
 
 
-def test_steps_are_as_fine_as_sums_can_be_brought_to_by_hand():
-    # Steps of 1/255 times weights with steps of up to 0.02: units of 0.02/255.
-    read, scales = [0.0, 1.0], [0.01, 0.02]
-    kept = _with_coarser_steps([0.0, 0.02 / 254], read, scales)
-    np.testing.assert_allclose(kept, [0.0, 0.02 / 254], rtol=1e-6)
-    widened = _with_coarser_steps([-1e-6, 3e-6], read, scales)  # 4e-6 where it takes 0.02 / 255
-    np.testing.assert_allclose(widened, np.float32([-1, 3]) / 4 * 0.02 / 255, rtol=1e-6)
+def test_steps_that_are_too_fine_are_widened_one_after_another():
+    # The second reads the first, times 0.5; the third the square of the second; the fourth is wide.
+    steps, read, made = [1.0, 0.1, 0.2, 9.0], [0, 1, 2], [1, 2, 3]
+    found = _widened(steps, read, made, [0.5, 1.0, 0.5], [1.0, 2.0, 1.0])
+    second = 0.5 * 1.004
+    np.testing.assert_allclose(found, [1.0, second, second**2 * 1.004, 9.0], rtol=1e-6)
+
+
+def test_weights_have_steps_with_which_their_bias_fits():
+    weights = tf.constant([[1.27, 1.27], [-0.5, 0.5]])
+    fine = nearest_integers(weights, 8, 1, least=[0.02, 0.001])
+    np.testing.assert_allclose(fine.grid.scale, [0.02, 0.01], rtol=1e-6)
+    assert fine.values.numpy().tolist() == [[64.0, 127.0], [-25.0, 50.0]]
+    one = nearest_integers(weights, 8, None, least=[0.02, 0.001])
+    np.testing.assert_allclose(one.grid.scale, 0.02, rtol=1e-6)
 
 
 ALL_BUT_ZERO = {
