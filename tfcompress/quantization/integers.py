@@ -351,12 +351,11 @@ class _Filler:
     def integers(self):
         """Return the numbers."""
         plan = self._plan
-        halves = {}
-        for place, numbers in plan.kernels.items():
-            if numbers.bits == 16:
-                halves[place] = tf.cast(self._real(self._graph.tensor_at(place)), tf.float16)
-            elif place not in self._constants:
-                self._constants[place] = self._kernel(place, numbers)
+        halves = {
+            place: tf.cast(self._real(self._graph.tensor_at(place)), tf.float16)
+            for place, numbers in plan.kernels.items()
+            if numbers.bits == 16
+        }
         for place, numbers in plan.constants.items():
             self._constants[place] = self._constant(place, numbers)
         for place, (data, kernel) in plan.biases.items():
