@@ -30,6 +30,7 @@ from tfcompress.quantization.layer_schemes import require_named
 from tfcompress.quantization.lowerings.operations import rewritings
 from tfcompress.quantization.lowerings.recurrent import require_no_state
 from tfcompress.quantization.planning import NO_RANGE
+from tfcompress.quantization.quantization_aware_model import require_whole
 from tfcompress.quantization.weights import require_usable_weights
 from tfcompress.tflite.editing import Editor, Entry, assemble, shorten_names
 from tfcompress.tflite.filling import fill
@@ -101,6 +102,8 @@ def convert_model(
                 f"`{name}` must be one of {sorted(IO_DTYPES)}. Received: {name}={dtype!r}"
             )
     scheme = _scheme_of(model, quantization, signatures)
+    if is_keras_3(model):
+        require_whole(model)
     require_usable_weights(model)
     models = entry_models(model, signatures)
     allow_float = list(allow_float)
