@@ -583,3 +583,39 @@ def test_a_metric_in_a_call_stays_out_of_the_file(tmp_path):
     model = keras.Model(inputs, kl.Dense(2)(Noted()(kl.Dense(3)(inputs))))
     x = RANDOM.random((16, 4), "float32")
     both_ways(model, x, tmp_path / "m")
+
+
+class OwnStep(keras.Model):
+    """A model that trains itself, as in the guides of Keras."""
+
+    def train_step(self, data):
+        return super().train_step(data)
+
+
+def test_a_training_step_of_ones_own_is_not_left_out_silently():
+    inputs = keras.Input((4,))
+    model = OwnStep(inputs, kl.Dense(2)(inputs), name="own")
+    with pytest.warns(UserWarning, match=r"'own' has a `train_step`.*Received: OwnStep"):
+        tfc.quantize_aware(model)
+
+
+def test_a_server_infers_with_the_same_integers(tmp_path):
+    model, x = two_inputs()
+    x = [*x.values()]
+    quantized = tfc.quantize_aware(model).calibrate(x)
+    quantized.export(tmp_path / "server", verbose=False)
+    server = tf.saved_model.load(tmp_path / "server")
+    np.testing.assert_array_equal(server.serve(x), quantized.predict(x, verbose=0))
+    with pytest.raises(ValueError, match=r"`export_tflite\(model, path\)`.*'litert'"):
+        quantized.export(tmp_path / "m", format="litert")
+
+
+def test_images_of_any_size_are_given_one_as_the_error_says():
+    any_size = [keras.Input((None, None, 3)), kl.Conv2D(2, 3), kl.GlobalAveragePooling2D()]
+    model = keras.Sequential(any_size)
+    with pytest.raises(ValueError, match=r"keras\.Input\(\(64, 64, 3\)\)"):
+        tfc.quantize_aware(model)
+    inputs = keras.Input((64, 64, 3))
+    quantized = tfc.quantize_aware(keras.Model(inputs, model(inputs)))
+    quantized.calibrate(np.ones((1, 64, 64, 3)))
+    assert quantized.model.get_layer(model.name) is model

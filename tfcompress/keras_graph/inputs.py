@@ -25,9 +25,12 @@ def input_specs(model: keras.Model, batch_size: int | None = 1) -> list[Any]:
     for tensor in inputs:
         shape = tuple(tensor.shape)
         if None in shape[1:]:
+            fixed = tuple(64 if size is None else size for size in shape[1:])
             raise ValueError(
                 f"Input {tensor.name!r} of model {model.name!r} has an unknown dimension besides "
-                f"the batch, and a deployed model needs fixed ones. Received: shape={shape}"
+                "the batch, and a deployed model needs fixed ones. Fix them by a model around it: "
+                f"`inputs = keras.Input({fixed})`, then `keras.Model(inputs, model(inputs))`; both "
+                f"share their weights. Received: shape={shape}"
             )
         dtype = "float32" if keras.backend.is_float_dtype(tensor.dtype) else tensor.dtype
         specs.append(tf.TensorSpec((batch_size, *shape[1:]), dtype, tensor.name))

@@ -1,6 +1,7 @@
 """Models that train another model: how to recognise one and find the user's own model in it."""
 
 import os
+import warnings
 from typing import Any
 
 import keras
@@ -27,6 +28,7 @@ class ModelWrapper(BuiltBeforeTracing, keras.Model):
 
     def __init__(self, model: keras.Model, name: str | None = None, **kwargs: Any):
         require_built(model)
+        _warn_of_own_steps(model, type(self).__name__)
         super().__init__(name=name or model.name, **kwargs)
         self.model = model
         self.built = True
@@ -90,10 +92,30 @@ def require_model(model) -> None:
 def require_built(model: keras.Model) -> None:
     """Check that a model is one of Keras and has its weights."""
     require_model(model)
-    if not model.built:
+    # Models that only hold others, as a GAN does, have no call that would build them.
+    parts = list(all_layers(model, include_self=False))
+    if not (model.built or (parts and all(part.built for part in parts))):
         raise ValueError(
             f"Model {model.name!r} is not built, so it has no weights. Call it on a batch first, "
             "`model(x[:1])`, or start a Sequential model with `keras.Input`."
+        )
+
+
+def _warn_of_own_steps(model, wrapper):
+    """Say which methods of the user's class the ``fit`` of a wrapper does not run."""
+    own = [
+        name
+        for name in ("train_step", "compute_loss")
+        if isinstance(model, keras.Model)
+        and not getattr(type(model), name).__module__.startswith(("keras.", "tfcompress."))
+    ]
+    if own:
+        warnings.warn(
+            f"Model {model.name!r} has a `{own[0]}` of its own, which `fit` of the {wrapper} does "
+            "not run: it trains with the loss of `compile`. To train by your own step, hold the "
+            "wrapped model in a model that has that step and calls it. "
+            f"Received: {type(model).__name__} with {', '.join(own)}",
+            stacklevel=4,
         )
 
 

@@ -312,6 +312,39 @@ class QuantizeAware(ModelWrapper):
             __name__, "predicted", self, x, batch_size, shown_as="predict_exactly"
         )
 
+    def export(
+        self,
+        filepath: Any,
+        format: str = "tf_saved_model",
+        verbose: bool | None = None,
+        input_signature: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Export inference as Keras does, for servers: the same integers as in the file.
+
+        Args:
+            filepath: where to write.
+            format: see ``keras.Model.export``; files for devices come from ``export_tflite``.
+            verbose: see ``keras.Model.export``.
+            input_signature: that of the wrapped model when not given.
+            **kwargs: see ``keras.Model.export``.
+
+        Raises:
+            ValueError: ``format`` is "litert".
+        """
+        if format == "litert":
+            raise ValueError(
+                "Keras's converter cannot read the integers of a quantization-aware model: "
+                "`export_tflite(model, path)` writes its file. Received: format='litert'"
+            )
+        if input_signature is None:
+            specs = [
+                keras.InputSpec(shape=(None, *x.shape[1:]), dtype=x.dtype, name=x.name)
+                for x in self.inputs
+            ]
+            input_signature = [arrange_inputs(self, specs)]
+        super().export(filepath, format, verbose, input_signature, **kwargs)
+
     def set_training_mode(self, mode: TrainingMode) -> bool:
         """Set what training steps do.
 
