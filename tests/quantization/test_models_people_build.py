@@ -610,6 +610,13 @@ def test_a_server_infers_with_the_same_integers(tmp_path):
         quantized.export(tmp_path / "m", format="litert")
 
 
+def test_no_file_is_written_that_cannot_be_loaded(tmp_path):
+    quantized = tfc.quantize_aware(keras.Sequential([keras.Input((4,)), kl.Dense(2)]))
+    with pytest.raises(ValueError, match=r"'\.keras'.*m\.h5"):
+        quantized.save(tmp_path / "m.h5")
+    assert not list(tmp_path.iterdir())
+
+
 def test_images_of_any_size_are_given_one_as_the_error_says():
     any_size = [keras.Input((None, None, 3)), kl.Conv2D(2, 3), kl.GlobalAveragePooling2D()]
     model = keras.Sequential(any_size)

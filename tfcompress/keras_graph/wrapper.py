@@ -43,6 +43,15 @@ class ModelWrapper(BuiltBeforeTracing, keras.Model):
         with accelerated_calls(self):
             return super().train_step(*args)
 
+    def save(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """Save as Keras does; in HDF5, its older form, it writes a file that nothing loads."""
+        if os.fspath(filepath).endswith((".h5", ".hdf5")):
+            raise ValueError(
+                f"A {type(self).__name__} is saved in the format of Keras 3: end the name in "
+                f"'.keras', or use `save_weights`. Received: filepath={os.fspath(filepath)!r}"
+            )
+        super().save(filepath, *args, **kwargs)
+
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Compute the wrapped model's output shape."""
         return self.model.compute_output_shape(input_shape)
