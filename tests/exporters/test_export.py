@@ -147,6 +147,31 @@ def test_signature_carries_the_names_of_the_keras_inputs(exported):
 
 
 @pytest.mark.parametrize(("batch_size", "signature"), [(1, 1), (4, 4), (None, -1)])
+def test_batch_of_a_quantization_aware_file(tmp_path, batch_size, signature):
+    layers = [kl.Conv2D(3, 3), kl.GlobalAveragePooling2D(), kl.Dense(2)]
+    x = np.random.default_rng(0).normal(size=(6, 8, 8, 2)).astype("float32")
+    quantized = tfc.quantize_aware(keras.Sequential([keras.Input((8, 8, 2)), *layers])).calibrate(x)
+    path = tmp_path / "m.tflite"
+    report = export_tflite(quantized, path, validation_data=x, batch_size=batch_size).report
+    assert report.agreement.equal == 1.0
+    graph = read_model(path).subgraphs[0]
+    assert graph.tensors[graph.inputs[0]].shape_signature[0] == signature
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, "4", 2.0, True])
+def test_batch_sizes_that_are_none(model, tmp_path, batch_size):
+    with pytest.raises(ValueError, match=f"positive integer.*batch_size={batch_size!r}"):
+        export_tflite(model, tmp_path / "m.tflite", "float32", batch_size=batch_size)
+
+
+def test_a_free_batch_that_changes_the_operations_is_refused(tmp_path):
+    model = keras.Sequential([keras.Input((4, 3)), kl.Flatten(), kl.Dense(2)])
+    quantized = tfc.quantize_aware(model).calibrate(np.ones((2, 4, 3)))
+    with pytest.raises(ConversionError, match=r"batch_size=None.*batch_size=1.*Received: SHAPE"):
+        export_tflite(quantized, tmp_path / "m.tflite", batch_size=None)
+
+
+@pytest.mark.parametrize(("batch_size", "signature"), [(1, 1), (4, 4), (None, -1)])
 def test_batch_is_fixed_unless_asked_to_be_free(model, tmp_path, batch_size, signature):
     export_tflite(model, tmp_path / "m.tflite", "float32", batch_size=batch_size)
     graph = read_model(tmp_path / "m.tflite").subgraphs[0]
