@@ -35,7 +35,7 @@ def remove_untracked(owner: Any, name: str) -> None:
 
 @contextlib.contextmanager
 def replaced_attributes(owner: Any, **values: Any) -> Iterator[None]:
-    """Give attributes of a Keras object other values, by name, while a ``with`` block runs."""
+    """Give attributes of an object itself other values, by name, while a ``with`` block runs."""
     own = {name: owner.__dict__[name] for name in values if name in owner.__dict__}
     owner.__dict__.update(values)
     try:

@@ -1,7 +1,6 @@
 """The inside of Keras's recurrent layers."""
 
 from contextlib import AbstractContextManager
-from typing import Any
 
 import keras
 from keras.src.layers.rnn.conv_lstm import ConvLSTMCell
@@ -23,7 +22,7 @@ def through_the_cell(layer: keras.layers.RNN) -> AbstractContextManager:
     Cells then draw what they drop out when they first need it. Keras would do so before, in
     inference as well, and call stacked cells for it.
     """
-    settings = {"unroll": True, "_maybe_config_dropout_masks": _nothing}
+    settings = {"unroll": True, "_maybe_config_dropout_masks": lambda *_: None}
     if hasattr(layer, "use_cudnn"):
         settings["use_cudnn"] = False
     return replaced_attributes(layer, **settings)
@@ -33,12 +32,5 @@ def through_the_layers(layer: keras.layers.Bidirectional) -> AbstractContextMana
     """Let Bidirectional call its two layers, and no fused kernel, while a ``with`` block runs."""
     # Older releases of Keras have none for it.
     attempts = ("_can_attempt_fused_lstm", "_can_attempt_fused_gru")
-    return replaced_attributes(layer, **{n: _never for n in attempts if hasattr(layer, n)})
-
-
-def _nothing(*_: Any) -> None:
-    pass
-
-
-def _never(*_: Any) -> bool:
-    return False
+    never = {name: lambda *_: False for name in attempts if hasattr(layer, name)}
+    return replaced_attributes(layer, **never)

@@ -34,7 +34,8 @@ def input_batches(data, batch_size: int) -> Iterator:
     ``data`` is a structure of input arrays, cut into batches of ``batch_size``, or a batched
     ``tf.data.Dataset`` or ``PyDataset`` of inputs or (x, y, sample_weight) tuples.
     """
-    for x in iterate_inputs(as_inputs(data), batch_size):
+    # A tuple of arrays is not taken for inputs and labels.
+    for x in iterate_inputs(list(data) if isinstance(data, tuple) else data, batch_size):
         yield keras.tree.map_structure(np.asarray, x)
 
 
@@ -43,11 +44,6 @@ def input_hashes(data, batch_size: int) -> np.ndarray:
     return np.concatenate(
         [np.zeros(0, np.uint64), *map(hash_examples, input_batches(data, batch_size))]
     )
-
-
-def as_inputs(data):
-    """Return data in which a tuple of arrays is not taken for inputs and labels."""
-    return list(data) if isinstance(data, tuple) else data
 
 
 def taught_batches(

@@ -46,17 +46,13 @@ def accelerated_calls(model: keras.Model) -> Iterator[None]:
     # Other backends of Keras do without TensorFlow.
     from tfcompress.keras_graph.fused_normalization import fused_training
 
-    before = in_accelerated_step()
-    _thread.accelerated = True
-    try:
-        with contextlib.ExitStack() as replaced:
-            for layer in _pointwise_convolutions(model):
-                product = product_of_pixels(layer)
-                replaced.enter_context(replaced_attributes(layer, convolution_op=product))
-            replaced.enter_context(intercepted_calls(_normalizations(model), fused_training))
-            yield
-    finally:
-        _thread.accelerated = before
+    with contextlib.ExitStack() as replaced:
+        replaced.enter_context(replaced_attributes(_thread, accelerated=True))
+        for layer in _pointwise_convolutions(model):
+            product = product_of_pixels(layer)
+            replaced.enter_context(replaced_attributes(layer, convolution_op=product))
+        replaced.enter_context(intercepted_calls(_normalizations(model), fused_training))
+        yield
 
 
 @contextlib.contextmanager

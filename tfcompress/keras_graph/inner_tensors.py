@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from tfcompress.backends import graph_being_built, runs_eagerly, runs_on
+from tfcompress.compat.keras_attributes import replaced_attributes
 from tfcompress.compat.tensorflow_graphs import made_by
 
 _PREFIX = "tf."
@@ -66,12 +67,8 @@ def unwatched(function: Callable) -> Callable:
 
     @functools.wraps(function)
     def run(*args, **kwargs):
-        before = getattr(_thread, "unwatched", False)
-        _thread.unwatched = True
-        try:
+        with replaced_attributes(_thread, unwatched=True):
             return function(*args, **kwargs)
-        finally:
-            _thread.unwatched = before
 
     return run
 
@@ -150,7 +147,9 @@ class InnerTensors:
             (output,) = operation.outputs
             self._replaced[id(output)] = (output, form)
             return operation
-        if kind in _READS or _is_recast(kind, operation):
+        if kind in _READS:
+            return operation
+        if kind == "Cast" and operation.inputs[0].dtype.is_floating:  # as in mixed precision
             return operation
         if not any(tensor.dtype.is_floating for tensor in operation.outputs):
             return operation
@@ -160,8 +159,3 @@ class InnerTensors:
                 name = f"{role}:{index}" if index else role
                 self._unread[id(tensor)] = (tensor, name, hook)
         return operation
-
-
-def _is_recast(kind, operation):
-    """Return whether an operation only changes the float type, as mixed precision does."""
-    return kind == "Cast" and operation.inputs[0].dtype.is_floating

@@ -8,15 +8,11 @@ is traced once, so an interception costs nothing per step.
 import contextlib
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 
 import keras
 
-from tfcompress.compat.keras_attributes import (
-    get_untracked,
-    has_untracked,
-    remove_untracked,
-    set_untracked,
-)
+from tfcompress.compat.keras_attributes import has_untracked, replaced_attributes
 from tfcompress.compat.keras_layers import all_layers
 from tfcompress.compat.keras_training import assign_directly
 
@@ -29,18 +25,11 @@ def intercepted_calls(
     wrap: Callable[[keras.Operation, Callable], Callable],
 ) -> Iterator[None]:
     """Replace the ``call`` of each layer or operation for the duration of a ``with`` block."""
-    replaced = []
-    try:
+    with contextlib.ExitStack() as replaced:
         for operation in operations:
-            replaced.append((operation, get_untracked(operation, "call")))
-            set_untracked(operation, "call", wrap(operation, operation.call))
+            call = wrap(operation, operation.call)
+            replaced.enter_context(replaced_attributes(operation, call=call))
         yield
-    finally:
-        for operation, previous in reversed(replaced):
-            if previous is None:
-                remove_untracked(operation, "call")
-            else:
-                set_untracked(operation, "call", previous)
 
 
 def is_intercepted(operations: Iterable[keras.Operation]) -> bool:
@@ -91,15 +80,9 @@ class VariableSwap(keras.StatelessScope):
         return value
 
 
-@contextlib.contextmanager
-def deploying() -> Iterator[None]:
+def deploying() -> AbstractContextManager[None]:
     """Trace models for their file while the block runs, in this thread."""
-    before = is_deploying()
-    _thread.deploying = True
-    try:
-        yield
-    finally:
-        _thread.deploying = before
+    return replaced_attributes(_thread, deploying=True)
 
 
 def is_deploying() -> bool:

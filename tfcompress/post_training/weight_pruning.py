@@ -104,13 +104,7 @@ def prune_weights(
     linears, kernels = zip(*_chosen(pruned, layers), strict=True)
     counts = _counts(pruned, kernels, pattern, sparsity, sparsity_distribution)
     paths = {linear.path for linear in linears}
-
-    def run_dense(batch):
-        return model(batch, training=False)
-
-    def run_sparse(batch):
-        return pruned(batch, training=False)
-
+    run_dense, run_sparse = (functools.partial(each, training=False) for each in (model, pruned))
     with float32_computation(model):
         dense = [linear for linear in linear_layers(model)[0] if linear.path in paths]
         wanted = collect_outputs(dense, batches, _MAX_ROWS, run_dense)

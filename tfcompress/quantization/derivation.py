@@ -511,45 +511,41 @@ class _Affine:
 
     def numbers(self, values):
         """Return (scale, shift), float arrays of one number or one per channel; else no numbers."""
-        scale, shift = np.float64(1.0), np.float64(0.0)
         try:
-            for kind, operand in self.steps:
-                c = np.ravel(values[operand]).astype(np.float64)
-                scale, shift = _applied(kind, scale, shift, c)
-                np.broadcast(scale, shift, c)
+            return self._followed(
+                *np.float64((1.0, 0.0)), lambda name: np.ravel(values[name]).astype(np.float64)
+            )
         except ValueError:  # channels of two kinds
             return np.full(0, np.nan), np.full(0, np.nan)
-        return scale, shift
 
     def joined(self, values):
         """Return what the operands of additions alone, or of products alone, broadcast to."""
-        scale, shift = 1.0, 0.0
-        for kind, operand in self.steps:
-            scale, shift = _applied(kind, scale, shift, values[operand])
+        scale, shift = self._followed(1.0, 0.0, values.__getitem__)
         return scale if self.steps[0][0] in _PRODUCTS else shift
 
     def computed(self, operands):
         """Return (scale, shift) as float32 tensors of the same shapes."""
-        scale, shift = tf.constant(1.0), tf.constant(0.0)
+        one, zero = tf.constant(1.0), tf.constant(0.0)
+        return self._followed(one, zero, lambda name: tf.reshape(operands[name], [-1]))
+
+    def _followed(self, scale, shift, value_of):
+        """Follow x * scale + shift through the operations."""
         for kind, operand in self.steps:
-            scale, shift = _applied(kind, scale, shift, tf.reshape(operands[operand], [-1]))
+            c = value_of(operand)
+            if kind in _ADDITIONS:
+                shift = shift + c
+            elif kind == "Sub":
+                shift = shift - c
+            elif kind == "Mul":
+                scale, shift = scale * c, shift * c
+            else:
+                scale, shift = scale / c, shift / c
         return scale, shift
 
 
 def _joined(chain, shape, change, operands):
     """Compute what additions or products in a row come to, changed, in a shape."""
     return tf.reshape(change(chain.joined(operands)), shape)
-
-
-def _applied(kind, scale, shift, c):
-    """Follow x * scale + shift through one affine operation."""
-    if kind in _ADDITIONS:
-        return scale, shift + c
-    if kind == "Sub":
-        return scale, shift - c
-    if kind == "Mul":
-        return scale * c, shift * c
-    return scale / c, shift / c
 
 
 def _orders(shape: Sequence[int], wanted: Sequence[int]):

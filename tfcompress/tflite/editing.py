@@ -86,36 +86,23 @@ class Editor:
         entry = record("Metadata", name=name, buffer=self.add_buffer(content))
         self.tree.metadata = [*(self.tree.metadata or ()), entry]
 
-    def code(self, name: str, version: int) -> int:
-        """Return the index of an operation code, a new one if the file does not have it."""
+    def code(self, name: str, version: int, custom: str = "") -> int:
+        """Return the index of an operation code, a new one if the file does not have it.
+
+        ``custom`` names the operation where ``name`` is "CUSTOM".
+        """
         builtin = getattr(schema.BuiltinOperator, name)
         for index, code in enumerate(self.tree.operatorCodes):
             number = max(code.builtinCode, code.deprecatedBuiltinCode)
-            if (number, code.version) == (builtin, version):
+            if (number, code.version, text(code.customCode)) == (builtin, version, custom):
                 return index
         self.tree.operatorCodes.append(
             record(
                 "OperatorCode",
                 builtinCode=builtin,
                 deprecatedBuiltinCode=min(builtin, 127),
+                customCode=custom or None,
                 version=version,
-            )
-        )
-        return len(self.tree.operatorCodes) - 1
-
-    def custom_code(self, name: str) -> int:
-        """Return the index of a custom operation's code, a new one if the file does not have it."""
-        for index, code in enumerate(self.tree.operatorCodes):
-            if text(code.customCode) == name:
-                return index
-        custom = schema.BuiltinOperator.CUSTOM
-        self.tree.operatorCodes.append(
-            record(
-                "OperatorCode",
-                builtinCode=custom,
-                deprecatedBuiltinCode=custom,
-                customCode=name,
-                version=1,
             )
         )
         return len(self.tree.operatorCodes) - 1

@@ -251,7 +251,7 @@ def _decode(editor: Editor, tensor: Tensor, encoding: _Encoding, readers: list[i
         editor.graph.tensors[decoded].quantization = dense.quantization
         reader = editor.records[index]
         reader.inputs = [decoded if i == tensor.index else i for i in indices(reader.inputs)]
-        code = editor.custom_code(DECODE)
+        code = editor.code("CUSTOM", 1, DECODE)
         operator = record("Operator", opcodeIndex=code, inputs=inputs, outputs=[decoded])
         place = next(i for i, each in enumerate(editor.graph.operators) if each is reader)
         editor.graph.operators.insert(place, operator)

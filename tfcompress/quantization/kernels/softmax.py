@@ -25,17 +25,13 @@ def _differences(integers):
     return values - tf.reduce_max(values, -1, keepdims=True)
 
 
-def _sum_in_order(values):
-    """Sum float32 rows from left to right, one after the other, as a loop does."""
-    return tf.cumsum(values, -1)[..., -1:]
-
-
 def _by_table(taken, beta):
     """Exponentials of the differences from the maximum, from the float32 table, and their sums."""
     step = -taken.grid.scale * tf.constant(beta, tf.float32)
     table = in_double(tf.exp)(step * tf.range(256.0))
     exponentials = tf.gather(table, -_differences(taken))
-    return exponentials, _sum_in_order(exponentials)
+    # Summed from left to right, one after the other, as a loop does.
+    return exponentials, tf.cumsum(exponentials, -1)[..., -1:]
 
 
 def _softmax(operation, inputs, grids, kernels):

@@ -490,11 +490,9 @@ def forms_for(kinds: Collection[str]) -> Callable[[object], Mapping[str, Callabl
     if _WIDE_DIFFERENCE in kinds:
         chosen.setdefault("SquaredDifference", _wide_difference)
     if _SOFTMAX in kinds:
-        divided = chosen.get("RealDiv", lambda operation: None)
-        chosen["RealDiv"] = functools.partial(_softmax_or, divided)
+        chosen["RealDiv"] = _first_form(_softmax, chosen.get("RealDiv"))
     if _LIMITED_ROOT in kinds:
-        limited = chosen.get("Minimum", lambda operation: None)
-        chosen["Minimum"] = functools.partial(_limited_root_or, limited)
+        chosen["Minimum"] = _first_form(_limited_root, chosen.get("Minimum"))
     whole = () if _PARTS in kinds else _KNOWN_BY_PARTS
     return lambda layer: {} if isinstance(layer, whole) else chosen
 
@@ -505,16 +503,14 @@ def _wide_difference(operation):
     return FORMS["SquaredDifference"](operation) if wide else None
 
 
-def _softmax_or(otherwise, operation):
-    """Return the form of a softmax by its parts, or another one."""
-    made = _softmax(operation)
-    return otherwise(operation) if made is None else made
+def _first_form(form, other):
+    """Return a form, and for operations that it is not made for another one, if there is one."""
 
+    def first(operation):
+        made = form(operation)
+        return made if made is not None or other is None else other(operation)
 
-def _limited_root_or(otherwise, operation):
-    """Return the form of a root with a limit, or another one."""
-    made = _limited_root(operation)
-    return otherwise(operation) if made is None else made
+    return first
 
 
 def _unless_known(known, form, operation):
