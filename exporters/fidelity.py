@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 
 from exporters.layer_parity import LayerParity
+from exporters.running.runtime import RunError
 from exporters.validation import validate
 from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.numerics import SMALLEST_RANGE
@@ -50,8 +51,13 @@ def warn_of_noise(
     """
     if not found.is_low:
         return found
-    parity = validate(file, float_file(), data, kernels=("builtin",), lowest_sqnr=LEAST_DECIBELS)
-    found = dataclasses.replace(found, weakest=parity.first_wrong)
+    try:
+        compared = {"kernels": ("builtin",), "lowest_sqnr": LEAST_DECIBELS}
+        parity = validate(file, float_file(), data, **compared)
+        found = dataclasses.replace(found, weakest=parity.first_wrong)
+        where = _where(parity, read_model(file).subgraphs[0])
+    except RunError as error:  # the kernels that show tensors refuse what others run
+        where = f"Its layers cannot be compared: {error}."
     listed = ", ".join(
         f"{output!r} {value:.1f} dB"
         for output, value in found.decibels.items()
@@ -60,7 +66,7 @@ def warn_of_noise(
     warnings.warn(
         f"The file of model {name!r} computes something else than the float model: signal to "
         f"quantization noise of {listed}, where 8 bits usually leave 30 dB and more. "
-        f"{_where(parity, read_model(file).subgraphs[0])}",
+        f"{where}",
         stacklevel=4,
     )
     return found

@@ -6,6 +6,7 @@ import pytest
 from keras import layers as kl
 
 import tfcompress as tfc
+from exporters import export_tflite
 from exporters.converting import convert_model
 from exporters.running.runtime import load
 from tfcompress.tflite.numerics import sqnr
@@ -86,3 +87,14 @@ def test_differences_of_next_to_nothing_run():
         convert_model(tfc.quantize_aware(model).calibrate(data)),
     ):
         assert np.abs(of_file(file, data)).max() < 1e-4
+
+
+def test_what_relu6_limits_may_be_next_to_nothing(tmp_path):
+    inputs = keras.Input(IMAGES.shape[1:])
+    layers = [kl.Conv2D(2, 3, activation="relu6"), kl.ReLU(6.0), kl.DepthwiseConv2D(3)]
+    model = keras.Model(inputs, [layers[1](inputs * 1e-9), layers[2](layers[0](inputs))])
+    layers[0].kernel.assign(1e-9 * layers[0].kernel)
+    quantized = tfc.quantize_aware(model).calibrate(IMAGES)
+    report = export_tflite(quantized, tmp_path / "m", validation_data=IMAGES).report
+    assert [run.error for run in report.agreement.runs] == [None] * 3
+    assert report.agreement.equal == 1.0

@@ -20,7 +20,7 @@ from tfcompress.quantization.deployed_graph import DeployedGraph
 from tfcompress.quantization.derivation import FoldedKernel
 from tfcompress.quantization.kernels.grids import Grid, Integers, integer_range
 from tfcompress.quantization.kernels.lstm import cell_grid
-from tfcompress.quantization.kernels.requantization import traced_once
+from tfcompress.quantization.kernels.requantization import fused_activation, traced_once
 from tfcompress.quantization.planning import (
     CellState,
     Dividend,
@@ -36,7 +36,7 @@ from tfcompress.quantization.weights import RoundedKernel
 from tfcompress.tflite.constants import constant_value, numpy_type
 from tfcompress.tflite.filling import FUSED_LSTM, Filling, Storage, inner_storages
 from tfcompress.tflite.numerics import RANGE_OF_ZEROS, SMALLEST_RANGE
-from tfcompress.tflite.operations import accepts_scales, finest_step, support
+from tfcompress.tflite.operations import BOUNDS, accepts_scales, finest_step, support
 
 _HALF_A_STEP = 0.5 + 1e-4  # above it, so that no rounding of scales gets below
 _LARGEST_BIAS = {"INT32": 2**31 - 1, "INT64": 2**47}
@@ -266,14 +266,16 @@ class _Filler:
         self._constants: dict[Place, Integers] = {}
         ends = tf.unstack(self._with_quotients_of_steps(ranges), axis=1)
         ends = usable_range(*ends, self._plan.symmetric)
-        steps = range_grid(*ends, self._plan.dtype, self._plan.symmetric).scale
+        finest = range_grid(*ends, self._plan.dtype, self._plan.symmetric).scale
+        steps = tf.maximum(finest, self._steps_with_bounds())
         self._steps = tf.unstack(steps, ranges.shape[0])
         biases = {kernel: place for place, (_, kernel) in self._plan.biases.items()}
         for place, numbers in self._plan.kernels.items():
             if numbers.bits != 16:
                 least = self._least_steps(biases.get(place))
                 self._constants[place] = self._kernel(place, numbers, least)
-        self._ranges = tf.stack(ends, 1) * self._widening(steps)[:, tf.newaxis]
+        widening = self._widening(steps) * steps / finest
+        self._ranges = tf.stack(ends, 1) * widening[:, tf.newaxis]
 
     def _step(self, operation, position):
         """Return the step of what an operation reads, before it is widened; None if not learned."""
@@ -295,6 +297,17 @@ class _Filler:
             return 0.0
         real = self._real(self._graph.tensor_at(bias))
         return _least_steps(real, step, _ROOM[self._plan.dtype])
+
+    def _steps_with_bounds(self):
+        """Return the least step of each row: what a rectifier limits to is a number of 32 bits."""
+        least = np.zeros(len(self._plan.rows), np.float32)
+        for operation in self._file.operations:
+            form = self._plan.tensors.get(next(iter(operation.outputs), -1))
+            for name in (operation.name, fused_activation(operation)):
+                bound = BOUNDS.get(name, (0.0, np.inf))[1]
+                if isinstance(form, Learned) and np.isfinite(bound):
+                    least[form.row] = max(least[form.row], bound / 2**31 * _ABOVE)
+        return least
 
     def _widening(self, steps):
         """Return what the range of each row is multiplied by: kernels make no finer steps.
