@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from exporters.running.child import Session
+from exporters.running.child import MicroSession, Session
 from exporters.running.child_process import Child
 from exporters.running.tensor_details import input_output_details
 from tfcompress.tflite.model import TFLiteModel
@@ -71,7 +71,7 @@ class LoadedModel:
         kernels: str,
         model: TFLiteModel,
         signature: str | None,
-        backend: Session | RemoteSession,
+        backend: Session | MicroSession | RemoteSession,
     ):
         self.runtime, self.kernels, self.model = runtime, kernels, model
         self.signature = signature
