@@ -11,6 +11,7 @@ from tfcompress.keras_graph.pixel_scaling import largest_magnitude, warn_of_scal
 from tfcompress.quantization.arithmetic.masks import (
     BELOW_SCORES,
     MASKED,
+    NEAR,
     floor_of_scores,
     least_that_counts,
 )
@@ -129,9 +130,9 @@ def _min_max(values: np.ndarray, margin: float | None) -> tuple[float, float]:
     if not values.size:
         return 0.0, 0.0
     smallest, largest = float(values.min()), float(values.max())
-    if margin is not None:
+    if margin is not None and largest - smallest > NEAR:
         smallest = max(smallest, float(floor_of_scores(values, margin)))
-    elif smallest < MASKED:
+    elif margin is None and smallest < MASKED:
         smallest = float(least_that_counts(values, BELOW_SCORES))
     return smallest, largest
 

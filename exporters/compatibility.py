@@ -3,7 +3,6 @@
 import collections
 import dataclasses
 import os
-import pathlib
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +21,7 @@ from tfcompress.targets.target import (
     version_key,
 )
 from tfcompress.targets.vela import Compilation, CompilerError, compile_for_npu
-from tfcompress.tflite.flatbuffer import read_model
+from tfcompress.tflite.flatbuffer import read_content, read_model
 from tfcompress.tflite.model import Subgraph, TFLiteModel
 from tfcompress.tflite.rewriting import REWRITES
 
@@ -120,8 +119,8 @@ def check_target(
     ```
     """
     target = load_target(target) if isinstance(target, str) else target
-    content = source if isinstance(source, bytes) else pathlib.Path(source).read_bytes()
-    report = _check(content, target, None if isinstance(source, bytes) else os.fspath(source))
+    content, name = read_content(source)
+    report = _check(content, target, name)
     if not fix or report.ok:
         return report
     fixed, changes = fixed_content(

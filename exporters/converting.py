@@ -71,11 +71,11 @@ class ConvertedModel:
 
     def float_file(self) -> bytes:
         """Return the main graph in float, tensor by tensor what it was filled from."""
-        content, traced = self.graph.content, self.graph.traced
+        content, model, traced = self.graph.content, self.graph.model, self.graph.traced
         if self.graph.derivations:  # it has made-up weights
             weights = {name: value.numpy() for name, value in traced.weight_values().items()}
-            content = float_file(traced, weights, self.graph.batch_size)
-        return _assembled(self.models, {DEFAULT: (self.graph, Editor(content))}).packed()
+            content, model = float_file(traced, weights, self.graph.batch_size)
+        return _assembled(self.models, {DEFAULT: (self.graph, Editor(content, model))}).packed()
 
 
 def convert_model(

@@ -2,13 +2,12 @@
 
 import dataclasses
 import os
-import pathlib
 from typing import Any
 
 from tfcompress.atomic_files import require_writable, write_atomically
 from tfcompress.targets.arena import arena_estimate
 from tfcompress.tflite.encoding import EncodedKernel, encode_kernels
-from tfcompress.tflite.flatbuffer import read_model
+from tfcompress.tflite.flatbuffer import read_content, read_model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,8 +92,8 @@ def encode_weights(source: bytes | str | os.PathLike, path: str | os.PathLike) -
     Source: "TFLM DECODE Operator Design", https://github.com/tensorflow/tflite-micro.
     """
     path = require_writable(path)
-    content = source if isinstance(source, bytes) else pathlib.Path(source).read_bytes()
-    before = read_model(content, None if isinstance(source, bytes) else os.fspath(source))
+    content, name = read_content(source)
+    before = read_model(content, name)
     if not before.subgraphs or not before.subgraphs[0].operations:
         raise ValueError("The file has no operation, and so no kernel to encode.")
     encoded, kernels = encode_kernels(content)

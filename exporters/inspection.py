@@ -4,7 +4,6 @@ import collections
 import dataclasses
 import math
 import os
-import pathlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,7 +11,7 @@ from exporters.graph_picture import draw
 from exporters.macs import count_macs
 from exporters.metadata import TensorDescription, read_descriptions
 from tfcompress.targets.target import minimum_runtime, oldest_runtime
-from tfcompress.tflite.flatbuffer import read_model
+from tfcompress.tflite.flatbuffer import read_content, read_model
 from tfcompress.tflite.model import Subgraph, Tensor, TFLiteModel, float_operations
 from tfcompress.tflite.names import layer_scopes, match_layers
 
@@ -175,9 +174,8 @@ def inspect(source: bytes | str | os.PathLike, layers: Iterable[str] = ()) -> In
     print(inspect("model_int8.tflite").to_text())
     ```
     """
-    path = None if isinstance(source, bytes | bytearray) else os.fspath(source)
-    content = bytes(source) if path is None else pathlib.Path(path).read_bytes()
-    model = read_model(content, name=path)
+    content, path = read_content(source)
+    model = read_model(content, path)
     described = read_descriptions(content, model)
     main = model.subgraphs[0] if model.subgraphs else None
     floats = {(op.subgraph, op.index) for op in float_operations(model)}

@@ -65,7 +65,7 @@ def compare_layers(
         details = TensorDetails.of(tensor, tensor.name)
         scopes = layer_scopes(tensor.name)
         on_grid = details.to_real(details.to_file(np.nan_to_num(floats)))
-        limited = np.clip(floats, *_ends(details)) if details.scale else floats
+        limited = np.clip(floats, *details.ends) if details.scale else floats
         ratios[index] = sqnr(floats, details.to_real(values))
         known = [ratios[i] for i in operation.inputs if i in ratios]
         report.append(
@@ -81,12 +81,6 @@ def compare_layers(
             )
         )
     return tuple(report)
-
-
-def _ends(details: TensorDetails) -> np.ndarray:
-    """Return the smallest and the largest real number of a quantized tensor."""
-    limits = np.iinfo(details.dtype)
-    return details.to_real(np.array([limits.min, limits.max], details.dtype))
 
 
 def _partners(graph: Subgraph, reference: Subgraph) -> dict[int, int]:

@@ -251,12 +251,8 @@ def _mean_and_std(name: str, pair, channels: int) -> tuple[tuple[float, ...], ..
 
 
 def _tensor_metadata(details: TensorDetails, mean=(), std=(), **files: Any) -> TensorMetadata:
-    lowest = highest = None
-    if details.scale is not None:
-        limits = np.iinfo(details.dtype)
-        ends = np.array([limits.min, limits.max], details.dtype)
-        lowest, highest = details.to_real(ends).tolist()
-    return TensorMetadata(details.name, mean, std, lowest, highest, **files)
+    ends = (None, None) if details.scale is None else details.ends.tolist()
+    return TensorMetadata(details.name, mean, std, *ends, **files)
 
 
 def read_descriptions(

@@ -159,8 +159,7 @@ def misfit(details: TensorDetails, array: np.ndarray) -> str | None:
     """Say that real numbers lie far beyond what a quantized input holds, or in a corner of it."""
     if details.scale is None or array.dtype == details.dtype or not array.size:
         return None
-    limits = np.iinfo(details.dtype)
-    held = details.to_real(np.array([limits.min, limits.max], details.dtype))
+    held = details.ends
     data = np.array([array.min(), array.max()], np.float64)
     ratio = float(np.abs(data).max() / np.abs(held).max())
     if not (ratio > _BEYOND or 0 < ratio < 1 / _CORNER):  # NaN, too, is said elsewhere

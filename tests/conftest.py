@@ -66,6 +66,16 @@ def two_replicas(two_devices):
     return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 
 
+@pytest.fixture(scope="module", autouse=True)
+def light_seeds():
+    """Set TensorFlow's seed once a module, unless a test draws from its generator."""
+    from compat.light_seeds import seed_lightly
+
+    with pytest.MonkeyPatch.context() as patch:
+        seed_lightly(patch)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     """Seed Python, NumPy and Keras anew for every test."""

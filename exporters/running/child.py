@@ -120,10 +120,15 @@ class Session:
 
     def time(self, runs):
         """Return the seconds of each run of the main graph on the inputs that were set last."""
-        return timed(self._interpreter, runs)
+        seconds = []
+        for _ in range(runs):
+            begin = time.perf_counter()
+            self._interpreter.invoke()
+            seconds.append(time.perf_counter() - begin)
+        return seconds
 
 
-class MicroSession:
+class MicroSession(Session):
     """A file loaded by TensorFlow Lite for Microcontrollers: one graph, one kernel set.
 
     ``arena`` is the smallest memory for tensors that it takes here, with pointers of this computer.
@@ -142,14 +147,9 @@ class MicroSession:
         self.arena = high * _ARENA_STEP
         self._interpreter = interpreter.from_bytes(content, arena_size=self.arena)
 
-    def run(self, inputs, tensors=()):
-        """Run once for each entry of the leading axis; it keeps no intermediate tensors."""
+    def _run_once(self, row, tensors):
         if len(tensors):
             raise ValueError("TFLite Micro gives no intermediate tensors")
-        rows = [self._run_once(row) for row in zip(*inputs, strict=True)]
-        return [np.stack(column) for column in zip(*rows, strict=True)]
-
-    def _run_once(self, row):
         self._interpreter.reset()
         self.feed(row)
         self._interpreter.invoke()
@@ -159,10 +159,6 @@ class MicroSession:
         """Set the inputs."""
         for place, value in zip(self._inputs, row, strict=True):
             self._interpreter.set_input(value, place)
-
-    def time(self, runs):
-        """Return the seconds of each run on the inputs that were set last."""
-        return timed(self._interpreter, runs)
 
 
 def _fits(interpreter, content, steps):
@@ -174,16 +170,6 @@ def _fits(interpreter, content, steps):
             raise
         return False
     return True
-
-
-def timed(interpreter, runs):
-    """Return the seconds of each of some runs."""
-    seconds = []
-    for _ in range(runs):
-        begin = time.perf_counter()
-        interpreter.invoke()
-        seconds.append(time.perf_counter() - begin)
-    return seconds
 
 
 def open_session(content, settings):

@@ -6,7 +6,6 @@ import importlib.metadata
 import importlib.util
 import json
 import os
-import pathlib
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from exporters.running.child_process import Child, Limits, RunError
 from exporters.running.loaded_model import LoadedModel, RemoteSession
 from exporters.running.tensor_details import input_output_details
 from tfcompress.extras import missing_extra
-from tfcompress.tflite.flatbuffer import read_model
+from tfcompress.tflite.flatbuffer import read_content, read_model
 from tfcompress.tflite.model import TFLiteModel
 
 # In order of preference: LiteRT, its predecessor, and TensorFlow's own copy.
@@ -326,9 +325,8 @@ def _prepare(
         )
     if not isinstance(threads, int) or threads < 1:
         raise ValueError(f"`threads` must be at least 1. Received: threads={threads!r}")
-    whole = isinstance(source, bytes)
-    content = source if whole else pathlib.Path(source).read_bytes()
-    model = read_model(content, name=None if whole else os.fspath(source))
+    content, path = read_content(source)
+    model = read_model(content, path)
     inputs, outputs = input_output_details(model, signature)
     by = "name" if signature is not None else "index"
     settings = {

@@ -49,6 +49,12 @@ class TensorDetails:
             return values
         return dequantize(values, self.scale, self.zero_point)
 
+    @property
+    def ends(self) -> np.ndarray:
+        """The smallest and the largest real number that a quantized tensor can hold."""
+        limits = np.iinfo(self.dtype)
+        return self.to_real(np.array([limits.min, limits.max], self.dtype))
+
     def to_json(self) -> dict[str, Any]:
         """Return what reports and bundles say about the tensor."""
         return {

@@ -10,7 +10,6 @@ import tfcompress as tfc
 from tfcompress.quantization.derivation import derive
 from tfcompress.quantization.float_file import ConversionError, float_file
 from tfcompress.quantization.tracing import made_up_weights, trace
-from tfcompress.tflite.flatbuffer import read_model
 
 
 @pytest.fixture(name="derived")
@@ -28,7 +27,8 @@ def _derived():
             if traced.weights[name].path.removeprefix(f"{model.name}/") in others
         }
         assert len(replaced) == len(others)
-        return derive(traced, weights, read_model(float_file(traced, weights | replaced)), {})
+        _, file = float_file(traced, weights | replaced)
+        return derive(traced, weights, file, {})
 
     return run
 

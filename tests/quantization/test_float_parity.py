@@ -51,10 +51,9 @@ def test_a_file_with_another_kernel_is_refused_by_the_name_of_its_layer():
     right = {name: value.numpy() for name, value in traced.weight_values().items()}
 
     def check(weights):
-        content = float_file(traced, weights)
-        require_right_file(
-            model, traced, content, lambda file: operation_layers(traced, file, "abc")
-        )
+        content, file = float_file(traced, weights)
+        layers = operation_layers(traced, file, "abc")
+        require_right_file(model, traced, content, file.subgraphs[0], layers)
 
     check(right)
     (kernel,) = [n for n, v in traced.weights.items() if v.path.endswith("b/kernel")]

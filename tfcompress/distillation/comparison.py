@@ -13,6 +13,7 @@ from tfcompress.distillation.signals import (
     captured_outputs,
     given_names,
     match_outputs,
+    may_be_equal,
     resolve_from_logits,
     symbolic,
 )
@@ -177,8 +178,7 @@ def _selected(loss, names):
 
 def _check_same_shape(name, teacher, student):
     """Raise ValueError for outputs of different shapes."""
-    known = [(a, b) for a, b in zip(teacher, student, strict=False) if None not in (a, b)]
-    if len(teacher) != len(student) or any(a != b for a, b in known):
+    if not may_be_equal(teacher, student):
         raise ValueError(
             f"Student and teacher differ in the shape of output {name!r}. Give both models outputs "
             "of the same size, or use a loss on features. Received: student shape "

@@ -15,7 +15,7 @@ import keras
 
 from tfcompress.distillation import arithmetic
 from tfcompress.distillation.schedules import Schedule, checked_schedule, value_at
-from tfcompress.distillation.signals import is_binary
+from tfcompress.distillation.signals import is_binary, may_be_equal
 
 _ACTIVATIONS = ("softmax", "sigmoid")
 _PLAIN = (str, int, float, list, tuple, type(None))
@@ -285,7 +285,7 @@ class Features(FeatureLoss):
 
     def check(self, teacher_shapes: list[tuple], student_shapes: list[tuple]) -> None:
         """Raise ValueError for features of different shapes."""
-        if not _compatible(teacher_shapes[0], student_shapes[0]):
+        if not may_be_equal(teacher_shapes[0], student_shapes[0]):
             raise ValueError(
                 f"{_layers(self)} have shapes that a Dense layer on the last axis cannot match. "
                 "Choose layers with equal positions, or pass Features a `projection` layer that "
@@ -328,7 +328,7 @@ class AttentionTransfer(FeatureLoss):
     def check(self, teacher_shapes: list[tuple], student_shapes: list[tuple]) -> None:
         """Raise ValueError for features without positions, or with different ones."""
         teacher, student = teacher_shapes[0], student_shapes[0]
-        if len(student) < 3 or not _compatible(teacher[:-1], student[:-1]):
+        if len(student) < 3 or not may_be_equal(teacher[:-1], student[:-1]):
             raise ValueError(
                 f"{_layers(self)} must have equal positions, at least one axis of them between "
                 "batch and channels. Choose layers of equal spatial size. "
@@ -439,11 +439,6 @@ class FSP(FeatureLoss):
     def values(self, teacher: Any, student: Any) -> Any:
         """Return the mean squared difference of the flow matrices."""
         return arithmetic.flow_difference(teacher, student)
-
-
-def _compatible(a, b):
-    """Return whether two static shapes can be equal."""
-    return len(a) == len(b) and all(x == y or None in (x, y) for x, y in zip(a, b, strict=True))
 
 
 def _layers(loss):

@@ -194,7 +194,7 @@ def match_outputs(
     left = [index for index in range(len(theirs)) if index not in matched.values()]
     rest = [index for index in range(len(ours)) if index not in matched]
     for index, place in zip(rest, left, strict=True):
-        could_be = [other for other in left if _alike(shapes[0][index], shapes[1][other])]
+        could_be = [other for other in left if may_be_equal(shapes[0][index], shapes[1][other])]
         named = ours[index] is not None and theirs[place] is not None
         if named and len(ours) > 1 and (len(could_be) > 1 or some_agree):
             raise ValueError(
@@ -207,7 +207,7 @@ def match_outputs(
     return [matched[index] for index in range(len(ours))]
 
 
-def _alike(ours, theirs):
+def may_be_equal(ours: Sequence[int | None], theirs: Sequence[int | None]) -> bool:
     """Return whether two static shapes can be equal."""
     pairs = zip(ours, theirs, strict=False)
     return len(ours) == len(theirs) and all(a == b or None in (a, b) for a, b in pairs)

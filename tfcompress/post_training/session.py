@@ -142,10 +142,7 @@ class Session:
 
         They are float32 arrays (positions, outputs) by path, before activations.
         """
-
-        def run(batch):
-            return self.reference(batch, training=False)
-
+        run = functools.partial(self.reference, training=False)
         with float32_computation(self.reference):
             return collect_outputs(self._reference_linears, self.batches, _MAX_ROWS, run)
 

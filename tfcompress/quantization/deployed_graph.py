@@ -82,8 +82,7 @@ class DeployedGraph:
 
         Raises a ConversionError if the converter makes other operations for it.
         """
-        content = float_file(self.traced, made_up_weights(self.traced), batch_size)
-        model = read_model(content)
+        content, model = float_file(self.traced, made_up_weights(self.traced), batch_size)
         own, other = (
             [
                 (operation.label, operation.inputs, operation.outputs)
@@ -259,8 +258,7 @@ def lower(
     """
     traced = trace(model, observable_call, rewritten)
     weights = made_up_weights(traced)
-    content = float_file(traced, weights)
-    graph = _read(model, traced, content, read_model(content))
+    graph = _read(model, traced, *float_file(traced, weights))
     own = _operation_schemes(graph.layers, schemes)
     if scheme.is_integer:
         probed = probe_inputs(traced.specs)
@@ -326,17 +324,16 @@ def deploy_as_it_is(
         rewritten = ()  # its calls are not Keras 3's
     traced = trace(model, lowering, rewritten, fixed)
     weights = {name: value.numpy() for name, value in traced.weight_values().items()}
-    content = float_file(traced, weights, batch_size)
+    content, file = float_file(traced, weights, batch_size)
     if recurrent:
-        content = with_lstms_of_keras(content)
+        content, file = with_lstms_of_keras(content, file)
+    graph, tfmot_grids = _read(model, traced, content, file), {}
     if of_keras_3:
-        read = functools.partial(_read, model, traced, content)
-        require_right_file(model, traced, content, lambda file: read(file).layers)
-    file, tfmot_grids = read_model(content), {}
+        require_right_file(model, traced, content, graph.file, graph.layers)
     if integer:
         content, tfmot_grids = remove_quantization_pairs(content, file)
-        file = read_model(content) if tfmot_grids else file
-    graph = _read(model, traced, content, file)
+        if tfmot_grids:
+            graph = _read(model, traced, content, read_model(content))
     if scheme is None:
         return graph
     schemes = resolve_schemes(unwrap(model), scheme) if of_keras_3 else {}

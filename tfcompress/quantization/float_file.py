@@ -17,6 +17,8 @@ import tensorflow as tf
 from tfcompress.compat.tflite_converter import convert_frozen_graph
 from tfcompress.native_output import silenced_tensorflow
 from tfcompress.quantization.tracing import TracedModel, dependent_nodes, make_constant
+from tfcompress.tflite.flatbuffer import read_model
+from tfcompress.tflite.model import TFLiteModel
 from tfcompress.tflite.names import layer_scope
 from tfcompress.tflite.rewriting import with_biases_as_vectors
 
@@ -30,15 +32,15 @@ class ConversionError(RuntimeError):
 
 def float_file(
     traced: TracedModel, weights: Mapping[str, np.ndarray], batch_size: int | None = 1
-) -> bytes:
-    """Convert a traced model to a float .tflite file without signatures."""
+) -> tuple[bytes, TFLiteModel]:
+    """Convert a traced model to a float .tflite file without signatures, and read it."""
     definition = _with_constants(traced, weights, batch_size)
     with _silence():
         try:
             content = convert_frozen_graph(definition, traced.inputs, traced.outputs)
         except Exception as error:
             raise _explained(str(error), traced.paths) from error
-    return with_biases_as_vectors(content)
+    return with_biases_as_vectors(content, read_model(content))
 
 
 def _with_constants(traced, weights, batch_size):

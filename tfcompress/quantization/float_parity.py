@@ -11,7 +11,6 @@ from tfcompress.keras_graph.interception import float32_computation
 from tfcompress.keras_graph.wrapper import unwrap
 from tfcompress.quantization.float_file import ConversionError
 from tfcompress.quantization.tracing import TracedModel, probe_inputs
-from tfcompress.tflite.flatbuffer import read_model
 from tfcompress.tflite.interpreter import tensor_values
 from tfcompress.tflite.model import Subgraph
 
@@ -62,11 +61,15 @@ def _difference(one, other) -> float:
 
 
 def require_right_file(
-    model: keras.Model, traced: TracedModel, content: bytes, layers: Callable
+    model: keras.Model,
+    traced: TracedModel,
+    content: bytes,
+    file: Subgraph,
+    layers: Sequence[tuple[str, ...]],
 ) -> None:
     """Raise a ConversionError unless a float file with a model's weights computes what it does.
 
-    ``layers`` takes the file and returns the paths of the layers that each operation computes; the
+    ``file`` is its graph, ``layers`` the paths of the layers that each operation computes: the
     error names the first that goes wrong.
     """
     # Of a batch of one, Keras takes tensors for biases that are none.
@@ -94,9 +97,6 @@ def require_right_file(
         moved = [nudge(x, generator) for x in inputs]
         return compute(moved, lambda _, x: keras.ops.convert_to_tensor(nudge(x, generator)))
 
-    read = read_model(content)
-    file = read.subgraphs[0]
-    wrong = []
     for seed in _SEEDS:
         inputs = probe_inputs(traced.specs, [file.tensors[i].shape[0] for i in file.inputs], seed)
         try:
@@ -104,9 +104,9 @@ def require_right_file(
         except RuntimeError:  # an operation that no interpreter has: the export says so
             return
         found = [values[i] for i in file.outputs]
-        wrong.append(not are_alike(found, compute(inputs), compute_nudged))
-    if all(wrong):
-        raise wrong_file(model, layers(read), first_wrong(file, values, compute_layers(inputs)))
+        if are_alike(found, compute(inputs), compute_nudged):
+            return
+    raise wrong_file(model, layers, first_wrong(file, values, compute_layers(inputs)))
 
 
 def wrong_file(model, layers: Sequence[tuple[str, ...]], operation: int | None) -> ConversionError:

@@ -17,7 +17,7 @@ import tempfile
 
 from tfcompress.extras import missing_extra
 from tfcompress.targets.target import Compiler, Target
-from tfcompress.tflite.flatbuffer import read_model
+from tfcompress.tflite.flatbuffer import read_content, read_model
 
 _SECONDS = 300.0
 _ON_NPU = "ethos-u"  # the custom operation that stands for what was compiled
@@ -114,7 +114,7 @@ def compile_for_npu(source: bytes | str | os.PathLike, target: Target) -> Compil
             f"target={target.name!r}"
         )
     require_compiler(target)
-    content = source if isinstance(source, bytes) else pathlib.Path(source).read_bytes()
+    content, _ = read_content(source)
     operations = sum(len(subgraph.operations) for subgraph in read_model(content).subgraphs)
     with tempfile.TemporaryDirectory(prefix="vela-") as folder:
         given = pathlib.Path(folder, "model.tflite")

@@ -8,6 +8,7 @@ Source: https://ai.google.dev/edge/litert/conversion/tensorflow/schema (schema.f
 """
 
 import os
+import pathlib
 import re
 import struct
 from typing import Any
@@ -39,14 +40,17 @@ _BYTES_READ_ALWAYS = 1 << 16
 _ARCHIVES = (b"PK\3\4", b"\x89HDF")  # of Keras: zip, HDF5
 
 
+def read_content(source: bytes | str | os.PathLike) -> tuple[bytes, str | None]:
+    """Return the bytes of a file and its path; None as the path of bytes."""
+    if isinstance(source, bytes | bytearray | memoryview):
+        return bytes(source), None
+    return pathlib.Path(source).read_bytes(), os.fspath(source)
+
+
 def read_model(source: bytes | str | os.PathLike, name: str | None = None) -> TFLiteModel:
     """Read a .tflite file."""
-    if isinstance(source, bytes | bytearray | memoryview):
-        data, origin = bytes(source), name or "the bytes given"
-    else:
-        with open(source, "rb") as file:
-            data = file.read()
-        origin = name or os.fspath(source)
+    data, path = read_content(source)
+    origin = name or path or "the bytes given"
     if data.startswith(_ARCHIVES):
         raise FlatbufferError(
             f"{origin}: an archive, such as a .keras file, is not a .tflite file: export the model "

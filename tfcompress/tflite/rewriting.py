@@ -192,16 +192,15 @@ def remove_quantization_pairs(
     return editor.packed(), forms
 
 
-def with_lstms_of_keras(content: bytes) -> bytes:
+def with_lstms_of_keras(content: bytes, model: TFLiteModel) -> tuple[bytes, TFLiteModel]:
     """Let fused LSTMs compute what those of Keras do.
 
     The converter limits their cell states to 10, and takes the state that they start from for a
     kernel of zeros of the same shape, which would change from step to step.
     """
-    model = read_model(content)
     found = [each for each in model.subgraphs[0].operations if each.name == FUSED_LSTM]
     if not found:
-        return content
+        return content, model
     editor = Editor(content, model)
     # One LSTM's state may have been taken for a kernel of another.
     states = {i for each in found for i in each.inputs[HIDDEN_STATE : CELL_STATE + 1]}
@@ -214,15 +213,15 @@ def with_lstms_of_keras(content: bytes) -> bytes:
                 tensor = model.subgraphs[0].tensors[index]
                 zeros = np.zeros(tensor.shape, np.float32)
                 record.inputs[position] = editor.add_constant(tensor.name, zeros, tensor.dtype)
-    return editor.packed()
+    content = editor.packed()
+    return content, read_model(content)
 
 
-def with_biases_as_vectors(content: bytes) -> bytes:
+def with_biases_as_vectors(content: bytes, model: TFLiteModel) -> tuple[bytes, TFLiteModel]:
     """Give biases one axis, as most kernels want them.
 
     The converter takes what a model adds behind a kernel for a bias, with all of its axes.
     """
-    model = read_model(content)
     graph = model.subgraphs[0]
     places = {each.index: getattr(support(each.name), "bias", None) for each in graph.operations}
     read_otherwise = {
@@ -240,7 +239,7 @@ def with_biases_as_vectors(content: bytes) -> bytes:
         and len(graph.tensors[operation.inputs[place]].shape) > 1
     ]
     if not found:
-        return content
+        return content, model
     editor = Editor(content, model)
     for operation, place, tensor in found:
         shape = [math.prod(tensor.shape)]
@@ -249,4 +248,5 @@ def with_biases_as_vectors(content: bytes) -> bytes:
             inputs[place] = editor.add_tensor(tensor.name, shape, tensor.dtype, tensor.buffer)
         else:
             editor.graph.tensors[tensor.index].shape = shape
-    return editor.packed()
+    content = editor.packed()
+    return content, read_model(content)

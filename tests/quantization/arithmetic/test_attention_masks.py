@@ -8,6 +8,7 @@ from tfcompress.quantization.arithmetic.masks import (
     ADDED_MASK,
     BELOW_SCORES,
     BELOW_SUMMANDS,
+    NEAR,
     floor_of_scores,
     least_that_counts,
     without_masks,
@@ -23,7 +24,10 @@ def test_a_mask_lies_below_the_scores_by_a_margin(mask):
     assert floor_of_scores(scores, BELOW_SUMMANDS) == -36.0
 
 
-@pytest.mark.parametrize("scores", [[5.0, -4.0, -11.0], [60.0, 30.0, 2.0, -40.0], [3.0, 3.0]])
+@pytest.mark.parametrize(
+    "scores",
+    [[5.0, -4.0, -11.0], [60.0, 30.0, 2.0, -40.0], [3.0, 3.0], [1.0, 1.0 - NEAR]],
+)
 def test_scores_that_differ_little_by_little_are_not_masked(scores):
     assert floor_of_scores(np.float32(scores), BELOW_SCORES) == NO_FLOOR
 

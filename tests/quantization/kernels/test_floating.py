@@ -161,7 +161,7 @@ MODELS = {
 def converted(model):
     traced = trace(model)
     weights = {name: value.numpy() for name, value in traced.weight_values().items()}
-    return float_file(traced, weights)
+    return float_file(traced, weights)[0]
 
 
 def run_graph(content):

@@ -21,6 +21,7 @@ ADDED_MASK = -1024.0  # in the place of a mask that is added beside zeros alone
 # Octaves of the distance from the largest value: all in reach of a softmax are one, and those that
 # nothing is told apart in.
 _FIRST_OCTAVE, _LAST_OCTAVE = 3, 40
+NEAR = 2.0**_FIRST_OCTAVE  # scores that differ by no more have no masks among them
 
 
 def are_masks(values):

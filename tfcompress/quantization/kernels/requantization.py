@@ -60,7 +60,7 @@ def traced_once(function: Callable) -> Callable:
     def call(*tensors, **settings):
         tensors = [tf.convert_to_tensor(tensor) for tensor in tensors]
         specs = tuple((len(tensor.shape), tensor.dtype) for tensor in tensors)
-        return traced(specs, tuple(sorted(settings.items())))(*tensors)
+        return traced(specs, tuple(sorted(settings.items())))(*tensors, **settings)
 
     return call
 
