@@ -626,3 +626,15 @@ def test_images_of_any_size_are_given_one_as_the_error_says():
     quantized = tfc.quantize_aware(keras.Model(inputs, model(inputs)))
     quantized.calibrate(np.ones((1, 64, 64, 3)))
     assert quantized.model.get_layer(model.name) is model
+
+
+def test_a_model_compiled_by_xla_predicts_what_its_file_does():
+    keras.utils.set_random_seed(0)
+    x = np.random.default_rng(0).normal(size=(64, 6)).astype("float32")
+    model = keras.Sequential([keras.Input((6,)), kl.Dense(2)])
+    quantized = tfc.quantize_aware(model).calibrate(x)
+    quantized.ranges.assign(0.97 * quantized.ranges)  # whose steps XLA divides in another way
+    expected = quantized(x)
+    quantized.compile(jit_compile=True)
+    np.testing.assert_array_equal(quantized.predict(x, verbose=0), expected)
+    assert quantized.jit_compile

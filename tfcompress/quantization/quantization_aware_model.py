@@ -547,9 +547,19 @@ class QuantizeAware(ModelWrapper):
         return super().make_test_function(force)
 
     def make_predict_function(self, force: bool = False) -> Callable:
-        """Build the prediction step, once the ranges are known."""
+        """Build the prediction step, once the ranges are known.
+
+        On TensorFlow without XLA, which rounds scales in other ways than they are in the file.
+        """
         self.require_ranges()
-        return super().make_predict_function(force)
+        compiled, self.jit_compile = (
+            self.jit_compile,
+            self.jit_compile and not runs_on("tensorflow"),
+        )
+        try:
+            return super().make_predict_function(force)
+        finally:
+            self.jit_compile = compiled
 
     def load_own_variables(self, store: Any) -> None:
         """Load the ranges, which weights of a float model lack."""
