@@ -71,7 +71,12 @@ def test_bad_input_is_named(how, message):
 def test_weights_that_cannot_be_clustered_are_named():
     model = net()
     model.get_layer("point").trainable = False
-    with pytest.raises(ValueError, match="'point/kernel' is frozen"):
+    with pytest.raises(ValueError, match="Layer 'point' is frozen"):
+        tfc.cluster_weights(model)
+    tfc.cluster_weights(model, 4, layers=lambda layer: layer.trainable)  # as the message says
+    model = net()
+    model.get_layer("head").enable_lora(2)
+    with pytest.raises(ValueError, match="clustering before `enable_lora`"):
         tfc.cluster_weights(model)
     model = tfc.cluster_weights(net())
     with pytest.raises(ValueError, match="clustered already"):

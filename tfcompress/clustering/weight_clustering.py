@@ -8,7 +8,7 @@ from tfcompress.clustering.constraint import ClusterConstraint, constrain
 from tfcompress.clustering.differentiable import DifferentiableClusters, SharedKernel
 from tfcompress.clustering.grouping import group
 from tfcompress.clustering.soft_kmeans import DifferentiableKMeans
-from tfcompress.keras_graph.kernels import Kernel, find_kernels
+from tfcompress.keras_graph.kernels import Kernel, find_kernels, require_trained
 from tfcompress.keras_graph.selection import LayerSelector
 from tfcompress.keras_graph.wrapper import require_built, require_final_kernels
 
@@ -138,6 +138,7 @@ def _clusterable_kernels(model, layers, clusters, granularity) -> list[tuple[Ker
     kernels = [k for k in find_kernels(model, layers) if layers is not None or not k.depthwise]
     if not kernels:
         raise ValueError(f"`layers` selects no layer with a kernel. Received: layers={layers!r}")
+    require_trained(model, kernels, "clustering")
     for kernel in kernels:
         _check(kernel)
     return [(kernel, _groups(kernel, granularity, clusters)) for kernel in kernels]
@@ -181,12 +182,6 @@ def _check(kernel: Kernel):
         raise ValueError(
             f"{kernel.path!r} is clustered already: call `release_clusters` first to cluster it "
             "again. Received: a kernel under a ClusterConstraint"
-        )
-    if not kernel.variable.trainable:
-        raise ValueError(
-            f"{kernel.path!r} is frozen, so its values cannot be trained: set "
-            "`layer.trainable = True`, or exclude the layer with `layers=`. "
-            "Received: trainable=False"
         )
     if not np.isfinite(keras.ops.convert_to_numpy(kernel.variable)).all():
         raise ValueError(

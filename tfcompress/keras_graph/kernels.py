@@ -64,6 +64,34 @@ def find_kernels(
     return found
 
 
+def require_trained(model: keras.Model, kernels: Sequence[Kernel], task: str) -> None:
+    """Raise a ValueError that says which kernel `fit` does not train, why, and what to do."""
+    frozen = frozen_layers(model)
+    for kernel in kernels:
+        path, shape = kernel.layer_path, tuple(kernel.variable.shape)
+        if kernel.variable.trainable and path not in frozen:
+            continue
+        if getattr(kernel.layer, "lora_enabled", False):
+            raise ValueError(
+                f"Layer {path!r} has LoRA enabled, which freezes its kernel of shape {shape}. "
+                f"Begin {task} before `enable_lora`, or merge: `save_weights`, and `load_weights` "
+                "into a model made without it. Received: lora_enabled=True"
+            )
+        if path not in frozen and getattr(kernel.layer, "quantization_mode", None):
+            raise ValueError(
+                f"Layer {path!r} was quantized by Keras, and its kernel of shape {shape} holds "
+                f"integers that are not trained. Begin {task} before `quantize`. "
+                f"Received: quantization_mode={kernel.layer.quantization_mode!r}"
+            )
+        outer = frozen.get(path, path)
+        within = f" within {outer!r}" if outer != path else ""
+        raise ValueError(
+            f"Layer {path!r} is frozen{within}, so its kernel of shape {shape} cannot adapt to "
+            f"{task}. Set `layer.trainable = True`, or leave out all that are frozen: "
+            "`layers=lambda layer: layer.trainable`. Received: trainable=False"
+        )
+
+
 def _kernels_of(layer):
     """Return (variable, output axes, depthwise) for each kernel that the layer itself owns."""
     kernel = stored_kernel(layer)

@@ -14,8 +14,8 @@ from tfcompress.compat.keras_steps import (
 )
 from tfcompress.compat.keras_training import variable_key
 from tfcompress.keras_graph.custom_kernels import find_all_kernels
-from tfcompress.keras_graph.kernels import Kernel
-from tfcompress.keras_graph.selection import LayerSelector, frozen_layers
+from tfcompress.keras_graph.kernels import Kernel, require_trained
+from tfcompress.keras_graph.selection import LayerSelector
 from tfcompress.keras_graph.wrapper import require_built
 from tfcompress.pruning.criteria import Criterion
 from tfcompress.pruning.masks import MaskConstraint
@@ -36,36 +36,10 @@ def prunable_kernels(
             f"`layers` selects no kernel to prune in model {model.name!r}: {hint}. "
             f"Received: layers={layers!r}"
         )
-    frozen = frozen_layers(model)
+    require_trained(model, kernels, "pruning")
     for kernel in kernels:
-        if not kernel.variable.trainable or kernel.layer_path in frozen:
-            raise ValueError(_frozen(kernel, frozen))
         _read(kernel)
     return kernels
-
-
-def _frozen(kernel, frozen):
-    """Return why a kernel cannot be pruned, and what to do."""
-    path, shape = kernel.layer_path, tuple(kernel.variable.shape)
-    if getattr(kernel.layer, "lora_enabled", False):
-        return (
-            f"Layer {path!r} has LoRA enabled, which freezes its kernel of shape {shape}. Prune "
-            "the model before `enable_lora`, or merge: `save_weights`, and `load_weights` into a "
-            "model made without it. Received: lora_enabled=True"
-        )
-    if path not in frozen and getattr(kernel.layer, "quantization_mode", None):
-        return (
-            f"Layer {path!r} was quantized by Keras, and its kernel of shape {shape} holds "
-            "integers that are not trained. Prune the model before `quantize`. "
-            f"Received: quantization_mode={kernel.layer.quantization_mode!r}"
-        )
-    outer = frozen.get(path, path)
-    within = f" within {outer!r}" if outer != path else ""
-    return (
-        f"Layer {path!r} is frozen{within}, so its kernel of shape {shape} cannot adapt to "
-        "pruning. Set `layer.trainable = True`, or exclude the layer with `layers=`. "
-        "Received: trainable=False"
-    )
 
 
 class GradientSums:
