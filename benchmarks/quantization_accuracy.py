@@ -91,8 +91,6 @@ def of_4_bits(taught):
             loss=loss,
         )
         recipe = dataclasses.replace(recipe, learning_rate=task.rate)
-        if task.name in LARGER_TEACHERS:
-            recipe = dataclasses.replace(recipe, temperature=1.0)
         keras.utils.set_random_seed(seed)
         recipe.model.compile(recipe.optimizer, loss, jit_compile=False)
         recipe.model.fit(task.batches(seed), epochs=recipe.epochs, verbose=0)

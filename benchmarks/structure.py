@@ -5,7 +5,9 @@
 - accuracy: a net trained on sign digits loses half and 70 % of its multiplications by several
   criteria; accuracy right after the removal, and after a fine-tuning that the untouched net gets
   as well.
-- latency: a net and the one with half of its multiplications, float and int8, in turns in one run.
+- latency: MobileNet and the same with half of its multiplications; two small nets, trained on sign
+  digits, and what is left of them when channels go until the file is fast enough. Float and int8
+  files, in turns in one run.
 
 Each finished row goes into a file of JSON lines, so that an interrupted run goes on.
 
@@ -207,43 +209,80 @@ def accuracy(rows, seeds, folder):
             print(row, flush=True)
 
 
-NETS_TO_TIME = {
-    "MobileNet": lambda: keras.applications.MobileNet(weights=None),
-    "residual net at 32x32": lambda: residual_net(keras),
-    "sign net": lambda: sign_net(keras),
-}
+# Small nets pay for each operation beside its arithmetic: half of their multiplications is not half
+# of their time. Their channels are chosen by seconds: of which numbers, and how much faster, with
+# a margin over what is asked for.
+NETS_BY_SECONDS = {"residual net": (residual_net, "int8"), "sign net": (sign_net, "float32")}
+FASTER = 1.68
 
 
-def latency(rows, threads):
-    for name, build in NETS_TO_TIME.items():
-        key = {"part": "latency", "model": name, "what": f"{threads} threads", "seed": 0}
-        if rows.find(**key):
-            continue
-        keras.backend.clear_session()
-        keras.utils.set_random_seed(0)
-        model = build()
-        smaller = tfc.remove_channels(model, target_macs=0.5, round_to=8)
-        sample = np.random.default_rng(0).random((8, *model.input_shape[1:]), dtype=np.float32)
-        shares = [read_channels(m).macs() for m in (model, smaller)]
-        files = []
+def files_of(net, sample, folder, label):
+    """Export a net in floats and in integers; return the paths."""
+    paths = []
+    for numbers in ("float32", "int8"):
+        paths.append(pathlib.Path(folder) / f"{label}_{numbers}.tflite")
+        calibration = {"representative_data": sample} if numbers == "int8" else {}
+        export_tflite(net, paths[-1], numbers, **calibration)
+    return paths
+
+
+def seconds_with(sample, numbers):
+    """Return what measures the fastest run of a model's file."""
+
+    def measure(model):
         with tempfile.TemporaryDirectory() as folder:
-            for label, net in (("original", model), ("half", smaller)):
-                for numbers in ("float32", "int8"):
-                    path = pathlib.Path(folder) / f"{label}_{numbers}.tflite"
-                    calibration = {"representative_data": sample} if numbers == "int8" else {}
-                    export_tflite(net, path, quantization=numbers, **calibration)
-                    files.append(path)
-            result = benchmark(files, runs=50 if name == "MobileNet" else 300, threads=[threads])
-        times = {pathlib.Path(m.file).stem: m.median for m in result.measurements}
-        row = rows.add(**key, macs=shares, medians=times, runtime=result.runtime)
-        print(row, flush=True)
+            files = files_of(model, sample, folder, "model")
+            chosen = files[("float32", "int8").index(numbers)]
+            return benchmark(chosen, runs=300).measurements[0].minimum
+
+    return measure
+
+
+def add_latency(rows, key, model, smaller, sample, runs, **more):
+    """Time two nets in turns, and add the row."""
+    with tempfile.TemporaryDirectory() as folder:
+        nets = {"original": model, "smaller": smaller}
+        files = [f for label, net in nets.items() for f in files_of(net, sample, folder, label)]
+        result = benchmark(files, runs=runs)
+    times = {pathlib.Path(m.file).stem: m.median for m in result.measurements}
+    macs = [read_channels(net).macs() for net in (model, smaller)]
+    print(rows.add(**key, macs=macs, medians=times, runtime=result.runtime, **more), flush=True)
+
+
+def latency(rows, seeds):
+    key = {"part": "latency", "model": "MobileNet", "what": "half of the MACs", "seed": 0}
+    if not rows.find(**key):
+        model = keras.applications.MobileNet(weights=None)
+        smaller = tfc.remove_channels(model, target_macs=0.5, round_to=8)
+        sample = np.random.default_rng(0).random((8, 224, 224, 3), dtype=np.float32)
+        add_latency(rows, key, model, smaller, sample, 50)
+    data, test = sign_digits()
+    for name, (build, numbers) in NETS_BY_SECONDS.items():
+        for seed in range(seeds):
+            key = {"part": "latency", "model": name, "what": f"seconds, {numbers}", "seed": seed}
+            if rows.find(**key):
+                continue
+            keras.backend.clear_session()
+            keras.utils.set_random_seed(seed)
+            model = compiled(build(keras), 1e-3)
+            model.fit(*data, BATCH, EPOCHS, verbose=0)
+            sample = data[0][:100]
+            measure = seconds_with(sample, numbers)
+            smaller = tfc.remove_channels(
+                model,
+                target_cost=(measure, measure(model) / FASTER),
+                round_to=8,
+                criterion="taylor",
+                data=data,
+            )
+            accuracies = [fine_tuned(net, data, test, seed) for net in (smaller, model)]
+            add_latency(rows, key, model, smaller, sample, 300, accuracies=accuracies[::-1])
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("part", choices=("exactness", "accuracy", "latency", "table"))
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", help="the file of finished rows")
     parser.add_argument("--folder", default=".", help="for the weights of the float nets")
     parser.add_argument("--write", help="where to write the tables, as Markdown")
@@ -251,12 +290,13 @@ def main():
     rows = FinishedRows(arguments.json, KEYS)
     if arguments.part == "exactness":
         exactness(rows)
-    elif arguments.part == "accuracy":
+    elif arguments.part in ("accuracy", "latency"):
         if not SHARED.is_dir():
             parser.error("needs the data sets in shared/data beside the project")
-        accuracy(rows, arguments.seeds, arguments.folder)
-    elif arguments.part == "latency":
-        latency(rows, arguments.threads)
+        if arguments.part == "accuracy":
+            accuracy(rows, arguments.seeds, arguments.folder)
+        else:
+            latency(rows, arguments.seeds)
     text = tables(rows.rows)
     print(text)
     if arguments.write:

@@ -30,6 +30,7 @@ from tfcompress.quantization.layer_schemes import require_named
 from tfcompress.quantization.lowerings.operations import rewritings
 from tfcompress.quantization.lowerings.recurrent import require_no_state
 from tfcompress.quantization.planning import NO_RANGE
+from tfcompress.quantization.quantization_aware_model import require_whole
 from tfcompress.quantization.weights import require_usable_weights
 from tfcompress.tflite.editing import Editor, Entry, assemble, shorten_names
 from tfcompress.tflite.filling import fill
@@ -73,7 +74,7 @@ class ConvertedModel:
         content, model, traced = self.graph.content, self.graph.model, self.graph.traced
         if self.graph.derivations:  # it has made-up weights
             weights = {name: value.numpy() for name, value in traced.weight_values().items()}
-            content, model = float_file(traced, weights)
+            content, model = float_file(traced, weights, self.graph.batch_size)
         return _assembled(self.models, {DEFAULT: (self.graph, Editor(content, model))}).packed()
 
 
@@ -100,7 +101,15 @@ def convert_model(
             raise ValueError(
                 f"`{name}` must be one of {sorted(IO_DTYPES)}. Received: {name}={dtype!r}"
             )
+    whole = isinstance(batch_size, int | np.integer) and not isinstance(batch_size, bool)
+    if batch_size is not None and not (whole and batch_size >= 1):
+        raise ValueError(
+            "`batch_size` must be a positive integer, or None for a free one. "
+            f"Received: batch_size={batch_size!r}"
+        )
     scheme = _scheme_of(model, quantization, signatures)
+    if is_keras_3(model):
+        require_whole(model)
     require_usable_weights(model)
     models = entry_models(model, signatures)
     allow_float = list(allow_float)
@@ -111,7 +120,8 @@ def convert_model(
     if isinstance(model, QuantizeAware):
         model.require_ranges()
         model.deployed.require_right()
-        graphs = {DEFAULT: (model.deployed.graph, model.deployed.numbers())}
+        deployed = model.deployed.with_batch_size(batch_size)
+        graphs = {DEFAULT: (deployed.graph, deployed.numbers())}
         name = f"{scheme.name}, quantization-aware"
     else:
         samples = None

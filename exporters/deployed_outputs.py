@@ -7,7 +7,8 @@ import numpy as np
 
 from exporters.converting import convert_model
 from exporters.running.runtime import load
-from tfcompress.data import Inputs, as_called
+from tfcompress.data import Inputs
+from tfcompress.keras_graph.inputs import arrange_inputs, ordered_inputs
 
 
 def deployed_outputs(
@@ -25,11 +26,12 @@ def deployed_outputs(
         The file; its outputs as real numbers, one array for each; and the share of values within
         one quantization step of the model's, within 1e-4 for float outputs.
     """
+    inputs = ordered_inputs(model, inputs, "validation data")
     converted = convert_model(model, **conversion)
     with load(converted.flatbuffer, **running) as loaded:
         outputs = loaded.predict(inputs)
         steps = [details.scale or 1e-4 for details in loaded.outputs]
-    expected = keras.tree.flatten(converted.model.predict(as_called(inputs), verbose=0))
+    expected = keras.tree.flatten(converted.model.predict(arrange_inputs(model, inputs), verbose=0))
     close = [
         np.abs(output - reference) <= 1.5 * step
         for output, reference, step in zip(outputs, expected, steps, strict=True)

@@ -8,7 +8,7 @@ import numpy as np
 
 from exporters.signatures import DEFAULT
 from tfcompress.data import gather
-from tfcompress.keras_graph.inputs import input_specs
+from tfcompress.keras_graph.inputs import input_specs, ordered_inputs
 from tfcompress.quantization import QuantizeAware
 from tfcompress.tflite.model import TFLiteModel
 
@@ -35,10 +35,15 @@ def choose_evidence(
     ranges that the inputs of a quantization-aware model have learned, and indices that the tables
     of the file have.
     """
-    for data, most in ((validation_data, None), (representative_data, EXAMPLES)):
+    given = {
+        "validation": (validation_data, None),
+        "representative": (representative_data, EXAMPLES),
+    }
+    for name, (data, most) in given.items():
         if data is not None:
             own = data[key] if isinstance(data, Mapping) and key in data else data
             inputs, labels = gather(own, most)
+            inputs = ordered_inputs(model, inputs, f"{name} data")
             # Labels belong to the model's own outputs.
             return Evidence(inputs if labels is None or key != DEFAULT else (inputs, labels))
     generator = np.random.default_rng(0)

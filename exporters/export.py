@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import functools
 import os
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -168,6 +169,13 @@ def export_tflite(
                 data=evidence.data,
                 signature=None if key == DEFAULT else key,
             )
+            if found.runs[0].error is not None:
+                warnings.warn(
+                    f"The file of model {model.name!r} does not run with the kernels that "
+                    f"{found.runs[0].runtime} uses by default ({found.runs[0].kernels}), only with "
+                    f"others: {found.runs[0].error}",
+                    stacklevel=3,
+                )
             noise = evidence.noise
             parity[key] = dataclasses.replace(found, noise=noise is not None, noise_from=noise)
             if (

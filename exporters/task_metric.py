@@ -25,7 +25,7 @@ def is_classification(scores: np.ndarray, labels: np.ndarray) -> bool:
         return False
     if labels.shape == scores.shape:
         return bool(((labels == 0) | (labels == 1)).all() and (labels.sum(-1) == 1).all())
-    indices = labels.size == len(scores) and labels.dtype.kind in "iuf"
+    indices = labels.size == len(scores) and labels.dtype.kind in "biuf"
     numbers = bool(indices and (labels == np.floor(labels)).all() and (labels >= 0).all())
     return numbers and bool((labels < scores.shape[1]).all())
 

@@ -166,3 +166,11 @@ def test_labels_of_several_outputs_keep_their_structure(kind, batched):
 def test_a_list_of_numbers_is_one_array_of_labels():
     assert gather((X, [0, 1, 2, 3, 4]))[1].tolist() == Y.tolist()
     assert gather((X, list(Y)))[1].tolist() == Y.tolist()
+
+
+def test_examples_that_are_not_batched():
+    dataset = tf.data.Dataset.from_tensor_slices((X, Y))
+    with pytest.raises(
+        ValueError, match=r"batch\(32\).*Received: arrays of shapes \[\(2,\), \(\)\]"
+    ):
+        gather(dataset)

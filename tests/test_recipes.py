@@ -192,7 +192,9 @@ def test_the_ramp_takes_half():
         ({"sparsity": -0.5}, r"must lie in \[0, 1\)"),
         ({"epochs": 0}, "`epochs` must be a positive integer"),
         ({"steps_per_epoch": 2.5}, "`steps_per_epoch` must be a positive integer"),
-        ({"loss": None}, "pass `loss`, as `compile` takes it"),
+        ({"bits": None}, "prunes, quantizes, teaches"),
+        ({"loss": None, "teacher": "self"}, "pass `loss`, as `compile` takes it"),
+        ({"loss": None, "sparsity": 0.5}, "pass `loss`, as `compile` takes it"),
         ({"teacher": "of five classes"}, r"\(None, 4\), teacher shape \(None, 5\)"),
     ],
     ids=str,
@@ -202,6 +204,20 @@ def test_what_does_not_go_together_is_refused_before_training(trained, chosen, m
         chosen = {"teacher": net(outputs=5)}
     with pytest.raises(ValueError, match=message):
         tfc.recipe(copied(trained), **{**LENGTH, "loss": LOSS, **chosen})
+
+
+def test_a_model_that_is_pruned_is_its_own_teacher(trained):
+    pruned = tfc.recipe(copied(trained), **LENGTH, sparsity=0.5, loss=LOSS)
+    assert (pruned.teacher, pruned.temperature) == ("self", 4.0)
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_a_model_that_is_only_quantized_needs_no_teacher_and_no_loss(trained, bits):
+    rounded = tfc.recipe(copied(trained), **LENGTH, bits=bits)
+    assert (rounded.teacher, rounded.loss) == (None, None)
+    assert "Distiller" not in str(rounded)
+    taught = tfc.recipe(copied(trained), **LENGTH, bits=bits, teacher=trained, loss=LOSS)
+    assert (taught.teacher, taught.temperature) == (trained, 1.0)
 
 
 def test_a_wrapper_is_refused(trained):

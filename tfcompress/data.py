@@ -204,6 +204,7 @@ def _joined(batches: Iterator[Any], max_examples: int | None) -> tuple[Inputs, L
         if not _is_whole(batch):
             raise TypeError(f"A batch must hold arrays. Received: {type(batch).__name__}")
         inputs, batch_labels = _whole(batch)
+        _require_rows(inputs, batch_labels)
         collected.append(inputs)
         labels.append(batch_labels)
         count += count_examples(inputs)
@@ -218,6 +219,17 @@ def _joined(batches: Iterator[Any], max_examples: int | None) -> tuple[Inputs, L
         joined = [np.concatenate(column) for column in zip(*collected, strict=True)]
     unlabelled = any(batch_labels is None for batch_labels in labels)
     return joined, None if unlabelled else _concatenated(labels)
+
+
+def _require_rows(inputs: Inputs, labels: Labels | None) -> None:
+    """Check that the arrays of a batch have an axis for its examples."""
+    given = inputs if labels is None else [inputs, labels]
+    shapes = [array.shape for array in flattened(given)]
+    if () in shapes:
+        raise ValueError(
+            "A batch has one example per row, and `dataset.batch(32)` makes batches of single "
+            f"examples. Received: arrays of shapes {shapes}"
+        )
 
 
 def _concatenated(labels: list[Any]) -> Labels:

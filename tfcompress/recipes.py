@@ -22,7 +22,9 @@ from tfcompress.pruning.pruner import prunable_kernels
 from tfcompress.pruning.schedules import check_sparsity
 from tfcompress.quantization import Scheme, quantize_aware
 
-TEMPERATURE = 4.0
+# A model learns again from what it said before pruning, softened; rounding alone loses less, and
+# then only a larger teacher helps, as it is.
+TEMPERATURE, _TEMPERATURE_WITHOUT_PRUNING = 4.0, 1.0
 TASK_WEIGHT = 0.5
 WEIGHT_DECAY = 1e-3
 # The fewer weights are left, the longer is their way: the rate grows as the density falls.
@@ -177,7 +179,7 @@ def recipe(
     epochs: int,
     sparsity: float = 0.0,
     bits: int | None = 8,
-    teacher: Any = "self",
+    teacher: Any = "auto",
     loss: Any = None,
 ) -> Recipe:
     """Fill in the numbers of the training that compresses a trained model with the least loss.
@@ -195,8 +197,9 @@ def recipe(
         bits: of the weights, 8 or 4, beside activations of 8 bits; ``None`` for floats. With 4, the
             first and the last layers with kernels keep 8: they hold few weights and much accuracy.
         teacher: what ``Distiller`` takes, such as a larger model; "self" for the model as it is
-            now, ``None`` for none. A model that ``prune_weights`` has made sparse learns from the
-            dense one.
+            now; ``None`` for none; "auto" for "self" where weights are pruned and otherwise none:
+            a model that is only quantized learns nothing from itself. A model that
+            ``prune_weights`` has made sparse learns from the dense one.
         loss: of the labels, as ``compile`` takes it: it says how the teacher is followed. By
             default that of the compiled model.
 
@@ -224,10 +227,12 @@ def recipe(
             f"Received: a {type(model).__name__}"
         )
     require_built(model)
+    if isinstance(teacher, str) and teacher == "auto":
+        teacher = "self" if sparsity else None
     if not sparsity and bits is None and teacher is None:
         raise ValueError(
             "A recipe prunes, quantizes, teaches or does several of these; the nearest that "
-            "compresses is bits=8. Received: sparsity=0.0, bits=None, teacher=None"
+            "compresses is bits=8. Received: sparsity=0.0, bits=None and no teacher"
         )
     check_sparsity("recipe", "sparsity", sparsity)
     _check_length(steps_per_epoch, epochs, sparsity)
@@ -240,7 +245,7 @@ def recipe(
         end_step=end_step,
         frequency=frequency,
         bits=bits,
-        temperature=TEMPERATURE,
+        temperature=TEMPERATURE if sparsity else _TEMPERATURE_WITHOUT_PRUNING,
         task_weight=TASK_WEIGHT,
         learning_rate=round(min(_RATE / (1.0 - sparsity) ** 1.5, _HIGHEST_RATE), 6),
         weight_decay=WEIGHT_DECAY,

@@ -2,6 +2,8 @@
 
 import statistics
 
+from structure_table import points_lost, speeds
+
 from .goals import at_least, at_most, table
 
 TITLE = "Structure"
@@ -29,10 +31,14 @@ def goals(found):
         if those:
             best = min(those, key=lambda what: statistics.mean(those[what]))
             result.append(_loss_goal(best, those[best], limit))
-    for row in found.get("structure_latency", []):
-        for numbers in ("float32", "int8"):
-            ratio = _speed(row, numbers)
-            result.append(at_least(f"{row['model']}, {numbers}: faster", 1.6, ratio, "{:.2f}x"))
+    latency = found.get("structure_latency", [])
+    for (model, numbers), ratios in speeds(latency).items():
+        mean, spread = statistics.mean(ratios), f"{min(ratios):.2f} to {max(ratios):.2f}"
+        result.append(at_least(f"{model}, {numbers}: faster", 1.6, mean, "{:.2f}x", spread))
+    for model, lost in points_lost(latency).items():
+        what = f"{model}, faster: points lost, {len(lost)} seeds"
+        spread = f"{min(lost):.2f} to {max(lost):.2f}"
+        result.append(at_most(what, 1.0, statistics.mean(lost), "{:.2f}", spread))
     return result
 
 
@@ -52,10 +58,6 @@ def losses(rows):
     return found
 
 
-def _speed(row, numbers):
-    return row["medians"][f"original_{numbers}"] / row["medians"][f"half_{numbers}"]
-
-
 def lines(found):
     """Return the tables of losses and of latencies."""
     text = []
@@ -72,11 +74,17 @@ def lines(found):
             ],
         )
     if latency := found.get("structure_latency"):
+        lost = points_lost(latency)
         text += table(
-            ["net", "float32, faster", "int8, faster"],
+            ["net", "numbers", "faster", "points lost"],
             [
-                [row["model"], f"{_speed(row, 'float32'):.2f}x", f"{_speed(row, 'int8'):.2f}x"]
-                for row in latency
+                [
+                    model,
+                    numbers,
+                    f"{statistics.mean(ratios):.2f}x",
+                    f"{statistics.mean(lost[model]):.2f}" if model in lost else "",
+                ]
+                for (model, numbers), ratios in speeds(latency).items()
             ],
         )
     return text

@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 from small_clustered_net import compiled, data, net
@@ -79,3 +80,15 @@ def test_weights_that_cannot_be_clustered_are_named():
     model.get_layer("head").kernel.assign(np.full((16, 4), np.nan))
     with pytest.raises(ValueError, match="'head/kernel' holds weights that are NaN"):
         tfc.cluster_weights(model)
+
+
+def test_a_model_that_only_holds_others_is_built_with_them():
+    class Pair(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.first = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8)])
+            self.second = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
+
+    pair = tfc.cluster_weights(Pair(), 3)
+    kernels = [part.layers[0].kernel for part in (pair.first, pair.second)]
+    assert [len(np.unique(kernel)) for kernel in kernels] == [3, 3]

@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 import json
 
@@ -8,7 +9,7 @@ import tensorflow as tf
 from keras import layers as kl
 
 import tfcompress as tfc
-from exporters import export_tflite, load
+from exporters import export, export_tflite, load
 from exporters.converting import FloatOperationError
 from tfcompress.quantization.float_file import ConversionError
 from tfcompress.tflite.flatbuffer import read_model
@@ -143,6 +144,31 @@ def test_signature_carries_the_names_of_the_keras_inputs(exported):
     assert signature.key == "serving_default"
     assert list(signature.inputs) == ["image"]
     assert list(signature.outputs) == ["head"]
+
+
+@pytest.mark.parametrize(("batch_size", "signature"), [(1, 1), (4, 4), (None, -1)])
+def test_batch_of_a_quantization_aware_file(tmp_path, batch_size, signature):
+    layers = [kl.Conv2D(3, 3), kl.GlobalAveragePooling2D(), kl.Dense(2)]
+    x = np.random.default_rng(0).normal(size=(6, 8, 8, 2)).astype("float32")
+    quantized = tfc.quantize_aware(keras.Sequential([keras.Input((8, 8, 2)), *layers])).calibrate(x)
+    path = tmp_path / "m.tflite"
+    report = export_tflite(quantized, path, validation_data=x, batch_size=batch_size).report
+    assert report.agreement.equal == 1.0
+    graph = read_model(path).subgraphs[0]
+    assert graph.tensors[graph.inputs[0]].shape_signature[0] == signature
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, "4", 2.0, True])
+def test_batch_sizes_that_are_none(model, tmp_path, batch_size):
+    with pytest.raises(ValueError, match=f"positive integer.*batch_size={batch_size!r}"):
+        export_tflite(model, tmp_path / "m.tflite", "float32", batch_size=batch_size)
+
+
+def test_a_free_batch_that_changes_the_operations_is_refused(tmp_path):
+    model = keras.Sequential([keras.Input((4, 3)), kl.Flatten(), kl.Dense(2)])
+    quantized = tfc.quantize_aware(model).calibrate(np.ones((2, 4, 3)))
+    with pytest.raises(ConversionError, match=r"batch_size=None.*batch_size=1.*Received: SHAPE"):
+        export_tflite(quantized, tmp_path / "m.tflite", batch_size=None)
 
 
 @pytest.mark.parametrize(("batch_size", "signature"), [(1, 1), (4, 4), (None, -1)])
@@ -302,6 +328,20 @@ def test_quantization_that_contradicts_the_training(quantized, tmp_path):
 def test_model_that_has_seen_no_data(model, tmp_path):
     with pytest.raises(ValueError, match="has not seen any data"):
         export_tflite(tfc.quantize_aware(model), tmp_path / "m.tflite")
+
+
+def test_a_file_that_the_default_kernels_refuse_is_warned_of(model, tmp_path, monkeypatch):
+    def refused(*args, **kwargs):
+        found = validate(*args, **kwargs)
+        default = dataclasses.replace(found.runs[0], outputs=(), error="no such scale")
+        return dataclasses.replace(found, runs=(default, *found.runs[1:]))
+
+    validate = export.validate
+    monkeypatch.setattr(export, "validate", refused)
+    message = r"uses by default \(xnnpack\), .*: no such scale"
+    with pytest.warns(UserWarning, match=message) as seen:
+        export_tflite(model, tmp_path / "model.tflite", "float32")
+    assert __file__ in [w.filename for w in seen if "by default" in str(w.message)]
 
 
 def test_missing_folder(model, tmp_path):

@@ -67,8 +67,8 @@ def test_layers_that_integers_compute_otherwise_are_not_blamed(trained, tmp_path
 
 def test_values_too_small_for_a_range_are_told(tmp_path):
     inputs = keras.Input((4,))
-    model = keras.Model(inputs, ops.square(inputs * 1e-4) * 1e8)
-    with pytest.warns(UserWarning, match="No range is less than 1e-06: scale such values up"):
+    model = keras.Model(inputs, ops.square(inputs * 1e-7) * 1e14)
+    with pytest.warns(UserWarning, match="No range is less than 1e-12: scale such values up"):
         export_tflite(model, tmp_path / "m.tflite", representative_data=ROWS, repair=False)
 
 

@@ -59,6 +59,7 @@ def test_labels_of_other_examples():
         (np.zeros((2, 8)), np.array([[4.0], [5.0]]), 2),
         (np.zeros((3, 3)), np.eye(3)[[0, 0, 2]], 2),
         (np.zeros((2, 1)), np.array([True, False]), 2),
+        (np.zeros((2, 2)), np.array([True, False]), 2),
         (np.zeros((2, 2)), np.array([[1, 1], [0, 1]]), None),
         (np.zeros((2, 1)), np.array([0.5, 1.0]), None),
         (np.zeros((3, 1)), np.array([[31], [42], [42]]), None),  # ages of a regression

@@ -11,6 +11,7 @@ from keras import ops
 import tfcompress as tfc
 from exporters import export_tflite, validate
 from exporters.converting import convert_model
+from exporters.deployed_outputs import deployed_outputs
 from exporters.running.runtime import load
 from keras_callbacks import DeployedAccuracy
 from tfcompress.quantization.float_file import ConversionError
@@ -272,6 +273,15 @@ def test_a_quantization_aware_model_is_a_part_of_another(tmp_path):
     np.testing.assert_allclose(whole.predict(x, verbose=0), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("use", [tfc.quantize_aware, convert_model])
+def test_a_model_that_holds_a_quantization_aware_one_is_refused(use):
+    inputs = keras.Input((4,), name="x")
+    part = tfc.quantize_aware(keras.Sequential([inputs, kl.Dense(3)], name="part"))
+    whole = keras.Model(inputs, kl.Dense(2)(part(inputs)), name="whole")
+    with pytest.raises(ValueError, match=r"'part' of model 'whole'.*`part\.model`"):
+        use(whole)
+
+
 def two_heads():
     inputs = keras.Input((8,))
     x = kl.Dense(8, activation="relu")(inputs)
@@ -406,6 +416,64 @@ def test_several_inputs_are_inferred_as_their_file_does(tmp_path):
         np.testing.assert_array_equal(loaded.predict(x)[0], quantized.predict(x, verbose=0))
 
 
+def two_inputs(kind=list):
+    inputs = {name: keras.Input((2,), name=name) for name in ("hours", "age")}
+    x = kl.Concatenate()([inputs["hours"] * 3.0, inputs["age"]])
+    model = keras.Model(list(inputs.values()) if kind is list else inputs, kl.Dense(2)(x))
+    return model, {name: RANDOM.normal(size=(16, 2)).astype("float32") for name in inputs}
+
+
+def test_a_list_of_inputs_is_fed_by_name(tmp_path):
+    model, x = two_inputs()  # in another order than the alphabet's
+    listed = [*x.values()]
+    quantized = tfc.quantize_aware(model).calibrate(listed)
+    expected = quantized.predict(listed, verbose=0)
+    ranges = quantized.ranges.numpy()
+    np.testing.assert_array_equal(quantized.predict(x | {"id": np.zeros(16)}, verbose=0), expected)
+    np.testing.assert_array_equal(quantized.calibrate(x).ranges.numpy(), ranges)
+    report = export_tflite(quantized, tmp_path / "m", validation_data=x).report
+    assert report.agreement.equal == 1.0
+    assert deployed_outputs(quantized, x, {}, {})[2] == 1.0
+    with pytest.raises(ValueError, match=r"takes the inputs \['hours', 'age'\].*\['hour', 'age'\]"):
+        quantized.calibrate({"hour": listed[0], "age": listed[1]})
+
+
+def test_a_list_for_a_dict_of_inputs_is_refused(tmp_path):
+    model, x = two_inputs(dict)
+    quantized = tfc.quantize_aware(model).calibrate(x)
+    for use in (
+        quantized.calibrate,
+        quantized,
+        lambda data: export_tflite(quantized, tmp_path / "m", validation_data=data),
+        lambda data: export_tflite(model, tmp_path / "m", representative_data=data),
+    ):
+        with pytest.raises(ValueError, match=r"a dict of inputs, \['hours', 'age'\]: pass a dict"):
+            use([*x.values()])
+
+
+@pytest.mark.parametrize("batch", [np.zeros((6, 6, 3), "float32"), np.zeros((4, 6, 6), "float32")])
+def test_data_of_another_shape_is_named_by_its_input(batch, tmp_path):
+    model = keras.Sequential([keras.Input((6, 6, 3), name="photo"), kl.Conv2D(2, 3)])
+    quantized = tfc.quantize_aware(model).calibrate(RANDOM.random((4, 6, 6, 3), "float32"))
+    for use in (
+        quantized.calibrate,
+        quantized,
+        lambda data: export_tflite(quantized, tmp_path / "m", validation_data=data),
+    ):
+        with pytest.raises(ValueError, match=r"'photo'.*needs the shape \(examples, 6, 6, 3\)"):
+            use(batch)
+
+
+def test_numbers_with_and_without_an_axis_of_their_own(tmp_path):
+    x = np.linspace(-1, 1, 16, dtype="float32")
+    model = keras.Sequential([keras.Input((1,)), kl.Dense(3)])
+    quantized = tfc.quantize_aware(model).calibrate(x)
+    expected = quantized.predict(x[:, None], verbose=0)
+    np.testing.assert_array_equal(quantized.predict(x, verbose=0), expected)
+    report = export_tflite(quantized, tmp_path / "m", validation_data=x).report
+    assert report.agreement.equal == 1.0
+
+
 def test_dilated_convolutions_with_a_normalization(tmp_path):
     inputs, outputs = keras.Input((8, 8, 3)), []
     for kind in (kl.Conv2D, kl.SeparableConv2D):
@@ -515,3 +583,46 @@ def test_a_metric_in_a_call_stays_out_of_the_file(tmp_path):
     model = keras.Model(inputs, kl.Dense(2)(Noted()(kl.Dense(3)(inputs))))
     x = RANDOM.random((16, 4), "float32")
     both_ways(model, x, tmp_path / "m")
+
+
+class OwnStep(keras.Model):
+    """A model that trains itself, as in the guides of Keras."""
+
+    def train_step(self, data):
+        return super().train_step(data)
+
+
+def test_a_training_step_of_ones_own_is_not_left_out_silently():
+    inputs = keras.Input((4,))
+    model = OwnStep(inputs, kl.Dense(2)(inputs), name="own")
+    with pytest.warns(UserWarning, match=r"'own' has a `train_step`.*Received: OwnStep"):
+        tfc.quantize_aware(model)
+
+
+def test_a_server_infers_with_the_same_integers(tmp_path):
+    model, x = two_inputs()
+    x = [*x.values()]
+    quantized = tfc.quantize_aware(model).calibrate(x)
+    quantized.export(tmp_path / "server", verbose=False)
+    server = tf.saved_model.load(tmp_path / "server")
+    np.testing.assert_array_equal(server.serve(x), quantized.predict(x, verbose=0))
+    with pytest.raises(ValueError, match=r"`export_tflite\(model, path\)`.*'litert'"):
+        quantized.export(tmp_path / "m", format="litert")
+
+
+def test_no_file_is_written_that_cannot_be_loaded(tmp_path):
+    quantized = tfc.quantize_aware(keras.Sequential([keras.Input((4,)), kl.Dense(2)]))
+    with pytest.raises(ValueError, match=r"'\.keras'.*m\.h5"):
+        quantized.save(tmp_path / "m.h5")
+    assert not list(tmp_path.iterdir())
+
+
+def test_images_of_any_size_are_given_one_as_the_error_says():
+    any_size = [keras.Input((None, None, 3)), kl.Conv2D(2, 3), kl.GlobalAveragePooling2D()]
+    model = keras.Sequential(any_size)
+    with pytest.raises(ValueError, match=r"keras\.Input\(\(64, 64, 3\)\)"):
+        tfc.quantize_aware(model)
+    inputs = keras.Input((64, 64, 3))
+    quantized = tfc.quantize_aware(keras.Model(inputs, model(inputs)))
+    quantized.calibrate(np.ones((1, 64, 64, 3)))
+    assert quantized.model.get_layer(model.name) is model

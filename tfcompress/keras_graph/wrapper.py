@@ -1,6 +1,7 @@
 """Models that train another model: how to recognise one and find the user's own model in it."""
 
 import os
+import warnings
 from typing import Any
 
 import keras
@@ -27,6 +28,7 @@ class ModelWrapper(BuiltBeforeTracing, keras.Model):
 
     def __init__(self, model: keras.Model, name: str | None = None, **kwargs: Any):
         require_built(model)
+        _warn_of_own_steps(model, type(self).__name__)
         super().__init__(name=name or model.name, **kwargs)
         self.model = model
         self.built = True
@@ -40,6 +42,15 @@ class ModelWrapper(BuiltBeforeTracing, keras.Model):
         """Train on a batch, with fused BatchNormalization."""
         with accelerated_calls(self):
             return super().train_step(*args)
+
+    def save(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """Save as Keras does; in HDF5, its older form, it writes a file that nothing loads."""
+        if os.fspath(filepath).endswith((".h5", ".hdf5")):
+            raise ValueError(
+                f"A {type(self).__name__} is saved in the format of Keras 3: end the name in "
+                f"'.keras', or use `save_weights`. Received: filepath={os.fspath(filepath)!r}"
+            )
+        super().save(filepath, *args, **kwargs)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Compute the wrapped model's output shape."""
@@ -90,10 +101,30 @@ def require_model(model) -> None:
 def require_built(model: keras.Model) -> None:
     """Check that a model is one of Keras and has its weights."""
     require_model(model)
-    if not model.built:
+    # Models that only hold others, as a GAN does, have no call that would build them.
+    parts = list(all_layers(model, include_self=False))
+    if not (model.built or (parts and all(part.built for part in parts))):
         raise ValueError(
             f"Model {model.name!r} is not built, so it has no weights. Call it on a batch first, "
             "`model(x[:1])`, or start a Sequential model with `keras.Input`."
+        )
+
+
+def _warn_of_own_steps(model, wrapper):
+    """Say which methods of the user's class the ``fit`` of a wrapper does not run."""
+    own = [
+        name
+        for name in ("train_step", "compute_loss")
+        if isinstance(model, keras.Model)
+        and not getattr(type(model), name).__module__.startswith(("keras.", "tfcompress."))
+    ]
+    if own:
+        warnings.warn(
+            f"Model {model.name!r} has a `{own[0]}` of its own, which `fit` of the {wrapper} does "
+            "not run: it trains with the loss of `compile`. To train by your own step, hold the "
+            "wrapped model in a model that has that step and calls it. "
+            f"Received: {type(model).__name__} with {', '.join(own)}",
+            stacklevel=4,
         )
 
 

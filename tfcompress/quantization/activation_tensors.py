@@ -198,8 +198,8 @@ class ActivationTensors:
     def _with_learned_step(self, row, tensor):
         """Round a tensor to multiples of a trained step."""
         smallest, largest = ops.unstack(self._before[row], 2)
-        lowest, highest, _ = grid_levels(smallest, largest, self._bits, self._symmetric)
-        step = usable_step(self._steps[row])
+        lowest, highest, start = grid_levels(smallest, largest, self._bits, self._symmetric)
+        step = usable_step(self._steps[row], start)
         if self._mode.ranges_move:
             count = ops.size(tensor) // ops.shape(tensor)[0]
             return quantize_with_learned_step(tensor, step, lowest, highest, count)
@@ -258,10 +258,10 @@ def first_steps(ranges, scheme: Scheme):
 def stepped_ranges(ranges, steps, scheme: Scheme):
     """Return the ranges that trained step sizes make of those that they started from."""
     smallest, largest = ranges[:, 0], ranges[:, 1]
-    lowest, highest, _ = grid_levels(
+    lowest, highest, start = grid_levels(
         smallest, largest, scheme.activation_bits, scheme.symmetric_activations
     )
-    steps = usable_step(steps)
+    steps = usable_step(steps, start)
     return ops.stack([lowest * steps, highest * steps], axis=1)
 
 

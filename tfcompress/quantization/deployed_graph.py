@@ -4,6 +4,7 @@ Everything else that quantization does hangs on it: where training rounds, what 
 with, which layer an error names.
 """
 
+import collections
 import dataclasses
 import functools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -63,6 +64,8 @@ class DeployedGraph:
     points: Mapping[int, HookPoint] = dataclasses.field(default_factory=dict)
     # Where the model is rounded in training.
     placement: Placement = dataclasses.field(default_factory=lambda: Placement((), ()))
+    # That of the file; None for a free one.
+    batch_size: int | None = 1
 
     @property
     def file(self) -> Subgraph:
@@ -73,6 +76,31 @@ class DeployedGraph:
         """Return the index of the tensor that is read at a place."""
         operation, position = place
         return self.file.operations[operation].inputs[position]
+
+    def with_batch_size(self, batch_size: int | None) -> "DeployedGraph":
+        """Return the graph of a file for another batch size, None for a free one.
+
+        Raises a ConversionError if the converter makes other operations for it.
+        """
+        content, model = float_file(self.traced, made_up_weights(self.traced), batch_size)
+        own, other = (
+            [
+                (operation.label, operation.inputs, operation.outputs)
+                for operation in graph.operations
+            ]
+            for graph in (self.file, model.subgraphs[0])
+        )
+        if own != other:
+            before, after = (
+                collections.Counter(label for label, *_ in each) for each in (own, other)
+            )
+            raise ConversionError(
+                f"With batch_size={batch_size}, the converter makes other operations than those "
+                "that the model was trained with. Export it with batch_size=1, or another that is "
+                f"fixed. Received: {', '.join(after - before) or 'others'} "
+                f"instead of {', '.join(before - after) or 'none'}"
+            )
+        return dataclasses.replace(self, content=content, model=model, batch_size=batch_size)
 
     @functools.cached_property
     def placement_rows(self) -> tuple[int, ...]:

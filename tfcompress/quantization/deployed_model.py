@@ -45,6 +45,13 @@ class DeployedModel:
         self._model, self._kernels, self._state = model, kernels, state
         self._calls = 0
 
+    def with_batch_size(self, batch_size: int | None) -> "DeployedModel":
+        """Return the model in a file for another batch size, None for a free one."""
+        if batch_size == self.graph.batch_size:
+            return self
+        graph = self.graph.with_batch_size(batch_size)
+        return DeployedModel(graph, self._model, self._kernels, self._state)
+
     def numbers(self) -> GraphIntegers:
         """Compute what the file is filled with now, as eager tensors."""
         return self._compiled_numbers()

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from tfcompress.native_output import silenced_tensorflow
 from tfcompress.quantization.arithmetic.fake_quantization import DIVISOR_FLOOR, usable_range
-from tfcompress.quantization.arithmetic.masks import ADDED_MASK, MASKED, without_masks
+from tfcompress.quantization.arithmetic.masks import ADDED_MASK, are_masks, without_masks
 from tfcompress.quantization.deployed_graph import DeployedGraph
 from tfcompress.quantization.derivation import FoldedKernel
 from tfcompress.quantization.kernels.grids import Grid, Integers, integer_range
@@ -36,11 +36,17 @@ from tfcompress.quantization.weights import RoundedKernel
 from tfcompress.tflite.constants import constant_value, numpy_type
 from tfcompress.tflite.filling import FUSED_LSTM, Filling, Storage, inner_storages
 from tfcompress.tflite.numerics import RANGE_OF_ZEROS, SMALLEST_RANGE
-from tfcompress.tflite.operations import accepts_scales
+from tfcompress.tflite.operations import accepts_scales, finest_step, support
 
 _HALF_A_STEP = 0.5 + 1e-4  # above it, so that no rounding of scales gets below
 _LARGEST_BIAS = {"INT32": 2**31 - 1, "INT64": 2**47}
 _FLOAT = Storage("FLOAT32")
+# Biases leave room for the sums that they are added to.
+_ROOM = {"INT8": 2.0**30, "INT16": 2.0**46}
+# XNNPACK refuses a whole file in which the sums of an operation count in units of 256 steps of its
+# output, or more.
+_LARGEST_UNIT = 256.0
+_ABOVE = 1.004  # what is above a limit, whatever scales are rounded to
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,47 +140,79 @@ def range_grid(smallest, largest, dtype: str, symmetric: bool) -> Grid:
     return Grid(scale, tf.cast(zero, tf.int32) - 2 ** (bits - 1), dtype)
 
 
-def nearest_integers(values, bits: int, axis: int | None) -> Integers:
-    """Round weights to a symmetric grid without its lowest integer.
+def nearest_integers(values, bits: int, axis: int | None, least=0.0) -> Integers:
+    """Round weights to a symmetric grid without its lowest integer, of ``least`` steps or larger.
 
     Example:
     >>> nearest_integers(tf.constant([[1.0, -0.3]]), bits=2, axis=None).values.numpy()
     array([[ 1., -0.]], dtype=float32)
     """
-    integers, scale = _nearest(values, bits=bits, axis=axis)
+    integers, scale = _nearest(values, least, bits=bits, axis=axis)
     integers.set_shape(values.shape)
     scale.set_shape([] if axis is None else [values.shape[axis]])
     return Integers(integers, Grid(scale, tf.constant(0), f"INT{bits}", axis or 0))
 
 
 @traced_once
-def _nearest(values, bits, axis):
+def _nearest(values, least, bits, axis):
     """Return the integers and the scales of ``nearest_integers``."""
     limit_axes = [other for other in range(len(values.shape)) if other != axis]
-    limit = tf.reduce_max(tf.abs(values), limit_axes, keepdims=True)
+    limit = tf.reduce_max(tf.abs(values), limit_axes)
     limit = tf.where(limit < SMALLEST_RANGE, RANGE_OF_ZEROS, limit)
-    scale = tf.math.divide_no_nan(limit, 2.0 ** (bits - 1) - 1.0)
-    integers = tf.round(tf.math.divide_no_nan(values, scale))
-    return integers, tf.reshape(scale, [-1] if axis is not None else [])
+    scale = _not_below(least, tf.math.divide_no_nan(limit, 2.0 ** (bits - 1) - 1.0))
+    integers = tf.round(tf.math.divide_no_nan(values, _along(axis, scale, values)))
+    return integers, scale
+
+
+def _not_below(least, scale):
+    """Return scales, of each channel or one for all, that are no smaller than those."""
+    return tf.maximum(scale, least if len(scale.shape) else tf.reduce_max(least))
+
+
+def _along(axis, scale, values):
+    """Bring the scales of channels beside the weights."""
+    return tf.reshape(scale, [-1 if other == axis else 1 for other in range(len(values.shape))])
 
 
 @traced_once
-def _on_trained_steps(real, scale, *factor, bits, axis):
+def _on_trained_steps(real, scale, least, *factor, bits, axis):
     """Round a kernel to steps that were trained, then scale it by the factors of its channels."""
-    shape = [-1 if other == axis else 1 for other in range(len(real.shape))]
     if axis is not None:
         scale = tf.broadcast_to(scale, [tf.shape(real)[axis]])
     levels = 2.0 ** (bits - 1) - 1.0
-    integers = tf.round(tf.math.divide_no_nan(real, tf.reshape(scale, shape)))
+    integers = tf.round(tf.math.divide_no_nan(real, _along(axis, scale, real)))
     integers = tf.clip_by_value(integers, -levels, levels)
     if factor:
         factor = tf.broadcast_to(tf.reshape(factor[0], [-1]), tf.shape(scale))
-        integers *= tf.reshape(tf.sign(factor), shape)
+        integers *= _along(axis, tf.sign(factor), real)
         scale *= tf.abs(factor)
         vanishing = scale * levels < SMALLEST_RANGE
         scale = tf.where(vanishing, RANGE_OF_ZEROS / levels, scale)
-        integers = tf.where(tf.reshape(vanishing, shape), 0.0, integers)
-    return integers, scale if axis is not None else tf.reshape(scale, [])
+        integers = tf.where(_along(axis, vanishing, real), 0.0, integers)
+    scale = scale if axis is not None else tf.reshape(scale, [])
+    coarser = _not_below(least, scale)
+    return tf.round(integers * _along(axis, scale / coarser, real)), coarser
+
+
+@traced_once
+def _widened(steps, read, made, factors, powers):
+    """Widen the steps that operations make where they are too fine for those that they read.
+
+    ``made`` are above ``factors`` times ``read`` to some powers, one after another.
+    """
+
+    def widen(i, steps):
+        least = factors[i] * steps[read[i]] ** powers[i] * _ABOVE
+        wide = tf.maximum(steps[made[i]], least)
+        return i + 1, tf.tensor_scatter_nd_update(steps, [[made[i]]], [wide])
+
+    return tf.while_loop(lambda i, _: i < tf.size(read), widen, (0, steps))[1]
+
+
+@traced_once
+def _least_steps(bias, step, room):
+    """Return the least steps of weights with which biases fit into their integers."""
+    return tf.abs(bias) / step / room
 
 
 @traced_once
@@ -195,9 +233,8 @@ def integers_on(values, scales: Sequence[float], bits: int, axis: int | None) ->
     array([[ 4., -1.]], dtype=float32)
     """
     scale = tf.constant(scales, tf.float32)
-    shape = [-1 if other == axis else 1 for other in range(len(values.shape))]
     limit = 2.0 ** (bits - 1) - 1.0
-    integers = tf.round(values / tf.reshape(scale, shape))
+    integers = tf.round(values / _along(axis, scale, values))
     grid = Grid(tf.reshape(scale, [-1] if axis is not None else []), tf.constant(0), f"INT{bits}")
     return Integers(tf.clip_by_value(integers, -limit, limit), grid._replace(axis=axis or 0))
 
@@ -227,7 +264,69 @@ class _Filler:
             self._operands, self._trained = graph.operands(weights), trained
         self._grids: dict[Numbers, Grid] = {}
         self._constants: dict[Place, Integers] = {}
-        self._ranges = self._with_quotients_of_steps(ranges)
+        ends = tf.unstack(self._with_quotients_of_steps(ranges), axis=1)
+        ends = usable_range(*ends, self._plan.symmetric)
+        steps = range_grid(*ends, self._plan.dtype, self._plan.symmetric).scale
+        self._steps = tf.unstack(steps, ranges.shape[0])
+        biases = {kernel: place for place, (_, kernel) in self._plan.biases.items()}
+        for place, numbers in self._plan.kernels.items():
+            if numbers.bits != 16:
+                least = self._least_steps(biases.get(place))
+                self._constants[place] = self._kernel(place, numbers, least)
+        self._ranges = tf.stack(ends, 1) * self._widening(steps)[:, tf.newaxis]
+
+    def _step(self, operation, position):
+        """Return the step of what an operation reads, before it is widened; None if not learned."""
+        form = self._plan.form(operation, position)
+        if isinstance(form, Learned):
+            return self._steps[form.row]
+        return tf.constant(form.scale) if isinstance(form, Fixed) else None
+
+    def _least_steps(self, bias):
+        """Return the least steps of a kernel with which the bias at a place fits into its integers.
+
+        What goes in may be next to nothing beside it.
+        """
+        if bias is None:
+            return 0.0
+        operation, position = self._plan.biases[bias][0]
+        step = self._step(self._file.operations[operation], position)
+        if step is None:
+            return 0.0
+        real = self._real(self._graph.tensor_at(bias))
+        return _least_steps(real, step, _ROOM[self._plan.dtype])
+
+    def _widening(self, steps):
+        """Return what the range of each row is multiplied by: kernels make no finer steps.
+
+        What comes out of them may be next to nothing beside what goes in.
+        """
+        read, made, factors, powers, fixed = [], [], [], [], []
+        for operation in self._file.operations:
+            form = self._plan.tensors.get(next(iter(operation.outputs), -1))
+            if not isinstance(form, Learned) or operation.index in self._plan.in_float:
+                continue
+            entry = support(operation.name)
+            kernel = entry and self._constants.get((operation.index, entry.kernel))
+            for position in range(len(operation.inputs)):
+                data = self._plan.form(operation, position)
+                factor, power = finest_step(operation.name, self._plan.dtype) or (None, 1)
+                if kernel and position == entry.data and self._plan.dtype == "INT8":
+                    factor = tf.reduce_max(kernel.grid.scale) / _LARGEST_UNIT
+                if factor is None or not isinstance(data, Learned | Fixed):
+                    continue
+                if isinstance(data, Fixed):
+                    fixed.append(data.scale)
+                read.append(data.row if isinstance(data, Learned) else -len(fixed))
+                made.append(form.row)
+                factors.append(factor)
+                powers.append(float(power))
+        if not read:
+            return tf.ones_like(steps)
+        known = tf.concat([steps, tf.constant(fixed[::-1], tf.float32)], 0)
+        read = [row if row >= 0 else row + len(self._steps) + len(fixed) for row in read]
+        widened = _widened(known, read, made, tf.stack(factors), powers)
+        return tf.ensure_shape(widened[: len(self._steps)], steps.shape) / steps
 
     def _with_quotients_of_steps(self, ranges):
         """Limit the ranges of what a constant is divided to by those of quotients by one step.
@@ -252,12 +351,11 @@ class _Filler:
     def integers(self):
         """Return the numbers."""
         plan = self._plan
-        halves = {}
-        for place, numbers in plan.kernels.items():
-            if numbers.bits == 16:
-                halves[place] = tf.cast(self._real(self._graph.tensor_at(place)), tf.float16)
-            else:
-                self._constants[place] = self._kernel(place, numbers)
+        halves = {
+            place: tf.cast(self._real(self._graph.tensor_at(place)), tf.float16)
+            for place, numbers in plan.kernels.items()
+            if numbers.bits == 16
+        }
         for place, numbers in plan.constants.items():
             self._constants[place] = self._constant(place, numbers)
         for place, (data, kernel) in plan.biases.items():
@@ -325,7 +423,7 @@ class _Filler:
         count = self._ranges.shape[0]
         return tf.unstack(grid.scale, count), tf.unstack(zero_points, count)
 
-    def _kernel(self, place, numbers: KernelNumbers) -> Integers:
+    def _kernel(self, place, numbers: KernelNumbers, least=0.0) -> Integers:
         """Return the integers of a kernel, those that were trained where that is so."""
         index = self._graph.tensor_at(place)
         derivation = self._graph.derivations.get(index)
@@ -333,13 +431,13 @@ class _Filler:
         if trained is not None and trained.kernel.scheme.weight_bits == numbers.bits:
             many = trained.kernel.scale_axes is not None
             if not many and (numbers.axis is not None or derivation.factor is None):
-                return self._trained_kernel(derivation, numbers, trained.scales())
+                return self._trained_kernel(derivation, numbers, trained.scales(), least)
             if many and numbers.axis is not None and derivation.channels is not None:
                 scales = tf.gather(trained.scales(), derivation.channels)
-                return self._trained_kernel(derivation, numbers, scales)
+                return self._trained_kernel(derivation, numbers, scales, least)
         if numbers.scales:
             return integers_on(self._real(index), numbers.scales, numbers.bits, numbers.axis)
-        return nearest_integers(self._real(index), numbers.bits, numbers.axis)
+        return nearest_integers(self._real(index), numbers.bits, numbers.axis, least)
 
     def _trained_of(self, derivation) -> TrainedKernel | None:
         """Return the kernel whose rounding was trained that a constant is a copy of."""
@@ -347,12 +445,12 @@ class _Filler:
             return None
         return self._trained.get(derivation.weights[0])
 
-    def _trained_kernel(self, derivation, numbers, scale):
+    def _trained_kernel(self, derivation, numbers, scale, least):
         """Round a kernel with the step sizes that were trained, in the order of the file."""
         real = derivation.arranged(self._operands[derivation.operand])
         factor = () if derivation.factor is None else (derivation.factor(self._operands),)
         integers, scale = _on_trained_steps(
-            real, scale, *factor, bits=numbers.bits, axis=numbers.axis
+            real, scale, least, *factor, bits=numbers.bits, axis=numbers.axis
         )
         integers.set_shape(derivation.shape)
         scale.set_shape([] if numbers.axis is None else [derivation.shape[numbers.axis]])
@@ -366,7 +464,7 @@ class _Filler:
         if numbers is None and margin is not None:
             real = without_masks(real, margin)
         elif numbers is None:
-            real = tf.where(real < MASKED, ADDED_MASK, real)
+            real = tf.where(are_masks(real), ADDED_MASK, real)
         grid = self._own_grid(real) if numbers is None else self._grid(numbers)
         steps = tf.round(tf.math.divide_no_nan(real, grid.scale))
         steps = tf.where(tf.equal(real, np.float32(DIVISOR_FLOOR)), 1.0, steps)

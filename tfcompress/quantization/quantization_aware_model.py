@@ -20,6 +20,7 @@ from tfcompress.backends import (
     without_gradients,
 )
 from tfcompress.compat.keras_attributes import set_untracked
+from tfcompress.compat.keras_layers import all_layers
 from tfcompress.compat.keras_logits import logits_behind, with_logits
 from tfcompress.compat.keras_steps import reads_stored_values
 from tfcompress.compat.keras_training import without_autocast
@@ -27,7 +28,7 @@ from tfcompress.data import iterate_inputs
 from tfcompress.keras_graph.acceleration import in_accelerated_step
 from tfcompress.keras_graph.hooks import HookedCalls, input_point
 from tfcompress.keras_graph.inner_tensors import is_inner_role
-from tfcompress.keras_graph.inputs import arrange_inputs
+from tfcompress.keras_graph.inputs import arrange_inputs, in_order, standardized_inputs
 from tfcompress.keras_graph.interception import is_intercepted
 from tfcompress.keras_graph.pixel_scaling import largest_magnitude, warn_of_scaled_pixels
 from tfcompress.keras_graph.selection import walk_layers
@@ -178,8 +179,11 @@ class QuantizeAware(ModelWrapper):
                     self.require_ranges()
         # The deployed graph calls no layers; who looks at them is shown fake quantization.
         watched = is_intercepted(self._taps.operations)
+        inputs = standardized_inputs(self, inputs)
         if all(each is None for each in keras.tree.flatten(mask)):  # Keras gives one for each input
             mask = None
+        else:
+            mask = arrange_inputs(self, in_order(self, mask))
         exactly = runs_on("tensorflow") and not training and mask is None and not watched
         if exactly and self.deployed.exact:
             return self.deployed(inputs)
@@ -286,6 +290,7 @@ class QuantizeAware(ModelWrapper):
         Returns:
             What it gives; that of the device but for roundings that fall on the other side.
         """
+        inputs = standardized_inputs(self, inputs)
         inputs = keras.tree.map_structure(ops.convert_to_tensor, inputs)
         with without_gradients():
             return self._run_in_sight(inputs, False, None, _INFERENCE)[0]
@@ -306,6 +311,39 @@ class QuantizeAware(ModelWrapper):
         return call_on_tensorflow(
             __name__, "predicted", self, x, batch_size, shown_as="predict_exactly"
         )
+
+    def export(
+        self,
+        filepath: Any,
+        format: str = "tf_saved_model",
+        verbose: bool | None = None,
+        input_signature: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Export inference as Keras does, for servers: the same integers as in the file.
+
+        Args:
+            filepath: where to write.
+            format: see ``keras.Model.export``; files for devices come from ``export_tflite``.
+            verbose: see ``keras.Model.export``.
+            input_signature: that of the wrapped model when not given.
+            **kwargs: see ``keras.Model.export``.
+
+        Raises:
+            ValueError: ``format`` is "litert".
+        """
+        if format == "litert":
+            raise ValueError(
+                "Keras's converter cannot read the integers of a quantization-aware model: "
+                "`export_tflite(model, path)` writes its file. Received: format='litert'"
+            )
+        if input_signature is None:
+            specs = [
+                keras.InputSpec(shape=(None, *x.shape[1:]), dtype=x.dtype, name=x.name)
+                for x in self.inputs
+            ]
+            input_signature = [arrange_inputs(self, specs)]
+        super().export(filepath, format, verbose, input_signature, **kwargs)
 
     def set_training_mode(self, mode: TrainingMode) -> bool:
         """Set what training steps do.
@@ -411,7 +449,8 @@ class QuantizeAware(ModelWrapper):
         """
         observer = self.observer if observer is None else get_observer(observer)
         none, asked, largest = unseen(self.ranges.shape, "float32"), [], 0.0
-        for inputs in iterate_inputs(data, batch_size):
+        for batch in iterate_inputs(data, batch_size):
+            inputs = standardized_inputs(self, batch, "data of `calibrate`")
             with without_gradients():
                 ranges, finite = self._observe(inputs, none, observer)
             self._require_finite(ops.convert_to_numpy(finite))
@@ -548,6 +587,18 @@ class QuantizeAware(ModelWrapper):
             observer=keras.saving.deserialize_keras_object(config.pop("observer")),
             **config,
         )
+
+
+def require_whole(model: keras.Model) -> None:
+    """Check that no part of a model is quantization-aware by itself."""
+    for layer in all_layers(unwrap(model), include_self=False):
+        if isinstance(layer, QuantizeAware):
+            raise ValueError(
+                f"Only a whole model can be quantization-aware, but {layer.name!r} of model "
+                f"{unwrap(model).name!r} is so by itself. Build the model on what is inside, "
+                f"`{layer.name}.model`, which has the trained weights, and pass that model to "
+                "`quantize_aware`. Received: a QuantizeAware inside a model"
+            )
 
 
 def predicted(model: keras.Model, x: Any, batch_size: int) -> Any:

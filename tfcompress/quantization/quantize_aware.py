@@ -13,7 +13,7 @@ from tfcompress.on_tensorflow import call_on_tensorflow
 from tfcompress.quantization.arithmetic.observers import MovingAverage, get_observer
 from tfcompress.quantization.layer_schemes import require_named, resolve_schemes
 from tfcompress.quantization.placement import Placement, PlacementError
-from tfcompress.quantization.quantization_aware_model import QuantizeAware
+from tfcompress.quantization.quantization_aware_model import QuantizeAware, require_whole
 from tfcompress.quantization.scheme import Scheme, require_scheme
 from tfcompress.quantization.weights import require_usable_weights
 
@@ -64,12 +64,12 @@ def quantize_aware(
 
     Raises:
         TypeError: ``model`` is no Keras model.
-        ValueError: ``model`` is quantization-aware already, is not built, computes with other
-            kernels than its own (``gated``), has weights that are NaN or of 16 bits, keeps states
-            between calls, does not declare its inputs or leaves a dimension besides the batch
-            unknown; ``layers``, ``allow_float`` or an override matches nothing; the scheme cannot
-            leave layers in float; or ``observer`` or ``learn_steps`` names something else, or steps
-            that the scheme does not train.
+        ValueError: ``model`` is or holds a quantization-aware one, is not built, computes with
+            other kernels than its own (``gated``), has weights that are NaN or of 16 bits, keeps
+            states between calls, does not declare its inputs or leaves a dimension besides the
+            batch unknown; ``layers``, ``allow_float`` or an override matches nothing; the scheme
+            cannot leave layers in float; or ``observer`` or ``learn_steps`` names something else,
+            or steps that the scheme does not train.
         PlacementError: layers not in ``allow_float`` would compute in float on the device; or, on
             another backend than TensorFlow, store tensors inside their calls.
         ConversionError: the TFLite converter refuses the model.
@@ -87,6 +87,7 @@ def quantize_aware(
     if isinstance(model, QuantizeAware):
         raise ValueError(f"Model {model.name!r} is quantization-aware already.")
     require_built(model)
+    require_whole(model)
     require_final_kernels(model, "quantize_aware")
     require_usable_weights(model)
     scheme = Scheme.int8() if scheme is None else require_scheme(scheme)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 import numpy as np
 
 from tfcompress.keras_graph.hooks import HookPoint, input_point
-from tfcompress.quantization.arithmetic.masks import MASKED
+from tfcompress.quantization.arithmetic.masks import MASKED, are_masks
 from tfcompress.quantization.planning import Fixed, Learned, Plan
 from tfcompress.quantization.tracing import TracedModel, readers_of
 from tfcompress.tflite.model import Operation, Subgraph
@@ -297,10 +297,10 @@ def candidates_of(
 
 
 def unmasked(value):
-    """Bring masks, below ``MASKED``, near the other values, which are all alike beside them."""
-    masked = value < MASKED
-    if not masked.any():
+    """Bring masks near the other values, which are all alike beside them."""
+    if not (value < MASKED).any():
         return value
+    masked = np.asarray(are_masks(value))
     largest = np.abs(value[~masked]).max(initial=0.0)
     return np.where(masked, -2.0 * largest if largest else -1.0, value).astype(value.dtype)
 

@@ -166,17 +166,18 @@ class RoundedKernel:
         if factor is not None:
             scaled = weight_limit(self.stored() * self._along_outputs(factor))
             return ops.divide_no_nan(scaled / self.levels, ops.abs(ops.reshape(factor, [-1])))
+        start = (self.limit() if limit is None else limit) / self.levels
         if steps is None:
-            steps = (self.limit() if limit is None else limit) / self.levels
+            steps = start
         else:
-            steps = usable_step(ops.stop_gradient(ops.convert_to_tensor(steps)))
+            steps = usable_step(ops.stop_gradient(ops.convert_to_tensor(steps)), start)
         return ops.reshape(steps, [-1] if self.scale_axes is not None else [])
 
     def limit(self, steps: keras.Variable | None = None):
         """Return the largest numbers of the grid that ``rounded`` rounds to."""
         if steps is None:
             return weight_limit(self.stored(), self.scale_axes)
-        return usable_step(ops.convert_to_tensor(steps)) * self.levels
+        return usable_step(ops.convert_to_tensor(steps), self.first_steps()) * self.levels
 
     def rounded(
         self,
@@ -199,7 +200,7 @@ class RoundedKernel:
         if not learning:
             limit = ops.stop_gradient(self.limit(steps))
             return fake_quantize_weights(weights, self.scheme.weight_bits, axes, limit)
-        steps = usable_step(ops.convert_to_tensor(steps))
+        steps = usable_step(ops.convert_to_tensor(steps), self.first_steps())
         for axis in range(len(weights.shape)):
             if axes is not None and axis not in axes:
                 steps = ops.expand_dims(steps, axis)

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-# With a tiny scale a bias does not fit into 32 bits: what is always zero, or almost, is given a
-# wider range instead. TFLite aborts where an addition reads a scale 2**19 times that of its result.
-SMALLEST_RANGE = 1e-6
+# What is always zero, or almost, is given a wider range instead: kernels multiply and divide
+# scales, which have to stay normal numbers of 32 bits.
+SMALLEST_RANGE = 1e-12
 RANGE_OF_ZEROS = 0.25
 
 

@@ -118,21 +118,27 @@ def weight_types(name: str, activations: str) -> tuple[str, ...]:
     return () if entry is None else tuple(entry.weights.get(activations, ()))
 
 
+def finest_step(name: str, dtype: str) -> tuple[float, int] | None:
+    """Return (factor, power): a kernel's output needs a scale above factor * scale read ** power.
+
+    None if it may have any. ADD and SQUARED_DIFFERENCE bring their inputs to twice the larger
+    scale, shifted up, and end the process where the output's is finer than what the shift leaves.
+    """
+    if name == "ADD":
+        return 2.0 / 2 ** {"INT8": 20, "INT16": 15}[dtype], 1
+    return (4.0 / 2**14, 2) if name == "SQUARED_DIFFERENCE" else None
+
+
 def accepts_scales(name: str, dtype: str, inputs: Sequence[float], output: float) -> bool:
     """Return whether a kernel can compute from one set of scales to another.
 
-    ADD and SQUARED_DIFFERENCE bring their inputs to twice the larger scale, shifted up, and end the
-    process where the output's scale is finer than what the shift leaves. Comparisons of unequal
-    scales end it where one is 1, and give wrong answers where one is more.
+    Comparisons of unequal scales end the process where one is 1, and give wrong answers where one
+    is more. See also ``finest_step``.
     """
-    if name == "ADD":
-        shift = {"INT8": 20, "INT16": 15}[dtype]
-        return 2 * max(inputs) < output * 2**shift
-    if name == "SQUARED_DIFFERENCE":
-        return (2 * max(inputs)) ** 2 < output * 2**14
     if name in _COMPARISONS:
         return len(set(inputs)) == 1 or max(inputs) < 1.0
-    return True
+    factor, power = finest_step(name, dtype) or (0.0, 1)
+    return not factor or output > factor * max(inputs) ** power
 
 
 def version(name: str, inputs: Operands, outputs: Operands, options: Any = None) -> int:

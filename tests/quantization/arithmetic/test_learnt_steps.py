@@ -69,5 +69,15 @@ def test_half_precision_gradients_are_summed_in_float32():
     assert gradient.numpy() == pytest.approx(exact, rel=1e-5)
 
 
-def test_steps_stay_positive():
-    assert usable_step(tf.constant([-0.1, 0.2])).numpy().tolist() == pytest.approx([1e-8, 0.2])
+def test_what_is_never_positive_has_a_gradient():
+    # v/s = -0.3, -9 on the grid -4..0: -0.3 gives 0.3, -9 gives -4
+    _, to_step = gradients([-0.3, -9.0], 1.0, -4, 0, 2, [1.0, 1.0])
+    assert to_step == pytest.approx((0.3 - 4) / np.sqrt(2 * 4), rel=1e-5)
+
+
+def test_steps_that_overshot_come_back():
+    step = tf.Variable([-0.1, 0.2, 0.01])
+    with tf.GradientTape() as tape:
+        usable = usable_step(step, tf.constant([0.8, 0.8, 0.0]))
+    np.testing.assert_allclose(usable, [0.05, 0.2, 0.01], rtol=1e-6)
+    assert tape.gradient(usable, step).numpy().tolist() == [1.0, 1.0, 1.0]

@@ -85,7 +85,7 @@ def taylor(model, flow, data=None, seed=0):
         raise ValueError(
             "The criterion 'taylor' ranks channels by gradients of the loss: compile the model "
             "with its loss and pass `data=(x, y)`, a few hundred labelled examples. "
-            f"Received: data={data!r}, compiled={model.compiled}"
+            f"Received: data of type {type(data).__name__}, compiled={model.compiled}"
         )
     slices = [item for record in flow.records.values() for item in _producing(record)]
     weights = [keras.ops.convert_to_numpy(variable) for variable, _, _ in slices]

@@ -242,14 +242,16 @@ def quantize_with_learned_step(values, step, lowest, highest, count):
 
     The gradient in ``values`` passes straight through inside the grid and is zero outside. That in
     ``step`` is equation 3 of the paper: round(v/s) - v/s inside, ``lowest`` or ``highest`` outside,
-    times 1 / sqrt(count * highest).
+    times 1 / sqrt(count * the larger of both): of what is never positive, ``highest`` is 0.
 
     Example:
     >>> quantize_with_learned_step(tf.constant([0.26, 9.0]), tf.constant(0.1), -128, 127, 2).numpy()
     array([0.3, 9. ], dtype=float32)
     """
-    count, highest = (ops.convert_to_tensor(number, "float32") for number in (count, highest))
-    scale = ops.rsqrt(count * highest)
+    count, lowest, highest = (
+        ops.convert_to_tensor(number, "float32") for number in (count, lowest, highest)
+    )
+    scale = ops.rsqrt(count * ops.maximum(-lowest, highest))
 
     def rounded(exact, step):
         ratio = exact / step
@@ -265,9 +267,18 @@ def quantize_with_learned_step(values, step, lowest, highest, count):
     return ops.cast(with_gradient(rounded)(ops.cast(values, "float32"), step), values.dtype)
 
 
-def usable_step(step):
-    """Return a trained step, kept above zero: an optimizer's update may have overshot."""
-    return ops.maximum(step, _SMALLEST_STEP)
+def usable_step(step, start):
+    """Return a trained step, kept above a 16th of one that clips nothing.
+
+    An optimizer's update may have overshot: Adam moves a step by the learning rate, however small
+    it is. The gradient passes, so that the step can come back.
+
+    Example:
+    >>> usable_step(tf.constant([0.5, 0.01, -1.0]), 0.8).numpy()
+    array([0.5 , 0.05, 0.05], dtype=float32)
+    """
+    least = ops.maximum(ops.stop_gradient(start) / 16.0, _SMALLEST_STEP)
+    return ops.where(step < least, least + (step - ops.stop_gradient(step)), step)
 
 
 def _summed_to(values, shape):

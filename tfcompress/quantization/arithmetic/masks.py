@@ -11,7 +11,9 @@ import keras
 import numpy as np
 from keras import ops
 
-MASKED = -1e6  # below it there are masks alone, wherever they are
+MASKED = -1e6  # below it there may be masks, wherever they are
+_FAR = 256  # masks are so many times as large as what they stand among: more than a step of 8 bits
+_FAR_ALONE = -1e8  # numbers that stand alone are masks below it
 BELOW_SCORES = 8.0
 BELOW_SUMMANDS = 32.0
 ADDED_MASK = -1024.0  # in the place of a mask that is added beside zeros alone
@@ -22,10 +24,29 @@ _FIRST_OCTAVE, _LAST_OCTAVE = 3, 40
 NEAR = 2.0**_FIRST_OCTAVE  # scores that differ by no more have no masks among them
 
 
-def least_that_counts(values, margin: float):
-    """Return what masks, below ``MASKED``, are replaced by: less than what counts by a margin."""
+def are_masks(values):
+    """Tell which values are masks: far below all others, in steps of a range that held them.
+
+    Example:
+    >>> are_masks(np.float32([3.0, -1e9, -2.0])).numpy().tolist()
+    [False, True, False]
+    >>> are_masks(np.float32([3e6, -2e6, -2.0])).numpy().tolist()
+    [False, False, False]
+    """
     values = ops.convert_to_tensor(values)
-    return _floor(values, values >= MASKED, margin)
+    below = values < MASKED
+    largest = ops.max(ops.where(below, 0.0, ops.abs(values)))
+    highest = ops.max(ops.where(below, values, -_largest(values)))
+    is_far = ops.where(ops.all(below), highest < _FAR_ALONE, largest * _FAR < -highest)
+    return ops.logical_and(below, is_far)
+
+
+def least_that_counts(values, margin: float):
+    """Return the smallest value; where there are masks, less than the others by a margin."""
+    values = ops.convert_to_tensor(values)
+    masks = are_masks(values)
+    floor = _floor(values, ops.logical_not(masks), margin)
+    return ops.where(ops.any(masks), floor, ops.min(values))
 
 
 def floor_of_scores(values, margin: float):
