@@ -216,6 +216,29 @@ def _least_steps(bias, step, room):
 
 
 @traced_once
+def _on_own_grid(real, dtype, symmetric, may_mask):
+    """Round a constant to the grid that holds its values; return the scale and zero point, too."""
+    if may_mask:
+        real = tf.where(are_masks(real), ADDED_MASK, real)
+    smallest = tf.minimum(tf.reduce_min(real), 0.0)
+    largest = tf.maximum(tf.reduce_max(real), 0.0)
+    # No bias is added in units of a constant's scale, so that it may be as fine as it likes.
+    width = largest - smallest
+    unit = tf.where(width > 1e-30, width, 1.0)
+    grid = range_grid(smallest / unit, largest / unit, dtype, symmetric)
+    grid = grid._replace(scale=grid.scale * unit)
+    return _on_grid(real, grid), grid.scale, grid.zero_point
+
+
+def _on_grid(real, grid: Grid):
+    """Round a constant to a grid."""
+    steps = tf.round(tf.math.divide_no_nan(real, grid.scale))
+    steps = tf.where(tf.equal(real, np.float32(DIVISOR_FLOOR)), 1.0, steps)
+    steps += tf.cast(grid.zero_point, tf.float32)
+    return tf.clip_by_value(steps, *map(float, integer_range(grid.dtype)))
+
+
+@traced_once
 def _in_units(real, scale, other, dtype):
     """Round a bias to the unit of the sums that it is added to; return that, too."""
     unit = scale * other
@@ -474,26 +497,17 @@ class _Filler:
         """Return a constant on a grid that it shares, or on one of its own values."""
         index = self._graph.tensor_at(place)
         real, margin = self._real(index), self._graph.margins.get(index)
-        if numbers is None and margin is not None:
+        if numbers is not None:
+            grid = self._grid(numbers)
+            return Integers(_on_grid(real, grid), grid)
+        if margin is not None:
             real = without_masks(real, margin)
-        elif numbers is None:
-            real = tf.where(are_masks(real), ADDED_MASK, real)
-        grid = self._own_grid(real) if numbers is None else self._grid(numbers)
-        steps = tf.round(tf.math.divide_no_nan(real, grid.scale))
-        steps = tf.where(tf.equal(real, np.float32(DIVISOR_FLOOR)), 1.0, steps)
-        steps += tf.cast(grid.zero_point, tf.float32)
-        ends = map(float, integer_range(grid.dtype))
-        return Integers(tf.clip_by_value(steps, *ends), grid)
-
-    def _own_grid(self, real):
-        """Return the grid that holds a constant's own values."""
-        smallest = tf.minimum(tf.reduce_min(real), 0.0)
-        largest = tf.maximum(tf.reduce_max(real), 0.0)
-        # No bias is added in units of a constant's scale, so that it may be as fine as it likes.
-        width = largest - smallest
-        unit = tf.where(width > 1e-30, width, 1.0)
-        grid = range_grid(smallest / unit, largest / unit, self._plan.dtype, self._plan.symmetric)
-        return grid._replace(scale=grid.scale * unit)
+        settings = {"dtype": self._plan.dtype, "symmetric": self._plan.symmetric}
+        values, scale, zero_point = _on_own_grid(real, **settings, may_mask=margin is None)
+        values.set_shape(real.shape)
+        scale.set_shape([])
+        zero_point.set_shape([])
+        return Integers(values, Grid(scale, zero_point, self._plan.dtype))
 
     def _bias(self, place, data, kernel) -> Integers:
         """Return a bias in the unit of the sums that it is added to."""
